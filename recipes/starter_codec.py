@@ -1,0 +1,91 @@
+"""The starter's codec: spectral, mono, 4 codebooks of 1,024 at 50 frames a second, trained on the starter corpus.
+
+``descant train recipes/starter_codec.py`` reconstructs; ``recipes/starter_codec.py:polish`` then freezes encoder and
+codebooks and teaches the decoder against a discriminator, so that codes stay what they are.
+"""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from descant.checkpoints.native import load_codec, save_codec
+from descant.codec.discriminators import MultiScaleSTFTDiscriminator, STFTDiscriminatorConfig
+from descant.codec.spectral import SpectralCodec, SpectralCodecConfig
+from descant.data.audio_dataset import AudioBatchConfig, AudioBatches
+from descant.data.manifest import read_manifest
+from descant.errors import ConfigError
+from descant.training.codec import CodecTask, CodecTaskConfig
+from descant.training.optim import AdamWConfig, PlateauLinear
+from descant.training.settings import TrainerConfig
+from descant.training.trainer import Trainer
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodecRun:
+    """One training of a codec.
+
+    Args:
+        manifest: of the corpus; its ``train`` part is learned from, its ``valid`` part measured on.
+        start: a codec folder to go on from; None begins anew with ``codec``.
+    """
+
+    manifest: Path = Path("corpus/manifest.jsonl")
+    start: Path | None = None
+    codec: SpectralCodecConfig = SpectralCodecConfig()
+    batches: AudioBatchConfig = AudioBatchConfig(segment_s=1.0, batch_size=12)
+    validation: AudioBatchConfig = AudioBatchConfig(segment_s=4.0, batch_size=8, seed=1)
+    num_validation_batches: int = 6
+    task: CodecTaskConfig = CodecTaskConfig(wave_weight=5.0, quantizer_weight=2.0)
+    discriminator: STFTDiscriminatorConfig | None = None
+    trainer: TrainerConfig = field(
+        default_factory=lambda: TrainerConfig(
+            max_steps=3_000,
+            optimizer=AdamWConfig(lr=1e-3, betas=(0.8, 0.99), weight_decay=0.01),
+            schedule=PlateauLinear(warmup_steps=100, decay_fraction=0.5),
+            ema_decay=0.995,
+            validate_every=500,
+            save_every=250,
+        )
+    )
+
+
+def config() -> CodecRun:
+    """Reconstruction without an adversary: mel distances at seven windows, and the wave itself."""
+    return CodecRun()
+
+
+def polish() -> CodecRun:
+    """The decoder alone, against a small STFT discriminator; needs ``start``."""
+    run = config()
+    return replace(
+        run,
+        start=Path("runs/starter_codec/codec"),
+        discriminator=STFTDiscriminatorConfig(filters=8, n_ffts=(512, 1_024, 2_048)),
+        task=replace(run.task, freeze_encoder=True, adversarial_from_step=200),
+        trainer=replace(
+            run.trainer,
+            max_steps=2_400,
+            optimizer=AdamWConfig(lr=3e-4, betas=(0.8, 0.99), weight_decay=0.01),
+        ),
+    )
+
+
+def train(run: CodecRun, out_dir: Path, resume: bool) -> dict[str, Any]:
+    """Trains, and writes the averaged codec to ``out_dir/codec``."""
+    if run.start is None:
+        codec, shape = SpectralCodec(run.codec), run.codec
+    else:
+        codec, shape = load_codec(run.start)
+        if not isinstance(codec, SpectralCodec) or not isinstance(shape, SpectralCodecConfig):
+            raise ConfigError(f"start={run.start}: holds another kind of codec")
+        codec.requires_grad_(True)
+    discriminator = None if run.discriminator is None else MultiScaleSTFTDiscriminator(run.discriminator)
+    held_out = AudioBatches(read_manifest(run.manifest, "valid"), run.validation)
+    validation = [held_out.batch(number) for number in range(run.num_validation_batches)]
+    task = CodecTask(codec, discriminator, run.task, validation)
+    trainer = Trainer(task, AudioBatches(read_manifest(run.manifest, "train"), run.batches), run.trainer, out_dir)
+    result = trainer.run(resume)
+    with trainer.averaged_model() as averaged:
+        assert isinstance(averaged, SpectralCodec)
+        save_codec(averaged, shape, out_dir / "codec")
+    return {"codec": str(out_dir / "codec"), "steps": result.step, **result.metrics}

@@ -1,0 +1,88 @@
+"""The starter's language model: eight layers 256 wide over delayed codes, on ten-second crops of the starter corpus.
+
+Needs the codec of ``recipes/starter_codec.py`` and the codes it gives (``descant data tokenize``).
+"""
+
+import copy
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from descant import presets
+from descant.checkpoints.native import load_codec, load_text_encoder, save_model
+from descant.codec.spectral import SpectralCodecConfig
+from descant.conditioning.dropout import ConditionDropout
+from descant.config import to_dict
+from descant.data.captions import CaptionConfig
+from descant.data.token_dataset import TokenBatchConfig, TokenBatches
+from descant.errors import ConfigError
+from descant.model import MusicGenConfig, MusicGenModel
+from descant.training.lm import LMTask, LMTaskConfig
+from descant.training.optim import AdamWConfig, PlateauLinear
+from descant.training.settings import TrainerConfig
+from descant.training.trainer import Trainer
+
+
+@dataclass(frozen=True, kw_only=True)
+class LMRun:
+    """One training of the starter's language model.
+
+    Args:
+        codec: folder of the trained codec.
+        tokens: folder of the corpus's codes under that codec.
+        text: folder of a small text encoder; None takes the one in the package.
+    """
+
+    codec: Path = Path("runs/starter_codec/codec")
+    tokens: Path = Path("corpus/tokens")
+    text: Path | None = None
+    model: MusicGenConfig = field(default_factory=presets.starter)
+    batches: TokenBatchConfig = TokenBatchConfig(
+        batch_size=8,
+        segment_frames=500,
+        captions=CaptionConfig(
+            merge_probability=0.25,
+            word_dropout=0.1,
+            fields=("key", "bpm", "genre", "style", "moods", "instrument", "metre"),
+        ),
+    )
+    num_validation_batches: int = 16
+    task: LMTaskConfig = LMTaskConfig(dropout=ConditionDropout(probability=0.15), codebook_weights=(1.5, 1.2, 0.8, 0.5))
+    trainer: TrainerConfig = field(
+        default_factory=lambda: TrainerConfig(
+            max_steps=6_000,
+            optimizer=AdamWConfig(lr=2e-3, betas=(0.9, 0.95), weight_decay=0.1),
+            schedule=PlateauLinear(warmup_steps=200, decay_fraction=0.5),
+            ema_decay=0.998,
+            validate_every=1_000,
+            save_every=250,
+        )
+    )
+
+
+def config() -> LMRun:
+    """The shipped starter's run."""
+    return LMRun()
+
+
+def train(run: LMRun, out_dir: Path, resume: bool) -> dict[str, Any]:
+    """Trains, and writes the whole model, codec and text encoder included, to ``out_dir/model``."""
+    codec, shape = load_codec(run.codec)
+    if not isinstance(shape, SpectralCodecConfig):
+        raise ConfigError(f"codec={run.codec}: the starter is built on a spectral codec")
+    torch.manual_seed(run.trainer.seed)
+    settled = replace(run.model, codec=shape)
+    model = MusicGenModel(settled, load_text_encoder(settled, None if run.text is None else run.text.parent))
+    model.codec.load_state_dict(codec.state_dict())
+    training = TokenBatches(run.tokens, run.batches)
+    held_out = TokenBatches(run.tokens, replace(run.batches, split="valid"))
+    count = min(run.num_validation_batches, held_out.num_fixed_batches)
+    validation = [held_out.fixed_batch(number) for number in range(count)]
+    task = LMTask(model, run.task, validation)
+    trainer = Trainer(task, training, run.trainer, out_dir, facts={"tokens": to_dict(training.index)})
+    result = trainer.run(resume)
+    with trainer.averaged_model():
+        save_model(copy.deepcopy(model), out_dir / "model", dtype=torch.float16)
+    return {"model": str(out_dir / "model"), "steps": result.step, **result.metrics}

@@ -1,0 +1,124 @@
+"""``encode`` and ``decode``: the codec alone."""
+
+import argparse
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from descant.apps.cli.options import Commands, add_audio_options, add_json_option, add_model_options
+from descant.apps.cli.outputs import audio_target, codes_target, show
+from descant.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from descant.api import MusicGen
+    from descant.checkpoints.codes import CodesFacts
+
+MAX_AUDIO_S = 600.0
+"""The codec works on a clip as a whole, in memory that grows with it."""
+
+
+def add_commands(commands: Commands) -> None:
+    """Adds ``encode`` and ``decode``."""
+    parser = commands.add("encode", "audio to codes", "descant encode song.flac -o song.safetensors")
+    parser.add_argument("audio", metavar="AUDIO", help=f"a sound file of up to {MAX_AUDIO_S:g} s")
+    parser.add_argument("-o", "--output", required=True, metavar="CODES", help="a .safetensors file to write")
+    add_model_options(parser)
+    add_json_option(parser)
+    parser.set_defaults(run=encode)
+
+    parser = commands.add("decode", "codes to audio", "descant decode song.safetensors -o song.wav")
+    parser.add_argument("codes", metavar="CODES", help="what encode or generate --save-codes has written")
+    parser.add_argument("-o", "--output", required=True, metavar="AUDIO", help="a sound file to write")
+    add_audio_options(parser, loudness_lufs=None)
+    add_model_options(parser, default=None)
+    add_json_option(parser)
+    parser.set_defaults(run=decode)
+
+
+def encode(arguments: argparse.Namespace) -> None:
+    """Writes the codes of a sound file."""
+    target = _one_file(codes_target(arguments.output, 1).path, arguments.output)
+    from descant.api import load
+    from descant.apps.cli.model_names import config_of
+    from descant.audio import Clip
+    from descant.checkpoints.codes import save_codes
+
+    config_of(arguments.model)
+    clip = Clip.read(arguments.audio, max_duration_s=MAX_AUDIO_S)
+    model = load(arguments.model, device=arguments.device, precision=arguments.precision)
+    began = time.monotonic()
+    fitted = clip.to_channels(model.num_channels).resample(model.sample_rate_hz)
+    codes = model.codec.encode(fitted)
+    facts = facts_of(model, fitted.samples.shape[-1])
+    save_codes(target, codes, facts)
+    result = {
+        "file": str(target),
+        "num_codebooks": codes.shape[0],
+        "num_frames": codes.shape[1],
+        "codebook_size": facts.codebook_size,
+        "sample_rate_hz": facts.sample_rate_hz,
+        "duration_s": fitted.duration_s,
+        "seconds_taken": time.monotonic() - began,
+        "model": model.name,
+    }
+    show(result, [f"{target}"], arguments.json)
+
+
+def decode(arguments: argparse.Namespace) -> None:
+    """Writes the sound of codes, with the codec that made them."""
+    target = audio_target(arguments.output, arguments.format, 1)
+    path = _one_file(target.path, arguments.output)
+    from dataclasses import replace
+
+    from descant.api import load
+    from descant.checkpoints.codes import load_codes
+
+    codes, facts = load_codes(Path(arguments.codes))
+    model = load(arguments.model or facts.model, device=arguments.device, precision=arguments.precision)
+    _check_same_codec(model, facts)
+    began = time.monotonic()
+    clip = model.codec.decode(codes)
+    clip = replace(clip, samples=clip.samples[:, : facts.num_samples].contiguous())
+    clip.save(path, format=target.suffix, loudness=arguments.loudness)
+    result = {
+        "file": str(path),
+        "duration_s": clip.duration_s,
+        "sample_rate_hz": clip.sample_rate_hz,
+        "num_channels": clip.samples.shape[0],
+        "seconds_taken": time.monotonic() - began,
+        "model": model.name,
+    }
+    show(result, [f"{path}"], arguments.json)
+
+
+def facts_of(model: "MusicGen", num_samples: int) -> "CodesFacts":
+    """What a codes file says of codes that this model's codec made, or that it is to decode."""
+    from descant.checkpoints.codes import CodesFacts
+    from descant.data.tokenize import codec_facts
+
+    codec = codec_facts(model.codec.codec)
+    return CodesFacts(
+        model=model.name,
+        codec_fingerprint=codec.fingerprint,
+        sample_rate_hz=codec.sample_rate_hz,
+        num_channels=codec.num_channels,
+        num_codebooks=codec.num_codebooks,
+        codebook_size=codec.codebook_size,
+        hop_samples=codec.hop_samples,
+        num_samples=num_samples,
+    )
+
+
+def _check_same_codec(model: "MusicGen", facts: "CodesFacts") -> None:
+    ours = facts_of(model, facts.num_samples)
+    if ours.codec_fingerprint != facts.codec_fingerprint:
+        raise InvalidRequest(
+            f"model {model.name!r:.200}: these codes were made by another codec, that of {facts.model!r:.200}; "
+            "decode them with the model they were made with (--model)"
+        )
+
+
+def _one_file(path: Path, output: str) -> Path:
+    if path.is_dir() or output.endswith("/"):
+        raise InvalidRequest(f"output {output!r}: a folder; name the file to write")
+    return path

@@ -1,0 +1,158 @@
+"""``data``: from folders of audio to training shards."""
+
+import argparse
+import math
+from pathlib import Path
+
+from descant.apps.cli.options import Commands, add_json_option, add_model_options, number, whole_number
+from descant.apps.cli.outputs import note, show
+from descant.apps.cli.progress import progress
+from descant.errors import DataError, InvalidRequest
+
+MAX_HOURS = 10_000
+MAX_WORKERS = 256
+
+
+def add_commands(commands: Commands) -> None:
+    """Adds ``data scan``, ``check``, ``tokenize`` and ``render-starter``."""
+    group = commands.group("data", "training data: scan, check, tokenize, render-starter")
+
+    parser = group.add("scan", "a manifest of a folder of audio", "descant data scan music -o music/manifest.jsonl")
+    parser.add_argument("folder", metavar="FOLDER", help="a folder of sound files, with .txt and .json beside them")
+    parser.add_argument("-o", "--output", metavar="FILE", help="the manifest (default: FOLDER/manifest.jsonl)")
+    parser.add_argument(
+        "--valid-share", type=number, default=0.05, metavar="SHARE", help="kept for validation (default: 0.05)"
+    )
+    add_json_option(parser)
+    parser.set_defaults(run=scan)
+
+    parser = group.add("check", "the data doctor: what would stop or spoil a run", "descant data check m.jsonl")
+    parser.add_argument("manifest", metavar="MANIFEST", help="what data scan has written")
+    parser.add_argument("--segment", type=number, metavar="SECONDS", help="how long a crop will be")
+    parser.add_argument("--sample-rate", type=whole_number, metavar="HZ", help="what the codec works at")
+    add_json_option(parser)
+    parser.set_defaults(run=check)
+
+    parser = group.add(
+        "tokenize", "the codes of all clips, resumable", "descant data tokenize music/manifest.jsonl -o shards"
+    )
+    parser.add_argument("manifest", metavar="MANIFEST", help="what data scan has written")
+    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="the folder for the shards")
+    parser.add_argument("--batch-size", type=whole_number, default=8, metavar="N", help="clips at a time (default: 8)")
+    add_model_options(parser)
+    add_json_option(parser)
+    parser.set_defaults(run=tokenize)
+
+    parser = group.add(
+        "render-starter",
+        "the starter's training set, made from scores by this machine; resumable",
+        "descant data render-starter starter-data --hours 1",
+    )
+    parser.add_argument("folder", metavar="DIR", help="where to; what is there already is kept")
+    parser.add_argument("--hours", type=number, required=True, metavar="H", help="how much music, 60 for the starter")
+    parser.add_argument("--seed", type=whole_number, default=0, metavar="N", help="another corpus (default: 0)")
+    parser.add_argument("--workers", type=whole_number, default=2, metavar="N", help="processes (default: 2)")
+    parser.add_argument("--soundfont", metavar="FILE", help="a General MIDI soundfont (default: FluidR3)")
+    add_json_option(parser)
+    parser.set_defaults(run=render_starter)
+
+
+def scan(arguments: argparse.Namespace) -> None:
+    """Writes a manifest; files that are no audio are listed and left out."""
+    from descant.data.manifest import scan_folder, write_manifest
+
+    output = Path(arguments.output or Path(arguments.folder) / "manifest.jsonl")
+    if arguments.output and not output.absolute().parent.is_dir():
+        raise InvalidRequest(f"--output {str(output)!r}: there is no folder {str(output.parent)!r}; make it first")
+    records, problems = scan_folder(arguments.folder, valid_share=arguments.valid_share)
+    if not records:
+        raise DataError(f"{arguments.folder!r}: no readable audio in it ({len(problems)} unreadable files)")
+    write_manifest(output, records)
+    for problem in problems.values():
+        note(f"left out: {problem}")
+    result = {
+        "manifest": str(output),
+        "num_clips": len(records),
+        "num_valid": sum(record.split == "valid" for record in records),
+        "num_captioned": sum(bool(record.captions or record.tags) for record in records),
+        "duration_s": sum(record.duration_s for record in records),
+        "left_out": [str(path) for path in problems],
+    }
+    lines = [f"{output}: {len(records)} clips, {result['duration_s'] / 3_600:.2f} h, {len(problems)} files left out"]
+    show(result, lines, arguments.json)
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """Prints what is wrong with a training set, and fails if a run would not get through."""
+    for name, value in (("--segment", arguments.segment), ("--sample-rate", arguments.sample_rate)):
+        if value is not None and not 0 < value < math.inf:
+            raise InvalidRequest(f"{name} {value}: must be above 0")
+    from descant.data import doctor
+    from descant.data.manifest import read_manifest
+
+    audio_s = sum(record.duration_s for record in read_manifest(arguments.manifest))
+    with progress("reading the clips", audio_s) as report:
+        found = doctor.check(
+            arguments.manifest, segment_s=arguments.segment, sample_rate_hz=arguments.sample_rate, progress=report
+        )
+    result = {
+        "manifest": arguments.manifest,
+        "num_clips": found.num_clips,
+        "duration_s": found.duration_s,
+        "is_trainable": found.is_trainable,
+        "problems": found.found,
+    }
+    show(result, found.text().splitlines(), arguments.json)
+    if not found.is_trainable:
+        stopping = [f"{len(found.found[name])} {name}" for name in doctor.STOPPING if name in found.found]
+        raise DataError(f"{arguments.manifest!r}: a run would stop at {', '.join(stopping)} clips; mend or remove them")
+
+
+def tokenize(arguments: argparse.Namespace) -> None:
+    """Writes the shards that are not there yet."""
+    if not 1 <= arguments.batch_size <= 1_024:
+        raise InvalidRequest(f"--batch-size {arguments.batch_size}: allowed are 1 to 1024")
+    from descant.api import load
+    from descant.data.manifest import read_manifest
+    from descant.data.tokenize import tokenize as write_shards
+
+    records = read_manifest(arguments.manifest)
+    model = load(arguments.model, device=arguments.device, precision=arguments.precision)
+    audio_s = sum(record.duration_s for record in records)
+    with progress(f"tokenizing {audio_s / 3_600:.2f} h", audio_s) as report:
+        index = write_shards(
+            records,
+            model.model.codec,
+            arguments.output,
+            batch_size=arguments.batch_size,
+            device=model.model.device,
+            progress=report,
+        )
+    result = {
+        "folder": arguments.output,
+        "num_clips": index.num_clips,
+        "num_shards": index.num_shards,
+        "duration_s": audio_s,
+        "codec": index.codec.fingerprint,
+    }
+    show(result, [f"{arguments.output}: {index.num_clips} clips in {index.num_shards} shards"], arguments.json)
+
+
+def render_starter(arguments: argparse.Namespace) -> None:
+    """Renders what is not there yet."""
+    if not 0 < arguments.hours <= MAX_HOURS:
+        raise InvalidRequest(f"--hours {arguments.hours:g}: allowed are above 0 and up to {MAX_HOURS}")
+    if not 1 <= arguments.workers <= MAX_WORKERS:
+        raise InvalidRequest(f"--workers {arguments.workers}: allowed are 1 to {MAX_WORKERS}")
+    from descant.data.manifest import read_manifest
+    from descant.data.starter.corpus import render_corpus
+
+    soundfont = None if arguments.soundfont is None else Path(arguments.soundfont)
+    with progress(f"rendering {arguments.hours:g} h", 3_600 * arguments.hours) as report:
+        manifest = render_corpus(
+            Path(arguments.folder), arguments.hours, arguments.seed, arguments.workers, report, soundfont
+        )
+    records = read_manifest(manifest)
+    audio_s = sum(record.duration_s for record in records)
+    result = {"manifest": str(manifest), "num_clips": len(records), "duration_s": audio_s, "seed": arguments.seed}
+    show(result, [f"{manifest}: {len(records)} clips, {audio_s / 3_600:.2f} h"], arguments.json)

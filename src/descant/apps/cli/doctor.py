@@ -1,0 +1,107 @@
+"""``doctor``: what this machine can do."""
+
+import argparse
+import importlib.util
+import os
+import platform
+import shutil
+import time
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from descant.apps.cli.options import Commands, add_json_option
+from descant.apps.cli.outputs import show
+from descant.errors import DescantError
+from descant.version import __version__
+
+PACKAGES = ("torch", "numpy", "soundfile", "soxr", "safetensors", "tokenizers", "mutagen")
+EXTRAS = {
+    "t5": ("transformers", "sentencepiece"),
+    "starter-data": ("mido", "music21"),
+    "eval": ("librosa", "scipy"),
+    "dev": ("pytest", "hypothesis", "beartype", "mypy", "ruff"),
+}
+"""The modules by which an extra is known to be installed."""
+
+PROGRAMS = {"fluidsynth": "data render-starter", "mma": "data render-starter", "opusenc": "the codec's comparison"}
+"""Programs of the system, and what needs them."""
+
+
+def add_commands(commands: Commands) -> None:
+    """Adds ``doctor``."""
+    parser = commands.add("doctor", "what this machine can do: versions, devices, extras, models", "descant doctor")
+    add_json_option(parser)
+    parser.set_defaults(run=doctor)
+
+
+def doctor(arguments: argparse.Namespace) -> None:
+    """Looks around and tries one second of music with what is there. Something missing is no error."""
+    result: dict[str, Any] = {
+        "version": __version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "packages": {name: _version(name) for name in PACKAGES},
+        "devices": _devices(),
+        "extras": {name: _missing(modules) for name, modules in EXTRAS.items()},
+        "programs": {name: shutil.which(name) is not None for name in PROGRAMS},
+        "generations": {name: _one_second(name) for name in ("starter", "tiny")},
+    }
+    show(result, _lines(result), arguments.json)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _missing(modules: tuple[str, ...]) -> list[str]:
+    return [module for module in modules if importlib.util.find_spec(module) is None]
+
+
+def _devices() -> dict[str, str]:
+    import torch
+
+    devices = {"cpu": f"{torch.get_num_threads()} threads"}
+    for index in range(torch.cuda.device_count()):
+        memory = torch.cuda.get_device_properties(index).total_memory
+        devices[f"cuda:{index}"] = f"{torch.cuda.get_device_name(index)}, {memory / 2**30:.0f} GiB"
+    if torch.backends.mps.is_available():
+        devices["mps"] = "Apple GPU"
+    return devices
+
+
+def _one_second(model: str) -> dict[str, Any]:
+    """How long a second of music takes with a model, loading apart; or why there is none."""
+    from descant.api import load
+
+    try:
+        began = time.monotonic()
+        loaded = load(model)
+        ready = time.monotonic()
+        clip = loaded.generate("a test", duration_s=1.0, seed=0)
+    except (DescantError, OSError) as error:
+        return {"works": False, "problem": " ".join(str(error).split())}
+    return {
+        "works": clip.duration_s == 1.0,
+        "device": loaded.device,
+        "precision": loaded.precision,
+        "seconds_to_load": ready - began,
+        "seconds_taken": time.monotonic() - ready,
+    }
+
+
+def _lines(result: dict[str, Any]) -> list[str]:
+    lines = [f"descant {result['version']}, Python {result['python']}, {result['system']}"]
+    lines += [f"package {name}: {found or 'missing'}" for name, found in result["packages"].items()]
+    lines += [f"device {name}: {what}" for name, what in result["devices"].items()]
+    for name, missing in result["extras"].items():
+        told = f'missing {", ".join(missing)}: pip install "descant[{name}]"' if missing else "installed"
+        lines.append(f"extra {name}: {told}")
+    for name, is_there in result["programs"].items():
+        lines.append(f"program {name}: {'there' if is_there else f'not there; {PROGRAMS[name]} needs it'}")
+    for name, made in result["generations"].items():
+        told = f"one second in {made['seconds_taken']:.2f} s on {made['device']}" if made["works"] else made["problem"]
+        lines.append(f"model {name}: {told}")
+    return lines

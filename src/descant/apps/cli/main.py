@@ -1,0 +1,112 @@
+"""The command ``descant``: parses, runs a command, and turns whatever went wrong into one line and an exit code."""
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from descant.apps.cli import bench, codec, data, doctor, generate, models, train
+from descant.apps.cli.options import Commands, Parser
+from descant.apps.cli.outputs import printable
+from descant.errors import (
+    AudioError,
+    Cancelled,
+    CheckpointError,
+    ConfigError,
+    DataError,
+    DescantError,
+    InvalidRequest,
+    MissingExtra,
+)
+
+DONE = 0
+OUR_FAULT = 1
+REQUEST_IS_WRONG = 2
+FILE_IS_WRONG = 3
+INTERRUPTED = 130
+
+GROUPS = (generate, codec, models, data, train, bench, doctor)
+"""The command groups; each has ``add_commands(commands)``."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and gives its exit code.
+
+    0 done, 1 our fault, 2 the request is wrong, 3 a file or model is missing or broken, 130 interrupted.
+    """
+    words = sys.argv[1:] if argv is None else list(argv)
+    try:
+        code = _run(words)
+        if sys.stdout is not None:  # it is where the shell closed it: descant ... >&-
+            sys.stdout.flush()
+        return code
+    except BaseException as error:
+        _drop_unwritable_output()
+        if isinstance(error, BrokenPipeError):  # whoever read our output has enough of it
+            return DONE
+        if "--debug" in words:
+            traceback.print_exc()
+        code, message = explain(error)
+        print(f"descant: error: {printable(message)}", file=sys.stderr)
+        return code
+
+
+def explain(error: BaseException) -> tuple[int, str]:
+    """The exit code that an error means, and what to say of it."""
+    message = str(error)
+    if isinstance(error, Cancelled | KeyboardInterrupt):
+        return INTERRUPTED, f"interrupted{message and f': {message}'}; no unfinished file is left"
+    if isinstance(error, InvalidRequest | ConfigError | MissingExtra):
+        return REQUEST_IS_WRONG, message
+    if isinstance(error, AudioError | CheckpointError | DataError):
+        return FILE_IS_WRONG, message
+    if isinstance(error, DescantError):
+        return OUR_FAULT, message
+    if _is_out_of_memory(error):
+        return REQUEST_IS_WRONG, f"out of memory ({message[:200]}); ask for less at a time, or for --device cpu"
+    if isinstance(error, OSError):
+        where = "" if error.filename is None else f"{str(error.filename)!r}: "
+        return FILE_IS_WRONG, f"{where}{error.strerror or message}"
+    return OUR_FAULT, (
+        f"{type(error).__name__}: {message[:400]}; this is our fault, not yours. "
+        "Run the same command with --debug and report the traceback it prints"
+    )
+
+
+def _run(words: list[str]) -> int:
+    try:
+        arguments = build_parser().parse_args(words)
+    except SystemExit as stop:  # --help and --version have printed what was asked for
+        return DONE if stop.code is None else int(stop.code)
+    arguments.run(arguments)
+    return DONE
+
+
+def build_parser() -> Parser:
+    """The parser of the whole command line."""
+    parser = Parser(
+        prog="descant",
+        description="Text and melodies into music: generate, train, judge and measure on your own machine.",
+        example='descant generate "warm lo-fi piano, slow" -d 10 -o piano.wav',
+    )
+    parser.add_argument("--version", action="version", version=f"descant {version('descant')}")
+    commands = Commands(parser)
+    for group in GROUPS:
+        group.add_commands(commands)
+    return parser
+
+
+def _drop_unwritable_output() -> None:
+    """Lets go of printed text that cannot be delivered: Python would try it again on exit, and complain."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    # Named and not imported, for torch may not be there yet; on the CPU torch has no class for it.
+    is_torchs = isinstance(error, RuntimeError) and "allocate memory" in str(error)
+    return is_torchs or isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"

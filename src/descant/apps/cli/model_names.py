@@ -1,0 +1,40 @@
+"""What stands behind the name of a model, found without loading one."""
+
+from pathlib import Path
+
+from descant.checkpoints.native import read_model_config, starter_folder
+from descant.errors import CheckpointError
+from descant.model import MusicGenConfig
+from descant.presets import PRESETS
+
+UNTRAINED = "tiny"
+"""The one preset that ``descant.load`` makes on the spot, with random weights."""
+
+
+def folder_of(name: str) -> Path | None:
+    """Where the model's files are; None for the one that has none.
+
+    Raises:
+        CheckpointError: there is no such model.
+    """
+    if name == UNTRAINED:
+        return None
+    folder = starter_folder() if name == "starter" else Path(name)
+    try:
+        is_there = (folder / "config.json").is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        is_there = False
+    if not is_there:
+        told = f"; {name} is a preset, whose untrained weights descant models init writes" if name in PRESETS else ""
+        raise CheckpointError(f"model {name!r:.200}: not there; give starter, tiny or a model folder{told}")
+    return folder
+
+
+def config_of(name: str) -> MusicGenConfig:
+    """The model's shape and defaults.
+
+    Raises:
+        CheckpointError: there is no such model, or its config is broken.
+    """
+    folder = folder_of(name)
+    return PRESETS[name]() if folder is None else read_model_config(folder)

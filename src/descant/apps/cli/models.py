@@ -1,0 +1,154 @@
+"""``models``: which there are, what they are, untrained ones to begin from, and whether a folder would load."""
+
+import argparse
+import shutil
+from pathlib import Path
+from typing import Any
+
+from descant.apps.cli.options import Commands, add_json_option, whole_number
+from descant.apps.cli.outputs import show
+from descant.errors import CheckpointError, InvalidRequest
+
+BYTES_PER_VALUE = 4
+
+
+def add_commands(commands: Commands) -> None:
+    """Adds ``models list``, ``show``, ``init`` and ``check``."""
+    group = commands.group("models", "models: list, show, init, check")
+
+    parser = group.add("list", "the models at hand, and the shapes that init knows", "descant models list")
+    add_json_option(parser)
+    parser.set_defaults(run=list_models)
+
+    parser = group.add("show", "what a model is, without loading it", "descant models show starter")
+    parser.add_argument("model", metavar="MODEL", help="starter, a preset or a model folder")
+    add_json_option(parser)
+    parser.set_defaults(run=show_model)
+
+    parser = group.add("init", "an untrained model of a preset's exact shape", "descant models init small my-model")
+    parser.add_argument("preset", metavar="PRESET", help="one of those that models list shows")
+    parser.add_argument("folder", metavar="DIR", help="the folder to make")
+    parser.add_argument("--seed", type=whole_number, default=0, metavar="N", help="of the random weights (default: 0)")
+    add_json_option(parser)
+    parser.set_defaults(run=init)
+
+    parser = group.add(
+        "check", "whether a folder would load; nothing unsafe is loaded", "descant models check my-model"
+    )
+    parser.add_argument("folder", metavar="DIR", help="a model folder")
+    add_json_option(parser)
+    parser.set_defaults(run=check)
+
+
+def list_models(arguments: argparse.Namespace) -> None:
+    """Prints what can be named, and whether it has weights."""
+    from descant.apps.cli.model_names import UNTRAINED
+    from descant.checkpoints.native import starter_folder
+    from descant.checkpoints.untrained import size_of
+    from descant.presets import PRESETS
+
+    models = []
+    for name, preset in PRESETS.items():
+        if name == "starter" and (starter_folder() / "config.json").is_file():
+            weights = "shipped"
+        else:
+            weights = "random" if name == UNTRAINED else "none"
+        config = preset()
+        models.append(
+            {
+                "name": name,
+                "weights": weights,
+                "num_parameters": size_of(config).total,
+                "max_duration_s": config.max_duration_s,
+            }
+        )
+    told = {"shipped": "ready", "random": "ready, random weights", "none": "a shape for models init"}
+    lines = [
+        f"{model['name']:<14} {_millions(model['num_parameters']):>9}  {model['max_duration_s']:>4g} s  "
+        f"{told[str(model['weights'])]}"
+        for model in models
+    ]
+    show({"models": models}, lines, arguments.json)
+
+
+def show_model(arguments: argparse.Namespace) -> None:
+    """Prints a model's shape, size and config."""
+    from descant.apps.cli.model_names import config_of
+    from descant.checkpoints.untrained import size_of
+    from descant.config import to_dict
+    from descant.model import codebooks_of
+    from descant.presets import PRESETS
+
+    try:
+        config = config_of(arguments.model)
+    except CheckpointError:
+        if arguments.model not in PRESETS:
+            raise
+        config = PRESETS[arguments.model]()
+    size = size_of(config)
+    num_codebooks, codebook_size = codebooks_of(config.codec)
+    facts: dict[str, Any] = {
+        "name": arguments.model,
+        "num_parameters": size.total,
+        "num_parameters_lm": size.lm,
+        "num_parameters_codec": size.codec,
+        "num_codebooks": num_codebooks,
+        "codebook_size": codebook_size,
+        "max_duration_s": config.max_duration_s,
+        "text_encoder": type(config.text).__name__,
+    }
+    lines = [f"{name.replace('_', ' '):<22} {value}" for name, value in facts.items()]
+    lines += [f"{name:<22} {value}" for name, value in _flat(to_dict(config))]
+    show({**facts, "config": to_dict(config)}, lines, arguments.json)
+
+
+def init(arguments: argparse.Namespace) -> None:
+    """Writes an untrained model."""
+    from descant.checkpoints.untrained import save_untrained, size_of
+    from descant.presets import PRESETS
+
+    if arguments.preset not in PRESETS:
+        raise InvalidRequest(f"preset {arguments.preset!r:.100}: there are {', '.join(PRESETS)}")
+    folder = Path(arguments.folder)
+    parent = folder.absolute().parent
+    if not parent.is_dir():
+        raise InvalidRequest(f"{str(folder)!r}: there is no folder {str(parent)!r}; make it first")
+    config = PRESETS[arguments.preset]()
+    size = size_of(config)
+    needed = size.num_values * BYTES_PER_VALUE
+    free = shutil.disk_usage(parent).free
+    if needed > free:
+        raise InvalidRequest(f"{str(folder)!r}: {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free there")
+    save_untrained(config, folder, arguments.seed)
+    result = {"folder": str(folder), "preset": arguments.preset, "num_parameters": size.total, "seed": arguments.seed}
+    show(result, [str(folder)], arguments.json)
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """Prints what is wrong with a model folder, and fails if anything is."""
+    from descant.checkpoints.native import check_model
+
+    found = check_model(Path(arguments.folder))
+    result = {
+        "folder": str(found.folder),
+        "num_parameters": found.num_parameters,
+        "size_bytes": found.size_bytes,
+        "problems": list(found.problems),
+    }
+    if found.problems and not arguments.json:
+        raise CheckpointError("; ".join(found.problems))
+    lines = [f"{found.folder}: sound, {_millions(found.num_parameters)} parameters, {found.size_bytes / 1e6:.1f} MB"]
+    show(result, lines, arguments.json)
+    if found.problems:
+        raise CheckpointError(f"{str(found.folder)!r} would not load: {found.problems[0]}")
+
+
+def _millions(count: Any) -> str:
+    return f"{count / 1e6:.1f} M" if count >= 1e5 else f"{count / 1e3:.1f} k"
+
+
+def _flat(config: dict[str, Any], path: str = "config") -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for key, value in config.items():
+        rows += _flat(value, f"{path}.{key}") if isinstance(value, dict) else [(f"{path}.{key}", value)]
+    return rows

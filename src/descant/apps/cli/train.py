@@ -1,0 +1,117 @@
+"""``train``: runs a recipe.
+
+A recipe is a Python file. It has a function that gives a whole run as a frozen dataclass (``config``, or the name after
+a colon), and ``train(config, out_dir, resume)``, which does the run and gives a result that JSON can hold.
+"""
+
+import argparse
+import importlib.util
+import sys
+from collections.abc import Callable
+from dataclasses import is_dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from descant.apps.cli.options import Commands, add_json_option, setting
+from descant.apps.cli.outputs import note, show
+from descant.errors import ConfigError, InvalidRequest
+
+DEFAULT_FUNCTION = "config"
+
+
+def add_commands(commands: Commands) -> None:
+    """Adds ``train``."""
+    parser = commands.add(
+        "train",
+        "train or fine-tune by a recipe",
+        "descant train recipes/starter_lm.py --set trainer.max_steps=500 --out runs/lm",
+    )
+    parser.add_argument(
+        "recipe", metavar="RECIPE", help="file.py or file.py:function, the function that gives the run's config"
+    )
+    parser.add_argument(
+        "--set",
+        dest="settings",
+        type=setting,
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a field of the config, for example trainer.seed=3; may be given often",
+    )
+    parser.add_argument("--out", metavar="DIR", help="the run's folder (default: runs/ and the recipe's name)")
+    parser.add_argument("--resume", action="store_true", help="go on from the folder's last checkpoint")
+    add_json_option(parser)
+    parser.set_defaults(run=train)
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Runs the recipe and prints what it gives back."""
+    file, function = _parts(arguments.recipe)
+    out_dir = Path(arguments.out or Path("runs") / file.stem)
+    if out_dir.exists() and not out_dir.is_dir():
+        raise InvalidRequest(f"--out {str(out_dir)!r} is a file; name a folder")
+    if arguments.resume and not out_dir.is_dir():
+        raise InvalidRequest(f"--resume: there is no folder {str(out_dir)!r} to go on from")
+    config, run = read_recipe(file, function, dict(arguments.settings))
+    note(f"training {file.stem} in {out_dir}")
+    result = run(config, out_dir, arguments.resume)
+    if not isinstance(result, dict):
+        raise ConfigError(f"{str(file)!r}: train() gave {type(result).__name__}, a dict is wanted")
+    lines = [f"{name:<22} {value}" for name, value in result.items()]
+    show({"recipe": arguments.recipe, "out": str(out_dir), **result}, lines, arguments.json)
+
+
+def read_recipe(
+    file: Path, function: str, settings: dict[str, str]
+) -> tuple[Any, Callable[[Any, Path, bool], dict[str, Any]]]:
+    """A recipe's config, changed by the settings, and what runs it.
+
+    Raises:
+        InvalidRequest: there is no such recipe.
+        ConfigError: the file is no recipe, or a setting names no field or has the wrong type.
+    """
+    from descant.config import override
+
+    module = _imported(file)
+    make, run = getattr(module, function, None), getattr(module, "train", None)
+    if not callable(make):
+        raise InvalidRequest(
+            f"recipe {str(file)!r} has no function {function!r}; it has {', '.join(_functions(module))}"
+        )
+    if not callable(run):
+        raise ConfigError(f"{str(file)!r} is no recipe: it needs train(config, out_dir, resume)")
+    config = make()
+    if not is_dataclass(config) or isinstance(config, type):
+        raise ConfigError(f"{str(file)!r}: {function}() gave {type(config).__name__}, a config dataclass is wanted")
+    return override(config, settings), run
+
+
+def _parts(recipe: str) -> tuple[Path, str]:
+    path, colon, function = recipe.rpartition(":")
+    file, function = (Path(path), function) if colon and path.endswith(".py") else (Path(recipe), DEFAULT_FUNCTION)
+    if file.suffix != ".py" or not file.is_file():
+        raise InvalidRequest(f"recipe {recipe!r:.300}: no such Python file; give file.py or file.py:function")
+    return file, function
+
+
+def _imported(file: Path) -> ModuleType:
+    # Recipes may import their neighbours, and a dataclass looks its own module up by name.
+    folder = str(file.resolve().parent)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[file.stem] = module
+    try:
+        spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise ConfigError(f"{str(file)!r}, line {error.lineno}: {error.msg}") from error
+    return module
+
+
+def _functions(module: ModuleType) -> list[str]:
+    own = (name for name, value in vars(module).items() if callable(value) and not name.startswith("_"))
+    return sorted(name for name in own if getattr(getattr(module, name), "__module__", None) == module.__name__)

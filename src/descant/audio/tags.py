@@ -1,0 +1,88 @@
+"""What a file says about its music: one JSON object in its tags, the same in every format we write.
+
+The JSON is ASCII, so no tag format can bend a letter of it. It stands under the name ``descant``: a Vorbis comment in
+flac and ogg, a TXXX frame of an ID3 tag in mp3 and wav. The only place that knows mutagen.
+"""
+
+import io
+import json
+from typing import Any, BinaryIO
+
+from mutagen.flac import FLAC
+from mutagen.id3 import ID3, TXXX
+from mutagen.mp3 import MP3
+from mutagen.ogg import OggPage
+from mutagen.oggvorbis import OggVorbis
+from mutagen.wave import WAVE
+
+from descant.audio.files import AnyPath, open_regular, quoted
+from descant.errors import AudioError, InvalidRequest
+
+NAME = "descant"
+
+_READERS = {"wav": WAVE, "flac": FLAC, "ogg": OggVorbis, "mp3": MP3}
+_MAGIC = {b"RIFF": "wav", b"fLaC": "flac", b"OggS": "ogg"}
+
+
+def read_info(path: AnyPath) -> dict[str, Any]:
+    """The ``info`` of the clip that was saved in this file; empty if it holds none of ours.
+
+    Raises:
+        AudioError: the file cannot be opened, or its tags are damaged.
+    """
+    with open_regular(path) as file:
+        format = _MAGIC.get(file.read(4), "mp3")
+        file.seek(0)
+        try:
+            text = _text(file, format)
+            info = {} if text is None else json.loads(text)
+        # Whatever it is: of damaged files mutagen raises its own errors, but also IndexError, struct.error and others.
+        except Exception as error:
+            raise AudioError(f"the tags of {quoted(path)} cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(info, dict):
+        raise AudioError(f"the tag {NAME!r} of {quoted(path)} holds no JSON object")
+    return info
+
+
+def with_info(content: bytes, format: str, info: dict[str, Any]) -> bytes:
+    """The bytes of an audio file with ``info`` in its tags.
+
+    Raises:
+        InvalidRequest: ``info`` has no JSON form.
+    """
+    try:
+        text = json.dumps(info, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidRequest(f"info cannot be written as JSON: {error}") from error
+    buffer = io.BytesIO(content)
+    audio = _READERS[format](buffer)
+    if audio.tags is None:
+        audio.add_tags()
+    if isinstance(audio.tags, ID3):
+        audio.tags.add(TXXX(encoding=3, desc=NAME, text=[text]))
+    else:
+        audio[NAME] = [text]
+    buffer.seek(0)
+    audio.save(buffer)
+    return _with_fixed_serial(buffer.getvalue()) if format == "ogg" else buffer.getvalue()
+
+
+def _text(file: BinaryIO, format: str) -> str | None:
+    audio = _READERS[format](file)
+    if audio.tags is None:
+        return None
+    if isinstance(audio.tags, ID3):
+        frame = audio.tags.get(f"TXXX:{NAME}")
+        return None if frame is None else str(frame.text[0])
+    return next(iter(audio.tags.get(NAME, [])), None)
+
+
+def _with_fixed_serial(content: bytes) -> bytes:
+    """The Ogg file with stream number 1; the encoder draws it from the clock, and equal clips would differ by it."""
+    source = io.BytesIO(content)
+    pages = []
+    while source.tell() < len(content):
+        page = OggPage(source)
+        page.serial = 1
+        pages.append(page.write())
+    return b"".join(pages)

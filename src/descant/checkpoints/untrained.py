@@ -1,0 +1,84 @@
+"""Models without training: how large a shape is, and a model folder of that shape to begin from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from descant.checkpoints.native import load_text_encoder, save_model
+from descant.conditioning.base import TextEncoder
+from descant.conditioning.text import TextConditioner
+from descant.errors import InvalidRequest
+from descant.lm.model import MusicLM
+from descant.model import MusicGenConfig, MusicGenModel, T5Text, build_codec
+from descant.nn.rvq import VectorQuantizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How many parameters each part of a model has; ``num_values`` counts whatever is stored, buffers too."""
+
+    codec: int
+    lm: int
+    text: int
+    num_values: int
+
+    @property
+    def total(self) -> int:
+        """Parameters of the whole model, without the frozen text encoder."""
+        return self.codec + self.lm + self.text
+
+
+def size_of(config: MusicGenConfig) -> Size:
+    """How large a model of this shape is; nothing is allocated for it."""
+    with torch.device("meta"):
+        codec, lm = build_codec(config.codec), MusicLM(config.lm)
+        text = TextConditioner(config.text.dim, config.lm.transformer.width)
+    counts = [sum(parameter.numel() for parameter in part.parameters()) for part in (codec, lm, text)]
+    stored = [tensor.numel() for part in (codec, lm, text) for tensor in part.state_dict().values()]
+    return Size(codec=counts[0], lm=counts[1], text=counts[2], num_values=sum(stored))
+
+
+def save_untrained(config: MusicGenConfig, folder: Path, seed: int = 0) -> None:
+    """Writes a model of this shape with random weights that depend on the seed alone.
+
+    Codebooks are random too, so that the model makes noise and not silence; training starts them anew.
+
+    Raises:
+        InvalidRequest: something is at ``folder`` already.
+        CheckpointError: the text encoder that belongs into the folder is missing.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InvalidRequest(f"{str(folder)!r} is there and not an empty folder; choose another name")
+    is_stored = not isinstance(config.text, T5Text)
+    encoder = load_text_encoder(config) if is_stored else _Elsewhere(config.text.dim)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = MusicGenModel(config, encoder)
+        for module in model.modules():
+            if isinstance(module, VectorQuantizer):
+                module.codebook.normal_()
+    save_model(model, folder, model_card=f"# An untrained model\n\nRandom weights (seed {seed}): it makes noise.\n")
+
+
+class _Elsewhere(TextEncoder):
+    """Stands for a text encoder that is no part of the model's folder; all it has is its width."""
+
+    def __init__(self, dim: int) -> None:
+        self._dim = dim
+
+    @property
+    def dim(self) -> int:
+        return self._dim
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cpu")
+
+    def to(self, device: torch.device | str) -> TextEncoder:
+        raise AssertionError(f"it only lends its width to a model that is about to be written, not to {device}")
+
+    def states(self, text: str) -> Float[Tensor, "L D"]:
+        raise AssertionError(f"it only lends its width to a model that is about to be written and cannot read {text!r}")

@@ -1,0 +1,75 @@
+"""Losses weighted by how strong their gradients are, not by how large their values happen to be."""
+
+from collections.abc import Mapping
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from descant.errors import ConfigError, InvalidRequest
+from descant.shapes import Wave
+
+
+class Balancer(nn.Module):
+    """The gradient balancer of EnCodec (arXiv 2210.13438, section 3.4, equation 4).
+
+    The gradient of each loss with respect to the codec's output is scaled to the norm that its weight asks for, so a
+    weight is a share of the pull on the decoder. Norms are running means, which make one odd batch harmless; they are
+    buffers, so a resumed run goes on with the same balance.
+
+    Args:
+        weights: a share for every loss, by its name.
+        total_norm: norm of the sum, if all gradients pointed one way.
+        decay: how slowly the running means follow.
+    """
+
+    norm_sums: Tensor
+    norm_counts: Tensor
+
+    def __init__(self, weights: Mapping[str, float], total_norm: float = 1.0, decay: float = 0.999) -> None:
+        super().__init__()
+        if not weights or min(weights.values()) <= 0:
+            raise ConfigError(f"weights={dict(weights)}: give at least one loss, all above zero; leave out the others")
+        if not 0 <= decay < 1:
+            raise ConfigError(f"decay={decay:g}: must be in [0, 1)")
+        # Sorted, because the buffers are by position and a checkpoint must not depend on the order of a dict.
+        self.weights = {name: weights[name] for name in sorted(weights)}
+        self.total_norm = total_norm
+        self.decay = decay
+        self.register_buffer("norm_sums", torch.zeros(len(weights)))
+        self.register_buffer("norm_counts", torch.zeros(len(weights)))
+
+    def forward(self, losses: Mapping[str, Float[Tensor, ""]], wave: Wave) -> Float[Tensor, ""]:
+        """One loss whose gradient reaches ``wave`` balanced; its value is the sum of the scaled losses.
+
+        Nothing but ``wave`` and what is behind it gets a gradient: discriminators, through which some of the losses
+        pass, do not. A loss may be absent in some steps; the weights of the present ones are then shared out anew.
+
+        Raises:
+            InvalidRequest: a loss that no weight was given for.
+        """
+        unknown = sorted(set(losses) - set(self.weights))
+        if unknown or not losses:
+            raise InvalidRequest(f"losses {sorted(losses)}: need at least one, all of {', '.join(self.weights)}")
+        gradients = {name: torch.autograd.grad(loss, wave, retain_graph=True)[0] for name, loss in losses.items()}
+        total_weight = sum(self.weights[name] for name in losses)
+        balanced = torch.zeros_like(wave)
+        value = torch.zeros((), device=wave.device)
+        for index, name in enumerate(self.weights):
+            if name in losses:
+                norm = self._follow(index, gradients[name])
+                scale = self.weights[name] / total_weight * self.total_norm / norm.clamp(min=1e-12)
+                balanced += scale * gradients[name]
+                value += scale * losses[name].detach()
+        # The product has exactly the balanced gradient; its own value says nothing and is taken away again.
+        carrier = (wave * balanced).sum()
+        return value + carrier - carrier.detach()
+
+    @torch.no_grad()
+    def _follow(self, index: int, gradient: Wave) -> Float[Tensor, ""]:
+        """The running mean of a loss's gradient norm, one norm a row of the batch, this step's included."""
+        norm = gradient.float().flatten(start_dim=1).norm(dim=1).mean()
+        if self.training:
+            self.norm_sums[index].mul_(self.decay).add_(norm)
+            self.norm_counts[index].mul_(self.decay).add_(1)
+        return self.norm_sums[index] / self.norm_counts[index]

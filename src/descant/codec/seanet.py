@@ -1,0 +1,194 @@
+"""SEANet: strided convolutions and an LSTM, from waves to latents and mirrored back (arXiv 2009.02095, 2210.13438).
+
+Layers are numbered straight through, the two halves apart, as in released EnCodec weights; activations count too.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from descant.errors import ConfigError
+from descant.nn.conv import PaddedConv1d, PaddedConvTranspose1d, PaddingMode
+from descant.shapes import Wave
+
+
+@dataclass(frozen=True, kw_only=True)
+class SEANetConfig:
+    """Shape of one half, encoder or decoder. The defaults are those of MusicGen's 32 kHz codec.
+
+    Args:
+        filters: width next to the wave; every stride doubles it.
+        strides: in the decoder's order, next to the latents first.
+        compress: by how much residual blocks are narrower inside.
+        dilation_growth: residual block j of a stage has dilation ``dilation_growth ** j``.
+        has_conv_shortcut: residual blocks add a 1 x 1 convolution of their input instead of the input.
+        is_causal: no output depends on later input, but for the first window where ``padding_mode`` is "reflect".
+    """
+
+    num_channels: int = 1
+    latent_dim: int = 128
+    filters: int = 64
+    strides: tuple[int, ...] = (8, 5, 4, 4)
+    kernel_size: int = 7
+    last_kernel_size: int = 7
+    residual_kernel_size: int = 3
+    residual_layers: int = 1
+    dilation_growth: int = 2
+    compress: int = 2
+    lstm_layers: int = 2
+    activation: Literal["elu", "snake"] = "elu"
+    has_conv_shortcut: bool = False
+    padding_mode: PaddingMode = "reflect"
+    is_causal: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("num_channels", "latent_dim", "filters", "kernel_size", "last_kernel_size", "compress"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}={getattr(self, name)}: must be at least 1")
+        for name in ("residual_layers", "lstm_layers"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name}={getattr(self, name)}: must be 0 (none) or more")
+        if not self.strides or min(self.strides) < 1:
+            raise ConfigError(f"strides={self.strides}: give at least one, each at least 1")
+        if self.filters % self.compress:
+            raise ConfigError(f"filters={self.filters} cannot be divided by compress={self.compress}")
+
+    @property
+    def hop_samples(self) -> int:
+        """Audio samples per latent frame."""
+        return math.prod(self.strides)
+
+    @property
+    def widest(self) -> int:
+        """Channels next to the latents, where the LSTM is."""
+        return self.filters * 2 ** len(self.strides)
+
+
+class Snake(nn.Module):
+    """x + sin(a x)^2 / a with a learned per channel: an activation that can continue a period (arXiv 2006.08195)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.frequency = nn.Parameter(torch.ones(channels, 1))
+
+    def forward(self, values: Float[Tensor, "B D T"]) -> Float[Tensor, "B D T"]:
+        """The activated values."""
+        # A learned frequency may come close to zero, where the whole tends to x.
+        return values + torch.sin(self.frequency * values).square() / (self.frequency + 1e-9)
+
+
+class ResidualLSTM(nn.Module):
+    """An LSTM over time whose input is added to its output."""
+
+    def __init__(self, channels: int, num_layers: int) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(channels, channels, num_layers)
+
+    def forward(self, values: Float[Tensor, "B D T"]) -> Float[Tensor, "B D T"]:
+        """The values with their past's LSTM state added."""
+        steps = rearrange(values, "B D T -> T B D")
+        return rearrange(self.lstm(steps)[0] + steps, "T B D -> B D T")
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions, the first dilated and narrowing, beside a shortcut."""
+
+    def __init__(self, config: SEANetConfig, channels: int, dilation: int) -> None:
+        super().__init__()
+        inside = channels // config.compress
+        self.block = nn.Sequential(
+            _activation(config, channels),
+            _conv(config, channels, inside, config.residual_kernel_size, dilation=dilation),
+            _activation(config, inside),
+            _conv(config, inside, channels, 1),
+        )
+        self.shortcut = _conv(config, channels, channels, 1) if config.has_conv_shortcut else nn.Identity()
+
+    def forward(self, values: Float[Tensor, "B D T"]) -> Float[Tensor, "B D T"]:
+        """As long and wide as the input."""
+        return self.shortcut(values) + self.block(values)
+
+
+class SEANetEncoder(nn.Module):
+    """Waves to latents, ``hop_samples`` samples a frame."""
+
+    def __init__(self, config: SEANetConfig) -> None:
+        super().__init__()
+        channels = config.filters
+        layers: list[nn.Module] = [_conv(config, config.num_channels, channels, config.kernel_size)]
+        for stride in reversed(config.strides):
+            layers += _residual_blocks(config, channels)
+            layers += [
+                _activation(config, channels),
+                _conv(config, channels, 2 * channels, 2 * stride, stride=stride),
+            ]
+            channels *= 2
+        layers += _lstm(config)
+        layers += [
+            _activation(config, channels),
+            _conv(config, channels, config.latent_dim, config.last_kernel_size),
+        ]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, wave: Wave) -> Float[Tensor, "B D T"]:
+        """Latents of ceil(N / hop) frames."""
+        return self.layers(wave)
+
+
+class SEANetDecoder(nn.Module):
+    """Latents to waves, the encoder mirrored."""
+
+    def __init__(self, config: SEANetConfig) -> None:
+        super().__init__()
+        channels = config.widest
+        layers: list[nn.Module] = [_conv(config, config.latent_dim, channels, config.kernel_size), *_lstm(config)]
+        for stride in config.strides:
+            layers += [
+                _activation(config, channels),
+                PaddedConvTranspose1d(channels, channels // 2, 2 * stride, stride=stride, is_causal=config.is_causal),
+            ]
+            channels //= 2
+            layers += _residual_blocks(config, channels)
+        layers += [
+            _activation(config, channels),
+            _conv(config, channels, config.num_channels, config.last_kernel_size),
+        ]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, latents: Float[Tensor, "B D T"]) -> Wave:
+        """Audio of exactly T * hop samples; nothing bounds its values."""
+        return self.layers(latents)
+
+
+def _activation(config: SEANetConfig, channels: int) -> nn.Module:
+    return nn.ELU() if config.activation == "elu" else Snake(channels)
+
+
+def _conv(
+    config: SEANetConfig, channels_in: int, channels_out: int, kernel_size: int, *, stride: int = 1, dilation: int = 1
+) -> PaddedConv1d:
+    return PaddedConv1d(
+        channels_in,
+        channels_out,
+        kernel_size,
+        stride=stride,
+        dilation=dilation,
+        padding_mode=config.padding_mode,
+        is_causal=config.is_causal,
+    )
+
+
+def _residual_blocks(config: SEANetConfig, channels: int) -> list[nn.Module]:
+    return [
+        ResidualBlock(config, channels, dilation=config.dilation_growth**index)
+        for index in range(config.residual_layers)
+    ]
+
+
+def _lstm(config: SEANetConfig) -> list[nn.Module]:
+    return [ResidualLSTM(config.widest, config.lstm_layers)] if config.lstm_layers else []

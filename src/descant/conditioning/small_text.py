@@ -1,0 +1,210 @@
+"""The starter's own text encoder: a small BERT-shaped network distilled from a sentence model, under 10 MB on disk.
+
+A folder holds ``config.json``, ``tokenizer.json`` and ``model.safetensors``. Matrices are stored as int8 with one scale
+per row; they are read back as float32, so computing is exact and only storing rounds.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from torch.nn import functional
+
+from descant.conditioning.base import TextEncoder
+from descant.config import read_json, write_json
+from descant.errors import CheckpointError, ConfigError, InvalidRequest
+
+SCALE = ".scale"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmallTextConfig:
+    """The shape of the network; the defaults are the starter's.
+
+    Args:
+        embedding_rank: width of the token table, mapped up to ``width``; None for a table of full width.
+        max_tokens: longest text, its two frame tokens included.
+    """
+
+    vocab_size: int
+    width: int = 384
+    num_layers: int = 3
+    num_heads: int = 12
+    mlp_width: int = 1_536
+    embedding_rank: int | None = 128
+    max_tokens: int = 256
+
+    def __post_init__(self) -> None:
+        sizes = (self.vocab_size, self.width, self.num_layers, self.num_heads, self.mlp_width, self.max_tokens)
+        if min(sizes) < 1 or (self.embedding_rank is not None and self.embedding_rank < 1):
+            raise ConfigError(f"every size must be at least 1, got {self}")
+        if self.width % self.num_heads:
+            raise ConfigError(f"width={self.width} must be a multiple of num_heads={self.num_heads}")
+
+
+class PostNormBlock(nn.Module):
+    """Attention and MLP, each followed by its normalisation (BERT's order, arXiv 1810.04805)."""
+
+    def __init__(self, config: SmallTextConfig) -> None:
+        super().__init__()
+        self.num_heads = config.num_heads
+        self.qkv = nn.Linear(config.width, 3 * config.width)
+        self.out = nn.Linear(config.width, config.width)
+        self.attention_norm = nn.LayerNorm(config.width, eps=1e-12)
+        self.up = nn.Linear(config.width, config.mlp_width)
+        self.down = nn.Linear(config.mlp_width, config.width)
+        self.mlp_norm = nn.LayerNorm(config.width, eps=1e-12)
+
+    def forward(self, x: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
+        q, k, v = rearrange(self.qkv(x), "B L (qkv H E) -> qkv B H L E", qkv=3, H=self.num_heads)
+        heads = functional.scaled_dot_product_attention(q, k, v)
+        x = self.attention_norm(x + self.out(rearrange(heads, "B H L E -> B L (H E)")))
+        return self.mlp_norm(x + self.down(functional.gelu(self.up(x))))
+
+
+class SmallTextNetwork(nn.Module):
+    """Token numbers to one vector each. All rows of a batch have the same length: there is no padding, so no mask."""
+
+    def __init__(self, config: SmallTextConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.tokens = nn.Embedding(config.vocab_size, config.embedding_rank or config.width)
+        self.widen = (
+            nn.Linear(config.embedding_rank, config.width, bias=False) if config.embedding_rank else nn.Identity()
+        )
+        self.positions = nn.Embedding(config.max_tokens, config.width)
+        self.norm = nn.LayerNorm(config.width, eps=1e-12)
+        self.blocks = nn.ModuleList(PostNormBlock(config) for _ in range(config.num_layers))
+
+    def forward(self, tokens: Int[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
+        x = self.norm(self.widen(self.tokens(tokens)) + self.positions.weight[: tokens.shape[1]])
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+def sentence_vectors(states: Float[Tensor, "B L D"]) -> Float[Tensor, "B D"]:
+    """One unit vector per text: the mean of its tokens' vectors, as sentence models pool them (arXiv 1908.10084)."""
+    return functional.normalize(states.mean(dim=1), dim=-1)
+
+
+class SmallTextEncoder(TextEncoder):
+    """A text encoder that ships with the package and needs no other.
+
+    Args:
+        tokenizer: gives a text's token numbers, frame tokens included; without truncation and padding.
+    """
+
+    def __init__(self, network: SmallTextNetwork, tokenizer: Tokenizer) -> None:
+        if tokenizer.get_vocab_size() != network.config.vocab_size:
+            raise ConfigError(
+                f"the tokenizer has {tokenizer.get_vocab_size()} tokens, the network {network.config.vocab_size}: "
+                f"they belong to different encoders"
+            )
+        if tokenizer.truncation is not None or tokenizer.padding is not None:
+            raise ConfigError(
+                "the tokenizer truncates or pads; a text would be cut off without a word. Switch both off"
+            )
+        self._network = network.eval().requires_grad_(False)
+        self._tokenizer = tokenizer
+
+    @property
+    def dim(self) -> int:
+        return self._network.config.width
+
+    @property
+    def device(self) -> torch.device:
+        return self._network.positions.weight.device
+
+    def to(self, device: torch.device | str) -> "SmallTextEncoder":
+        moved = SmallTextNetwork(self._network.config).to(device)
+        moved.load_state_dict(self._network.state_dict())
+        return SmallTextEncoder(moved, self._tokenizer)
+
+    @torch.no_grad()
+    def states(self, text: str) -> Float[Tensor, "L D"]:
+        return self._network(self._numbers(text))[0]
+
+    @torch.no_grad()
+    def sentence(self, texts: list[str]) -> Float[Tensor, "B D"]:
+        """One unit vector per text; the dot product of two says how near their meanings are, 1 at most.
+
+        Raises:
+            InvalidRequest: a text is too long.
+        """
+        return torch.cat([sentence_vectors(self._network(self._numbers(text))) for text in texts])
+
+    def _numbers(self, text: str) -> Int[Tensor, "1 L"]:
+        numbers = self._tokenizer.encode(text).ids
+        limit = self._network.config.max_tokens
+        if len(numbers) > limit:
+            raise InvalidRequest(f"text has {len(numbers)} tokens: this encoder reads up to {limit}; shorten it")
+        return torch.tensor([numbers], device=self.device)
+
+    def save(self, folder: Path) -> None:
+        """Writes the three files. Matrices are rounded to int8; what was read from such a file is written unchanged."""
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(self._network.config, folder / "config.json")
+        self._tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
+        save_file(pack(self._network.state_dict()), folder / "model.safetensors")
+
+    @classmethod
+    def load(cls, folder: Path) -> "SmallTextEncoder":
+        """The encoder stored in a folder.
+
+        Raises:
+            CheckpointError: a file is missing, broken, or does not fit the config.
+            ConfigError: ``config.json`` has an unknown or missing key, or contradicts the tokenizer.
+        """
+        for name in ("config.json", "tokenizer.json", "model.safetensors"):
+            if not (folder / name).is_file():
+                raise CheckpointError(
+                    f"{folder}: no {name}; a text encoder's folder has config.json, tokenizer.json, model.safetensors"
+                )
+        network = SmallTextNetwork(read_json(SmallTextConfig, folder / "config.json"))
+        try:
+            tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        except Exception as error:  # tokenizers raises a bare Exception
+            raise CheckpointError(f"{folder / 'tokenizer.json'}: not a tokenizer ({error})") from error
+        try:
+            network.load_state_dict(unpack(load_file(folder / "model.safetensors")))
+        except (SafetensorError, RuntimeError, KeyError) as error:
+            raise CheckpointError(f"{folder / 'model.safetensors'}: does not fit config.json ({error})") from error
+        return cls(network, tokenizer)
+
+
+def pack(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Matrices as int8 with a scale per row, vectors as they are. Packing what ``unpack`` gave changes no bit."""
+    packed = {}
+    for name, weight in weights.items():
+        if weight.ndim == 1:
+            packed[name] = weight.cpu().contiguous()
+        else:
+            packed[name], packed[name + SCALE] = _round_rows(weight.cpu())
+    return packed
+
+
+def unpack(packed: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Float32 weights from what ``pack`` gave."""
+    return {
+        name: weight if weight.ndim == 1 else weight.float() * packed[name + SCALE][:, None]
+        for name, weight in packed.items()
+        if not name.endswith(SCALE)
+    }
+
+
+def _round_rows(weight: Float[Tensor, "rows columns"]) -> tuple[Int[Tensor, "rows columns"], Float[Tensor, " rows"]]:
+    """The nearest int8 multiples of a scale per row.
+
+    The scale is rounded up to 12 bits, so that number times scale is exact in float32 and the largest number of a row
+    is 127: that makes rounding twice the same as rounding once.
+    """
+    mantissa, exponent = torch.frexp(weight.abs().amax(dim=1).clamp_min(1e-20) / 127)
+    scale = torch.ldexp((mantissa * 4_096).ceil() / 4_096, exponent)
+    return (weight / scale[:, None]).round().to(torch.int8), scale

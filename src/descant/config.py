@@ -1,0 +1,173 @@
+"""Dataclass configs to and from plain data and JSON, strictly: nothing unknown is ignored, nothing missing is guessed.
+
+A field whose type is a union of dataclasses is written with a ``"type"`` key that names the class.
+"""
+
+import dataclasses
+import json
+import types
+import typing
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from descant.errors import ConfigError
+
+Config = TypeVar("Config")
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """The config as plain dicts, lists and scalars, every field written out."""
+    hints = get_type_hints(type(config))
+    return {
+        field.name: _plain(getattr(config, field.name), hints[field.name]) for field in dataclasses.fields(config)
+    }
+
+
+def from_dict(kind: type[Config], data: Any, path: str = "") -> Config:
+    """A config of class ``kind`` from what ``to_dict`` gave.
+
+    Raises:
+        ConfigError: an unknown or missing key, or a value of the wrong type; the message has the path to it.
+    """
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path or kind.__name__}: expected an object, got {data!r:.80}")
+    fields = {field.name: field for field in dataclasses.fields(kind) if field.init}  # type: ignore[arg-type]
+    unknown = sorted(set(data) - set(fields))
+    if unknown:
+        raise ConfigError(f"{_join(path, unknown[0])}: unknown key; {kind.__name__} has {', '.join(sorted(fields))}")
+    required = [
+        name
+        for name, field in fields.items()
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    ]
+    missing = [name for name in required if name not in data]
+    if missing:
+        raise ConfigError(f"{_join(path, missing[0])}: missing; {kind.__name__} needs {', '.join(required)}")
+    hints = get_type_hints(kind)
+    return kind(**{name: _typed(value, hints[name], _join(path, name)) for name, value in data.items()})
+
+
+def read_json(kind: type[Config], file: Path) -> Config:
+    """The config stored in a JSON file.
+
+    Raises:
+        ConfigError: the file is no JSON or does not describe a ``kind``.
+        FileNotFoundError: there is no such file.
+    """
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"{file}: not a JSON file ({error})") from error
+    return from_dict(kind, data, path=file.name)
+
+
+def write_json(config: Any, file: Path) -> None:
+    """Stores the config so that ``read_json`` gives an equal one."""
+    file.write_text(json.dumps(to_dict(config), indent=2) + "\n", encoding="utf-8")
+
+
+def override(config: Config, settings: dict[str, str]) -> Config:
+    """The config with some fields replaced, each named by a dotted path and given as JSON or as bare text.
+
+    ``override(run, {"trainer.max_steps": "500"})`` is what ``--set trainer.max_steps=500`` does.
+
+    Raises:
+        ConfigError: a path names no field, or a value has the wrong type.
+    """
+    for dotted, text in settings.items():
+        config = _override_one(config, dotted.split("."), text, dotted)
+    return config
+
+
+def _override_one(config: Any, names: list[str], text: str, dotted: str) -> Any:
+    fields = {field.name for field in dataclasses.fields(config)} if dataclasses.is_dataclass(config) else set()
+    if names[0] not in fields:
+        allowed = ", ".join(sorted(fields)) or "nothing below it"
+        raise ConfigError(f"{dotted}: no field {names[0]!r} here; there is {allowed}")
+    if len(names) > 1:
+        value = _override_one(getattr(config, names[0]), names[1:], text, dotted)
+    else:
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError:
+            data = text
+        value = _typed(data, get_type_hints(type(config))[names[0]], dotted)
+    return dataclasses.replace(config, **{names[0]: value})
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _plain(value: Any, hint: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        tag = {"type": type(value).__name__} if len(_dataclasses_in(hint)) > 1 else {}
+        return {**tag, **to_dict(value)}
+    if isinstance(value, tuple | list):
+        inner = next((arg for arg in get_args(hint) if arg is not Ellipsis), Any)
+        return [_plain(item, inner) for item in value]
+    if isinstance(value, dict):
+        return {key: _plain(item, Any) for key, item in value.items()}
+    return str(value) if isinstance(value, Path) else value
+
+
+def _dataclasses_in(hint: Any) -> list[type]:
+    options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    return [option for option in options if dataclasses.is_dataclass(option)]  # type: ignore[misc]
+
+
+def _typed(value: Any, hint: Any, path: str) -> Any:
+    origin = get_origin(hint)
+    if hint is Any:
+        return value
+    if origin in (Union, types.UnionType):
+        return _typed_union(value, hint, path)
+    if dataclasses.is_dataclass(hint):
+        return from_dict(typing.cast(type, hint), value, path)
+    if origin is Literal:
+        if value not in get_args(hint):
+            raise ConfigError(f"{path}={value!r}: allowed are {', '.join(map(repr, get_args(hint)))}")
+        return value
+    if origin is tuple:
+        return _typed_tuple(value, hint, path)
+    if origin is dict or hint is dict:
+        if not isinstance(value, dict):
+            raise ConfigError(f"{path}={value!r:.80}: expected an object")
+        return value
+    if hint is float and type(value) in (int, float):
+        return float(value)
+    if hint is Path and isinstance(value, str):
+        return Path(value)
+    if type(value) is not hint:
+        raise ConfigError(f"{path}={value!r:.80}: expected {getattr(hint, '__name__', hint)}")
+    return value
+
+
+def _typed_union(value: Any, hint: Any, path: str) -> Any:
+    kinds = _dataclasses_in(hint)
+    if value is None and type(None) in get_args(hint):
+        return None
+    if len(kinds) > 1:
+        names = {kind.__name__: kind for kind in kinds}
+        if not isinstance(value, dict) or value.get("type") not in names:
+            raise ConfigError(f'{path}: needs a "type" key, one of {", ".join(sorted(names))}; got {value!r:.80}')
+        return from_dict(names[value["type"]], {key: item for key, item in value.items() if key != "type"}, path)
+    problems = []
+    for option in get_args(hint):
+        if option is not type(None):
+            try:
+                return _typed(value, option, path)
+            except ConfigError as error:
+                problems.append(str(error))
+    raise ConfigError("; or ".join(problems) or f"{path}={value!r:.80}: not allowed")
+
+
+def _typed_tuple(value: Any, hint: Any, path: str) -> tuple[Any, ...]:
+    inner = get_args(hint)
+    if not isinstance(value, list | tuple):
+        raise ConfigError(f"{path}={value!r:.80}: expected a list")
+    if len(inner) == 2 and inner[1] is Ellipsis:
+        return tuple(_typed(item, inner[0], f"{path}[{index}]") for index, item in enumerate(value))
+    if len(value) != len(inner):
+        raise ConfigError(f"{path}: expected {len(inner)} items, got {len(value)}")
+    return tuple(_typed(item, kind, f"{path}[{index}]") for index, (item, kind) in enumerate(zip(value, inner, strict=True)))

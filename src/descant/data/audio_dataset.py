@@ -1,0 +1,118 @@
+"""Batches of random pieces of audio: what a codec is trained on."""
+
+import random
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from descant.audio import AudioFacts, Clip, audio_facts, read_samples
+from descant.data.manifest import ClipRecord
+from descant.errors import ConfigError, DataError
+from descant.shapes import Wave
+
+MAX_DRAWS = 20
+"""How often a silent piece is drawn again before it is taken as it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioBatchConfig:
+    """One second at 32 kHz is what MusicGen's codec was trained on (arXiv 2306.05284, section 3.1)."""
+
+    segment_s: float = 1.0
+    batch_size: int = 16
+    sample_rate_hz: int = 32_000
+    num_channels: int = 1
+    seed: int = 0
+    pad_short_clips: bool = False
+    silence_db: float = -60.0
+    """A piece whose root mean square is below this is drawn again; minus infinity takes every piece."""
+
+    def __post_init__(self) -> None:
+        if self.segment_samples < 1 or self.batch_size < 1:
+            raise ConfigError(
+                f"segment_s={self.segment_s:g}, batch_size={self.batch_size}: a batch needs at least one sample"
+            )
+        if self.num_channels not in (1, 2):
+            raise ConfigError(f"num_channels={self.num_channels}: allowed are 1 and 2")
+
+    @property
+    def segment_samples(self) -> int:
+        """Samples of a piece."""
+        return round(self.segment_s * self.sample_rate_hz)
+
+
+@dataclass(frozen=True)
+class AudioBatch:
+    """Pieces of audio, all of one length, rate and number of channels."""
+
+    wave: Wave
+
+
+class AudioBatches:
+    """Random pieces of clips, a pure function of (seed, step).
+
+    A clip is drawn by its length, so that every second of the set is as likely as any other; then where in it the piece
+    begins. Clips shorter than a piece are padded with silence if the config allows that, else left out:
+    ``num_skipped`` says how many.
+    """
+
+    def __init__(self, records: Sequence[ClipRecord], config: AudioBatchConfig) -> None:
+        usable = [record for record in records if config.pad_short_clips or record.duration_s >= config.segment_s]
+        if not usable:
+            raise DataError(
+                f"none of {len(records)} clips has the {config.segment_s:g} s of a piece: "
+                f"shorten segment_s or allow pad_short_clips"
+            )
+        self.config = config
+        self.records = usable
+        self.num_skipped = len(records) - len(usable)
+        # Headers once read: finding the length of an mp3 means walking through all of it.
+        self._facts: dict[Path, AudioFacts] = {}
+        self._ends_s = list(accumulate(record.duration_s for record in usable))
+
+    def batch(self, step: int) -> AudioBatch:
+        """The batch of a step.
+
+        Raises:
+            AudioError: one of its files is missing or damaged.
+        """
+        pieces = [self._piece(step, row) for row in range(self.config.batch_size)]
+        return AudioBatch(torch.stack(pieces))
+
+    def _piece(self, step: int, row: int) -> Float[Tensor, "C N"]:
+        # A generator for every row: were it shared, one redrawn piece would change all that follow it.
+        generator = random.Random(f"{self.config.seed}/{step}/{row}")
+        for _ in range(MAX_DRAWS):
+            index = bisect_right(self._ends_s, generator.random() * self._ends_s[-1])
+            piece = self._crop(self.records[min(index, len(self.records) - 1)], generator.random())
+            if piece.square().mean() >= 10 ** (self.config.silence_db / 10):
+                break
+        return piece
+
+    def _crop(self, record: ClipRecord, position: float) -> Float[Tensor, "C N"]:
+        """The piece that begins at that share (0 to 1) of the clip's possible places; only that much is decoded."""
+        config = self.config
+        if record.path not in self._facts:
+            self._facts[record.path] = audio_facts(record.path)
+        facts = self._facts[record.path]
+        wanted = config.segment_samples
+        rate_hz = facts.sample_rate_hz
+        # One sample of the source to spare, for resampling rounds the length to the nearest.
+        in_source = wanted if rate_hz == config.sample_rate_hz else -(-wanted * rate_hz // config.sample_rate_hz) + 1
+        in_source = min(in_source, facts.num_samples)
+        offset = int(position * (facts.num_samples - in_source + 1))
+        clip = Clip(read_samples(record.path, offset, in_source), rate_hz).to_channels(config.num_channels)
+        samples = clip.resample(config.sample_rate_hz).samples[:, :wanted]
+        missing = wanted - samples.shape[1]
+        if missing > 1 and not config.pad_short_clips:
+            raise DataError(
+                f"{str(record.path)!r} has {facts.duration_s:.3f} s where the manifest says {record.duration_s:.3f} s: "
+                f"scan the folder again"
+            )
+        return torch.nn.functional.pad(samples, (0, missing)) if missing else samples

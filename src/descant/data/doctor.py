@@ -1,0 +1,126 @@
+"""The data doctor: what in a training set would stop a run or spoil what it learns, found before it starts."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from descant.audio import Clip
+from descant.data.manifest import ClipRecord, read_manifest
+from descant.errors import AudioError
+
+PROBLEMS = {
+    "missing": "the file is not there",
+    "unreadable": "the file is empty, damaged or no audio",
+    "changed": "length, rate or channels are not those of the manifest",
+    "leaked": "the same sound is in the other split too, so validation would measure memory",
+    "duplicate": "the same sound came before in this split",
+    "silent": "on the whole it is below -60 dB",
+    "clipped": "more than one sample in a thousand is at full scale",
+    "other rate": "it is resampled whenever it is read",
+    "short": "it is shorter than a crop and will be padded or left out",
+    "without caption": "nothing is said of it: no caption and no tags",
+}
+"""What is looked for, worst first, each with what it means."""
+
+STOPPING = ("missing", "unreadable", "changed")
+"""The problems that end a run with an error when it comes to such a clip."""
+
+SILENCE_DB = -60.0
+FULL_SCALE = 0.9999
+CLIPPED_SHARE = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What ``check`` found: for each problem the clips that have it, in the order of the manifest."""
+
+    num_clips: int
+    duration_s: float
+    found: dict[str, list[str]]
+
+    @property
+    def is_trainable(self) -> bool:
+        """Whether a run would get through; what is left may still be worth mending."""
+        return not any(name in self.found for name in STOPPING)
+
+    def text(self, num_examples: int = 3) -> str:
+        """The report to read: a line for each problem, and the first clips that have it."""
+        lines = [f"{self.num_clips} clips, {self.duration_s / 3600:.2f} h"]
+        for name, clips in self.found.items():
+            lines.append(f"{len(clips)} {name}: {PROBLEMS[name]}")
+            lines += [f"    {clip!r}" for clip in clips[:num_examples]]
+            lines += [f"    and {len(clips) - num_examples} more"] if len(clips) > num_examples else []
+        return "\n".join([*lines, "no problem found"] if not self.found else lines)
+
+
+def check(
+    manifest: str | os.PathLike[str],
+    *,
+    segment_s: float | None = None,
+    sample_rate_hz: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Report:
+    """Reads every clip of a manifest from end to end and says what is wrong with it.
+
+    Args:
+        segment_s: how long a crop will be; without it no clip is too short.
+        sample_rate_hz: what the codec works at; without it every rate is right.
+        progress: is called with the number of clips read and of all clips.
+
+    Raises:
+        DataError: the manifest itself cannot be read.
+    """
+    records = read_manifest(manifest)
+    found: dict[str, list[str]] = {}
+    heard: dict[str, str] = {}
+    for number, record in enumerate(records, start=1):
+        for problem in _problems(record, heard, segment_s, sample_rate_hz):
+            found.setdefault(problem, []).append(str(record.path))
+        if progress is not None:
+            progress(number, len(records))
+    return Report(
+        num_clips=len(records),
+        duration_s=sum(record.duration_s for record in records),
+        found={name: found[name] for name in PROBLEMS if name in found},
+    )
+
+
+def _problems(
+    record: ClipRecord, heard: dict[str, str], segment_s: float | None, sample_rate_hz: int | None
+) -> Iterator[str]:
+    """The names of a clip's problems; ``heard`` is the split of every sound so far and gets this one's."""
+    if not record.captions and not record.tags:
+        yield "without caption"
+    if not record.path.exists():
+        yield "missing"
+        return
+    try:
+        clip = Clip.read(record.path)
+    except AudioError:
+        yield "unreadable"
+        return
+    if not _is_as_recorded(record, clip):
+        yield "changed"
+    if sample_rate_hz is not None and clip.sample_rate_hz != sample_rate_hz:
+        yield "other rate"
+    if segment_s is not None and clip.duration_s < segment_s:
+        yield "short"
+    if clip.samples.square().mean() < 10 ** (SILENCE_DB / 10):
+        yield "silent"
+    if (clip.samples.abs() >= FULL_SCALE).float().mean() > CLIPPED_SHARE:
+        yield "clipped"
+    # Of the samples and not of the file: the same sound with other tags is the same sound.
+    sound = hashlib.sha256(clip.samples.numpy().tobytes()).hexdigest()
+    if sound in heard:
+        yield "duplicate" if heard[sound] == record.split else "leaked"
+    heard.setdefault(sound, record.split)
+
+
+def _is_as_recorded(record: ClipRecord, clip: Clip) -> bool:
+    # A tenth of a second of grace: manifests of other tools round.
+    return (
+        abs(clip.duration_s - record.duration_s) < 0.1
+        and clip.sample_rate_hz == record.sample_rate_hz
+        and len(clip.samples) == record.num_channels
+    )

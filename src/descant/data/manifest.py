@@ -1,0 +1,228 @@
+"""The manifest: one line of JSON for every clip of a training set, and the scan that makes it from a folder.
+
+A line is ``{"path", "duration_s", "sample_rate_hz", "num_channels", "split", "captions", "tags"}``; paths are relative
+to the manifest's folder, so that a training set can be moved as a whole. Keys of ``tags`` that captions are made from:
+genre, style, instrument, instrument_family, moods, keywords, bpm, key, metre; further ones are kept.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from descant.audio import audio_facts, write_atomically
+from descant.errors import AudioError, DataError, InvalidRequest
+
+Split = Literal["train", "valid"]
+
+AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".w64", ".rf64", ".caf")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipRecord:
+    """One clip of a training set: where it is, what it is, and what may be said of it.
+
+    ``captions`` are different wordings of the same description; one is drawn at a time.
+    """
+
+    path: Path
+    duration_s: float
+    sample_rate_hz: int
+    num_channels: int
+    split: Split = "train"
+    captions: tuple[str, ...] = ()
+    tags: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not (self.duration_s > 0 and self.sample_rate_hz > 0 and self.num_channels > 0):
+            raise DataError(
+                f"duration_s={self.duration_s:g}, sample_rate_hz={self.sample_rate_hz}, "
+                f"num_channels={self.num_channels}: all must be above 0"
+            )
+
+
+def read_manifest(path: str | os.PathLike[str], split: Split | None = None) -> list[ClipRecord]:
+    """The clips of a manifest in its order, their paths made absolute; with ``split`` only those of one split.
+
+    Nothing is looked up but the manifest itself: whether the files are there and sound is ``doctor.check``'s question.
+
+    Raises:
+        DataError: the file is missing or empty, or a line is not what a line must be; the message has its number.
+    """
+    manifest = Path(path)
+    try:
+        lines = manifest.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read the manifest {str(path)!r}: {error}") from error
+    records = []
+    seen: dict[Path, int] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            record = _parse(line)
+        except DataError as error:
+            raise DataError(f"{str(path)!r}, line {number}: {error}") from error
+        # normpath and not resolve: a training set may be a folder of links.
+        record = dataclasses.replace(record, path=Path(os.path.normpath(manifest.absolute().parent / record.path)))
+        if record.path in seen:
+            raise DataError(
+                f"{str(path)!r}, line {number}: {str(record.path)!r} is on line {seen[record.path]} already"
+            )
+        seen[record.path] = number
+        records.append(record)
+    chosen = [record for record in records if split is None or record.split == split]
+    if not chosen:
+        what = "clip" if not records else f"clip of split {split!r}"
+        raise DataError(f"the manifest {str(path)!r} has no {what}; make one with: descant data scan FOLDER")
+    return chosen
+
+
+def write_manifest(path: str | os.PathLike[str], records: list[ClipRecord]) -> None:
+    """Writes the manifest, all of it or nothing; paths under its folder become relative to it.
+
+    Raises:
+        DataError: it cannot be written, or a record's tags are not JSON.
+    """
+    folder = Path(path).absolute().parent
+    try:
+        text = "".join(_line(record, folder) + "\n" for record in records)
+        write_atomically(path, text.encode())
+    except (TypeError, ValueError) as error:
+        raise DataError(f"cannot write the manifest {str(path)!r}: {error}") from error
+
+
+def scan_folder(
+    folder: str | os.PathLike[str], *, valid_share: float = 0.05
+) -> tuple[list[ClipRecord], dict[Path, str]]:
+    """Every audio file below a folder as a record, in the order of their names, and what is wrong with the others.
+
+    Captions come from ``name.txt`` beside ``name.wav`` (one a line), tags from ``name.json`` with MusicGen's fields
+    title, artist, key, bpm, genre, moods, keywords, description, name, instrument and any others; its ``description``
+    becomes a caption. A clip's split hangs on the hash of its path below the folder, so that it stays where it is when
+    others are added. Clips to be validated on must not share a source with trained ones: split such sets yourself.
+
+    Args:
+        valid_share: how many of the clips are kept for validation, 0 to 1.
+
+    Raises:
+        DataError: there is no such folder, or a sidecar cannot be read.
+        InvalidRequest: ``valid_share`` is no share.
+    """
+    if not 0 <= valid_share <= 1:
+        raise InvalidRequest(f"valid_share={valid_share}: allowed are 0 to 1")
+    root = Path(folder)
+    if not root.is_dir():
+        raise DataError(f"{str(folder)!r} is not a folder")
+    found = [Path(place) / name for place, _, names in os.walk(root) for name in names]
+    audio = sorted((path for path in found if path.suffix.lower() in AUDIO_SUFFIXES), key=lambda path: path.parts)
+    records, problems = [], {}
+    for path in audio:
+        try:
+            facts = audio_facts(path)
+        except AudioError as error:
+            problems[path] = str(error)
+            continue
+        captions, tags = read_sidecars(path)
+        records.append(
+            ClipRecord(
+                path=path.absolute(),
+                duration_s=facts.duration_s,
+                sample_rate_hz=facts.sample_rate_hz,
+                num_channels=facts.num_channels,
+                split="valid" if _share_of(path.relative_to(root)) < valid_share else "train",
+                captions=captions,
+                tags=tags,
+            )
+        )
+    return records, problems
+
+
+def read_sidecars(audio: Path) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """The captions and tags that lie beside an audio file; both empty if nothing does.
+
+    Raises:
+        DataError: a sidecar is there and cannot be read.
+    """
+    captions: list[str] = []
+    tags: dict[str, Any] = {}
+    metadata, wordings = audio.with_suffix(".json"), audio.with_suffix(".txt")
+    try:
+        if metadata.is_file():
+            tags = json.loads(metadata.read_text(encoding="utf-8"))
+            if not isinstance(tags, dict):
+                raise DataError(f"{str(metadata)!r}: expected a JSON object")
+            tags = {key: value for key, value in tags.items() if value not in (None, "", [])}
+            description = tags.pop("description", None)
+            captions += [] if description is None else [str(description)]
+        if wordings.is_file():
+            captions += [line.strip() for line in wordings.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"cannot read what lies beside {str(audio)!r}: {error}") from error
+    return tuple(captions), tags
+
+
+def _share_of(path: Path) -> float:
+    """A number in [0, 1) that is drawn once for all for this path."""
+    digest = hashlib.sha256(os.fsencode(path.as_posix())).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def _line(record: ClipRecord, folder: Path) -> str:
+    path = record.path
+    if path.is_absolute() and path.is_relative_to(folder):
+        path = path.relative_to(folder)
+    data = {name: getattr(record, name) for name in _FIELDS} | {"path": path.as_posix()}
+    # ASCII: a path that is no valid UTF-8 and a caption with a line separator both stay on their line.
+    return json.dumps(data, ensure_ascii=True, allow_nan=False)
+
+
+def _parse(line: str) -> ClipRecord:
+    try:
+        data = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"not JSON ({error})") from error
+    if not isinstance(data, dict):
+        raise DataError(f"expected an object, got {line:.60}")
+    unknown, missing = sorted(set(data) - set(_FIELDS)), [name for name in _REQUIRED if name not in data]
+    if unknown or missing:
+        what = f"unknown key {unknown[0]!r}" if unknown else f"{missing[0]!r} is missing"
+        raise DataError(f"{what}; a line has {', '.join(_FIELDS)}")
+    for name, value in data.items():
+        if not _CHECKS[_FIELDS[name]](value):
+            raise DataError(f"{name}={value!r:.60}: expected {_FIELDS[name]}")
+    if not data["path"] or "\0" in data["path"]:
+        raise DataError(f"path={data['path']!r:.60}: no file can be called so")
+    return ClipRecord(
+        path=Path(data.pop("path")),
+        duration_s=float(data.pop("duration_s")),
+        captions=tuple(data.pop("captions", ())),
+        **data,
+    )
+
+
+_SHORT = 1e9
+
+_CHECKS: dict[str, Callable[[Any], bool]] = {
+    "a string": lambda value: isinstance(value, str),
+    "'train' or 'valid'": lambda value: value in get_args(Split),
+    "an integer": lambda value: type(value) is int,
+    # NaN fails this too, and so does an integer that no float can hold.
+    f"a number under {_SHORT:g}": lambda value: type(value) in (int, float) and abs(value) < _SHORT,
+    "a list of strings": lambda value: isinstance(value, list) and all(isinstance(item, str) for item in value),
+    "an object": lambda value: isinstance(value, dict),
+}
+_FIELDS = {
+    "path": "a string",
+    "duration_s": f"a number under {_SHORT:g}",
+    "sample_rate_hz": "an integer",
+    "num_channels": "an integer",
+    "split": "'train' or 'valid'",
+    "captions": "a list of strings",
+    "tags": "an object",
+}
+_REQUIRED = ("path", "duration_s", "sample_rate_hz", "num_channels")

@@ -1,0 +1,156 @@
+"""Shards: the codes of many clips in one file, and the index that says what a folder of shards was made from.
+
+A shard is a safetensors file with one tensor ``codes``, int16 [K, T], the clips one after another, and in its metadata
+a JSON list of the clips. One file a shard, so that it is there as a whole or not at all. The folder's ``index.json`` is
+written first; it is the plan by which an interrupted run goes on and a changed training set is noticed.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from jaxtyping import Int16
+from safetensors.torch import save
+from torch import Tensor
+
+from descant import config as config_files
+from descant.audio import write_atomically
+from descant.data.manifest import Split
+from descant.errors import AudioError, ConfigError, DataError
+
+INDEX_NAME = "index.json"
+VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodecFacts:
+    """What the codes of a folder mean: enough to tell whether a model or another run fits them."""
+
+    fingerprint: str
+    sample_rate_hz: int
+    num_channels: int
+    num_codebooks: int
+    codebook_size: int
+    hop_samples: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardIndex:
+    """The plan of a folder of shards."""
+
+    codec: CodecFacts
+    records_fingerprint: str
+    num_clips: int
+    shard_clips: int
+    batch_size: int
+    window_s: float
+    version: int = VERSION
+
+    @property
+    def num_shards(self) -> int:
+        """How many files belong to the folder once it is complete."""
+        return -(-self.num_clips // self.shard_clips)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizedClip:
+    """One clip of a shard: its frames are ``codes[:, start_frame : start_frame + num_frames]``."""
+
+    id: str
+    start_frame: int
+    num_frames: int
+    split: Split
+    captions: tuple[str, ...] = ()
+    tags: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The codes of some clips, and which frames are whose."""
+
+    codes: Int16[Tensor, "K T"]
+    clips: tuple[TokenizedClip, ...]
+
+
+def shard_path(folder: str | os.PathLike[str], number: int) -> Path:
+    """Where the shard of that number is or will be."""
+    return Path(folder) / f"shard-{number:05d}.safetensors"
+
+
+def write_shard(path: Path, clips: Sequence[TokenizedClip], codes: Int16[Tensor, "K T"]) -> None:
+    """Writes a shard, all of it or nothing; the same content gives the same bytes.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    described = json.dumps([asdict(clip) for clip in clips], ensure_ascii=True, separators=(",", ":"))
+    # One metadata entry: safetensors keeps several in no fixed order.
+    metadata = {"descant": json.dumps({"clips": described, "sha256": _checksum(codes, described)})}
+    _write(path, save({"codes": codes.contiguous()}, metadata))
+
+
+def read_shard(path: Path) -> Shard:
+    """A shard that was written whole and has not changed since.
+
+    Raises:
+        DataError: it is missing, cut short or damaged.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            codes = file.get_tensor("codes")
+            stored = json.loads((file.metadata() or {})["descant"])
+        if _checksum(codes, stored["clips"]) != stored["sha256"]:
+            raise ValueError("its checksum is wrong")
+        clips = [config_files.from_dict(TokenizedClip, clip) for clip in json.loads(stored["clips"])]
+    except (OSError, safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"the shard {str(path)!r} is missing or damaged ({error}): delete it and tokenize again, "
+            f"which makes only what is not there"
+        ) from error
+    return Shard(codes, tuple(clips))
+
+
+def write_index(folder: str | os.PathLike[str], index: ShardIndex) -> None:
+    """Writes the plan of a folder.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    text = json.dumps(config_files.to_dict(index), indent=2) + "\n"
+    _write(Path(folder) / INDEX_NAME, text.encode())
+
+
+def read_index(folder: str | os.PathLike[str]) -> ShardIndex:
+    """The plan of a folder of shards.
+
+    Raises:
+        DataError: there is none, it is damaged, or it was written by another version.
+    """
+    path = Path(folder) / INDEX_NAME
+    try:
+        index = config_files.read_json(ShardIndex, path)
+    except (OSError, ConfigError) as error:
+        raise DataError(f"{str(folder)!r} is no folder of shards: {error}") from error
+    if index.version != VERSION:
+        raise DataError(f"{str(path)!r} has version {index.version}, this program reads {VERSION}: tokenize again")
+    return index
+
+
+def _checksum(codes: Int16[Tensor, "K T"], described: str) -> str:
+    digest = hashlib.sha256(described.encode())
+    digest.update(repr(tuple(codes.shape)).encode())
+    digest.update(codes.contiguous().to(torch.int16).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        write_atomically(path, content)
+    except AudioError as error:
+        raise DataError(str(error)) from error

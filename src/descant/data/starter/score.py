@@ -1,0 +1,138 @@
+"""Scores: what a piece plays, as whole ticks on a grid of beats, before any sound exists.
+
+One beat is always ``TICKS_PER_BEAT`` ticks, whatever the metre: in 6/8 the beat is the dotted quarter. All arithmetic
+is in whole numbers, so a loop played again later falls on exactly the same samples (``sample_of``).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+TICKS_PER_BEAT = 960
+SAMPLE_RATE_HZ = 32_000
+FRAME_SAMPLES = 640
+
+
+@dataclass(frozen=True, order=True)
+class Note:
+    """One note; onset and length in ticks, pitch as a MIDI key (for drums: the percussion key), velocity 1 to 127."""
+
+    onset: int
+    length: int
+    pitch: int
+    velocity: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """The notes of one instrument: a General MIDI program, and the role it plays in the arrangement.
+
+    Roles are ``lead``, ``chords``, ``arpeggio``, ``pad``, ``bass`` and ``drums``; they decide the balance of the mix.
+    """
+
+    program: int
+    role: str
+    notes: tuple[Note, ...]
+    is_drums: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """Parts over a grid: ``samples_per_beat`` is the tempo, ``num_bars`` times ``beats_per_bar`` the length.
+
+    ``loop_bars`` says that the notes repeat after so many bars; None, that they do not.
+    """
+
+    parts: tuple[Part, ...]
+    samples_per_beat: int
+    beats_per_bar: int
+    num_bars: int
+    loop_bars: int | None = None
+
+    @property
+    def num_ticks(self) -> int:
+        return self.num_bars * self.beats_per_bar * TICKS_PER_BEAT
+
+    @property
+    def num_samples(self) -> int:
+        return sample_of(self.num_ticks, self.samples_per_beat)
+
+
+def sample_of(tick: int, samples_per_beat: int) -> int:
+    """The sample at which a tick falls; whole beats fall on whole multiples of ``samples_per_beat``."""
+    return tick * samples_per_beat // TICKS_PER_BEAT
+
+
+def locked_samples_per_beat(frames_per_beat: int) -> int:
+    """Samples of a beat that lasts a whole number of 20 ms frames: 3000 / frames_per_beat beats per minute."""
+    return frames_per_beat * FRAME_SAMPLES
+
+
+def free_samples_per_beat(bpm: float) -> int:
+    """Samples of a beat at a tempo that owes nothing to the frames."""
+    return round(60 * SAMPLE_RATE_HZ / bpm)
+
+
+def bpm_of(samples_per_beat: int) -> float:
+    """Beats per minute of a beat this many samples long."""
+    return 60 * SAMPLE_RATE_HZ / samples_per_beat
+
+
+def rescale(notes: Iterable[Note], ratio: Fraction) -> tuple[Note, ...]:
+    """The notes with onsets and lengths times ``ratio``, rounded to ticks (a source's grid to ours)."""
+    return tuple(
+        replace(note, onset=round(note.onset * ratio), length=max(1, round(note.length * ratio))) for note in notes
+    )
+
+
+def shift(notes: Iterable[Note], ticks: int) -> tuple[Note, ...]:
+    """The notes, ``ticks`` later."""
+    return tuple(replace(note, onset=note.onset + ticks) for note in notes)
+
+
+def transpose(notes: Iterable[Note], semitones: int) -> tuple[Note, ...]:
+    """The notes, ``semitones`` higher."""
+    return tuple(replace(note, pitch=note.pitch + semitones) for note in notes)
+
+
+def tile(notes: Iterable[Note], loop_ticks: int, num_ticks: int) -> tuple[Note, ...]:
+    """The loop ``[0, loop_ticks)`` played over and over until ``num_ticks``; the last turn may stop half-way."""
+    loop = [note for note in notes if 0 <= note.onset < loop_ticks]
+    turns = -(-num_ticks // loop_ticks)
+    tiled = (note for turn in range(turns) for note in shift(loop, turn * loop_ticks))
+    return tuple(note for note in tiled if note.onset < num_ticks)
+
+
+def release_before_repeat(notes: Iterable[Note]) -> tuple[Note, ...]:
+    """The notes in time order, each ended by the next one of its pitch.
+
+    A synthesiser keeps one voice per key: without this, the end of a long note would cut the next note of that pitch
+    short, and the first turn of a loop would differ from the others.
+    """
+    later_onset: dict[int, int] = {}
+    ended = []
+    for note in sorted(notes, reverse=True):
+        limit = later_onset.get(note.pitch)
+        if limit is not None and limit <= note.onset:
+            continue
+        length = note.length if limit is None else min(note.length, limit - note.onset)
+        ended.append(replace(note, length=length))
+        later_onset[note.pitch] = note.onset
+    return tuple(reversed(ended))
+
+
+def into_range(notes: tuple[Note, ...], low: int, high: int) -> tuple[Note, ...]:
+    """The notes moved by whole octaves until their middle lies in the range, then each stray one folded back into it."""
+    if not notes:
+        return notes
+    middle = sorted(note.pitch for note in notes)[len(notes) // 2]
+    octaves = round(((low + high) / 2 - middle) / 12)
+    return tuple(replace(note, pitch=_fold(note.pitch + 12 * octaves, low, high)) for note in notes)
+
+
+def _fold(pitch: int, low: int, high: int) -> int:
+    while pitch < low:
+        pitch += 12
+    while pitch > high:
+        pitch -= 12
+    return pitch

@@ -1,0 +1,127 @@
+"""Batches of codes with captions: what a language model is trained on.
+
+All shards are held in memory as 16-bit integers: thirty hours at 50 frames a second and 4 codebooks are 43 MB.
+"""
+
+import os
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from descant.data.captions import CaptionConfig, caption
+from descant.data.manifest import Split
+from descant.data.shards import TokenizedClip, read_index, read_shard, shard_path
+from descant.errors import ConfigError, DataError
+from descant.shapes import Codes
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenBatchConfig:
+    """MusicGen trains on crops of 30 s, 1,500 frames (arXiv 2306.05284, section 3.1)."""
+
+    batch_size: int = 8
+    segment_frames: int = 1_500
+    split: Split = "train"
+    seed: int = 0
+    captions: CaptionConfig = field(default_factory=CaptionConfig)
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1 or self.segment_frames < 1:
+            raise ConfigError(
+                f"batch_size={self.batch_size}, segment_frames={self.segment_frames}: both must be at least 1"
+            )
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """Crops of clips, one a row. ``frame_mask`` is false where a clip had ended; the codes there are zeros."""
+
+    codes: Codes
+    captions: list[str | None]
+    frame_mask: Bool[Tensor, "B T"]
+    clips: list[TokenizedClip]
+
+
+class TokenBatches:
+    """Random crops of tokenized clips, a pure function of (seed, step).
+
+    Every clip has as many places in an epoch as whole crops fit into it, at least one; an epoch is a permutation of all
+    places, and each visit crops at a new offset. A world of W ranks shares an epoch by asking for batch
+    ``step * W + rank``. For measuring there are ``fixed_batch(0)`` to ``fixed_batch(num_fixed_batches - 1)``: each clip
+    once, from its beginning, its first caption word for word.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], config: TokenBatchConfig) -> None:
+        """Reads all shards of a folder.
+
+        Raises:
+            DataError: a shard is missing or damaged, or no clip is of the wanted split.
+        """
+        self.config = config
+        self.index = read_index(folder)
+        shards = [read_shard(shard_path(folder, number)) for number in range(self.index.num_shards)]
+        pairs = [(clip, shard.codes) for shard in shards for clip in shard.clips if clip.split == config.split]
+        if not pairs:
+            raise DataError(f"{str(Path(folder))!r} has no clip of split {config.split!r}")
+        self.clips = [clip for clip, _ in pairs]
+        self._codes = [codes[:, clip.start_frame : clip.start_frame + clip.num_frames] for clip, codes in pairs]
+        self._places = [
+            index
+            for index, clip in enumerate(self.clips)
+            for _ in range(max(1, clip.num_frames // config.segment_frames))
+        ]
+
+    @property
+    def num_fixed_batches(self) -> int:
+        """How many batches it takes to see each clip once; the last one may be smaller."""
+        return -(-len(self.clips) // self.config.batch_size)
+
+    def batch(self, step: int) -> TokenBatch:
+        """The training batch of a step."""
+        rows = []
+        for position in range(step * self.config.batch_size, (step + 1) * self.config.batch_size):
+            epoch, place = divmod(position, len(self._places))
+            index = self._places[_permutation(self.config.seed, epoch, len(self._places))[place]]
+            generator = random.Random(f"{self.config.seed}/{position}")
+            spare = self.clips[index].num_frames - self.config.segment_frames
+            offset = generator.randint(0, spare) if spare > 0 else 0
+            rows.append((index, offset, caption(self.clips[index], self.config.captions, generator)))
+        return self._collated(rows)
+
+    def fixed_batch(self, number: int) -> TokenBatch:
+        """A batch for measuring: it hangs on nothing but its number.
+
+        Raises:
+            IndexError: there are not so many.
+        """
+        if not 0 <= number < self.num_fixed_batches:
+            raise IndexError(f"batch {number}: there are {self.num_fixed_batches}")
+        first = number * self.config.batch_size
+        indices = range(first, min(first + self.config.batch_size, len(self.clips)))
+        wordings = [(*self.clips[index].captions, None)[0] for index in indices]
+        return self._collated([(index, 0, wording) for index, wording in zip(indices, wordings, strict=True)])
+
+    def _collated(self, rows: Sequence[tuple[int, int, str | None]]) -> TokenBatch:
+        """The crops of (clip, offset, caption) as one batch."""
+        num_frames = self.config.segment_frames
+        codes = torch.zeros(len(rows), self.index.codec.num_codebooks, num_frames, dtype=torch.int64)
+        frame_mask = torch.zeros(len(rows), num_frames, dtype=torch.bool)
+        for row, (index, offset, _) in enumerate(rows):
+            crop = self._codes[index][:, offset : offset + num_frames]
+            codes[row, :, : crop.shape[1]] = crop
+            frame_mask[row, : crop.shape[1]] = True
+        return TokenBatch(codes, [text for _, _, text in rows], frame_mask, [self.clips[index] for index, _, _ in rows])
+
+
+@lru_cache(maxsize=8)
+def _permutation(seed: int, epoch: int, length: int) -> tuple[int, ...]:
+    """The order of an epoch. Kept, since a shuffle of all places for every row would cost more than the batch."""
+    order = list(range(length))
+    random.Random(f"{seed}/{epoch}/order").shuffle(order)
+    return tuple(order)

@@ -1,0 +1,33 @@
+"""What can go wrong, told to the person who can mend it: what came, what is allowed, what to do."""
+
+
+class DescantError(Exception):
+    """Every error that Descant raises on purpose."""
+
+
+class InvalidRequest(DescantError, ValueError):
+    """A request, an argument or a prompt is outside what is allowed."""
+
+
+class ConfigError(DescantError, ValueError):
+    """A configuration contradicts itself, or has a key that is unknown, missing or of the wrong type."""
+
+
+class AudioError(DescantError, ValueError):
+    """An audio file is missing, unreadable, empty or holds samples that are no sound."""
+
+
+class CheckpointError(DescantError):
+    """A model folder or a training checkpoint is missing, broken, or not what its config says."""
+
+
+class DataError(DescantError):
+    """A manifest, a shard or a training set is missing, broken or changed since it was written."""
+
+
+class Cancelled(DescantError):
+    """The work was stopped because its caller asked for that."""
+
+
+class MissingExtra(DescantError, ImportError):
+    """An optional package or a system program is needed; the message holds the exact line that installs it."""

@@ -1,0 +1,114 @@
+"""What is heard of music's plain facts: tempo, key, how busy it is, and whether it is music at all and not noise."""
+
+from types import ModuleType
+from typing import Literal
+
+import numpy as np
+
+from descant.audio import Clip
+from descant.errors import MissingExtra
+from descant.evaluation.spectra import spectrogram
+
+SAMPLE_RATE_HZ = 22_050
+HOP = 256
+"""11.6 ms between onset values: with librosa's 23 ms, neighbouring tempi near 120 bpm lie 5 % apart."""
+
+TempoMatch = Literal["same", "double", "half", "triple", "third", "two thirds", "three halves", "other"]
+
+_RATIOS: dict[TempoMatch, float] = {
+    "same": 1, "double": 2, "half": 1 / 2, "triple": 3, "third": 1 / 3, "two thirds": 2 / 3, "three halves": 3 / 2
+}  # fmt: skip
+
+# How well each of the twelve notes, the key note first, was heard to fit a key (Krumhansl and Kessler, Psychological
+# Review 89, 1982, probe-tone ratings).
+_MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
+_MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
+_NOTES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
+
+
+def heard_tempo_bpm(clip: Clip) -> float | None:
+    """The tempo that a beat tracker hears in the clip, or None where it finds fewer than four beats.
+
+    The beats are librosa's (Ellis, "Beat tracking by dynamic programming", 2007), which knows nothing of the tempo
+    asked for and leans towards 120 bpm; the tempo is the slope of a line through their times, which is finer than the
+    tracker's own grid.
+
+    Raises:
+        MissingExtra: librosa is not installed.
+    """
+    librosa = _librosa()
+    onsets = _onset_strength(clip)
+    _, beats = librosa.beat.beat_track(onset_envelope=onsets, sr=SAMPLE_RATE_HZ, hop_length=HOP, trim=True)
+    if len(beats) < 4:
+        return None
+    seconds_per_beat = np.polyfit(np.arange(len(beats)), beats * HOP / SAMPLE_RATE_HZ, deg=1)[0]
+    return float(60 / seconds_per_beat)
+
+
+def tempo_match(heard_bpm: float | None, asked_bpm: float, tolerance: float = 0.05) -> TempoMatch:
+    """How the heard tempo lies to the one asked for: the ratio that it is within ``tolerance`` of, else "other".
+
+    "double" means heard twice as fast. Octave and metre errors are common in tempo estimation even for the right music,
+    so they are named and counted apart (Gouyon et al., IEEE TASLP 14(5), 2006, "accuracy 2").
+    """
+    if heard_bpm is None:
+        return "other"
+    for name, ratio in _RATIOS.items():
+        if abs(heard_bpm / (asked_bpm * ratio) - 1) <= tolerance:
+            return name
+    return "other"
+
+
+def heard_key(clip: Clip) -> str:
+    """The key whose profile fits the clip's notes best, as "C major" or "F# minor".
+
+    The mean chroma is correlated with Krumhansl and Kessler's 24 profiles (Krumhansl, "Cognitive foundations of musical
+    pitch", 1990, chapter 4).
+
+    Raises:
+        MissingExtra: librosa is not installed.
+    """
+    chroma = _librosa().feature.chroma_cqt(y=_mono(clip), sr=SAMPLE_RATE_HZ).mean(axis=1)
+    profiles = [np.roll(profile, note) for profile in (_MAJOR, _MINOR) for note in range(12)]
+    best = int(np.argmax([np.corrcoef(chroma, profile)[0, 1] for profile in profiles]))
+    return f"{_NOTES[best % 12]} {'major' if best < 12 else 'minor'}"
+
+
+def onsets_per_second(clip: Clip) -> float:
+    """How many notes or strokes begin in a second of the clip, as far as they can be told apart.
+
+    Raises:
+        MissingExtra: librosa is not installed.
+    """
+    onsets = _librosa().onset.onset_detect(onset_envelope=_onset_strength(clip), sr=SAMPLE_RATE_HZ, hop_length=HOP)
+    return len(onsets) / clip.duration_s
+
+
+def spectral_flatness(clip: Clip) -> float | None:
+    """How noise-like the clip's loud frames are: 0.56 is expected of white noise, music lies far below.
+
+    The geometric over the arithmetic mean of the power spectrum (Johnston, IEEE JSAC 6(2), 1988), as the median of
+    the frames that are within 40 dB of the loudest: silence between notes would read as noise. A silent clip has none.
+    """
+    power = spectrogram(clip.to_channels(1).samples[0], window=2_048, hop=1_024).square()
+    loudness = power.mean(dim=0)
+    if loudness.max() == 0:
+        return None
+    loud = power[:, loudness >= loudness.max() * 1e-4].clamp_min(1e-20)
+    return (loud.log().mean(dim=0).exp() / loud.mean(dim=0)).median().item()
+
+
+def _onset_strength(clip: Clip) -> np.ndarray:
+    return _librosa().onset.onset_strength(y=_mono(clip), sr=SAMPLE_RATE_HZ, hop_length=HOP)
+
+
+def _mono(clip: Clip) -> np.ndarray:
+    return clip.to_channels(1).resample(SAMPLE_RATE_HZ).samples[0].numpy()
+
+
+def _librosa() -> ModuleType:
+    try:
+        import librosa
+    except ImportError as error:
+        raise MissingExtra('hearing tempo and key needs librosa: pip install "descant[eval]"') from error
+    return librosa

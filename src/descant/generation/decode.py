@@ -1,0 +1,181 @@
+"""The step loop: codes of a batch of requests, one step of the pattern after another.
+
+Laws kept here: a request's codes depend on the request alone. Each row has its own noise, its own settings and its own
+length. The language model always sees a power of two of rows, at least four, because matrix products of such heights
+give every row the same last bit whatever stands beside it (seen for float32 on CPUs; `tests/generation` watches it).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from descant.errors import Cancelled, CheckpointError
+from descant.generation.guidance import guide
+from descant.generation.request import Sampling
+from descant.generation.sampling import NoiseSource, SamplingRows, sample
+from descant.lm.model import MusicLM
+from descant.nn.inputs import LMInputs, stack_rows
+from descant.nn.kv_cache import StaticCache
+from descant.patterns import Pattern, deinterleave, filled, interleave
+
+MIN_ROWS = 4
+PREFILL_STEPS = 16
+
+
+@dataclass(frozen=True)
+class Draft:
+    """One piece to be made, in the language model's terms.
+
+    Args:
+        prompt: codes that are already known, from the first frame on.
+        inputs: what guidance pushes towards, one row.
+        against: what it pushes away from, one row; None for guidance 1, which needs no second row.
+    """
+
+    num_frames: int
+    prompt: Int[Tensor, "K T"]
+    inputs: LMInputs
+    against: LMInputs | None
+    scale: float
+    sampling: Sampling
+    seed: int
+
+
+@torch.inference_mode()
+def decode(
+    lm: MusicLM,
+    pattern: Pattern,
+    drafts: list[Draft],
+    on_step: Callable[[int], None] | None = None,
+    cancel: Callable[[], bool] | None = None,
+) -> list[Int[Tensor, "K T"]]:
+    """The codes of every draft, in the order given.
+
+    Args:
+        drafts: pieces whose prompts are equally long and whose conditions have one length; lengths, settings and seeds
+            may differ.
+        on_step: called after each step with the number of steps done.
+        cancel: asked before each step; True stops.
+
+    Raises:
+        Cancelled: ``cancel`` said so.
+        CheckpointError: the model gave logits that are no numbers.
+    """
+    sheet = Sheet(lm, pattern, drafts)
+    rows = Rows(lm, drafts, max_steps=max(sheet.lengths))
+    logits = rows.prefill(sheet.sequence[:, :, : sheet.first_step])
+    is_sound = torch.ones((), dtype=torch.bool, device=logits.device)
+    for step in range(sheet.first_step, max(sheet.lengths)):
+        if cancel is not None and cancel():
+            raise Cancelled(f"stopped at step {step} of {max(sheet.lengths)}")
+        is_sound &= torch.isfinite(logits).all()
+        sheet.write(rows.active, step, rows.draw(logits))
+        if on_step is not None:
+            on_step(step + 1)
+        unfinished = [index for index in rows.active if sheet.lengths[index] > step + 1]
+        if not unfinished:
+            break
+        rows.keep(unfinished)
+        logits = rows.step(sheet.sequence[:, :, step : step + 1])
+    if not bool(is_sound):
+        raise CheckpointError("the language model gave values that are no numbers: its weights are broken")
+    return sheet.codes()
+
+
+class Sheet:
+    """The interleaved sequences of all drafts: what is known, and which cells are still to be filled."""
+
+    def __init__(self, lm: MusicLM, pattern: Pattern, drafts: list[Draft]) -> None:
+        device = lm.norm.weight.device
+        self.tables = [pattern.steps(draft.num_frames).to(device) for draft in drafts]
+        self.lengths = [int(table.max()) + 1 for table in self.tables]
+        shape = (len(drafts), lm.config.num_codebooks, max(self.lengths))
+        self.sequence: Int[Tensor, "R K S"] = torch.full(shape, lm.special_code, device=device)
+        self.is_open: Bool[Tensor, "R K S"] = torch.zeros(shape, dtype=torch.bool, device=device)
+        for row, (draft, table) in enumerate(zip(drafts, self.tables, strict=True)):
+            known = table[:, : draft.prompt.shape[-1]]
+            self.sequence[row] = interleave(draft.prompt[None], known, shape[-1], empty=lm.special_code)[0]
+            self.is_open[row] = filled(table, shape[-1]) & ~filled(known, shape[-1])
+        self.first_step = int(self.is_open.any(dim=1).any(dim=0).nonzero()[0])
+
+    def write(self, active: list[int], step: int, codes: Int[Tensor, "R K"]) -> None:
+        """Puts codes into the cells of one step that are open; prompt and empty cells stay what they are."""
+        before = self.sequence[active, :, step]
+        self.sequence[active, :, step] = torch.where(self.is_open[active, :, step], codes, before)
+
+    def codes(self) -> list[Int[Tensor, "K T"]]:
+        """The finished pieces in frame order."""
+        return [deinterleave(row[None], table)[0] for row, table in zip(self.sequence, self.tables, strict=True)]
+
+
+class Rows:
+    """The rows that the language model works on: each active draft, then what guided drafts are pushed away from.
+
+    Copies of the first row fill up to the height that keeps rows independent of each other.
+    """
+
+    def __init__(self, lm: MusicLM, drafts: list[Draft], max_steps: int) -> None:
+        self.lm, self.drafts = lm, drafts
+        self.active = list(range(len(drafts)))
+        self._noise = [
+            NoiseSource(draft.seed, lm.config.num_codebooks, lm.config.codebook_size) for draft in drafts
+        ]
+        self._layout = self._arrange()
+        parts = [drafts[index].inputs if towards else drafts[index].against for index, towards in self._layout]
+        self.inputs = stack_rows([part for part in parts if part is not None])
+        self.cache: StaticCache = lm.new_cache(len(self._layout), max_steps, self.inputs)
+
+    def prefill(self, sequence: Int[Tensor, "R K S"]) -> Float[Tensor, "R K V"]:
+        """Reads the steps that are known; gives the guided logits of the step after them.
+
+        In pieces of one height, since a matrix product of another height may give other last bits.
+        """
+        whole = sequence.shape[-1] // PREFILL_STEPS * PREFILL_STEPS
+        pieces = [*sequence[:, :, :whole].split(PREFILL_STEPS, dim=-1)] if whole else []
+        pieces += sequence[:, :, whole:].split(1, dim=-1) if whole < sequence.shape[-1] else []
+        for piece in pieces:
+            logits = self.step(piece)
+        return logits
+
+    def step(self, sequence: Int[Tensor, "R K S"]) -> Float[Tensor, "R K V"]:
+        """Reads new steps of all drafts (finished ones are left out); gives guided logits for the active ones."""
+        codes = sequence[[index for index, _ in self._layout]]
+        logits = self.lm(codes, self.inputs, self.cache)[:, :, -1].float()
+        towards = logits[: len(self.active)]
+        return guide(towards, logits[self._against], self._scale) if self._is_guided else towards
+
+    def draw(self, logits: Float[Tensor, "R K V"]) -> Int[Tensor, "R K"]:
+        """One code for every codebook of every active draft, each from its own noise."""
+        noise = torch.stack([self._noise[index].next() for index in self.active])
+        return sample(logits, self._settings, noise.to(logits.device))
+
+    def keep(self, active: list[int]) -> None:
+        """Lets the other drafts leave; those that stay keep their memory."""
+        if active == self.active:
+            return
+        places = {place: row for row, place in reversed([*enumerate(self._layout)])}
+        self.active = active
+        self._layout = self._arrange()
+        index = torch.tensor([places[place] for place in self._layout], device=self.lm.norm.weight.device)
+        self.cache.keep_rows(index)
+        self.inputs = self.inputs.rows(index)
+
+    def _arrange(self) -> list[tuple[int, bool]]:
+        """Which draft each row works for, and whether it is what guidance pushes towards."""
+        device = self.lm.norm.weight.device
+        guided = [index for index in self.active if self.drafts[index].against is not None]
+        layout = [(index, True) for index in self.active] + [(index, False) for index in guided]
+        against = {index: len(self.active) + row for row, index in enumerate(guided)}
+        self._is_guided = bool(guided)
+        # An unguided draft is pushed away from itself, which changes nothing: x + s * (x - x).
+        self._against = torch.tensor([against.get(index, row) for row, index in enumerate(self.active)], device=device)
+        scales = [self.drafts[index].scale for index in self.active]
+        self._scale = torch.tensor(scales, device=device).reshape(-1, 1, 1)
+        self._settings = SamplingRows.of(
+            [self.drafts[index].sampling for index in self.active], self.lm.config.codebook_size, device
+        )
+        height = max(MIN_ROWS, 1 << (len(layout) - 1).bit_length())
+        return layout + [layout[0]] * (height - len(layout))

@@ -1,0 +1,178 @@
+"""Requests to music: settles what a request leaves open, batches what can share steps, decodes codes to sound."""
+
+import math
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+from descant.errors import InvalidRequest
+from descant.generation.decode import Draft, decode
+from descant.generation.request import Guidance, Request, Sampling
+from descant.model import MusicGenModel
+from descant.nn.inputs import LMInputs
+
+CONDITION_STEPS = 64
+"""Text conditions are padded to a multiple of this, so that requests with short texts can share a batch and a row's
+attention sums over the same number of positions in any company."""
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """What came of a request: its music, its codes (the prompt's are the first of them), and the request settled."""
+
+    wave: Float[Tensor, "C N"]
+    codes: Int[Tensor, "K T"]
+    num_prompt_frames: int
+    request: Request
+
+
+class Engine:
+    """Makes music with one model. It keeps no state between calls, so threads may share it.
+
+    Args:
+        max_batch: how many requests are decoded side by side; more wait for their turn.
+    """
+
+    def __init__(self, model: MusicGenModel, max_batch: int = 8) -> None:
+        self.model = model
+        self.max_batch = max_batch
+
+    @property
+    def default_sampling(self) -> Sampling:
+        """How codes are drawn where a request does not say."""
+        defaults = self.model.config.defaults
+        return Sampling(temperature=defaults.temperature, top_k=defaults.top_k, top_p=defaults.top_p)
+
+    @property
+    def default_guidance(self) -> Guidance:
+        """How strong guidance is where a request does not say."""
+        return Guidance(scale=self.model.config.defaults.guidance)
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        requests: Sequence[Request],
+        progress: Callable[[int, int], None] | None = None,
+        cancel: Callable[[], bool] | None = None,
+    ) -> list[Made]:
+        """The music of every request, in their order; each is what it would be alone.
+
+        Args:
+            progress: called with the steps done and the steps in all.
+            cancel: asked before each step; True stops everything.
+
+        Raises:
+            InvalidRequest: a request asks for what this model cannot do; nothing has been made then.
+            Cancelled: ``cancel`` said so.
+        """
+        settled = [self._settle(request) for request in requests]
+        drafts = [self._draft(request) for request in settled]
+        codes: dict[int, Int[Tensor, "K T"]] = {}
+        batches = list(self._batches(drafts))
+        total = sum(self._steps(drafts, batch) for batch in batches)
+        done = 0
+        for batch in batches:
+            before = done
+
+            def on_step(step: int, before: int = before) -> None:
+                if progress is not None:
+                    progress(before + step, total)
+
+            made = decode(self.model.lm, self.model.config.pattern, [drafts[i] for i in batch], on_step, cancel)
+            codes.update(zip(batch, made, strict=True))
+            done += self._steps(drafts, batch)
+        return [self._sound(request, draft, codes[i]) for i, (request, draft) in enumerate(zip(settled, drafts, strict=True))]
+
+    def _settle(self, request: Request) -> Request:
+        limit_s = self.model.config.max_duration_s
+        if request.duration_s > limit_s:
+            raise InvalidRequest(
+                f"duration_s={request.duration_s:g}: this model was trained on clips up to {limit_s:g} s; "
+                "ask for at most that"
+            )
+        seed = secrets.randbits(31) if request.seed is None else request.seed
+        return replace(
+            request,
+            seed=seed,
+            sampling=request.sampling or self.default_sampling,
+            guidance=request.guidance or self.default_guidance,
+        )
+
+    def _draft(self, request: Request) -> Draft:
+        assert request.sampling is not None
+        assert request.guidance is not None
+        assert request.seed is not None
+        scale = request.guidance.scale
+        towards = self._inputs(request.text)
+        return Draft(
+            num_frames=math.ceil(self._num_samples(request) / self.model.codec.hop_samples),
+            prompt=self._prompt_codes(request),
+            inputs=towards,
+            against=self._inputs(request.negative_text) if scale != 1 else None,
+            scale=scale,
+            sampling=request.sampling,
+            seed=request.seed,
+        )
+
+    def _num_samples(self, request: Request) -> int:
+        return max(1, round(request.duration_s * self.model.codec.sample_rate_hz))
+
+    def _inputs(self, text: str | None) -> LMInputs:
+        """One row of conditions. In a model without cross-attention the text is a prefix, whose length says too much
+        to be padded: requests with texts of different lengths are then decoded one after another.
+        """
+        inputs = self.model.text_inputs([text])
+        if inputs.cross is None or inputs.cross_mask is None:
+            return inputs
+        missing = -inputs.cross.shape[1] % CONDITION_STEPS
+        return replace(
+            inputs, cross=F.pad(inputs.cross, (0, 0, 0, missing)), cross_mask=F.pad(inputs.cross_mask, (0, missing))
+        )
+
+    def _prompt_codes(self, request: Request) -> Int[Tensor, "K T"]:
+        codec = self.model.codec
+        if request.prompt is None and request.prompt_codes is None:
+            return torch.zeros(codec.num_codebooks, 0, dtype=torch.long, device=self.model.device)
+        if request.prompt_codes is not None:
+            codes = request.prompt_codes.to(self.model.device)
+            if codes.shape[0] != codec.num_codebooks or not 0 <= int(codes.min()) <= int(codes.max()) < codec.codebook_size:
+                raise InvalidRequest("prompt_codes: these are no codes of this model's codec; give the prompt as audio")
+        else:
+            assert request.prompt is not None
+            clip = request.prompt.resample(codec.sample_rate_hz).to_channels(codec.num_channels)
+            codes = codec.encode(clip.samples[None].to(self.model.device))[0]
+        num_frames = math.ceil(self._num_samples(request) / codec.hop_samples)
+        if codes.shape[-1] >= num_frames:
+            raise InvalidRequest(
+                f"duration_s={request.duration_s:g}: the prompt fills {codes.shape[-1]} of {num_frames} frames; "
+                "ask for more, or give a shorter prompt"
+            )
+        return codes
+
+    def _batches(self, drafts: list[Draft]) -> Iterator[list[int]]:
+        """Requests that can share steps: prompts equally long, conditions equally long."""
+        groups: dict[tuple[int, int, int], list[int]] = {}
+        for index, draft in enumerate(drafts):
+            cross = 0 if draft.inputs.cross is None else draft.inputs.cross.shape[1]
+            other = 0 if draft.against is None or draft.against.cross is None else draft.against.cross.shape[1]
+            prefix = 0 if draft.inputs.prefix is None else draft.inputs.prefix.shape[1]
+            groups.setdefault((draft.prompt.shape[-1], max(cross, other), prefix), []).append(index)
+        for group in groups.values():
+            # Long ones first, so that the members of a batch end at about the same time.
+            group.sort(key=lambda index: -drafts[index].num_frames)
+            for start in range(0, len(group), self.max_batch):
+                yield group[start : start + self.max_batch]
+
+    def _steps(self, drafts: list[Draft], batch: list[int]) -> int:
+        return max(self.model.config.pattern.length(drafts[index].num_frames) for index in batch)
+
+    def _sound(self, request: Request, draft: Draft, codes: Int[Tensor, "K T"]) -> Made:
+        wave = self.model.codec.decode(codes[None])[0, :, : self._num_samples(request)]
+        return Made(
+            wave=wave.float().cpu(), codes=codes.cpu(), num_prompt_frames=draft.prompt.shape[-1], request=request
+        )

@@ -1,0 +1,133 @@
+"""What a user asks for, frozen and checked the moment it is made."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from jaxtyping import Int
+from torch import Tensor
+
+from descant.audio import Clip
+from descant.errors import InvalidRequest
+
+MAX_TEXT_CHARACTERS = 4_096
+MAX_SEED = 2**63 - 1
+MAX_GUIDANCE = 100.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How one code is drawn from the logits; the rules apply in the order of the fields.
+
+    Args:
+        temperature: above 0; 1 leaves the model's distribution as it is.
+        top_k: only the k likeliest codes are drawn; 0 keeps all.
+        top_p: only the likeliest codes that together hold this probability are drawn; 1 keeps all.
+        greedy: always the likeliest code; the other fields and the seed then change nothing.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 250
+    top_p: float = 1.0
+    greedy: bool = False
+
+    def __post_init__(self) -> None:
+        _check_number("temperature", self.temperature)
+        if not 0 < self.temperature <= 1e6:
+            raise InvalidRequest(
+                f"temperature={self.temperature:g}: must be above 0 and at most 1000000; "
+                "for the likeliest code at every step ask for greedy"
+            )
+        _check_integer("top_k", self.top_k)
+        if self.top_k < 0:
+            raise InvalidRequest(f"top_k={self.top_k}: must be 1 or more, or 0 to keep every code")
+        _check_number("top_p", self.top_p)
+        if not 0 < self.top_p <= 1:
+            raise InvalidRequest(f"top_p={self.top_p:g}: must be above 0 and at most 1, where 1 keeps every code")
+        if not isinstance(self.greedy, bool):
+            raise InvalidRequest(f"greedy={self.greedy!r}: must be True or False")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guidance:
+    """How hard the music is pushed towards its conditions (classifier-free guidance, arXiv 2207.12598).
+
+    Args:
+        scale: 0 ignores the conditions, 1 is plain sampling, larger follows them more closely at the cost of variety.
+    """
+
+    scale: float = 3.0
+
+    def __post_init__(self) -> None:
+        _check_number("guidance", self.scale)
+        if not 0 <= self.scale <= MAX_GUIDANCE:
+            raise InvalidRequest(f"guidance={self.scale:g}: must lie between 0 and {MAX_GUIDANCE:g}")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Request:
+    """One piece of music to make.
+
+    Args:
+        text: what it should sound like; None or blank asks for anything.
+        negative_text: what guidance pushes away from, instead of from "anything".
+        prompt: music to continue; it becomes the beginning of the result.
+        prompt_codes: the same as codes [K, P] of this model's codec, instead of ``prompt``.
+        duration_s: length of the result, prompt included.
+        seed: the same seed gives the same music; None draws one, which the result's ``info`` tells.
+        sampling, guidance: None takes what suits the model.
+    """
+
+    text: str | None = None
+    negative_text: str | None = None
+    prompt: Clip | None = None
+    prompt_codes: Int[Tensor, "K P"] | None = None
+    duration_s: float = 10.0
+    seed: int | None = None
+    sampling: Sampling | None = None
+    guidance: Guidance | None = None
+
+    def __post_init__(self) -> None:
+        _check_text("text", self.text)
+        _check_text("negative_text", self.negative_text)
+        _check_number("duration_s", self.duration_s)
+        if self.duration_s <= 0:
+            raise InvalidRequest(f"duration_s={self.duration_s:g}: must be above 0 seconds")
+        if self.seed is not None:
+            _check_integer("seed", self.seed)
+            if not 0 <= self.seed <= MAX_SEED:
+                raise InvalidRequest(f"seed={self.seed}: must lie between 0 and {MAX_SEED}")
+        for name, kind in (("prompt", Clip), ("sampling", Sampling), ("guidance", Guidance)):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, kind):
+                raise InvalidRequest(f"{name}={value!r:.60}: expected a {kind.__name__} or None")
+        if self.prompt is not None and self.prompt_codes is not None:
+            raise InvalidRequest("prompt and prompt_codes: give one of them, they say the same")
+        if self.prompt is not None and self.prompt.duration_s >= self.duration_s:
+            raise InvalidRequest(
+                f"duration_s={self.duration_s:g}: the prompt alone is {self.prompt.duration_s:g} s long; "
+                "ask for more than that, or give a shorter prompt"
+            )
+
+
+def _check_text(name: str, text: Any) -> None:
+    if text is None:
+        return
+    if not isinstance(text, str):
+        raise InvalidRequest(f"{name}={text!r:.60}: expected one string or None; for several, make several requests")
+    if len(text) > MAX_TEXT_CHARACTERS:
+        raise InvalidRequest(f"{name}: {len(text)} characters; at most {MAX_TEXT_CHARACTERS} are allowed")
+    if "\0" in text:
+        raise InvalidRequest(f"{name}: contains a NUL character; remove it")
+    if any(0xD800 <= ord(character) <= 0xDFFF for character in text):
+        raise InvalidRequest(f"{name}: contains half of a surrogate pair, which is no Unicode text; re-encode it")
+
+
+def _check_number(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise InvalidRequest(f"{name}={value!r:.60}: expected a finite number")
+
+
+def _check_integer(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidRequest(f"{name}={value!r:.60}: expected a whole number")

@@ -1,0 +1,50 @@
+"""How well the model predicts the codes of clips."""
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from descant.patterns import Pattern, interleave
+from descant.shapes import Codes, Logits
+
+NO_TARGET = -100
+"""Stands where there is nothing to predict."""
+
+
+def pattern_cross_entropy(
+    logits: Logits,
+    codes: Codes,
+    pattern: Pattern,
+    mask: Bool[Tensor, "B T"] | None = None,
+    weights: Float[Tensor, " K"] | None = None,
+) -> tuple[Float[Tensor, ""], Float[Tensor, " K"]]:
+    """Cross-entropy in nats, averaged over the codebooks, and that of each codebook.
+
+    Every codebook weighs the same, however many of its codes the pattern leaves out, unless ``weights`` says otherwise;
+    only their ratios matter. A codebook none of whose codes counts has a cross-entropy of 0.
+
+    Args:
+        logits: for the sequence of ``codes`` under ``pattern``, ``training_length`` steps of it, start token included.
+        mask: frames that count; all without it.
+    """
+    num_frames = codes.shape[-1]
+    if mask is not None:
+        codes = codes.masked_fill(~mask[:, None], NO_TARGET)
+    # The targets go to where the logits are, not the other way round: the logits are thousands of times larger.
+    length = pattern.training_length(num_frames)
+    targets = interleave(codes, pattern.steps(num_frames), length, empty=NO_TARGET)
+    targets = F.pad(targets[:, :, 1:], (0, 1), value=NO_TARGET)
+    losses = F.cross_entropy(
+        rearrange(logits, "B K S V -> (B K S) V").float(),
+        rearrange(targets, "B K S -> (B K S)"),
+        ignore_index=NO_TARGET,
+        reduction="none",
+    )
+    total = rearrange(losses, "(B K S) -> K (B S)", B=len(codes), K=len(codes[0])).sum(dim=1)
+    count = rearrange(targets != NO_TARGET, "B K S -> K (B S)").sum(dim=1)
+    per_codebook = total / count.clamp(min=1)
+    if weights is None:
+        weights = torch.ones_like(per_codebook)
+    return (weights * per_codebook).sum() / weights.sum(), per_codebook

@@ -1,0 +1,134 @@
+"""A whole MusicGen as one module: codec, language model, text conditioner, and the pattern that ties them."""
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import torch
+from torch import nn
+
+from descant.codec.base import AudioCodec
+from descant.codec.encodec import EnCodec, EnCodecConfig
+from descant.codec.spectral import SpectralCodec, SpectralCodecConfig
+from descant.codec.stereo import StereoCodec
+from descant.conditioning.base import TextEncoder
+from descant.conditioning.fuser import FuserConfig, fuse
+from descant.conditioning.text import TextConditioner
+from descant.errors import ConfigError
+from descant.lm.model import LMConfig, MusicLM
+from descant.nn.inputs import LMInputs
+from descant.patterns import AnyPattern
+
+
+@dataclass(frozen=True, kw_only=True)
+class StereoCodecConfig:
+    """A mono codec applied to the left and the right channel."""
+
+    mono: EnCodecConfig | SpectralCodecConfig
+
+
+AnyCodecConfig: TypeAlias = EnCodecConfig | SpectralCodecConfig | StereoCodecConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class T5Text:
+    """Text through a frozen T5 or FLAN-T5, found by hub id or in a folder."""
+
+    name: str = "t5-base"
+    dim: int = 768
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmallText:
+    """Text through the small encoder that lies in the model's own folder, or in the package where the folder has none."""
+
+    dim: int = 384
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationDefaults:
+    """How this model sounds its best when a request does not say: found by listening and measuring, not a law."""
+
+    temperature: float = 1.0
+    top_k: int = 250
+    top_p: float = 1.0
+    guidance: float = 3.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class MusicGenConfig:
+    """Everything that is needed to build a model, without its weights.
+
+    Args:
+        max_duration_s: the longest clip that the language model was trained on.
+    """
+
+    codec: AnyCodecConfig
+    lm: LMConfig
+    pattern: AnyPattern
+    text: T5Text | SmallText
+    max_duration_s: float = 30.0
+    defaults: GenerationDefaults = field(default_factory=GenerationDefaults)
+
+    def __post_init__(self) -> None:
+        books, size = codebooks_of(self.codec)
+        if not books == self.lm.num_codebooks == self.pattern.num_codebooks:
+            raise ConfigError(
+                f"the codec has {books} codebooks, the language model {self.lm.num_codebooks} "
+                f"and the pattern {self.pattern.num_codebooks}: they must be the same"
+            )
+        if size != self.lm.codebook_size:
+            raise ConfigError(f"the codec has {size} entries a codebook, the language model {self.lm.codebook_size}")
+        if not self.max_duration_s > 0:
+            raise ConfigError(f"max_duration_s={self.max_duration_s}: must be above 0")
+
+
+def codebooks_of(config: AnyCodecConfig) -> tuple[int, int]:
+    """How many codebooks such a codec has, and how many entries each."""
+    if isinstance(config, StereoCodecConfig):
+        books, size = codebooks_of(config.mono)
+        return 2 * books, size
+    if isinstance(config, SpectralCodecConfig):
+        return config.quantizer.num_codebooks, config.quantizer.codebook_size
+    return config.num_codebooks, config.codebook_size
+
+
+def build_codec(config: AnyCodecConfig) -> AudioCodec:
+    """A codec of this shape with fresh weights."""
+    if isinstance(config, StereoCodecConfig):
+        return StereoCodec(build_codec(config.mono))
+    if isinstance(config, SpectralCodecConfig):
+        return SpectralCodec(config)
+    return EnCodec(config)
+
+
+class MusicGenModel(nn.Module):
+    """Codec, language model and text conditioner; its ``state_dict`` holds them and nothing else.
+
+    Args:
+        text_encoder: frozen, so it is a plain attribute and no part of the weights.
+    """
+
+    def __init__(self, config: MusicGenConfig, text_encoder: TextEncoder) -> None:
+        super().__init__()
+        if text_encoder.dim != config.text.dim:
+            raise ConfigError(f"the text encoder is {text_encoder.dim} wide, the model expects {config.text.dim}")
+        self.config = config
+        self.text_encoder = text_encoder
+        self.codec = build_codec(config.codec)
+        self.lm = MusicLM(config.lm)
+        self.text = TextConditioner(config.text.dim, config.lm.transformer.width)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the language model is."""
+        return self.lm.embeddings[0].weight.device
+
+    @property
+    def fuser(self) -> FuserConfig:
+        """Where the text goes: to cross-attention, or before the codes in a model that has none."""
+        return FuserConfig(text="cross" if self.config.lm.transformer.has_cross_attention else "prefix")
+
+    def text_inputs(self, texts: list[str | None]) -> LMInputs:
+        """What the language model is told by these texts; None is the null condition."""
+        embedded = self.text(self.text_encoder.encode(texts).to(self.device))
+        return fuse({"text": embedded}, self.fuser)

@@ -1,0 +1,96 @@
+"""Self-attention over an optional cache, and cross-attention to conditions."""
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from descant.nn.inputs import Context
+from descant.nn.kv_cache import LayerCache
+from descant.nn.linear import Linear, linear
+
+
+class SelfAttention(nn.Module):
+    """Attention of a sequence to itself: query, key and value from one matrix, no biases.
+
+    Args:
+        is_causal: a step sees itself and earlier steps only.
+        qk_norm: RMS norm on queries and keys, head by head (arXiv 2302.05442 for why; not in the released models).
+    """
+
+    def __init__(
+        self, width: int, num_heads: int, *, is_causal: bool = True, dropout: float = 0.0, qk_norm: bool = False
+    ) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.is_causal = is_causal
+        self.dropout = dropout
+        self.qkv = Linear(width, 3 * width)
+        self.out = Linear(width, width)
+        self.norm_query, self.norm_key = _norms(width // num_heads, qk_norm)
+
+    def forward(self, hidden: Float[Tensor, "B S D"], past: LayerCache | None = None) -> Float[Tensor, "B S D"]:
+        """What each step draws from itself and, with a cache, from the steps that the cache holds."""
+        queries, keys, values = rearrange(self.qkv(hidden), "B S (qkv H E) -> qkv B H S E", qkv=3, H=self.num_heads)
+        queries, keys = self.norm_query(queries), self.norm_key(keys)
+        if past is not None:
+            keys, values = past.write(keys, values)
+        attended = F.scaled_dot_product_attention(
+            queries,
+            keys,
+            values,
+            dropout_p=self.dropout if self.training else 0.0,
+            **self._causality(queries.shape[2], keys.shape[2], hidden.device),
+        )
+        return self.out(rearrange(attended, "B H S E -> B S (H E)"))
+
+    def _causality(self, num_new: int, num_all: int, device: torch.device) -> dict[str, bool | Tensor]:
+        if not self.is_causal or num_new == 1:
+            return {}
+        if num_new == num_all:
+            return {"is_causal": True}
+        seen = torch.ones(num_new, num_all, dtype=torch.bool, device=device).tril(num_all - num_new)
+        return {"attn_mask": seen}
+
+
+class CrossAttention(nn.Module):
+    """Attention of a sequence to conditions; one matrix holds the weights of query, key and value here too."""
+
+    def __init__(self, width: int, num_heads: int, *, dropout: float = 0.0, qk_norm: bool = False) -> None:
+        super().__init__()
+        self.width = width
+        self.num_heads = num_heads
+        self.dropout = dropout
+        self.qkv = Linear(width, 3 * width)
+        self.out = Linear(width, width)
+        self.norm_query, self.norm_key = _norms(width // num_heads, qk_norm)
+
+    def forward(
+        self, hidden: Float[Tensor, "B S D"], context: Context, past: LayerCache | None = None
+    ) -> Float[Tensor, "B S D"]:
+        """What each step draws from the conditions; with a cache their keys and values are computed only once."""
+        if past is None:
+            keys, values = self.read(context)
+        else:
+            if past.cross is None:
+                past.cross = self.read(context)
+            keys, values = past.cross
+        queries = linear(hidden, self.qkv.weight[: self.width])
+        queries = self.norm_query(rearrange(queries, "B S (H E) -> B H S E", H=self.num_heads))
+        attended = F.scaled_dot_product_attention(
+            queries, keys, values, attn_mask=context.mask, dropout_p=self.dropout if self.training else 0.0
+        )
+        return self.out(rearrange(attended, "B H S E -> B S (H E)"))
+
+    def read(self, context: Context) -> tuple[Float[Tensor, "B H L E"], Float[Tensor, "B H L E"]]:
+        """Keys and values of the conditions."""
+        both = linear(context.values, self.qkv.weight[self.width :])
+        keys, values = rearrange(both, "B L (kv H E) -> kv B H L E", kv=2, H=self.num_heads)
+        return self.norm_key(keys), values
+
+
+def _norms(head_dim: int, qk_norm: bool) -> tuple[nn.Module, nn.Module]:
+    if qk_norm:
+        return nn.RMSNorm(head_dim, eps=1e-6), nn.RMSNorm(head_dim, eps=1e-6)
+    return nn.Identity(), nn.Identity()

@@ -1,0 +1,127 @@
+"""What a language model is told besides its codes, as plain tensors."""
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.functional import pad
+
+from descant.errors import InvalidRequest
+
+
+@dataclass(frozen=True)
+class Context:
+    """What cross-attention reads; ``LMInputs.context`` makes it and upholds what is said here.
+
+    Args:
+        values: zero wherever the condition holds nothing.
+        mask: True where a query may look. Every row has a True: a row that holds nothing may look at all its zeros.
+    """
+
+    values: Float[Tensor, "B L D"]
+    mask: Bool[Tensor, "B 1 1 L"]
+
+    def rows(self, index: Int[Tensor, " rows"]) -> "Context":
+        """These rows only, in this order."""
+        return Context(self.values[index], self.mask[index])
+
+
+@dataclass(frozen=True)
+class LMInputs:
+    """Conditions for B rows, ready to be attended to, put before the sequence, or added to it.
+
+    Args:
+        cross: what cross-attention reads; values where ``cross_mask`` is False are never looked at.
+        cross_mask: True where ``cross`` holds something; without a mask it does everywhere. A row without any True is
+            the null condition.
+        prefix: positions put before the codes.
+        sum: added to the embedded steps, from step 0 on; a length of 1 is added to every step.
+    """
+
+    cross: Float[Tensor, "B L D"] | None = None
+    cross_mask: Bool[Tensor, "B L"] | None = None
+    prefix: Float[Tensor, "B P D"] | None = None
+    sum: Float[Tensor, "B S D"] | None = None
+
+    def __post_init__(self) -> None:
+        if self.cross_mask is not None and self.cross is None:
+            raise InvalidRequest("cross_mask came without cross: give the values that it masks")
+
+    @property
+    def prefix_steps(self) -> int:
+        """How many positions the prefix takes."""
+        return 0 if self.prefix is None else self.prefix.shape[1]
+
+    def context(self) -> Context | None:
+        """The cross condition made safe to attend to.
+
+        Padding is masked, as transformers does and audiocraft does not: unmasked, its zero vectors take attention away
+        from the words, and a prompt's music would change with the longest prompt of its batch. A row with nothing to
+        attend to is the null condition: it looks at zeros only, and as keys and values have no bias its output is
+        exactly zero, never a softmax over an empty set (transformers #31189).
+        """
+        if self.cross is None:
+            return None
+        mask = _mask_of(self.cross, self.cross_mask)
+        holds_nothing = ~mask.any(dim=1, keepdim=True)
+        return Context(
+            values=self.cross.masked_fill(~mask[:, :, None], 0.0),
+            mask=rearrange(mask | holds_nothing, "B L -> B 1 1 L"),
+        )
+
+    def rows(self, index: Int[Tensor, " rows"]) -> "LMInputs":
+        """These rows only, in this order."""
+        present = {field.name: getattr(self, field.name) for field in fields(self)}
+        return LMInputs(**{name: None if tensor is None else tensor[index] for name, tensor in present.items()})
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> "LMInputs":
+        """The same conditions elsewhere and in another precision; masks stay boolean."""
+        return replace(
+            self,
+            cross=None if self.cross is None else self.cross.to(device, dtype),
+            cross_mask=None if self.cross_mask is None else self.cross_mask.to(device),
+            prefix=None if self.prefix is None else self.prefix.to(device, dtype),
+            sum=None if self.sum is None else self.sum.to(device, dtype),
+        )
+
+
+def stack_rows(parts: list[LMInputs]) -> LMInputs:
+    """The rows of several inputs under one another, shorter cross conditions padded with masked positions.
+
+    Prefixes, and what is summed, must be of one length: they take positions, which the rows of a batch share.
+    """
+    crosses = [part.cross for part in parts if part.cross is not None]
+    length = max((cross.shape[1] for cross in crosses), default=0)
+    return LMInputs(
+        cross=_cat([_padded(part.cross, length) for part in parts]),
+        cross_mask=_cat([_padded_mask(part, length) for part in parts]),
+        prefix=_cat([part.prefix for part in parts]),
+        sum=_cat([part.sum for part in parts]),
+    )
+
+
+def _padded(cross: Tensor | None, length: int) -> Tensor | None:
+    return None if cross is None else pad(cross, (0, 0, 0, length - cross.shape[1]))
+
+
+def _padded_mask(part: LMInputs, length: int) -> Tensor | None:
+    if part.cross is None:
+        return None
+    return pad(_mask_of(part.cross, part.cross_mask), (0, length - part.cross.shape[1]))
+
+
+def _mask_of(cross: Tensor, mask: Tensor | None) -> Tensor:
+    return cross.new_ones(cross.shape[:2], dtype=torch.bool) if mask is None else mask
+
+
+def _cat(tensors: list[Tensor | None]) -> Tensor | None:
+    present = [tensor for tensor in tensors if tensor is not None]
+    if not present:
+        return None
+    if len(present) < len(tensors):
+        raise InvalidRequest(
+            f"{len(present)} of {len(tensors)} inputs have a condition that the others lack: give it to all or to none"
+        )
+    return torch.cat(present)

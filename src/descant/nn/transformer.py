@@ -1,0 +1,130 @@
+"""The transformer of MusicGen: pre-norm blocks of self-attention, cross-attention and an MLP, without biases."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from descant.errors import ConfigError
+from descant.nn.attention import CrossAttention, SelfAttention
+from descant.nn.inputs import Context
+from descant.nn.kv_cache import LayerCache, StaticCache
+from descant.nn.linear import Linear
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerConfig:
+    """The defaults are MusicGen small (arXiv 2306.05284, section 3.1; audiocraft's musicgen_lm.yaml).
+
+    ``qk_norm`` and ``residual_scale`` are for new models; the released ones have neither.
+
+    Args:
+        mlp_scale: width of the MLP's hidden layer, in widths.
+        has_cross_attention: off where conditions come as a prefix.
+        qk_norm: RMS norm on queries and keys.
+        residual_scale: a learned scalar, 1 at first, on what each branch adds.
+    """
+
+    width: int = 1_024
+    num_heads: int = 16
+    num_layers: int = 24
+    mlp_scale: int = 4
+    has_cross_attention: bool = True
+    is_causal: bool = True
+    dropout: float = 0.0
+    qk_norm: bool = False
+    residual_scale: bool = False
+
+    def __post_init__(self) -> None:
+        if min(self.width, self.num_heads, self.num_layers, self.mlp_scale) < 1:
+            raise ConfigError(
+                f"width={self.width}, num_heads={self.num_heads}, num_layers={self.num_layers}, "
+                f"mlp_scale={self.mlp_scale}: each must be at least 1"
+            )
+        if self.width % self.num_heads or self.width % 2:
+            raise ConfigError(
+                f"width={self.width} must be even, for the positions, and a multiple of num_heads={self.num_heads}"
+            )
+        if not 0.0 <= self.dropout < 1.0:
+            raise ConfigError(f"dropout={self.dropout:g}: a probability from 0 to below 1")
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one attention head: 64 in every released model."""
+        return self.width // self.num_heads
+
+
+class MLP(nn.Module):
+    """Two linear layers around an exact GELU (the paper says ReLU; code and released weights have GELU)."""
+
+    def __init__(self, width: int, scale: int, dropout: float) -> None:
+        super().__init__()
+        self.up = Linear(width, scale * width)
+        self.down = Linear(scale * width, width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, hidden: Float[Tensor, "B S D"]) -> Float[Tensor, "B S D"]:
+        return self.down(self.dropout(F.gelu(self.up(hidden))))
+
+
+class Residual(nn.Module):
+    """Adds what a branch gives to its stream, through dropout and a learned scale where the config asks for them."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.dropout = config.dropout
+        # One element rather than none: FSDP2 shards along the first dimension.
+        self.scale = nn.Parameter(torch.ones(1)) if config.residual_scale else None
+
+    def forward(self, stream: Float[Tensor, "B S D"], branch: Float[Tensor, "B S D"]) -> Float[Tensor, "B S D"]:
+        if self.scale is not None:
+            branch = branch * self.scale
+        return stream + F.dropout(branch, self.dropout, self.training)
+
+
+class Block(nn.Module):
+    """One layer: x + self_attention(norm1(x)), then + cross_attention(norm_cross(x)), then + mlp(norm2(x))."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        width, heads = config.width, config.num_heads
+        self.norm1 = nn.LayerNorm(width, eps=1e-5)
+        self.self_attention = SelfAttention(
+            width, heads, is_causal=config.is_causal, dropout=config.dropout, qk_norm=config.qk_norm
+        )
+        self.residual1 = Residual(config)
+        self.has_cross_attention = config.has_cross_attention
+        if config.has_cross_attention:
+            self.norm_cross = nn.LayerNorm(width, eps=1e-5)
+            self.cross_attention = CrossAttention(width, heads, dropout=config.dropout, qk_norm=config.qk_norm)
+            self.residual_cross = Residual(config)
+        self.norm2 = nn.LayerNorm(width, eps=1e-5)
+        self.mlp = MLP(width, config.mlp_scale, config.dropout)
+        self.residual2 = Residual(config)
+
+    def forward(
+        self, stream: Float[Tensor, "B S D"], context: Context | None = None, past: LayerCache | None = None
+    ) -> Float[Tensor, "B S D"]:
+        """The stream after this layer. Without a context cross-attention adds nothing: the null condition."""
+        stream = self.residual1(stream, self.self_attention(self.norm1(stream), past))
+        if self.has_cross_attention and context is not None:
+            stream = self.residual_cross(stream, self.cross_attention(self.norm_cross(stream), context, past))
+        return self.residual2(stream, self.mlp(self.norm2(stream)))
+
+
+class Transformer(nn.ModuleList):
+    """The blocks, run one after another. It adds no positions and no last norm."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__(Block(config) for _ in range(config.num_layers))
+
+    def forward(
+        self, stream: Float[Tensor, "B S D"], context: Context | None = None, cache: StaticCache | None = None
+    ) -> Float[Tensor, "B S D"]:
+        """The stream after all layers; a cache grows by the steps given here."""
+        layers = [None] * len(self) if cache is None else cache.layers
+        for block, past in zip(self, layers, strict=True):
+            stream = block(stream, context, past)
+        return stream

@@ -1,0 +1,157 @@
+"""The state of a run on disk: one folder a step, written whole or not at all.
+
+A checkpoint is safetensors files and one ``state.json``, no pickle. It is written under a temporary name and renamed
+when everything is on the disk, so a folder named ``step-...`` was once complete. ``state.json`` holds the size and the
+CRC-32 of every other file, so one that was damaged later is told from a good one.
+"""
+
+import json
+import os
+import re
+import shutil
+import zlib
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from descant.errors import CheckpointError, ConfigError
+
+FORMAT = 1
+
+
+def save_checkpoint(
+    run_dir: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]
+) -> Path:
+    """Stores named groups of tensors and a JSON state as ``run_dir/step-00000012``, and gives that folder.
+
+    Raises:
+        CheckpointError: the disk is full or the folder cannot be written. Older checkpoints are untouched.
+    """
+    folder = run_dir / f"step-{step:08d}"
+    partial = run_dir / f".partial-{folder.name}"
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        files = {}
+        for group, members in tensors.items():
+            file = partial / f"{group}.safetensors"
+            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in members.items()}, file)
+            files[file.name] = {"bytes": file.stat().st_size, "crc32": _crc32(file)}
+        document = {"format": FORMAT, "step": step, "files": files, **state}
+        (partial / "state.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        for file in partial.iterdir():
+            _to_disk(file)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(partial, folder)
+        _to_disk(run_dir)
+    except Exception as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise CheckpointError(f"{folder}: cannot be saved ({error}); free the disk or choose another folder") from error
+    return folder
+
+
+def newest_checkpoint(run_dir: Path, note: Callable[[str], None]) -> tuple[Path, dict[str, Any]] | None:
+    """The newest whole checkpoint of a run and its ``state.json``, or None where there is none.
+
+    Damaged ones are passed over, each with a line to ``note``.
+    """
+    for folder in sorted(_checkpoints(run_dir), reverse=True):
+        try:
+            return folder, read_state(folder)
+        except CheckpointError as error:
+            note(f"ignored a damaged checkpoint: {error}")
+    return None
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """The ``state.json`` of a checkpoint whose files were all found whole.
+
+    Raises:
+        CheckpointError: a file is missing, cut short or altered, or the format is of another version.
+    """
+    try:
+        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        format_, files = state["format"], dict(state["files"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder}: no readable state.json ({error})") from error
+    if format_ != FORMAT:
+        raise CheckpointError(f"{folder}: format {format_}, this version reads format {FORMAT}")
+    for name, facts in files.items():
+        file = folder / name
+        if not file.is_file() or file.stat().st_size != facts["bytes"] or _crc32(file) != facts["crc32"]:
+            raise CheckpointError(f"{file}: missing, cut short or altered")
+    return state
+
+
+def read_tensors(folder: Path, group: str) -> dict[str, Tensor]:
+    """The tensors of one group of a checkpoint, on the CPU.
+
+    Raises:
+        CheckpointError: there is no such group, or the file is broken.
+    """
+    file = folder / f"{group}.safetensors"
+    try:
+        return load_file(file)
+    except Exception as error:
+        raise CheckpointError(f"{file}: cannot be read ({error})") from error
+
+
+def prune_checkpoints(run_dir: Path, step: int, keep_last: int, keep_steps: Collection[int]) -> None:
+    """Deletes all but the newest ``keep_last`` checkpoints up to ``step`` and those of ``keep_steps``.
+
+    Later ones are left: there are some only where a run went on from an older checkpoint because they were damaged.
+    """
+    folders = {_step_of(folder): folder for folder in _checkpoints(run_dir)}
+    past = sorted(number for number in folders if number <= step)
+    for number in past[:-keep_last]:
+        if number not in keep_steps:
+            shutil.rmtree(folders[number])
+    for partial in run_dir.glob(".partial-*"):
+        shutil.rmtree(partial)
+
+
+def check_same_run(saved: Any, now: Any, free: Collection[str], path: str = "") -> None:
+    """Nothing, if two descriptions of a run agree in every field but the ``free`` ones (dotted paths).
+
+    Raises:
+        ConfigError: the first field that differs, with both values.
+    """
+    if path in free:
+        return
+    if isinstance(saved, dict) and isinstance(now, dict):
+        for name in [*saved, *(name for name in now if name not in saved)]:
+            check_same_run(saved.get(name), now.get(name), free, f"{path}.{name}" if path else name)
+    elif saved != now:
+        raise ConfigError(
+            f"{path}: the run was begun with {saved!r:.200}, now it is {now!r:.200}. "
+            f"Give the old value, or start anew in another folder; only {', '.join(sorted(free))} may change"
+        )
+
+
+def _checkpoints(run_dir: Path) -> list[Path]:
+    if not run_dir.is_dir():
+        return []
+    return [folder for folder in run_dir.iterdir() if re.fullmatch(r"step-\d{8}", folder.name)]
+
+
+def _step_of(folder: Path) -> int:
+    return int(folder.name.removeprefix("step-"))
+
+
+def _crc32(file: Path) -> int:
+    value = 0
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            value = zlib.crc32(block, value)
+    return value
+
+
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,219 @@
+"""Training a codec: reconstruct first, with an adversary later if there is one, with a frozen encoder last.
+
+The three stages are settings of one task. ``CodecTaskConfig(adversarial_from_step=...)`` is the moment from which the
+discriminator plays; ``freeze_encoder=True`` keeps codes as they are, so that only the decoder is polished.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import l1_loss
+
+from descant.codec.balancer import Balancer
+from descant.codec.base import AudioCodec
+from descant.codec.discriminators import DiscriminatorOutput
+from descant.codec.losses import (
+    MelLossConfig,
+    MultiScaleMelLoss,
+    MultiScaleSpectralLoss,
+    SpectralLossConfig,
+    discriminator_loss,
+    feature_matching_loss,
+    generator_loss,
+)
+from descant.config import to_dict
+from descant.data.audio_dataset import AudioBatch
+from descant.errors import ConfigError
+from descant.shapes import Codes, Wave
+from descant.training.task import Metrics, StepContext, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodecTaskConfig:
+    """Which losses pull on a codec and how hard; a weight of 0 leaves a loss out.
+
+    The defaults are plain weights after descript-audio-codec (arXiv 2306.06546, section 3.4), with the L1 of the wave
+    that EnCodec has. ``combine="balancer"`` makes weights shares of the gradient instead (arXiv 2210.13438, section 3.4);
+    MusicGen's own codec is that with ``spectral_weight=2, wave_weight=0.1, adversarial_weight=4, feature_weight=4``.
+
+    Args:
+        quantizer_weight: of what the codec's quantiser asks for; never part of the balance.
+        adversarial_from_step: the first update in which the discriminator learns and counts; None is never.
+        freeze_encoder: encoder and codebooks keep their values, and so do all codes.
+    """
+
+    mel: MelLossConfig = field(default_factory=MelLossConfig)
+    spectral: SpectralLossConfig = field(default_factory=SpectralLossConfig)
+    mel_weight: float = 15.0
+    spectral_weight: float = 0.0
+    wave_weight: float = 0.1
+    quantizer_weight: float = 1.0
+    adversarial_weight: float = 1.0
+    feature_weight: float = 2.0
+    combine: Literal["sum", "balancer"] = "sum"
+    adversarial_from_step: int | None = None
+    freeze_encoder: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("mel", "spectral", "wave", "quantizer", "adversarial", "feature"):
+            if not getattr(self, f"{name}_weight") >= 0:
+                raise ConfigError(f"{name}_weight={getattr(self, f'{name}_weight')}: must be 0 or more")
+        if not any((self.mel_weight, self.spectral_weight, self.wave_weight)):
+            raise ConfigError("mel_weight, spectral_weight and wave_weight are all 0: nothing says what audio to make")
+
+
+class CodecTask(Task):
+    """A codec's turn, and from some step on a discriminator's on the same reconstructions.
+
+    Args:
+        validation: batches that every validation codes and decodes; the same for all runs to be compared.
+    """
+
+    def __init__(
+        self,
+        codec: AudioCodec,
+        discriminator: nn.Module | None,
+        config: CodecTaskConfig,
+        validation: Sequence[AudioBatch] = (),
+    ) -> None:
+        if (discriminator is None) != (config.adversarial_from_step is None):
+            raise ConfigError(
+                f"adversarial_from_step={config.adversarial_from_step} "
+                f"{'without' if discriminator is None else 'with'} a discriminator: give both or neither"
+            )
+        for name in ("mel", "spectral"):
+            rate = getattr(config, name).sample_rate_hz
+            if getattr(config, f"{name}_weight") and rate != codec.sample_rate_hz:
+                raise ConfigError(f"{name}.sample_rate_hz={rate}, but the codec's is {codec.sample_rate_hz}")
+        if config.freeze_encoder:
+            codec.freeze_encoder()
+        self.config = config
+        self.codec = self.model = codec
+        self.discriminator = discriminator
+        self.validation = validation
+        names = ("mel", "spectral", "wave") + (("adversarial", "feature") if discriminator is not None else ())
+        weights = {name: float(getattr(config, f"{name}_weight")) for name in names}
+        self.weights = {name: weight for name, weight in weights.items() if weight}
+        self.balancer = Balancer(self.weights) if config.combine == "balancer" else None
+        parts = {"codec": codec, "discriminator": discriminator, "balancer": self.balancer}
+        self.trained = nn.ModuleDict({name: part for name, part in parts.items() if part is not None})
+        # Not trained and not saved: their windows and filters follow from the config.
+        self.mel_loss = MultiScaleMelLoss(config.mel)
+        self.spectral_loss = MultiScaleSpectralLoss(config.spectral)
+        self.device = torch.device("cpu")
+
+    def to(self, device: torch.device) -> None:
+        for module in (self.trained, self.mel_loss, self.spectral_loss):
+            module.to(device)
+        self.device = device
+
+    def turns(self, step: int) -> tuple[str, ...]:
+        first = self.config.adversarial_from_step
+        return ("codec",) if first is None or step < first else ("codec", "discriminator")
+
+    def parameters(self) -> Mapping[str, Mapping[str, nn.Parameter]]:
+        turns = {"codec": _learning(self.codec, "codec")}
+        if self.discriminator is not None:
+            turns["discriminator"] = _learning(self.discriminator, "discriminator")
+        return turns
+
+    def loss(self, turn: str, batch: AudioBatch, context: StepContext) -> tuple[Float[Tensor, ""], Metrics]:
+        """The codec's turn leaves its reconstruction for the discriminator's."""
+        wave = batch.wave.to(self.device)
+        if turn == "discriminator":
+            loss = discriminator_loss(self._judge(wave), self._judge(context.carried["wave"]))
+            return loss, {"discriminator": loss}
+        output = self.codec(wave)
+        context.carried["wave"] = output.wave.detach()
+        losses = self._reconstruction_losses(output.wave, wave)
+        if "discriminator" in self.turns(context.step):
+            losses |= self._adversarial_losses(output.wave, wave)
+        if self.balancer is not None:
+            total = self.balancer(losses, output.wave)
+        else:
+            total = torch.stack([self.weights[name] * loss for name, loss in losses.items()]).sum()
+        metrics: Metrics = {
+            **losses,
+            "quantizer": output.quantizer_loss,
+            **_by_codebook("perplexity", perplexity(output.codes, self.codec.codebook_size)),
+            "audio_s": wave.shape[0] * wave.shape[-1] / self.codec.sample_rate_hz,
+        }
+        return total + self.config.quantizer_weight * output.quantizer_loss, metrics
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Mel loss, SI-SDR in dB and the perplexity of each codebook, over all validation batches.
+
+        Clips of pure silence have no SI-SDR and are left out of it.
+        """
+        distances, ratios, codes = [], [], []
+        for batch in self.validation:
+            wave = batch.wave.to(self.device)
+            output = self.codec(wave)
+            distances.append(self.mel_loss(output.wave, wave))
+            ratios.append(si_sdr_db(output.wave, wave))
+            codes.append(output.codes)
+        if not codes:
+            return {}
+        ratio = torch.cat(ratios)
+        used = _by_codebook("perplexity", perplexity(torch.cat(codes), self.codec.codebook_size))
+        return {
+            "mel": float(torch.stack(distances).mean()),
+            "si_sdr_db": float(ratio[ratio.isfinite()].mean()),
+            **{name: float(value) for name, value in used.items()},
+        }
+
+    def facts(self) -> dict[str, Any]:
+        return {"codec_task": to_dict(self.config)}
+
+    def _reconstruction_losses(self, decoded: Wave, wave: Wave) -> dict[str, Tensor]:
+        losses = {}
+        if self.config.mel_weight:
+            losses["mel"] = self.mel_loss(decoded, wave)
+        if self.config.spectral_weight:
+            losses["spectral"] = self.spectral_loss(decoded, wave)
+        if self.config.wave_weight:
+            losses["wave"] = l1_loss(decoded.float(), wave)
+        return losses
+
+    def _judge(self, wave: Wave) -> list[DiscriminatorOutput]:
+        assert self.discriminator is not None, "only a task with a discriminator has its turn"
+        judgements: list[DiscriminatorOutput] = self.discriminator(wave)
+        return judgements
+
+    def _adversarial_losses(self, decoded: Wave, wave: Wave) -> dict[str, Tensor]:
+        with torch.no_grad():
+            real = self._judge(wave)
+        fake = self._judge(decoded)
+        losses = {"adversarial": generator_loss(fake), "feature": feature_matching_loss(real, fake)}
+        return {name: loss for name, loss in losses.items() if self.weights.get(name)}
+
+
+def perplexity(codes: Codes, codebook_size: int) -> Float[Tensor, " K"]:
+    """How many entries each codebook uses, counted as exp of the entropy of its codes; ``codebook_size`` at most."""
+    flat = rearrange(codes, "B K T -> K (B T)")
+    # scatter_add_, for bincount would wait for the device.
+    counts = torch.zeros(len(flat), codebook_size, device=codes.device)
+    counts = counts.scatter_add_(1, flat, torch.ones_like(flat, dtype=counts.dtype))
+    return torch.special.entr(counts / flat.shape[1]).sum(dim=1).exp()
+
+
+def si_sdr_db(estimate: Wave, target: Wave) -> Float[Tensor, " B"]:
+    """Scale-invariant signal-to-distortion ratio of each row, higher is better (arXiv 1811.02508); NaN for silence."""
+    estimate, target = (rearrange(wave.float(), "B C N -> B (C N)") for wave in (estimate, target))
+    scale = (estimate * target).sum(dim=1, keepdim=True) / target.square().sum(dim=1, keepdim=True)
+    heard = scale * target
+    return 10 * (heard.square().sum(dim=1) / (heard - estimate).square().sum(dim=1)).log10()
+
+
+def _by_codebook(name: str, values: Float[Tensor, " K"]) -> dict[str, Tensor]:
+    return {f"{name}_q{index}": value for index, value in enumerate(values)}
+
+
+def _learning(module: nn.Module, prefix: str) -> dict[str, nn.Parameter]:
+    return {name: parameter for name, parameter in module.named_parameters(prefix) if parameter.requires_grad}

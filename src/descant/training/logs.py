@@ -1,0 +1,99 @@
+"""What a run tells while it goes: a line on the console and the same as JSON, one object a line."""
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from descant.training.task import Metrics
+
+
+class Window:
+    """Metrics gathered since the last line of the log: means, but the sum of ``audio_s``.
+
+    Values stay on their device until they are read, so that a step does not wait for them.
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[str, float | Tensor] = {}
+        self._counts: dict[str, int] = {}
+        self._started = time.monotonic()
+
+    def add(self, metrics: Metrics) -> None:
+        """Takes in the metrics of one batch."""
+        for name, value in metrics.items():
+            value = value.detach().float() if isinstance(value, Tensor) else value
+            self._sums[name] = self._sums.get(name, 0.0) + value
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    def read(self) -> dict[str, float]:
+        """The means, with ``audio_s_per_s`` in place of ``audio_s``; the window starts anew."""
+        means = {name: float(total) / self._counts[name] for name, total in self._sums.items() if name != "audio_s"}
+        if "audio_s" in self._sums:
+            means["audio_s_per_s"] = float(self._sums["audio_s"]) / max(time.monotonic() - self._started, 1e-9)
+        self.__init__()  # type: ignore[misc]
+        return means
+
+
+class RunLog:
+    """The file ``log.jsonl`` of a run, and the console.
+
+    Every line has ``step`` (updates done) and ``kind``: "train" or "validation".
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def write(self, step: int, kind: str, values: Mapping[str, float]) -> None:
+        """Appends one line, on disk before this returns to the caller's process dying (but not the machine's)."""
+        line = {"step": step, "kind": kind, **{name: _json_number(value) for name, value in values.items()}}
+        with self.file.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(line) + "\n")
+
+    def rewind(self, step: int) -> None:
+        """Forgets what was written after that step, and a last line that was cut off."""
+        if not self.file.exists():
+            return
+        kept = [line for line in read_log(self.file) if line["step"] <= step]
+        partial = self.file.with_suffix(".partial")
+        partial.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+        os.replace(partial, self.file)
+
+    def last(self, step: int, kind: str) -> dict[str, float] | None:
+        """The values already written for this step, if there are any."""
+        lines = read_log(self.file) if self.file.exists() else []
+        found = [line for line in lines if line["step"] == step and line["kind"] == kind]
+        if not found:
+            return None
+        return {name: value for name, value in found[-1].items() if name not in ("step", "kind")}
+
+
+def read_log(file: Path) -> list[dict[str, Any]]:
+    """The lines of a run's log, without a last one that a dying process left unfinished."""
+    *whole, _ = file.read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in whole]
+
+
+def say(text: str) -> None:
+    """One line on stderr, where progress goes; stdout is for results."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def console_line(step: int, max_steps: int, values: Mapping[str, float], left_s: float | None = None) -> str:
+    """The values of one log line for people, for example ``step 120/5000  ce 5.31  lr 0.0003  left 12:05``."""
+    parts = [f"step {step}/{max_steps}"] + [f"{name} {value:.4g}" for name, value in values.items()]
+    if left_s is not None:
+        minutes, seconds = divmod(round(left_s), 60)
+        parts.append(f"left {minutes // 60}:{minutes % 60:02}:{seconds:02}" if minutes >= 60 else f"left {minutes}:{seconds:02}")
+    return "  ".join(parts)
+
+
+def _json_number(value: float) -> float | None:
+    # JSON has no NaN; a reader must not stumble over the very line that says what went wrong.
+    return value if math.isfinite(value) else None

@@ -1,0 +1,199 @@
+"""The training loop. It knows no model: a ``Task`` gives losses, a ``BatchSource`` gives batches.
+
+What a step computes depends on the weights, the optimisers' memory, the seed and the step number, on nothing else. So a
+run that was killed and resumed ends with the same bits as one that was left alone (same machine, same thread count).
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from descant.config import to_dict
+from descant.errors import Cancelled, CheckpointError, ConfigError
+from descant.training.checkpoint import (
+    check_same_run,
+    newest_checkpoint,
+    prune_checkpoints,
+    read_tensors,
+    save_checkpoint,
+)
+from descant.training.interrupt import StopSignals
+from descant.training.logs import RunLog, Window, console_line, say
+from descant.training.prefetch import Prefetcher
+from descant.training.settings import MAY_CHANGE, TrainerConfig
+from descant.training.task import BatchSource, Task
+from descant.training.update import Updater
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """Where a run got to. ``metrics`` are the last validation's; ``finished`` is False when the time was up."""
+
+    step: int
+    finished: bool
+    metrics: dict[str, float]
+    checkpoint: Path
+    skipped: int
+
+
+class Trainer:
+    """One run of one task in one folder: ``step-*`` checkpoints and ``log.jsonl``.
+
+    Args:
+        facts: plain data that identifies the run besides the configs of trainer and task, above all the training data.
+            A run is resumed only when it did not change.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        batches: BatchSource,
+        config: TrainerConfig,
+        out_dir: Path,
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.task = task
+        self.batches = batches
+        self.config = config
+        self.out_dir = Path(out_dir)
+        self.device = _device(config.device)
+        task.to(self.device)
+        self.updater = Updater(task, config, self.device)
+        self.log = RunLog(self.out_dir / "log.jsonl")
+        self.identity = {"trainer": to_dict(config), "task": task.facts(), "run": dict(facts or {})}
+        self.step = 0
+        self.metrics: dict[str, float] = {}
+
+    def run(self, resume: bool = False) -> TrainResult:
+        """Trains to ``max_steps`` or until the time is up, and leaves a checkpoint of the last step.
+
+        With ``resume`` it goes on from the newest whole checkpoint of the folder, or begins where there is none.
+
+        Raises:
+            Cancelled: SIGINT or SIGTERM came; everything up to that step is saved.
+            ConfigError: the folder holds a run and ``resume`` is off, or the run's config or facts changed.
+            TrainingDiverged: ``max_skips`` turns in a row had no finite gradient; the last checkpoint is older.
+            CheckpointError: the disk is full, or a checkpoint does not fit the model.
+        """
+        self.out_dir.mkdir(parents=True, exist_ok=True)
+        checkpoint = self._begin(resume)
+        # The global generator is seeded anew in every step; the caller gets its own state back.
+        devices = [self.device] if self.device.type == "cuda" else []
+        with _threads(self.config.num_threads), torch.random.fork_rng(devices), StopSignals() as stop:
+            if checkpoint is not None and self._validates_here() and not self.metrics:
+                self._validate()
+            checkpoint = self._loop(stop) or checkpoint
+        assert checkpoint is not None, "a run ends with a save, or began at its end"
+        is_finished = self.step == self.config.max_steps
+        return TrainResult(self.step, is_finished, self.metrics, checkpoint, self.updater.skipped)
+
+    def averaged_model(self) -> AbstractContextManager[nn.Module]:
+        """The task's model with the averaged weights, or the plain ones where nothing is averaged, in eval mode."""
+        return self.updater.averaged_model()
+
+    def _loop(self, stop: StopSignals) -> Path | None:
+        config, first, began = self.config, self.step, time.monotonic()
+        window = Window()
+        checkpoint = None
+        numbers = range(first * config.accumulate, config.max_steps * config.accumulate)
+        with Prefetcher(self.batches, numbers) as prefetcher:
+            while self.step < config.max_steps:
+                batches = [prefetcher.next_batch() for _ in range(config.accumulate)]
+                for metrics in self.updater.update(self.step, batches):
+                    window.add(metrics)
+                self.step += 1
+                elapsed_s = time.monotonic() - began
+                is_out_of_time = config.max_minutes is not None and elapsed_s > 60 * config.max_minutes
+                if self._logs_here():
+                    self._write_log(window, left_s=elapsed_s / (self.step - first) * (config.max_steps - self.step))
+                if self._saves_here() or is_out_of_time or stop.asked:
+                    # Saved before it is validated: a fault in the validation must not cost the weights.
+                    checkpoint = self._save()
+                if stop.asked:
+                    raise Cancelled(f"stopped at step {self.step}, saved in {checkpoint}; resume to go on")
+                if self._validates_here():
+                    self._validate()
+                if is_out_of_time:
+                    break
+        return checkpoint
+
+    def _logs_here(self) -> bool:
+        return self.step % self.config.log_every == 0 or self.step == self.config.max_steps
+
+    def _saves_here(self) -> bool:
+        is_due = self.step % self.config.save_every == 0 or self.step in self.config.keep_steps
+        return is_due or self.step == self.config.max_steps
+
+    def _validates_here(self) -> bool:
+        every = self.config.validate_every
+        return self.step == self.config.max_steps or (every is not None and self.step % every == 0)
+
+    def _write_log(self, window: Window, left_s: float) -> None:
+        values = {
+            **window.read(),
+            "lr": self.updater.learning_rate(self.step - 1),
+            "skipped": float(self.updater.skipped),
+        }
+        self.log.write(self.step, "train", values)
+        say(console_line(self.step, self.config.max_steps, values, left_s))
+
+    def _validate(self) -> None:
+        with self.averaged_model():
+            self.metrics = self.task.validate()
+        self.log.write(self.step, "validation", self.metrics)
+        say("valid " + console_line(self.step, self.config.max_steps, self.metrics))
+
+    def _save(self) -> Path:
+        state = {
+            "run": self.identity,
+            "skipped": self.updater.skipped,
+            "skips_in_a_row": self.updater.skips_in_a_row,
+        }
+        folder = save_checkpoint(self.out_dir, self.step, self.updater.tensors(), state)
+        prune_checkpoints(self.out_dir, self.step, self.config.keep_last, self.config.keep_steps)
+        return folder
+
+    def _begin(self, resume: bool) -> Path | None:
+        found = newest_checkpoint(self.out_dir, note=say)
+        if found is None:
+            self.log.rewind(step=0)
+            return None
+        folder, state = found
+        if not resume:
+            raise ConfigError(f"{self.out_dir} holds a run saved at {folder.name}; resume it, or choose another folder")
+        check_same_run(state["run"], self.identity, MAY_CHANGE)
+        if state["step"] > self.config.max_steps:
+            raise ConfigError(f"max_steps={self.config.max_steps}: the run is already at step {state['step']}")
+        try:
+            self.updater.load(partial(read_tensors, folder))
+        except (RuntimeError, KeyError) as error:
+            raise CheckpointError(f"{folder}: does not fit this model ({error})") from error
+        self.step = state["step"]
+        self.updater.skipped, self.updater.skips_in_a_row = state["skipped"], state["skips_in_a_row"]
+        self.log.rewind(self.step)
+        self.metrics = self.log.last(self.step, "validation") or {}
+        say(f"resumed from {folder}")
+        return folder
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
+@contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

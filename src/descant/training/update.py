@@ -1,0 +1,153 @@
+"""One step of training: every turn of a task on the same batches, with what its optimisers and averages remember."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+
+from descant.errors import DescantError
+from descant.training.ema import AveragedWeights
+from descant.training.optim import load_optimizer_tensors, make_optimizer, optimizer_tensors, set_learning_rate
+from descant.training.settings import TrainerConfig
+from descant.training.task import Metrics, StepContext, Task
+
+
+class TrainingDiverged(DescantError):
+    """Loss or gradients stayed infinite or undefined for many steps in a row."""
+
+
+class Updater:
+    """Applies steps to a task that is already on its device.
+
+    A turn whose loss or gradient is not finite changes nothing, and is counted in ``skipped``.
+    """
+
+    def __init__(self, task: Task, config: TrainerConfig, device: torch.device) -> None:
+        self.task = task
+        self.config = config
+        self.device = device
+        self.parameters = task.parameters()
+        self.optimizers = {
+            turn: make_optimizer(config.optimizer, parameters, task.trained)
+            for turn, parameters in self.parameters.items()
+        }
+        self.average = None if config.ema_decay is None else AveragedWeights(task.model, config.ema_decay)
+        self.skipped = 0
+        self.skips_in_a_row = dict.fromkeys(self.parameters, 0)
+
+    def learning_rate(self, step: int) -> float:
+        """What update number ``step`` (from 0) uses."""
+        return self.config.optimizer.lr * self.config.schedule.factor(step, self.config.max_steps)
+
+    def update(self, step: int, batches: list[Any]) -> list[Metrics]:
+        """Takes the turns of update number ``step`` (from 0) and gives their metrics.
+
+        Raises:
+            TrainingDiverged: a turn was skipped ``max_skips`` times in a row.
+        """
+        carried: list[dict[str, Tensor]] = [{} for _ in batches]
+        gathered: list[Metrics] = []
+        for turn in self.task.turns(step):
+            buffers = {name: buffer.clone() for name, buffer in self.task.trained.named_buffers()}
+            with self._only(turn):
+                losses, metrics = self._backward(step, turn, batches, carried)
+            gradients = [parameter.grad for parameter in self.parameters[turn].values() if parameter.grad is not None]
+            norm = get_total_norm(gradients)
+            if bool(torch.isfinite(norm) & torch.isfinite(torch.stack(losses)).all()):
+                self._apply(step, turn, norm)
+                gathered += [*metrics, {f"norm_{turn}": norm}]
+            else:
+                self._skip(step, turn, buffers)
+            self.optimizers[turn].zero_grad(set_to_none=True)
+        if self.average is not None:
+            self.average.update(self.task.model, count=step + 1)
+        return gathered
+
+    @contextmanager
+    def averaged_model(self) -> Iterator[nn.Module]:
+        """The task's model with the averaged weights, or the plain ones where nothing is averaged, in eval mode."""
+        modes = {module: module.training for module in self.task.trained.modules()}
+        self.task.trained.eval()
+        try:
+            with nullcontext() if self.average is None else self.average.inside(self.task.model), torch.no_grad():
+                yield self.task.model
+        finally:
+            for module, mode in modes.items():
+                module.training = mode
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """Everything a checkpoint must hold, in named groups."""
+        groups = {"trained": dict(self.task.trained.state_dict())}
+        for turn, optimizer in self.optimizers.items():
+            groups[f"optimizer-{turn}"] = optimizer_tensors(optimizer, self.parameters[turn])
+        if self.average is not None:
+            groups["average"] = self.average.tensors
+        return groups
+
+    def load(self, read_group: Callable[[str], dict[str, Tensor]]) -> None:
+        """Puts back what ``tensors`` gave."""
+        self.task.trained.load_state_dict(read_group("trained"))
+        for turn, optimizer in self.optimizers.items():
+            load_optimizer_tensors(optimizer, self.parameters[turn], read_group(f"optimizer-{turn}"))
+        if self.average is not None:
+            self.average.load(read_group("average"))
+
+    @contextmanager
+    def _only(self, turn: str) -> Iterator[None]:
+        """Nothing but this turn's parameters gathers gradients, though they may flow through all."""
+        others = [
+            parameter
+            for name, parameters in self.parameters.items()
+            for parameter in parameters.values()
+            if name != turn
+        ]
+        for parameter in others:
+            parameter.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for parameter in others:
+                parameter.requires_grad_(True)
+
+    def _backward(
+        self, step: int, turn: str, batches: list[Any], carried: list[dict[str, Tensor]]
+    ) -> tuple[list[Tensor], list[Metrics]]:
+        losses, gathered = [], []
+        for number, batch in enumerate(batches):
+            seed = _seed(self.config.seed, step, number, turn)
+            torch.manual_seed(seed)
+            context = StepContext(step, torch.Generator().manual_seed(seed), carried[number])
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+                loss, metrics = self.task.loss(turn, batch, context)
+            (loss / len(batches)).backward()
+            losses.append(loss.detach())
+            gathered.append(metrics)
+        return losses, gathered
+
+    def _apply(self, step: int, turn: str, norm: Tensor) -> None:
+        if self.config.clip_norm is not None:
+            clip_grads_with_norm_(self.parameters[turn].values(), self.config.clip_norm, norm)
+        set_learning_rate(self.optimizers[turn], self.learning_rate(step))
+        self.optimizers[turn].step()
+        self.skips_in_a_row[turn] = 0
+
+    def _skip(self, step: int, turn: str, buffers: dict[str, Tensor]) -> None:
+        # Buffers that learn in the forward pass, such as codebooks, have already taken in the bad batch.
+        for name, buffer in self.task.trained.named_buffers():
+            buffer.copy_(buffers[name])
+        self.skipped += 1
+        self.skips_in_a_row[turn] += 1
+        if self.skips_in_a_row[turn] >= self.config.max_skips:
+            raise TrainingDiverged(
+                f"step {step}: the {turn} turn had no finite loss and gradient {self.config.max_skips} times in a row. "
+                f"Train anew with a lower learning rate, or look at the data"
+            )
+
+
+def _seed(seed: int, step: int, number: int, turn: str) -> int:
+    text = f"{seed}/{step}/{number}/{turn}"
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1

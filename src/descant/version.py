@@ -1,0 +1,5 @@
+"""The version, kept in the package's metadata alone."""
+
+from importlib.metadata import version
+
+__version__ = version("descant")

@@ -1,0 +1,274 @@
+"""Tokenizing, shards and batches of codes: three files of one format."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from descant.audio import Clip
+from descant.codec.base import AudioCodec, CodecOutput
+from descant.data.captions import CaptionConfig
+from descant.data.manifest import ClipRecord
+from descant.data.shards import TokenizedClip, read_shard, shard_path, write_shard
+from descant.data.token_dataset import TokenBatchConfig, TokenBatches
+from descant.data.tokenize import codec_facts, tokenize
+from descant.errors import AudioError, DataError, InvalidRequest
+
+PLAIN = CaptionConfig(merge_probability=0.0, word_dropout=0.0)
+
+
+class FakeCodec(AudioCodec):
+    """Codes that tell the mean of each frame and of the one before, as a codec with a memory would."""
+
+    sample_rate_hz = 1000
+    num_channels = 1
+    num_codebooks = 2
+    codebook_size = 200
+    hop_samples = 20
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Linear(1, 1)
+        self.decoder = nn.Linear(1, 1)
+        for parameter in self.parameters():
+            nn.init.zeros_(parameter)
+        self.frames_seen = 0
+        self.eval()
+
+    def encode(self, wave: Tensor) -> Tensor:
+        missing = self.num_frames(wave.shape[2]) * self.hop_samples - wave.shape[2]
+        frames = rearrange(nn.functional.pad(wave, (0, missing)), "B 1 (T hop) -> B T hop", hop=self.hop_samples)
+        self.frames_seen += frames.shape[0] * frames.shape[1]
+        mean = frames.mean(dim=2)
+        before = nn.functional.pad(mean, (1, 0))[:, :-1]
+        return ((torch.stack([mean, before], dim=1) + 1) * 99.5).long().clamp(0, 199)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def forward(self, wave: Tensor) -> CodecOutput:
+        raise NotImplementedError
+
+    def freeze_encoder(self) -> None:
+        raise NotImplementedError
+
+
+def saved(path: Path, duration_s: float, rate_hz: int = 1000, seed: int = 0, **about) -> ClipRecord:
+    path.parent.mkdir(exist_ok=True)
+    frames = torch.rand(1, 1 + round(duration_s * 50), generator=torch.Generator().manual_seed(seed)) - 0.5
+    samples = frames.repeat_interleave(rate_hz // 50, dim=1)[:, : round(duration_s * rate_hz)]
+    Clip(samples, rate_hz).save(path)
+    return ClipRecord(path=path, duration_s=duration_s, sample_rate_hz=rate_hz, num_channels=1, **about)
+
+
+@pytest.fixture
+def records(tmp_path):
+    folder = tmp_path / "audio"
+    return [
+        saved(folder / f"{index}.wav", 1.0 + index % 3, seed=index, captions=(f"clip {index}",), tags={"bpm": index})
+        for index in range(7)
+    ] + [saved(folder / "valid.wav", 1.005, seed=9, split="valid")]
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_an_interrupted_run_that_goes_on_equals_one_that_was_not(records, tmp_path):
+    class PulledPlug(Exception):
+        pass
+
+    def pull(done: int, _: int) -> None:
+        if done == 6:
+            raise PulledPlug
+
+    with pytest.raises(PulledPlug):
+        tokenize(records, FakeCodec(), tmp_path / "cut", shard_clips=3, progress=pull)
+    assert len(files_of(tmp_path / "cut")) == 3
+    resumed = FakeCodec()
+    tokenize(records, resumed, tmp_path / "cut", shard_clips=3)
+    tokenize(records, FakeCodec(), tmp_path / "whole", shard_clips=3)
+    assert files_of(tmp_path / "cut") == files_of(tmp_path / "whole")
+    assert resumed.frames_seen == 50 + 51
+
+
+def test_shards_hold_what_the_codec_gives_for_each_clip(records, tmp_path):
+    codec = FakeCodec()
+    tokenize(records, codec, tmp_path / "codes", shard_clips=5, batch_size=2)
+    shards = [read_shard(shard_path(tmp_path / "codes", number)) for number in range(2)]
+    found = [(clip, shard.codes) for shard in shards for clip in shard.clips]
+    assert [clip.id for clip, _ in found] == [record.path.name for record in records]
+    for record, (clip, codes) in zip(records, found, strict=True):
+        alone = codec.encode(Clip.read(record.path).samples[None])[0]
+        assert torch.equal(codes[:, clip.start_frame : clip.start_frame + clip.num_frames].long(), alone)
+        assert (clip.captions, clip.tags, clip.split) == (record.captions, record.tags, record.split)
+
+
+@pytest.mark.parametrize("rate_hz", [1000, 2000, 1050])
+def test_windows_give_the_codes_of_the_whole(tmp_path, rate_hz):
+    long = saved(tmp_path / "audio" / "long.wav", 9.33, rate_hz)
+    tokenize([long], FakeCodec(), tmp_path / "whole")
+    windowed = FakeCodec()
+    tokenize([long], windowed, tmp_path / "windows", window_s=2.0)
+    whole, pieces = (read_shard(shard_path(tmp_path / name, 0)).codes for name in ("whole", "windows"))
+    assert windowed.frames_seen > 467
+    assert whole.shape == pieces.shape == (2, 467)
+    assert (whole - pieces).abs().max() <= (0 if rate_hz == 1000 else 1)
+
+
+def test_a_moved_training_set_and_a_better_decoder_go_on(records, tmp_path):
+    codec = FakeCodec()
+    tokenize(records, codec, tmp_path / "codes")
+    (tmp_path / "audio").rename(tmp_path / "elsewhere")
+    moved = [replace(record, path=tmp_path / "elsewhere" / record.path.name) for record in records]
+    torch.nn.init.ones_(codec.decoder.weight)
+    tokenize(moved, codec, tmp_path / "codes")
+    assert len(files_of(tmp_path / "codes")) == 2
+
+
+def test_other_clips_or_another_codec_are_refused(records, tmp_path):
+    codec = FakeCodec()
+    tokenize(records, codec, tmp_path / "codes")
+    changed = [replace(records[0], captions=("other words",)), *records[1:]]
+    with pytest.raises(DataError, match="another records_fingerprint:"):
+        tokenize(changed, codec, tmp_path / "codes")
+    with pytest.raises(DataError, match="another records_fingerprint and num_clips:"):
+        tokenize(records[1:], codec, tmp_path / "codes")
+    with pytest.raises(DataError, match="another shard_clips:"):
+        tokenize(records, codec, tmp_path / "codes", shard_clips=3)
+    torch.nn.init.ones_(codec.encoder.weight)
+    with pytest.raises(DataError, match="another codec:"):
+        tokenize(records, codec, tmp_path / "codes")
+    with pytest.raises(DataError, match="no folder of shards"):
+        tokenize(records, codec, tmp_path / "audio")
+
+
+def test_what_cannot_be_tokenized_is_said(records, tmp_path):
+    with pytest.raises(InvalidRequest, match=r"codec\.eval"):
+        tokenize(records, FakeCodec().train(), tmp_path / "codes")
+    with pytest.raises(DataError, match="no clips"):
+        tokenize([], FakeCodec(), tmp_path / "codes")
+    records[3].path.write_bytes(b"not audio")
+    with pytest.raises(AudioError, match=r"3\.wav"):
+        tokenize(records, FakeCodec(), tmp_path / "codes")
+    with pytest.raises(DataError, match="tokenize again"):
+        TokenBatches(tmp_path / "codes", TokenBatchConfig())
+
+
+def test_a_shard_written_then_read_is_the_same(tmp_path):
+    codes = torch.randint(0, 2048, (4, 30)).short()
+    clips = (
+        TokenizedClip(id="a\nb é", start_frame=0, num_frames=10, split="train", captions=("x", "y"), tags={"a": [1]}),
+        TokenizedClip(id="c", start_frame=10, num_frames=20, split="valid"),
+    )
+    write_shard(tmp_path / "a", clips, codes)
+    write_shard(tmp_path / "b", clips, codes.clone())
+    shard = read_shard(tmp_path / "a")
+    assert torch.equal(shard.codes, codes)
+    assert shard.clips == clips
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_torn_or_flipped_shard_is_named(tmp_path):
+    clip = TokenizedClip(id="a", start_frame=0, num_frames=30, split="train")
+    path = tmp_path / "shard"
+    write_shard(path, [clip], torch.randint(0, 2048, (4, 30)).short())
+    whole = path.read_bytes()
+    broken = [whole[:size] for size in range(0, len(whole), 16)]
+    for position in range(0, len(whole), 7):
+        flipped = bytearray(whole)
+        flipped[position] ^= 1 << position % 8
+        broken.append(bytes(flipped))
+    for content in broken:
+        path.write_bytes(content)
+        # A flip in the header may hit a byte that says nothing: then the shard is as it was.
+        try:
+            shard = read_shard(path)
+        except DataError as error:
+            assert "shard" in str(error)  # noqa: PT017
+        else:
+            path.write_bytes(whole)
+            assert torch.equal(shard.codes, read_shard(path).codes)
+            assert shard.clips == read_shard(path).clips
+
+
+@pytest.fixture
+def folder(records, tmp_path):
+    tokenize(records, FakeCodec(), tmp_path / "codes", shard_clips=3)
+    return tmp_path / "codes"
+
+
+def test_a_batch_is_a_function_of_seed_and_step(folder):
+    config = TokenBatchConfig(batch_size=3, segment_frames=20)
+    first, second = TokenBatches(folder, config), TokenBatches(folder, config)
+    other = TokenBatches(folder, replace(config, seed=1))
+    late, early = first.batch(5), second.batch(2)
+    again = second.batch(5)
+    assert torch.equal(late.codes, again.codes)
+    assert (late.captions, late.clips) == (again.captions, again.clips)
+    assert not torch.equal(late.codes, early.codes)
+    assert not torch.equal(late.codes, other.batch(5).codes)
+
+
+def test_every_crop_is_a_slice_of_its_clip_with_its_caption(folder):
+    batches = TokenBatches(folder, TokenBatchConfig(batch_size=4, segment_frames=60, captions=PLAIN))
+    whole = TokenBatches(folder, TokenBatchConfig(batch_size=7, segment_frames=150)).fixed_batch(0)
+    clips = {clip.id: row[:, mask] for clip, row, mask in zip(whole.clips, whole.codes, whole.frame_mask, strict=True)}
+    for step in range(4):
+        batch = batches.batch(step)
+        for codes, mask, clip, text in zip(batch.codes, batch.frame_mask, batch.clips, batch.captions, strict=True):
+            assert text == f"clip {clip.tags['bpm']}"
+            assert mask.sum() == min(60, clip.num_frames)
+            windows = clips[clip.id].unfold(1, int(mask.sum()), 1)
+            assert any(torch.equal(codes[:, mask], windows[:, place]) for place in range(windows.shape[1]))
+            assert not codes[:, ~mask].any()
+
+
+def test_an_epoch_visits_every_clip_by_its_length(folder):
+    batches = TokenBatches(folder, TokenBatchConfig(batch_size=13, segment_frames=50))
+    for epoch in range(3):
+        visits = Counter(clip.id for clip in batches.batch(epoch).clips)
+        assert visits == {clip.id: clip.num_frames // 50 for clip in batches.clips}
+    assert batches.batch(0).clips != batches.batch(1).clips
+
+
+def test_fixed_batches_see_each_clip_once_and_always_the_same(folder):
+    batches = TokenBatches(folder, TokenBatchConfig(batch_size=3, segment_frames=50))
+    seen = [batches.fixed_batch(number) for number in range(batches.num_fixed_batches)]
+    assert [clip for batch in seen for clip in batch.clips] == batches.clips
+    assert [len(batch.codes) for batch in seen] == [3, 3, 1]
+    assert seen[0].captions == ["clip 0", "clip 1", "clip 2"]
+    with pytest.raises(IndexError):
+        batches.fixed_batch(3)
+
+
+def test_splits_are_kept_apart(folder):
+    valid = TokenBatches(folder, TokenBatchConfig(batch_size=2, segment_frames=50, split="valid"))
+    assert [clip.id for clip in valid.clips] == ["valid.wav"]
+    assert valid.fixed_batch(0).captions == [None]
+    assert valid.batch(3).captions == [None, None]
+
+
+def test_a_folder_without_its_split_or_a_shard_says_so(folder, records, tmp_path):
+    tokenize(records[:2], FakeCodec(), tmp_path / "train only")
+    with pytest.raises(DataError, match="split 'valid'"):
+        TokenBatches(tmp_path / "train only", TokenBatchConfig(split="valid"))
+    shard_path(folder, 1).unlink()
+    with pytest.raises(DataError, match="shard-00001"):
+        TokenBatches(folder, TokenBatchConfig())
+    with pytest.raises(DataError, match="no folder of shards"):
+        TokenBatches(tmp_path / "nowhere", TokenBatchConfig())
+
+
+def test_facts_of_a_codec_hang_on_what_makes_its_codes():
+    codec = FakeCodec()
+    before = codec_facts(codec)
+    assert before == codec_facts(FakeCodec())
+    torch.nn.init.ones_(codec.decoder.bias)
+    assert codec_facts(codec) == before
+    torch.nn.init.ones_(codec.encoder.bias)
+    assert codec_facts(codec).fingerprint != before.fingerprint

@@ -1,0 +1,89 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from descant.audio import Clip
+from descant.errors import InvalidRequest, MissingExtra
+from descant.evaluation import embedders
+from descant.evaluation.embedders import TAGS, MusiCNN, MusicTagger
+
+SOUNDFONT = Path("/usr/share/sounds/sf2/FluidR3_GM.sf2")
+MELODY = (72, 76, 79, 84, 83, 79, 77, 76, 74, 79)
+CHORDS = ((60, 64, 67), (65, 69, 72), (67, 71, 74), (60, 64, 67))
+BEAT = ((36,), (42,), (38,), (42,)) * 8
+# sound: GM program, drum kit or not, chords one after the other, tags of which one must be heard
+SOUNDS = {
+    "violin": (40, False, [(key,) for key in MELODY], {"violin", "strings"}),
+    "flute": (73, False, [(key,) for key in MELODY], {"flute"}),
+    "choir": (52, False, CHORDS, {"choir", "choral"}),
+    "guitar": (24, False, [(key - 12,) for key in MELODY], {"guitar"}),
+    "drums": (0, True, BEAT, {"drums", "beat", "beats"}),
+}
+
+
+@pytest.fixture(scope="module")
+def tagger():
+    try:
+        return MusicTagger.load()
+    except MissingExtra as error:
+        pytest.skip(str(error))
+
+
+def played(program, is_drums, chords, duration_s=6, rate=16_000):
+    if not SOUNDFONT.is_file():
+        pytest.skip(f"{SOUNDFONT} is missing: apt-get install fluid-soundfont-gm")
+    tinysoundfont = pytest.importorskip("tinysoundfont", reason="tinysoundfont is not installed")
+    synth = tinysoundfont.Synth(samplerate=rate)
+    font = synth.sfload(str(SOUNDFONT))
+    synth.program_select(0, font, 128 if is_drums else 0, program, is_drums)
+    pieces = []
+    for chord in chords:
+        for key in chord:
+            synth.noteon(0, key, 100)
+        pieces.append(np.frombuffer(bytes(synth.generate(duration_s * rate // len(chords))), np.float32))
+        for key in chord:
+            synth.noteoff(0, key)
+    mono = np.concatenate(pieces).reshape(-1, 2).mean(axis=1)
+    return Clip(samples=torch.from_numpy(mono)[None], sample_rate_hz=rate)
+
+
+@pytest.mark.parametrize("sound", SOUNDS)
+def test_an_instrument_of_a_soundfont_is_heard_as_itself(tagger, sound):
+    program, is_drums, chords, expected = SOUNDS[sound]
+    probabilities = dict(zip(TAGS, tagger.tag(played(program, is_drums, chords)).tolist(), strict=True))
+    of_instruments = set.union(*(tags for *_, tags in SOUNDS.values()))
+    assert max(of_instruments, key=lambda tag: probabilities[tag]) in expected
+
+
+def test_the_level_of_a_clip_does_not_change_its_tags(tagger):
+    clip = played(*SOUNDS["flute"][:3])
+    quiet = Clip(samples=clip.samples * 0.1, sample_rate_hz=clip.sample_rate_hz)
+    torch.testing.assert_close(tagger.tag(quiet), tagger.tag(clip), rtol=0, atol=0.02)
+
+
+def test_a_clip_is_the_mean_of_its_patches():
+    torch.manual_seed(0)
+    tagger = MusicTagger(MusiCNN())
+    mel = torch.rand(2 * 187 + 30, 96)
+    patches = embedders._patches(mel)
+    assert patches.shape == (2, 187, 96)
+    apart = [tagger.network(patch[None]) for patch in patches]
+    torch.testing.assert_close(tagger.network(patches), torch.cat(apart))
+
+
+@pytest.mark.parametrize("duration_s", [0.01, 2.9])
+def test_a_clip_under_three_seconds_is_refused(duration_s):
+    clip = Clip(samples=torch.rand(1, int(duration_s * 16_000)), sample_rate_hz=16_000)
+    with pytest.raises(InvalidRequest, match="at least 3 s"):
+        MusicTagger(MusiCNN()).tag(clip)
+
+
+def test_a_missing_package_is_named_with_the_line_that_installs_it(monkeypatch):
+    def not_there(name):
+        raise embedders.PackageNotFoundError(name)
+
+    monkeypatch.setattr(embedders, "distribution", not_there)
+    with pytest.raises(MissingExtra, match=r"pip install --no-deps musicnn==0\.1\.0"):
+        MusicTagger.load()

@@ -1,0 +1,30 @@
+"""Sinusoidal positions."""
+
+import math
+
+import torch
+
+from descant.nn.positions import sinusoidal
+
+
+def test_positions_are_cosines_then_sines_with_a_slowest_period_of_ten_thousand():
+    table = sinusoidal(2_000, 8)
+    for step in (0, 1, 7, 1_999):
+        for wave in range(4):
+            phase = step / 10_000 ** (wave / 3)
+            assert math.isclose(table[step, wave], math.cos(phase), abs_tol=2e-4)
+            assert math.isclose(table[step, 4 + wave], math.sin(phase), abs_tol=2e-4)
+
+
+def test_positions_from_a_later_start_are_the_tail_of_those_from_the_first():
+    assert torch.equal(sinusoidal(10, 6, start=5), sinusoidal(15, 6)[5:])
+
+
+def test_positions_are_computed_in_full_precision_whatever_the_default():
+    torch.set_default_dtype(torch.float16)
+    try:
+        table = sinusoidal(1_500, 64)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert table.dtype == torch.float32
+    assert torch.equal(table, sinusoidal(1_500, 64))

@@ -1,0 +1,149 @@
+"""A task that trains in microseconds and still has everything a real one has: dropout, a learning buffer, two turns."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from descant.training.optim import AdamWConfig, PlateauLinear
+from descant.training.settings import TrainerConfig
+from descant.training.task import Metrics, StepContext, Task
+from descant.training.trainer import Trainer
+
+
+class Student(nn.Module):
+    mean: Tensor
+
+    def __init__(self, dropout: float = 0.3) -> None:
+        super().__init__()
+        self.up = nn.Linear(4, 8)
+        self.norm = nn.LayerNorm(8)
+        self.dropout = nn.Dropout(dropout)
+        self.down = nn.Linear(8, 4)
+        self.register_buffer("mean", torch.zeros(4))
+
+    def forward(self, values: Tensor) -> Tensor:
+        if self.training:
+            self.mean.lerp_(values.detach().mean(dim=0), 0.1)
+        return self.down(self.dropout(self.norm(self.up(values - self.mean))))
+
+
+class ToyTask(Task):
+    """Copying four numbers; with ``has_critic`` a second turn learns to tell copies from originals."""
+
+    def __init__(self, *, has_critic: bool = False, dropout: float = 0.3) -> None:
+        torch.manual_seed(0)
+        self.model = Student(dropout)
+        self.critic = nn.Linear(4, 1)
+        self.trained = nn.ModuleDict({"model": self.model, "critic": self.critic} if has_critic else {"model": self.model})
+        self.has_critic = has_critic
+        self.validations = 0
+
+    def parameters(self) -> dict[str, dict[str, nn.Parameter]]:
+        turns = {"student": dict(self.model.named_parameters(prefix="model"))}
+        if self.has_critic:
+            turns["critic"] = dict(self.critic.named_parameters(prefix="critic"))
+        return turns
+
+    def loss(self, turn: str, batch: Any, context: StepContext) -> tuple[Tensor, Metrics]:
+        carried, generator = context.carried, context.generator
+        if turn == "critic":
+            loss = (self.critic(carried["copy"]) ** 2).mean() + ((self.critic(batch) - 1) ** 2).mean()
+            return loss, {"critic_loss": loss}
+        noise = torch.randn(batch.shape, generator=generator) * 0.1 * self.model.dropout.p
+        copy = self.model(batch + noise)
+        carried["copy"] = copy.detach()
+        loss = (copy - batch).square().mean()
+        metrics: Metrics = {"loss": loss, "audio_s": float(len(batch))}
+        if self.has_critic:
+            loss = loss + 0.1 * ((self.critic(copy) - 1) ** 2).mean()
+        return loss, metrics
+
+    def validate(self) -> dict[str, float]:
+        self.validations += 1
+        assert not self.model.training
+        return {"error": float((self.model(torch.ones(1, 4)) - 1).abs().mean())}
+
+    def facts(self) -> dict[str, Any]:
+        return {"has_critic": self.has_critic}
+
+
+@dataclass(frozen=True)
+class ToyBatches:
+    """Random numbers that depend on the step alone; the steps in ``bad`` are undefined."""
+
+    rows: int = 6
+    bad: tuple[int, ...] = ()
+
+    def batch(self, step: int) -> Tensor:
+        values = torch.randn(self.rows, 4, generator=torch.Generator().manual_seed(step))
+        return values * float("nan") if step in self.bad else values
+
+
+class Killed(Exception):
+    """What stands for a dying process."""
+
+
+class Toy:
+    """What the tests of this folder do with the toy, and with any other trainer."""
+
+    Task = ToyTask
+    Batches = ToyBatches
+
+    @staticmethod
+    def config(**changes: Any) -> TrainerConfig:
+        base: dict[str, Any] = {
+            "max_steps": 20,
+            "optimizer": AdamWConfig(lr=1e-2),
+            "schedule": PlateauLinear(warmup_steps=3),
+            "ema_decay": 0.9,
+            "device": "cpu",
+            "log_every": 3,
+            "save_every": 5,
+            "validate_every": 7,
+        }
+        return TrainerConfig(**{**base, **changes})
+
+    @staticmethod
+    def trainer(
+        folder: Path, *, has_critic: bool = False, dropout: float = 0.3, batches: Any = None, **changes: Any
+    ) -> Trainer:
+        """A trainer of the toy in a folder; ``changes`` are those of the trainer's config."""
+        task = ToyTask(has_critic=has_critic, dropout=dropout)
+        return Trainer(task, batches or ToyBatches(), Toy.config(**changes), folder)
+
+    @staticmethod
+    def stop_at(trainer: Trainer, step: int) -> None:
+        """Runs, resuming, until that step's batch is asked for, and dies without saving."""
+
+        class Batches:
+            def batch(self, number: int) -> Tensor:
+                if number >= step * trainer.config.accumulate:
+                    raise Killed
+                return ToyBatches().batch(number)
+
+        trainer.batches = Batches()
+        with pytest.raises(Killed):
+            trainer.run(resume=True)
+
+    @staticmethod
+    def weights(trainer: Trainer) -> dict[str, Tensor]:
+        """A copy of everything the trainer would save, under flat names."""
+        return {
+            f"{group}/{name}": tensor.clone()
+            for group, members in trainer.updater.tensors().items()
+            for name, tensor in members.items()
+        }
+
+    @staticmethod
+    def same_bits(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> bool:
+        assert ours.keys() == theirs.keys()
+        return all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.fixture
+def toy() -> Toy:
+    return Toy()
