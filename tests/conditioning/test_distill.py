@@ -78,11 +78,11 @@ def test_spearman_sees_order_only():
 def test_learning_brings_a_student_nearer_to_its_teacher():
     torch.manual_seed(0)
     teacher = make_teacher()
-    config = dataclasses.replace(teacher.config, embedding_rank=8, num_layers=1)
-    student = first_weights(teacher, config, [2], list(range(30)))
+    config = dataclasses.replace(teacher.config, embedding_rank=16, num_layers=2)
+    student = first_weights(teacher, config, [0, 2], list(range(30)))
     optimizer = torch.optim.AdamW(student.parameters(), lr=3e-3)
     losses = []
-    for _ in range(60):
+    for _ in range(80):
         numbers = torch.randint(0, 30, (16, 6))
         tokens, sentences = distillation_loss(student(numbers), teacher(numbers))
         optimizer.zero_grad()

@@ -48,23 +48,22 @@ def test_written_then_read_then_written_is_the_same_bit_for_bit(small_encoder, t
     assert torch.equal(first.encode(TEXTS).values, second.encode(TEXTS).values)
 
 
-def test_storing_rounds_each_matrix_row_to_within_half_a_step_of_127():
+@pytest.mark.parametrize(("name", "largest"), [("w", 127), ("tokens.weight", 7)])
+def test_storing_rounds_each_matrix_row_to_within_half_a_step(name, largest):
     weight = torch.randn(50, 30) * torch.logspace(-6, 3, 50)[:, None]
-    again = unpack(pack({"w": weight}))["w"]
-    step = weight.abs().amax(dim=1, keepdim=True) / 127
+    again = unpack(pack({name: weight}))[name]
+    step = weight.abs().amax(dim=1, keepdim=True) / largest
     assert ((again - weight).abs() <= 0.51 * step).all()
 
 
 def test_packing_what_was_unpacked_changes_no_bit():
-    weights = {
-        "w": torch.randn(200, 30) * torch.logspace(-12, 3, 200)[:, None],
-        "zero": torch.zeros(2, 3),
-        "b": torch.randn(4),
-    }
+    rows = torch.randn(200, 30) * torch.logspace(-12, 3, 200)[:, None]
+    weights = {"w": rows, "tokens.weight": rows, "zero": torch.zeros(2, 3), "b": torch.randn(4)}
     packed = pack(weights)
     again = pack(unpack(packed))
     assert packed.keys() == again.keys()
     assert all(torch.equal(packed[name], again[name]) for name in packed)
+    assert packed["tokens.weight"].nbytes == packed["w"].nbytes // 2
 
 
 def test_sentences_are_unit_vectors_and_the_mean_of_their_tokens(small_encoder):
@@ -134,7 +133,7 @@ def test_a_tokenizer_of_another_encoder_or_one_that_cuts_is_refused(small_config
         SmallTextEncoder(SmallTextNetwork(small_config), cutting)
 
 
-@pytest.mark.parametrize("wrong", [{"width": 25}, {"num_layers": 0}, {"embedding_rank": 0}])
+@pytest.mark.parametrize("wrong", [{"width": 25}, {"num_layers": 0}, {"embedding_rank": 0}, {"embedding_rank": 7}])
 def test_impossible_shapes_are_config_errors(small_config, wrong):
     with pytest.raises(ConfigError):
         dataclasses.replace(small_config, **wrong)

@@ -1,8 +1,9 @@
 """A task that trains in microseconds and still has everything a real one has: dropout, a learning buffer, two turns."""
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -38,7 +39,9 @@ class ToyTask(Task):
         torch.manual_seed(0)
         self.model = Student(dropout)
         self.critic = nn.Linear(4, 1)
-        self.trained = nn.ModuleDict({"model": self.model, "critic": self.critic} if has_critic else {"model": self.model})
+        self.trained = nn.ModuleDict({"model": self.model})
+        if has_critic:
+            self.trained["critic"] = self.critic
         self.has_critic = has_critic
         self.validations = 0
 
@@ -83,6 +86,16 @@ class ToyBatches:
         return values * float("nan") if step in self.bad else values
 
 
+class Slow:
+    """Batches that take their time, so that a process can be met in the middle of its run."""
+
+    settings: ClassVar = {"has_critic": True, "max_steps": 60, "save_every": 2, "validate_every": 10}
+
+    def batch(self, step: int) -> Tensor:
+        time.sleep(0.01)
+        return ToyBatches().batch(step)
+
+
 class Killed(Exception):
     """What stands for a dying process."""
 
@@ -92,6 +105,7 @@ class Toy:
 
     Task = ToyTask
     Batches = ToyBatches
+    Slow = Slow
 
     @staticmethod
     def config(**changes: Any) -> TrainerConfig:

@@ -1,4 +1,3 @@
-import json
 import shutil
 
 import pytest
@@ -50,7 +49,7 @@ DAMAGES = {
     "a file missing": lambda folder: (folder / "optimizer-lm.safetensors").unlink(),
     "no state": lambda folder: (folder / "state.json").unlink(),
     "state cut short": lambda folder: (folder / "state.json").write_text('{"format": 1, "st'),
-    "state of another version": lambda folder: (folder / "state.json").write_text(json.dumps({"format": 99, "files": {}})),
+    "state of another version": lambda folder: (folder / "state.json").write_text('{"format": 99, "files": {}}'),
     "state is no object": lambda folder: (folder / "state.json").write_text("[1]"),
     "empty": lambda folder: [shutil.rmtree(folder), folder.mkdir()],
 }
@@ -77,7 +76,7 @@ def test_a_folder_without_checkpoints_has_no_newest(tmp_path):
 def test_a_full_disk_leaves_the_older_checkpoint_and_nothing_else(tmp_path, monkeypatch):
     saved(tmp_path, 3)
 
-    def full(tensors, file):
+    def full(_tensors, file):
         file.write_bytes(b"beginning")
         raise OSError(28, "No space left on device")
 
@@ -100,7 +99,7 @@ def test_a_damaged_later_checkpoint_does_not_cost_the_new_one(tmp_path):
     truncate(newest)
     saved(tmp_path, 5)
     prune_checkpoints(tmp_path, step=5, keep_last=1, keep_steps=())
-    folder, _ = newest_checkpoint(tmp_path, note=lambda text: None)
+    folder, _ = newest_checkpoint(tmp_path, note=print)
     assert folder.name == "step-00000005"
 
 

@@ -1,4 +1,5 @@
-import pytest
+import contextlib
+
 import torch
 from torch import nn
 
@@ -49,7 +50,7 @@ def test_the_module_has_its_own_weights_back_even_after_an_error():
     average = AveragedWeights(net, decay=0.5)
     history(net, average, [1.0, 2.0])
     inside = average.tensors["weight"].clone()
-    with pytest.raises(KeyError), average.inside(net):
+    with contextlib.suppress(KeyError), average.inside(net):
         assert torch.equal(net.weight, inside)
         raise KeyError
     assert torch.equal(net.weight, torch.full((3,), 2.0))

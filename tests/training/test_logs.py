@@ -36,4 +36,4 @@ def test_a_number_that_json_does_not_have_is_written_as_null(tmp_path):
 
 def test_the_console_line_says_how_much_time_is_left():
     assert console_line(5, 90, {"ce": 4.0}, left_s=65.2) == "step 5/90  ce 4  left 1:05"
-    assert console_line(5, 90, {}, left_s=3_661) == "step 5/90  left 1:01:01"
+    assert console_line(5, 90, {}, left_s=3_661.0) == "step 5/90  left 1:01:01"

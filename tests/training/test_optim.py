@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import nn
@@ -21,7 +23,7 @@ def test_a_schedule_climbs_in_its_warm_up_and_ends_at_zero(schedule):
     assert factors[9] == factors[10] == 1.0
     assert factors[100] == pytest.approx(0.0, abs=1e-12)
     assert 0 < factors[99] < 0.03
-    assert all(before >= after for before, after in zip(factors[10:], factors[11:], strict=False))
+    assert all(before >= after for before, after in pairwise(factors[10:]))
 
 
 def test_the_cosine_ends_at_its_least_rate_and_passes_its_middle_halfway():

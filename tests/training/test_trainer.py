@@ -27,7 +27,8 @@ def test_two_half_batches_make_the_update_of_one_whole_batch(toy, tmp_path):
             return toy.Batches().batch(step // 2).chunk(2)[step % 2]
 
     plain = {"dropout": 0.0, "max_steps": 4, "clip_norm": None}
-    whole, halves = toy.trainer(tmp_path / "a", **plain), toy.trainer(tmp_path / "b", accumulate=2, batches=Halves(), **plain)
+    whole = toy.trainer(tmp_path / "whole", **plain)
+    halves = toy.trainer(tmp_path / "halves", accumulate=2, batches=Halves(), **plain)
     for trainer in (whole, halves):
         # The running mean sees two batches where the other run sees one; that is the toy's matter, not the trainer's.
         trainer.task.model.forward = lambda values, m=trainer.task.model: m.down(m.norm(m.up(values)))
@@ -58,7 +59,7 @@ def test_many_bad_batches_in_a_row_end_the_run_and_say_so(toy, tmp_path):
 def test_a_turn_leaves_the_gradients_of_the_other_alone(toy, tmp_path):
     """The student's loss passes through the critic; the critic must not learn from it."""
     trainer = toy.trainer(tmp_path, has_critic=True)
-    trainer.task.turns = lambda step: ("student",)
+    trainer.task.turns = lambda _step: ("student",)
     before = trainer.task.critic.weight.clone()
     trainer.run()
     assert torch.equal(trainer.task.critic.weight, before)
@@ -145,6 +146,16 @@ def test_a_run_out_of_time_saves_and_can_go_on(toy, tmp_path):
     whole = toy.trainer(tmp_path / "whole")
     whole.run()
     assert toy.same_bits(toy.weights(second), toy.weights(whole))
+
+
+def test_a_model_that_came_in_eval_mode_is_trained_in_train_mode(toy, tmp_path):
+    task = toy.Task()
+    task.trained.eval()
+    trainer = Trainer(task, toy.Batches(), toy.config(), tmp_path / "eval")
+    trainer.run()
+    usual = toy.trainer(tmp_path / "train")
+    usual.run()
+    assert toy.same_bits(toy.weights(trainer), toy.weights(usual))
 
 
 def test_the_callers_random_state_is_given_back(toy, tmp_path):

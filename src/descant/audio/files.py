@@ -57,13 +57,14 @@ class AudioFacts(NamedTuple):
 
 
 def audio_facts(path: AnyPath) -> AudioFacts:
-    """Length, rate and channels of an audio file, from its header alone.
+    """Length, rate and channels of an audio file, from its header wherever that tells the length.
 
     Raises:
         AudioError: as ``read`` does, except for what only the samples show.
     """
     with _opened(path) as file:
-        return _facts(file)
+        facts = _facts(file)
+        return facts._replace(num_samples=_counted(file, path)) if file.format == "MP3" else facts
 
 
 def read(path: AnyPath, max_duration_s: float | None = None) -> tuple[Float[Tensor, "C N"], int]:
@@ -79,7 +80,12 @@ def read(path: AnyPath, max_duration_s: float | None = None) -> tuple[Float[Tens
             raise AudioError(
                 f"{quoted(path)} is {facts.duration_s:.1f} s long; at most {max_duration_s:g} s are allowed here"
             )
-        return _read_exactly(file, facts.num_samples, path), facts.sample_rate_hz
+        samples = _read(file, facts.num_samples, path)
+        if file.format == "MP3":
+            _check_read_to_its_end(file, path)
+        elif samples.shape[1] < facts.num_samples:
+            raise AudioError(_cut_short(path, facts.num_samples, samples.shape[1]))
+        return samples, facts.sample_rate_hz
 
 
 def read_samples(path: AnyPath, offset_samples: int, num_samples: int) -> Float[Tensor, "C N"]:
@@ -100,7 +106,10 @@ def read_samples(path: AnyPath, offset_samples: int, num_samples: int) -> Float[
             file.seek(offset_samples)
         except (soundfile.LibsndfileError, RuntimeError) as error:
             raise AudioError(f"{quoted(path)} is damaged: {_reason(error)}") from error
-        return _read_exactly(file, num_samples, path)
+        samples = _read(file, num_samples, path)
+        if samples.shape[1] < num_samples:
+            raise AudioError(_cut_short(path, facts.num_samples, offset_samples + samples.shape[1]))
+        return samples
 
 
 def encode(samples: Float[Tensor, "C N"], sample_rate_hz: int, format: str) -> bytes:
@@ -219,25 +228,54 @@ def _facts(file: soundfile.SoundFile) -> AudioFacts:
     return AudioFacts(file.frames, file.samplerate, file.channels)
 
 
-def _read_exactly(file: soundfile.SoundFile, num_samples: int, path: AnyPath) -> Float[Tensor, "C N"]:
+def _counted(file: soundfile.SoundFile, path: AnyPath) -> int:
+    """The samples of an MP3. Without a Xing header its length is an estimate, some hundred samples too long."""
+    try:
+        file.seek(file.frames - 1)
+        if len(file.read(1)):
+            return file.frames
+        file.seek(0)
+        counts = iter(lambda: len(file.read(BLOCK_VALUES // file.channels, dtype="float32")), 0)
+        return sum(counts)
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise AudioError(f"{quoted(path)} is damaged: {_reason(error)}") from error
+
+
+def _check_read_to_its_end(file: soundfile.SoundFile, path: AnyPath) -> None:
+    """Refuses an MP3 of varying bitrate without a Xing header: libsndfile guesses its length, and may stop half way."""
+    size = os.fstat(file.name).st_size
+    unread = size - os.lseek(file.name, 0, os.SEEK_CUR)
+    # Tags may follow the sound, and the last frames need not be read to be heard.
+    if unread > max(size // 10, 1 << 14):
+        raise AudioError(
+            f"{quoted(path)} does not say how long it is, and {unread} of its {size} bytes would be missed; "
+            f"write it anew: ffmpeg -i INPUT output.wav"
+        )
+
+
+def _read(file: soundfile.SoundFile, num_samples: int, path: AnyPath) -> Float[Tensor, "C N"]:
+    """The next samples of a file, as many as asked for or as there are."""
     blocks: list[np.ndarray] = []
     missing = num_samples
     try:
         while missing:
             block = file.read(min(missing, BLOCK_VALUES // file.channels), dtype="float32", always_2d=True)
             if not len(block):
-                raise AudioError(
-                    f"{quoted(path)} is cut short: its header promises {num_samples} samples, "
-                    f"{num_samples - missing} are there"
-                )
+                break
             blocks.append(block)
             missing -= len(block)
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise AudioError(f"{quoted(path)} is damaged: {_reason(error)}") from error
+    if not blocks:
+        raise AudioError(_cut_short(path, file.frames, 0))
     samples = rearrange(torch.from_numpy(np.concatenate(blocks)), "N C -> C N").contiguous()
     if not torch.isfinite(samples).all():
         raise AudioError(f"{quoted(path)} holds samples that are NaN or infinite")
     return samples
+
+
+def _cut_short(path: AnyPath, promised: int, found: int) -> str:
+    return f"{quoted(path)} is cut short: its header promises {promised} samples, {found} are there"
 
 
 def _reason(error: Exception) -> str:

@@ -14,10 +14,12 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -31,43 +33,75 @@ from descant.conditioning.encoders import T5Encoder
 from descant.conditioning.small_text import SmallTextEncoder
 from descant.errors import CheckpointError, ConfigError
 from descant.model import AnyCodecConfig, MusicGenConfig, MusicGenModel, T5Text, build_codec
+from descant.nn.quantize import dequantize_rows, quantize_rows
 
 FORMAT_VERSION = 1
 WEIGHTS = "model.safetensors"
+SCALE = ".scale"
+CODEC_PARTS = frozenset({"config.json", WEIGHTS})
+MODEL_PARTS = CODEC_PARTS | {"codec", "text", "README.md"}
+Storage: TypeAlias = Literal["exact", "fp16", "int8"]
 
 
 def save_model(
-    model: MusicGenModel, folder: Path, *, dtype: torch.dtype | None = None, model_card: str | None = None
+    model: MusicGenModel, folder: Path, *, storage: Storage = "exact", model_card: str | None = None
 ) -> None:
-    """Writes a model; a folder of that name is complete or not there at all.
+    """Writes a model in place of one that may be there; a folder of that name is complete or not there at all.
 
     Args:
-        dtype: the precision that parameters are stored in; None keeps theirs. Codebooks always keep theirs, since a
-            rounded codebook would give other codes.
+        storage: ``exact`` keeps every bit; ``fp16`` halves the room; ``int8`` stores the language model's matrices in
+            eight bits with a scale per row and the rest as fp16. Codebooks are always exact: a rounded one would give
+            other codes.
 
     Raises:
-        CheckpointError: the folder exists and holds something else than a model.
+        CheckpointError: the folder exists and holds something else than a model, it cannot be written, or a weight is
+            too large for fp16.
     """
-    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / "config.json").exists())):
-        raise CheckpointError(f"{folder} exists and is no model: choose another folder, or remove it")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    with _replacing(folder, MODEL_PARTS) as staging:
+        _write(model, staging, storage, model_card)
+
+
+@contextmanager
+def _replacing(folder: Path, parts: frozenset[str]) -> Iterator[Path]:
+    """An empty folder to write into. When all is written it takes the place of ``folder``, of which only ``parts`` may
+    be there before.
+    """
+    folder = folder.resolve()
     try:
-        _write(model, staging, dtype, model_card)
-        if folder.exists():
-            shutil.rmtree(folder)
-        staging.chmod(0o755)
-        os.replace(staging, folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        if folder.exists() and not _holds_only(folder, parts):
+            raise CheckpointError(f"{folder} exists and is no such model: choose another folder, or remove it")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+        try:
+            (staging / "new").mkdir()
+            yield staging / "new"
+            # Moved aside first: a folder deleted file by file would, after a crash, be half a model.
+            if folder.exists():
+                os.replace(folder, staging / "old")
+            os.replace(staging / "new", folder)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{folder}: cannot be written ({error})") from error
 
 
-def _write(model: MusicGenModel, folder: Path, dtype: torch.dtype | None, model_card: str | None) -> None:
-    save_codec(model.codec, model.config.codec, folder / "codec", dtype=dtype)
+def _holds_only(folder: Path, parts: frozenset[str]) -> bool:
+    """Whether the folder is empty or holds one of our configs and nothing beside ``parts``."""
+    if not folder.is_dir():
+        return False
+    names = {entry.name for entry in folder.iterdir()}
+    try:
+        return not names or (names <= parts and bool(_read_json(folder / "config.json")))
+    except CheckpointError:
+        return False
+
+
+def _write(model: MusicGenModel, folder: Path, storage: Storage, model_card: str | None) -> None:
+    _write_codec(model.codec, model.config.codec, folder / "codec", "exact" if storage == "exact" else "fp16")
     plain = configs.to_dict(model.config)
     del plain["codec"]
     _write_json({"format_version": FORMAT_VERSION, **plain}, folder / "config.json")
-    rest = {name: tensor for name, tensor in _stored(model, dtype).items() if not name.startswith("codec.")}
+    rest = {name: tensor for name, tensor in _stored(model, storage).items() if not name.startswith("codec.")}
     save_file(rest, folder / WEIGHTS)
     if isinstance(model.text_encoder, SmallTextEncoder):
         model.text_encoder.save(folder / "text")
@@ -75,12 +109,21 @@ def _write(model: MusicGenModel, folder: Path, dtype: torch.dtype | None, model_
         (folder / "README.md").write_text(model_card, encoding="utf-8")
 
 
-def save_codec(codec: AudioCodec, config: AnyCodecConfig, folder: Path, *, dtype: torch.dtype | None = None) -> None:
-    """Writes a codec into a folder, which is made: its config and its weights, as a model's ``codec`` folder has them."""
-    folder.mkdir(parents=True, exist_ok=True)
+def save_codec(codec: AudioCodec, config: AnyCodecConfig, folder: Path, *, storage: Storage = "exact") -> None:
+    """Writes a codec as a model's ``codec`` folder has it; a folder of that name is complete or not there at all.
+
+    Raises:
+        CheckpointError: as ``save_model``.
+    """
+    with _replacing(folder, CODEC_PARTS) as staging:
+        _write_codec(codec, config, staging, storage)
+
+
+def _write_codec(codec: AudioCodec, config: AnyCodecConfig, folder: Path, storage: Storage) -> None:
+    folder.mkdir(exist_ok=True)
     plain = configs.to_dict(Coded(codec=config))["codec"]
     _write_json({"format_version": FORMAT_VERSION, **plain}, folder / "config.json")
-    save_file(_stored(codec, dtype), folder / WEIGHTS)
+    save_file(_stored(codec, storage), folder / WEIGHTS)
 
 
 def load_codec(folder: Path) -> tuple[AudioCodec, AnyCodecConfig]:
@@ -89,13 +132,23 @@ def load_codec(folder: Path) -> tuple[AudioCodec, AnyCodecConfig]:
     Raises:
         CheckpointError: the folder is missing, incomplete, broken, or its weights do not fit its config.
     """
-    try:
+    with _config_errors_of(folder):
         config = configs.from_dict(Coded, {"codec": _read_json(folder / "config.json")}).codec
+        with torch.device("meta"):
+            expected = build_codec(config).state_dict()
+        tensors = _read_tensors(folder / WEIGHTS, expected)
+        codec = build_codec(config)
+    codec.load_state_dict(tensors)
+    return codec.eval().requires_grad_(False), config
+
+
+@contextmanager
+def _config_errors_of(folder: Path) -> Iterator[None]:
+    """A config in a folder that contradicts itself is a fault of the folder, not of the caller."""
+    try:
+        yield
     except ConfigError as error:
         raise CheckpointError(f"{folder}: {error}") from error
-    codec = build_codec(config)
-    codec.load_state_dict(_read_tensors(folder / WEIGHTS, codec.state_dict()))
-    return codec.eval().requires_grad_(False), config
 
 
 @dataclass(frozen=True)
@@ -105,13 +158,20 @@ class Coded:
     codec: AnyCodecConfig
 
 
-def _stored(module: nn.Module, dtype: torch.dtype | None) -> dict[str, Tensor]:
-    """A module's tensors, its parameters in the precision asked for."""
+def _stored(module: nn.Module, storage: Storage) -> dict[str, Tensor]:
+    """A module's tensors as they go into a file; buffers, codebooks above all, stay as they are."""
     parameters = {name for name, _ in module.named_parameters()}
-    return {
-        name: (tensor.to(dtype) if dtype is not None and name in parameters else tensor).contiguous()
-        for name, tensor in module.state_dict().items()
-    }
+    stored: dict[str, Tensor] = {}
+    for name, tensor in module.state_dict().items():
+        if storage == "exact" or name not in parameters:
+            stored[name] = tensor.contiguous()
+        elif storage == "int8" and tensor.ndim == 2:
+            stored[name], stored[name + SCALE] = quantize_rows(tensor.contiguous())
+        else:
+            stored[name] = tensor.to(torch.float16).contiguous()
+            if not bool(torch.isfinite(stored[name]).all()):
+                raise CheckpointError(f"{name} has values that fp16 cannot hold: store the model as exact")
+    return stored
 
 
 def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> MusicGenModel:
@@ -124,10 +184,16 @@ def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dt
         CheckpointError: the folder is missing, incomplete, broken, or its weights do not fit its config.
     """
     config = read_model_config(folder)
-    model = MusicGenModel(config, load_text_encoder(config, folder))
-    model.codec.load_state_dict(_read_tensors(folder / "codec" / WEIGHTS, model.codec.state_dict()))
-    rest = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("codec.")}
-    model.load_state_dict(_read_tensors(folder / WEIGHTS, rest), strict=False)
+    with _config_errors_of(folder):
+        encoder = load_text_encoder(config, folder)
+        # First without memory: a config that names absurd sizes has no weights that fit it.
+        with torch.device("meta"):
+            shapes = MusicGenModel(config, encoder)
+        of_codec = _read_tensors(folder / "codec" / WEIGHTS, shapes.codec.state_dict())
+        rest = {name: tensor for name, tensor in shapes.state_dict().items() if not name.startswith("codec.")}
+        tensors = _read_tensors(folder / WEIGHTS, rest)
+        model = MusicGenModel(config, encoder)
+    model.load_state_dict({**{f"codec.{name}": tensor for name, tensor in of_codec.items()}, **tensors})
     return place(model.eval().requires_grad_(False), torch.device(device), dtype)
 
 
@@ -148,12 +214,10 @@ def read_model_config(folder: Path) -> MusicGenConfig:
     """
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: no such model folder")
-    try:
+    with _config_errors_of(folder):
         plain = _read_json(folder / "config.json")
         plain["codec"] = _read_json(folder / "codec" / "config.json")
         return configs.from_dict(MusicGenConfig, plain)
-    except ConfigError as error:
-        raise CheckpointError(f"{folder}: {error}") from error
 
 
 def load_text_encoder(config: MusicGenConfig, folder: Path | None = None) -> TextEncoder:
@@ -186,7 +250,7 @@ def check_model(folder: Path) -> ModelCheck:
     num_parameters = 0
     try:
         num_parameters = sum(p.numel() for p in load_model(folder).parameters())
-    except (CheckpointError, ConfigError) as error:
+    except CheckpointError as error:
         problems.append(str(error))
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else 0
     return ModelCheck(folder, num_parameters, size, tuple(problems))
@@ -199,20 +263,36 @@ def _read_tensors(file: Path, expected: Mapping[str, Tensor]) -> dict[str, Tenso
     try:
         with safe_open(file, framework="pt") as stored:
             names = set(stored.keys())
-            for problem, odd in (("unknown", names - set(expected)), ("missing", set(expected) - names)):
+            scales = {name + SCALE for name, tensor in expected.items() if tensor.ndim == 2} & names
+            for problem, odd in (("unknown", names - scales - set(expected)), ("missing", set(expected) - names)):
                 if odd:
                     raise CheckpointError(f"{file}: {len(odd)} {problem} tensors, first {sorted(odd)[0]}")
             for name, tensor in expected.items():
-                shape = tuple(stored.get_slice(name).get_shape())
-                if shape != tuple(tensor.shape):
-                    raise CheckpointError(f"{file}: {name} is {shape}, its config makes it {tuple(tensor.shape)}")
-            tensors = {name: stored.get_tensor(name).to(expected[name].dtype) for name in sorted(names)}
+                _check_shape(file, name, stored, tuple(tensor.shape))
+                if name + SCALE in scales:
+                    _check_shape(file, name + SCALE, stored, tuple(tensor.shape[:1]))
+            tensors = {name: stored.get_tensor(name) for name in sorted(names)}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{file}: not a readable safetensors file ({error})") from error
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise CheckpointError(f"{file}: {name} holds values that are no numbers")
-    return tensors
+    return {name: _value(file, name, tensors, tensor.dtype) for name, tensor in expected.items()}
+
+
+def _value(file: Path, name: str, tensors: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor:
+    """One tensor in the precision it is used in, from what is stored under its name and perhaps a scale."""
+    tensor, scale = tensors[name], tensors.get(name + SCALE)
+    wanted = torch.int8 if scale is not None else dtype
+    if tensor.dtype != wanted and not (tensor.is_floating_point() and wanted.is_floating_point):
+        raise CheckpointError(f"{file}: {name} is stored as {tensor.dtype}, which cannot be read as {wanted}")
+    value = (tensor if scale is None else dequantize_rows(tensor, scale.float())).to(dtype)
+    if not bool(torch.isfinite(value).all()):
+        raise CheckpointError(f"{file}: {name} holds values that are no numbers")
+    return value
+
+
+def _check_shape(file: Path, name: str, stored: safe_open, expected: tuple[int, ...]) -> None:
+    shape = tuple(stored.get_slice(name).get_shape())
+    if shape != expected:
+        raise CheckpointError(f"{file}: {name} is {shape}, its config makes it {expected}")
 
 
 def _write_json(data: dict[str, object], file: Path) -> None:
@@ -224,7 +304,7 @@ def _read_json(file: Path) -> dict[str, object]:
         data = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise CheckpointError(f"{file} is missing: a model folder needs it") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{file}: not a JSON file ({error})") from error
     if not isinstance(data, dict) or data.pop("format_version", None) != FORMAT_VERSION:
         raise CheckpointError(f"{file}: this version reads format_version {FORMAT_VERSION} only")

@@ -1,7 +1,7 @@
 """A codec that works on spectra: STFT in, ConvNeXt blocks, inverse STFT out (after Vocos, arXiv 2306.00814).
 
-Nearly all of its arithmetic is dense products at the frame rate, so on a CPU it trains and runs several times faster than
-a stack of narrow convolutions at the sample rate. It is the starter model's codec.
+Nearly all of its arithmetic is dense products at the frame rate, so on a CPU it trains and runs several times faster
+than a stack of narrow convolutions at the sample rate. It is the starter model's codec.
 """
 
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ class SpectralCodecConfig:
         encoder_width, encoder_layers: ConvNeXt blocks at the frame rate.
         frame_width, frame_layers: the decoder's blocks at the frame rate.
         subframe_width, subframe_layers: the decoder's blocks at ``subframes`` times the frame rate.
-        compression: exponent of the magnitudes that the encoder sees; quiet partials matter to the ear.
+        compression: exponent of the magnitudes beside the phases that the encoder sees; quiet partials matter to the ear.
     """
 
     sample_rate_hz: int = 32_000
@@ -45,11 +45,23 @@ class SpectralCodecConfig:
     compression: float = 0.3
     quantizer: RVQConfig = field(
         default_factory=lambda: RVQConfig(
-            dim=128, codebook_dim=64, codebook_size=1_024, dead_code_threshold=0.1, dead_code_relative=True
+            dim=128,
+            codebook_dim=128,
+            codebook_size=1_024,
+            dead_code_threshold=0.1,
+            dead_code_relative=True,
+            unquantized_batches=150,
+            decay=0.97,
         )
     )
 
     def __post_init__(self) -> None:
+        sizes = ("hop_samples", "subframes", "window_samples", "encoder_width", "frame_width", "subframe_width")
+        for name in (*sizes, "sample_rate_hz", "kernel_size", "mlp_scale"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}={getattr(self, name)}: at least 1 is needed")
+        if self.kernel_size % 2 == 0:
+            raise ConfigError(f"kernel_size={self.kernel_size}: must be odd, or every block would add a frame")
         if self.hop_samples % self.subframes:
             raise ConfigError(f"hop_samples={self.hop_samples} is no multiple of subframes={self.subframes}")
         if self.window_samples % self.subframe_samples or self.window_samples < 2 * self.subframe_samples:
@@ -164,16 +176,20 @@ class SpectralEncoder(nn.Module):
     def __init__(self, config: SpectralCodecConfig) -> None:
         super().__init__()
         self.config = config
-        self.embed = nn.Linear(2 * config.num_bins * config.subframes, config.encoder_width)
+        self.embed = nn.Linear(3 * config.num_bins * config.subframes, config.encoder_width)
         self.blocks = _blocks(config, config.encoder_width, config.encoder_layers)
         self.norm = nn.LayerNorm(config.encoder_width)
         self.to_latent = nn.Linear(config.encoder_width, config.quantizer.dim)
 
     def forward(self, spectra: Complex[Tensor, "B spectra bins"]) -> Float[Tensor, "B D T"]:
-        magnitude = spectra.abs().clamp(min=1e-5)
-        compressed = spectra * magnitude ** (self.config.compression - 1)
+        magnitude = spectra.abs().clamp(min=1e-4)
+        compressed = torch.view_as_real(spectra * magnitude ** (self.config.compression - 1))
+        # Loudness on its own, from about -1 to 1: phases are random, so no linear layer could find it in the other two.
+        loudness = magnitude.log10()[..., None] / 2 + 1
         features = rearrange(
-            torch.view_as_real(compressed), "B (T sub) bins part -> B T (sub bins part)", sub=self.config.subframes
+            torch.cat([loudness, compressed], dim=-1),
+            "B (T sub) bins part -> B T (sub bins part)",
+            sub=self.config.subframes,
         )
         hidden = self.blocks(self.embed(features))
         return rearrange(self.to_latent(self.norm(hidden)), "B T D -> B D T")
@@ -191,7 +207,7 @@ class SpectralDecoder(nn.Module):
         self.subframe_blocks = _blocks(config, config.subframe_width, config.subframe_layers)
         self.norm = nn.LayerNorm(config.subframe_width)
         self.head = nn.Linear(config.subframe_width, 2 * config.num_bins)
-        # Magnitudes start at those of quiet music; from 1, a wall of noise, the first thousand steps go into turning down.
+        # Magnitudes start at those of quiet music; from 1, a wall of noise, a thousand steps go into turning down.
         nn.init.constant_(self.head.bias[: config.num_bins], -6.0)
 
     def forward(self, latents: Float[Tensor, "B D T"]) -> Complex[Tensor, "B spectra bins"]:

@@ -103,7 +103,9 @@ def first_weights(
     table = teacher.tokens.weight[old_numbers]
     center = table.mean(dim=0)
     _, _, axes = torch.linalg.svd(table - center, full_matrices=False)
-    axes = axes[: config.embedding_rank]
+    # The main axes in a random rotation: columns of equal size lose less when the table is rounded row by row.
+    rotation, _ = torch.linalg.qr(torch.randn(config.embedding_rank, config.embedding_rank))
+    axes = rotation @ axes[: config.embedding_rank]
     weights = {
         "tokens.weight": (table - center) @ axes.T,
         "widen.weight": axes.T,

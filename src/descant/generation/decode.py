@@ -120,9 +120,7 @@ class Rows:
     def __init__(self, lm: MusicLM, drafts: list[Draft], max_steps: int) -> None:
         self.lm, self.drafts = lm, drafts
         self.active = list(range(len(drafts)))
-        self._noise = [
-            NoiseSource(draft.seed, lm.config.num_codebooks, lm.config.codebook_size) for draft in drafts
-        ]
+        self._noise = [NoiseSource(draft.seed, lm.config.num_codebooks, lm.config.codebook_size) for draft in drafts]
         self._layout = self._arrange()
         parts = [drafts[index].inputs if towards else drafts[index].against for index, towards in self._layout]
         self.inputs = stack_rows([part for part in parts if part is not None])

@@ -1,6 +1,5 @@
 """Requests to music: settles what a request leaves open, batches what can share steps, decodes codes to sound."""
 
-import math
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -53,7 +52,7 @@ class Engine:
         """How strong guidance is where a request does not say."""
         return Guidance(scale=self.model.config.defaults.guidance)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def generate(
         self,
         requests: Sequence[Request],
@@ -86,7 +85,10 @@ class Engine:
             made = decode(self.model.lm, self.model.config.pattern, [drafts[i] for i in batch], on_step, cancel)
             codes.update(zip(batch, made, strict=True))
             done += self._steps(drafts, batch)
-        return [self._sound(request, draft, codes[i]) for i, (request, draft) in enumerate(zip(settled, drafts, strict=True))]
+        return [
+            self._sound(request, draft, codes[index])
+            for index, (request, draft) in enumerate(zip(settled, drafts, strict=True))
+        ]
 
     def _settle(self, request: Request) -> Request:
         limit_s = self.model.config.max_duration_s
@@ -108,12 +110,12 @@ class Engine:
         assert request.guidance is not None
         assert request.seed is not None
         scale = request.guidance.scale
-        towards = self._inputs(request.text)
+        inputs = self._inputs([request.text] if scale == 1 else [request.text, request.negative_text])
         return Draft(
-            num_frames=math.ceil(self._num_samples(request) / self.model.codec.hop_samples),
+            num_frames=self.model.codec.num_frames(self._num_samples(request)),
             prompt=self._prompt_codes(request),
-            inputs=towards,
-            against=self._inputs(request.negative_text) if scale != 1 else None,
+            inputs=inputs[0],
+            against=inputs[1] if scale != 1 else None,
             scale=scale,
             sampling=request.sampling,
             seed=request.seed,
@@ -122,31 +124,36 @@ class Engine:
     def _num_samples(self, request: Request) -> int:
         return max(1, round(request.duration_s * self.model.codec.sample_rate_hz))
 
-    def _inputs(self, text: str | None) -> LMInputs:
-        """One row of conditions. In a model without cross-attention the text is a prefix, whose length says too much
-        to be padded: requests with texts of different lengths are then decoded one after another.
+    def _inputs(self, texts: list[str | None]) -> list[LMInputs]:
+        """The conditions of one request, a row for each text, all as long as the longest.
+
+        In a model without cross-attention the text is a prefix. It has no mask, so to pad it to the length of another
+        request would change the music: requests with texts of different lengths are decoded one after another there.
         """
-        inputs = self.model.text_inputs([text])
-        if inputs.cross is None or inputs.cross_mask is None:
-            return inputs
-        missing = -inputs.cross.shape[1] % CONDITION_STEPS
-        return replace(
-            inputs, cross=F.pad(inputs.cross, (0, 0, 0, missing)), cross_mask=F.pad(inputs.cross_mask, (0, missing))
-        )
+        inputs = self.model.text_inputs(texts)
+        if inputs.cross is not None and inputs.cross_mask is not None:
+            missing = -inputs.cross.shape[1] % CONDITION_STEPS
+            cross, cross_mask = F.pad(inputs.cross, (0, 0, 0, missing)), F.pad(inputs.cross_mask, (0, missing))
+            inputs = replace(inputs, cross=cross, cross_mask=cross_mask)
+        return [inputs.rows(row) for row in torch.arange(len(texts), device=self.model.device).split(1)]
 
     def _prompt_codes(self, request: Request) -> Int[Tensor, "K T"]:
         codec = self.model.codec
         if request.prompt is None and request.prompt_codes is None:
             return torch.zeros(codec.num_codebooks, 0, dtype=torch.long, device=self.model.device)
         if request.prompt_codes is not None:
-            codes = request.prompt_codes.to(self.model.device)
-            if codes.shape[0] != codec.num_codebooks or not 0 <= int(codes.min()) <= int(codes.max()) < codec.codebook_size:
-                raise InvalidRequest("prompt_codes: these are no codes of this model's codec; give the prompt as audio")
+            codes = request.prompt_codes.to(self.model.device, torch.long)
+            low, high = int(codes.min()), int(codes.max())
+            if len(codes) != codec.num_codebooks or not 0 <= low <= high < codec.codebook_size:
+                raise InvalidRequest(
+                    f"prompt_codes: {len(codes)} codebooks with codes from {low} to {high}; this model's codec has "
+                    f"{codec.num_codebooks} with codes from 0 to {codec.codebook_size - 1}: give the prompt as audio"
+                )
         else:
             assert request.prompt is not None
             clip = request.prompt.resample(codec.sample_rate_hz).to_channels(codec.num_channels)
             codes = codec.encode(clip.samples[None].to(self.model.device))[0]
-        num_frames = math.ceil(self._num_samples(request) / codec.hop_samples)
+        num_frames = codec.num_frames(self._num_samples(request))
         if codes.shape[-1] >= num_frames:
             raise InvalidRequest(
                 f"duration_s={request.duration_s:g}: the prompt fills {codes.shape[-1]} of {num_frames} frames; "
@@ -159,9 +166,7 @@ class Engine:
         groups: dict[tuple[int, int, int], list[int]] = {}
         for index, draft in enumerate(drafts):
             cross = 0 if draft.inputs.cross is None else draft.inputs.cross.shape[1]
-            other = 0 if draft.against is None or draft.against.cross is None else draft.against.cross.shape[1]
-            prefix = 0 if draft.inputs.prefix is None else draft.inputs.prefix.shape[1]
-            groups.setdefault((draft.prompt.shape[-1], max(cross, other), prefix), []).append(index)
+            groups.setdefault((draft.prompt.shape[-1], cross, draft.inputs.prefix_steps), []).append(index)
         for group in groups.values():
             # Long ones first, so that the members of a batch end at about the same time.
             group.sort(key=lambda index: -drafts[index].num_frames)
@@ -172,6 +177,8 @@ class Engine:
         return max(self.model.config.pattern.length(drafts[index].num_frames) for index in batch)
 
     def _sound(self, request: Request, draft: Draft, codes: Int[Tensor, "K T"]) -> Made:
+        # Copied, since what the step loop made under inference_mode could never be trained on.
+        codes = codes.clone()
         wave = self.model.codec.decode(codes[None])[0, :, : self._num_samples(request)]
         return Made(
             wave=wave.float().cpu(), codes=codes.cpu(), num_prompt_frames=draft.prompt.shape[-1], request=request

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from jaxtyping import Int
 from torch import Tensor
 
@@ -11,7 +12,8 @@ from descant.audio import Clip
 from descant.errors import InvalidRequest
 
 MAX_TEXT_CHARACTERS = 4_096
-MAX_SEED = 2**63 - 1
+MAX_SEED = 2**32 - 1
+"""torch's CPU generator reads 32 bits of a seed: two larger ones that agree in them would make the same music."""
 MAX_GUIDANCE = 100.0
 
 
@@ -101,6 +103,8 @@ class Request:
             value = getattr(self, name)
             if value is not None and not isinstance(value, kind):
                 raise InvalidRequest(f"{name}={value!r:.60}: expected a {kind.__name__} or None")
+        if self.prompt_codes is not None:
+            _check_codes(self.prompt_codes)
         if self.prompt is not None and self.prompt_codes is not None:
             raise InvalidRequest("prompt and prompt_codes: give one of them, they say the same")
         if self.prompt is not None and self.prompt.duration_s >= self.duration_s:
@@ -121,6 +125,13 @@ def _check_text(name: str, text: Any) -> None:
         raise InvalidRequest(f"{name}: contains a NUL character; remove it")
     if any(0xD800 <= ord(character) <= 0xDFFF for character in text):
         raise InvalidRequest(f"{name}: contains half of a surrogate pair, which is no Unicode text; re-encode it")
+
+
+def _check_codes(codes: Any) -> None:
+    if not isinstance(codes, Tensor) or codes.dtype not in (torch.int64, torch.int32) or codes.ndim != 2:
+        raise InvalidRequest(f"prompt_codes={codes!r:.60}: expected a tensor [K, P] of whole numbers, or None")
+    if 0 in codes.shape:
+        raise InvalidRequest(f"prompt_codes are {tuple(codes.shape)}: give at least one frame, or None")
 
 
 def _check_number(name: str, value: Any) -> None:

@@ -24,18 +24,15 @@ class SamplingRows:
     def of(settings: list[Sampling], num_entries: int, device: torch.device) -> "SamplingRows":
         """Settings for codebooks of ``num_entries``; keeping more codes than there are is keeping all."""
         top_k = [min(row.top_k or num_entries, num_entries) for row in settings]
-        column = [row.temperature for row in settings]
         return SamplingRows(
-            temperature=torch.tensor(column, dtype=torch.float32, device=device).reshape(-1, 1, 1),
+            temperature=_column([row.temperature for row in settings], device),
             top_k=torch.tensor(top_k, device=device).reshape(-1, 1, 1),
-            top_p=torch.tensor([row.top_p for row in settings], dtype=torch.float32, device=device).reshape(-1, 1, 1),
+            top_p=_column([row.top_p for row in settings], device),
             is_greedy=tuple(row.greedy for row in settings),
         )
 
 
-def sample(
-    logits: Float[Tensor, "R K V"], settings: SamplingRows, noise: Float[Tensor, "R K V"]
-) -> Int[Tensor, "R K"]:
+def sample(logits: Float[Tensor, "R K V"], settings: SamplingRows, noise: Float[Tensor, "R K V"]) -> Int[Tensor, "R K"]:
     """One code per row and codebook.
 
     Drawn as argmax(p / e) with e ~ Exp(1), the same distribution as ``torch.multinomial`` without its host sync; in the
@@ -44,7 +41,8 @@ def sample(
     Args:
         noise: independent draws of Exp(1).
     """
-    scaled = logits.float() / settings.temperature
+    # From the largest down: divided as they are, large logits at a tiny temperature would all become infinite.
+    scaled = (logits - logits.amax(dim=-1, keepdim=True)).float() / settings.temperature
     scaled = keep_top_k(scaled, settings.top_k)
     if bool((settings.top_p < 1).any()):
         scaled = keep_top_p(scaled, settings.top_p)
@@ -67,10 +65,17 @@ def keep_top_k(logits: Float[Tensor, "R K V"], top_k: Int[Tensor, "R 1 1"]) -> F
 
 def keep_top_p(logits: Float[Tensor, "R K V"], top_p: Float[Tensor, "R 1 1"]) -> Float[Tensor, "R K V"]:
     """Minus infinity for all but the fewest likeliest codes whose probability reaches p (arXiv 1904.09751)."""
-    ordered, order = logits.softmax(dim=-1).sort(dim=-1, descending=True)
+    # Stable, so that which of equal codes are kept does not hang on how many rows there are.
+    ordered, order = logits.softmax(dim=-1).sort(dim=-1, descending=True, stable=True)
     before = ordered.cumsum(dim=-1) - ordered
     dropped = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, order, (before >= top_p) & (top_p < 1))
     return logits.masked_fill(dropped, -torch.inf)
+
+
+def _column(values: list[float], device: torch.device) -> Float[Tensor, "R 1 1"]:
+    # A value may be too small for float32, and none of them may be zero.
+    column = torch.tensor(values, dtype=torch.float32, device=device).clamp(min=torch.finfo(torch.float32).tiny)
+    return column.reshape(-1, 1, 1)
 
 
 class NoiseSource:

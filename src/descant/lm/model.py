@@ -10,7 +10,6 @@ from descant.errors import ConfigError, InvalidRequest
 from descant.lm.init import init_weights
 from descant.nn.inputs import Context, LMInputs
 from descant.nn.kv_cache import StaticCache
-from descant.nn.linear import Linear
 from descant.nn.positions import sinusoidal
 from descant.nn.transformer import Transformer, TransformerConfig
 from descant.shapes import Logits, Sequence
@@ -49,7 +48,7 @@ class MusicLM(nn.Module):
         )
         self.blocks = Transformer(config.transformer)
         self.norm = nn.LayerNorm(width, eps=1e-5)
-        self.heads = nn.ModuleList(Linear(width, config.codebook_size) for _ in range(config.num_codebooks))
+        self.heads = nn.ModuleList(nn.Linear(width, config.codebook_size, bias=False) for _ in range(config.num_codebooks))
         init_weights(self.embeddings, self.blocks, self.heads)
 
     @property

@@ -2,13 +2,12 @@
 
 import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from descant.nn.inputs import Context
 from descant.nn.kv_cache import LayerCache
-from descant.nn.linear import Linear, linear
 
 
 class SelfAttention(nn.Module):
@@ -26,8 +25,8 @@ class SelfAttention(nn.Module):
         self.num_heads = num_heads
         self.is_causal = is_causal
         self.dropout = dropout
-        self.qkv = Linear(width, 3 * width)
-        self.out = Linear(width, width)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
         self.norm_query, self.norm_key = _norms(width // num_heads, qk_norm)
 
     def forward(self, hidden: Float[Tensor, "B S D"], past: LayerCache | None = None) -> Float[Tensor, "B S D"]:
@@ -36,11 +35,11 @@ class SelfAttention(nn.Module):
         queries, keys = self.norm_query(queries), self.norm_key(keys)
         if past is not None:
             keys, values = past.write(keys, values)
-        attended = F.scaled_dot_product_attention(
+        attended = attend(
             queries,
             keys,
             values,
-            dropout_p=self.dropout if self.training else 0.0,
+            dropout=self.dropout if self.training else 0.0,
             **self._causality(queries.shape[2], keys.shape[2], hidden.device),
         )
         return self.out(rearrange(attended, "B H S E -> B S (H E)"))
@@ -51,7 +50,7 @@ class SelfAttention(nn.Module):
         if num_new == num_all:
             return {"is_causal": True}
         seen = torch.ones(num_new, num_all, dtype=torch.bool, device=device).tril(num_all - num_new)
-        return {"attn_mask": seen}
+        return {"mask": seen}
 
 
 class CrossAttention(nn.Module):
@@ -62,8 +61,8 @@ class CrossAttention(nn.Module):
         self.width = width
         self.num_heads = num_heads
         self.dropout = dropout
-        self.qkv = Linear(width, 3 * width)
-        self.out = Linear(width, width)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
         self.norm_query, self.norm_key = _norms(width // num_heads, qk_norm)
 
     def forward(
@@ -76,21 +75,54 @@ class CrossAttention(nn.Module):
             if past.cross is None:
                 past.cross = self.read(context)
             keys, values = past.cross
-        queries = linear(hidden, self.qkv.weight[: self.width])
+        queries = F.linear(hidden, self.qkv.weight[: self.width])
         queries = self.norm_query(rearrange(queries, "B S (H E) -> B H S E", H=self.num_heads))
-        attended = F.scaled_dot_product_attention(
-            queries, keys, values, attn_mask=context.mask, dropout_p=self.dropout if self.training else 0.0
+        attended = attend(
+            queries, keys, values, mask=context.mask, dropout=self.dropout if self.training else 0.0
         )
         return self.out(rearrange(attended, "B H S E -> B S (H E)"))
 
     def read(self, context: Context) -> tuple[Float[Tensor, "B H L E"], Float[Tensor, "B H L E"]]:
         """Keys and values of the conditions."""
-        both = linear(context.values, self.qkv.weight[self.width :])
+        both = F.linear(context.values, self.qkv.weight[self.width :])
         keys, values = rearrange(both, "B L (kv H E) -> kv B H L E", kv=2, H=self.num_heads)
         return self.norm_key(keys), values
 
 
+def attend(
+    queries: Float[Tensor, "B H S E"],
+    keys: Float[Tensor, "B H past E"],
+    values: Float[Tensor, "B H past E"],
+    *,
+    mask: Bool[Tensor, "*rows past"] | None = None,
+    is_causal: bool = False,
+    dropout: float = 0.0,
+) -> Float[Tensor, "B H S E"]:
+    """Scaled dot-product attention.
+
+    Training in bfloat16 on a CPU spells the products out: torch's fused kernel has none of the processor's bfloat16
+    instructions in its backward pass and takes twice as long (75 against 138 ms for 8 rows of 500 steps, 4 heads of 64).
+    """
+    if not (queries.device.type == "cpu" and torch.is_grad_enabled() and torch.is_autocast_enabled("cpu")):
+        return F.scaled_dot_product_attention(
+            queries, keys, values, attn_mask=mask, is_causal=is_causal, dropout_p=dropout
+        )
+    scores = torch.matmul(queries * queries.shape[-1] ** -0.5, keys.transpose(-1, -2))
+    if is_causal:
+        mask = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
+    if mask is not None:
+        scores = scores + torch.zeros(mask.shape, dtype=scores.dtype).masked_fill(~mask, -torch.inf)
+    return torch.matmul(F.dropout(scores.softmax(dim=-1), dropout), values)
+
+
+class HeadNorm(nn.RMSNorm):
+    """RMS norm of a head's vectors, in the precision they come in: with a weight of another, torch has no fused one."""
+
+    def forward(self, vectors: Float[Tensor, "B H S E"]) -> Float[Tensor, "B H S E"]:
+        return F.rms_norm(vectors, self.normalized_shape, self.weight.to(vectors.dtype), self.eps)
+
+
 def _norms(head_dim: int, qk_norm: bool) -> tuple[nn.Module, nn.Module]:
     if qk_norm:
-        return nn.RMSNorm(head_dim, eps=1e-6), nn.RMSNorm(head_dim, eps=1e-6)
+        return HeadNorm(head_dim, eps=1e-6), HeadNorm(head_dim, eps=1e-6)
     return nn.Identity(), nn.Identity()

@@ -26,6 +26,8 @@ class RVQConfig:
         decay: how slowly codebooks follow the data.
         dead_code_threshold: an entry whose running count falls below it is started again at a vector of the batch.
         dead_code_relative: the threshold is a fraction of the mean count, so that it does not depend on batch size.
+        unquantized_batches: so many training batches pass as they are before the codebooks start. An encoder that has
+            nothing to say yet is pulled together to one point by its own commitment loss, and never recovers.
     """
 
     dim: int = 128
@@ -36,6 +38,7 @@ class RVQConfig:
     kmeans_iterations: int = 50
     dead_code_threshold: float = 2.0
     dead_code_relative: bool = False
+    unquantized_batches: int = 0
 
     def __post_init__(self) -> None:
         for name in ("dim", "num_codebooks", "codebook_size", "codebook_dim"):
@@ -57,12 +60,15 @@ class Quantized:
 class ResidualVectorQuantizer(nn.Module):
     """K codebooks, each quantising the residual of the one before."""
 
+    batches_seen: Tensor
+
     def __init__(self, config: RVQConfig) -> None:
         super().__init__()
         self.config = config
         self.levels = nn.ModuleList(VectorQuantizer(config) for _ in range(config.num_codebooks))
         self.projects = config.codebook_dim != config.dim
         self.is_frozen = False
+        self.register_buffer("batches_seen", torch.zeros(1, dtype=torch.long))
 
     def forward(self, latents: Float[Tensor, "B D T"]) -> Quantized:
         """The quantised latents; in training mode the codebooks learn from them unless ``is_frozen``.
@@ -70,12 +76,17 @@ class ResidualVectorQuantizer(nn.Module):
         The gradient passes straight through to ``latents``. Runs in float32 whatever the autocast setting: distances in
         half precision pick wrong neighbours.
         """
+        learn = self.training and not self.is_frozen
+        if learn:
+            self.batches_seen += 1
+            if self.batches_seen <= self.config.unquantized_batches:
+                return self._unquantized(latents)
         with torch.autocast(latents.device.type, enabled=False):
             vectors = rearrange(latents.float(), "B D T -> B T D")
             residual, total = vectors, torch.zeros_like(vectors)
             codes, losses = [], []
             for level in self.levels:
-                chosen, quantized, loss = level(residual, learn=self.training and not self.is_frozen)
+                chosen, quantized, loss = level(residual, learn)
                 residual = residual - quantized.detach()
                 total = total + quantized
                 codes.append(chosen)
@@ -87,6 +98,10 @@ class ResidualVectorQuantizer(nn.Module):
                 codes=torch.stack(codes, dim=1),
                 commitment_loss=torch.stack(losses).mean(),
             )
+
+    def _unquantized(self, latents: Float[Tensor, "B D T"]) -> Quantized:
+        codes = torch.zeros(len(latents), len(self.levels), latents.shape[-1], dtype=torch.long, device=latents.device)
+        return Quantized(latents=latents, codes=codes, commitment_loss=latents.new_zeros(()))
 
     def encode(self, latents: Float[Tensor, "B D T"]) -> Codes:
         """The nearest entry of every level, without learning."""

@@ -11,7 +11,6 @@ from descant.errors import ConfigError
 from descant.nn.attention import CrossAttention, SelfAttention
 from descant.nn.inputs import Context
 from descant.nn.kv_cache import LayerCache, StaticCache
-from descant.nn.linear import Linear
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +60,8 @@ class MLP(nn.Module):
 
     def __init__(self, width: int, scale: int, dropout: float) -> None:
         super().__init__()
-        self.up = Linear(width, scale * width)
-        self.down = Linear(scale * width, width)
+        self.up = nn.Linear(width, scale * width, bias=False)
+        self.down = nn.Linear(scale * width, width, bias=False)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, hidden: Float[Tensor, "B S D"]) -> Float[Tensor, "B S D"]:

@@ -37,9 +37,9 @@ from descant.training.task import Metrics, StepContext, Task
 class CodecTaskConfig:
     """Which losses pull on a codec and how hard; a weight of 0 leaves a loss out.
 
-    The defaults are plain weights after descript-audio-codec (arXiv 2306.06546, section 3.4), with the L1 of the wave
-    that EnCodec has. ``combine="balancer"`` makes weights shares of the gradient instead (arXiv 2210.13438, section 3.4);
-    MusicGen's own codec is that with ``spectral_weight=2, wave_weight=0.1, adversarial_weight=4, feature_weight=4``.
+    The defaults are plain weights after descript-audio-codec (arXiv 2306.06546, section 3.4), with EnCodec's L1 of the
+    wave. ``combine="balancer"`` makes them shares of the gradient instead (arXiv 2210.13438, section 3.4); MusicGen's
+    own codec is that with mel 0, spectral 2, wave 0.1, adversarial 4 and feature 4.
 
     Args:
         quantizer_weight: of what the codec's quantiser asks for; never part of the balance.

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -31,7 +31,7 @@ class LMTaskConfig:
         codebook_weights: how much the cross-entropy of each codebook counts; only ratios matter. None is all alike.
     """
 
-    dropout: ConditionDropout = ConditionDropout()
+    dropout: ConditionDropout = field(default_factory=ConditionDropout)
     codebook_weights: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -70,6 +70,7 @@ class LMTask(Task):
 
     def loss(self, turn: str, batch: TokenBatch, context: StepContext) -> tuple[Float[Tensor, ""], Metrics]:
         """Cross-entropy in nats: of all codes (``ce``) and of each codebook's (``ce_q0``, ...)."""
+        assert turn == "lm", "a language model has one turn"
         embedded = {"text": self.text(self.text_encoder.encode(batch.captions).to(self.device))}
         inputs = fuse(self.config.dropout(embedded, context.generator), self.fuser)
         codes, mask = batch.codes.to(self.device), batch.frame_mask.to(self.device)

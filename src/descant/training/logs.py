@@ -90,7 +90,8 @@ def console_line(step: int, max_steps: int, values: Mapping[str, float], left_s:
     parts = [f"step {step}/{max_steps}"] + [f"{name} {value:.4g}" for name, value in values.items()]
     if left_s is not None:
         minutes, seconds = divmod(round(left_s), 60)
-        parts.append(f"left {minutes // 60}:{minutes % 60:02}:{seconds:02}" if minutes >= 60 else f"left {minutes}:{seconds:02}")
+        clock = f"{minutes}:{seconds:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
+        parts.append(f"left {clock}")
     return "  ".join(parts)
 
 

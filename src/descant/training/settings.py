@@ -1,6 +1,6 @@
 """How long a run is, how it learns, and what it keeps: the trainer's config."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from descant.errors import ConfigError
@@ -36,8 +36,8 @@ class TrainerConfig:
     seed: int = 0
     accumulate: int = 1
     clip_norm: float | None = 1.0
-    optimizer: AdamWConfig = AdamWConfig()
-    schedule: Schedule = PlateauLinear()
+    optimizer: AdamWConfig = field(default_factory=AdamWConfig)
+    schedule: Schedule = field(default_factory=PlateauLinear)
     ema_decay: float | None = 0.999
     precision: Literal["fp32", "bf16"] = "fp32"
     device: str = "auto"

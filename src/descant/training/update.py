@@ -27,6 +27,8 @@ class Updater:
     """
 
     def __init__(self, task: Task, config: TrainerConfig, device: torch.device) -> None:
+        # A model that was loaded from a folder is in eval mode: no dropout, and codebooks that do not learn.
+        task.trained.train()
         self.task = task
         self.config = config
         self.device = device

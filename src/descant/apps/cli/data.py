@@ -70,15 +70,16 @@ def scan(arguments: argparse.Namespace) -> None:
     write_manifest(output, records)
     for problem in problems.values():
         note(f"left out: {problem}")
+    duration_s = sum(record.duration_s for record in records)
     result = {
         "manifest": str(output),
         "num_clips": len(records),
         "num_valid": sum(record.split == "valid" for record in records),
         "num_captioned": sum(bool(record.captions or record.tags) for record in records),
-        "duration_s": sum(record.duration_s for record in records),
+        "duration_s": duration_s,
         "left_out": [str(path) for path in problems],
     }
-    lines = [f"{output}: {len(records)} clips, {result['duration_s'] / 3_600:.2f} h, {len(problems)} files left out"]
+    lines = [f"{output}: {len(records)} clips, {duration_s / 3_600:.2f} h, {len(problems)} files left out"]
     show(result, lines, arguments.json)
 
 

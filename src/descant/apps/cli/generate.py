@@ -3,7 +3,7 @@
 import argparse
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from descant.apps.cli.options import (
     whole_number,
 )
 from descant.apps.cli.outputs import Target, audio_target, codes_target, note, show
-from descant.apps.cli.progress import part_of, progress
+from descant.apps.cli.progress import Report, part_of, progress
 from descant.errors import AudioError, CheckpointError, InvalidRequest
 from descant.version import __version__
 
@@ -200,9 +200,7 @@ def _make(model: "MusicGen", pieces: list[Piece], writer: Writer, as_json: bool)
         note(f"{audio_s:g} s of audio in {seconds_taken:.1f} s, {audio_s / seconds_taken:.2g}x real time")
 
 
-def _groups(
-    pieces: list[Piece], report: Callable[[int, int], None]
-) -> Iterator[tuple[list[Piece], Callable[[int, int], None]]]:
+def _groups(pieces: list[Piece], report: Report) -> Iterator[tuple[list[Piece], Report]]:
     starts = range(0, len(pieces), GROUP)
     for part, start in enumerate(starts):
         yield pieces[start : start + GROUP], part_of(report, part, len(starts))

@@ -1,5 +1,6 @@
 """Where results go: which files, checked before the work begins, and what is printed of them."""
 
+import errno
 import json
 import os
 import re
@@ -80,8 +81,8 @@ def _target(
 ) -> Target:
     path = Path("." if output is None else output)
     named = path.suffix.lower().lstrip(".")
-    ends_as_folder = output is not None and output.endswith(("/", os.sep))
-    if output is None or ends_as_folder or _mode(path, stat.S_ISDIR):
+    mode = _mode(path)
+    if output is None or output.endswith(("/", os.sep)) or (mode is not None and stat.S_ISDIR(mode)):
         is_folder = True
     elif num_files > 1 and named in allowed:
         raise InvalidRequest(f"output {output!r}: one file for {num_files} results; give a folder: {path.stem + '/'!r}")
@@ -89,9 +90,10 @@ def _target(
         is_folder = num_files > 1
     if not is_folder:
         suffix = _agreed(output or "", named, suffix, allowed)
-    target = Target(path, is_folder, suffix or default_suffix)
-    _check_place(target)
-    return target
+        if mode is not None and not stat.S_ISREG(mode):
+            raise InvalidRequest(f"output {output!r} is there and is no regular file; choose another name")
+    _check_folder(path if is_folder else path.parent, may_be_new=is_folder)
+    return Target(path, is_folder, suffix or default_suffix)
 
 
 def _agreed(output: str, named: str, asked: str | None, allowed: Sequence[str]) -> str:
@@ -100,36 +102,29 @@ def _agreed(output: str, named: str, asked: str | None, allowed: Sequence[str]) 
         raise InvalidRequest(f"output {output!r} and --format {asked} contradict each other; leave one of them out")
     if named not in allowed and asked is None:
         endings = ", ".join(f".{name}" for name in allowed)
-        told = " or add --format," if len(allowed) > 1 else ""
-        raise InvalidRequest(f"output {output!r}: end the file in {endings},{told} or end a folder in /")
+        told = ", or add --format" if len(allowed) > 1 else ""
+        raise InvalidRequest(f"output {output!r}: end the file in {endings}{told}; or end a folder in /")
     return asked or named
 
 
-def _check_place(target: Target) -> None:
-    """Whatever can be known now of a later failure to write."""
-    name = f"output {str(target.path)!r:.300}"
-    folder = target.path if target.is_folder else target.path.parent
-    try:
-        if not target.is_folder:
-            if not folder.is_dir():
-                raise InvalidRequest(f"{name}: there is no folder {str(folder)!r}; make it first")
-            if _mode(target.path, lambda mode: not stat.S_ISREG(mode)):
-                raise InvalidRequest(f"{name} is there and is no regular file; choose another name")
-        while not folder.exists():
-            folder = folder.parent
-    except (OSError, ValueError) as error:
-        raise InvalidRequest(f"{name}: {getattr(error, 'strerror', None) or error}") from error
-    if not folder.is_dir():
-        raise InvalidRequest(f"{name}: {str(folder)!r} is a file, not a folder")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise PermissionError(13, "no permission to write there", str(folder))
+def _check_folder(folder: Path, may_be_new: bool) -> None:
+    """Whatever can be known now of a later failure to write there."""
+    nearest = folder
+    while not os.path.lexists(nearest) and nearest != nearest.parent:
+        nearest = nearest.parent
+    if nearest != folder and not may_be_new:
+        raise InvalidRequest(f"output: there is no folder {str(folder)!r:.300}; make it first")
+    if not nearest.is_dir():
+        raise InvalidRequest(f"output: {str(nearest)!r:.300} is not a folder; choose another place")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, "no permission to write there", str(nearest))
 
 
-def _mode(path: Path, test: Any) -> bool:
-    """Whether there is something at this path whose mode passes the test."""
+def _mode(path: Path) -> int | None:
+    """The mode of what is at this path; None if there is nothing."""
     try:
-        return bool(test(path.stat().st_mode))
+        return path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError):
-        return False
+        return None
     except (OSError, ValueError) as error:
         raise InvalidRequest(f"output {str(path)!r:.300}: {getattr(error, 'strerror', None) or error}") from error

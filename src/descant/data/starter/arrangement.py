@@ -52,7 +52,7 @@ def draw_tempo(rng: random.Random, slowest_bpm: float, fastest_bpm: float) -> Te
     frames = round(60 * SAMPLE_RATE_HZ / FRAME_SAMPLES / bpm)
     if rng.random() < _LOCKED_SHARE:
         return Tempo(samples_per_beat=locked_samples_per_beat(frames), is_locked=True)
-    return Tempo(samples_per_beat=free_samples_per_beat(round(bpm)), is_locked=False)
+    return Tempo(samples_per_beat=free_samples_per_beat(float(round(bpm))), is_locked=False)
 
 
 def draw_num_bars(rng: random.Random, tempo: Tempo, beats_per_bar: int, preferred_multiple: int) -> int:

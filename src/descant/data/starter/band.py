@@ -13,13 +13,14 @@ from descant.data.starter.arrangement import (
     moods_of,
     within_range,
 )
-from descant.data.starter.chords import Progression, key_name, progressions, scale_of
+from descant.data.starter.chords import key_name, scale_of
 from descant.data.starter.instruments import PROGRAMS, instrument_of, program_of
 from descant.data.starter.melody import melody
 from descant.data.starter.midi import Track
+from descant.data.starter.progressions import Progression, progressions
 from descant.data.starter.score import TICKS_PER_BEAT, Note, Part, Score, tile
 from descant.data.starter.styles import STYLES, Style
-from descant.data.starter.textures import TEXTURES, Metre, spans_of
+from descant.data.starter.textures import TEXTURES, Bars, Metre, spans_of
 from descant.errors import DataError
 
 _GENRE_WEIGHTS = {"jazz": 10.0, "rock": 10.0, "latin": 9.0, "pop": 7.0, "electronic": 12.0, "ballad": 6.0}
@@ -28,24 +29,46 @@ _LOOP_SHARE = 0.6
 
 # What plays over the drum patterns, by genre: bass texture and programs, chord texture and instruments.
 _OVER_BEATS: dict[str, tuple[tuple[str, ...], tuple[int, ...], tuple[str, ...], tuple[str, ...]]] = {
-    "world": (("syncopated", "roots"), (32, 33), ("strum", "arpeggio"), ("nylon guitar", "kalimba", "marimba", "sitar")),
+    "world": (
+        ("syncopated", "roots"),
+        (32, 33),
+        ("strum", "arpeggio"),
+        ("nylon guitar", "kalimba", "marimba", "sitar"),
+    ),
     "ambient": (("roots",), (38, 89), ("block", "rising"), ("synth pad", "electric piano", "synth strings")),
     "ballad": (("two_feel", "roots"), (33, 32), ("arpeggio", "block"), ("piano", "acoustic guitar", "electric piano")),
     "pop": (("eighths", "two_feel"), (33, 34), ("pulse", "strum", "block"), ("piano", "acoustic guitar", "synth pad")),
     "blues": (("two_feel", "eighths"), (33, 32), ("backbeat", "pulse"), ("electric guitar", "organ", "piano")),
     "latin": (("two_feel", "syncopated"), (32,), ("stabs", "strum"), ("nylon guitar", "piano")),
     "country": (("two_feel",), (32, 33), ("strum", "backbeat"), ("acoustic guitar", "banjo")),
-    "electronic": (("octaves", "eighths"), (38, 39), ("offbeat", "stabs", "rising"), ("synth brass", "synth lead", "synth pad", "electric piano", "piano")),
+    "electronic": (
+        ("octaves", "eighths"),
+        (38, 39),
+        ("offbeat", "stabs", "rising"),
+        ("synth brass", "synth lead", "synth pad", "electric piano", "piano"),
+    ),
     "funk": (("syncopated",), (36, 33), ("stabs", "offbeat"), ("clavinet", "electric guitar", "electric piano")),
     "jazz": (("two_feel",), (32,), ("stabs", "backbeat"), ("piano", "jazz guitar", "vibraphone", "electric piano")),
-    "hip hop": (("syncopated", "roots"), (38, 33, 36), ("block", "stabs", "arpeggio"), ("electric piano", "piano", "synth strings", "jazz guitar")),
-    "rock": (("eighths",), (34, 33), ("pulse", "strum"), ("overdriven guitar", "electric guitar", "organ", "distorted guitar")),
+    "hip hop": (
+        ("syncopated", "roots"),
+        (38, 33, 36),
+        ("block", "stabs", "arpeggio"),
+        ("electric piano", "piano", "synth strings", "jazz guitar"),
+    ),
+    "rock": (
+        ("eighths",),
+        (34, 33),
+        ("pulse", "strum"),
+        ("overdriven guitar", "electric guitar", "organ", "distorted guitar"),
+    ),
     "metal": (("eighths",), (34,), ("pulse",), ("distorted guitar",)),
     "reggae": (("syncopated",), (33,), ("offbeat",), ("organ", "electric guitar", "piano")),
     "r&b": (("syncopated", "roots"), (33, 38), ("block", "stabs"), ("electric piano", "synth pad")),
 }
 
-_MAY_SUBSTITUTE = {"jazz", "latin", "ballad", "pop", "lullaby", "classical", "folk", "r&b", "ballroom", "waltz", "gospel"}
+_MAY_SUBSTITUTE = {
+    *("jazz", "latin", "ballad", "pop", "lullaby", "classical", "folk", "r&b", "ballroom", "waltz", "gospel"),
+}
 _SUBSTITUTES = {
     "piano": ("electric piano", "vibraphone", "organ", "nylon guitar"),
     "jazz guitar": ("nylon guitar", "nylon guitar", "acoustic guitar", "piano"),
@@ -87,7 +110,9 @@ def plan_band(rng: random.Random) -> BandPlan:
     by_genre: dict[str, list[Style]] = {}
     for style in STYLES:
         by_genre.setdefault(style.genre, []).append(style)
-    weights = {genre: (_GENRE_WEIGHTS | _OTHER_GENRES).get(genre, 2.0 + 0.2 * len(by_genre[genre])) for genre in by_genre}
+    weights = {
+        genre: (_GENRE_WEIGHTS | _OTHER_GENRES).get(genre, 2.0 + 0.2 * len(by_genre[genre])) for genre in by_genre
+    }
     genre = rng.choices(list(weights), list(weights.values()))[0]
     style = rng.choice(by_genre[genre])
     groove = rng.choice(mma.grooves_of(style.file))
@@ -119,42 +144,27 @@ def arrange_band(plan: BandPlan) -> Arrangement:
     """
     rng = random.Random(plan.detail_seed)
     metre = Metre(beats_per_bar=plan.groove.beats_per_bar, is_compound=plan.groove.metre == "6/8")
-    chords = plan.progression.in_key(plan.tonic)
-    turns = 1 if plan.is_loop else -(-plan.num_bars // len(chords))
-    bars = chords * turns
-    played_bars = _grown(bars, plan.groove.num_bars) if plan.is_loop else bars[: plan.num_bars]
-    tracks = mma.play(plan.groove, played_bars, rng.randrange(1, 2**31))
-    parts = _thin_out(_parts_of(tracks, plan.style.genre), plan.style, rng)
-    if plan.style.is_beat and rng.random() < 0.6:
-        parts += _accompaniment(plan, played_bars, metre, rng)
-    melodic = [part for part in parts if part.role not in ("drums", "bass")]
-    if plan.style.leads and melodic and len(melodic) <= 3 and rng.random() < 0.4:
-        parts = [*parts, _lead(plan, played_bars, metre, rng)]
-    if not parts:
-        raise DataError(f"groove {plan.groove.name} of {plan.style.file} leaves no part that could be named")
-    loop_bars = len(played_bars) if plan.is_loop else None
-    num_ticks = plan.num_bars * metre.bar_ticks
+    bars = _bars(plan)
+    parts = _played(plan, bars, metre, rng)
     if plan.is_loop:
-        loop_ticks = len(played_bars) * metre.bar_ticks
-        parts = [replace(part, notes=tile(part.notes, loop_ticks, num_ticks + loop_ticks)) for part in parts]
-    score = Score(
-        parts=tuple(_from_the_start(parts)),
-        samples_per_beat=plan.tempo.samples_per_beat,
-        beats_per_bar=metre.beats_per_bar,
-        num_bars=plan.num_bars,
-        loop_bars=loop_bars,
-    )
-    is_minor = plan.progression.is_minor
+        loop_ticks = len(bars) * metre.bar_ticks
+        num_ticks = plan.num_bars * metre.bar_ticks + loop_ticks
+        parts = [replace(part, notes=tile(part.notes, loop_ticks, num_ticks)) for part in parts]
+    genre, is_minor = plan.style.genre, plan.progression.is_minor
     has_drums = any(part.is_drums for part in parts)
     has_harmony = any(not part.is_drums for part in parts)
-    moods = moods_of(
-        is_minor=is_minor if has_harmony else None, bpm=plan.tempo.bpm, genre=plan.style.genre, has_drums=has_drums
-    )
+    mode = is_minor if has_harmony else None
     return Arrangement(
-        score=score,
-        genre=plan.style.genre,
+        score=Score(
+            parts=tuple(_from_the_start(parts)),
+            samples_per_beat=plan.tempo.samples_per_beat,
+            beats_per_bar=metre.beats_per_bar,
+            num_bars=plan.num_bars,
+            loop_bars=len(bars) if plan.is_loop else None,
+        ),
+        genre=genre,
         styles=plan.style.names,
-        moods=moods,
+        moods=moods_of(is_minor=mode, bpm=plan.tempo.bpm, genre=genre, has_drums=has_drums),
         tempo=plan.tempo,
         key=key_name(plan.tonic, is_minor) if has_harmony else None,
         metre=plan.groove.metre,
@@ -163,10 +173,26 @@ def arrange_band(plan: BandPlan) -> Arrangement:
     )
 
 
-def _grown(bars: Sequence, groove_bars: int) -> tuple:
-    """A loop of at most four bars, long enough for the groove to come round: two bars of a four-bar groove, doubled."""
-    turns = 2 if len(bars) <= 2 and groove_bars >= 4 else 1
-    return tuple(bars) * turns
+def _bars(plan: BandPlan) -> Bars:
+    """The chords that are played through: a loop once (two bars of a longer groove twice), else the whole piece."""
+    chords = plan.progression.in_key(plan.tonic)
+    if plan.is_loop:
+        return chords * (2 if len(chords) <= 2 and plan.groove.num_bars >= 4 else 1)
+    return (chords * -(-plan.num_bars // len(chords)))[: plan.num_bars]
+
+
+def _played(plan: BandPlan, bars: Bars, metre: Metre, rng: random.Random) -> list[Part]:
+    """What MMA plays, thinned out; over bare drums often bass and chords of ours, over the others at times a melody."""
+    tracks = mma.play(plan.groove, bars, rng.randrange(1, 2**31))
+    parts = _thin_out(_parts_of(tracks, plan.style.genre), plan.style, rng)
+    if plan.style.is_beat and rng.random() < 0.6:
+        parts += _accompaniment(plan, bars, metre, rng)
+    melodic = [part for part in parts if part.role not in ("drums", "bass")]
+    if plan.style.leads and melodic and len(melodic) <= 3 and rng.random() < 0.4:
+        parts.append(_lead(plan, bars, metre, rng))
+    if not parts:
+        raise DataError(f"groove {plan.groove.name} of {plan.style.file} leaves no part that could be named")
+    return parts
 
 
 def _parts_of(tracks: Sequence[Track], genre: str) -> list[Part]:
@@ -230,7 +256,7 @@ def _substituted(parts: Sequence[Part], rng: random.Random) -> list[Part]:
     return [within_range(replace(part, program=exchange.get(part.program, part.program))) for part in parts]
 
 
-def _accompaniment(plan: BandPlan, bars: Sequence, metre: Metre, rng: random.Random) -> list[Part]:
+def _accompaniment(plan: BandPlan, bars: Bars, metre: Metre, rng: random.Random) -> list[Part]:
     """Bass and chords of our own over a drum pattern."""
     bass_textures, bass_programs, chord_textures, chord_names = _OVER_BEATS[plan.style.genre]
     spans = spans_of(bars, metre)
@@ -242,7 +268,7 @@ def _accompaniment(plan: BandPlan, bars: Sequence, metre: Metre, rng: random.Ran
     return parts
 
 
-def _lead(plan: BandPlan, bars: Sequence, metre: Metre, rng: random.Random) -> Part:
+def _lead(plan: BandPlan, bars: Bars, metre: Metre, rng: random.Random) -> Part:
     program = program_of(rng.choice(plan.style.leads))
     instrument = PROGRAMS[program]
     low, high = max(instrument.low, 55), min(instrument.high, 86)

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 _HEAD = """# Data card: the starter corpus
@@ -34,7 +33,7 @@ of ten crops of ten seconds. The split is decided by the source: no groove file 
 
 General MIDI sounds: no singing with words, no real room, no live playing. Western scales; the folk tunes are Irish,
 Scottish and American. Mood words follow from mode, tempo and genre by rule, not from listeners.
-"""
+"""  # noqa: E501
 
 
 def card_text(records: Iterable[Mapping[str, Any]]) -> str:
@@ -74,8 +73,3 @@ def _tempo_class(bpm: float) -> str:
 def _table(name: str, values: Sequence[str]) -> list[str]:
     rows = [f"| {value} | {count:,} |" for value, count in Counter(values).most_common()]
     return [f"| {name} | pieces |", "|---|---|", *rows, ""]
-
-
-def write_card(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    """Writes the card of a corpus."""
-    path.write_text(card_text(records), encoding="utf-8")

@@ -1,17 +1,18 @@
 """Bach's four-part chorales from music21's corpus, sung by a choir or played by organ, strings, brass or piano."""
 
 import functools
-import importlib.util
 import random
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from descant.data.starter.arrangement import Arrangement, Tempo, draw_num_bars, draw_tempo, moods_of
 from descant.data.starter.chords import key_name
 from descant.data.starter.instruments import program_of
-from descant.data.starter.score import TICKS_PER_BEAT, Note, Part, Score, tile
+from descant.data.starter.music21_corpus import corpus_folder
+from descant.data.starter.score import TICKS_PER_BEAT, Note, Part, Score, shift, tile
 from descant.data.starter.split import split_of
-from descant.errors import DataError, MissingExtra
+from descant.errors import DataError
 
 _ENSEMBLES = (
     ("choir", ("choir",) * 4),
@@ -36,12 +37,12 @@ def chorales() -> tuple[str, ...]:
     Raises:
         MissingExtra: if music21 is not installed.
     """
-    spec = importlib.util.find_spec("music21")
-    if spec is None or spec.origin is None:
-        raise MissingExtra('the chorales are in music21: pip install "descant[starter-data]"')
-    folder = Path(spec.origin).parent / "corpus" / "bach"
-    names = {path.name.removesuffix(path.suffix) for path in folder.glob("bwv*.mxl")}
+    names = {path.name.removesuffix(path.suffix) for path in _folder().glob("bwv*.mxl")}
     return tuple(sorted(names))
+
+
+def _folder() -> Path:
+    return corpus_folder() / "bach"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +72,7 @@ class ChoralePlan:
 def plan_chorale(rng: random.Random) -> ChoralePlan:
     """Draws a chorale, key, tempo and ensemble."""
     name = rng.choice(chorales())
-    tempo = draw_tempo(rng, 58, 92)
+    tempo = draw_tempo(rng, 58.0, 92.0)
     ensemble_name, ensemble = rng.choice(_ENSEMBLES)
     return ChoralePlan(
         name=name,
@@ -118,33 +119,34 @@ def arrange_chorale(plan: ChoralePlan) -> Arrangement:
 
 @functools.cache
 def _read(name: str) -> tuple[tuple[tuple[Note, ...], ...], int | None, bool | None]:
-    """Four voices, and the key where the analysis agrees with the last note of the bass."""
-    try:
-        from music21 import converter, meter
-    except ImportError as error:
-        raise MissingExtra('the chorales are in music21: pip install "descant[starter-data]"') from error
-    spec = importlib.util.find_spec("music21")
-    score = converter.parse(Path(spec.origin).parent / "corpus" / "bach" / f"{name}.mxl", forceSource=True)
-    signatures = {signature.ratioString for signature in score.recurse().getElementsByClass(meter.TimeSignature)}
-    if len(score.parts) != 4 or signatures != {"4/4"}:
-        raise DataError(f"{name} has {len(score.parts)} parts in {sorted(signatures)}, not four in 4/4")
-    voices = []
-    for part in score.parts:
-        flat = part.stripTies().flatten().notes
-        notes = [
-            Note(
-                round(float(item.offset) * TICKS_PER_BEAT),
-                max(1, round(float(item.duration.quarterLength) * TICKS_PER_BEAT)),
-                int(item.pitches[-1].midi),
-                80,
-            )
-            for item in flat
-        ]
-        voices.append(tuple(note for note in notes if note.length > 1))
+    """Four voices, and the keynote and mode where the analysis agrees with the last note of the bass."""
+    from music21 import converter, meter, stream
+
+    chorale = converter.parse(_folder() / f"{name}.mxl", forceSource=True)
+    if not isinstance(chorale, stream.Score):
+        raise DataError(f"{name} is a {type(chorale).__name__}, not a score")
+    signatures = {signature.ratioString for signature in chorale.recurse().getElementsByClass(meter.TimeSignature)}
+    if len(chorale.parts) != 4 or signatures != {"4/4"}:
+        raise DataError(f"{name} has {len(chorale.parts)} parts in {sorted(signatures)}, not four in 4/4")
+    voices = [_voice(part) for part in chorale.parts]
     if not all(voices):
         raise DataError(f"{name} has an empty voice")
-    key = score.analyze("key")
-    agrees = voices[-1][-1].pitch % 12 == key.tonic.pitchClass
     first = min(voice[0].onset for voice in voices)
-    voices = [tuple(Note(n.onset - first, n.length, n.pitch, n.velocity) for n in voice) for voice in voices]
-    return tuple(voices), key.tonic.pitchClass if agrees else None, key.mode == "minor" if agrees else None
+    key = chorale.analyze("key")
+    agrees = voices[-1][-1].pitch % 12 == key.tonic.pitchClass
+    moved = tuple(shift(voice, -first) for voice in voices)
+    return moved, key.tonic.pitchClass if agrees else None, key.mode == "minor" if agrees else None
+
+
+def _voice(part: Any) -> tuple[Note, ...]:
+    """The notes of a music21 part, grace notes left out."""
+    notes = [
+        Note(
+            round(float(item.offset) * TICKS_PER_BEAT),
+            round(float(item.duration.quarterLength) * TICKS_PER_BEAT),
+            int(item.pitches[-1].midi),
+            80,
+        )
+        for item in part.stripTies().flatten().notes
+    ]
+    return tuple(note for note in notes if note.length > 1)

@@ -16,24 +16,25 @@ _OFFERS = {
 
 
 def harmonize(notes: Sequence[Note], upbeat: int, metre: Metre, tonic: int, mode: str) -> list[Chord]:
-    """One chord for each bar after the upbeat; the first bar leans on the keynote, and chords like to stay or return."""
+    """One chord for each bar after the upbeat; the first bar leans on the keynote, later ones on commoner chords."""
     offers = [chord_of(numeral, tonic) for numeral in _OFFERS[mode]]
     num_bars = -(-(max(note.onset for note in notes) + 1 - upbeat) // metre.bar_ticks)
     chords: list[Chord] = []
     for bar in range(num_bars):
         start = upbeat + bar * metre.bar_ticks
         weights = _weights(notes, start, start + metre.bar_ticks)
-        total = sum(weights) or 1.0
-
-        def fit(place: int, weights: list[float] = weights, total: float = total, bar: int = bar) -> float:
-            chord = offers[place]
-            held = sum(weights[pitch_class] for pitch_class in chord.pitch_classes)
-            root = weights[chord.root]
-            habit = 0.06 * (len(offers) - place) / len(offers) + (0.25 if bar == 0 and place == 0 else 0.0)
-            return (held + 0.3 * root) / total + habit
-
-        chords.append(offers[max(range(len(offers)), key=fit)])
+        habits = [0.06 * (len(offers) - place) / len(offers) for place in range(len(offers))]
+        habits[0] += 0.25 if bar == 0 else 0.0
+        fits = [_fit(chord, weights) + habit for chord, habit in zip(offers, habits, strict=True)]
+        chords.append(offers[fits.index(max(fits))])
     return chords
+
+
+def _fit(chord: Chord, weights: Sequence[float]) -> float:
+    """The share of what is sung that the chord holds, its root counted for more."""
+    total = sum(weights) or 1.0
+    held = sum(weights[pitch_class] for pitch_class in chord.pitch_classes)
+    return (held + 0.3 * weights[chord.root]) / total
 
 
 def _weights(notes: Sequence[Note], start: int, end: int) -> list[float]:

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from descant.data.starter.score import TICKS_PER_BEAT, Note
 from descant.data.starter.textures import Metre, Span
 
+_Rhythms = dict[str, dict[int, tuple[tuple[int, ...], ...]]]
+
 # Rhythms of one bar in sixths of a beat (so that thirds and halves are whole); a negative number is a rest.
-_SIMPLE = {
+_SIMPLE: _Rhythms = {
     "calm": {
         4: ((12, 6, 6), (18, 6), (12, 12), (6, 6, 12), (24,), (9, 3, 12), (6, 12, 6), (-6, 6, 12)),
         3: ((12, 6), (6, 6, 6), (18,), (9, 3, 6), (6, 12)),
@@ -31,7 +33,7 @@ _SIMPLE = {
         5: ((6, 3, 3, 6, 12), (9, 3, 6, 6, 6), (6, 6, 6, 3, 3, 6)),
     },
 }
-_COMPOUND = {
+_COMPOUND: _Rhythms = {
     "calm": {2: ((6, 6), (12,), (4, 2, 6), (6, 4, 2))},
     "moving": {2: ((4, 2, 4, 2), (2, 2, 2, 6), (4, 2, 6), (2, 2, 2, 4, 2), (6, 2, 2, 2))},
 }
@@ -86,7 +88,7 @@ def _span_at(spans: Sequence[Span], tick: int) -> Span:
 def _next_pitch(
     pitch: int, step: int, span: Span, scale: Sequence[int], is_chord_tone: bool, centre: int, low: int, high: int
 ) -> int:
-    """``step`` scale degrees on, then to the nearest chord tone where the ear expects one; pulled back to the middle."""
+    """``step`` scale degrees on, to the nearest chord tone where the ear expects one; never far from ``centre``."""
     if abs(pitch - centre) > 7:
         step = -abs(step) if pitch > centre else abs(step)
     allowed = _scale_with_chord(scale, span.chord.pitch_classes)
@@ -96,7 +98,8 @@ def _next_pitch(
         while pitch % 12 not in allowed:
             pitch += direction
     if is_chord_tone:
-        pitch = min(range(pitch - 6, pitch + 7), key=lambda key: (key % 12 not in span.chord.pitch_classes[:4], abs(key - pitch)))
+        chord_tones = [key for key in range(pitch - 6, pitch + 7) if key % 12 in span.chord.pitch_classes[:4]]
+        pitch = min(chord_tones, key=lambda key: abs(key - pitch))
     while pitch < low:
         pitch += 12
     while pitch > high:

@@ -87,8 +87,6 @@ class Synthesizer:
             "synth.reverb.active": 0,
             "synth.chorus.active": 0,
             "synth.polyphony": 256,
-            "synth.audio-channels": MAX_PARTS,
-            "synth.audio-groups": MAX_PARTS,
             "synth.midi-channels": MAX_PARTS,
             "synth.cpu-cores": 1,
             "synth.lock-memory": 0,
@@ -121,15 +119,15 @@ class Synthesizer:
         return three_turns[:, positions]
 
     def _play_through(self, score: Score) -> np.ndarray:
-        self._renew()
+        self._renew(len(score.parts))
         library, synth = self._library, self._synth
         for channel, part in enumerate(score.parts):
             library.fluid_synth_set_channel_type(synth, channel, 1 if part.is_drums else 0)
             library.fluid_synth_bank_select(synth, channel, 128 if part.is_drums else 0)
             library.fluid_synth_program_change(synth, channel, part.program)
         num_blocks = -(-score.num_samples // BLOCK_SAMPLES)
-        stereo = np.zeros((MAX_PARTS, 2, num_blocks * BLOCK_SAMPLES), dtype=np.float32)
-        rows = stereo.reshape(2 * MAX_PARTS, -1)
+        stereo = np.zeros((len(score.parts), 2, num_blocks * BLOCK_SAMPLES), dtype=np.float32)
+        rows = stereo.reshape(2 * len(score.parts), -1)
         addresses = np.array([row.ctypes.data for row in rows], dtype=np.uint64)
         position = 0
         for block, is_on, channel, pitch, velocity in [*_events(score), (num_blocks, False, 0, 0, 0)]:
@@ -143,14 +141,19 @@ class Synthesizer:
                 library.fluid_synth_noteon(synth, channel, pitch, velocity)
             else:
                 library.fluid_synth_noteoff(synth, channel, pitch)
-        return stereo[: len(score.parts), :, : score.num_samples].mean(axis=1)
+        return stereo[:, :, : score.num_samples].mean(axis=1)
 
-    def _renew(self) -> None:
-        """A fresh synthesiser around the loaded soundfont. One that has played keeps the gains of its old voices, and
-        the same piece would differ in its last bits by what was played before it."""
+    def _renew(self, num_parts: int) -> None:
+        """A fresh synthesiser around the loaded soundfont, with an output for each part.
+
+        One that has played keeps the gains of its old voices: the same piece would differ in its last bits by what was
+        played before it.
+        """
         library, old = self._library, self._synth
         soundfont = library.fluid_synth_get_sfont(old, 0)
         library.fluid_synth_remove_sfont(old, soundfont)
+        for name in (b"synth.audio-channels", b"synth.audio-groups"):
+            library.fluid_settings_setint(self._settings, name, num_parts)
         self._synth = library.new_fluid_synth(self._settings)
         library.fluid_synth_add_sfont(self._synth, soundfont)
         library.delete_fluid_synth(old)

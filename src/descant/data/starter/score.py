@@ -122,7 +122,7 @@ def release_before_repeat(notes: Iterable[Note]) -> tuple[Note, ...]:
 
 
 def into_range(notes: tuple[Note, ...], low: int, high: int) -> tuple[Note, ...]:
-    """The notes moved by whole octaves until their middle lies in the range, then each stray one folded back into it."""
+    """The notes moved by octaves until their middle lies in the range, then each stray one folded back into it."""
     if not notes:
         return notes
     middle = sorted(note.pitch for note in notes)[len(notes) // 2]

@@ -4,13 +4,14 @@ import random
 from dataclasses import dataclass
 
 from descant.data.starter.arrangement import Arrangement, Tempo, draw_num_bars, draw_tempo, moods_of, within_range
-from descant.data.starter.chords import Progression, VALID_PROGRESSIONS, key_name, progressions, scale_of
+from descant.data.starter.chords import key_name, scale_of
 from descant.data.starter.instruments import PROGRAMS, program_of
 from descant.data.starter.melody import melody
+from descant.data.starter.progressions import VALID_PROGRESSIONS, Progression, progressions
 from descant.data.starter.score import Part, Score, tile
 from descant.data.starter.textures import TEXTURES, Metre, spans_of
 
-# names | genre | metres | slowest-fastest bpm | chord families | minor % | accompaniment: texture instrument, ... | leads
+# names | genre | metres | slowest-fastest bpm | chord families | minor % | texture instrument, ... | leads
 _TABLE = """
 slow piano; piano ballad; solo piano | ballad | 4/4 3/4 | 56-80 | pop classical | 65 | wide piano | piano
 piano nocturne; slow piano; solo piano | classical | 3/4 6/8 4/4 | 52-76 | classical | 65 | wide piano | piano
@@ -50,9 +51,13 @@ clarinet and piano; gentle duo | classical | 4/4 3/4 | 66-108 | classical | 45 |
 solo cello; cello and harp | classical | 4/4 3/4 | 54-80 | classical | 70 | rising harp | cello
 banjo; banjo picking | country | 4/4 | 100-150 | folk | 10 | rising banjo, two_feel upright bass | -
 organ; soul organ | gospel | 4/4 6/8 | 60-96 | folk | 25 | block organ | organ
-"""
+"""  # noqa: E501
 
-_NAMED_METRES = {"4/4": Metre(beats_per_bar=4), "3/4": Metre(beats_per_bar=3), "6/8": Metre(beats_per_bar=2, is_compound=True)}
+_NAMED_METRES = {
+    "4/4": Metre(beats_per_bar=4),
+    "3/4": Metre(beats_per_bar=3),
+    "6/8": Metre(beats_per_bar=2, is_compound=True),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +67,8 @@ class Sketch:
     names: tuple[str, ...]
     genre: str
     metres: tuple[str, ...]
-    slowest_bpm: int
-    fastest_bpm: int
+    slowest_bpm: float
+    fastest_bpm: float
     families: tuple[str, ...]
     minor_share: float
     textures: tuple[tuple[str, str], ...]
@@ -81,8 +86,8 @@ def _read_table() -> tuple[Sketch, ...]:
                 names=tuple(name.strip() for name in names.split(";")),
                 genre=genre,
                 metres=tuple(metres.split()),
-                slowest_bpm=int(slowest),
-                fastest_bpm=int(fastest),
+                slowest_bpm=float(slowest),
+                fastest_bpm=float(fastest),
                 families=tuple(families.split()),
                 minor_share=int(minor) / 100,
                 textures=tuple((texture, instrument) for texture, instrument in pairs),
@@ -130,7 +135,7 @@ def plan_sketch(rng: random.Random) -> SketchPlan:
     progression = rng.choice(progressions(rng.choice(sketch.families), is_minor=is_minor, split=split, max_bars=8))
     beats = _NAMED_METRES[metre].beats_per_bar
     slowdown = 0.75 if metre == "6/8" else 1.0
-    tempo = draw_tempo(rng, max(45, sketch.slowest_bpm * slowdown), sketch.fastest_bpm * slowdown)
+    tempo = draw_tempo(rng, max(45.0, sketch.slowest_bpm * slowdown), sketch.fastest_bpm * slowdown)
     lead = rng.choice(sketch.leads) if sketch.leads and rng.random() < 0.85 else None
     return SketchPlan(
         sketch=sketch,

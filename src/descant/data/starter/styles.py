@@ -4,8 +4,8 @@ Each line of the table is one style file, the unit of the train/valid split::
 
     file | genre | what to call it, in one or more ways | slowest-fastest bpm | chord family | minor % | leads
 
-``leads`` are instruments that may play a melody over the accompaniment, or a dash. The files of the ``zoom`` folder hold
-drum patterns only: beats on their own, or under an accompaniment of ours.
+``leads`` are instruments that may play a melody over the accompaniment, or a dash. The files of the ``zoom`` folder
+hold drum patterns only: beats on their own, or under an accompaniment of ours.
 """
 
 from dataclasses import dataclass
@@ -253,7 +253,7 @@ zoom/ska | reggae | ska; upbeat ska | 120-165 | folk | 20 | trombone, trumpet
 zoom/techno | electronic | techno; minimal techno; techno beat | 125-145 | electronic | 95 | synth lead
 zoom/thr | metal | thrash metal; fast metal | 150-180 | rock | 100 | distorted guitar
 zoom/trip | hip hop | trip hop; downtempo trip hop | 70-95 | electronic | 95 | -
-"""
+"""  # noqa: E501
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,8 +263,8 @@ class Style:
     file: str
     genre: str
     names: tuple[str, ...]
-    slowest_bpm: int
-    fastest_bpm: int
+    slowest_bpm: float
+    fastest_bpm: float
     family: str
     minor_share: float
     leads: tuple[str, ...]
@@ -283,8 +283,8 @@ def _read_table() -> tuple[Style, ...]:
             file=file,
             genre=genre,
             names=tuple(name.strip() for name in names.split(";")),
-            slowest_bpm=int(tempo.split("-")[0]),
-            fastest_bpm=int(tempo.split("-")[1]),
+            slowest_bpm=float(tempo.split("-")[0]),
+            fastest_bpm=float(tempo.split("-")[1]),
             family=family,
             minor_share=int(minor) / 100,
             leads=() if leads == "-" else tuple(lead.strip() for lead in leads.split(",")),

@@ -70,7 +70,7 @@ def _positions(span: Span, every: int) -> range:
     return range(span.onset, span.onset + span.length, every)
 
 
-def block(spans: Sequence[Span], metre: Metre) -> tuple[Note, ...]:
+def block(spans: Sequence[Span], _metre: Metre) -> tuple[Note, ...]:
     """Whole chords, held."""
     return tuple(Note(span.onset, span.length - 20, pitch, 72) for span in spans for pitch in span.voicing)
 
@@ -85,7 +85,7 @@ def pulse(spans: Sequence[Span], metre: Metre) -> tuple[Note, ...]:
     )
 
 
-def offbeat(spans: Sequence[Span], metre: Metre) -> tuple[Note, ...]:
+def offbeat(spans: Sequence[Span], _metre: Metre) -> tuple[Note, ...]:
     """Short chords between the beats: reggae, ska, house."""
     half = TICKS_PER_BEAT // 2
     return tuple(
@@ -96,7 +96,7 @@ def offbeat(spans: Sequence[Span], metre: Metre) -> tuple[Note, ...]:
     )
 
 
-def backbeat(spans: Sequence[Span], metre: Metre) -> tuple[Note, ...]:
+def backbeat(spans: Sequence[Span], _metre: Metre) -> tuple[Note, ...]:
     """Short chords on the second and fourth beat: reggae at its slowest, shuffle, country."""
     return tuple(
         Note(onset, TICKS_PER_BEAT // 3, pitch, 80)
@@ -203,7 +203,7 @@ def stabs(spans: Sequence[Span], metre: Metre) -> tuple[Note, ...]:
     )
 
 
-def roots(spans: Sequence[Span], metre: Metre) -> tuple[Note, ...]:
+def roots(spans: Sequence[Span], _metre: Metre) -> tuple[Note, ...]:
     """A bass that holds each root."""
     return tuple(Note(span.onset, span.length * 9 // 10, span.root(29), 88) for span in spans)
 
@@ -226,7 +226,7 @@ def octaves(spans: Sequence[Span], metre: Metre) -> tuple[Note, ...]:
     )
 
 
-def two_feel(spans: Sequence[Span], metre: Metre) -> tuple[Note, ...]:
+def two_feel(spans: Sequence[Span], _metre: Metre) -> tuple[Note, ...]:
     """A bass on root and fifth, two beats each."""
     return tuple(
         Note(onset, TICKS_PER_BEAT * 3 // 2, span.root(29) if count % 2 == 0 else span.fifth(29), 88)

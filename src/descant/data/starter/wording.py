@@ -1,95 +1,13 @@
-"""Captions: the same facts in many wordings, from a few tags to a sentence. Nothing is said that the facts do not hold."""
+"""Captions: the same facts in many wordings, from tags to a sentence; nothing is said that the facts do not hold."""
 
 import random
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from descant.data.starter.instruments import DRUMS, PROGRAMS
+from descant.data.starter.facts import Facts, fitting_styles, speed_words, spell_genre
+from descant.data.starter.instruments import DRUMS
 
 NUM_CAPTIONS = 6
-_SLOW, _FAST = 80, 130
-
-
-@dataclass(frozen=True, kw_only=True)
-class Facts:
-    """What is true of a piece and can be heard: ``instruments`` in order of importance, drums not among them.
-
-    ``has_drums`` says that drums are heard throughout; ``is_drumless`` that there are none at all. Drums that come and go
-    are neither, and no caption speaks of them.
-    """
-
-    genre: str
-    styles: tuple[str, ...]
-    instruments: tuple[str, ...]
-    families: tuple[str, ...]
-    moods: tuple[str, ...]
-    bpm: float
-    key: str | None
-    metre: str
-    has_drums: bool
-    is_drumless: bool
-
-
-def speed_words(bpm: float, metre: str) -> tuple[str, ...]:
-    """Words for a tempo. Beats that hold three or four notes (6/8, 2/2) feel faster than the same number of quarters."""
-    felt = bpm * (1.3 if metre in ("2/2", "6/8", "9/8") else 1.0)
-    if felt < 66:
-        return ("very slow", "slow")
-    if felt < _SLOW:
-        return ("slow",)
-    if felt < 112:
-        return ("mid-tempo", "moderate")
-    if felt < _FAST:
-        return ("mid-tempo", "upbeat")
-    return ("fast", "up-tempo") if felt < 165 else ("fast", "very fast")
-
-
-_NOT_HEARD_WORDS = {
-    "piano": ("piano", "nocturne", "ragtime piano"),
-    "guitar": ("guitar", "strummed", "fingerpicked"),
-    "strings": ("string",),
-    "accordion": ("accordion",),
-    "brass": ("brass", "horns"),
-    "wind": ("flute", "clarinet", "saxophone"),
-    "harp": ("harp", "koto"),
-    "choir": ("choir",),
-    "organ": ("organ",),
-    "bass": ("bass and", "and bass", "slap bass"),
-    "synth": ("synth",),
-    "drums": ("beat",),
-}
-_NAMED = sorted({instrument.name for instrument in PROGRAMS.values()}, key=len, reverse=True)
-
-
-def fitting_styles(facts: Facts) -> tuple[str, ...]:
-    """The names of the style that promise no instrument that is not heard; the genre where none is left."""
-    fitting = tuple(style for style in facts.styles if _is_kept(style, facts))
-    return fitting or (_spelled(facts.genre),)
-
-
-def _spelled(genre: str) -> str:
-    return "R&B" if genre == "r&b" else genre
-
-
-def _is_kept(style: str, facts: Facts) -> bool:
-    words = style.lower()
-    heard = {*facts.instruments, *facts.families, *(("drums",) if facts.has_drums else ())}
-    for name in _NAMED:
-        if re.search(rf"\b{name}\b", words):
-            if name not in heard:
-                return False
-            words = words.replace(name, "")
-    for family, hints in _NOT_HEARD_WORDS.items():
-        if any(hint in words for hint in hints) and family not in heard:
-            return False
-    if "solo" in words and (len(facts.instruments) != 1 or not facts.is_drumless):
-        return False
-    if re.search(r"\bduo\b", words) and (len(facts.instruments) != 2 or not facts.is_drumless):
-        return False
-    if "trio" in words and len(facts.instruments) + facts.has_drums != 3:
-        return False
-    return not ("quartet" in words and len(facts.instruments) + facts.has_drums != 4)
 
 
 def captions(facts: Facts, rng: random.Random) -> tuple[str, ...]:
@@ -129,7 +47,7 @@ class _Voice:
 
     def style(self) -> str:
         if self.facts.genre not in ("world", "show") and self.chance(0.2):
-            return _spelled(self.facts.genre)
+            return spell_genre(self.facts.genre)
         return self.rng.choice(self.styles)
 
     def noun(self, style: str) -> str:
@@ -277,10 +195,12 @@ class _Voice:
         return line.strip(" ,")
 
 
-_NOUNS = set(
-    "piece music tune song beat beats groove ballad waltz march polka hymn lullaby chorale jig reel hornpipe air solo duo "
-    "trio minuet strathspey serenade nocturne étude fanfare pattern arpeggio bossa samba tango".split()
-)
+# A style that ends in one of these is a noun already; any other needs "piece" or the like after it.
+_NOUNS = {
+    *("piece", "music", "tune", "song", "beat", "beats", "groove", "ballad", "waltz", "march", "polka", "hymn", "air"),
+    *("lullaby", "chorale", "jig", "reel", "hornpipe", "strathspey", "minuet", "serenade", "nocturne", "étude"),
+    *("fanfare", "pattern", "arpeggio", "solo", "duo", "trio", "bossa", "samba", "tango"),
+}
 
 
 def _piece_word(style: str) -> str:

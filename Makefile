@@ -1,0 +1,41 @@
+# Five commands; each makes what it needs. PYTHON and VENV may be set from outside.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: setup run test check bench clean
+
+run: $(VENV)/.installed ## ten seconds of music into out/first.wav
+	@mkdir -p out
+	$(BIN)/descant generate "warm slow piano ballad" --duration 10 --seed 7 --output out/first.wav
+
+setup: $(VENV)/.developer ## everything that developing needs
+
+test: $(VENV)/.developer ## everything that CI runs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -m "not slow and not gpu and not network"
+
+check: test ## format, lint, types, layers, fast tests
+
+bench: $(VENV)/.developer ## speed on this machine, appended to benchmarks/results.jsonl
+	$(BIN)/python benchmarks/run.py
+
+clean: ## what the other commands made
+	rm -rf $(VENV) out
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.developer: $(VENV)/.installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@# Its declared dependencies cannot be installed any more; only its weights are read.
+	$(BIN)/pip install --quiet --no-deps musicnn==0.1.0
+	@touch $@

@@ -1,0 +1,18 @@
+"""Where music21 keeps its corpus, found without importing it (which takes seconds)."""
+
+import importlib.util
+from pathlib import Path
+
+from descant.errors import MissingExtra
+
+
+def corpus_folder() -> Path:
+    """The folder of music21's corpus.
+
+    Raises:
+        MissingExtra: if music21 is not installed.
+    """
+    spec = importlib.util.find_spec("music21")
+    if spec is None or spec.origin is None:
+        raise MissingExtra('tunes and chorales come from music21: pip install "descant[starter-data]"')
+    return Path(spec.origin).parent / "corpus"
