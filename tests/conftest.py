@@ -41,8 +41,8 @@ class WordHashes(TextEncoder):
 def make_tiny_model(**changes: object) -> MusicGenModel:
     """The tiny preset with the fields of its config replaced, random weights that are the same every time.
 
-    ``lm_changes`` are those of its transformer. Weights are twice as large as at the start of training: all but
-    uniform ones would hide what a condition does.
+    ``lm_changes`` are those of its transformer. Weights are twice as large as at the start of training, where logits
+    are all but uniform and hide what a condition does.
     """
     tiny = presets.tiny()
     transformer = replace(tiny.lm.transformer, **changes.pop("lm_changes", {}))  # type: ignore[arg-type]

@@ -83,8 +83,8 @@ class TestFiles:
 
     def test_long_ogg_files_can_be_written(self, tmp_path):
         """libsndfile's Vorbis encoder overflows the stack when it gets a few minutes in one call."""
-        Clip(torch.zeros(2, 8000 * 400), 8000).save(tmp_path / "a.ogg")
-        assert audio_facts(tmp_path / "a.ogg").duration_s == 400
+        Clip(torch.zeros(1, 8000 * 300), 8000).save(tmp_path / "a.ogg")
+        assert audio_facts(tmp_path / "a.ogg").duration_s == 300
 
     def test_a_loud_clip_is_turned_down_and_not_clipped(self, tmp_path):
         clip = Clip(sine(440).samples * 4, 32_000)

@@ -88,5 +88,9 @@ def test_a_file_that_changed_or_broke_is_named(records):
     records[0].path.unlink()
     with pytest.raises(AudioError, match=r"a\.wav"):
         AudioBatches(records[:1], CONFIG).batch(0)
+
+
+@pytest.mark.parametrize("segment_s", [0.0, -1.0, 1e-6, float("nan"), float("inf")])
+def test_a_piece_of_nothing_is_refused(segment_s):
     with pytest.raises(ConfigError, match="segment_s"):
-        AudioBatchConfig(segment_s=0.0)
+        AudioBatchConfig(segment_s=segment_s)

@@ -16,7 +16,7 @@ from descant.data.manifest import ClipRecord
 from descant.data.shards import TokenizedClip, read_shard, shard_path, write_shard
 from descant.data.token_dataset import TokenBatchConfig, TokenBatches
 from descant.data.tokenize import codec_facts, tokenize
-from descant.errors import AudioError, DataError, InvalidRequest
+from descant.errors import AudioError, ConfigError, DataError, InvalidRequest
 
 PLAIN = CaptionConfig(merge_probability=0.0, word_dropout=0.0)
 
@@ -150,6 +150,8 @@ def test_other_clips_or_another_codec_are_refused(records, tmp_path):
 def test_what_cannot_be_tokenized_is_said(records, tmp_path):
     with pytest.raises(InvalidRequest, match=r"codec\.eval"):
         tokenize(records, FakeCodec().train(), tmp_path / "codes")
+    with pytest.raises(ConfigError, match="shard_clips=0"):
+        tokenize(records, FakeCodec(), tmp_path / "codes", shard_clips=0)
     with pytest.raises(DataError, match="no clips"):
         tokenize([], FakeCodec(), tmp_path / "codes")
     records[3].path.write_bytes(b"not audio")

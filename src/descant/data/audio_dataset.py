@@ -1,5 +1,6 @@
 """Batches of random pieces of audio: what a codec is trained on."""
 
+import math
 import random
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -34,9 +35,10 @@ class AudioBatchConfig:
     """A piece whose root mean square is below this is drawn again; minus infinity takes every piece."""
 
     def __post_init__(self) -> None:
-        if self.segment_samples < 1 or self.batch_size < 1:
+        if not 0 < self.segment_s * self.sample_rate_hz < math.inf or self.segment_samples < 1 or self.batch_size < 1:
             raise ConfigError(
-                f"segment_s={self.segment_s:g}, batch_size={self.batch_size}: a batch needs at least one sample"
+                f"segment_s={self.segment_s:g}, sample_rate_hz={self.sample_rate_hz}, batch_size={self.batch_size}: "
+                f"a batch needs at least one sample"
             )
         if self.num_channels not in (1, 2):
             raise ConfigError(f"num_channels={self.num_channels}: allowed are 1 and 2")

@@ -52,6 +52,13 @@ class ShardIndex:
     window_s: float
     version: int = VERSION
 
+    def __post_init__(self) -> None:
+        if min(self.num_clips, self.shard_clips, self.batch_size) < 1 or not self.window_s > 0:
+            raise ConfigError(
+                f"num_clips={self.num_clips}, shard_clips={self.shard_clips}, batch_size={self.batch_size}, "
+                f"window_s={self.window_s:g}: all must be above 0"
+            )
+
     @property
     def num_shards(self) -> int:
         """How many files belong to the folder once it is complete."""

@@ -57,6 +57,7 @@ def tokenize(
     Raises:
         DataError: the folder was begun with other clips, another codec or another plan, or cannot be written.
         AudioError: a clip is missing or damaged; ``doctor.check`` finds all such clips at once.
+        ConfigError: a batch, a shard or a window of nothing.
         InvalidRequest: the codec is in training mode or its codes do not fit 16 bits.
     """
     if codec.training:
@@ -159,9 +160,8 @@ def _encode_batch(
     for start in range(0, num_frames, window):
         first, last = max(0, start - context), start + window + context
         offset = first * hop * facts.sample_rate_hz // rate_hz
-        end = min(last * hop * facts.sample_rate_hz // rate_hz, facts.num_samples)
-        if last >= num_frames:
-            end = facts.num_samples
+        # The last window ends with the file, be its last frame full or not.
+        end = facts.num_samples if last >= num_frames else last * hop * facts.sample_rate_hz // rate_hz
         length = min(last * hop, num_samples) - first * hop
         waves = [_wave(path, offset, end - offset, codec, facts.sample_rate_hz, length) for path in paths]
         codes = codec.encode(torch.stack(waves).to(device)).cpu()

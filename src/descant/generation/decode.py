@@ -93,8 +93,8 @@ class Sheet:
         self.tables = [pattern.steps(draft.num_frames).to(device) for draft in drafts]
         self.lengths = [int(table.max()) + 1 for table in self.tables]
         shape = (len(drafts), lm.config.num_codebooks, max(self.lengths))
-        self.sequence: Int[Tensor, "R K S"] = torch.full(shape, lm.special_code, device=device)
-        self.is_open: Bool[Tensor, "R K S"] = torch.zeros(shape, dtype=torch.bool, device=device)
+        self.sequence: Int[Tensor, "drafts K S"] = torch.full(shape, lm.special_code, device=device)
+        self.is_open: Bool[Tensor, "drafts K S"] = torch.zeros(shape, dtype=torch.bool, device=device)
         for row, (draft, table) in enumerate(zip(drafts, self.tables, strict=True)):
             known = table[:, : draft.prompt.shape[-1]]
             self.sequence[row] = interleave(draft.prompt[None], known, shape[-1], empty=lm.special_code)[0]
@@ -126,7 +126,7 @@ class Rows:
         self.inputs = stack_rows([part for part in parts if part is not None])
         self.cache: StaticCache = lm.new_cache(len(self._layout), max_steps, self.inputs)
 
-    def prefill(self, sequence: Int[Tensor, "R K S"]) -> Float[Tensor, "R K V"]:
+    def prefill(self, sequence: Int[Tensor, "drafts K S"]) -> Float[Tensor, "R K V"]:
         """Reads the steps that are known; gives the guided logits of the step after them.
 
         In pieces of one height, since a matrix product of another height may give other last bits.
@@ -138,8 +138,8 @@ class Rows:
             logits = self.step(piece)
         return logits
 
-    def step(self, sequence: Int[Tensor, "R K S"]) -> Float[Tensor, "R K V"]:
-        """Reads new steps of all drafts (finished ones are left out); gives guided logits for the active ones."""
+    def step(self, sequence: Int[Tensor, "drafts K S"]) -> Float[Tensor, "R K V"]:
+        """Reads new steps; gives guided logits for the R active drafts. Steps of the others are left out."""
         codes = sequence[[index for index, _ in self._layout]]
         logits = self.lm(codes, self.inputs, self.cache)[:, :, -1].float()
         towards = logits[: len(self.active)]

@@ -1,6 +1,6 @@
 """What a user asks for, frozen and checked the moment it is made."""
 
-import math
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -135,7 +135,8 @@ def _check_codes(codes: Any) -> None:
 
 
 def _check_number(name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    # Compared, not tested with isfinite(), which overflows for whole numbers that no float can hold.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
         raise InvalidRequest(f"{name}={value!r:.60}: expected a finite number")
 
 

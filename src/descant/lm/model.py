@@ -48,7 +48,9 @@ class MusicLM(nn.Module):
         )
         self.blocks = Transformer(config.transformer)
         self.norm = nn.LayerNorm(width, eps=1e-5)
-        self.heads = nn.ModuleList(nn.Linear(width, config.codebook_size, bias=False) for _ in range(config.num_codebooks))
+        self.heads = nn.ModuleList(
+            nn.Linear(width, config.codebook_size, bias=False) for _ in range(config.num_codebooks)
+        )
         init_weights(self.embeddings, self.blocks, self.heads)
 
     @property

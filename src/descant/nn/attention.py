@@ -77,9 +77,7 @@ class CrossAttention(nn.Module):
             keys, values = past.cross
         queries = F.linear(hidden, self.qkv.weight[: self.width])
         queries = self.norm_query(rearrange(queries, "B S (H E) -> B H S E", H=self.num_heads))
-        attended = attend(
-            queries, keys, values, mask=context.mask, dropout=self.dropout if self.training else 0.0
-        )
+        attended = attend(queries, keys, values, mask=context.mask, dropout=self.dropout if self.training else 0.0)
         return self.out(rearrange(attended, "B H S E -> B S (H E)"))
 
     def read(self, context: Context) -> tuple[Float[Tensor, "B H L E"], Float[Tensor, "B H L E"]]:

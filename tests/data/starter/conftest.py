@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
+
 from descant.data.starter.render import Synthesizer
 from descant.errors import MissingExtra
 

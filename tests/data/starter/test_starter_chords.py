@@ -1,6 +1,7 @@
 import random
 
 import pytest
+
 from descant.data.starter.chords import MAJOR_SCALE, chord_of, key_name, scale_of
 from descant.data.starter.harmonize import harmonize
 from descant.data.starter.melody import melody

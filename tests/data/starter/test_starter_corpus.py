@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from descant.audio import audio_facts
 from descant.data.manifest import read_manifest
 from descant.data.starter.card import card_text
@@ -15,7 +16,7 @@ class Stopped(Exception):
     pass
 
 
-def stop(done_hours: float, total_hours: float) -> None:
+def stop(*_hours: float) -> None:
     raise Stopped
 
 
@@ -23,8 +24,11 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+pytestmark = pytest.mark.usefixtures("synthesizer", "programs")
+
+
 @pytest.fixture(scope="module")
-def corpus(synthesizer, programs, tmp_path_factory):
+def corpus(tmp_path_factory):
     folder = tmp_path_factory.mktemp("corpus")
     render_corpus(folder, HOURS, seed=5, workers=1)
     return folder

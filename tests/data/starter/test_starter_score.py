@@ -1,4 +1,7 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from descant.data.starter.score import (
     FRAME_SAMPLES,
     TICKS_PER_BEAT,
@@ -9,8 +12,6 @@ from descant.data.starter.score import (
     sample_of,
     tile,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 @given(tick=st.integers(0, 10**6), beats=st.integers(0, 200), frames=st.integers(17, 70))

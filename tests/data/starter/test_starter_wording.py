@@ -2,6 +2,7 @@ import random
 import re
 
 import pytest
+
 from descant.data.starter.facts import Facts, fitting_styles, speed_words
 from descant.data.starter.instruments import PROGRAMS
 from descant.data.starter.sketches import SKETCHES
@@ -30,7 +31,7 @@ def drawn_facts(seed: int) -> Facts:
     )
 
 
-CASES = [drawn_facts(seed) for seed in range(400)]
+CASES = [drawn_facts(seed) for seed in range(120)]
 
 
 def without_style(caption: str, facts: Facts) -> str:

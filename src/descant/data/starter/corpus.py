@@ -6,6 +6,7 @@ the sidecars, written again and again.
 
 import itertools
 import json
+import math
 import multiprocessing
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -136,7 +137,7 @@ def _records(out_dir: Path) -> Iterator[dict[str, Any]]:
 
 def _rendered_s(out_dir: Path, indices: list[int]) -> float:
     sidecars = (_sidecar(out_dir, index) for index in indices)
-    return sum(json.loads(path.read_text())["duration_s"] for path in sidecars if path.is_file())
+    return math.fsum(json.loads(path.read_text())["duration_s"] for path in sidecars if path.is_file())
 
 
 def write_manifest(out_dir: Path) -> Path:

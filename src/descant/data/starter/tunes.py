@@ -179,7 +179,7 @@ def upbeat_ticks(tune: Tune) -> int | None:
     unit = re.search(r"^L:\s*(\d+)/(\d+)", tune.text, re.MULTILINE)
     unit_quarters = Fraction(int(unit.group(1)), int(unit.group(2))) * 4 if unit else Fraction(1, 2)
     body = re.split(r"^K:.*\n", tune.text, maxsplit=1, flags=re.MULTILINE)[1]
-    body = re.sub(r'^[A-Za-z%]:?.*:.*\n|"[^"]*"|\{[^}]*\}|![^!]*!|%.*', "", body, flags=re.MULTILINE)
+    body = re.sub(r'^[A-Za-z]:.*\n|"[^"]*"|\{[^}]*\}|![^!]*!|%.*', "", body, flags=re.MULTILINE)
     first = next((bar for bar in re.split(r"[|:\[\]]+", body) if _NOTE.search(bar)), "")
     length, tuplet = Fraction(0), 0
     for match in _NOTE.finditer(first):

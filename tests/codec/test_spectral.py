@@ -1,0 +1,153 @@
+"""The spectral codec: exact analysis, lengths, and who learns."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+
+from descant.codec.spectral import FramedSTFT, SpectralCodec, SpectralCodecConfig
+from descant.config import from_dict, to_dict
+from descant.errors import ConfigError
+from descant.nn.rvq import RVQConfig
+
+TINY = SpectralCodecConfig(
+    sample_rate_hz=8_000,
+    hop_samples=160,
+    window_samples=320,
+    encoder_width=12,
+    encoder_layers=2,
+    frame_width=12,
+    frame_layers=1,
+    subframe_width=12,
+    subframe_layers=1,
+    quantizer=RVQConfig(dim=8, codebook_dim=8, codebook_size=16, num_codebooks=3, kmeans_iterations=3),
+)
+
+
+def make_codec(config: SpectralCodecConfig = TINY) -> SpectralCodec:
+    torch.manual_seed(0)
+    codec = SpectralCodec(config)
+    for level in codec.quantizer.levels:
+        level.codebook.normal_()
+        level.is_initialized.fill_(1)
+    return codec
+
+
+def wave(batch: int = 1, num_samples: int = 160 * 9) -> torch.Tensor:
+    return 0.3 * torch.randn(batch, 1, num_samples, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize(("window", "hop"), [(320, 80), (320, 160), (1_280, 320), (6, 2)])
+@pytest.mark.parametrize("num_spectra", [1, 2, 7])
+def test_what_is_analysed_is_synthesised_again(window, hop, num_spectra):
+    stft, samples = FramedSTFT(window, hop), torch.randn(2, num_spectra * hop)
+    spectra = stft.analyze(samples)
+    assert spectra.shape == (2, num_spectra, window // 2 + 1)
+    torch.testing.assert_close(stft.synthesize(spectra), samples, rtol=0, atol=2e-5)
+
+
+def test_a_full_scale_sine_has_magnitude_one_in_its_bin():
+    samples = torch.sin(2 * torch.pi * 20 * torch.arange(3_200) / 320)[None]
+    spectra = FramedSTFT(320, 80).analyze(samples)[0, 10:-10].abs()
+    torch.testing.assert_close(spectra[:, 20], torch.ones(len(spectra)), rtol=0, atol=1e-3)
+    assert (spectra.argmax(dim=1) == 20).all()
+
+
+@pytest.mark.parametrize("num_samples", [1, 159, 160, 161, 1_000])
+def test_a_frame_is_a_hop_and_the_last_one_is_filled_up(num_samples):
+    codec = make_codec().eval()
+    codes = codec.encode(wave(num_samples=num_samples))
+    assert codes.shape == (1, 3, -(-num_samples // 160)) == (1, 3, codec.num_frames(num_samples))
+    assert 0 <= codes.min() <= codes.max() < 16
+    assert codec.decode(codes).shape == (1, 1, codes.shape[-1] * 160)
+    assert codec(wave(num_samples=num_samples)).wave.shape == (1, 1, num_samples)
+
+
+def test_the_last_frame_is_filled_up_with_silence():
+    codec, short = make_codec().eval(), wave(num_samples=1_000)
+    filled = torch.nn.functional.pad(short, (0, 120))
+    assert torch.equal(codec.encode(short), codec.encode(filled))
+
+
+def test_a_row_of_a_batch_is_what_it_is_alone():
+    codec, waves = make_codec().eval(), wave(batch=3)
+    codes = codec.encode(waves)
+    assert torch.equal(codes, torch.cat([codec.encode(row[None]) for row in waves]))
+    alone = torch.cat([codec.decode(row[None]) for row in codes])
+    torch.testing.assert_close(codec.decode(codes), alone, rtol=0, atol=1e-5)
+
+
+def test_the_forward_pass_is_encoding_and_decoding():
+    codec = make_codec().eval()
+    output = codec(wave())
+    assert torch.equal(output.codes, codec.encode(wave()))
+    torch.testing.assert_close(output.wave, codec.decode(output.codes), rtol=0, atol=1e-5)
+
+
+def test_gradients_of_the_sound_reach_encoder_and_decoder():
+    codec = make_codec().train()
+    output = codec(wave(batch=2))
+    (output.wave.square().mean() + output.quantizer_loss).backward()
+    silent = [
+        name for name, parameter in codec.named_parameters() if parameter.grad is None or not parameter.grad.any()
+    ]
+    assert silent == []
+
+
+def test_a_frozen_encoder_keeps_all_codes_while_the_decoder_learns():
+    codec = make_codec().train()
+    codec.freeze_encoder()
+    before, codes = copy.deepcopy(codec.state_dict()), codec.encode(wave(batch=2))
+    optimizer = torch.optim.SGD([p for p in codec.parameters() if p.requires_grad], lr=0.1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        output = codec(wave(batch=2))
+        (output.wave.square().mean() + output.quantizer_loss).backward()
+        optimizer.step()
+    assert torch.equal(codec.encode(wave(batch=2)), codes)
+    changed = {
+        name.split(".")[0] for name, tensor in codec.state_dict().items() if not torch.equal(tensor, before[name])
+    }
+    assert changed == {"decoder"}
+
+
+def test_loud_latents_make_loud_sound_and_never_infinities():
+    codec = make_codec().eval()
+    assert codec.stft.synthesize(codec.decoder(1e6 * torch.randn(1, 8, 5))).isfinite().all()
+
+
+def test_silence_has_finite_gradients():
+    codec = make_codec().train()
+    silence = torch.zeros(1, 1, 1_600, requires_grad=True)
+    codec(silence).wave.square().sum().backward()
+    assert silence.grad.isfinite().all()
+    assert all(parameter.grad.isfinite().all() for parameter in codec.parameters() if parameter.grad is not None)
+
+
+def test_the_facts_of_a_codec_are_those_of_its_config():
+    codec = make_codec()
+    facts = (codec.sample_rate_hz, codec.num_channels, codec.num_codebooks, codec.codebook_size, codec.hop_samples)
+    assert facts == (8_000, 1, 3, 16, 160)
+    assert codec.frame_rate_hz == 50
+    assert SpectralCodecConfig().num_bins == 641
+    assert from_dict(SpectralCodecConfig, to_dict(TINY)) == TINY
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"subframes": 3}, "no multiple of subframes=3"),
+        ({"subframes": 0}, "subframes=0"),
+        ({"window_samples": 330}, "must be a multiple"),
+        ({"window_samples": 80}, "at least twofold"),
+        ({"kernel_size": 6}, "must be odd"),
+        ({"hop_samples": 0}, "hop_samples=0"),
+        ({"encoder_width": 0}, "encoder_width=0"),
+        ({"mlp_scale": -1}, "mlp_scale=-1"),
+    ],
+    ids=str,
+)
+def test_a_config_that_makes_no_codec_is_refused(fields, message):
+    with pytest.raises(ConfigError, match=message):
+        replace(TINY, **fields)

@@ -1,0 +1,277 @@
+"""What users rely on: a request's codes hang on the request alone."""
+
+import copy
+import json
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from descant.audio import Clip
+from descant.errors import Cancelled, CheckpointError, InvalidRequest
+from descant.generation.engine import Engine
+from descant.generation.request import Guidance, Request, Sampling
+from descant.model import MusicGenModel
+from descant.patterns import CoarseFirst, Flatten, Grouped, PartialFlatten, delay, parallel, partial_delay
+
+PATTERNS = (
+    parallel(4),
+    delay(4),
+    partial_delay(4),
+    Flatten(num_codebooks=4),
+    PartialFlatten(num_codebooks=4),
+    CoarseFirst(delays=(0, 0, 1, 2)),
+    Grouped(num_codebooks=4, group_size=2),
+)
+FRAME_S = 0.02
+LONG_TEXT = "a slow piano over strings " * 14
+"""More words than one block of conditions holds, so it cannot share a batch with short ones."""
+
+
+def ask(**changes) -> Request:
+    return Request(**{"text": "warm piano", "duration_s": 8 * FRAME_S, "seed": 1, **changes})
+
+
+MIXED = (
+    ask(),
+    ask(seed=2, duration_s=3 * FRAME_S, guidance=Guidance(scale=0.0)),
+    ask(seed=3, text="loud drums, fast", guidance=Guidance(scale=1.0)),
+    ask(seed=4, text=None, duration_s=12 * FRAME_S),
+    ask(negative_text="noise and speech"),
+    ask(text="strings", sampling=Sampling(greedy=True), duration_s=5 * FRAME_S),
+    ask(seed=6, sampling=Sampling(top_k=3, top_p=0.7, temperature=0.5), duration_s=0.001),
+    ask(seed=7, text=LONG_TEXT),
+)
+
+
+def codes_of(model: MusicGenModel, *requests: Request, max_batch: int = 8) -> list[torch.Tensor]:
+    return [made.codes for made in Engine(model, max_batch).generate(requests)]
+
+
+def same(first: list[torch.Tensor], second: list[torch.Tensor]) -> list[bool]:
+    return [torch.equal(ours, theirs) for ours, theirs in zip(first, second, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def alone(tiny_model) -> list[torch.Tensor]:
+    return [codes_of(tiny_model, request)[0] for request in MIXED]
+
+
+@pytest.mark.parametrize("max_batch", [8, 5, 2])
+def test_a_request_gives_the_same_codes_alone_and_in_any_batch(tiny_model, alone, max_batch):
+    assert all(same(codes_of(tiny_model, *MIXED, max_batch=max_batch), alone))
+
+
+def test_the_order_of_requests_changes_nothing_but_the_order(tiny_model, alone):
+    assert all(same(codes_of(tiny_model, *reversed(MIXED))[::-1], alone))
+
+
+@pytest.mark.parametrize("pattern", PATTERNS, ids=repr)
+def test_every_pattern_gives_the_same_codes_alone_and_in_a_batch(make_model, pattern):
+    model = make_model(pattern=pattern)
+    requests = [
+        ask(duration_s=4 * FRAME_S),
+        ask(seed=2, text=None, duration_s=6 * FRAME_S),
+        ask(seed=3, guidance=Guidance(scale=1.0), duration_s=3 * FRAME_S),
+    ]
+    apart = [codes_of(model, request)[0] for request in requests]
+    assert all(same(codes_of(model, *requests), apart))
+    assert [codes.shape for codes in apart] == [(4, 4), (4, 6), (4, 3)]
+
+
+def test_a_wider_model_keeps_rows_apart_too(make_model):
+    """At width 16 every sum is short. Rows of 4 once took another kernel than rows of 8, and rounded differently."""
+    model = make_model(lm_changes={"width": 256, "num_heads": 4, "qk_norm": True})
+    requests = [ask(seed=seed, duration_s=6 * FRAME_S) for seed in range(5)]
+    apart = [codes_of(model, request)[0] for request in requests]
+    assert all(same(codes_of(model, *requests), apart))
+
+
+def test_a_model_told_by_prefix_keeps_rows_apart_and_takes_texts_of_all_lengths(make_model):
+    """The null condition was once a prefix of another length than the text, and guidance failed."""
+    model = make_model(lm_changes={"has_cross_attention": False})
+    requests = [
+        ask(),
+        ask(seed=2, text="one two three four", negative_text="a b c d e f"),
+        ask(text=None),
+        ask(seed=3),
+        ask(seed=3, guidance=Guidance(scale=1.0)),
+    ]
+    apart = [codes_of(model, request)[0] for request in requests]
+    assert all(same(codes_of(model, *requests), apart))
+    assert not torch.equal(apart[0], apart[2])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seed": 2},
+        {"text": "loud drums"},
+        {"text": None},
+        {"negative_text": "speech"},
+        {"guidance": Guidance(scale=1.0)},
+        {"guidance": Guidance(scale=5.0)},
+        {"sampling": Sampling(temperature=1.5)},
+        {"sampling": Sampling(greedy=True)},
+        {"sampling": Sampling(top_k=2)},
+    ],
+    ids=repr,
+)
+def test_whatever_is_asked_otherwise_sounds_otherwise(tiny_model, changes):
+    base = ask(duration_s=20 * FRAME_S)
+    ours, theirs = codes_of(tiny_model, base, replace(base, **changes))
+    assert not torch.equal(ours, theirs)
+
+
+def test_rows_of_a_batch_do_not_share_their_noise(tiny_model):
+    made = codes_of(tiny_model, *(ask(seed=seed, duration_s=20 * FRAME_S) for seed in range(8)))
+    assert len({codes.numpy().tobytes() for codes in made}) == 8
+
+
+def test_what_is_left_open_is_settled_and_told(tiny_model):
+    engine = Engine(tiny_model)
+    first, second = engine.generate([Request(text="piano", duration_s=20 * FRAME_S)] * 2)
+    assert first.request.seed != second.request.seed
+    assert first.request.sampling == engine.default_sampling
+    assert first.request.guidance == engine.default_guidance
+    assert torch.equal(codes_of(tiny_model, first.request)[0], first.codes)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS, ids=repr)
+def test_a_prompt_comes_back_untouched_in_codes(make_model, pattern):
+    prompt = torch.randint(0, 32, (4, 5), generator=torch.Generator().manual_seed(0))
+    request = ask(prompt_codes=prompt)
+    made = Engine(make_model(pattern=pattern)).generate([request])[0]
+    assert torch.equal(made.codes[:, :5], prompt)
+    assert made.codes.shape == (4, 8)
+    assert made.num_prompt_frames == 5
+
+
+@pytest.mark.parametrize("num_frames", [1, 16, 21])
+def test_a_continued_piece_is_the_same_alone_and_in_a_batch(tiny_model, num_frames):
+    prompts = torch.randint(0, 32, (3, 4, num_frames), generator=torch.Generator().manual_seed(0))
+    requests = [
+        ask(prompt_codes=prompt, seed=seed, duration_s=(num_frames + 2 + seed) * FRAME_S)
+        for seed, prompt in enumerate(prompts)
+    ]
+    requests.append(ask(prompt_codes=prompts[0, :, :1]))
+    apart = [codes_of(tiny_model, request)[0] for request in requests]
+    assert all(same(codes_of(tiny_model, *requests), apart))
+
+
+def test_another_prompt_gives_another_continuation(tiny_model):
+    requests = [ask(prompt_codes=torch.full((4, 5), code), duration_s=25 * FRAME_S) for code in (1, 2)]
+    ours, theirs = codes_of(tiny_model, *requests)
+    assert not torch.equal(ours[:, 5:], theirs[:, 5:])
+
+
+def test_a_prompt_of_audio_is_its_codes(tiny_model):
+    clip = Clip(torch.randn(2, 2_205).clamp(-1, 1) * 0.3, 22_050)
+    fitted = clip.resample(32_000).to_channels(1)
+    from_audio = Engine(tiny_model).generate([ask(prompt=clip)])[0]
+    from_codes = codes_of(tiny_model, ask(prompt_codes=tiny_model.codec.encode(fitted.samples[None])[0]))[0]
+    assert torch.equal(from_audio.codes, from_codes)
+    assert from_audio.num_prompt_frames == 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"duration_s": 31.0}, "up to 30 s"),
+        ({"prompt_codes": torch.zeros(4, 8, dtype=torch.long)}, "the prompt fills 8 of 8 frames"),
+        ({"prompt_codes": torch.zeros(3, 2, dtype=torch.long)}, "3 codebooks"),
+        ({"prompt_codes": torch.full((4, 2), 32)}, "to 32"),
+        ({"prompt_codes": torch.full((4, 2), -1)}, "from -1"),
+    ],
+    ids=str,
+)
+def test_what_the_model_cannot_do_is_refused_before_anything_is_made(tiny_model, changes, message):
+    steps = []
+    with pytest.raises(InvalidRequest, match=message):
+        Engine(tiny_model).generate([ask(), ask(**changes)], progress=lambda *_: steps.append(1))
+    assert not steps
+
+
+@pytest.mark.parametrize(("duration_s", "num_samples"), [(0.001, 32), (0.02, 640), (0.03, 960), (0.0501, 1_603)])
+def test_audio_has_exactly_the_length_asked_for(tiny_model, duration_s, num_samples):
+    made = Engine(tiny_model).generate([ask(duration_s=duration_s)])[0]
+    assert made.wave.shape == (1, num_samples)
+    assert made.codes.shape == (4, -(-num_samples // 640))
+    assert torch.equal(made.wave, tiny_model.codec.decode(made.codes[None])[0, :, :num_samples])
+
+
+@pytest.mark.parametrize("max_batch", [8, 1])
+def test_progress_counts_up_to_the_total(tiny_model, max_batch):
+    seen: list[tuple[int, int]] = []
+    Engine(tiny_model, max_batch).generate(MIXED[:4], progress=lambda done, total: seen.append((done, total)))
+    done = [step for step, _ in seen]
+    assert done == sorted(set(done))
+    assert {total for _, total in seen} == {done[-1]}
+
+
+def test_a_cancelled_request_stops_before_its_next_step(tiny_model):
+    steps: list[int] = []
+    with pytest.raises(Cancelled):
+        Engine(tiny_model).generate([ask()], lambda done, _: steps.append(done), cancel=lambda: len(steps) == 3)
+    assert len(steps) == 3
+
+
+def test_broken_weights_are_told_apart_from_music(tiny_model):
+    broken = copy.deepcopy(tiny_model)
+    broken.lm.heads[1].weight[3] = float("nan")
+    with pytest.raises(CheckpointError, match="no numbers"):
+        Engine(broken).generate([ask()])
+
+
+def test_what_was_made_can_be_trained_on(tiny_model):
+    """It once came out of inference_mode, whose tensors autograd refuses."""
+    made = Engine(tiny_model).generate([ask()])[0]
+    table = torch.nn.Embedding(32, 2)
+    table(made.codes).sum().backward()
+    gain = torch.ones((), requires_grad=True)
+    (made.wave * gain).square().sum().backward()
+    assert table.weight.grad is not None
+
+
+def test_two_threads_at_once_get_what_each_gets_alone(tiny_model, alone):
+    engine, made = Engine(tiny_model), {}
+    orders = {"first": (0, 4, 7), "second": (3, 5, 2)}
+
+    def work(name: str) -> None:
+        made[name] = [made.codes for made in engine.generate([MIXED[index] for index in orders[name]])]
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in orders]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for name, order in orders.items():
+        assert all(same(made[name], [alone[index] for index in order]))
+
+
+IN_A_NEW_PROCESS = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from conftest import make_tiny_model
+from descant.generation.engine import Engine
+from descant.generation.request import Request
+request = Request(text="warm piano", duration_s=0.16, seed=1)
+print(json.dumps(Engine(make_tiny_model()).generate([request])[0].codes.tolist()))
+"""
+
+
+def test_a_new_process_gives_the_same_codes(alone):
+    tests = Path(__file__).parents[1]
+    result = subprocess.run(
+        [sys.executable, "-c", IN_A_NEW_PROCESS, str(tests)],
+        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(result.stdout) == alone[0].tolist()
