@@ -12,6 +12,7 @@ from descant.checkpoints.native import load_codec, save_codec
 from descant.codec.discriminators import MultiScaleSTFTDiscriminator, STFTDiscriminatorConfig
 from descant.codec.losses import MelLossConfig
 from descant.codec.spectral import SpectralCodec, SpectralCodecConfig
+from descant.config import to_dict
 from descant.data.audio_dataset import AudioBatchConfig, AudioBatches
 from descant.data.manifest import read_manifest
 from descant.errors import ConfigError
@@ -86,7 +87,9 @@ def train(run: CodecRun, out_dir: Path, resume: bool) -> dict[str, Any]:
     held_out = AudioBatches(read_manifest(run.manifest, "valid"), run.validation)
     validation = [held_out.batch(number) for number in range(run.num_validation_batches)]
     task = CodecTask(codec, discriminator, run.task, validation)
-    trainer = Trainer(task, AudioBatches(read_manifest(run.manifest, "train"), run.batches), run.trainer, out_dir)
+    records = read_manifest(run.manifest, "train")
+    facts = {"codec": to_dict(shape), "batches": to_dict(run.batches), "clips": len(records)}
+    trainer = Trainer(task, AudioBatches(records, run.batches), run.trainer, out_dir, facts)
     result = trainer.run(resume)
     with trainer.averaged_model() as averaged:
         assert isinstance(averaged, SpectralCodec)

@@ -1,9 +1,10 @@
 """What tests of whole models share: a text encoder that is read out of thin air, and tiny models around it."""
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+import jaxtyping
 import pytest
 import torch
 from jaxtyping import Float
@@ -74,3 +75,11 @@ def make_model() -> Callable[..., MusicGenModel]:
 @pytest.fixture(scope="session")
 def word_hashes() -> type[WordHashes]:
     return WordHashes
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Without the tests' type checks: values of wrong types meet only the checks that users have."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

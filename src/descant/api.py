@@ -39,7 +39,7 @@ def load(model: str | Path = "starter", *, device: str = "auto", precision: str 
         CheckpointError: there is no such model, or it is broken.
         InvalidRequest: the device or precision is not to be had.
     """
-    chosen = _device(device)
+    chosen = select_device(device)
     dtype = _precision(precision, chosen)
     if model == "tiny":
         return MusicGen(place(_tiny(), chosen, dtype), "tiny")
@@ -259,7 +259,12 @@ def _tiny() -> MusicGenModel:
     return model.eval().requires_grad_(False)
 
 
-def _device(name: str) -> torch.device:
+def select_device(name: str) -> torch.device:
+    """The device of that name; ``auto`` is a GPU where there is one.
+
+    Raises:
+        InvalidRequest: there is no such device, or this machine has none.
+    """
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if available[kind]))

@@ -33,6 +33,7 @@ BAD_FIELDS = (
 )
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(("kind", "field", "value"), BAD_FIELDS, ids=lambda value: f"{value!r:.30}")
 def test_a_bad_field_is_refused_when_it_is_made_and_the_message_names_it(kind, field, value):
     with pytest.raises(InvalidRequest) as caught:
@@ -161,6 +162,7 @@ def test_short_silent_constant_and_absurdly_loud_sound_is_encoded(tiny, num_samp
     assert torch.isfinite(decoded.samples).all()
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     ("samples", "rate_hz"),
     [
@@ -200,6 +202,7 @@ def test_a_file_cut_short_anywhere_is_sound_or_an_audio_error(tmp_path, kind):
         assert torch.isfinite(clip.samples).all()
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     "info", [{}, {"text": 3}, {"prompt_codes": "x"}, {"prompt_codes": [[1], [1, 2]]}, {"seed": None, "sampling": []}]
 )

@@ -116,6 +116,15 @@ def test_weights_that_do_not_fit_the_config_are_a_checkpoint_error(small_encoder
         SmallTextEncoder.load(tmp_path)
 
 
+def test_weights_that_are_no_numbers_are_a_checkpoint_error(small_encoder, tmp_path):
+    small_encoder.save(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    weights["norm.bias"][0] = torch.nan
+    save_file(weights, tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"norm\.bias has numbers that are not finite"):
+        SmallTextEncoder.load(tmp_path)
+
+
 def test_an_unknown_config_key_is_an_error(small_encoder, tmp_path):
     small_encoder.save(tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())

@@ -15,6 +15,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 COMMANDS = sorted(set(re.findall(r"^descant ([a-z-]+)(?: ([a-z-]+))?", README, flags=re.MULTILINE)))
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_runs_and_is_short(example, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -22,6 +23,7 @@ def test_an_example_runs_and_is_short(example, tmp_path, monkeypatch):
     assert len(example.read_text(encoding="utf-8").splitlines()) < 40
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
 def test_a_block_of_the_readme_runs(block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -57,6 +57,19 @@ def test_an_instrument_of_a_soundfont_is_heard_as_itself(tagger, sound):
     assert max(of_instruments, key=lambda tag: probabilities[tag]) in expected
 
 
+def test_our_network_is_tensorflows_under_renaming(tagger):
+    """The logits were printed by musicnn's own graph (``models.define_model``) under TensorFlow 2.15.1, on the CPU."""
+    frame, band = torch.arange(187.0)[:, None], torch.arange(96.0)[None, :]
+    waves = 2 + 2 * torch.sin(0.21 * frame + 0.05 * band**2)
+    stripes = 3 * torch.sin(0.4 * band) * torch.cos(0.07 * frame * (1 + band / 40))
+    logits = tagger.network(torch.stack([waves, stripes.clamp(min=0)]))
+    expected = [
+        [-3.1155, -3.9912, -5.9424, -12.9891, -1.6546, -10.3789, -14.0056, -12.0744, -4.1682, -9.1924],
+        [-3.4420, -5.2422, -2.6242, -8.5792, -4.9956, -4.3089, -6.6960, -5.1227, -8.2653, -7.2327],
+    ]
+    torch.testing.assert_close(logits[:, :10], torch.tensor(expected), rtol=0, atol=1e-3)
+
+
 def test_the_level_of_a_clip_does_not_change_its_tags(tagger):
     clip = played(*SOUNDS["flute"][:3])
     quiet = Clip(samples=clip.samples * 0.1, sample_rate_hz=clip.sample_rate_hz)

@@ -13,6 +13,8 @@ from descant.generation.request import MAX_GUIDANCE, MAX_SEED, MAX_TEXT_CHARACTE
 SECOND = Clip(torch.zeros(1, 8_000), 8_000)
 CODES = torch.zeros(4, 2, dtype=torch.long)
 
+pytestmark = pytest.mark.usefixtures("unchecked")
+
 
 @pytest.mark.parametrize(
     "fields",

@@ -44,8 +44,8 @@ CONDITIONS = {
     "cross": CROSS,
     "prefix": PREFIX,
     "both": replace(CROSS, prefix=PREFIX.prefix),
-    "sum": LMInputs(sum=torch.randn(3, 9, 16)),
-    "all": replace(CROSS, prefix=PREFIX.prefix, sum=torch.randn(3, 1, 16)),
+    "sum": LMInputs(sum=torch.randn(3, 1, 16)),
+    "all": replace(CROSS, prefix=PREFIX.prefix, sum=torch.randn(3, 9, 16)),
 }
 
 

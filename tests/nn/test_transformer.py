@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from descant.errors import ConfigError
-from descant.nn.attention import CrossAttention, SelfAttention
+from descant.nn.attention import CrossAttention, SelfAttention, attend
 from descant.nn.inputs import LMInputs
 from descant.nn.kv_cache import StaticCache
 from descant.nn.transformer import Transformer, TransformerConfig
@@ -49,6 +49,32 @@ def test_chunks_through_a_cache_give_what_one_pass_gives(changes, cuts):
     chunks = [transformer(chunk, context, cache) for chunk in stream.split(cuts, dim=1)]
     assert cache.position == 7
     torch.testing.assert_close(torch.cat(chunks, dim=1), transformer(stream, context), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("is_masked", [False, True])
+def test_a_single_step_attends_as_torch_does(is_masked):
+    queries, keys, values = torch.randn(3, 2, 1, 8), torch.randn(3, 2, 9, 8), torch.randn(3, 2, 9, 8)
+    mask = torch.arange(9) < torch.tensor([9, 1, 4])[:, None, None, None] if is_masked else None
+    expected = torch.nn.functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
+    torch.testing.assert_close(attend(queries, keys, values, mask=mask), expected)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_single_step_gives_a_row_the_same_bits_in_any_batch(threads):
+    """Torch's kernel did not on two threads: one request's codes changed with another that ran beside it."""
+    queries, keys, values = torch.randn(16, 4, 1, 64), torch.randn(16, 4, 100, 64), torch.randn(16, 4, 100, 64)
+    mask = torch.rand(16, 1, 1, 100) > 0.3
+    mask[..., 0] = True
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for seen in (None, mask):
+            whole = attend(queries, keys, values, mask=seen)
+            for rows in ([3], [9, 2], [5, 4, 3, 2], [15, 0, 7, 1, 8, 2, 9, 3]):
+                part = attend(queries[rows], keys[rows], values[rows], mask=None if seen is None else seen[rows])
+                assert torch.equal(part, whole[rows])
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_dropout_works_in_training_only():

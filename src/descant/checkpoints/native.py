@@ -216,6 +216,8 @@ def read_model_config(folder: Path) -> MusicGenConfig:
         raise CheckpointError(f"{folder}: no such model folder")
     with _config_errors_of(folder):
         plain = _read_json(folder / "config.json")
+        if "codec" in plain:
+            raise CheckpointError(f"{folder}: config.json has a codec; that belongs into codec/config.json")
         plain["codec"] = _read_json(folder / "codec" / "config.json")
         return configs.from_dict(MusicGenConfig, plain)
 

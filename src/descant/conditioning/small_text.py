@@ -180,14 +180,17 @@ class SmallTextEncoder(TextEncoder):
             network.load_state_dict(unpack(load_file(folder / "model.safetensors")))
         except (SafetensorError, RuntimeError, KeyError) as error:
             raise CheckpointError(f"{folder / 'model.safetensors'}: does not fit config.json ({error})") from error
+        broken = [name for name, weight in network.state_dict().items() if not weight.isfinite().all()]
+        if broken:
+            raise CheckpointError(f"{folder / 'model.safetensors'}: {broken[0]} has numbers that are not finite")
         return cls(network, tokenizer)
 
 
 def pack(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     """Matrices as whole numbers with a scale per row, vectors as they are; packing what ``unpack`` gave changes no bit.
 
-    The token table has 4 bits a number, two in a byte; every other matrix has 8. It is more than half of all weights,
-    and at equal size twice the width at half the bits keeps more of it: 89 % of the teacher's variance, not 66 %.
+    The token table has 4 bits a number, two in a byte; every other matrix has 8. The table is more than half of all
+    weights, and at equal size twice the width at half the bits keeps more of the teacher's variance: 89 %, not 66 %.
     """
     packed = {}
     for name, weight in weights.items():
@@ -221,9 +224,8 @@ def _round_rows(
 ) -> tuple[Int[Tensor, "rows columns"], Float[Tensor, " rows"]]:
     """The nearest int8 multiples, up to ``largest``, of a scale per row.
 
-    The scale is rounded up to 12 bits, so that number times scale is exact in float32 and the largest number of a row
-    stays the largest: that makes rounding twice the same as rounding once.
+    Rounding twice is rounding once: the largest number of a row stays ``largest``, and dividing, multiplying and
+    dividing again by 7 or 127 gives the first quotient (checked for every float32 mantissa).
     """
-    mantissa, exponent = torch.frexp(weight.abs().amax(dim=1).clamp_min(1e-20) / largest)
-    scale = torch.ldexp((mantissa * 4_096).ceil() / 4_096, exponent)
+    scale = weight.abs().amax(dim=1).clamp_min(1e-20) / largest
     return (weight / scale[:, None]).round().to(torch.int8), scale

@@ -110,7 +110,8 @@ def read_shard(path: Path) -> Shard:
     """
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            codes = file.get_tensor("codes")
+            # Our own memory: safetensors maps the file, and what someone writes into it later would show here.
+            codes = file.get_tensor("codes").clone()
             stored = json.loads((file.metadata() or {})["descant"])
         if _checksum(codes, stored["clips"]) != stored["sha256"]:
             raise ValueError("its checksum is wrong")

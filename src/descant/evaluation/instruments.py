@@ -18,7 +18,7 @@ from descant.errors import InvalidRequest
 from descant.evaluation.embedders import TAGS
 
 FAMILY_TAGS = {
-    "piano": ("piano", "harpsichord"),
+    "piano": ("piano",),
     "guitar": ("guitar", "sitar"),
     "strings": ("strings", "violin", "cello"),
     "flute": ("flute",),

@@ -91,6 +91,9 @@ class Engine:
         ]
 
     def _settle(self, request: Request) -> Request:
+        for name in ("melody", "style"):
+            if getattr(request, name) is not None:
+                raise InvalidRequest(f"{name}: this model takes no {name}, only text and a prompt to continue")
         limit_s = self.model.config.max_duration_s
         if request.duration_s > limit_s:
             raise InvalidRequest(
@@ -152,7 +155,11 @@ class Engine:
         else:
             assert request.prompt is not None
             clip = request.prompt.resample(codec.sample_rate_hz).to_channels(codec.num_channels)
-            codes = codec.encode(clip.samples[None].to(self.model.device))[0]
+            # Whole frames only: the codec fills up the last one with silence, and a gap would be heard there.
+            whole = clip.samples.shape[-1] // codec.hop_samples * codec.hop_samples
+            if whole == 0:
+                raise InvalidRequest(f"prompt: {clip.duration_s:g} s is less than one frame; give a longer one")
+            codes = codec.encode(clip.samples[None, :, :whole].to(self.model.device))[0]
         num_frames = codec.num_frames(self._num_samples(request))
         if codes.shape[-1] >= num_frames:
             raise InvalidRequest(

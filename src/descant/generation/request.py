@@ -74,7 +74,9 @@ class Request:
         text: what it should sound like; None or blank asks for anything.
         negative_text: what guidance pushes away from, instead of from "anything".
         prompt: music to continue; it becomes the beginning of the result.
-        prompt_codes: the same as codes [K, P] of this model's codec, instead of ``prompt``.
+        melody: a tune to follow, for models that were trained with melodies.
+        style: a sound to imitate, for models that were trained with styles.
+        prompt_codes: the prompt as codes [K, P] of this model's codec, instead of ``prompt``.
         duration_s: length of the result, prompt included.
         seed: the same seed gives the same music; None draws one, which the result's ``info`` tells.
         sampling, guidance: None takes what suits the model.
@@ -82,6 +84,8 @@ class Request:
 
     text: str | None = None
     negative_text: str | None = None
+    melody: Clip | None = None
+    style: Clip | None = None
     prompt: Clip | None = None
     prompt_codes: Int[Tensor, "K P"] | None = None
     duration_s: float = 10.0
@@ -99,7 +103,8 @@ class Request:
             _check_integer("seed", self.seed)
             if not 0 <= self.seed <= MAX_SEED:
                 raise InvalidRequest(f"seed={self.seed}: must lie between 0 and {MAX_SEED}")
-        for name, kind in (("prompt", Clip), ("sampling", Sampling), ("guidance", Guidance)):
+        kinds = {"melody": Clip, "style": Clip, "prompt": Clip, "sampling": Sampling, "guidance": Guidance}
+        for name, kind in kinds.items():
             value = getattr(self, name)
             if value is not None and not isinstance(value, kind):
                 raise InvalidRequest(f"{name}={value!r:.60}: expected a {kind.__name__} or None")

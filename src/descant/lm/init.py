@@ -2,6 +2,7 @@
 
 import math
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 
@@ -12,16 +13,14 @@ def init_weights(embeddings: nn.ModuleList, blocks: nn.ModuleList, heads: nn.Mod
     sqrt(2 * (layer + 1)) inside layer ``layer``, and 1 / sqrt(width) for an embedding (audiocraft's weight_init
     "gaussian" with depthwise_init "current"). Norms and learned scales keep what they start from.
     """
-    for embedding in embeddings:
-        _draw(embedding.weight, fan_in=embedding.embedding_dim)
+    for table in (*embeddings, *heads):
+        _draw(table.get_parameter("weight"), shrink=1)
     for layer, block in enumerate(blocks):
         for linear in block.modules():
             if isinstance(linear, nn.Linear):
-                _draw(linear.weight, fan_in=linear.in_features * 2 * (layer + 1))
-    for head in heads:
-        _draw(head.weight, fan_in=head.in_features)
+                _draw(linear.weight, shrink=2 * (layer + 1))
 
 
-def _draw(weight: Tensor, *, fan_in: int) -> None:
-    std = 1 / math.sqrt(fan_in)
+def _draw(weight: Float[Tensor, "out fan_in"], *, shrink: int) -> None:
+    std = 1 / math.sqrt(weight.shape[1] * shrink)
     nn.init.trunc_normal_(weight, std=std, a=-3 * std, b=3 * std)

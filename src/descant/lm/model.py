@@ -85,7 +85,7 @@ class MusicLM(nn.Module):
         num_steps = sequence.shape[-1]
         stream = sum(embed(codes) for embed, codes in zip(self.embeddings, sequence.unbind(1), strict=True))
         is_first = cache is None or cache.position == 0
-        start = 0 if is_first else cache.position - inputs.prefix_steps
+        start = 0 if cache is None or is_first else cache.position - inputs.prefix_steps
         if inputs.sum is not None:
             stream = stream + _steps_of(inputs.sum, start, num_steps)
         if inputs.prefix is not None and is_first:

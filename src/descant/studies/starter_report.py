@@ -41,7 +41,7 @@ from descant.studies.prompts import (
 )
 
 NUM_CODEC_CLIPS = 50
-NUM_CALIBRATION_CLIPS = 400
+NUM_CALIBRATION_CLIPS = 600
 
 
 @dataclass(frozen=True)

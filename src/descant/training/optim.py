@@ -88,7 +88,8 @@ def make_optimizer(
 ) -> torch.optim.Optimizer:
     """An AdamW over the named parameters of ``module``, fused into one kernel where the device has that."""
     embeddings = {id(part.weight) for part in module.modules() if isinstance(part, nn.Embedding)}
-    decayed, spared = [], []
+    decayed: list[nn.Parameter] = []
+    spared: list[nn.Parameter] = []
     for parameter in parameters.values():
         # squeeze: the magnitudes of a weight-normed convolution are [C, 1, 1], and decaying them fades the layer out.
         is_matrix = parameter.squeeze().ndim > 1 and id(parameter) not in embeddings

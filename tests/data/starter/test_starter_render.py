@@ -4,9 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from descant.data.starter.arrangement import Arrangement, Tempo
 from descant.data.starter.band import arrange_band
-from descant.data.starter.pieces import make_piece, plan_piece
-from descant.data.starter.render import MAX_PEAK, find_soundfont, mix
+from descant.data.starter.pieces import facts_of, make_piece, plan_piece
+from descant.data.starter.render import MAX_PEAK, Mix, find_soundfont, mix
 from descant.data.starter.score import FRAME_SAMPLES, Note, Part, Score, locked_samples_per_beat, tile
 from descant.errors import MissingExtra
 
@@ -97,3 +98,22 @@ def test_the_same_piece_made_twice_is_the_same(synthesizer):
     first, second = (make_piece(synthesizer, 3, 7) for _ in range(2))
     np.testing.assert_array_equal(first.samples, second.samples)
     assert first.record == second.record
+
+
+def test_an_instrument_that_is_seldom_heard_is_in_no_tag():
+    flute = Part(program=73, role="lead", notes=(Note(0, 400, 72, 90),))
+    arranged = Arrangement(
+        score=score(PIANO, flute, DRUMS),
+        genre="jazz",
+        styles=("swing",),
+        moods=(),
+        tempo=Tempo(samples_per_beat=locked_samples_per_beat(17), is_locked=True),
+        key="C major",
+        metre="4/4",
+        source="test:1",
+        title="Test",
+    )
+    facts = facts_of(arranged, Mix(samples=np.zeros(1, dtype=np.float32), heard=(1.0, 0.5, 0.5)))
+    assert facts.instruments == ("piano",)
+    assert not facts.has_drums
+    assert not facts.is_drumless

@@ -34,10 +34,13 @@ def add_commands(commands: Commands) -> None:
     parser.set_defaults(run=check)
 
     parser = group.add(
-        "tokenize", "the codes of all clips, resumable", "descant data tokenize music/manifest.jsonl -o shards"
+        "tokenize",
+        "the codes of all clips, resumable",
+        "descant data tokenize music/manifest.jsonl --codec runs/starter_codec/codec -o shards",
     )
     parser.add_argument("manifest", metavar="MANIFEST", help="what data scan has written")
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="the folder for the shards")
+    parser.add_argument("--codec", metavar="DIR", help="a trained codec's folder, instead of a whole model's codec")
     parser.add_argument("--batch-size", type=whole_number, default=8, metavar="N", help="clips at a time (default: 8)")
     add_model_options(parser)
     add_json_option(parser)
@@ -113,20 +116,25 @@ def tokenize(arguments: argparse.Namespace) -> None:
     """Writes the shards that are not there yet."""
     if not 1 <= arguments.batch_size <= 1_024:
         raise InvalidRequest(f"--batch-size {arguments.batch_size}: allowed are 1 to 1024")
-    from descant.api import load
+    from descant.api import load, select_device
+    from descant.checkpoints.native import load_codec
     from descant.data.manifest import read_manifest
     from descant.data.tokenize import tokenize as write_shards
 
     records = read_manifest(arguments.manifest)
-    model = load(arguments.model, device=arguments.device, precision=arguments.precision)
+    device = select_device(arguments.device)
+    if arguments.codec is None:
+        codec = load(arguments.model, device=arguments.device, precision=arguments.precision).model.codec
+    else:
+        codec = load_codec(Path(arguments.codec))[0].to(device)
     audio_s = sum(record.duration_s for record in records)
     with progress(f"tokenizing {audio_s / 3_600:.2f} h", audio_s) as report:
         index = write_shards(
             records,
-            model.model.codec,
+            codec,
             arguments.output,
             batch_size=arguments.batch_size,
-            device=model.model.device,
+            device=device,
             progress=report,
         )
     result = {

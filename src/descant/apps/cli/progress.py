@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeAlias
 
-Report: TypeAlias = Callable[[float, float], None]
+Amount: TypeAlias = int | float
+
+Report: TypeAlias = Callable[[Amount, Amount], None]
 """Called with what is done and with the whole, in any unit."""
 
 QUIET_S = 10.0
@@ -32,7 +34,7 @@ def progress(title: str, audio_s: float) -> Iterator[Report]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=1.0, speed="")
 
-        def report(done: float, whole: float) -> None:
+        def report(done: Amount, whole: Amount) -> None:
             bar.update(task, completed=done / whole, speed=speed(done / whole))
 
         yield report
@@ -41,7 +43,7 @@ def progress(title: str, audio_s: float) -> Iterator[Report]:
 def part_of(report: Report, part: int, num_parts: int) -> Report:
     """A report on one of several equal parts of the work."""
 
-    def report_part(done: float, whole: float) -> None:
+    def report_part(done: Amount, whole: Amount) -> None:
         report(part + done / whole, num_parts)
 
     return report_part
@@ -51,7 +53,7 @@ def _log_lines(title: str, began: float, speed: Callable[[float], str]) -> Repor
     """A line at each quarter, and none at all for work that is done in ten seconds."""
     shown = 0
 
-    def report(done: float, whole: float) -> None:
+    def report(done: Amount, whole: Amount) -> None:
         nonlocal shown
         quarter = int(4 * done / whole)
         if shown < quarter < 4 and time.monotonic() - began > QUIET_S:

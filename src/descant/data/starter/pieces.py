@@ -90,7 +90,7 @@ def make_piece(synthesizer: Synthesizer, seed: int, index: int) -> Piece:
 
 def _record(index: int, plan: Plan, arrangement: Arrangement, mixed: Mix, words: random.Random) -> dict[str, Any]:
     """The manifest line of a piece, from what its parts turned out to sound like."""
-    facts = _facts(arrangement, mixed)
+    facts = facts_of(arrangement, mixed)
     if not facts.instruments and not facts.has_drums:
         raise DataError(f"no instrument of {arrangement.source} is heard throughout")
     if np.abs(mixed.samples[: SAMPLE_RATE_HZ // 2]).max() < 0.01:
@@ -123,7 +123,8 @@ def _record(index: int, plan: Plan, arrangement: Arrangement, mixed: Mix, words:
 _ROLE_ORDER = ("lead", "arpeggio", "chords", "pad", "bass")
 
 
-def _facts(arrangement: Arrangement, mixed: Mix) -> Facts:
+def facts_of(arrangement: Arrangement, mixed: Mix) -> Facts:
+    """What may be said of a piece: its instruments are those heard in at least eight of ten crops of ten seconds."""
     parts = arrangement.score.parts
     heard = [part for part, share in zip(parts, mixed.heard, strict=True) if share >= _HEARD_SHARE]
     melodic = sorted((part for part in heard if not part.is_drums), key=lambda part: _ROLE_ORDER.index(part.role))

@@ -1,0 +1,358 @@
+"""Models on disk: what is written is read, and whatever is broken is told, never loaded."""
+
+import copy
+import json
+import struct
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from descant.checkpoints import native
+from descant.checkpoints.native import check_model, load_codec, load_model, read_model_config, save_codec, save_model
+from descant.codec.spectral import SpectralCodecConfig
+from descant.errors import CheckpointError
+from descant.model import StereoCodecConfig
+from descant.nn.rvq import RVQConfig
+from descant.patterns import stereo_partial_delay
+from descant.presets import tiny
+
+SPECTRAL = SpectralCodecConfig(
+    hop_samples=160,
+    window_samples=320,
+    encoder_width=8,
+    frame_width=8,
+    subframe_width=8,
+    quantizer=RVQConfig(dim=4, codebook_dim=4, codebook_size=32),
+)
+
+
+@pytest.fixture(autouse=True)
+def _the_tests_text_encoder(monkeypatch, word_hashes):
+    monkeypatch.setattr(native, "load_text_encoder", lambda config, *_: word_hashes(config.text.dim))
+
+
+@pytest.fixture
+def folder(tiny_model, tmp_path) -> Path:
+    save_model(tiny_model, tmp_path / "model")
+    return tmp_path / "model"
+
+
+def bits(tensors: dict[str, Tensor]) -> dict[str, bytes]:
+    return {name: tensor.contiguous().numpy().tobytes() for name, tensor in tensors.items()}
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def stereo_changes() -> dict[str, object]:
+    base = tiny()
+    return {
+        "codec": StereoCodecConfig(mono=base.codec),
+        "lm": replace(base.lm, num_codebooks=8),
+        "pattern": stereo_partial_delay(8),
+    }
+
+
+@pytest.mark.parametrize("changes", [{}, {"codec": SPECTRAL}, stereo_changes()], ids=["mono", "spectral", "stereo"])
+def test_what_is_written_is_read_back_bit_for_bit(make_model, changes, tmp_path):
+    model = make_model(**changes)
+    save_model(model, tmp_path / "model", model_card="# Card\n")
+    again = load_model(tmp_path / "model")
+    assert again.config == model.config
+    assert bits(again.state_dict()) == bits(model.state_dict())
+    assert not again.training
+    assert not any(parameter.requires_grad for parameter in again.parameters())
+    assert (tmp_path / "model" / "README.md").read_text() == "# Card\n"
+    save_model(again, tmp_path / "again", model_card="# Card\n")
+    assert files(tmp_path / "again") == files(tmp_path / "model")
+
+
+def test_nothing_of_a_model_is_stored_as_pickle(folder):
+    assert set(files(folder)) == {"config.json", "model.safetensors", "codec/config.json", "codec/model.safetensors"}
+
+
+def test_fp16_storage_rounds_parameters_once_and_codebooks_never(tiny_model, tmp_path):
+    save_model(tiny_model, tmp_path / "half", storage="fp16")
+    half = load_model(tmp_path / "half")
+    parameters = dict(tiny_model.named_parameters())
+    for name, tensor in half.state_dict().items():
+        exact = tiny_model.state_dict()[name]
+        assert torch.equal(tensor, exact.half().float() if name in parameters else exact), name
+    save_model(half, tmp_path / "again", storage="fp16")
+    assert files(tmp_path / "again") == files(tmp_path / "half")
+
+
+def test_int8_storage_rounds_matrices_of_the_language_model_once(tiny_model, tmp_path):
+    save_model(tiny_model, tmp_path / "int8", storage="int8")
+    rounded = load_model(tmp_path / "int8")
+    exact = tiny_model.state_dict()
+    for name, tensor in rounded.state_dict().items():
+        if name.startswith("codec.") and "codebook" in name:
+            assert torch.equal(tensor, exact[name])
+        elif tensor.ndim == 2 and not name.startswith("codec."):
+            step = exact[name].abs().amax(dim=1, keepdim=True) / 127
+            assert ((tensor - exact[name]).abs() <= 0.51 * step).all(), name
+    save_model(rounded, tmp_path / "again", storage="int8")
+    assert files(tmp_path / "again") == files(tmp_path / "int8")
+    assert (tmp_path / "int8" / "model.safetensors").stat().st_size < 40_000
+
+
+def test_a_weight_too_large_for_fp16_is_told_and_nothing_is_written(tiny_model, tmp_path):
+    loud = copy.deepcopy(tiny_model)
+    loud.lm.heads[0].weight[0, 0] = 1e5
+    with pytest.raises(CheckpointError, match=r"lm\.heads\.0\.weight .* fp16"):
+        save_model(loud, tmp_path / "model", storage="fp16")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_codec_folder_stands_alone(tiny_model, folder, tmp_path):
+    codec, config = load_codec(folder / "codec")
+    assert config == tiny_model.config.codec
+    assert bits(codec.state_dict()) == bits(tiny_model.codec.state_dict())
+    save_codec(codec, config, tmp_path / "codec")
+    assert files(tmp_path / "codec") == files(folder / "codec")
+
+
+# What may be wrong with a file of tensors.
+
+
+def rewrite(change: Callable[[dict[str, Tensor]], object]) -> Callable[[Path], object]:
+    def apply(file: Path) -> None:
+        tensors = load_file(file)
+        change(tensors)
+        save_file(tensors, file)
+
+    return apply
+
+
+def raw(change: Callable[[bytes], bytes]) -> Callable[[Path], object]:
+    return lambda file: file.write_bytes(change(file.read_bytes()))
+
+
+def holding(content: bytes) -> Callable[[Path], object]:
+    return lambda file: file.write_bytes(content)
+
+
+def with_header(change: Callable[[dict], object]) -> Callable[[Path], object]:
+    def edit(content: bytes) -> bytes:
+        length = struct.unpack("<Q", content[:8])[0]
+        header = json.loads(content[8 : 8 + length])
+        change(header)
+        encoded = json.dumps(header).encode()
+        return struct.pack("<Q", len(encoded)) + encoded + content[8 + length :]
+
+    return raw(edit)
+
+
+HEAD = "lm.heads.0.weight"
+OTHER = "lm.heads.1.weight"
+BROKEN_TENSORS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "gone": (lambda file: file.unlink(), "is missing"),
+    "a folder": (lambda file: (file.unlink(), file.mkdir()), "is missing"),
+    "empty": (holding(b""), "safetensors"),
+    "text": (holding(b"hello, world, this is no tensor"), "safetensors"),
+    "pickle": (lambda file: torch.save({"a": torch.zeros(1)}, file), "safetensors"),
+    "cut short": (raw(lambda content: content[:-9]), "safetensors"),
+    "cut in the header": (raw(lambda content: content[:50]), "safetensors"),
+    "more behind": (raw(lambda content: content + b"12345678"), "safetensors"),
+    "an absurd header": (raw(lambda content: struct.pack("<Q", 2**62) + content[8:]), "safetensors"),
+    "overlapping": (with_header(lambda h: h[HEAD].update(data_offsets=h[OTHER]["data_offsets"])), "safetensors"),
+    "an absurd shape": (with_header(lambda h: h[HEAD].update(shape=[2**40, 2**40])), "safetensors"),
+    "one too few": (rewrite(lambda tensors: tensors.pop(HEAD)), f"1 missing tensors, first {HEAD}"),
+    "one too many": (rewrite(lambda tensors: tensors.update(x=torch.zeros(2))), "1 unknown tensors, first x"),
+    "a codec's": (rewrite(lambda t: t.update({"codec.x": torch.zeros(2)})), r"1 unknown tensors, first codec\.x"),
+    "turned": (
+        rewrite(lambda t: t.update({HEAD: t[HEAD].T.contiguous()})),
+        r"is \(16, 32\), its config makes it \(32, 16",
+    ),
+    "NaN": (rewrite(lambda tensors: tensors[HEAD].fill_(torch.nan)), f"{HEAD} holds values that are no numbers"),
+    "infinity": (rewrite(lambda tensors: tensors[HEAD][3].fill_(torch.inf)), "no numbers"),
+    "too large": (rewrite(lambda t: t.update({HEAD: t[HEAD].double() + 1e300})), "no numbers"),
+    "integers": (rewrite(lambda t: t.update({HEAD: t[HEAD].to(torch.int8)})), "stored as torch.int8"),
+    "a scale alone": (rewrite(lambda t: t.update({HEAD + ".scale": torch.ones(32)})), "cannot be read as torch.int8"),
+    "a scale too long": (rewrite(lambda t: t.update({HEAD + ".scale": torch.ones(33)})), r"scale is \(33,\)"),
+    "a scale of a vector": (rewrite(lambda t: t.update({"lm.norm.bias.scale": torch.ones(16)})), "1 unknown"),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN_TENSORS)
+def test_a_broken_file_of_tensors_is_told_and_never_loaded(folder, fault):
+    spoil, message = BROKEN_TENSORS[fault]
+    spoil(folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match=message):
+        load_model(folder)
+    found = check_model(folder)
+    assert len(found.problems) == 1
+    assert "model.safetensors" in found.problems[0]
+
+
+def test_a_broken_file_of_the_codec_is_told_too(folder):
+    rewrite(lambda tensors: tensors.popitem())(folder / "codec" / "model.safetensors")
+    for load in (load_model, lambda whole: load_codec(whole / "codec")):
+        with pytest.raises(CheckpointError, match="1 missing tensors"):
+            load(folder)
+
+
+def edited(path: tuple[str, ...], value: object) -> Callable[[Path], object]:
+    def apply(file: Path) -> None:
+        plain = inner = json.loads(file.read_text())
+        for name in path[:-1]:
+            inner = inner[name]
+        inner[path[-1]] = value
+        file.write_text(json.dumps(plain))
+
+    return apply
+
+
+BROKEN_CONFIGS: dict[str, tuple[str, Callable[[Path], object], str]] = {
+    "gone": ("config.json", lambda file: file.unlink(), "is missing"),
+    "no JSON": ("config.json", raw(lambda content: content[:-5]), "not a JSON file"),
+    "a list": ("config.json", holding(b"[]"), "format_version"),
+    "a number too long": ("config.json", holding(b"1" * 5_000), "not a JSON file"),
+    "no version": ("config.json", holding(b"{}"), "format_version 1 only"),
+    "another version": ("config.json", edited(("format_version",), 2), "format_version 1 only"),
+    "unknown key": ("config.json", edited(("lm", "depth"), 3), r"lm\.depth: unknown key"),
+    "a codec beside the codec": ("config.json", edited(("codec",), {}), "config.json has a codec"),
+    "wrong type": ("config.json", edited(("lm", "num_codebooks"), "4"), r"lm\.num_codebooks='4': expected int"),
+    "contradiction": ("config.json", edited(("lm", "num_codebooks"), 5), "they must be the same"),
+    "another shape": ("config.json", edited(("lm", "transformer", "width"), 32), "its config makes it"),
+    "absurd size": ("config.json", edited(("lm", "transformer", "mlp_scale"), 10**11), "its config makes it"),
+    "sees its future": ("config.json", edited(("lm", "transformer", "is_causal"), False), "sees its future"),
+    "odd defaults": ("config.json", edited(("defaults", "temperature"), -1.0), "temperature must be above 0"),
+    "no codec": ("codec/config.json", lambda file: file.unlink(), "is missing"),
+    "unknown codec": ("codec/config.json", edited(("type",), "MP3"), "one of EnCodecConfig"),
+    "absurd codebooks": ("codec/config.json", edited(("codebook_size",), 10**13), "entries a codebook"),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN_CONFIGS)
+def test_a_broken_config_is_a_fault_of_the_folder(folder, fault):
+    name, spoil, message = BROKEN_CONFIGS[fault]
+    spoil(folder / name)
+    with pytest.raises(CheckpointError, match=message):
+        load_model(folder)
+    assert len(check_model(folder).problems) == 1
+
+
+def test_a_codec_config_of_absurd_size_takes_no_memory(folder):
+    edited(("codebook_size",), 10**13)(folder / "codec" / "config.json")
+    with pytest.raises(CheckpointError, match="its config makes it"):
+        load_codec(folder / "codec")
+
+
+def test_a_text_encoder_of_another_width_is_a_fault_of_the_folder(folder, monkeypatch, word_hashes):
+    monkeypatch.setattr(native, "load_text_encoder", lambda *_: word_hashes(99))
+    with pytest.raises(CheckpointError, match="99 wide"):
+        load_model(folder)
+
+
+def test_a_missing_folder_is_told(tmp_path):
+    for load in (load_model, load_codec, read_model_config):
+        with pytest.raises(CheckpointError):
+            load(tmp_path / "nowhere")
+    assert check_model(tmp_path / "nowhere").size_bytes == 0
+
+
+def test_a_sound_folder_has_no_problems(tiny_model, folder):
+    found = check_model(folder)
+    assert found.problems == ()
+    assert found.num_parameters == sum(parameter.numel() for parameter in tiny_model.parameters())
+    assert found.size_bytes == sum(len(content) for content in files(folder).values())
+
+
+# Writing.
+
+
+def test_a_model_takes_the_place_of_a_model(tiny_model, folder, tmp_path):
+    (folder / "README.md").write_text("old")
+    louder = copy.deepcopy(tiny_model)
+    louder.lm.norm.weight.mul_(2)
+    save_model(louder, folder)
+    assert bits(load_model(folder).state_dict()) == bits(louder.state_dict())
+    assert not (folder / "README.md").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["model"], "nothing is left of the old one or of the writing"
+
+
+@pytest.mark.parametrize("what", ["a file", "a photograph", "another library's model", "a model and a song"])
+def test_what_is_no_model_is_never_overwritten(tiny_model, folder, tmp_path, what):
+    """Any folder with a config.json in it was once taken for a model of ours and deleted."""
+    target = tmp_path / "target"
+    if what == "a file":
+        target.write_text("mine")
+    elif what == "a model and a song":
+        target = folder
+        (folder / "song.wav").write_bytes(b"mine")
+    else:
+        target.mkdir()
+        name = "holiday.jpg" if what == "a photograph" else "config.json"
+        (target / name).write_text('{"model_type": "musicgen"}')
+    before = target.read_bytes() if target.is_file() else files(target)
+    for save in (
+        lambda: save_model(tiny_model, target),
+        lambda: save_codec(tiny_model.codec, tiny_model.config.codec, target),
+    ):
+        with pytest.raises(CheckpointError, match="choose another folder"):
+            save()
+    assert (target.read_bytes() if target.is_file() else files(target)) == before
+
+
+def test_a_codec_never_takes_the_place_of_a_whole_model(tiny_model, folder):
+    before = files(folder)
+    with pytest.raises(CheckpointError, match="choose another folder"):
+        save_codec(tiny_model.codec, tiny_model.config.codec, folder)
+    assert files(folder) == before
+
+
+def test_an_empty_folder_and_missing_parents_are_fine(tiny_model, tmp_path):
+    (tmp_path / "empty").mkdir()
+    save_model(tiny_model, tmp_path / "empty")
+    save_model(tiny_model, tmp_path / "a" / "b" / "c")
+    assert files(tmp_path / "empty") == files(tmp_path / "a" / "b" / "c")
+
+
+@pytest.mark.parametrize("is_there", [True, False], ids=["over a model", "anew"])
+def test_a_failed_save_leaves_what_was_there(tiny_model, folder, tmp_path, monkeypatch, is_there):
+    target = folder if is_there else tmp_path / "new"
+    before = files(folder)
+
+    def full_disk(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(native, "save_file", full_disk)
+    with pytest.raises(CheckpointError, match="No space left"):
+        save_model(tiny_model, target)
+    assert files(folder) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_an_interrupted_save_leaves_what_was_there(tiny_model, folder, tmp_path, monkeypatch):
+    before = files(folder)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(native, "save_file", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        save_model(tiny_model, folder)
+    assert files(folder) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_link_to_a_model_keeps_pointing_to_the_new_one(tiny_model, folder, tmp_path):
+    (tmp_path / "link").symlink_to(folder)
+    save_model(tiny_model, tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert bits(load_model(tmp_path / "link").state_dict()) == bits(tiny_model.state_dict())
+
+
+def test_the_precision_asked_for_is_the_language_models_alone(folder):
+    model = load_model(folder, dtype=torch.bfloat16)
+    assert {parameter.dtype for parameter in model.lm.parameters()} == {torch.bfloat16}
+    assert {parameter.dtype for parameter in model.text.parameters()} == {torch.bfloat16}
+    assert {parameter.dtype for parameter in model.codec.parameters()} == {torch.float32}

@@ -1,0 +1,47 @@
+"""Imports point down, and every outside library comes in by one door."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "descant"
+
+
+def test_imports_point_down():
+    result = subprocess.run(
+        [sys.executable, "-c", "from importlinter.cli import lint_imports_command as run; run()", "--no-cache"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def imported_by(file: Path) -> set[str]:
+    """First parts of the names of all modules that a file imports, inside functions too."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+@pytest.mark.parametrize(
+    ("library", "doors"),
+    [
+        ("transformers", {"conditioning/encoders.py"}),
+        ("soundfile", {"audio/files.py"}),
+        ("mutagen", {"audio/tags.py"}),
+        ("tokenizers", {"conditioning/small_text.py", "conditioning/distill.py"}),
+    ],
+)
+def test_an_outside_library_comes_in_by_its_door_only(library, doors):
+    users = {str(file.relative_to(SOURCE)) for file in SOURCE.rglob("*.py") if library in imported_by(file)}
+    assert users == doors

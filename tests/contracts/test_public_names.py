@@ -1,0 +1,80 @@
+"""What users may import, as a list to change on purpose only."""
+
+import dataclasses
+import inspect
+
+import descant
+from descant import Clip, Guidance, MusicGen, Request, Sampling
+
+NAMES = [
+    "AudioError",
+    "Cancelled",
+    "CheckpointError",
+    "Clip",
+    "ConfigError",
+    "DataError",
+    "DescantError",
+    "Guidance",
+    "InvalidRequest",
+    "MissingExtra",
+    "MusicGen",
+    "Request",
+    "Sampling",
+    "__version__",
+    "load",
+    "request_from_info",
+]
+
+
+def fields_of(kind: type) -> list[str]:
+    return [field.name for field in dataclasses.fields(kind)]
+
+
+def test_the_packages_names_are_these():
+    assert descant.__all__ == NAMES
+    assert all(hasattr(descant, name) for name in NAMES)
+
+
+def test_the_fields_of_a_request_are_these():
+    assert fields_of(Request) == [
+        "text",
+        "negative_text",
+        "melody",
+        "style",
+        "prompt",
+        "prompt_codes",
+        "duration_s",
+        "seed",
+        "sampling",
+        "guidance",
+    ]
+    assert fields_of(Sampling) == ["temperature", "top_k", "top_p", "greedy"]
+    assert fields_of(Guidance) == ["scale"]
+    assert fields_of(Clip) == ["samples", "sample_rate_hz", "codes", "info"]
+
+
+def test_what_a_loaded_model_offers_is_this():
+    public = {name for name, _ in inspect.getmembers(MusicGen) if not name.startswith("_")}
+    assert public == {
+        "config",
+        "default_guidance",
+        "default_sampling",
+        "device",
+        "generate",
+        "max_duration_s",
+        "num_channels",
+        "precision",
+        "sample_rate_hz",
+    }
+
+
+def test_every_error_is_a_descant_error_and_the_callers_mistakes_are_value_errors():
+    errors = [getattr(descant, name) for name in NAMES if inspect.isclass(getattr(descant, name))]
+    errors = [error for error in errors if issubclass(error, Exception)]
+    assert len(errors) == 8
+    assert all(issubclass(error, descant.DescantError) for error in errors)
+    assert {error.__name__ for error in errors if issubclass(error, ValueError)} == {
+        "AudioError",
+        "ConfigError",
+        "InvalidRequest",
+    }

@@ -1,0 +1,262 @@
+"""The facade: what a few lines of a user's code rely on."""
+
+import copy
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+import descant
+from descant import Clip, Guidance, InvalidRequest, MusicGen, Request, Sampling, request_from_info
+from descant.api import fingerprint
+from descant.checkpoints.native import save_model
+from descant.errors import Cancelled, CheckpointError
+
+SHORT: dict[str, Any] = {"duration_s": 0.1, "seed": 3}
+
+
+@pytest.fixture(scope="module")
+def music(tiny_model) -> MusicGen:
+    return MusicGen(tiny_model, "tiny")
+
+
+def test_tiny_loads_at_once_and_is_the_same_every_time():
+    first = descant.load("tiny", device="cpu")
+    torch.manual_seed(1)
+    second = descant.load("tiny", device="cpu", precision="fp32")
+    assert first.fingerprint == second.fingerprint
+    clips = [model.generate("warm piano", **SHORT) for model in (first, second)]
+    assert torch.equal(clips[0].codes, clips[1].codes)
+    assert torch.equal(clips[0].samples, clips[1].samples)
+    assert (first.name, first.device, first.precision) == ("tiny", "cpu", "fp32")
+    assert (first.sample_rate_hz, first.num_channels, first.max_duration_s) == (32_000, 1, 30.0)
+
+
+def test_a_saved_model_loads_from_its_folder_and_sounds_the_same(tmp_path):
+    tiny = descant.load("tiny", device="cpu")
+    save_model(tiny.model, tmp_path / "model")
+    for path in (tmp_path / "model", str(tmp_path / "model")):
+        again = descant.load(path, device="cpu")
+        assert again.fingerprint == tiny.fingerprint
+        assert torch.equal(again.generate("piano", **SHORT).codes, tiny.generate("piano", **SHORT).codes)
+
+
+def test_a_model_that_is_not_there_is_told(tmp_path):
+    with pytest.raises(CheckpointError, match="no such model; give starter, tiny or a model folder"):
+        descant.load(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("device", ["gpu", "cpu:x", "cuda:", "cuda:99", "", "mps:1000"])
+def test_a_device_that_is_not_to_be_had_is_told(device):
+    with pytest.raises(InvalidRequest, match="device="):
+        descant.load("tiny", device=device)
+
+
+def test_a_precision_that_is_not_to_be_had_is_told():
+    with pytest.raises(InvalidRequest, match="allowed are auto, fp32, bf16, fp16"):
+        descant.load("tiny", precision="int4")
+
+
+def test_bfloat16_makes_music_too(make_model):
+    model = make_model()
+    model.lm.bfloat16()
+    model.text.bfloat16()
+    clip = MusicGen(model, "tiny").generate("piano", **SHORT)
+    assert clip.samples.dtype == torch.float32
+    assert clip.info["precision"] == "bf16"
+
+
+def test_text_request_and_list_ask_for_the_same(music):
+    clip = music.generate("piano", **SHORT)
+    assert isinstance(clip, Clip)
+    assert clip.samples.shape == (1, 3_200)
+    assert clip.codes.shape == (4, 5)
+    request = Request(text="piano", **SHORT)
+    for same in (
+        music.generate(request),
+        music.generate(Request(text="drums"), text="piano", **SHORT),
+        music.generate(text="piano", **SHORT),
+        music.generate([request])[0],
+        music.generate((Request(text=None, duration_s=0.06), "piano"), duration_s=0.1, seed=3)[1],
+    ):
+        assert torch.equal(same.codes, clip.codes)
+        assert torch.equal(same.samples, clip.samples)
+
+
+def test_no_text_asks_for_anything(music):
+    nothing = [music.generate(**SHORT), music.generate(None, **SHORT), music.generate(" ", **SHORT)]
+    assert torch.equal(nothing[0].codes, nothing[1].codes)
+    assert torch.equal(nothing[0].codes, nothing[2].codes)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("request_", "fields", "message"),
+    [
+        ([], {}, "a list of at least one"),
+        (5, {}, "expected a prompt"),
+        ([5], {}, "expected a prompt"),
+        (b"piano", {}, "expected a prompt"),
+        ("piano", {"length": 5}, "length: no field of a request; there are text, "),
+        ("piano", {"text": "drums"}, "give one of them"),
+        ("piano", {"duration_s": 31}, "up to 30 s"),
+        ("piano", {"seed": "7"}, "seed="),
+    ],
+)
+def test_what_cannot_be_asked_for_is_told(music, request_, fields, message):
+    with pytest.raises(InvalidRequest, match=message):
+        music.generate(request_, **fields)
+
+
+def test_progress_and_cancel_reach_the_engine(music):
+    seen: list[tuple[int, int]] = []
+    music.generate("piano", progress=lambda done, total: seen.append((done, total)), **SHORT)
+    assert seen[-1][0] == seen[-1][1]
+    with pytest.raises(Cancelled):
+        music.generate("piano", cancel=lambda: True, **SHORT)
+
+
+PROMPT = torch.arange(8).reshape(4, 2)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        Request(text="warm 🎹 piano", seed=5, duration_s=0.1),
+        Request(text=None, negative_text="noise", duration_s=0.05),
+        Request(text="x", guidance=Guidance(scale=1.5), sampling=Sampling(top_k=3, temperature=0.7), duration_s=0.1),
+        Request(text="x", sampling=Sampling(greedy=True), prompt_codes=PROMPT, duration_s=0.1),
+    ],
+    ids=["text", "nothing", "settings", "prompt"],
+)
+def test_what_a_clip_says_of_itself_makes_it_again(music, request_):
+    clip = music.generate(request_)
+    again = music.generate(request_from_info(json.loads(json.dumps(clip.info))))
+    assert torch.equal(again.codes, clip.codes)
+    assert torch.equal(again.samples, clip.samples)
+    assert again.info == clip.info
+    assert clip.info["model"] == "tiny"
+    assert clip.info["model_fingerprint"] == music.fingerprint
+
+
+def test_a_saved_clip_can_be_made_again_from_its_file(music, tmp_path):
+    from descant.audio import read_info
+
+    clip = music.generate("piano", **SHORT)
+    clip.save(tmp_path / "piano.flac")
+    assert torch.equal(music.generate(request_from_info(read_info(tmp_path / "piano.flac"))).codes, clip.codes)
+
+
+def test_an_audio_prompt_comes_back_from_info_as_its_codes(music):
+    prompt = music.generate("piano", **SHORT)
+    clip = music.generate("drums", prompt=prompt, duration_s=0.2, seed=1)
+    assert clip.info["prompt_codes"] == clip.codes[:, :5].tolist()
+    assert torch.equal(music.generate(request_from_info(clip.info)).codes, clip.codes)
+
+
+INFO = {
+    "text": "piano",
+    "negative_text": None,
+    "duration_s": 0.1,
+    "seed": 3,
+    "sampling": {"temperature": 1.0, "top_k": 16, "top_p": 1.0, "greedy": False},
+    "guidance": {"scale": 3.0},
+    "prompt_codes": None,
+}
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({name: ...} for name in INFO),
+        {"seed": None},
+        {"seed": 2**40},
+        {"text": 5},
+        {"duration_s": "0.1"},
+        {"sampling": None},
+        {"sampling": {"top_q": 1}},
+        {"sampling": {"top_k": -1}},
+        {"guidance": [3.0]},
+        {"guidance": {"scale": None}},
+        {"prompt_codes": "codes"},
+        {"prompt_codes": []},
+        {"prompt_codes": [[]]},
+        {"prompt_codes": [1, 2]},
+        {"prompt_codes": [[1, 2], [3]]},
+        {"prompt_codes": [[1.5, 2.0]]},
+        {"prompt_codes": [["a"]]},
+        {"prompt_codes": [[10**30]]},
+        {"prompt_codes": [[True]]},
+        {"prompt_codes": {"a": 1}},
+        {"prompt_codes": [[None]]},
+    ],
+    ids=lambda changes: f"{changes!s:.40}",
+)
+def test_info_that_generate_did_not_write_is_refused(changes):
+    info = {name: value for name, value in {**INFO, **changes}.items() if value is not ...}
+    with pytest.raises(InvalidRequest):
+        request_from_info(info)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("info", [{}, [], None, "piano", 5], ids=repr)
+def test_info_that_is_no_info_is_refused(info):
+    with pytest.raises(InvalidRequest):
+        request_from_info(info)
+    assert request_from_info(INFO).text == "piano"
+
+
+def test_clips_of_any_rate_and_channels_are_coded_and_decoded(music):
+    clip = Clip(0.3 * torch.randn(2, 2_205).clamp(-1, 1), 22_050)
+    codes = music.codec.encode(clip)
+    assert codes.shape == (4, 5)
+    decoded = music.codec.decode(codes)
+    assert decoded.samples.shape == (1, 3_200)
+    assert decoded.sample_rate_hz == 32_000
+    assert torch.equal(decoded.codes, codes)
+    torch.nn.Embedding(32, 2)(codes).sum().backward()
+
+
+@pytest.mark.parametrize(
+    "codes",
+    [torch.zeros(3, 5), torch.zeros(4, 0), torch.full((4, 5), 32), torch.full((4, 5), -1)],
+    ids=["few", "none", "high", "low"],
+)
+def test_codes_of_another_codec_are_refused(music, codes):
+    with pytest.raises(InvalidRequest, match="this codec"):
+        music.codec.decode(codes.long())
+
+
+def test_the_fingerprint_changes_with_any_weight_and_with_the_config(tiny_model):
+    """Only 256 values of a tensor were once looked at."""
+    before = fingerprint(tiny_model)
+    assert fingerprint(copy.deepcopy(tiny_model)) == before
+    changed = copy.deepcopy(tiny_model)
+    for name, tensor in changed.state_dict().items():
+        if tensor.is_floating_point():
+            place = tuple(size // 2 for size in tensor.shape)
+            kept = tensor[place].clone()
+            tensor[place] = torch.nextafter(kept, kept + 1)
+            assert fingerprint(changed) != before, name
+            tensor[place] = kept
+    assert fingerprint(changed) == before
+    changed.config = replace(changed.config, max_duration_s=31.0)
+    assert fingerprint(changed) != before
+
+
+def test_importing_the_package_waits_with_torch_until_it_is_needed():
+    script = (
+        "import sys, descant; assert 'torch' not in sys.modules; descant.Request; assert 'torch' in sys.modules; "
+        "import importlib; [getattr(descant, name) for name in descant.__all__]"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_a_name_the_package_does_not_have_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="'descant' has no attribute 'nothing'"):
+        _ = descant.nothing
