@@ -44,8 +44,12 @@ def load(model: str | Path = "starter", *, device: str = "auto", precision: str 
     if model == "tiny":
         return MusicGen(place(_tiny(), chosen, dtype), "tiny")
     folder = starter_folder() if model == "starter" else Path(model)
-    if not folder.is_dir():
-        raise CheckpointError(f"{model}: no such model; give starter, tiny or a model folder")
+    try:
+        is_there = folder.is_dir()
+    except OSError:  # a name too long for the file system
+        is_there = False
+    if not is_there:
+        raise CheckpointError(f"{str(model)!r:.200}: no such model; give starter, tiny or a model folder")
     return MusicGen(load_model(folder, chosen, dtype), str(model))
 
 

@@ -1,7 +1,7 @@
 """The legend of dimension letters, the same in every signature, and the three tensors everyone passes around.
 
-B batch, K codebooks (Q when stereo doubles them), T frames, S steps of the interleaved sequence, V entries of a codebook,
-D width, H heads, E width of a head, L text tokens, P prefix positions, C channels, N samples.
+B batch, K codebooks (Q when stereo doubles them), T frames, S steps of the interleaved sequence, V entries of a
+codebook, D width, H heads, E width of a head, L text tokens, P prefix positions, C channels, N samples.
 """
 
 from typing import TypeAlias

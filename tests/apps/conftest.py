@@ -1,7 +1,7 @@
 import contextlib
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
+import descant.api
 from descant.apps.cli.main import main
 
 
@@ -27,6 +28,23 @@ def run_main(*words: str) -> Outcome:
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = main([str(word) for word in words])
     return Outcome(code, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tiny_is_loaded_once() -> Iterator[None]:
+    """Commands share the tiny model: nothing that a request sets outlives it, and loading is most of their time."""
+    load = descant.api.load
+    kept: dict[str, descant.MusicGen] = {}
+
+    def load_or_take(model: str, **settings: str) -> descant.MusicGen:
+        key = f"{model} {settings}"
+        if model != "tiny" or key not in kept:
+            kept[key] = load(model, **settings)
+        return kept[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("descant.api.load", load_or_take)
+        yield
 
 
 @pytest.fixture

@@ -70,6 +70,16 @@ def test_our_network_is_tensorflows_under_renaming(tagger):
     torch.testing.assert_close(logits[:, :10], torch.tensor(expected), rtol=0, atol=1e-3)
 
 
+def test_our_spectrogram_is_librosas():
+    librosa = pytest.importorskip("librosa", reason="librosa is not installed")
+    wave = 0.1 * torch.randn(16_000, generator=torch.Generator().manual_seed(0))
+    power = librosa.feature.melspectrogram(
+        y=wave.numpy(), sr=16_000, n_fft=512, hop_length=256, n_mels=96, pad_mode="reflect"
+    )
+    expected = torch.from_numpy(np.log10(10_000 * power.T + 1))
+    torch.testing.assert_close(embedders._log_mel(wave), expected, rtol=1e-4, atol=1e-4)
+
+
 def test_the_level_of_a_clip_does_not_change_its_tags(tagger):
     clip = played(*SOUNDS["flute"][:3])
     quiet = Clip(samples=clip.samples * 0.1, sample_rate_hz=clip.sample_rate_hz)

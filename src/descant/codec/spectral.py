@@ -27,7 +27,7 @@ class SpectralCodecConfig:
         encoder_width, encoder_layers: ConvNeXt blocks at the frame rate.
         frame_width, frame_layers: the decoder's blocks at the frame rate.
         subframe_width, subframe_layers: the decoder's blocks at ``subframes`` times the frame rate.
-        compression: exponent of the magnitudes beside the phases that the encoder sees; quiet partials matter to the ear.
+        compression: exponent of the magnitudes that the encoder sees with their phases; quiet partials matter too.
     """
 
     sample_rate_hz: int = 32_000

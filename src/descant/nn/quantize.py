@@ -1,4 +1,4 @@
-"""Matrices as 8-bit numbers with a scale per row: a quarter of the room, and the nearest such matrix to the original."""
+"""Matrices as 8-bit numbers with a scale per row: a quarter of the room."""
 
 import torch
 from jaxtyping import Float, Int8

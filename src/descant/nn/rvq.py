@@ -103,11 +103,13 @@ class ResidualVectorQuantizer(nn.Module):
         codes = torch.zeros(len(latents), len(self.levels), latents.shape[-1], dtype=torch.long, device=latents.device)
         return Quantized(latents=latents, codes=codes, commitment_loss=latents.new_zeros(()))
 
+    @torch.autocast("cpu", enabled=False)
+    @torch.autocast("cuda", enabled=False)
     def encode(self, latents: Float[Tensor, "B D T"]) -> Codes:
         """The nearest entry of every level, without learning."""
         residual = rearrange(latents.float(), "B D T -> B T D")
         codes = []
-        for level in self.levels:
+        for level in self._quantizers():
             chosen = nearest(level.project_in(residual), level.codebook)
             residual = residual - level.look_up(chosen)
             codes.append(chosen)
@@ -115,8 +117,11 @@ class ResidualVectorQuantizer(nn.Module):
 
     def decode(self, codes: Codes) -> Float[Tensor, "B D T"]:
         """The sum of the entries that the codes name."""
-        total = sum(level.look_up(chosen) for level, chosen in zip(self.levels, codes.unbind(1), strict=True))
-        return rearrange(total, "B T D -> B D T")
+        looked_up = [level.look_up(chosen) for level, chosen in zip(self._quantizers(), codes.unbind(1), strict=True)]
+        return rearrange(torch.stack(looked_up).sum(dim=0), "B T D -> B D T")
+
+    def _quantizers(self) -> list["VectorQuantizer"]:
+        return [level for level in self.levels if isinstance(level, VectorQuantizer)]
 
 
 class VectorQuantizer(nn.Module):
