@@ -18,6 +18,7 @@ from descant.config import to_dict
 from descant.data.captions import CaptionConfig
 from descant.data.token_dataset import TokenBatchConfig, TokenBatches
 from descant.errors import ConfigError
+from descant.lm.init import start_from_codebooks
 from descant.model import MusicGenConfig, MusicGenModel
 from descant.training.lm import LMTask, LMTaskConfig
 from descant.training.optim import AdamWConfig, PlateauLinear
@@ -53,7 +54,7 @@ class LMRun:
     trainer: TrainerConfig = field(
         default_factory=lambda: TrainerConfig(
             max_steps=6_000,
-            optimizer=AdamWConfig(lr=2e-3, betas=(0.9, 0.95), weight_decay=0.1),
+            optimizer=AdamWConfig(lr=1.5e-3, betas=(0.9, 0.95), weight_decay=0.1),
             schedule=PlateauLinear(warmup_steps=200, decay_fraction=0.5),
             ema_decay=0.998,
             validate_every=1_000,
@@ -76,6 +77,8 @@ def train(run: LMRun, out_dir: Path, resume: bool) -> dict[str, Any]:
     settled = replace(run.model, codec=shape)
     model = MusicGenModel(settled, load_text_encoder(settled, None if run.text is None else run.text.parent))
     model.codec.load_state_dict(codec.state_dict())
+    codebooks = [level.codebook for level in codec.quantizer.levels]
+    start_from_codebooks(model.lm.embeddings, model.lm.heads, codebooks)
     training = TokenBatches(run.tokens, run.batches)
     held_out = TokenBatches(run.tokens, replace(run.batches, split="valid"))
     count = min(run.num_validation_batches, held_out.num_fixed_batches)

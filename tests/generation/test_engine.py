@@ -180,6 +180,16 @@ def test_a_prompt_of_audio_is_its_codes(tiny_model):
     assert from_audio.num_prompt_frames == 5
 
 
+def test_a_prompt_of_audio_counts_in_whole_frames(tiny_model):
+    """The rest of a last frame was once filled up with silence, and the music went on behind a gap."""
+    samples = 0.3 * torch.randn(1, 3 * 640 + 200).clamp(-1, 1)
+    cut, whole = (ask(prompt=Clip(part, 32_000)) for part in (samples, samples[:, : 3 * 640]))
+    ours, theirs = codes_of(tiny_model, cut, whole)
+    assert torch.equal(ours, theirs)
+    with pytest.raises(InvalidRequest, match="less than one frame"):
+        codes_of(tiny_model, ask(prompt=Clip(samples[:, :639], 32_000)))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -1,9 +1,17 @@
 """Initial weights by depth, so that the stream does not grow with the number of layers."""
 
 import math
+from collections.abc import Sequence
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+ECHO_STD = 0.5
+"""Of the embeddings: as loud as the positions they are added to."""
+
+ECHO_LOGITS = 0.08
+"""Heads against embeddings: the code that was there leads by three to four nats."""
 
 
 def init_weights(embeddings: nn.ModuleList, blocks: nn.ModuleList, heads: nn.ModuleList) -> None:
@@ -24,3 +32,29 @@ def init_weights(embeddings: nn.ModuleList, blocks: nn.ModuleList, heads: nn.Mod
 def _draw(weight: Float[Tensor, "out fan_in"], *, shrink: int) -> None:
     std = 1 / math.sqrt(weight.shape[1] * shrink)
     nn.init.trunc_normal_(weight, std=std, a=-3 * std, b=3 * std)
+
+
+@torch.no_grad()
+def start_from_codebooks(
+    embeddings: nn.ModuleList, heads: nn.ModuleList, codebooks: Sequence[Float[Tensor, "V E"]], share: float = 0.5
+) -> None:
+    """Gives embeddings the geometry of the codec's codebooks and heads that of the embeddings, in place.
+
+    Codes that sound alike then begin alike, and a model that has learned nothing yet predicts that a code stays what it
+    was, which on held notes and silence is right about half the time. For small models and short trainings: from the
+    released initialisation the starter had not reached the entropy of single codes after 400 steps; from this one it
+    was below it at the tenth.
+
+    Args:
+        codebooks: the entries of each codebook, in the codec's latent space.
+        share: of the variance of an embedding that comes from its codebook; the rest is noise that tells codes apart.
+    """
+    for embedding, head, codebook in zip(embeddings, heads, codebooks, strict=True):
+        width = embedding.embedding_dim
+        entries = codebook - codebook.mean(dim=0)
+        turn = nn.init.orthogonal_(torch.empty(width, entries.shape[1]))
+        shaped = entries / entries.std() @ turn.T * math.sqrt(width / entries.shape[1])
+        nn.init.normal_(embedding.weight, std=ECHO_STD)
+        noise = torch.randn_like(shaped)
+        embedding.weight[: len(entries)] = ECHO_STD * (math.sqrt(share) * shaped + math.sqrt(1 - share) * noise)
+        head.weight.copy_(ECHO_LOGITS * embedding.weight[: len(entries)])

@@ -96,15 +96,16 @@ def _parts(recipe: str) -> tuple[Path, str]:
 
 
 def _imported(file: Path) -> ModuleType:
-    # Recipes may import their neighbours, and a dataclass looks its own module up by name.
+    # Recipes may import their neighbours, and a dataclass looks its own module up by name. Neither may hide a module of
+    # the same name that others need: a recipe may well be called json.py.
     folder = str(file.resolve().parent)
     if folder not in sys.path:
-        sys.path.insert(0, folder)
-    spec = importlib.util.spec_from_file_location(file.stem, file)
+        sys.path.append(folder)
+    spec = importlib.util.spec_from_file_location(f"descant_recipe_{file.stem}", file)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[file.stem] = module
+    sys.modules[module.__name__] = module
     try:
         spec.loader.exec_module(module)
     except SyntaxError as error:
