@@ -50,11 +50,12 @@ def start_from_codebooks(
         share: of the variance of an embedding that comes from its codebook; the rest is noise that tells codes apart.
     """
     for embedding, head, codebook in zip(embeddings, heads, codebooks, strict=True):
-        width = embedding.embedding_dim
+        table = embedding.get_parameter("weight")
+        width = table.shape[1]
         entries = codebook - codebook.mean(dim=0)
         turn = nn.init.orthogonal_(torch.empty(width, entries.shape[1]))
         shaped = entries / entries.std() @ turn.T * math.sqrt(width / entries.shape[1])
-        nn.init.normal_(embedding.weight, std=ECHO_STD)
+        nn.init.normal_(table, std=ECHO_STD)
         noise = torch.randn_like(shaped)
-        embedding.weight[: len(entries)] = ECHO_STD * (math.sqrt(share) * shaped + math.sqrt(1 - share) * noise)
-        head.weight.copy_(ECHO_LOGITS * embedding.weight[: len(entries)])
+        table[: len(entries)] = ECHO_STD * (math.sqrt(share) * shaped + math.sqrt(1 - share) * noise)
+        head.get_parameter("weight").copy_(ECHO_LOGITS * table[: len(entries)])
