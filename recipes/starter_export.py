@@ -1,7 +1,7 @@
-"""Puts a trained starter where the package ships it: ``python recipes/starter_export.py runs/starter_lm/model``.
+"""Puts a trained starter where the package ships it: ``python recipes/starter_export.py MODEL [CODEC]``.
 
-Matrices of the language model become 8-bit numbers with a scale per row, the rest of the weights float16; the sampling
-defaults are those that the grid of the model card found best.
+Matrices of the language model become 8-bit numbers with a scale per row, the rest of the weights float16. CODEC is a
+folder with a polished decoder for the same codes.
 """
 
 import shutil
@@ -9,19 +9,31 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from descant.checkpoints.native import load_model, save_model, starter_folder
+from descant.checkpoints.native import load_codec, load_model, save_model, starter_folder
+from descant.data.tokenize import codec_facts
+from descant.errors import CheckpointError
 from descant.model import GenerationDefaults
 
 DEFAULTS = GenerationDefaults(temperature=1.0, top_k=100, guidance=3.0)
 
 
-def export(trained: Path, target: Path) -> None:
-    """Replaces the model in ``target``, keeping its model card and the measures of its text encoder."""
+def export(trained: Path, polished: Path | None, target: Path) -> None:
+    """Replaces the model in ``target``, keeping its model card and what lies beside the text encoder.
+
+    Raises:
+        CheckpointError: the polished codec gives other codes than the model's.
+    """
     model = load_model(trained)
     model.config = replace(model.config, defaults=DEFAULTS)
+    if polished is not None:
+        # The model was stored with its codec in float16, so the comparison is made there.
+        codec = load_codec(polished)[0].half().float()
+        if codec_facts(codec).fingerprint != codec_facts(load_codec(trained / "codec")[0].half().float()).fingerprint:
+            raise CheckpointError(f"{polished}: its encoder or codebooks differ from those the model learned from")
+        model.codec.load_state_dict(load_codec(polished)[0].state_dict())
     staging = target.with_name(f"{target.name}.new")
     save_model(model, staging, storage="int8")
-    for kept in ("README.md", "text/measures.json"):
+    for kept in ("README.md", "text/README.md", "text/measures.json"):
         if (target / kept).exists():
             shutil.copy(target / kept, staging / kept)
     shutil.rmtree(target)
@@ -29,4 +41,4 @@ def export(trained: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    export(Path(sys.argv[1]), starter_folder())
+    export(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else None, starter_folder())
