@@ -52,7 +52,7 @@ def add_commands(commands: Commands) -> None:
         "descant data render-starter starter-data --hours 1",
     )
     parser.add_argument("folder", metavar="DIR", help="where to; what is there already is kept")
-    parser.add_argument("--hours", type=number, required=True, metavar="H", help="how much music, 60 for the starter")
+    parser.add_argument("--hours", type=number, required=True, metavar="H", help="how much music, 34.5 for the starter")
     parser.add_argument("--seed", type=whole_number, default=0, metavar="N", help="another corpus (default: 0)")
     parser.add_argument("--workers", type=whole_number, default=2, metavar="N", help="processes (default: 2)")
     parser.add_argument("--soundfont", metavar="FILE", help="a General MIDI soundfont (default: FluidR3)")
