@@ -19,6 +19,7 @@ from torch.nn import functional
 from descant.conditioning.base import TextEncoder
 from descant.config import read_json, write_json
 from descant.errors import CheckpointError, ConfigError, InvalidRequest
+from descant.nn.quantize import quantize_rows
 
 TABLE, SCALE = "tokens.weight", ".scale"
 
@@ -198,11 +199,11 @@ def pack(weights: dict[str, Tensor]) -> dict[str, Tensor]:
         if weight.ndim == 1:
             packed[name] = weight
         elif name == TABLE:
-            numbers, packed[name + SCALE] = _round_rows(weight, largest=7)
+            numbers, packed[name + SCALE] = quantize_rows(weight, largest=7)
             low, high = rearrange(numbers + 8, "rows (columns two) -> two rows columns", two=2).to(torch.uint8)
             packed[name] = low + 16 * high
         else:
-            packed[name], packed[name + SCALE] = _round_rows(weight, largest=127)
+            packed[name], packed[name + SCALE] = quantize_rows(weight, largest=127)
     return packed
 
 
@@ -217,15 +218,3 @@ def unpack(packed: dict[str, Tensor]) -> dict[str, Tensor]:
             numbers = rearrange([stored % 16, stored // 16], "two rows columns -> rows (columns two)").float() - 8
         weights[name] = stored if stored.ndim == 1 else numbers.float() * packed[name + SCALE][:, None]
     return weights
-
-
-def _round_rows(
-    weight: Float[Tensor, "rows columns"], largest: int
-) -> tuple[Int[Tensor, "rows columns"], Float[Tensor, " rows"]]:
-    """The nearest int8 multiples, up to ``largest``, of a scale per row.
-
-    Rounding twice is rounding once: the largest number of a row stays ``largest``, and dividing, multiplying and
-    dividing again by 7 or 127 gives the first quotient (checked for every float32 mantissa).
-    """
-    scale = weight.abs().amax(dim=1).clamp_min(1e-20) / largest
-    return (weight / scale[:, None]).round().to(torch.int8), scale
