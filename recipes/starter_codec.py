@@ -34,12 +34,15 @@ class CodecRun:
     manifest: Path = Path("corpus/manifest.jsonl")
     start: Path | None = None
     codec: SpectralCodecConfig = SpectralCodecConfig()
-    batches: AudioBatchConfig = AudioBatchConfig(segment_s=1.0, batch_size=12)
+    batches: AudioBatchConfig = AudioBatchConfig(segment_s=2.0, batch_size=12)
     validation: AudioBatchConfig = AudioBatchConfig(segment_s=4.0, batch_size=8, seed=1)
     num_validation_batches: int = 6
     # A floor of 1e-3 is about 60 dB below the corpus's level. At the usual 1e-5 most of the distance is between one
     # inaudible value and another, since synthesised music has true silence between its partials.
-    task: CodecTaskConfig = CodecTaskConfig(mel=MelLossConfig(floor=1e-3), wave_weight=1.0, quantizer_weight=1.0)
+    # Windows no shorter than a quarter of the codec's: within its one spectrum a frame there is nothing finer to learn.
+    task: CodecTaskConfig = CodecTaskConfig(
+        mel=MelLossConfig(windows=(512, 2_048), num_mels=(80, 320), floor=1e-3), wave_weight=1.0
+    )
     discriminator: STFTDiscriminatorConfig | None = None
     trainer: TrainerConfig = field(
         default_factory=lambda: TrainerConfig(

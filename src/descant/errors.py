@@ -31,3 +31,7 @@ class Cancelled(DescantError):
 
 class MissingExtra(DescantError, ImportError):
     """An optional package or a system program is needed; the message holds the exact line that installs it."""
+
+
+class TrainingDiverged(DescantError):
+    """Loss or gradients stayed infinite or undefined for many steps in a row."""

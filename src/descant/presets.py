@@ -34,10 +34,10 @@ def starter() -> MusicGenConfig:
         lm=LMConfig(
             num_codebooks=4,
             codebook_size=1_024,
-            transformer=TransformerConfig(width=256, num_heads=4, num_layers=8, qk_norm=True),
+            transformer=TransformerConfig(width=256, num_heads=4, num_layers=8, qk_norm=True, positions="rotary"),
         ),
         pattern=delay(4),
-        text=SmallText(),
+        text=SmallText(has_sentence=True),
         max_duration_s=10.0,
     )
 

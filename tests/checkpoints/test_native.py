@@ -25,8 +25,7 @@ SPECTRAL = SpectralCodecConfig(
     hop_samples=160,
     window_samples=320,
     encoder_width=8,
-    frame_width=8,
-    subframe_width=8,
+    decoder_width=8,
     quantizer=RVQConfig(dim=4, codebook_dim=4, codebook_size=32),
 )
 

@@ -5,7 +5,7 @@ from descant.conditioning.text import TextConditioner
 
 def test_null_rows_and_padding_are_exactly_zero_behind_the_bias(small_encoder):
     conditioner = TextConditioner(small_encoder.dim, 10)
-    embedding = conditioner(small_encoder.encode(["warm piano", None, "a sad violin with drums"]))
+    embedding = conditioner(small_encoder.encode(["warm piano", None, "a sad violin with drums"]))["text"]
     assert embedding.values.shape == (3, 7, 10)
     assert not embedding.values[~embedding.mask].any()
     assert embedding.values[embedding.mask].all()
@@ -17,4 +17,18 @@ def test_only_the_linear_map_is_part_of_the_weights():
 
 def test_the_conditioner_answers_in_its_own_precision(small_encoder):
     conditioner = TextConditioner(small_encoder.dim, 10).to(torch.bfloat16)
-    assert conditioner(small_encoder.encode(["warm piano"])).values.dtype == torch.bfloat16
+    assert conditioner(small_encoder.encode(["warm piano"]))["text"].values.dtype == torch.bfloat16
+
+
+def test_the_sentence_is_the_mean_of_a_texts_vectors_whatever_stands_beside_it(small_encoder):
+    conditioner = TextConditioner(small_encoder.dim, 10, has_sentence=True)
+    texts = ["warm piano", None, "a sad violin with drums"]
+    told = conditioner(small_encoder.encode(texts))
+    assert set(told) == {"text", "sentence"}
+    sentence = told["sentence"]
+    assert sentence.values.shape == (3, 1, 10)
+    assert sentence.mask[:, 0].tolist() == [True, False, True]
+    assert not sentence.values[1].any(), "the null condition says nothing, behind the bias too"
+    for row in (0, 2):
+        mean = small_encoder.states(texts[row]).mean(dim=0)
+        torch.testing.assert_close(sentence.values[row, 0], conditioner.project_sentence(mean))

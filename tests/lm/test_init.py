@@ -9,7 +9,7 @@ from descant.nn.transformer import TransformerConfig
 
 def untrained(codebooks) -> MusicLM:
     torch.manual_seed(0)
-    shape = TransformerConfig(width=64, num_heads=2, num_layers=2)
+    shape = TransformerConfig(width=128, num_heads=2, num_layers=2)
     lm = MusicLM(LMConfig(num_codebooks=2, codebook_size=50, transformer=shape))
     start_from_codebooks(lm.embeddings, lm.heads, codebooks)
     return lm.eval()

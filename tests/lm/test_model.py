@@ -13,7 +13,7 @@ from descant.nn.transformer import TransformerConfig
 from descant.patterns import delay, interleave
 
 CONFIG = LMConfig(num_codebooks=3, codebook_size=11, transformer=TransformerConfig(width=16, num_heads=2, num_layers=3))
-NEW = replace(CONFIG, transformer=replace(CONFIG.transformer, qk_norm=True, residual_scale=True))
+NEW = replace(CONFIG, transformer=replace(CONFIG.transformer, qk_norm=True, residual_scale=True, positions="rotary"))
 
 
 def lively(config):

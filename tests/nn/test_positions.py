@@ -1,10 +1,10 @@
-"""Sinusoidal positions."""
+"""Sinusoidal and rotary positions."""
 
 import math
 
 import torch
 
-from descant.nn.positions import sinusoidal
+from descant.nn.positions import rotary, rotate, sinusoidal
 
 
 def test_positions_are_cosines_then_sines_with_a_slowest_period_of_ten_thousand():
@@ -28,3 +28,22 @@ def test_positions_are_computed_in_full_precision_whatever_the_default():
         torch.set_default_dtype(torch.float32)
     assert table.dtype == torch.float32
     assert torch.equal(table, sinusoidal(1_500, 64))
+
+
+def test_rotary_scores_depend_on_the_distance_of_two_steps_alone():
+    table = rotary(60, 8)
+    query, key = torch.randn(1, 2, 1, 8), torch.randn(1, 2, 1, 8)
+
+    def score(at: int, seen: int) -> torch.Tensor:
+        return (rotate(query, table[at : at + 1]) * rotate(key, table[seen : seen + 1])).sum(dim=-1)
+
+    torch.testing.assert_close(score(7, 3), score(47, 43), rtol=0, atol=1e-5)
+    torch.testing.assert_close(score(0, 0), (query * key).sum(dim=-1))
+    assert not torch.allclose(score(7, 3), score(7, 4), atol=1e-3)
+
+
+def test_rotary_positions_turn_and_never_stretch():
+    vectors = torch.randn(1, 2, 50, 8)
+    turned = rotate(vectors, rotary(50, 8))
+    torch.testing.assert_close(turned.norm(dim=-1), vectors.norm(dim=-1))
+    assert torch.equal(turned[:, :, 0], vectors[:, :, 0])

@@ -45,7 +45,7 @@ def test_chunks_through_a_cache_give_what_one_pass_gives(changes, cuts):
     for parameter in transformer.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     context = LMInputs(torch.randn(2, 3, 16)).context()
-    cache = StaticCache(num_layers=2, batch=2, num_heads=2, head_dim=8, max_steps=9)
+    cache = StaticCache(num_layers=2, batch=2, num_heads=2, head_dim=8, positions=torch.zeros(9, 16))
     chunks = [transformer(chunk, context, cache) for chunk in stream.split(cuts, dim=1)]
     assert cache.position == 7
     torch.testing.assert_close(torch.cat(chunks, dim=1), transformer(stream, context), rtol=0, atol=1e-5)

@@ -27,8 +27,8 @@ def tiny_task(*, has_discriminator=True, **changes):
     quantizer = RVQConfig(dim=8, codebook_dim=8, num_codebooks=2, codebook_size=16)
     codec = SpectralCodec(
         SpectralCodecConfig(
-            sample_rate_hz=RATE, hop_samples=32, subframes=2, window_samples=64, encoder_width=8, encoder_layers=1,
-            frame_width=8, frame_layers=1, subframe_width=8, subframe_layers=1, quantizer=quantizer,
+            sample_rate_hz=RATE, hop_samples=32, window_samples=128, encoder_width=8, encoder_layers=1,
+            decoder_width=8, decoder_layers=1, quantizer=quantizer,
         )
     )  # fmt: skip
     base = {
@@ -57,7 +57,7 @@ def test_a_codec_with_an_adversary_resumes_with_the_same_bits(toy, tmp_path, com
 
 def test_the_codec_learns_and_its_validation_says_so(toy, tmp_path):
     task = tiny_task(has_discriminator=False)
-    trainer = trainer_of(toy, task, tmp_path, max_steps=60, save_every=60, validate_every=60)
+    trainer = trainer_of(toy, task, tmp_path, max_steps=150, save_every=150, validate_every=150)
     with trainer.averaged_model():
         before = task.validate()
     result = trainer.run()

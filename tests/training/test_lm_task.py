@@ -46,7 +46,7 @@ def tiny_task(**changes):
     torch.manual_seed(2)
     quantizer = RVQConfig(dim=8, codebook_dim=8, num_codebooks=3, codebook_size=8)
     config = MusicGenConfig(
-        codec=SpectralCodecConfig(encoder_width=8, frame_width=8, subframe_width=8, quantizer=quantizer),
+        codec=SpectralCodecConfig(encoder_width=8, decoder_width=8, quantizer=quantizer),
         lm=LMConfig(
             num_codebooks=3,
             codebook_size=8,

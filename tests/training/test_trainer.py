@@ -1,11 +1,10 @@
 import pytest
 import torch
 
-from descant.errors import ConfigError
+from descant.errors import ConfigError, TrainingDiverged
 from descant.training.checkpoint import read_tensors
 from descant.training.logs import read_log
 from descant.training.trainer import Trainer
-from descant.training.update import TrainingDiverged
 
 
 @pytest.mark.parametrize("has_critic", [False, True])

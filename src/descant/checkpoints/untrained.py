@@ -35,7 +35,7 @@ def size_of(config: MusicGenConfig) -> Size:
     """How large a model of this shape is; nothing is allocated for it."""
     with torch.device("meta"):
         codec, lm = build_codec(config.codec), MusicLM(config.lm)
-        text = TextConditioner(config.text.dim, config.lm.transformer.width)
+        text = TextConditioner(config.text.dim, config.lm.transformer.width, config.text.has_sentence)
     counts = [sum(parameter.numel() for parameter in part.parameters()) for part in (codec, lm, text)]
     stored = [tensor.numel() for part in (codec, lm, text) for tensor in part.state_dict().values()]
     return Size(codec=counts[0], lm=counts[1], text=counts[2], num_values=sum(stored))

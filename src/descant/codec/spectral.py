@@ -1,7 +1,9 @@
-"""A codec that works on spectra: STFT in, ConvNeXt blocks, inverse STFT out (after Vocos, arXiv 2306.00814).
+"""A codec of magnitudes: STFT in, ConvNeXt blocks, magnitudes out, and phases found by Griffin-Lim.
 
-Nearly all of its arithmetic is dense products at the frame rate, so on a CPU it trains and runs several times faster
-than a stack of narrow convolutions at the sample rate. It is the starter model's codec.
+No code is spent on phases. A held note has the same magnitudes in every frame, and so the same codes; its phase is
+another in every frame, and a codec that keeps it turns the note into codes that change all the time, which a small
+language model cannot follow. Nearly all arithmetic is dense products at the frame rate, so on a CPU the codec trains
+and runs many times faster than a stack of narrow convolutions at the sample rate. It is the starter model's codec.
 """
 
 from dataclasses import dataclass, field
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from descant.codec.base import AudioCodec, CodecOutput
+from descant.codec.phase import FramedSTFT, find_wave
 from descant.errors import ConfigError
 from descant.nn.rvq import ResidualVectorQuantizer, RVQConfig
 from descant.shapes import Codes, Wave
@@ -20,29 +23,26 @@ from descant.shapes import Codes, Wave
 
 @dataclass(frozen=True, kw_only=True)
 class SpectralCodecConfig:
-    """Mono audio at 50 frames a second; every frame is analysed and made as ``subframes`` short spectra.
+    """Mono audio at 50 frames a second, each frame one magnitude spectrum.
 
     Args:
-        window_samples: length of one Hann window; four of them overlap at any time.
-        encoder_width, encoder_layers: ConvNeXt blocks at the frame rate.
-        frame_width, frame_layers: the decoder's blocks at the frame rate.
-        subframe_width, subframe_layers: the decoder's blocks at ``subframes`` times the frame rate.
-        compression: exponent of the magnitudes that the encoder sees with their phases; quiet partials matter too.
+        window_samples: length of one Hann window, centred on its frame.
+        encoder_kernel_size: frames that an encoder block sees. Small: what repeats in the music should repeat in the
+            codes, whatever comes before and after it.
+        phase_iterations: rounds of Griffin-Lim in decoding.
     """
 
     sample_rate_hz: int = 32_000
     hop_samples: int = 640
-    subframes: int = 2
-    window_samples: int = 1_280
+    window_samples: int = 2_048
     encoder_width: int = 256
-    encoder_layers: int = 4
-    frame_width: int = 320
-    frame_layers: int = 3
-    subframe_width: int = 256
-    subframe_layers: int = 4
-    kernel_size: int = 7
+    encoder_layers: int = 3
+    encoder_kernel_size: int = 3
+    decoder_width: int = 320
+    decoder_layers: int = 5
+    decoder_kernel_size: int = 7
     mlp_scale: int = 3
-    compression: float = 0.3
+    phase_iterations: int = 24
     quantizer: RVQConfig = field(
         default_factory=lambda: RVQConfig(
             dim=128,
@@ -56,24 +56,18 @@ class SpectralCodecConfig:
     )
 
     def __post_init__(self) -> None:
-        sizes = ("hop_samples", "subframes", "window_samples", "encoder_width", "frame_width", "subframe_width")
-        for name in (*sizes, "sample_rate_hz", "kernel_size", "mlp_scale"):
+        sizes = ("hop_samples", "window_samples", "encoder_width", "decoder_width", "sample_rate_hz", "mlp_scale")
+        for name in (*sizes, "encoder_kernel_size", "decoder_kernel_size", "phase_iterations"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)}: at least 1 is needed")
-        if self.kernel_size % 2 == 0:
-            raise ConfigError(f"kernel_size={self.kernel_size}: must be odd, or every block would add a frame")
-        if self.hop_samples % self.subframes:
-            raise ConfigError(f"hop_samples={self.hop_samples} is no multiple of subframes={self.subframes}")
-        if self.window_samples % self.subframe_samples or self.window_samples < 2 * self.subframe_samples:
+        for name in ("encoder_kernel_size", "decoder_kernel_size"):
+            if getattr(self, name) % 2 == 0:
+                raise ConfigError(f"{name}={getattr(self, name)}: must be odd, or every block would add a frame")
+        if self.window_samples < 2 * self.hop_samples or self.window_samples % 2:
             raise ConfigError(
-                f"window_samples={self.window_samples} must be a multiple, at least twofold, "
-                f"of the {self.subframe_samples} samples between windows"
+                f"window_samples={self.window_samples} must be even and at least twice hop_samples={self.hop_samples}, "
+                "or windows would not cover the wave"
             )
-
-    @property
-    def subframe_samples(self) -> int:
-        """Samples from one window to the next."""
-        return self.hop_samples // self.subframes
 
     @property
     def num_bins(self) -> int:
@@ -82,7 +76,11 @@ class SpectralCodecConfig:
 
 
 class SpectralCodec(AudioCodec):
-    """Mono codec with an STFT encoder, a residual quantiser and an inverse-STFT decoder."""
+    """Mono codec of an encoder of log-magnitudes, a residual quantiser and a decoder of magnitudes.
+
+    In training the original's phases stand in for those that decoding finds: magnitudes are all there is to learn, and
+    the reconstruction can be judged as a wave.
+    """
 
     def __init__(self, config: SpectralCodecConfig) -> None:
         super().__init__()
@@ -92,65 +90,36 @@ class SpectralCodec(AudioCodec):
         self.num_codebooks = config.quantizer.num_codebooks
         self.codebook_size = config.quantizer.codebook_size
         self.hop_samples = config.hop_samples
-        self.stft = FramedSTFT(config.window_samples, config.subframe_samples)
+        self.stft = FramedSTFT(config.window_samples, config.hop_samples)
         self.encoder = SpectralEncoder(config)
         self.quantizer = ResidualVectorQuantizer(config.quantizer)
         self.decoder = SpectralDecoder(config)
 
     def encode(self, wave: Wave) -> Codes:
-        return self.quantizer.encode(self._latents(wave))
+        return self.quantizer.encode(self.encoder(self._spectra(wave).abs()))
 
     def decode(self, codes: Codes) -> Wave:
-        return self._synthesize(self.quantizer.decode(codes))
+        magnitudes = self.decoder(self.quantizer.decode(codes))
+        return find_wave(self.stft, magnitudes, self.config.phase_iterations).unsqueeze(1)
 
     def forward(self, wave: Wave) -> CodecOutput:
-        quantized = self.quantizer(self._latents(wave))
-        decoded = self._synthesize(quantized.latents)[..., : wave.shape[-1]]
-        return CodecOutput(wave=decoded, codes=quantized.codes, quantizer_loss=quantized.commitment_loss)
+        spectra = self._spectra(wave)
+        quantized = self.quantizer(self.encoder(spectra.abs()))
+        decoded = self.stft.synthesize(torch.polar(self.decoder(quantized.latents), spectra.detach().angle()))
+        return CodecOutput(
+            wave=decoded.unsqueeze(1)[..., : wave.shape[-1]],
+            codes=quantized.codes,
+            quantizer_loss=quantized.commitment_loss,
+        )
 
     def freeze_encoder(self) -> None:
         self.encoder.requires_grad_(False)
         self.quantizer.requires_grad_(False)
         self.quantizer.is_frozen = True
 
-    def _latents(self, wave: Wave) -> Float[Tensor, "B D T"]:
+    def _spectra(self, wave: Wave) -> Complex[Tensor, "B T bins"]:
         missing = self.num_frames(wave.shape[-1]) * self.hop_samples - wave.shape[-1]
-        return self.encoder(self.stft.analyze(F.pad(wave, (0, missing)).squeeze(1)))
-
-    def _synthesize(self, latents: Float[Tensor, "B D T"]) -> Wave:
-        return self.stft.synthesize(self.decoder(latents)).unsqueeze(1)
-
-
-class FramedSTFT(nn.Module):
-    """Short-time spectra that lie centred on their hops: N samples are exactly N / hop spectra, and back."""
-
-    window: Tensor
-
-    def __init__(self, window_samples: int, hop_samples: int) -> None:
-        super().__init__()
-        self.window_samples, self.hop_samples = window_samples, hop_samples
-        self.margin = (window_samples - hop_samples) // 2
-        self.register_buffer("window", torch.hann_window(window_samples), persistent=False)
-
-    def analyze(self, wave: Float[Tensor, "B N"]) -> Complex[Tensor, "B spectra bins"]:
-        """Spectra of a wave whose length is a multiple of the hop; scaled so that a full-scale sine is about 1."""
-        padded = F.pad(wave, (self.margin, self.window_samples - self.hop_samples - self.margin))
-        frames = padded.unfold(-1, self.window_samples, self.hop_samples)
-        return torch.fft.rfft(frames * self.window) * (4 / self.window_samples)
-
-    def synthesize(self, spectra: Complex[Tensor, "B spectra bins"]) -> Float[Tensor, "B N"]:
-        """The wave whose spectra are nearest to these in the least-squares sense (windowed overlap-add)."""
-        frames = torch.fft.irfft(spectra * (self.window_samples / 4), n=self.window_samples) * self.window
-        weights = self.window.square().expand(1, spectra.shape[1], -1)
-        return self._overlap_add(frames) / self._overlap_add(weights)
-
-    def _overlap_add(self, frames: Float[Tensor, "B spectra window"]) -> Float[Tensor, "B N"]:
-        num_samples = frames.shape[1] * self.hop_samples
-        total = num_samples + self.window_samples - self.hop_samples
-        summed = F.fold(
-            rearrange(frames, "B S W -> B W S"), (1, total), (1, self.window_samples), stride=(1, self.hop_samples)
-        )
-        return summed[:, 0, 0, self.margin : self.margin + num_samples]
+        return self.stft.analyze(F.pad(wave, (0, missing)).squeeze(1))
 
 
 class ConvNeXtBlock(nn.Module):
@@ -171,55 +140,40 @@ class ConvNeXtBlock(nn.Module):
 
 
 class SpectralEncoder(nn.Module):
-    """Spectra to latents, one per frame."""
+    """Magnitudes to latents, one per frame."""
 
     def __init__(self, config: SpectralCodecConfig) -> None:
         super().__init__()
-        self.config = config
-        self.embed = nn.Linear(3 * config.num_bins * config.subframes, config.encoder_width)
-        self.blocks = _blocks(config, config.encoder_width, config.encoder_layers)
+        self.embed = nn.Linear(config.num_bins, config.encoder_width)
+        self.blocks = _blocks(config.encoder_width, config.encoder_kernel_size, config.mlp_scale, config.encoder_layers)
         self.norm = nn.LayerNorm(config.encoder_width)
         self.to_latent = nn.Linear(config.encoder_width, config.quantizer.dim)
 
-    def forward(self, spectra: Complex[Tensor, "B spectra bins"]) -> Float[Tensor, "B D T"]:
-        magnitude = spectra.abs().clamp(min=1e-4)
-        compressed = torch.view_as_real(spectra * magnitude ** (self.config.compression - 1))
-        # Loudness on its own, from about -1 to 1: phases are random, so no linear layer could find it in the other two.
-        loudness = magnitude.log10()[..., None] / 2 + 1
-        features = rearrange(
-            torch.cat([loudness, compressed], dim=-1),
-            "B (T sub) bins part -> B T (sub bins part)",
-            sub=self.config.subframes,
-        )
-        hidden = self.blocks(self.embed(features))
+    def forward(self, magnitudes: Float[Tensor, "B T bins"]) -> Float[Tensor, "B D T"]:
+        # Loudness as ears have it, from about -1 to 1.
+        loudness = magnitudes.clamp(min=1e-4).log10() / 2 + 1
+        hidden = self.blocks(self.embed(loudness))
         return rearrange(self.to_latent(self.norm(hidden)), "B T D -> B D T")
 
 
 class SpectralDecoder(nn.Module):
-    """Latents to spectra, each bin as a log-magnitude and a phase."""
+    """Latents to magnitudes, one spectrum per frame."""
 
     def __init__(self, config: SpectralCodecConfig) -> None:
         super().__init__()
-        self.config = config
-        self.embed = nn.Linear(config.quantizer.dim, config.frame_width)
-        self.frame_blocks = _blocks(config, config.frame_width, config.frame_layers)
-        self.split = nn.Linear(config.frame_width, config.subframes * config.subframe_width)
-        self.subframe_blocks = _blocks(config, config.subframe_width, config.subframe_layers)
-        self.norm = nn.LayerNorm(config.subframe_width)
-        self.head = nn.Linear(config.subframe_width, 2 * config.num_bins)
+        self.embed = nn.Linear(config.quantizer.dim, config.decoder_width)
+        self.blocks = _blocks(config.decoder_width, config.decoder_kernel_size, config.mlp_scale, config.decoder_layers)
+        self.norm = nn.LayerNorm(config.decoder_width)
+        self.head = nn.Linear(config.decoder_width, config.num_bins)
         # Magnitudes start at those of quiet music; from 1, a wall of noise, a thousand steps go into turning down.
-        nn.init.constant_(self.head.bias[: config.num_bins], -6.0)
+        nn.init.constant_(self.head.bias, -6.0)
 
-    def forward(self, latents: Float[Tensor, "B D T"]) -> Complex[Tensor, "B spectra bins"]:
-        hidden = self.frame_blocks(self.embed(rearrange(latents, "B D T -> B T D")))
-        hidden = rearrange(self.split(hidden), "B T (sub D) -> B (T sub) D", sub=self.config.subframes)
-        log_magnitude, phase = self.head(self.norm(self.subframe_blocks(hidden))).float().chunk(2, dim=-1)
-        # A spectrum of a wave in [-1, 1] never needs more; without the bound one bad step could overflow.
-        magnitude = torch.exp(log_magnitude.clamp(max=3.0))
-        return torch.polar(magnitude, phase)
+    def forward(self, latents: Float[Tensor, "B D T"]) -> Float[Tensor, "B T bins"]:
+        hidden = self.blocks(self.embed(rearrange(latents, "B D T -> B T D")))
+        # A spectrum of a wave in [-1, 1] never needs more than e^3; without the bound one bad step could overflow.
+        magnitudes: Tensor = self.head(self.norm(hidden)).float().clamp(max=3.0).exp()
+        return magnitudes
 
 
-def _blocks(config: SpectralCodecConfig, width: int, num_layers: int) -> nn.Sequential:
-    return nn.Sequential(
-        *(ConvNeXtBlock(width, config.kernel_size, config.mlp_scale, num_layers) for _ in range(num_layers))
-    )
+def _blocks(width: int, kernel_size: int, mlp_scale: int, num_layers: int) -> nn.Sequential:
+    return nn.Sequential(*(ConvNeXtBlock(width, kernel_size, mlp_scale, num_layers) for _ in range(num_layers)))

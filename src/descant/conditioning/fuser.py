@@ -18,17 +18,19 @@ Method: TypeAlias = Literal["cross", "prefix", "sum"]
 class FuserConfig:
     """How each condition is told: attended to (cross), put before the codes (prefix), or added to the steps (sum).
 
-    The defaults are MusicGen's; its melody and style models, which have no cross-attention, take text as a prefix too.
+    The defaults are MusicGen's, which has no condition of whole sentences; its melody and style models, which have no
+    cross-attention, take text as a prefix too.
     """
 
     melody: Method = "prefix"
     style: Method = "prefix"
     text: Method = "cross"
+    sentence: Method = "sum"
 
 
 # A prefix is read melody first, text last, and then the codes: the order the released melody model was trained on
 # (audiocraft, ConditionFuser, which puts each next condition in front of the ones before).
-ORDER = ("melody", "style", "text")
+ORDER = ("melody", "style", "text", "sentence")
 
 
 def fuse(embeddings: Mapping[str, Embedding], config: FuserConfig) -> LMInputs:

@@ -6,19 +6,28 @@ from descant.conditioning.base import Embedding
 
 
 class TextConditioner(nn.Module):
-    """The trained part of the text condition: a linear map to the language model's width.
+    """The trained part of the text condition: linear maps to the language model's width.
 
     Args:
         encoder_dim: width of the text encoder's vectors.
         width: width of the language model.
+        has_sentence: the text as a whole is told too, not its tokens alone.
     """
 
-    def __init__(self, encoder_dim: int, width: int) -> None:
+    def __init__(self, encoder_dim: int, width: int, has_sentence: bool = False) -> None:
         super().__init__()
         self.project = nn.Linear(encoder_dim, width)
+        self.project_sentence = nn.Linear(encoder_dim, width) if has_sentence else None
 
-    def forward(self, embedding: Embedding) -> Embedding:
-        """The embedding in the language model's width and precision; masked positions and null rows stay zero."""
-        projected = self.project(embedding.values.to(self.project.weight.dtype))
-        # The map has a bias: without the mask a null row would say something (audiocraft, T5Conditioner.forward).
-        return Embedding(projected * embedding.mask[:, :, None], embedding.mask)
+    def forward(self, embedding: Embedding) -> dict[str, Embedding]:
+        """By name: ``text``, the embedding in the model's width and precision, and ``sentence``, the mean of a text's
+        vectors, in a model that has one. Masked positions and null rows stay zero."""
+        values = embedding.values.to(self.project.weight.dtype)
+        # The maps have biases: without the mask a null row would say something (audiocraft, T5Conditioner.forward).
+        told = {"text": Embedding(self.project(values) * embedding.mask[:, :, None], embedding.mask)}
+        if self.project_sentence is not None:
+            is_said = embedding.mask.any(dim=1, keepdim=True)
+            mean = values.sum(dim=1) / embedding.mask.sum(dim=1, keepdim=True).clamp(min=1)
+            sentence = self.project_sentence(mean) * is_said
+            told["sentence"] = Embedding(sentence[:, None], is_said)
+        return told

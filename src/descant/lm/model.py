@@ -10,7 +10,8 @@ from descant.errors import ConfigError, InvalidRequest
 from descant.lm.init import init_weights
 from descant.nn.inputs import Context, LMInputs
 from descant.nn.kv_cache import StaticCache
-from descant.nn.positions import sinusoidal
+from descant.nn.linear import Linear
+from descant.nn.positions import rotary, sinusoidal
 from descant.nn.transformer import Transformer, TransformerConfig
 from descant.shapes import Logits, Sequence
 
@@ -48,9 +49,7 @@ class MusicLM(nn.Module):
         )
         self.blocks = Transformer(config.transformer)
         self.norm = nn.LayerNorm(width, eps=1e-5)
-        self.heads = nn.ModuleList(
-            nn.Linear(width, config.codebook_size, bias=False) for _ in range(config.num_codebooks)
-        )
+        self.heads = nn.ModuleList(Linear(width, config.codebook_size) for _ in range(config.num_codebooks))
         init_weights(self.embeddings, self.blocks, self.heads)
 
     @property
@@ -61,15 +60,13 @@ class MusicLM(nn.Module):
     def new_cache(self, batch: int, max_steps: int, inputs: LMInputs | None = None) -> StaticCache:
         """An empty cache for ``batch`` sequences of up to ``max_steps`` steps, and for the prefix of ``inputs``."""
         transformer = self.config.transformer
-        weight = self.norm.weight
         return StaticCache(
             num_layers=transformer.num_layers,
             batch=batch,
             num_heads=transformer.num_heads,
             head_dim=transformer.head_dim,
-            max_steps=max_steps + (inputs.prefix_steps if inputs is not None else 0),
-            dtype=weight.dtype,
-            device=weight.device,
+            positions=self._positions(max_steps + (inputs.prefix_steps if inputs is not None else 0)),
+            dtype=self.norm.weight.dtype,
         )
 
     def forward(self, sequence: Sequence, inputs: LMInputs | None = None, cache: StaticCache | None = None) -> Logits:
@@ -90,7 +87,13 @@ class MusicLM(nn.Module):
             stream = stream + _steps_of(inputs.sum, start, num_steps)
         if inputs.prefix is not None and is_first:
             stream = torch.cat([inputs.prefix, stream], dim=1)
-        stream = self.blocks(stream + _positions(stream, cache), self._context(inputs, cache, is_first), cache)
+        num_read = stream.shape[1]
+        positions = self._positions(num_read) if cache is None else cache.next_positions(num_read)
+        context = self._context(inputs, cache, is_first)
+        if self.config.transformer.positions == "rotary":
+            stream = self.blocks(stream, context, cache, turns=positions)
+        else:
+            stream = self.blocks(stream + positions.to(stream.dtype), context, cache)
         stream = self.norm(stream[:, -num_steps:])
         return torch.stack([head(stream) for head in self.heads], dim=1)
 
@@ -104,12 +107,11 @@ class MusicLM(nn.Module):
             cache.context = context
         return context
 
-
-def _positions(stream: Float[Tensor, "B S D"], cache: StaticCache | None) -> Float[Tensor, "S D"]:
-    num_steps, width = stream.shape[1:]
-    if cache is None:
-        return sinusoidal(num_steps, width, device=stream.device).to(stream.dtype)
-    return cache.next_positions(num_steps)
+    def _positions(self, num_steps: int) -> Float[Tensor, "S P"]:
+        transformer, weight = self.config.transformer, self.norm.weight
+        if transformer.positions == "rotary":
+            return rotary(num_steps, transformer.head_dim, device=weight.device).to(weight.dtype)
+        return sinusoidal(num_steps, transformer.width, device=weight.device).to(weight.dtype)
 
 
 def _steps_of(summed: Float[Tensor, "B all D"], start: int, num_steps: int) -> Float[Tensor, "B new D"]:

@@ -10,6 +10,10 @@ from torch.nn import functional as F
 
 from descant.nn.inputs import Context
 from descant.nn.kv_cache import LayerCache
+from descant.nn.linear import Linear
+from descant.nn.positions import rotate
+
+NORM_EPSILON = 1e-6
 
 
 class SelfAttention(nn.Module):
@@ -27,14 +31,25 @@ class SelfAttention(nn.Module):
         self.num_heads = num_heads
         self.is_causal = is_causal
         self.dropout = dropout
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.out = nn.Linear(width, width, bias=False)
-        self.norm_query, self.norm_key = _norms(width // num_heads, qk_norm)
+        self.qkv = Linear(width, 3 * width)
+        self.out = Linear(width, width)
+        self.norms = HeadNorm(width // num_heads) if qk_norm else None
 
-    def forward(self, hidden: Float[Tensor, "B S D"], past: LayerCache | None = None) -> Float[Tensor, "B S D"]:
-        """What each step draws from itself and, with a cache, from the steps that the cache holds."""
-        queries, keys, values = rearrange(self.qkv(hidden), "B S (qkv H E) -> qkv B H S E", qkv=3, H=self.num_heads)
-        queries, keys = self.norm_query(queries), self.norm_key(keys)
+    def forward(
+        self, hidden: Float[Tensor, "B S D"], past: LayerCache | None = None, turns: Float[Tensor, "S E"] | None = None
+    ) -> Float[Tensor, "B S D"]:
+        """What each step draws from itself and, with a cache, from the steps that the cache holds.
+
+        Args:
+            turns: rotary positions of these steps, for a model that has them.
+        """
+        qkv = rearrange(self.qkv(hidden), "B S (qkv H E) -> qkv B H S E", qkv=3, H=self.num_heads)
+        both, values = qkv[:2], qkv[2]
+        if self.norms is not None:
+            both = self.norms(both)
+        if turns is not None:
+            both = rotate(both, turns)
+        queries, keys = both
         if past is not None:
             keys, values = past.write(keys, values)
         attended = attend(
@@ -63,9 +78,9 @@ class CrossAttention(nn.Module):
         self.width = width
         self.num_heads = num_heads
         self.dropout = dropout
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.out = nn.Linear(width, width, bias=False)
-        self.norm_query, self.norm_key = _norms(width // num_heads, qk_norm)
+        self.qkv = Linear(width, 3 * width)
+        self.out = Linear(width, width)
+        self.norms = HeadNorm(width // num_heads) if qk_norm else None
 
     def forward(
         self, hidden: Float[Tensor, "B S D"], context: Context, past: LayerCache | None = None
@@ -77,8 +92,10 @@ class CrossAttention(nn.Module):
             if past.cross is None:
                 past.cross = self.read(context)
             keys, values = past.cross
-        queries = F.linear(hidden, self.qkv.weight[: self.width])
-        queries = self.norm_query(rearrange(queries, "B S (H E) -> B H S E", H=self.num_heads))
+        queries = self.qkv(hidden, num_outputs=self.width)
+        queries = rearrange(queries, "B S (H E) -> B H S E", H=self.num_heads)
+        if self.norms is not None:
+            queries = self.norms.queries(queries)
         attended = attend(queries, keys, values, mask=context.mask, dropout=self.dropout if self.training else 0.0)
         return self.out(rearrange(attended, "B H S E -> B S (H E)"))
 
@@ -86,7 +103,7 @@ class CrossAttention(nn.Module):
         """Keys and values of the conditions."""
         both = F.linear(context.values, self.qkv.weight[self.width :])
         keys, values = rearrange(both, "B L (kv H E) -> kv B H L E", kv=2, H=self.num_heads)
-        return self.norm_key(keys), values
+        return (keys if self.norms is None else self.norms.keys(keys)), values
 
 
 def attend(
@@ -118,14 +135,29 @@ def attend(
     return torch.matmul(F.dropout(scores.softmax(dim=-1), dropout), values)
 
 
-class HeadNorm(nn.RMSNorm):
-    """RMS norm of a head's vectors, in the precision they come in: with a weight of another, torch has no fused one."""
+class HeadNorm(nn.Module):
+    """RMS norm of queries and keys, head by head, in the precision they come in."""
 
-    def forward(self, vectors: Float[Tensor, "B H S E"]) -> Float[Tensor, "B H S E"]:
-        return F.rms_norm(vectors, self.normalized_shape, self.weight.to(vectors.dtype), self.eps)
+    def __init__(self, head_dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(2, head_dim))
+
+    def forward(self, both: Float[Tensor, "2 B H S E"]) -> Float[Tensor, "2 B H S E"]:
+        """Queries and keys at once."""
+        return _unit_rms(both) * rearrange(self.weight, "two E -> two 1 1 1 E").to(both.dtype)
+
+    def queries(self, vectors: Float[Tensor, "B H S E"]) -> Float[Tensor, "B H S E"]:
+        """Queries alone."""
+        return _unit_rms(vectors) * self.weight[0].to(vectors.dtype)
+
+    def keys(self, vectors: Float[Tensor, "B H S E"]) -> Float[Tensor, "B H S E"]:
+        """Keys alone."""
+        return _unit_rms(vectors) * self.weight[1].to(vectors.dtype)
 
 
-def _norms(head_dim: int, qk_norm: bool) -> tuple[nn.Module, nn.Module]:
-    if qk_norm:
-        return HeadNorm(head_dim, eps=1e-6), HeadNorm(head_dim, eps=1e-6)
-    return nn.Identity(), nn.Identity()
+def _unit_rms(vectors: Float[Tensor, "*rows E"]) -> Float[Tensor, "*rows E"]:
+    if torch.is_grad_enabled() or vectors.dtype != torch.float32:
+        return F.rms_norm(vectors, vectors.shape[-1:], eps=NORM_EPSILON)
+    # What torch does in eight small operations; a decoding step has two dozen of these norms.
+    mean_square = vectors.square().mean(dim=-1, keepdim=True)
+    return vectors * (mean_square + NORM_EPSILON).rsqrt()

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from descant.errors import InvalidRequest
 from descant.nn.inputs import Context
-from descant.nn.positions import sinusoidal
 
 
 class LayerCache:
@@ -37,10 +36,11 @@ class LayerCache:
 
 
 class StaticCache:
-    """Room for ``max_steps`` steps of every layer, taken at once and written in place.
+    """Room for the steps of every layer, taken at once and written in place.
 
     Args:
-        max_steps: steps of the longest sequence, its prefix included.
+        positions: what tells each step its place, a row for every step of the longest sequence, prefix included.
+            Computed once: a decoding step would otherwise spend six small operations on the position of one step.
     """
 
     def __init__(
@@ -50,26 +50,24 @@ class StaticCache:
         batch: int,
         num_heads: int,
         head_dim: int,
-        max_steps: int,
+        positions: Float[Tensor, "S P"],
         dtype: torch.dtype = torch.float32,
-        device: torch.device | None = None,
     ) -> None:
-        shape = (batch, num_heads, max_steps, head_dim)
+        shape = (batch, num_heads, len(positions), head_dim)
         self.layers = [
-            LayerCache(*(torch.zeros(shape, dtype=dtype, device=device) for _ in ("keys", "values")))
+            LayerCache(*(torch.zeros(shape, dtype=dtype, device=positions.device) for _ in ("keys", "values")))
             for _ in range(num_layers)
         ]
         self.context: Context | None = None
-        # Computed once: a decoding step would otherwise spend six small operations on the position of one step.
-        self.positions = sinusoidal(max_steps, num_heads * head_dim, device=device).to(dtype)
+        self.positions = positions
 
     @property
     def position(self) -> int:
         """Steps read so far, prefix included: the index of the step that comes next."""
         return self.layers[0].length
 
-    def next_positions(self, num_steps: int) -> Float[Tensor, "S D"]:
-        """What to add to the next steps for their positions.
+    def next_positions(self, num_steps: int) -> Float[Tensor, "S P"]:
+        """The places of the next steps.
 
         Raises:
             InvalidRequest: the steps do not fit any more.

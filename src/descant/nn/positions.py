@@ -1,4 +1,4 @@
-"""Positions added to what a transformer reads."""
+"""Where in the sequence a step stands: added to what a transformer reads, or turned into queries and keys."""
 
 import torch
 from jaxtyping import Float
@@ -19,3 +19,22 @@ def sinusoidal(
     steps = torch.arange(start, start + num_steps, device=device, dtype=torch.float32)
     phases = steps[:, None] / 10_000.0**exponents
     return torch.cat([phases.cos(), phases.sin()], dim=-1)
+
+
+def rotary(num_steps: int, head_dim: int, *, device: torch.device | None = None) -> Float[Tensor, "S E"]:
+    """Cosines (first half) and sines of the angles by which rotary positions turn pairs (arXiv 2104.09864).
+
+    A score then depends on how far apart two steps are and not on where they stand, so that what was learned about the
+    bar before holds for every bar.
+    """
+    exponents = torch.arange(0, head_dim, 2, device=device, dtype=torch.float32) / head_dim
+    steps = torch.arange(num_steps, device=device, dtype=torch.float32)
+    angles = steps[:, None] / 10_000.0**exponents
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+def rotate(vectors: Float[Tensor, "*rows S E"], turns: Float[Tensor, "S E"]) -> Float[Tensor, "*rows S E"]:
+    """Queries or keys turned to their steps; pairs are a coordinate of the first half and its like in the second."""
+    cosines, sines = turns.to(vectors.dtype).chunk(2, dim=-1)
+    first, second = vectors.chunk(2, dim=-1)
+    return torch.cat([first * cosines - second * sines, second * cosines + first * sines], dim=-1)

@@ -1,6 +1,7 @@
 """The transformer of MusicGen: pre-norm blocks of self-attention, cross-attention and an MLP, without biases."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -11,19 +12,21 @@ from descant.errors import ConfigError
 from descant.nn.attention import CrossAttention, SelfAttention
 from descant.nn.inputs import Context
 from descant.nn.kv_cache import LayerCache, StaticCache
+from descant.nn.linear import Linear
 
 
 @dataclass(frozen=True, kw_only=True)
 class TransformerConfig:
     """The defaults are MusicGen small (arXiv 2306.05284, section 3.1; audiocraft's musicgen_lm.yaml).
 
-    ``qk_norm`` and ``residual_scale`` are for new models; the released ones have neither.
+    ``qk_norm``, ``residual_scale`` and rotary positions are for new models; the released ones have none of them.
 
     Args:
         mlp_scale: width of the MLP's hidden layer, in widths.
         has_cross_attention: off where conditions come as a prefix.
         qk_norm: RMS norm on queries and keys.
         residual_scale: a learned scalar, 1 at first, on what each branch adds.
+        positions: added to the stream, or turned into queries and keys of self-attention.
     """
 
     width: int = 1_024
@@ -35,6 +38,7 @@ class TransformerConfig:
     dropout: float = 0.0
     qk_norm: bool = False
     residual_scale: bool = False
+    positions: Literal["sinusoidal", "rotary"] = "sinusoidal"
 
     def __post_init__(self) -> None:
         if min(self.width, self.num_heads, self.num_layers, self.mlp_scale) < 1:
@@ -46,6 +50,8 @@ class TransformerConfig:
             raise ConfigError(
                 f"width={self.width} must be even, for the positions, and a multiple of num_heads={self.num_heads}"
             )
+        if self.positions == "rotary" and self.head_dim % 2:
+            raise ConfigError(f"heads of {self.head_dim}: rotary positions turn pairs, so the width must be even")
         if not 0.0 <= self.dropout < 1.0:
             raise ConfigError(f"dropout={self.dropout:g}: a probability from 0 to below 1")
 
@@ -60,8 +66,8 @@ class MLP(nn.Module):
 
     def __init__(self, width: int, scale: int, dropout: float) -> None:
         super().__init__()
-        self.up = nn.Linear(width, scale * width, bias=False)
-        self.down = nn.Linear(scale * width, width, bias=False)
+        self.up = Linear(width, scale * width)
+        self.down = Linear(scale * width, width)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, hidden: Float[Tensor, "B S D"]) -> Float[Tensor, "B S D"]:
@@ -104,26 +110,38 @@ class Block(nn.Module):
         self.residual2 = Residual(config)
 
     def forward(
-        self, stream: Float[Tensor, "B S D"], context: Context | None = None, past: LayerCache | None = None
+        self,
+        stream: Float[Tensor, "B S D"],
+        context: Context | None = None,
+        past: LayerCache | None = None,
+        turns: Float[Tensor, "S E"] | None = None,
     ) -> Float[Tensor, "B S D"]:
         """The stream after this layer. Without a context cross-attention adds nothing: the null condition."""
-        stream = self.residual1(stream, self.self_attention(self.norm1(stream), past))
+        stream = self.residual1(stream, self.self_attention(self.norm1(stream), past, turns))
         if self.has_cross_attention and context is not None:
             stream = self.residual_cross(stream, self.cross_attention(self.norm_cross(stream), context, past))
         return self.residual2(stream, self.mlp(self.norm2(stream)))
 
 
 class Transformer(nn.ModuleList):
-    """The blocks, run one after another. It adds no positions and no last norm."""
+    """The blocks, run one after another. It adds no last norm, and knows positions only where they are turned in."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__(Block(config) for _ in range(config.num_layers))
 
     def forward(
-        self, stream: Float[Tensor, "B S D"], context: Context | None = None, cache: StaticCache | None = None
+        self,
+        stream: Float[Tensor, "B S D"],
+        context: Context | None = None,
+        cache: StaticCache | None = None,
+        turns: Float[Tensor, "S E"] | None = None,
     ) -> Float[Tensor, "B S D"]:
-        """The stream after all layers; a cache grows by the steps given here."""
+        """The stream after all layers; a cache grows by the steps given here.
+
+        Args:
+            turns: rotary positions of these steps, for a model that has them.
+        """
         layers = [None] * len(self) if cache is None else cache.layers
         for block, past in zip(self, layers, strict=True):
-            stream = block(stream, context, past)
+            stream = block(stream, context, past, turns)
         return stream

@@ -71,8 +71,9 @@ class LMTask(Task):
     def loss(self, turn: str, batch: TokenBatch, context: StepContext) -> tuple[Float[Tensor, ""], Metrics]:
         """Cross-entropy in nats: of all codes (``ce``) and of each codebook's (``ce_q0``, ...)."""
         assert turn == "lm", "a language model has one turn"
-        embedded = {"text": self.text(self.text_encoder.encode(batch.captions).to(self.device))}
-        inputs = fuse(self.config.dropout(embedded, context.generator), self.fuser)
+        read = {"text": self.text_encoder.encode(batch.captions).to(self.device)}
+        heard = self.config.dropout(read, context.generator)
+        inputs = fuse(self.text(heard["text"]), self.fuser)
         codes, mask = batch.codes.to(self.device), batch.frame_mask.to(self.device)
         weights = self.config.codebook_weights
         loss, by_codebook = pattern_cross_entropy(
@@ -116,8 +117,8 @@ class LMTask(Task):
         for batch in self.validation:
             codes, mask = batch.codes.to(self.device), batch.frame_mask.to(self.device)
             texts = [next(left) for _ in range(len(codes))]
-            embedded = {"text": self.text(self.text_encoder.encode(texts).to(self.device))}
-            logits = self._logits(codes, mask, fuse(embedded, self.fuser))
+            told = self.text(self.text_encoder.encode(texts).to(self.device))
+            logits = self._logits(codes, mask, fuse(told, self.fuser))
             for clip in zip(logits.split(1), codes.split(1), mask.split(1), strict=True):
                 rows.append(pattern_cross_entropy(clip[0], clip[1], self.pattern, clip[2])[1])
         return torch.stack(rows).cpu()

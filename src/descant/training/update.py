@@ -9,15 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from descant.errors import DescantError
+from descant.errors import TrainingDiverged
 from descant.training.ema import AveragedWeights
 from descant.training.optim import load_optimizer_tensors, make_optimizer, optimizer_tensors, set_learning_rate
 from descant.training.settings import TrainerConfig
 from descant.training.task import Metrics, StepContext, Task
-
-
-class TrainingDiverged(DescantError):
-    """Loss or gradients stayed infinite or undefined for many steps in a row."""
 
 
 class Updater:

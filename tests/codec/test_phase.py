@@ -1,0 +1,61 @@
+"""Framed spectra, and waves found from magnitudes alone."""
+
+import pytest
+import torch
+
+from descant.codec.phase import FramedSTFT, find_wave
+
+RATE = 8_000
+
+
+def tones(*pitches_hz: float, num_samples: int = 160 * 50) -> torch.Tensor:
+    time_s = torch.arange(num_samples) / RATE
+    return 0.2 * torch.stack([torch.sin(2 * torch.pi * pitch * time_s) for pitch in pitches_hz]).sum(dim=0)[None]
+
+
+@pytest.mark.parametrize(("window", "hop"), [(320, 80), (320, 160), (1_280, 320), (2_048, 640), (6, 2)])
+@pytest.mark.parametrize("num_spectra", [1, 2, 7])
+def test_what_is_analysed_is_synthesised_again(window, hop, num_spectra):
+    stft, samples = FramedSTFT(window, hop), torch.randn(2, num_spectra * hop)
+    spectra = stft.analyze(samples)
+    assert spectra.shape == (2, num_spectra, window // 2 + 1)
+    torch.testing.assert_close(stft.synthesize(spectra), samples, rtol=0, atol=1e-4)
+
+
+def test_a_full_scale_sine_has_magnitude_one_in_its_bin():
+    samples = torch.sin(2 * torch.pi * 20 * torch.arange(3_200) / 320)[None]
+    spectra = FramedSTFT(320, 80).analyze(samples)[0, 10:-10].abs()
+    torch.testing.assert_close(spectra[:, 20], torch.ones(len(spectra)), rtol=0, atol=1e-3)
+    assert (spectra.argmax(dim=1) == 20).all()
+
+
+def test_a_wave_found_from_magnitudes_has_these_magnitudes():
+    stft, wave = FramedSTFT(512, 160), tones(440.0, 553.7, 1_210.0)
+    wanted = stft.analyze(wave).abs()
+    errors = [
+        float((stft.analyze(find_wave(stft, wanted, rounds)).abs() - wanted).norm() / wanted.norm())
+        for rounds in (1, 4, 16)
+    ]
+    assert errors[0] > errors[1] > errors[2]
+    assert errors[2] < 0.1
+
+
+def test_a_held_note_keeps_its_pitch_though_its_period_is_no_frame():
+    stft, pitch_hz = FramedSTFT(512, 160), 433.3
+    found = find_wave(stft, stft.analyze(tones(pitch_hz)).abs(), 16)[0, 800:-800]
+    spectrum = torch.fft.rfft(found * torch.hann_window(len(found)), n=16 * len(found)).abs()
+    heard_hz = float(spectrum.argmax()) * RATE / (16 * len(found))
+    assert abs(heard_hz - pitch_hz) < 0.5
+    near = torch.arange(len(spectrum)) * RATE / (16 * len(found)) - pitch_hz
+    assert spectrum[near.abs() < 5].square().sum() > 0.95 * spectrum.square().sum(), "one line, not a comb of them"
+
+
+def test_a_row_of_a_batch_is_found_as_it_is_alone():
+    stft = FramedSTFT(512, 160)
+    magnitudes = stft.analyze(torch.cat([tones(440.0), tones(95.0, 700.0)])).abs()
+    alone = torch.cat([find_wave(stft, row[None], 8) for row in magnitudes])
+    torch.testing.assert_close(find_wave(stft, magnitudes, 8), alone, rtol=0, atol=1e-4)
+
+
+def test_silence_is_found_silent():
+    assert not find_wave(FramedSTFT(512, 160), torch.zeros(1, 5, 257), 3).any()
