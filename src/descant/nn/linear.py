@@ -19,8 +19,8 @@ class Linear(nn.Linear):
     """A linear layer without bias. Its weights are those of ``nn.Linear`` under the same name.
 
     Where nothing is learned, a single step on a CPU in float32 is multiplied by oneDNN from a copy of the weight in
-    oneDNN's own order, which takes about half the time (4 rows through 256 x 1,024: 90 against 193 us on one thread of a
-    server processor). The copy is made at first use and again when the weight has changed.
+    oneDNN's own order, which takes about half the time (4 rows through 256 x 1,024: 90 against 193 us on one thread).
+    The copy is made at first use and again when the weight has changed.
     """
 
     def __init__(self, in_features: int, out_features: int) -> None:

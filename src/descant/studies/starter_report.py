@@ -76,7 +76,7 @@ def run(
     music = api.load(model)
     claim_folder(out_dir, music.fingerprint, prompts)
     tagger = MusicTagger.load()
-    thresholds = _thresholds(tagger, manifest, out_dir / "tagger.json", seed, progress)
+    thresholds = tagger_thresholds(tagger, manifest, out_dir / "tagger.json", seed, progress)
     files = generate_missing(music.generate, prompts, out_dir / "clips", progress)
     progress("listening to the generated clips and to the real ones")
     generated = [hear(Clip.read(file), tagger) for file in files]
@@ -209,7 +209,7 @@ def markdown(report: Mapping[str, Any]) -> str:
 _WHO = ("generated", "real")
 
 
-def _thresholds(
+def tagger_thresholds(
     tagger: MusicTagger, manifest: Path, file: Path, seed: int, progress: Callable[[str], None]
 ) -> dict[str, FamilyThreshold]:
     """The families' thresholds on training clips, kept in ``file`` for the next time."""
