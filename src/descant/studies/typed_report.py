@@ -191,5 +191,5 @@ def _kind(claim: str) -> str:
     return claim.split()[0]
 
 
-def _mean(values: Sequence[float]) -> float:
+def _mean(values: Sequence[float | bool]) -> float:
     return float(np.mean(values))
