@@ -46,7 +46,7 @@ class CodecRun:
     discriminator: STFTDiscriminatorConfig | None = None
     trainer: TrainerConfig = field(
         default_factory=lambda: TrainerConfig(
-            max_steps=3_000,
+            max_steps=2_800,
             optimizer=AdamWConfig(lr=1e-3, betas=(0.8, 0.99), weight_decay=0.01),
             schedule=PlateauLinear(warmup_steps=100, decay_fraction=0.5),
             ema_decay=0.995,

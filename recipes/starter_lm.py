@@ -41,7 +41,7 @@ class LMRun:
     text: Path | None = None
     model: MusicGenConfig = field(default_factory=presets.starter)
     batches: TokenBatchConfig = TokenBatchConfig(
-        batch_size=8,
+        batch_size=4,
         segment_frames=500,
         captions=CaptionConfig(
             merge_probability=0.25,
