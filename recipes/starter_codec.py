@@ -57,7 +57,7 @@ class CodecRun:
 
 
 def config() -> CodecRun:
-    """Reconstruction without an adversary: mel distances at seven windows, and the wave itself."""
+    """Reconstruction without an adversary: mel distances at two windows, and the wave itself."""
     return CodecRun()
 
 

@@ -1,11 +1,10 @@
 """The figures of the starter's model card: ``python recipes/starter_measure.py MODEL MANIFEST OUT``.
 
 Generates for 64 held-out captions, lets the judges listen, compares the codec with Opus, and writes report.md and
-report.json into OUT; then does the same for prompts as people type them (typed.md, typed.json). Clips of the held-out
-captions that were generated before a stop are not generated again.
+report.json into OUT; then does the same for prompts as people type them (OUT/typed). What was generated before a stop
+is not generated again.
 """
 
-import shutil
 import sys
 from pathlib import Path
 
@@ -15,10 +14,7 @@ from descant.studies import starter_report, typed_report
 def main(model: str, manifest: Path, out_dir: Path) -> None:
     """Writes both reports and prints them."""
     print(starter_report.markdown(starter_report.run(model, manifest, out_dir)))
-    typed = out_dir / "typed"
-    typed.mkdir(exist_ok=True)
-    shutil.copy(out_dir / "tagger.json", typed)
-    print(typed_report.markdown(typed_report.run(model, manifest, typed)))
+    print(typed_report.markdown(typed_report.run(model, manifest, out_dir / "typed", out_dir / "tagger.json")))
 
 
 if __name__ == "__main__":

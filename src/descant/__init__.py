@@ -15,6 +15,7 @@ from descant.errors import (
     DescantError,
     InvalidRequest,
     MissingExtra,
+    TrainingDiverged,
 )
 from descant.version import __version__
 
@@ -37,6 +38,7 @@ __all__ = [
     "MusicGen",
     "Request",
     "Sampling",
+    "TrainingDiverged",
     "__version__",
     "load",
     "request_from_info",

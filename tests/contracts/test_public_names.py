@@ -20,6 +20,7 @@ NAMES = [
     "MusicGen",
     "Request",
     "Sampling",
+    "TrainingDiverged",
     "__version__",
     "load",
     "request_from_info",

@@ -16,7 +16,7 @@ from descant.audio import Clip
 from descant.errors import Cancelled, CheckpointError, InvalidRequest
 from descant.generation.engine import Engine
 from descant.generation.request import Guidance, Request, Sampling
-from descant.model import MusicGenModel
+from descant.model import MusicGenModel, SmallText
 from descant.patterns import CoarseFirst, Flatten, Grouped, PartialFlatten, delay, parallel, partial_delay
 
 PATTERNS = (
@@ -84,10 +84,18 @@ def test_every_pattern_gives_the_same_codes_alone_and_in_a_batch(make_model, pat
     assert [codes.shape for codes in apart] == [(4, 4), (4, 6), (4, 3)]
 
 
-def test_a_wider_model_keeps_rows_apart_too(make_model):
+@pytest.mark.parametrize("positions", ["sinusoidal", "rotary"])
+def test_a_wider_model_keeps_rows_apart_too(make_model, positions):
     """At width 16 every sum is short. Rows of 4 once took another kernel than rows of 8, and rounded differently."""
-    model = make_model(lm_changes={"width": 256, "num_heads": 4, "qk_norm": True})
-    requests = [ask(seed=seed, duration_s=6 * FRAME_S) for seed in range(5)]
+    model = make_model(
+        lm_changes={"width": 256, "num_heads": 4, "qk_norm": True, "positions": positions},
+        text=SmallText(dim=12, has_sentence=positions == "rotary"),
+    )
+    texts = ["warm piano", "loud drums", None, "a b c d", "warm piano"]
+    requests = [
+        ask(seed=seed, text=text, negative_text="a choir of bells" if seed == 3 else None, duration_s=6 * FRAME_S)
+        for seed, text in enumerate(texts)
+    ]
     apart = [codes_of(model, request)[0] for request in requests]
     assert all(same(codes_of(model, *requests), apart))
 

@@ -1,78 +1,118 @@
-"""Linear layers: packed or not, the same product."""
-
-import copy
+"""Products of single steps: packed or not, the same product, and a row's bits its own."""
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
-from descant.nn import linear
-from descant.nn.linear import Linear
+from descant.nn import linear as module
+from descant.nn.linear import StepProducts, can_pack, linear
 
-needs_packing = pytest.mark.skipif(not linear._CAN_PACK, reason="this torch has no oneDNN to pack for")
+needs_packing = pytest.mark.skipif(not can_pack(), reason="packed products are for torch with oneDNN on x86")
 
 
 def step(rows: int, width: int = 256) -> torch.Tensor:
     return torch.randn(rows, 1, width)
 
 
+@pytest.fixture
+def packed(monkeypatch):
+    """The outputs of every weight that is packed."""
+    seen = []
+    reorder = torch.ops.mkldnn._reorder_linear_weight if can_pack() else None
+    monkeypatch.setattr(
+        torch.ops.mkldnn, "_reorder_linear_weight", lambda weight: seen.append(len(weight)) or reorder(weight)
+    )
+    return seen
+
+
 @pytest.mark.parametrize("num_outputs", [None, 100])
 def test_a_step_is_the_product_with_the_weight(num_outputs):
-    layer, rows = Linear(256, 768), step(4)
+    layer, rows, products = nn.Linear(256, 768, bias=False), step(4), StepProducts()
     with torch.no_grad():
-        got = layer(rows, num_outputs)
-        torch.testing.assert_close(got, F.linear(rows, layer.weight[:num_outputs]), rtol=1e-5, atol=1e-5)
+        expected = F.linear(rows, layer.weight[:num_outputs])
+        for product in (products, products, linear):
+            torch.testing.assert_close(product(layer, rows, num_outputs), expected, rtol=1e-5, atol=1e-5)
 
 
 @needs_packing
-def test_a_step_without_gradients_is_packed_and_nothing_else_is(monkeypatch):
-    layer, seen = Linear(256, 768), []
-    packed_weight = Linear._packed_weight
-    monkeypatch.setattr(Linear, "_packed_weight", lambda self, count: seen.append(count) or packed_weight(self, count))
-    layer(step(4))
+def test_a_weight_is_packed_once_and_only_for_single_steps_without_gradients(packed, monkeypatch):
+    layer, products = nn.Linear(256, 768, bias=False), StepProducts()
+    products(layer, step(4))
     with torch.no_grad():
-        layer(torch.randn(4, 2, 256))
-        layer(torch.randn(4, 256))
-        layer.to(torch.bfloat16)(step(4).bfloat16())
-        assert seen == []
-        layer.float()(step(4))
-        assert seen == [768]
-        monkeypatch.setattr(linear, "LARGEST_PACKED", 1_000)
-        layer(step(4))
-        assert seen == [768]
+        products(layer, torch.randn(4, 2, 256))
+        products(nn.Linear(256, 768), step(4))
+        products(nn.Linear(256, 768, bias=False).bfloat16(), step(4).bfloat16())
+        with torch.autocast("cpu", torch.bfloat16):
+            products(layer, step(4))
+        monkeypatch.setattr(module, "LARGEST_PACKED", 768 * 256)
+        products(layer, step(4))
+        assert packed == []
+        monkeypatch.undo()
 
 
-def test_a_changed_weight_is_packed_anew():
-    layer, rows = Linear(64, 32), step(4, 64)
+@needs_packing
+def test_a_weight_is_packed_at_its_first_step_only(packed):
+    layer, products = nn.Linear(256, 768, bias=False), StepProducts()
     with torch.no_grad():
-        layer(rows)
-        layer.weight.mul_(2)
-        torch.testing.assert_close(layer(rows), F.linear(rows, layer.weight), rtol=1e-5, atol=1e-5)
-        layer.weight = torch.nn.Parameter(torch.randn(32, 64))
-        torch.testing.assert_close(layer(rows), F.linear(rows, layer.weight), rtol=1e-5, atol=1e-5)
+        for num_outputs in (None, None, 256, 256):
+            products(layer, step(4), num_outputs)
+    assert packed == [768, 256]
 
 
-def test_a_copy_has_the_weights_and_packs_for_itself():
-    layer, rows = Linear(64, 32), step(4, 64)
+def test_another_request_sees_weights_that_were_trained_meanwhile():
+    """Updates by fused optimisers leave no trace on a tensor: only products that are thrown away are never stale."""
+    layer, rows = nn.Linear(64, 32, bias=False), step(4, 64)
+    optimizer = torch.optim.AdamW(layer.parameters(), lr=0.1, fused=True)
     with torch.no_grad():
-        before = layer(rows)
-        twin = copy.deepcopy(layer)
-        layer.weight.zero_()
-        torch.testing.assert_close(twin(rows), before)
-    assert set(twin.state_dict()) == {"weight"}
+        before = StepProducts()(layer, rows)
+    layer(rows).sum().backward()
+    optimizer.step()
+    with torch.no_grad():
+        after = StepProducts()(layer, rows)
+    assert not torch.allclose(after, before)
+    torch.testing.assert_close(after, F.linear(rows, layer.weight).detach(), rtol=1e-5, atol=1e-5)
+
+
+def test_weights_made_under_inference_mode_multiply_too():
+    with torch.inference_mode():
+        layer = nn.Linear(64, 32, bias=False)
+        assert StepProducts()(layer, step(4, 64)).shape == (4, 1, 32)
+
+
+def test_a_layer_that_is_no_plain_one_is_asked_itself():
+    class Doubled(nn.Linear):
+        def forward(self, rows):
+            return 2 * super().forward(rows)
+
+    layer, rows = Doubled(64, 32, bias=False), step(4, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(StepProducts()(layer, rows), 2 * F.linear(rows, layer.weight))
+
+
+@needs_packing
+def test_the_undocumented_operators_are_those_that_were_measured():
+    assert str(torch.ops.mkldnn._linear_pointwise.default._schema) == (
+        "mkldnn::_linear_pointwise(Tensor X, Tensor W, Tensor? B, str attr, Scalar?[] scalars, str? algorithm) "
+        "-> Tensor Y"
+    )
+    assert str(torch.ops.mkldnn._reorder_linear_weight.default._schema).startswith(
+        "mkldnn::_reorder_linear_weight(Tensor self"
+    )
 
 
 @needs_packing
 @pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize(("inputs", "outputs"), [(256, 768), (256, 1_024), (1_024, 256)])
+@pytest.mark.parametrize(("inputs", "outputs"), [(256, 768), (256, 256), (256, 1_024), (1_024, 256), (1_000, 1_024)])
 def test_a_row_has_the_same_bits_whatever_stands_beside_it(threads, inputs, outputs):
-    layer, rows = Linear(inputs, outputs), step(16, inputs)
+    layer, rows = nn.Linear(inputs, outputs, bias=False), step(64, inputs)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         with torch.no_grad():
-            whole = layer(rows)
-            for chosen in ([3, 9], [15, 0, 7, 1], list(range(8)), [5, 4, 3, 2, 1, 0]):
-                assert torch.equal(layer(rows[chosen]), whole[chosen])
+            products = StepProducts()
+            whole = products(layer, rows)
+            for chosen in ([3, 9], [15, 0, 7, 1], [*range(8)], [5, 4, 3, 2, 1, 0], [*range(16)], [*range(31, -1, -1)]):
+                assert torch.equal(products(layer, rows[chosen]), whole[chosen])
     finally:
         torch.set_num_threads(before)

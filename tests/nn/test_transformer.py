@@ -92,7 +92,16 @@ def test_the_released_blocks_have_no_extra_weights():
 
 
 @pytest.mark.parametrize(
-    "changes", [{"width": 15}, {"num_heads": 3}, {"num_layers": 0}, {"dropout": 1.0}, {"dropout": -0.1}], ids=str
+    "changes",
+    [
+        {"width": 15},
+        {"num_heads": 3},
+        {"num_layers": 0},
+        {"dropout": 1.0},
+        {"dropout": -0.1},
+        {"positions": "rotary", "width": 6},
+    ],
+    ids=str,
 )
 def test_a_config_that_contradicts_itself_is_refused(changes):
     with pytest.raises(ConfigError):

@@ -42,7 +42,7 @@ class Jingles:
         return TokenBatch(codes * mask[:, None], ["abcd"[letter] for letter in letters], mask, [])
 
 
-def tiny_task(**changes):
+def tiny_task(*, has_sentence=False, **changes):
     torch.manual_seed(2)
     quantizer = RVQConfig(dim=8, codebook_dim=8, num_codebooks=3, codebook_size=8)
     config = MusicGenConfig(
@@ -53,7 +53,7 @@ def tiny_task(**changes):
             transformer=TransformerConfig(width=16, num_heads=2, num_layers=2, dropout=0.1),
         ),
         pattern=Delay(delays=(0, 1, 2)),
-        text=SmallText(dim=8),
+        text=SmallText(dim=8, has_sentence=has_sentence),
     )
     model = MusicGenModel(config, LetterEncoder())
     return LMTask(model, LMTaskConfig(**changes), [Jingles().batch(1_000), Jingles().batch(1_001)])
@@ -96,13 +96,24 @@ def test_only_the_language_model_and_its_text_conditioner_learn():
     assert {name.split(".")[0] for name in names} == {"lm", "text"}
 
 
-def test_with_every_condition_dropped_captions_change_nothing():
-    task = tiny_task(dropout=ConditionDropout(probability=1.0))
+@pytest.mark.parametrize("has_sentence", [False, True])
+def test_with_every_condition_dropped_captions_change_nothing(has_sentence):
+    task = tiny_task(has_sentence=has_sentence, dropout=ConditionDropout(probability=1.0))
     task.trained.eval()
     batch = Jingles().batch(0)
     other = TokenBatch(batch.codes, ["z"] * 4, batch.frame_mask, batch.clips)
     losses = [task.loss("lm", one, StepContext(0, torch.Generator(), {}))[0] for one in (batch, other)]
     assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("has_sentence", [False, True])
+def test_every_way_that_a_caption_takes_is_learned(has_sentence):
+    task = tiny_task(has_sentence=has_sentence, dropout=ConditionDropout(probability=0.0))
+    loss, _ = task.loss("lm", Jingles().batch(0), StepContext(0, torch.Generator(), {}))
+    loss.backward()
+    learned = {name for name, parameter in task.text.named_parameters() if parameter.grad.any()}
+    ways = ("project", "project_sentence") if has_sentence else ("project",)
+    assert learned == {f"{way}.{part}" for way in ways for part in ("weight", "bias")}
 
 
 def test_a_weighted_codebook_alone_is_the_loss():

@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from descant.errors import CheckpointError, ConfigError
+from descant.nn.attention import HeadNorm
 from descant.training.optim import (
     AdamWConfig,
     Cosine,
@@ -46,6 +47,7 @@ class Net(nn.Module):
         self.embedding = nn.Embedding(5, 4)
         self.conv = weight_norm(nn.Conv1d(4, 4, 3))
         self.norm = nn.LayerNorm(4)
+        self.heads = HeadNorm(4)
         self.head = nn.Linear(4, 2)
 
 

@@ -49,7 +49,8 @@ def find_wave(stft: FramedSTFT, magnitudes: Float[Tensor, "B spectra bins"], ite
     analyses it, and puts the wanted magnitudes in place of those it has. Rounds alone, from phases of zero, mistune
     held notes by several Hz.
     """
-    spectra = torch.polar(magnitudes, running_phases(stft, magnitudes))
+    # On the CPU: five hundred tiny steps that wait for each other, and Apple's GPUs lack an operation they need.
+    spectra = torch.polar(magnitudes, running_phases(stft, magnitudes.cpu()).to(magnitudes.device))
     before = torch.zeros_like(spectra)
     for _ in range(iterations):
         found = stft.analyze(stft.synthesize(spectra))

@@ -21,7 +21,11 @@ class TextConditioner(nn.Module):
 
     def forward(self, embedding: Embedding) -> dict[str, Embedding]:
         """By name: ``text``, the embedding in the model's width and precision, and ``sentence``, the mean of a text's
-        vectors, in a model that has one. Masked positions and null rows stay zero."""
+        vectors, in a model that has one. Masked positions and null rows stay zero.
+
+        The mean's last bits may change with the padding: whoever promises the same codes in any batch embeds each
+        request by itself, as ``generation/engine.py`` does.
+        """
         values = embedding.values.to(self.project.weight.dtype)
         # The maps have biases: without the mask a null row would say something (audiocraft, T5Conditioner.forward).
         told = {"text": Embedding(self.project(values) * embedding.mask[:, :, None], embedding.mask)}

@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 ECHO_STD = 0.5
-"""Of the embeddings: as loud as the positions they are added to."""
+"""Of the embeddings: as loud as sinusoidal positions, and K of them together of size 1."""
 
 ECHO_LOGITS = 0.08
 """Heads against embeddings: the code that was there leads by three to four nats."""

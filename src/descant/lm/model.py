@@ -10,7 +10,7 @@ from descant.errors import ConfigError, InvalidRequest
 from descant.lm.init import init_weights
 from descant.nn.inputs import Context, LMInputs
 from descant.nn.kv_cache import StaticCache
-from descant.nn.linear import Linear
+from descant.nn.linear import linear
 from descant.nn.positions import rotary, sinusoidal
 from descant.nn.transformer import Transformer, TransformerConfig
 from descant.shapes import Logits, Sequence
@@ -49,7 +49,9 @@ class MusicLM(nn.Module):
         )
         self.blocks = Transformer(config.transformer)
         self.norm = nn.LayerNorm(width, eps=1e-5)
-        self.heads = nn.ModuleList(Linear(width, config.codebook_size) for _ in range(config.num_codebooks))
+        self.heads = nn.ModuleList(
+            nn.Linear(width, config.codebook_size, bias=False) for _ in range(config.num_codebooks)
+        )
         init_weights(self.embeddings, self.blocks, self.heads)
 
     @property
@@ -95,7 +97,8 @@ class MusicLM(nn.Module):
         else:
             stream = self.blocks(stream + positions.to(stream.dtype), context, cache)
         stream = self.norm(stream[:, -num_steps:])
-        return torch.stack([head(stream) for head in self.heads], dim=1)
+        product = linear if cache is None else cache.products
+        return torch.stack([product(head, stream) for head in self.heads], dim=1)
 
     def _context(self, inputs: LMInputs, cache: StaticCache | None, is_first: bool) -> Context | None:
         if cache is not None and not is_first:

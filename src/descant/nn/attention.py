@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from descant.nn.inputs import Context
 from descant.nn.kv_cache import LayerCache
-from descant.nn.linear import Linear
+from descant.nn.linear import linear
 from descant.nn.positions import rotate
 
 NORM_EPSILON = 1e-6
@@ -31,8 +31,8 @@ class SelfAttention(nn.Module):
         self.num_heads = num_heads
         self.is_causal = is_causal
         self.dropout = dropout
-        self.qkv = Linear(width, 3 * width)
-        self.out = Linear(width, width)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
         self.norms = HeadNorm(width // num_heads) if qk_norm else None
 
     def forward(
@@ -43,7 +43,8 @@ class SelfAttention(nn.Module):
         Args:
             turns: rotary positions of these steps, for a model that has them.
         """
-        qkv = rearrange(self.qkv(hidden), "B S (qkv H E) -> qkv B H S E", qkv=3, H=self.num_heads)
+        product = linear if past is None else past.products
+        qkv = rearrange(product(self.qkv, hidden), "B S (qkv H E) -> qkv B H S E", qkv=3, H=self.num_heads)
         both, values = qkv[:2], qkv[2]
         if self.norms is not None:
             both = self.norms(both)
@@ -59,7 +60,7 @@ class SelfAttention(nn.Module):
             dropout=self.dropout if self.training else 0.0,
             **self._causality(queries.shape[2], keys.shape[2], hidden.device),
         )
-        return self.out(rearrange(attended, "B H S E -> B S (H E)"))
+        return product(self.out, rearrange(attended, "B H S E -> B S (H E)"))
 
     def _causality(self, num_new: int, num_all: int, device: torch.device) -> dict[str, Any]:
         if not self.is_causal or num_new == 1:
@@ -78,8 +79,8 @@ class CrossAttention(nn.Module):
         self.width = width
         self.num_heads = num_heads
         self.dropout = dropout
-        self.qkv = Linear(width, 3 * width)
-        self.out = Linear(width, width)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
         self.norms = HeadNorm(width // num_heads) if qk_norm else None
 
     def forward(
@@ -92,12 +93,13 @@ class CrossAttention(nn.Module):
             if past.cross is None:
                 past.cross = self.read(context)
             keys, values = past.cross
-        queries = self.qkv(hidden, num_outputs=self.width)
+        product = linear if past is None else past.products
+        queries = product(self.qkv, hidden, num_outputs=self.width)
         queries = rearrange(queries, "B S (H E) -> B H S E", H=self.num_heads)
         if self.norms is not None:
             queries = self.norms.queries(queries)
         attended = attend(queries, keys, values, mask=context.mask, dropout=self.dropout if self.training else 0.0)
-        return self.out(rearrange(attended, "B H S E -> B S (H E)"))
+        return product(self.out, rearrange(attended, "B H S E -> B S (H E)"))
 
     def read(self, context: Context) -> tuple[Float[Tensor, "B H L E"], Float[Tensor, "B H L E"]]:
         """Keys and values of the conditions."""
@@ -140,24 +142,27 @@ class HeadNorm(nn.Module):
 
     def __init__(self, head_dim: int) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(2, head_dim))
+        self.query = nn.Parameter(torch.ones(head_dim))
+        self.key = nn.Parameter(torch.ones(head_dim))
 
     def forward(self, both: Float[Tensor, "2 B H S E"]) -> Float[Tensor, "2 B H S E"]:
         """Queries and keys at once."""
-        return _unit_rms(both) * rearrange(self.weight, "two E -> two 1 1 1 E").to(both.dtype)
+        gains = rearrange([self.query, self.key], "two E -> two 1 1 1 E")
+        return _unit_rms(both) * gains.to(both.dtype)
 
     def queries(self, vectors: Float[Tensor, "B H S E"]) -> Float[Tensor, "B H S E"]:
         """Queries alone."""
-        return _unit_rms(vectors) * self.weight[0].to(vectors.dtype)
+        return _unit_rms(vectors) * self.query.to(vectors.dtype)
 
     def keys(self, vectors: Float[Tensor, "B H S E"]) -> Float[Tensor, "B H S E"]:
         """Keys alone."""
-        return _unit_rms(vectors) * self.weight[1].to(vectors.dtype)
+        return _unit_rms(vectors) * self.key.to(vectors.dtype)
 
 
 def _unit_rms(vectors: Float[Tensor, "*rows E"]) -> Float[Tensor, "*rows E"]:
-    if torch.is_grad_enabled() or vectors.dtype != torch.float32:
+    is_by_hand = vectors.device.type == "cpu" and vectors.dtype == torch.float32 and not torch.is_grad_enabled()
+    if not is_by_hand:
         return F.rms_norm(vectors, vectors.shape[-1:], eps=NORM_EPSILON)
-    # What torch does in eight small operations; a decoding step has two dozen of these norms.
+    # On a CPU torch does it in eight small operations, and a decoding step has two dozen of these norms.
     mean_square = vectors.square().mean(dim=-1, keepdim=True)
     return vectors * (mean_square + NORM_EPSILON).rsqrt()

@@ -9,18 +9,22 @@ from torch import Tensor
 
 from descant.errors import InvalidRequest
 from descant.nn.inputs import Context
+from descant.nn.linear import StepProducts
 
 
 class LayerCache:
     """The memory of one layer.
 
     ``length`` counts the steps written so far. ``cross`` holds the keys and values of the conditions, put there by the
-    first call: they stay the same for a whole request.
+    first call: they stay the same for a whole request. ``products`` multiplies with the layer's weights.
     """
 
-    def __init__(self, keys: Float[Tensor, "B H S E"], values: Float[Tensor, "B H S E"]) -> None:
+    def __init__(
+        self, keys: Float[Tensor, "B H S E"], values: Float[Tensor, "B H S E"], products: StepProducts
+    ) -> None:
         self.keys = keys
         self.values = values
+        self.products = products
         self.length = 0
         self.cross: tuple[Tensor, Tensor] | None = None
 
@@ -54,8 +58,11 @@ class StaticCache:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         shape = (batch, num_heads, len(positions), head_dim)
+        self.products = StepProducts()
         self.layers = [
-            LayerCache(*(torch.zeros(shape, dtype=dtype, device=positions.device) for _ in ("keys", "values")))
+            LayerCache(
+                *(torch.zeros(shape, dtype=dtype, device=positions.device) for _ in ("keys", "values")), self.products
+            )
             for _ in range(num_layers)
         ]
         self.context: Context | None = None

@@ -1,6 +1,7 @@
-"""Linear layers that also multiply a few rows fast, as every step of decoding does."""
+"""Products with weights in decoding: a few rows at a time, the same weights at every step."""
 
-from typing import Any
+import platform
+from functools import cache
 
 import torch
 from jaxtyping import Float
@@ -8,51 +9,62 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 LARGEST_PACKED = 2**20
-"""Weights of more elements are not packed: a packed copy takes as much memory again."""
-
-_CAN_PACK = torch.backends.mkldnn.is_available() and all(
-    hasattr(torch.ops.mkldnn, name) for name in ("_reorder_linear_weight", "_linear_pointwise")
-)
+"""Weights of so many elements and more are not packed: to copy a large model takes too long and too much room."""
 
 
-class Linear(nn.Linear):
-    """A linear layer without bias. Its weights are those of ``nn.Linear`` under the same name.
+class StepProducts:
+    """Products of single steps with weights that do not change meanwhile: made for one request, thrown away after it.
 
-    Where nothing is learned, a single step on a CPU in float32 is multiplied by oneDNN from a copy of the weight in
-    oneDNN's own order, which takes about half the time (4 rows through 256 x 1,024: 90 against 193 us on one thread).
-    The copy is made at first use and again when the weight has changed.
+    On a CPU in float32 oneDNN multiplies a copy of the weight in its own order, made at first use. That takes about
+    half the time of ``F.linear`` (4 rows through 256 x 1,024: 90 against 193 us on one thread), and a row has the same
+    bits whatever stands beside it. Longer sequences, other devices and precisions, and layers that are no plain
+    ``nn.Linear`` go the usual way.
     """
 
-    def __init__(self, in_features: int, out_features: int) -> None:
-        super().__init__(in_features, out_features, bias=False)
-        self._packed: dict[int, tuple[int, int, Tensor]] = {}
+    def __init__(self) -> None:
+        self._packed: dict[tuple[int, int], Tensor] = {}
 
-    def forward(self, rows: Float[Tensor, "*rows i"], num_outputs: int | None = None) -> Float[Tensor, "*rows o"]:
-        """The product; of the first ``num_outputs`` outputs only, if given."""
-        count = num_outputs or self.out_features
-        is_step = rows.ndim == 3 and rows.shape[1] == 1 and rows.device.type == "cpu"
-        if is_step and self._may_pack(rows, count):
-            product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, self._packed_weight(count), None, "none", [], "")
-            return product
-        return F.linear(rows, self.weight[:count])
+    def __call__(
+        self, layer: nn.Linear, rows: Float[Tensor, "B S i"], num_outputs: int | None = None
+    ) -> Float[Tensor, "B S o"]:
+        """The layer's product, of its first ``num_outputs`` outputs if that is given."""
+        count = num_outputs or layer.weight.shape[0]
+        if rows.shape[1] != 1 or not _may_pack(layer, rows, count):
+            return linear(layer, rows, num_outputs)
+        key = (id(layer), count)
+        if key not in self._packed:
+            self._packed[key] = torch.ops.mkldnn._reorder_linear_weight(layer.weight[:count].detach())
+        product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, self._packed[key], None, "none", [], "")
+        return product
 
-    def _may_pack(self, rows: Tensor, count: int) -> bool:
-        return (
-            _CAN_PACK
-            and not torch.is_grad_enabled()
-            and not torch.is_autocast_enabled("cpu")
-            and rows.dtype == self.weight.dtype == torch.float32
-            and self.in_features * count <= LARGEST_PACKED
-        )
 
-    def _packed_weight(self, count: int) -> Tensor:
-        weight = self.weight
-        known = self._packed.get(count)
-        if known is None or known[:2] != (weight.data_ptr(), weight._version):
-            packed = torch.ops.mkldnn._reorder_linear_weight(weight[:count].detach())
-            known = self._packed[count] = (weight.data_ptr(), weight._version, packed)
-        return known[2]
+def linear(layer: nn.Linear, rows: Float[Tensor, "B S i"], num_outputs: int | None = None) -> Float[Tensor, "B S o"]:
+    """The layer's product as torch makes it, of its first ``num_outputs`` outputs if that is given."""
+    if num_outputs is None:
+        product: Tensor = layer(rows)
+        return product
+    return F.linear(rows, layer.weight[:num_outputs])
 
-    def __getstate__(self) -> dict[str, Any]:
-        # A copy or a pickle packs for itself.
-        return {**self.__dict__, "_packed": {}}
+
+def _may_pack(layer: nn.Linear, rows: Tensor, count: int) -> bool:
+    return (
+        can_pack()
+        and type(layer) is nn.Linear
+        and layer.bias is None
+        and rows.device.type == "cpu"
+        and rows.dtype == layer.weight.dtype == torch.float32
+        and not torch.is_grad_enabled()
+        and not torch.is_autocast_enabled("cpu")
+        and layer.in_features * count < LARGEST_PACKED
+    )
+
+
+@cache
+def can_pack() -> bool:
+    """Whether this torch has oneDNN's products, which it does not document, on a processor they were measured on."""
+    operators = ("_reorder_linear_weight", "_linear_pointwise")
+    return (
+        platform.machine() in ("x86_64", "AMD64")
+        and torch.backends.mkldnn.is_available()
+        and all(hasattr(torch.ops.mkldnn, operator) for operator in operators)
+    )

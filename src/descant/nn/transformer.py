@@ -12,7 +12,7 @@ from descant.errors import ConfigError
 from descant.nn.attention import CrossAttention, SelfAttention
 from descant.nn.inputs import Context
 from descant.nn.kv_cache import LayerCache, StaticCache
-from descant.nn.linear import Linear
+from descant.nn.linear import linear
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +50,8 @@ class TransformerConfig:
             raise ConfigError(
                 f"width={self.width} must be even, for the positions, and a multiple of num_heads={self.num_heads}"
             )
+        if self.positions not in ("sinusoidal", "rotary"):
+            raise ConfigError(f"positions={self.positions!r}: allowed are sinusoidal and rotary")
         if self.positions == "rotary" and self.head_dim % 2:
             raise ConfigError(f"heads of {self.head_dim}: rotary positions turn pairs, so the width must be even")
         if not 0.0 <= self.dropout < 1.0:
@@ -66,12 +68,13 @@ class MLP(nn.Module):
 
     def __init__(self, width: int, scale: int, dropout: float) -> None:
         super().__init__()
-        self.up = Linear(width, scale * width)
-        self.down = Linear(scale * width, width)
+        self.up = nn.Linear(width, scale * width, bias=False)
+        self.down = nn.Linear(scale * width, width, bias=False)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, hidden: Float[Tensor, "B S D"]) -> Float[Tensor, "B S D"]:
-        return self.down(self.dropout(F.gelu(self.up(hidden))))
+    def forward(self, hidden: Float[Tensor, "B S D"], past: LayerCache | None = None) -> Float[Tensor, "B S D"]:
+        product = linear if past is None else past.products
+        return product(self.down, self.dropout(F.gelu(product(self.up, hidden))))
 
 
 class Residual(nn.Module):
@@ -120,7 +123,7 @@ class Block(nn.Module):
         stream = self.residual1(stream, self.self_attention(self.norm1(stream), past, turns))
         if self.has_cross_attention and context is not None:
             stream = self.residual_cross(stream, self.cross_attention(self.norm_cross(stream), context, past))
-        return self.residual2(stream, self.mlp(self.norm2(stream)))
+        return self.residual2(stream, self.mlp(self.norm2(stream), past))
 
 
 class Transformer(nn.ModuleList):

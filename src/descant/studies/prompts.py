@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -72,8 +73,11 @@ def choose_prompts(records: Sequence[ClipRecord], num_prompts: int, seed: int) -
     return [_prompt(record, generator) for record in list(by_source.values())[:num_prompts]]
 
 
-def claim_folder(out_dir: Path, fingerprint: str, prompts: Sequence[Prompt]) -> None:
+def claim_folder(out_dir: Path, fingerprint: str, prompts: Sequence[Any]) -> None:
     """Writes down what the folder's clips are made from, so that clips of other weights are never taken for ours.
+
+    Args:
+        prompts: dataclasses, all that is known of each.
 
     Raises:
         DataError: the folder's clips are made from something else.
@@ -90,19 +94,19 @@ def claim_folder(out_dir: Path, fingerprint: str, prompts: Sequence[Prompt]) -> 
 
 def generate_missing(
     generate: Callable[[list[Request]], list[Clip]],
-    prompts: Sequence[Prompt],
+    asked: Sequence[tuple[str, int]],
     folder: Path,
     progress: Callable[[str], None],
 ) -> list[Path]:
-    """The prompts' clips as files in ``folder``, in their order; those that are there already are left as they are."""
+    """Clips of these texts and seeds as files in ``folder``, in their order; those that are there stay as they are."""
     folder.mkdir(exist_ok=True)
-    files = [folder / f"{index:03d}.wav" for index in range(len(prompts))]
-    missing = [(file, prompt) for file, prompt in zip(files, prompts, strict=True) if not file.exists()]
+    files = [folder / f"{index:03d}.wav" for index in range(len(asked))]
+    missing = [(file, *one) for file, one in zip(files, asked, strict=True) if not file.exists()]
     for start in range(0, len(missing), BATCH):
         progress(f"generating clip {start + 1} of {len(missing)}")
         batch = missing[start : start + BATCH]
-        requests = [Request(text=prompt.text, duration_s=DURATION_S, seed=prompt.seed) for _, prompt in batch]
-        for (file, _), clip in zip(batch, generate(requests), strict=True):
+        requests = [Request(text=text, duration_s=DURATION_S, seed=seed) for _, text, seed in batch]
+        for (file, _, _), clip in zip(batch, generate(requests), strict=True):
             clip.save(file)
     return files
 

@@ -77,7 +77,8 @@ def run(
     claim_folder(out_dir, music.fingerprint, prompts)
     tagger = MusicTagger.load()
     thresholds = tagger_thresholds(tagger, manifest, out_dir / "tagger.json", seed, progress)
-    files = generate_missing(music.generate, prompts, out_dir / "clips", progress)
+    asked = [(prompt.text, prompt.seed) for prompt in prompts]
+    files = generate_missing(music.generate, asked, out_dir / "clips", progress)
     progress("listening to the generated clips and to the real ones")
     generated = [hear(Clip.read(file), tagger) for file in files]
     real = [hear(prompt.real_clip(), tagger) for prompt in prompts]

@@ -17,9 +17,14 @@ from descant.data.manifest import read_manifest
 from descant.evaluation import musical
 from descant.evaluation.embedders import MusicTagger
 from descant.evaluation.instruments import FamilyThreshold
-from descant.evaluation.report import markdown_table, mean_with_interval, paired_difference, write_report_json
-from descant.generation.request import Request
-from descant.studies.prompts import BATCH, DURATION_S, draw_crops, read_crop
+from descant.evaluation.report import (
+    markdown_table,
+    mean_with_interval,
+    paired_difference,
+    rate_with_interval,
+    write_report_json,
+)
+from descant.studies.prompts import claim_folder, draw_crops, generate_missing, read_crop
 from descant.studies.starter_report import Heard, hear, tagger_thresholds
 
 NUM_PACE_CLIPS = 100
@@ -64,111 +69,116 @@ def run(
     model: str,
     manifest: Path,
     out_dir: Path,
+    thresholds_file: Path,
     seeds: Sequence[int] = (0, 1, 2),
     progress: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """The report, written to ``out_dir`` as typed.json and typed.md beside the clips it is about.
+    """The report, which is also written to ``out_dir`` as typed.json and typed.md, beside the clips it is about.
+
+    Clips that are there from a run that was stopped are not generated again.
+
+    Args:
+        thresholds_file: where ``starter_report`` keeps the tagger's thresholds; it is written if it is not there.
 
     Raises:
-        DataError: the manifest is broken.
+        DataError: the manifest is broken, or ``out_dir`` holds the clips of another run.
         MissingExtra: librosa or musicnn's weights are missing.
     """
     out_dir.mkdir(parents=True, exist_ok=True)
     music = api.load(model)
+    asked = [(prompt, seed) for prompt in PROMPTS for seed in seeds]
+    claim_folder(out_dir, music.fingerprint, [prompt for prompt, _ in asked])
     tagger = MusicTagger.load()
-    thresholds = tagger_thresholds(tagger, manifest, out_dir / "tagger.json", 0, progress)
+    thresholds = tagger_thresholds(tagger, manifest, thresholds_file, 0, progress)
     train = read_manifest(manifest, split="train")
-    onsets = [
-        musical.onsets_per_second(read_crop(record.path, offset_s))
-        for record, offset_s in draw_crops(train, NUM_PACE_CLIPS, 0)
-    ]
-    asked = [(prompt, seed) for seed in seeds for prompt in PROMPTS]
-    clips: list[Clip] = []
-    for start in range(0, len(asked), BATCH):
-        progress(f"generating clip {start + 1} of {len(asked)}")
-        batch = asked[start : start + BATCH]
-        clips += music.generate([Request(text=prompt.text, duration_s=DURATION_S, seed=seed) for prompt, seed in batch])
-    for (prompt, seed), clip in zip(asked, clips, strict=True):
-        clip.save(out_dir / f"{prompt.text.replace(' ', '-').replace(',', '')}-{seed}.wav")
-    prompts = [prompt for prompt, _ in asked]
+    median_onsets = float(
+        np.median(
+            [
+                musical.onsets_per_second(read_crop(record.path, offset_s))
+                for record, offset_s in draw_crops(train, NUM_PACE_CLIPS, 0)
+            ]
+        )
+    )
+    files = generate_missing(
+        music.generate, [(prompt.text, seed) for prompt, seed in asked], out_dir / "clips", progress
+    )
+    progress("listening to the clips of the typed prompts")
+    clips = [Clip.read(file) for file in files]
+    heard = [(hear(clip, tagger), musical.heard_key(clip)) for clip in clips]
+    by_prompt = [heard[start : start + len(seeds)] for start in range(0, len(heard), len(seeds))]
     report = {
         "model": model,
         "model_fingerprint": music.fingerprint,
         "num_seeds": len(seeds),
-        "median_onsets_per_second": float(np.median(onsets)),
-        **typed_report(prompts, [hear_all(clip, tagger) for clip in clips], thresholds, float(np.median(onsets))),
+        "median_onsets_per_second": median_onsets,
+        **typed_report(PROMPTS, by_prompt, thresholds, median_onsets),
     }
     write_report_json(report, out_dir / "typed.json")
     (out_dir / "typed.md").write_text(markdown(report), encoding="utf-8")
     return report
 
 
-def hear_all(clip: Clip, tagger: MusicTagger) -> tuple[Heard, str]:
-    """What the judges hear in a clip, and its key."""
-    return hear(clip, tagger), musical.heard_key(clip)
-
-
 def typed_report(
     prompts: Sequence[TypedPrompt],
-    heard: Sequence[tuple[Heard, str]],
+    heard: Sequence[Sequence[tuple[Heard, str]]],
     thresholds: Mapping[str, FamilyThreshold],
     median_onsets: float,
 ) -> dict[str, Any]:
     """The share of what the prompts say that is heard: in all, of each kind, by prompt; and with prompts shuffled.
 
-    A clip counts with the share of its prompt's claims, so that clips are what is resampled.
+    The clips of a prompt are no independent witnesses, so their mean is one observation, and prompts are resampled.
+
+    Args:
+        heard: for each prompt what was heard in each of its clips, and the clip's key.
     """
-    kept = [claims_kept(prompt, *clip, thresholds, median_onsets) for prompt, clip in zip(prompts, heard, strict=True)]
-    chance = [
-        [
-            claims_kept(prompt, *clip, thresholds, median_onsets)
-            for other, clip in zip(prompts, heard, strict=True)
-            if other.text != prompt.text
-        ]
-        for prompt in prompts
-    ]
-    matched = [float(np.mean(list(claims.values()))) for claims in kept]
-    shuffled = [float(np.mean([value for claims in others for value in claims.values()])) for others in chance]
-    kinds = sorted({_kind(name) for claims in kept for name in claims})
+    reliable = {family: threshold.score for family, threshold in thresholds.items() if threshold.is_reliable}
+
+    def share_by_kind(prompt: TypedPrompt, clips: Sequence[tuple[Heard, str]]) -> dict[str, float]:
+        kept = [claims_kept(prompt, *clip, reliable, median_onsets) for clip in clips]
+        return {kind: _mean([claims[kind] for claims in kept]) for kind in (kept[0] if kept else ())}
+
+    own, others = [], []
+    for prompt, clips in zip(prompts, heard, strict=True):
+        own.append(share_by_kind(prompt, clips))
+        elsewhere = [clip for other, theirs in zip(prompts, heard, strict=True) if other != prompt for clip in theirs]
+        others.append(share_by_kind(prompt, elsewhere))
+    judged = [index for index, shares in enumerate(own) if shares]
+    matched = [_mean(list(own[index].values())) for index in judged]
+    shuffled = [_mean(list(others[index].values())) for index in judged]
+    kinds = sorted({kind for shares in own for kind in shares})
     return {
         "kept": mean_with_interval(matched),
         "kept_shuffled": mean_with_interval(shuffled),
         "difference": paired_difference(matched, shuffled),
-        "most_kept": mean_with_interval([float(share > 0.5) for share in matched]),
+        "more_kept_than_not": rate_with_interval(sum(share > 0.5 for share in matched), len(matched)),
         "by_kind": {
             kind: {
-                "kept": _mean([value for claims in kept for name, value in claims.items() if _kind(name) == kind]),
-                "shuffled": _mean(
-                    [
-                        value
-                        for others in chance
-                        for claims in others
-                        for name, value in claims.items()
-                        if _kind(name) == kind
-                    ]
-                ),
+                "kept": _mean([shares[kind] for shares in own if kind in shares]),
+                "shuffled": _mean([shares[kind] for shares in others if kind in shares]),
             }
             for kind in kinds
         },
-        "by_prompt": {
-            text: _mean([share for prompt, share in zip(prompts, matched, strict=True) if prompt.text == text])
-            for text in dict.fromkeys(prompt.text for prompt in prompts)
-        },
+        "by_prompt": {prompts[index].text: share for index, share in zip(judged, matched, strict=True)},
     }
 
 
 def claims_kept(
-    prompt: TypedPrompt, heard: Heard, key: str, thresholds: Mapping[str, FamilyThreshold], median_onsets: float
-) -> dict[str, bool]:
-    """Whether each thing that the prompt says is heard; a fast clip has more onsets than the median one, a slow one
-    fewer."""
-    claims = {f"instrument {family}": heard.scores[family] > thresholds[family].score for family in prompt.families}
+    prompt: TypedPrompt, heard: Heard, key: str, score_of: Mapping[str, float], median_onsets: float
+) -> dict[str, float]:
+    """The share of each kind of thing that the prompt says which is heard.
+
+    A fast clip has more onsets than the median one, a slow one fewer. Families without a score are not judged.
+    """
+    claims: dict[str, float] = {}
+    families = [family for family in prompt.families if family in score_of]
+    if families:
+        claims["instrument"] = _mean([heard.scores[family] > score_of[family] for family in families])
     if prompt.pace is not None:
-        claims["pace"] = (heard.onsets_per_second > median_onsets) == (prompt.pace == "fast")
+        claims["pace"] = float((heard.onsets_per_second > median_onsets) == (prompt.pace == "fast"))
     if prompt.mode is not None:
-        claims["mode"] = key.endswith(prompt.mode)
+        claims["mode"] = float(key.endswith(prompt.mode))
     if prompt.bpm is not None:
-        claims["tempo"] = musical.tempo_match(heard.tempo_bpm, prompt.bpm) == "same"
+        claims["tempo"] = float(musical.tempo_match(heard.tempo_bpm, prompt.bpm) == "same")
     return claims
 
 
@@ -177,6 +187,8 @@ def markdown(report: Mapping[str, Any]) -> str:
     rows = [
         ["all that the prompts say", report["kept"], report["kept_shuffled"]],
         *([kind, f"{rates['kept']:.2f}", f"{rates['shuffled']:.2f}"] for kind, rates in report["by_kind"].items()),
+        ["difference to another prompt", report["difference"], ""],
+        ["prompts of which more than half is heard", report["more_kept_than_not"], ""],
     ]
     return (
         f"# What {report['model']} does with {len(report['by_prompt'])} typed prompts\n\n"
@@ -185,10 +197,6 @@ def markdown(report: Mapping[str, Any]) -> str:
         + "\n"
         + markdown_table(["prompt", "share"], [[text, f"{share:.2f}"] for text, share in report["by_prompt"].items()])
     )
-
-
-def _kind(claim: str) -> str:
-    return claim.split()[0]
 
 
 def _mean(values: Sequence[float | bool]) -> float:

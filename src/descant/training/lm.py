@@ -53,6 +53,7 @@ class LMTask(Task):
             raise ConfigError(f"codebook_weights={weights}: this model has {model.lm.config.num_codebooks} codebooks")
         self.config = config
         self.lm, self.text = model.lm, model.text
+        self.text_facts = to_dict(model.config.text)
         self.text_encoder = model.text_encoder
         self.pattern, self.fuser = model.config.pattern, model.fuser
         self.frame_rate_hz = model.codec.frame_rate_hz
@@ -109,7 +110,12 @@ class LMTask(Task):
         return metrics
 
     def facts(self) -> dict[str, Any]:
-        return {"lm_task": to_dict(self.config), "lm": to_dict(self.lm.config), "pattern": repr(self.pattern)}
+        return {
+            "lm_task": to_dict(self.config),
+            "text": self.text_facts,
+            "lm": to_dict(self.lm.config),
+            "pattern": repr(self.pattern),
+        }
 
     def _by_clip(self, captions: list[str | None]) -> Float[Tensor, "clips K"]:
         """Cross-entropies of the validation clips, were these their captions."""

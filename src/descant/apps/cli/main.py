@@ -18,6 +18,7 @@ from descant.errors import (
     DescantError,
     InvalidRequest,
     MissingExtra,
+    TrainingDiverged,
 )
 
 DONE = 0
@@ -57,7 +58,7 @@ def explain(error: BaseException) -> tuple[int, str]:
     message = str(error)
     if isinstance(error, Cancelled | KeyboardInterrupt):
         return INTERRUPTED, f"interrupted{message and f': {message}'}; no unfinished file is left"
-    if isinstance(error, InvalidRequest | ConfigError | MissingExtra):
+    if isinstance(error, InvalidRequest | ConfigError | MissingExtra | TrainingDiverged):
         return REQUEST_IS_WRONG, message
     if isinstance(error, AudioError | CheckpointError | DataError):
         return FILE_IS_WRONG, message
