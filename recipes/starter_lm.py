@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from descant import presets
-from descant.checkpoints.native import load_codec, load_text_encoder, save_model
+from descant.checkpoints.native import load_codec, load_model, load_text_encoder, save_model
 from descant.codec.spectral import SpectralCodecConfig
 from descant.conditioning.dropout import ConditionDropout
 from descant.config import to_dict
@@ -34,11 +34,13 @@ class LMRun:
         codec: folder of the trained codec.
         tokens: folder of the corpus's codes under that codec.
         text: folder of a small text encoder; None takes the one in the package.
+        start: a model folder to go on from, with the same codec; None begins anew.
     """
 
     codec: Path = Path("runs/starter_codec/codec")
     tokens: Path = Path("corpus/tokens")
     text: Path | None = None
+    start: Path | None = None
     model: MusicGenConfig = field(default_factory=presets.starter)
     batches: TokenBatchConfig = TokenBatchConfig(
         batch_size=4,
@@ -77,8 +79,11 @@ def train(run: LMRun, out_dir: Path, resume: bool) -> dict[str, Any]:
     settled = replace(run.model, codec=shape)
     model = MusicGenModel(settled, load_text_encoder(settled, None if run.text is None else run.text.parent))
     model.codec.load_state_dict(codec.state_dict())
-    codebooks = [level.codebook for level in codec.quantizer.levels]
-    start_from_codebooks(model.lm.embeddings, model.lm.heads, codebooks)
+    if run.start is None:
+        codebooks = [level.codebook for level in codec.quantizer.levels]
+        start_from_codebooks(model.lm.embeddings, model.lm.heads, codebooks)
+    else:
+        model = load_model(run.start).requires_grad_(True)
     training = TokenBatches(run.tokens, run.batches)
     held_out = TokenBatches(run.tokens, replace(run.batches, split="valid"))
     count = min(run.num_validation_batches, held_out.num_fixed_batches)

@@ -4,6 +4,7 @@ import torch
 from descant.codec.spectral import SpectralCodecConfig
 from descant.conditioning.base import TextEncoder
 from descant.conditioning.dropout import ConditionDropout
+from descant.conditioning.fuser import fuse
 from descant.data.token_dataset import TokenBatch
 from descant.errors import ConfigError
 from descant.lm.model import LMConfig
@@ -11,7 +12,7 @@ from descant.model import MusicGenConfig, MusicGenModel, SmallText
 from descant.nn.rvq import RVQConfig
 from descant.nn.transformer import TransformerConfig
 from descant.patterns import Delay
-from descant.training.lm import LMTask, LMTaskConfig, other_caption
+from descant.training.lm import LMTask, LMTaskConfig, other_caption, stretches
 from descant.training.task import StepContext
 from descant.training.trainer import Trainer
 
@@ -114,6 +115,35 @@ def test_every_way_that_a_caption_takes_is_learned(has_sentence):
     learned = {name for name, parameter in task.text.named_parameters() if parameter.grad.any()}
     ways = ("project", "project_sentence") if has_sentence else ("project",)
     assert learned == {f"{way}.{part}" for way in ways for part in ("weight", "bias")}
+
+
+def test_a_forgotten_stretch_is_whole_and_half_of_them_begin_at_the_start():
+    mask = torch.ones(400, 50, dtype=torch.bool)
+    forgotten = stretches(mask, 1.0, torch.Generator().manual_seed(3))
+    borders = torch.nn.functional.pad(forgotten.int(), (1, 1)).diff(dim=1).abs().sum(dim=1)
+    assert set(borders.tolist()) <= {0, 2}, "one stretch a row"
+    from_start = forgotten[:, 0].float().mean()
+    assert 0.45 < from_start < 0.65
+    assert 0.3 < forgotten.float().mean() < 0.6
+    assert not stretches(mask, 0.0, torch.Generator()).any()
+    some = stretches(mask, 0.25, torch.Generator().manual_seed(4)).any(dim=1).float().mean()
+    assert 0.15 < some < 0.3
+
+
+def test_what_is_forgotten_is_still_to_be_predicted_but_from_nothing():
+    """With all of a clip forgotten, its codes change no logits; the loss still counts every one of them."""
+    task = tiny_task(dropout=ConditionDropout(probability=0.0))
+    task.trained.eval()
+    batch = Jingles().batch(0)
+    nothing = torch.zeros_like(batch.frame_mask)
+    inputs = fuse(task.text(task.text_encoder.encode(batch.captions)), task.fuser)
+    assert torch.equal(task._logits(batch.codes, nothing, inputs), task._logits(batch.codes.flip(2), nothing, inputs))
+    forgetful = tiny_task(dropout=ConditionDropout(probability=0.0), history_dropout=1.0)
+    forgetful.trained.eval()
+    generator = torch.Generator().manual_seed(0)
+    losses = [one.loss("lm", batch, StepContext(0, generator, {})) for one in (task, forgetful)]
+    assert losses[0][0] != losses[1][0]
+    assert losses[0][1]["audio_s"] == losses[1][1]["audio_s"]
 
 
 def test_a_weighted_codebook_alone_is_the_loss():

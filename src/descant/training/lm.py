@@ -28,13 +28,20 @@ class LMTaskConfig:
     """What the language model's loss counts and how often it goes without conditions.
 
     Args:
+        history_dropout: how often a clip loses a stretch of its past: half of the time all up to a random frame, else
+            from one random frame to another. There the next code must be found in the conditions and in what is further
+            away. Otherwise nearly all of the loss is settled by the frame before, and a small model learns to repeat it
+            and never learns to hear its caption.
         codebook_weights: how much the cross-entropy of each codebook counts; only ratios matter. None is all alike.
     """
 
     dropout: ConditionDropout = field(default_factory=ConditionDropout)
+    history_dropout: float = 0.0
     codebook_weights: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
+        if not 0 <= self.history_dropout <= 1:
+            raise ConfigError(f"history_dropout={self.history_dropout:g}: a probability is between 0 and 1")
         weights = self.codebook_weights
         if weights is not None and (min(weights, default=0) < 0 or sum(weights) <= 0):
             raise ConfigError(f"codebook_weights={weights}: give one for each codebook, 0 or more, not all 0")
@@ -77,8 +84,9 @@ class LMTask(Task):
         inputs = fuse(self.text(heard["text"]), self.fuser)
         codes, mask = batch.codes.to(self.device), batch.frame_mask.to(self.device)
         weights = self.config.codebook_weights
+        forgotten = stretches(mask, self.config.history_dropout, context.generator)
         loss, by_codebook = pattern_cross_entropy(
-            self._logits(codes, mask, inputs),
+            self._logits(codes, mask & ~forgotten, inputs),
             codes,
             self.pattern,
             mask,
@@ -129,14 +137,24 @@ class LMTask(Task):
                 rows.append(pattern_cross_entropy(clip[0], clip[1], self.pattern, clip[2])[1])
         return torch.stack(rows).cpu()
 
-    def _logits(self, codes: Codes, mask: Bool[Tensor, "B T"], inputs: LMInputs) -> Logits:
+    def _logits(self, codes: Codes, known_frames: Bool[Tensor, "B T"], inputs: LMInputs) -> Logits:
         # A frame after the clip's end holds nothing, as it will in generation; its zeros are no codes.
-        known = codes.masked_fill(~rearrange(mask, "B T -> B 1 T"), self.lm.special_code)
+        known = codes.masked_fill(~rearrange(known_frames, "B T -> B 1 T"), self.lm.special_code)
         num_frames = codes.shape[-1]
         length = self.pattern.training_length(num_frames)
         sequence = interleave(known, self.pattern.steps(num_frames), length, empty=self.lm.special_code)
         logits: Logits = self.lm(sequence, inputs)
         return logits
+
+
+def stretches(mask: Bool[Tensor, "B T"], probability: float, generator: torch.Generator) -> Bool[Tensor, "B T"]:
+    """A stretch of frames in each of the rows that are drawn; a call draws the same amount whatever the probability."""
+    batch, num_frames = mask.shape
+    draws = torch.rand(4, batch, 1, generator=generator, device=generator.device).to(mask.device)
+    first, last = (draws[:2] * num_frames).sort(dim=0).values
+    first = torch.where(draws[2] < 0.5, 0.0, first)
+    frames = torch.arange(num_frames, device=mask.device)
+    return (draws[3] < probability) & (frames >= first) & (frames < last)
 
 
 def other_caption(captions: Sequence[str | None], index: int) -> str | None:
