@@ -118,7 +118,7 @@ def test_every_way_that_a_caption_takes_is_learned(has_sentence):
 
 
 def test_a_forgotten_stretch_is_whole_and_half_of_them_begin_at_the_start():
-    mask = torch.ones(400, 50, dtype=torch.bool)
+    mask = torch.ones(4_000, 50, dtype=torch.bool)
     forgotten = stretches(mask, 1.0, torch.Generator().manual_seed(3))
     borders = torch.nn.functional.pad(forgotten.int(), (1, 1)).diff(dim=1).abs().sum(dim=1)
     assert set(borders.tolist()) <= {0, 2}, "one stretch a row"
