@@ -1,6 +1,7 @@
 """The starter's language model: eight layers 256 wide over delayed codes, on ten-second crops of the starter corpus.
 
 Needs the codec of ``recipes/starter_codec.py`` and the codes it gives (``descant data tokenize``).
+``recipes/starter_lm.py:hear`` is the second run.
 """
 
 import copy
@@ -55,7 +56,7 @@ class LMRun:
     task: LMTaskConfig = LMTaskConfig(dropout=ConditionDropout(probability=0.15), codebook_weights=(1.5, 1.2, 0.8, 0.5))
     trainer: TrainerConfig = field(
         default_factory=lambda: TrainerConfig(
-            max_steps=6_000,
+            max_steps=3_400,
             optimizer=AdamWConfig(lr=1.5e-3, betas=(0.9, 0.95), weight_decay=0.1),
             schedule=PlateauLinear(warmup_steps=200, decay_fraction=0.5),
             ema_decay=0.998,
@@ -68,6 +69,22 @@ class LMRun:
 def config() -> LMRun:
     """The shipped starter's run."""
     return LMRun()
+
+
+def hear() -> LMRun:
+    """The second run, on from the first: parts of the past are hidden, so that captions are heard; needs ``start``."""
+    run = config()
+    return replace(
+        run,
+        start=Path("runs/starter_lm/model"),
+        task=replace(run.task, history_dropout=0.6),
+        trainer=replace(
+            run.trainer,
+            max_steps=2_050,
+            optimizer=replace(run.trainer.optimizer, lr=1.2e-3),
+            schedule=PlateauLinear(warmup_steps=50, decay_fraction=0.6),
+        ),
+    )
 
 
 def train(run: LMRun, out_dir: Path, resume: bool) -> dict[str, Any]:
