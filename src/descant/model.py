@@ -34,8 +34,8 @@ class T5Text:
     """Text through a frozen T5 or FLAN-T5, found by hub id or in a folder.
 
     Args:
-        has_sentence: the mean of a text's vectors is added to every step, besides what cross-attention reads. A small
-            model learns in minutes to hear it; the released models have none.
+        has_sentence: the mean of a text's vectors is added to every step and to what the heads read, besides what
+            cross-attention reads. For small models and short trainings; the released models have none.
     """
 
     name: str = "t5-base"

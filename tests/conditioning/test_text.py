@@ -24,7 +24,12 @@ def test_the_sentence_is_the_mean_of_a_texts_vectors_whatever_stands_beside_it(s
     conditioner = TextConditioner(small_encoder.dim, 10, has_sentence=True)
     texts = ["warm piano", None, "a sad violin with drums"]
     told = conditioner(small_encoder.encode(texts))
-    assert set(told) == {"text", "sentence"}
+    assert set(told) == {"text", "sentence", "sentence_output"}
+    assert not told["sentence_output"].values.any(), "heads begin without it"
+    torch.nn.init.normal_(conditioner.project_output.weight)
+    torch.nn.init.normal_(conditioner.project_output.bias)
+    told = conditioner(small_encoder.encode(texts))
+    assert told["sentence_output"].values.abs().sum(dim=-1)[:, 0].gt(0).tolist() == [True, False, True]
     sentence = told["sentence"]
     assert sentence.values.shape == (3, 1, 10)
     assert sentence.mask[:, 0].tolist() == [True, False, True]

@@ -45,7 +45,8 @@ CONDITIONS = {
     "prefix": PREFIX,
     "both": replace(CROSS, prefix=PREFIX.prefix),
     "sum": LMInputs(sum=torch.randn(3, 1, 16)),
-    "all": replace(CROSS, prefix=PREFIX.prefix, sum=torch.randn(3, 9, 16)),
+    "output": LMInputs(output=torch.randn(3, 1, 16)),
+    "all": replace(CROSS, prefix=PREFIX.prefix, sum=torch.randn(3, 9, 16), output=torch.randn(3, 1, 16)),
 }
 
 

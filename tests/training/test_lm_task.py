@@ -113,7 +113,7 @@ def test_every_way_that_a_caption_takes_is_learned(has_sentence):
     loss, _ = task.loss("lm", Jingles().batch(0), StepContext(0, torch.Generator(), {}))
     loss.backward()
     learned = {name for name, parameter in task.text.named_parameters() if parameter.grad.any()}
-    ways = ("project", "project_sentence") if has_sentence else ("project",)
+    ways = ("project", "project_sentence", "project_output") if has_sentence else ("project",)
     assert learned == {f"{way}.{part}" for way in ways for part in ("weight", "bias")}
 
 

@@ -11,14 +11,15 @@ from descant.conditioning.base import Embedding
 from descant.errors import ConfigError, InvalidRequest
 from descant.nn.inputs import LMInputs
 
-Method: TypeAlias = Literal["cross", "prefix", "sum"]
+Method: TypeAlias = Literal["cross", "prefix", "sum", "output"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class FuserConfig:
-    """How each condition is told: attended to (cross), put before the codes (prefix), or added to the steps (sum).
+    """How each condition is told: attended to (cross), put before the codes (prefix), added to the steps (sum), or added
+    to what the heads read (output; of length 1).
 
-    The defaults are MusicGen's, which has no condition of whole sentences; its melody and style models, which have no
+    The defaults are MusicGen's, which has no conditions of whole sentences; its melody and style models, which have no
     cross-attention, take text as a prefix too.
     """
 
@@ -26,11 +27,12 @@ class FuserConfig:
     style: Method = "prefix"
     text: Method = "cross"
     sentence: Method = "sum"
+    sentence_output: Method = "output"
 
 
 # A prefix is read melody first, text last, and then the codes: the order the released melody model was trained on
 # (audiocraft, ConditionFuser, which puts each next condition in front of the ones before).
-ORDER = ("melody", "style", "text", "sentence")
+ORDER = ("melody", "style", "text", "sentence", "sentence_output")
 
 
 def fuse(embeddings: Mapping[str, Embedding], config: FuserConfig) -> LMInputs:
@@ -46,7 +48,7 @@ def fuse(embeddings: Mapping[str, Embedding], config: FuserConfig) -> LMInputs:
     unknown = sorted(set(embeddings) - set(ORDER))
     if unknown:
         raise ConfigError(f"condition {unknown[0]!r} has no place in the language model; there are {', '.join(ORDER)}")
-    by_method: dict[str, list[Embedding]] = {"cross": [], "prefix": [], "sum": []}
+    by_method: dict[str, list[Embedding]] = {"cross": [], "prefix": [], "sum": [], "output": []}
     for name in ORDER:
         if name in embeddings:
             by_method[getattr(config, name)].append(embeddings[name])
@@ -55,6 +57,7 @@ def fuse(embeddings: Mapping[str, Embedding], config: FuserConfig) -> LMInputs:
         cross_mask=_joined([embedding.mask for embedding in by_method["cross"]]),
         prefix=_joined([embedding.values for embedding in by_method["prefix"]]),
         sum=_added([embedding.values for embedding in by_method["sum"]]),
+        output=_added([embedding.values for embedding in by_method["output"]]),
     )
 
 

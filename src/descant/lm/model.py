@@ -97,6 +97,8 @@ class MusicLM(nn.Module):
         else:
             stream = self.blocks(stream + positions.to(stream.dtype), context, cache)
         stream = self.norm(stream[:, -num_steps:])
+        if inputs.output is not None:
+            stream = stream + inputs.output
         product = linear if cache is None else cache.products
         return torch.stack([product(head, stream) for head in self.heads], dim=1)
 

@@ -38,12 +38,14 @@ class LMInputs:
             the null condition.
         prefix: positions put before the codes.
         sum: added to the embedded steps, from step 0 on; a length of 1 is added to every step.
+        output: added to what the heads read, at every step.
     """
 
     cross: Float[Tensor, "B L D"] | None = None
     cross_mask: Bool[Tensor, "B L"] | None = None
     prefix: Float[Tensor, "B P D"] | None = None
     sum: Float[Tensor, "B S D"] | None = None
+    output: Float[Tensor, "B 1 D"] | None = None
 
     def __post_init__(self) -> None:
         if self.cross_mask is not None and self.cross is None:
@@ -84,6 +86,7 @@ class LMInputs:
             cross_mask=None if self.cross_mask is None else self.cross_mask.to(device),
             prefix=None if self.prefix is None else self.prefix.to(device, dtype),
             sum=None if self.sum is None else self.sum.to(device, dtype),
+            output=None if self.output is None else self.output.to(device, dtype),
         )
 
 
@@ -99,6 +102,7 @@ def stack_rows(parts: list[LMInputs]) -> LMInputs:
         cross_mask=_cat([_padded_mask(part, length) for part in parts]),
         prefix=_cat([part.prefix for part in parts]),
         sum=_cat([part.sum for part in parts]),
+        output=_cat([part.output for part in parts]),
     )
 
 
