@@ -26,9 +26,9 @@ class TextConditioner(nn.Module):
             nn.init.zeros_(self.project_output.bias)
 
     def forward(self, embedding: Embedding) -> dict[str, Embedding]:
-        """By name: ``text``, the embedding in the model's width and precision, and in a model that has sentences the mean
-        of a text's vectors, once for the steps (``sentence``) and once for the heads (``sentence_output``). Masked
-        positions and null rows stay zero.
+        """By name: ``text``, the embedding in the model's width and precision, and in a model that has sentences the
+        mean of a text's vectors, for the steps (``sentence``) and for the heads (``sentence_output``). Masked positions
+        and null rows stay zero.
 
         The mean's last bits may change with the padding: whoever promises the same codes in any batch embeds each
         request by itself, as ``generation/engine.py`` does.
