@@ -16,8 +16,8 @@ Method: TypeAlias = Literal["cross", "prefix", "sum", "output"]
 
 @dataclass(frozen=True, kw_only=True)
 class FuserConfig:
-    """How each condition is told: attended to (cross), put before the codes (prefix), added to the steps (sum) or to what
-    the heads read (output; of length 1).
+    """How each condition is told: attended to (cross), put before the codes (prefix), added to the steps (sum) or to
+    what the heads read (output; of length 1).
 
     The defaults are MusicGen's, which has no conditions of whole sentences; its melody and style models, which have no
     cross-attention, take text as a prefix too.
