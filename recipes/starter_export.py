@@ -14,7 +14,7 @@ from descant.data.tokenize import codec_facts
 from descant.errors import CheckpointError
 from descant.model import GenerationDefaults
 
-DEFAULTS = GenerationDefaults(temperature=1.0, top_k=100, guidance=3.0)
+DEFAULTS = GenerationDefaults(temperature=1.0, top_k=250, guidance=3.0)
 
 
 def export(trained: Path, polished: Path | None, target: Path) -> None:

@@ -72,7 +72,7 @@ def test_what_a_loaded_model_offers_is_this():
 def test_every_error_is_a_descant_error_and_the_callers_mistakes_are_value_errors():
     errors = [getattr(descant, name) for name in NAMES if inspect.isclass(getattr(descant, name))]
     errors = [error for error in errors if issubclass(error, Exception)]
-    assert len(errors) == 8
+    assert len(errors) == 9
     assert all(issubclass(error, descant.DescantError) for error in errors)
     assert {error.__name__ for error in errors if issubclass(error, ValueError)} == {
         "AudioError",
