@@ -61,7 +61,9 @@ class StaticCache:
         self.products = StepProducts()
         self.layers = [
             LayerCache(
-                *(torch.zeros(shape, dtype=dtype, device=positions.device) for _ in ("keys", "values")), self.products
+                torch.zeros(shape, dtype=dtype, device=positions.device),
+                torch.zeros(shape, dtype=dtype, device=positions.device),
+                self.products,
             )
             for _ in range(num_layers)
         ]

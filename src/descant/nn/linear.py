@@ -25,12 +25,12 @@ class StepProducts:
         self._packed: dict[tuple[int, int], Tensor] = {}
 
     def __call__(
-        self, layer: nn.Linear, rows: Float[Tensor, "B S i"], num_outputs: int | None = None
+        self, layer: nn.Module, rows: Float[Tensor, "B S i"], num_outputs: int | None = None
     ) -> Float[Tensor, "B S o"]:
         """The layer's product, of its first ``num_outputs`` outputs if that is given."""
-        count = num_outputs or layer.weight.shape[0]
-        if rows.shape[1] != 1 or not _may_pack(layer, rows, count):
+        if rows.shape[1] != 1 or type(layer) is not nn.Linear or not _may_pack(layer, rows, num_outputs):
             return linear(layer, rows, num_outputs)
+        count = num_outputs or layer.out_features
         key = (id(layer), count)
         if key not in self._packed:
             self._packed[key] = torch.ops.mkldnn._reorder_linear_weight(layer.weight[:count].detach())
@@ -38,24 +38,23 @@ class StepProducts:
         return product
 
 
-def linear(layer: nn.Linear, rows: Float[Tensor, "B S i"], num_outputs: int | None = None) -> Float[Tensor, "B S o"]:
+def linear(layer: nn.Module, rows: Float[Tensor, "B S i"], num_outputs: int | None = None) -> Float[Tensor, "B S o"]:
     """The layer's product as torch makes it, of its first ``num_outputs`` outputs if that is given."""
     if num_outputs is None:
         product: Tensor = layer(rows)
         return product
-    return F.linear(rows, layer.weight[:num_outputs])
+    return F.linear(rows, layer.get_parameter("weight")[:num_outputs])
 
 
-def _may_pack(layer: nn.Linear, rows: Tensor, count: int) -> bool:
+def _may_pack(layer: nn.Linear, rows: Tensor, num_outputs: int | None) -> bool:
     return (
         can_pack()
-        and type(layer) is nn.Linear
         and layer.bias is None
         and rows.device.type == "cpu"
         and rows.dtype == layer.weight.dtype == torch.float32
         and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")
-        and layer.in_features * count < LARGEST_PACKED
+        and layer.in_features * (num_outputs or layer.out_features) < LARGEST_PACKED
     )
 
 
