@@ -108,6 +108,7 @@ def test_greedy_codes_do_not_hang_on_the_seed(tiny_model):
     assert torch.equal(fast_codes(tiny_model, first), fast_codes(tiny_model, second))
 
 
+@torch.inference_mode()  # as the step loop runs
 @pytest.mark.parametrize("width", [16, 256])
 def test_a_row_has_the_same_logits_to_the_last_bit_in_any_company(make_model, width):
     """Codes hide most roundings: they differ only where two codes are nearly as good. This is what makes them equal."""

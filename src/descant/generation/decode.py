@@ -1,8 +1,9 @@
 """The step loop: codes of a batch of requests, one step of the pattern after another.
 
 Laws kept here: a request's codes depend on the request alone. Each row has its own noise, its own settings and its own
-length. The language model always sees a power of two of rows, at least four, because matrix products of such heights
-give every row the same last bit whatever stands beside it (seen for float32 on CPUs; `tests/generation` watches it).
+length. The language model always sees a power of two of rows, at least four (two where `nn/linear.py` multiplies),
+because matrix products of such heights give every row the same last bit whatever stands beside it (seen for float32 on
+CPUs; `tests/generation` watches it).
 """
 
 from collections.abc import Callable
@@ -19,9 +20,11 @@ from descant.generation.sampling import NoiseSource, SamplingRows, sample
 from descant.lm.model import MusicLM
 from descant.nn.inputs import LMInputs, stack_rows
 from descant.nn.kv_cache import StaticCache
+from descant.nn.linear import is_packed
 from descant.patterns import Pattern, deinterleave, filled, interleave
 
 MIN_ROWS = 4
+MIN_PACKED_ROWS = 2
 PREFILL_STEPS = 16
 
 
@@ -175,5 +178,6 @@ class Rows:
         self._settings = SamplingRows.of(
             [self.drafts[index].sampling for index in self.active], self.lm.config.codebook_size, device
         )
-        height = max(MIN_ROWS, 1 << (len(layout) - 1).bit_length())
+        fewest = MIN_PACKED_ROWS if is_packed(self.lm) else MIN_ROWS
+        height = max(fewest, 1 << (len(layout) - 1).bit_length())
         return layout + [layout[0]] * (height - len(layout))

@@ -91,7 +91,9 @@ class CrossAttention(nn.Module):
             keys, values = self.read(context)
         else:
             if past.cross is None:
-                past.cross = self.read(context)
+                # Laid out once for the products of every step, which would otherwise copy them each time.
+                keys, values = self.read(context)
+                past.cross = (keys.contiguous(), values.contiguous())
             keys, values = past.cross
         product = linear if past is None else past.products
         queries = product(self.qkv, hidden, num_outputs=self.width)

@@ -46,15 +46,29 @@ def linear(layer: nn.Module, rows: Float[Tensor, "B S i"], num_outputs: int | No
     return F.linear(rows, layer.get_parameter("weight")[:num_outputs])
 
 
+def is_packed(module: nn.Module) -> bool:
+    """Whether ``StepProducts`` packs every linear layer of a module."""
+    layers = [part for part in module.modules() if isinstance(part, nn.Linear)]
+    return all(type(layer) is nn.Linear and _fits(layer, layer.out_features) for layer in layers)
+
+
 def _may_pack(layer: nn.Linear, rows: Tensor, num_outputs: int | None) -> bool:
+    return (
+        _fits(layer, num_outputs or layer.out_features)
+        and rows.device.type == "cpu"
+        and rows.dtype == torch.float32
+        and not torch.is_grad_enabled()
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
+def _fits(layer: nn.Linear, num_outputs: int) -> bool:
     return (
         can_pack()
         and layer.bias is None
-        and rows.device.type == "cpu"
-        and rows.dtype == layer.weight.dtype == torch.float32
-        and not torch.is_grad_enabled()
-        and not torch.is_autocast_enabled("cpu")
-        and layer.in_features * (num_outputs or layer.out_features) < LARGEST_PACKED
+        and layer.weight.device.type == "cpu"
+        and layer.weight.dtype == torch.float32
+        and layer.in_features * num_outputs < LARGEST_PACKED
     )
 
 
