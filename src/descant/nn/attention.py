@@ -134,7 +134,9 @@ def attend(
     scores = torch.matmul(queries * queries.shape[-1] ** -0.5, keys.transpose(-1, -2))
     if is_causal:
         mask = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
-    if mask is not None:
+    if mask is not None and not torch.is_grad_enabled():
+        scores.masked_fill_(~mask, -torch.inf)
+    elif mask is not None:
         scores = scores + torch.zeros(mask.shape, dtype=scores.dtype).masked_fill(~mask, -torch.inf)
     return torch.matmul(F.dropout(scores.softmax(dim=-1), dropout), values)
 
