@@ -80,7 +80,7 @@ def hear() -> LMRun:
         task=replace(run.task, history_dropout=0.6),
         trainer=replace(
             run.trainer,
-            max_steps=2_050,
+            max_steps=2_400,
             optimizer=replace(run.trainer.optimizer, lr=1.2e-3),
             schedule=PlateauLinear(warmup_steps=50, decay_fraction=0.6),
         ),
