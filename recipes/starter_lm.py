@@ -1,7 +1,7 @@
 """The starter's language model: eight layers 256 wide over delayed codes, on ten-second crops of the starter corpus.
 
-Needs the codec of ``recipes/starter_codec.py`` and the codes it gives (``descant data tokenize``).
-``recipes/starter_lm.py:hear`` is the second run.
+Needs the codec of ``recipes/starter_codec.py`` and the codes it gives (``descant data tokenize``). Parts of the past
+are hidden, and half of the batches are crops of 2.5 s, so that captions are heard.
 """
 
 import copy
@@ -46,17 +46,20 @@ class LMRun:
     batches: TokenBatchConfig = TokenBatchConfig(
         batch_size=4,
         segment_frames=500,
+        short_frames=125,
         captions=CaptionConfig(
-            merge_probability=0.25,
+            merge_probability=0.35,
             word_dropout=0.1,
             fields=("key", "bpm", "genre", "style", "moods", "instrument", "metre"),
         ),
     )
     num_validation_batches: int = 16
-    task: LMTaskConfig = LMTaskConfig(dropout=ConditionDropout(probability=0.15), codebook_weights=(1.5, 1.2, 0.8, 0.5))
+    task: LMTaskConfig = LMTaskConfig(
+        dropout=ConditionDropout(probability=0.15), history_dropout=0.4, codebook_weights=(1.5, 1.2, 0.8, 0.5)
+    )
     trainer: TrainerConfig = field(
         default_factory=lambda: TrainerConfig(
-            max_steps=3_400,
+            max_steps=7_000,
             optimizer=AdamWConfig(lr=1.5e-3, betas=(0.9, 0.95), weight_decay=0.1),
             schedule=PlateauLinear(warmup_steps=200, decay_fraction=0.5),
             ema_decay=0.998,
@@ -69,22 +72,6 @@ class LMRun:
 def config() -> LMRun:
     """The shipped starter's run."""
     return LMRun()
-
-
-def hear() -> LMRun:
-    """The second run, on from the first: parts of the past are hidden, so that captions are heard; needs ``start``."""
-    run = config()
-    return replace(
-        run,
-        start=Path("runs/starter_lm/model"),
-        task=replace(run.task, history_dropout=0.6),
-        trainer=replace(
-            run.trainer,
-            max_steps=2_400,
-            optimizer=replace(run.trainer.optimizer, lr=1.2e-3),
-            schedule=PlateauLinear(warmup_steps=50, decay_fraction=0.6),
-        ),
-    )
 
 
 def train(run: LMRun, out_dir: Path, resume: bool) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from descant.patterns import (
     deinterleave,
     delay,
     filled,
+    frames_of_inputs,
     interleave,
     parallel,
     partial_delay,
@@ -97,6 +98,19 @@ def test_only_delay_ends_its_training_sequence_early(build, num_frames):
     pattern = build()
     expected = num_frames + 1 if isinstance(pattern, Delay) else pattern.length(num_frames)
     assert pattern.training_length(num_frames) == expected
+
+
+@laws
+@given(builds(), st.integers(1, 12))
+def test_an_input_step_stands_where_the_step_after_it_leads(build, num_frames):
+    pattern = build()
+    steps, length = pattern.steps(num_frames), pattern.length(num_frames)
+    frames = frames_of_inputs(steps, length)
+    assert len(frames) == length
+    for step in range(length - 1):
+        led_to = (steps == step + 1).nonzero()[:, 1]
+        expected = led_to.max() if len(led_to) else frames[max(step - 1, 0)]
+        assert frames[step] == max(expected, frames[max(step - 1, 0)])
 
 
 @laws

@@ -1,22 +1,25 @@
 """A whole MusicGen as one module: codec, language model, text conditioner, and the pattern that ties them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from descant.codec.base import AudioCodec
 from descant.codec.encodec import EnCodec, EnCodecConfig
 from descant.codec.spectral import SpectralCodec, SpectralCodecConfig
 from descant.codec.stereo import StereoCodec
-from descant.conditioning.base import TextEncoder
+from descant.conditioning.base import Embedding, TextEncoder
+from descant.conditioning.facts import FactsConditioner, FactsConfig, read_facts
 from descant.conditioning.fuser import FuserConfig, fuse
 from descant.conditioning.text import TextConditioner
 from descant.errors import ConfigError
 from descant.lm.model import LMConfig, MusicLM
 from descant.nn.inputs import LMInputs
-from descant.patterns import AnyPattern
+from descant.patterns import AnyPattern, frames_of_inputs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +79,7 @@ class MusicGenConfig:
     """Everything that is needed to build a model, without its weights.
 
     Args:
+        facts: the tempo and the key that a text states are told besides the text; None in the released models.
         max_duration_s: the longest clip that the language model was trained on.
     """
 
@@ -83,6 +87,7 @@ class MusicGenConfig:
     lm: LMConfig
     pattern: AnyPattern
     text: T5Text | SmallText
+    facts: FactsConfig | None = None
     max_duration_s: float = 30.0
     defaults: GenerationDefaults = field(default_factory=GenerationDefaults)
 
@@ -133,7 +138,9 @@ class MusicGenModel(nn.Module):
         self.text_encoder = text_encoder
         self.codec = build_codec(config.codec)
         self.lm = MusicLM(config.lm)
-        self.text = TextConditioner(config.text.dim, config.lm.transformer.width, config.text.has_sentence)
+        width = config.lm.transformer.width
+        self.text = TextConditioner(config.text.dim, width, config.text.has_sentence)
+        self.facts = None if config.facts is None else FactsConditioner(config.facts, width)
 
     @property
     def device(self) -> torch.device:
@@ -145,6 +152,32 @@ class MusicGenModel(nn.Module):
         """Where the text goes: to cross-attention, or before the codes in a model that has none."""
         return FuserConfig(text="cross" if self.config.lm.transformer.has_cross_attention else "prefix")
 
-    def text_inputs(self, texts: list[str | None]) -> LMInputs:
-        """What the language model is told by these texts; None is the null condition."""
-        return fuse(self.text(self.text_encoder.encode(texts).to(self.device)), self.fuser)
+    def read(self, texts: Sequence[str | None]) -> Embedding:
+        """The texts as the text encoder sees them; None is the null condition."""
+        return self.text_encoder.encode(texts).to(self.device)
+
+    def inputs(
+        self,
+        texts: Sequence[str | None],
+        num_frames: int,
+        *,
+        read: Embedding | None = None,
+        first_beats: Float[Tensor, " B"] | None = None,
+    ) -> LMInputs:
+        """What the language model is told by these texts about a piece of ``num_frames`` frames.
+
+        Args:
+            read: the texts as ``read`` gave them, conditions dropped out or not; a row without anything in it is the
+                null condition, whatever its text.
+            first_beats: how many beats of the piece lie before frame 0 of each row; None begins on a beat.
+        """
+        read = self.read(texts) if read is None else read
+        told = self.text(read)
+        if self.facts is not None:
+            is_null = ~read.mask.any(dim=1)
+            heard = [None if null else text for text, null in zip(texts, is_null.tolist(), strict=True)]
+            table = self.config.pattern.steps(num_frames)
+            frames = frames_of_inputs(table, int(table.max()) + 1)
+            facts = [read_facts(text) for text in heard]
+            told["facts"] = self.facts(facts, frames, self.codec.frame_rate_hz, first_beats)
+        return fuse(told, self.fuser)

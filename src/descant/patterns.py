@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from descant.errors import ConfigError
@@ -226,6 +226,18 @@ def interleave(codes: Int[Tensor, "B K T"], steps: Int[Tensor, "K T"], length: i
 def deinterleave(sequence: Int[Tensor, "B K S"], steps: Int[Tensor, "K T"]) -> Int[Tensor, "B K T"]:
     """Codes in frame order, read from a sequence that is long enough to hold them all."""
     return sequence.gather(2, steps.to(sequence.device).expand(len(sequence), -1, -1))
+
+
+def frames_of_inputs(steps: Int[Tensor, "K T"], length: int) -> Float[Tensor, " S"]:
+    """The frame that each of the first ``length`` input steps leads to: the latest one with a code in the step after.
+
+    Steps that lead to nothing, as the last one does, stand where the step before them stood.
+    """
+    num_frames = steps.shape[1]
+    frames = torch.arange(num_frames, device=steps.device).expand(len(steps), -1).reshape(-1)
+    cells = (steps - 1).clamp(max=length).reshape(-1)
+    leads_to = frames.new_zeros(length + 1).scatter_reduce(0, cells, frames, "amax")
+    return leads_to[:length].cummax(dim=0).values.float()
 
 
 def filled(steps: Int[Tensor, "K T"], length: int) -> Bool[Tensor, "K S"]:

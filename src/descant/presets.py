@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from descant.codec.encodec import EnCodecConfig
 from descant.codec.spectral import SpectralCodecConfig
+from descant.conditioning.facts import FactsConfig
 from descant.lm.model import LMConfig
 from descant.model import GenerationDefaults, MusicGenConfig, SmallText, StereoCodecConfig, T5Text
 from descant.nn.transformer import TransformerConfig
@@ -38,6 +39,7 @@ def starter() -> MusicGenConfig:
         ),
         pattern=delay(4),
         text=SmallText(has_sentence=True),
+        facts=FactsConfig(),
         max_duration_s=10.0,
     )
 

@@ -236,6 +236,32 @@ def test_every_crop_is_a_slice_of_its_clip_with_its_caption(folder):
             assert not codes[:, ~mask].any()
 
 
+def test_every_second_batch_is_of_short_crops_and_holds_as_many_frames(folder):
+    config = TokenBatchConfig(batch_size=3, segment_frames=60, captions=PLAIN)
+    mixed, plain = TokenBatches(folder, replace(config, short_frames=20)), TokenBatches(folder, config)
+    for step in range(3):
+        assert torch.equal(mixed.batch(2 * step).codes, plain.batch(step).codes)
+        assert mixed.batch(2 * step + 1).codes.shape == (9, *plain.batch(step).codes.shape[1:2], 20)
+    crops = [codes for step in (1, 3, 5) for codes in mixed.batch(step).codes]
+    assert len({codes.numpy().tobytes() for codes in crops}) == len(crops)
+    for wrong in (-1, 61):
+        with pytest.raises(ConfigError, match="short_frames"):
+            replace(config, short_frames=wrong)
+
+
+def test_a_crop_knows_how_many_beats_lie_before_it(folder):
+    batches = TokenBatches(folder, TokenBatchConfig(batch_size=7, segment_frames=20))
+    rate_hz = batches.index.codec.sample_rate_hz / batches.index.codec.hop_samples
+    whole = TokenBatches(folder, TokenBatchConfig(batch_size=7, segment_frames=150)).fixed_batch(0)
+    clips = {clip.id: codes for clip, codes in zip(whole.clips, whole.codes, strict=True)}
+    assert not whole.first_beats.any()
+    batch = batches.batch(1)
+    assert batch.first_beats.unique().numel() > 3
+    for codes, clip, beats in zip(batch.codes, batch.clips, batch.first_beats.tolist(), strict=True):
+        offset = round(beats * 60 / clip.tags["bpm"] * rate_hz)
+        assert torch.equal(clips[clip.id][:, offset : offset + 20], codes)
+
+
 def test_an_epoch_visits_every_clip_by_its_length(folder):
     batches = TokenBatches(folder, TokenBatchConfig(batch_size=13, segment_frames=50))
     for epoch in range(3):

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from descant.conditioning.facts import FactsConfig
 from descant.generation.decode import Rows
 from descant.generation.engine import Engine
 from descant.generation.request import Guidance, Request, Sampling
@@ -46,8 +47,8 @@ def slow_codes(model: MusicGenModel, request: Request) -> Tensor:
         sequence = torch.full((1, 4, step), lm.special_code)
         for codebook, frame in (steps < step).nonzero():
             sequence[0, codebook, steps[codebook, frame]] = codes[codebook, frame]
-        towards = lm(sequence, model.text_inputs([request.text]))[0, :, -1]
-        against = lm(sequence, model.text_inputs([request.negative_text]))[0, :, -1]
+        towards = lm(sequence, model.inputs([request.text], NUM_FRAMES))[0, :, -1]
+        against = lm(sequence, model.inputs([request.negative_text], NUM_FRAMES))[0, :, -1]
         guided = against + request.guidance.scale * (towards - against)
         fresh = noise.next()
         for codebook, frame in (steps == step).nonzero():
@@ -101,6 +102,15 @@ def test_a_prefix_model_gives_the_codes_of_slow_decoding(make_model):
     model = make_model(lm_changes={"has_cross_attention": False})
     request = ask(text="three word text", negative_text="also three words")
     assert torch.equal(fast_codes(model, request), slow_codes(model, request))
+
+
+@pytest.mark.parametrize("pattern", [delay(4), Flatten(num_codebooks=4)], ids=repr)
+def test_a_stated_tempo_gives_the_codes_of_slow_decoding(make_model, pattern):
+    model = make_model(pattern=pattern, facts=FactsConfig())
+    requests = [ask(text=f"drums {bpm} bpm", negative_text="in C minor") for bpm in (90, 140)]
+    codes = [fast_codes(model, request) for request in requests]
+    assert all(torch.equal(fast, slow_codes(model, request)) for fast, request in zip(codes, requests, strict=True))
+    assert not torch.equal(*codes)
 
 
 def test_greedy_codes_do_not_hang_on_the_seed(tiny_model):

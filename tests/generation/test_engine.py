@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from descant.audio import Clip
+from descant.conditioning.facts import FactsConfig
 from descant.errors import Cancelled, CheckpointError, InvalidRequest
 from descant.generation.engine import Engine
 from descant.generation.request import Guidance, Request, Sampling
@@ -90,10 +91,12 @@ def test_a_wider_model_keeps_rows_apart_too(make_model, positions):
     model = make_model(
         lm_changes={"width": 256, "num_heads": 4, "qk_norm": True, "positions": positions},
         text=SmallText(dim=12, has_sentence=positions == "rotary"),
+        facts=FactsConfig() if positions == "rotary" else None,
     )
-    texts = ["warm piano", "loud drums", None, "a b c d", "warm piano"]
+    texts = ["warm piano", "drums 90 bpm", None, "a b c d", "warm piano in F minor"]
+    negative = "a choir of bells, 70 bpm"
     requests = [
-        ask(seed=seed, text=text, negative_text="a choir of bells" if seed == 3 else None, duration_s=6 * FRAME_S)
+        ask(seed=seed, text=text, negative_text=negative if seed == 3 else None, duration_s=(3 + seed) * FRAME_S)
         for seed, text in enumerate(texts)
     ]
     apart = [codes_of(model, request)[0] for request in requests]

@@ -39,6 +39,14 @@ def test_rows_of_stacked_inputs_are_the_inputs():
     assert stack_rows([LMInputs(), LMInputs()]) == LMInputs()
 
 
+def test_sums_of_different_lengths_are_followed_by_zeros_and_one_vector_is_repeated():
+    first, second, third = (torch.randn(1, steps, 4) for steps in (5, 3, 1))
+    both = stack_rows([LMInputs(sum=first), LMInputs(sum=second), LMInputs(sum=third)]).sum
+    assert torch.equal(both[0], first[0])
+    assert torch.equal(both[1], torch.cat([second[0], torch.zeros(2, 4)]))
+    assert torch.equal(both[2], third[0].expand(5, 4))
+
+
 def test_a_condition_that_only_some_rows_have_is_refused():
     with pytest.raises(InvalidRequest, match="1 of 2"):
         stack_rows([LMInputs(prefix=torch.zeros(1, 2, 4)), LMInputs()])

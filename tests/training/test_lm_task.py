@@ -1,10 +1,12 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from descant.codec.spectral import SpectralCodecConfig
 from descant.conditioning.base import TextEncoder
 from descant.conditioning.dropout import ConditionDropout
-from descant.conditioning.fuser import fuse
+from descant.conditioning.facts import FactsConfig
 from descant.data.token_dataset import TokenBatch
 from descant.errors import ConfigError
 from descant.lm.model import LMConfig
@@ -40,10 +42,10 @@ class Jingles:
         codes = (letters[:, None, None] + torch.arange(3)[:, None] + torch.arange(12)) % 8
         mask = torch.ones(4, 12, dtype=torch.bool)
         mask[0, 9:] = False
-        return TokenBatch(codes * mask[:, None], ["abcd"[letter] for letter in letters], mask, [])
+        return TokenBatch(codes * mask[:, None], ["abcd"[letter] for letter in letters], mask, [], torch.zeros(4))
 
 
-def tiny_task(*, has_sentence=False, **changes):
+def tiny_task(*, has_sentence=False, facts=None, **changes):
     torch.manual_seed(2)
     quantizer = RVQConfig(dim=8, codebook_dim=8, num_codebooks=3, codebook_size=8)
     config = MusicGenConfig(
@@ -55,6 +57,7 @@ def tiny_task(*, has_sentence=False, **changes):
         ),
         pattern=Delay(delays=(0, 1, 2)),
         text=SmallText(dim=8, has_sentence=has_sentence),
+        facts=facts,
     )
     model = MusicGenModel(config, LetterEncoder())
     return LMTask(model, LMTaskConfig(**changes), [Jingles().batch(1_000), Jingles().batch(1_001)])
@@ -86,7 +89,11 @@ def test_codes_after_a_clips_end_have_no_part_in_the_loss():
     task.trained.eval()
     batch = Jingles().batch(0)
     noisy = TokenBatch(
-        torch.where(batch.frame_mask[:, None], batch.codes, 5), batch.captions, batch.frame_mask, batch.clips
+        torch.where(batch.frame_mask[:, None], batch.codes, 5),
+        batch.captions,
+        batch.frame_mask,
+        batch.clips,
+        batch.first_beats,
     )
     losses = [task.loss("lm", one, StepContext(0, torch.Generator(), {}))[0] for one in (batch, noisy)]
     assert losses[0] == losses[1]
@@ -102,7 +109,7 @@ def test_with_every_condition_dropped_captions_change_nothing(has_sentence):
     task = tiny_task(has_sentence=has_sentence, dropout=ConditionDropout(probability=1.0))
     task.trained.eval()
     batch = Jingles().batch(0)
-    other = TokenBatch(batch.codes, ["z"] * 4, batch.frame_mask, batch.clips)
+    other = TokenBatch(batch.codes, ["z"] * 4, batch.frame_mask, batch.clips, batch.first_beats)
     losses = [task.loss("lm", one, StepContext(0, torch.Generator(), {}))[0] for one in (batch, other)]
     assert losses[0] == losses[1]
 
@@ -112,9 +119,30 @@ def test_every_way_that_a_caption_takes_is_learned(has_sentence):
     task = tiny_task(has_sentence=has_sentence, dropout=ConditionDropout(probability=0.0))
     loss, _ = task.loss("lm", Jingles().batch(0), StepContext(0, torch.Generator(), {}))
     loss.backward()
-    learned = {name for name, parameter in task.text.named_parameters() if parameter.grad.any()}
+    learned = {name for name, parameter in task.music.text.named_parameters() if parameter.grad.any()}
     ways = ("project", "project_sentence", "project_output") if has_sentence else ("project",)
     assert learned == {f"{way}.{part}" for way in ways for part in ("weight", "bias")}
+
+
+def test_tempo_and_key_are_learned_and_dropped_with_their_caption():
+    """The clock runs from where the crop lies in its piece, and a sample without its caption has no clock either."""
+    batch = Jingles().batch(0)
+    stated = replace(batch, captions=["a 120 bpm", "b", "c in A minor", "d 90 bpm"])
+    later = replace(stated, first_beats=torch.tensor([0.5, 0.5, 0.5, 0.5]))
+
+    def losses(probability):
+        task = tiny_task(facts=FactsConfig(), dropout=ConditionDropout(probability=probability))
+        task.trained.eval()
+        found = [task.loss("lm", one, StepContext(0, torch.Generator(), {}))[0] for one in (stated, later)]
+        return task, found
+
+    task, (on_the_beat, off_the_beat) = losses(0.0)
+    assert on_the_beat != off_the_beat
+    on_the_beat.backward()
+    assert all(parameter.grad.any() for parameter in task.music.facts.parameters())
+    assert {"facts.project_clock.weight", "facts.project_facts.weight"} < set(task.parameters()["lm"])
+    _, (dropped, also_dropped) = losses(1.0)
+    assert dropped == also_dropped
 
 
 def test_a_forgotten_stretch_is_whole_and_half_of_them_begin_at_the_start():
@@ -136,7 +164,7 @@ def test_what_is_forgotten_is_still_to_be_predicted_but_from_nothing():
     task.trained.eval()
     batch = Jingles().batch(0)
     nothing = torch.zeros_like(batch.frame_mask)
-    inputs = fuse(task.text(task.text_encoder.encode(batch.captions)), task.fuser)
+    inputs = task.music.inputs(batch.captions, batch.codes.shape[-1])
     assert torch.equal(task._logits(batch.codes, nothing, inputs), task._logits(batch.codes.flip(2), nothing, inputs))
     forgetful = tiny_task(dropout=ConditionDropout(probability=0.0), history_dropout=1.0)
     forgetful.trained.eval()

@@ -201,6 +201,8 @@ def place(model: MusicGenModel, device: torch.device, dtype: torch.dtype) -> Mus
     """The same model on a device, its language model in a precision; the codec stays in float32."""
     model.lm.to(device, dtype)
     model.text.to(device, dtype)
+    if model.facts is not None:
+        model.facts.to(device, dtype)
     model.codec.to(device)
     model.text_encoder = model.text_encoder.to(device)
     return model

@@ -19,8 +19,8 @@ class FuserConfig:
     """How each condition is told: attended to (cross), put before the codes (prefix), added to the steps (sum) or to
     what the heads read (output; of length 1).
 
-    The defaults are MusicGen's, which has no conditions of whole sentences; its melody and style models, which have no
-    cross-attention, take text as a prefix too.
+    The defaults are MusicGen's, which has no conditions of whole sentences and of facts; its melody and style models,
+    which have no cross-attention, take text as a prefix too.
     """
 
     melody: Method = "prefix"
@@ -28,11 +28,12 @@ class FuserConfig:
     text: Method = "cross"
     sentence: Method = "sum"
     sentence_output: Method = "output"
+    facts: Method = "sum"
 
 
 # A prefix is read melody first, text last, and then the codes: the order the released melody model was trained on
 # (audiocraft, ConditionFuser, which puts each next condition in front of the ones before).
-ORDER = ("melody", "style", "text", "sentence", "sentence_output")
+ORDER = ("melody", "style", "text", "sentence", "sentence_output", "facts")
 
 
 def fuse(embeddings: Mapping[str, Embedding], config: FuserConfig) -> LMInputs:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from descant.data.captions import CaptionConfig, caption
@@ -23,10 +23,17 @@ from descant.shapes import Codes
 
 @dataclass(frozen=True, kw_only=True)
 class TokenBatchConfig:
-    """MusicGen trains on crops of 30 s, 1,500 frames (arXiv 2306.05284, section 3.1)."""
+    """MusicGen trains on crops of 30 s, 1,500 frames (arXiv 2306.05284, section 3.1).
+
+    Args:
+        short_frames: every second batch is made of crops this long, as many of them as fill the same number of frames.
+            What a caption says, of the tempo say, is needed at the beginnings of crops: later a model reads it off
+            what came before. 0 is for no such batches.
+    """
 
     batch_size: int = 8
     segment_frames: int = 1_500
+    short_frames: int = 0
     split: Split = "train"
     seed: int = 0
     captions: CaptionConfig = field(default_factory=CaptionConfig)
@@ -36,16 +43,27 @@ class TokenBatchConfig:
             raise ConfigError(
                 f"batch_size={self.batch_size}, segment_frames={self.segment_frames}: both must be at least 1"
             )
+        if not 0 <= self.short_frames <= self.segment_frames:
+            raise ConfigError(
+                f"short_frames={self.short_frames}: from 0 to segment_frames={self.segment_frames}, where 0 is for none"
+            )
 
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """Crops of clips, one a row. ``frame_mask`` is false where a clip had ended; the codes there are zeros."""
+    """Crops of clips, one a row.
+
+    Args:
+        frame_mask: false where a clip had ended; the codes there are zeros.
+        first_beats: how many beats of its clip lie before a crop, by the clip's ``bpm``; the first beat is where the
+            tag ``first_beat_s`` says, else at the beginning. 0 where the clip has no ``bpm``.
+    """
 
     codes: Codes
     captions: list[str | None]
     frame_mask: Bool[Tensor, "B T"]
     clips: list[TokenizedClip]
+    first_beats: Float[Tensor, " B"]
 
 
 class TokenBatches:
@@ -71,11 +89,12 @@ class TokenBatches:
             raise DataError(f"{str(Path(folder))!r} has no clip of split {config.split!r}")
         self.clips = [clip for clip, _ in pairs]
         self._codes = [codes[:, clip.start_frame : clip.start_frame + clip.num_frames] for clip, codes in pairs]
-        self._places = [
-            index
-            for index, clip in enumerate(self.clips)
-            for _ in range(max(1, clip.num_frames // config.segment_frames))
-        ]
+        facts = self.index.codec
+        self._frame_rate_hz = facts.sample_rate_hz / facts.hop_samples
+        self._places = {
+            length: [index for index, clip in enumerate(self.clips) for _ in range(max(1, clip.num_frames // length))]
+            for length in {config.segment_frames, config.short_frames} - {0}
+        }
 
     @property
     def num_fixed_batches(self) -> int:
@@ -84,15 +103,13 @@ class TokenBatches:
 
     def batch(self, step: int) -> TokenBatch:
         """The training batch of a step."""
-        rows = []
-        for position in range(step * self.config.batch_size, (step + 1) * self.config.batch_size):
-            epoch, place = divmod(position, len(self._places))
-            index = self._places[_permutation(self.config.seed, epoch, len(self._places))[place]]
-            generator = random.Random(f"{self.config.seed}/{position}")
-            spare = self.clips[index].num_frames - self.config.segment_frames
-            offset = generator.randint(0, spare) if spare > 0 else 0
-            rows.append((index, offset, caption(self.clips[index], self.config.captions, generator)))
-        return self._collated(rows)
+        config = self.config
+        if config.short_frames == 0:
+            return self._drawn(config.segment_frames, step, config.batch_size)
+        turn, is_short = divmod(step, 2)
+        if not is_short:
+            return self._drawn(config.segment_frames, turn, config.batch_size)
+        return self._drawn(config.short_frames, turn, config.batch_size * config.segment_frames // config.short_frames)
 
     def fixed_batch(self, number: int) -> TokenBatch:
         """A batch for measuring: it hangs on nothing but its number.
@@ -105,18 +122,40 @@ class TokenBatches:
         first = number * self.config.batch_size
         indices = range(first, min(first + self.config.batch_size, len(self.clips)))
         wordings = [(*self.clips[index].captions, None)[0] for index in indices]
-        return self._collated([(index, 0, wording) for index, wording in zip(indices, wordings, strict=True)])
+        rows = [(index, 0, wording) for index, wording in zip(indices, wordings, strict=True)]
+        return self._collated(rows, self.config.segment_frames)
 
-    def _collated(self, rows: Sequence[tuple[int, int, str | None]]) -> TokenBatch:
+    def _drawn(self, num_frames: int, number: int, num_rows: int) -> TokenBatch:
+        """The batch of this number among those of crops this long."""
+        seed, places = self.config.seed, self._places[num_frames]
+        rows = []
+        for position in range(number * num_rows, (number + 1) * num_rows):
+            epoch, place = divmod(position, len(places))
+            index = places[_permutation(seed, epoch, len(places))[place]]
+            generator = random.Random(f"{seed}/{num_frames}/{position}")
+            spare = self.clips[index].num_frames - num_frames
+            offset = generator.randint(0, spare) if spare > 0 else 0
+            rows.append((index, offset, caption(self.clips[index], self.config.captions, generator)))
+        return self._collated(rows, num_frames)
+
+    def _collated(self, rows: Sequence[tuple[int, int, str | None]], num_frames: int) -> TokenBatch:
         """The crops of (clip, offset, caption) as one batch."""
-        num_frames = self.config.segment_frames
         codes = torch.zeros(len(rows), self.index.codec.num_codebooks, num_frames, dtype=torch.int64)
         frame_mask = torch.zeros(len(rows), num_frames, dtype=torch.bool)
         for row, (index, offset, _) in enumerate(rows):
             crop = self._codes[index][:, offset : offset + num_frames]
             codes[row, :, : crop.shape[1]] = crop
             frame_mask[row, : crop.shape[1]] = True
-        return TokenBatch(codes, [text for _, _, text in rows], frame_mask, [self.clips[index] for index, _, _ in rows])
+        beats = torch.tensor([self._beats_before(self.clips[index], offset) for index, offset, _ in rows])
+        clips = [self.clips[index] for index, _, _ in rows]
+        return TokenBatch(codes, [text for _, _, text in rows], frame_mask, clips, beats)
+
+    def _beats_before(self, clip: TokenizedClip, offset: int) -> float:
+        # A number only: tags are what people wrote, and "about 90" is no tempo to count by.
+        bpm, first_beat_s = clip.tags.get("bpm"), clip.tags.get("first_beat_s", 0.0)
+        if not isinstance(bpm, int | float) or not isinstance(first_beat_s, int | float):
+            return 0.0
+        return (offset / self._frame_rate_hz - first_beat_s) * bpm / 60
 
 
 @lru_cache(maxsize=8)

@@ -113,9 +113,10 @@ class Engine:
         assert request.guidance is not None
         assert request.seed is not None
         scale = request.guidance.scale
-        inputs = self._inputs([request.text] if scale == 1 else [request.text, request.negative_text])
+        num_frames = self.model.codec.num_frames(self._num_samples(request))
+        inputs = self._inputs([request.text] if scale == 1 else [request.text, request.negative_text], num_frames)
         return Draft(
-            num_frames=self.model.codec.num_frames(self._num_samples(request)),
+            num_frames=num_frames,
             prompt=self._prompt_codes(request),
             inputs=inputs[0],
             against=inputs[1] if scale != 1 else None,
@@ -127,13 +128,13 @@ class Engine:
     def _num_samples(self, request: Request) -> int:
         return max(1, round(request.duration_s * self.model.codec.sample_rate_hz))
 
-    def _inputs(self, texts: list[str | None]) -> list[LMInputs]:
+    def _inputs(self, texts: list[str | None], num_frames: int) -> list[LMInputs]:
         """The conditions of one request, a row for each text, all as long as the longest.
 
         In a model without cross-attention the text is a prefix. It has no mask, so to pad it to the length of another
         request would change the music: requests with texts of different lengths are decoded one after another there.
         """
-        inputs = self.model.text_inputs(texts)
+        inputs = self.model.inputs(texts, num_frames)
         if inputs.cross is not None and inputs.cross_mask is not None:
             missing = -inputs.cross.shape[1] % CONDITION_STEPS
             cross, cross_mask = F.pad(inputs.cross, (0, 0, 0, missing)), F.pad(inputs.cross_mask, (0, missing))

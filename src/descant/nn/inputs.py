@@ -93,21 +93,32 @@ class LMInputs:
 def stack_rows(parts: list[LMInputs]) -> LMInputs:
     """The rows of several inputs under one another, shorter cross conditions padded with masked positions.
 
-    Prefixes, and what is summed, must be of one length: they take positions, which the rows of a batch share.
+    What is summed to fewer steps than in another row is followed by zeros. Prefixes must be of one length: they take
+    positions, which the rows of a batch share.
     """
-    crosses = [part.cross for part in parts if part.cross is not None]
-    length = max((cross.shape[1] for cross in crosses), default=0)
+    length = _longest([part.cross for part in parts])
+    steps = _longest([part.sum for part in parts])
     return LMInputs(
         cross=_cat([_padded(part.cross, length) for part in parts]),
         cross_mask=_cat([_padded_mask(part, length) for part in parts]),
         prefix=_cat([part.prefix for part in parts]),
-        sum=_cat([part.sum for part in parts]),
+        sum=_cat([_over_steps(part.sum, steps) for part in parts]),
         output=_cat([part.output for part in parts]),
     )
 
 
-def _padded(cross: Tensor | None, length: int) -> Tensor | None:
-    return None if cross is None else pad(cross, (0, 0, 0, length - cross.shape[1]))
+def _padded(values: Tensor | None, length: int) -> Tensor | None:
+    return None if values is None else pad(values, (0, 0, 0, length - values.shape[1]))
+
+
+def _over_steps(summed: Tensor | None, steps: int) -> Tensor | None:
+    if summed is not None and summed.shape[1] == 1:
+        return summed.expand(-1, steps, -1)
+    return _padded(summed, steps)
+
+
+def _longest(tensors: list[Tensor | None]) -> int:
+    return max((tensor.shape[1] for tensor in tensors if tensor is not None), default=0)
 
 
 def _padded_mask(part: LMInputs, length: int) -> Tensor | None:

@@ -10,8 +10,8 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from descant.conditioning.base import Embedding
 from descant.conditioning.dropout import ConditionDropout
-from descant.conditioning.fuser import fuse
 from descant.config import to_dict
 from descant.data.token_dataset import TokenBatch
 from descant.errors import ConfigError
@@ -59,19 +59,14 @@ class LMTask(Task):
         if weights is not None and len(weights) != model.lm.config.num_codebooks:
             raise ConfigError(f"codebook_weights={weights}: this model has {model.lm.config.num_codebooks} codebooks")
         self.config = config
-        self.lm, self.text = model.lm, model.text
-        self.text_facts = to_dict(model.config.text)
-        self.text_encoder = model.text_encoder
-        self.pattern, self.fuser = model.config.pattern, model.fuser
-        self.frame_rate_hz = model.codec.frame_rate_hz
-        self.model = self.trained = nn.ModuleDict({"lm": model.lm, "text": model.text})
+        self.music, self.lm, self.pattern = model, model.lm, model.config.pattern
+        parts = {"lm": model.lm, "text": model.text, "facts": model.facts}
+        self.model = self.trained = nn.ModuleDict({name: part for name, part in parts.items() if part is not None})
         self.validation = validation
-        self.device = model.device
 
     def to(self, device: torch.device) -> None:
         self.trained.to(device)
-        self.text_encoder = self.text_encoder.to(device)
-        self.device = device
+        self.music.text_encoder = self.music.text_encoder.to(device)
 
     def parameters(self) -> Mapping[str, Mapping[str, nn.Parameter]]:
         return {"lm": {name: value for name, value in self.trained.named_parameters() if value.requires_grad}}
@@ -79,10 +74,10 @@ class LMTask(Task):
     def loss(self, turn: str, batch: TokenBatch, context: StepContext) -> tuple[Float[Tensor, ""], Metrics]:
         """Cross-entropy in nats: of all codes (``ce``) and of each codebook's (``ce_q0``, ...)."""
         assert turn == "lm", "a language model has one turn"
-        read = {"text": self.text_encoder.encode(batch.captions).to(self.device)}
-        heard = self.config.dropout(read, context.generator)
-        inputs = fuse(self.text(heard["text"]), self.fuser)
-        codes, mask = batch.codes.to(self.device), batch.frame_mask.to(self.device)
+        heard = self.config.dropout({"text": self.music.read(batch.captions)}, context.generator)
+        inputs = self._told(batch, batch.captions, heard["text"])
+        device = self.music.device
+        codes, mask = batch.codes.to(device), batch.frame_mask.to(device)
         weights = self.config.codebook_weights
         forgotten = stretches(mask, self.config.history_dropout, context.generator)
         loss, by_codebook = pattern_cross_entropy(
@@ -90,12 +85,12 @@ class LMTask(Task):
             codes,
             self.pattern,
             mask,
-            None if weights is None else torch.tensor(weights, device=self.device),
+            None if weights is None else torch.tensor(weights, device=device),
         )
         return loss, {
             "ce": by_codebook.mean(),
             **{f"ce_q{index}": value for index, value in enumerate(by_codebook)},
-            "audio_s": float(batch.frame_mask.sum()) / self.frame_rate_hz,
+            "audio_s": float(batch.frame_mask.sum()) / self.music.codec.frame_rate_hz,
         }
 
     @torch.no_grad()
@@ -120,7 +115,8 @@ class LMTask(Task):
     def facts(self) -> dict[str, Any]:
         return {
             "lm_task": to_dict(self.config),
-            "text": self.text_facts,
+            "text": to_dict(self.music.config.text),
+            "facts": to_dict(self.music.config.facts) if self.music.config.facts is not None else None,
             "lm": to_dict(self.lm.config),
             "pattern": repr(self.pattern),
         }
@@ -129,13 +125,15 @@ class LMTask(Task):
         """Cross-entropies of the validation clips, were these their captions."""
         rows, left = [], iter(captions)
         for batch in self.validation:
-            codes, mask = batch.codes.to(self.device), batch.frame_mask.to(self.device)
+            codes, mask = batch.codes.to(self.music.device), batch.frame_mask.to(self.music.device)
             texts = [next(left) for _ in range(len(codes))]
-            told = self.text(self.text_encoder.encode(texts).to(self.device))
-            logits = self._logits(codes, mask, fuse(told, self.fuser))
+            logits = self._logits(codes, mask, self._told(batch, texts))
             for clip in zip(logits.split(1), codes.split(1), mask.split(1), strict=True):
                 rows.append(pattern_cross_entropy(clip[0], clip[1], self.pattern, clip[2])[1])
         return torch.stack(rows).cpu()
+
+    def _told(self, batch: TokenBatch, texts: list[str | None], read: Embedding | None = None) -> LMInputs:
+        return self.music.inputs(texts, batch.codes.shape[-1], read=read, first_beats=batch.first_beats)
 
     def _logits(self, codes: Codes, known_frames: Bool[Tensor, "B T"], inputs: LMInputs) -> Logits:
         # A frame after the clip's end holds nothing, as it will in generation; its zeros are no codes.

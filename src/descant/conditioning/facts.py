@@ -1,0 +1,138 @@
+"""Tempo and key, told as what they are where a text states them: "120 bpm", "in F# minor".
+
+A sentence encoder hardly tells 120 from 125 bpm (the small one puts them at a cosine of 0.97), and a language model
+that hears of a tempo once, at the start, has to count frames for itself. So the numbers are read from the text, and a
+clock of the beat runs beside the steps. For new models; the released ones have the text alone.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from descant.conditioning.base import Embedding
+from descant.errors import ConfigError
+
+SLOWEST_BPM, FASTEST_BPM = 30.0, 300.0
+"""What is read as a tempo; a number outside is taken for something else."""
+
+_NUMBER = r"(\d{2,3}(?:\.\d+)?)"
+_TEMPO = re.compile(
+    rf"\b{_NUMBER}[\s-]*(?:bpm|beats per minute)\b|\b(?:bpm|tempo)(?:\s*[:=]\s*|\s+(?:of\s+)?){_NUMBER}\b"
+)
+_KEY = re.compile(r"\b([A-G])(?:[\s-]?(#|♯|sharp|b|♭|flat))?[\s-]+([Mm]aj(?:or)?|[Mm]in(?:or)?)\b")
+_MODE = re.compile(r"\b(major|minor)\b")
+_SEMITONES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
+_SHIFTS = {"": 0, "#": 1, "♯": 1, "sharp": 1, "b": -1, "♭": -1, "flat": -1}
+_NUM_KEYS = 24
+
+
+@dataclass(frozen=True)
+class MusicFacts:
+    """What a text states.
+
+    Args:
+        key: the tonic's semitones above C, 12 more where the mode is minor.
+        is_minor: the mode, which may be stated without a tonic.
+    """
+
+    bpm: float | None = None
+    key: int | None = None
+    is_minor: bool | None = None
+
+
+def read_facts(text: str | None) -> MusicFacts:
+    """The first tempo and the first key of a text. A tonic is a capital letter: "a major hit" states a mode only."""
+    if text is None:
+        return MusicFacts()
+    tempo = next((float(a or b) for a, b in _TEMPO.findall(text.lower())), None)
+    bpm = tempo if tempo is not None and SLOWEST_BPM <= tempo <= FASTEST_BPM else None
+    found = _KEY.search(text)
+    if found is None:
+        mode = _MODE.search(text.lower())
+        return MusicFacts(bpm=bpm, is_minor=None if mode is None else mode[1] == "minor")
+    letter, accidental, mode_name = found.groups(default="")
+    is_minor = mode_name.lower().startswith("min")
+    tonic = (_SEMITONES[letter] + _SHIFTS[accidental]) % 12
+    return MusicFacts(bpm=bpm, key=tonic + 12 * is_minor, is_minor=is_minor)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FactsConfig:
+    """How tempo and key are told.
+
+    Args:
+        tempo_bumps: bell curves over the logarithm of the tempo; a tempo is told by how near it is to each.
+        clock_harmonics: the beat's phase is told at this rate and its multiples, as sines and cosines.
+    """
+
+    tempo_bumps: int = 36
+    clock_harmonics: int = 4
+
+    def __post_init__(self) -> None:
+        if self.tempo_bumps < 2 or self.clock_harmonics < 1:
+            raise ConfigError(
+                f"tempo_bumps={self.tempo_bumps}, clock_harmonics={self.clock_harmonics}: at least 2 and at least 1"
+            )
+
+
+class FactsConditioner(nn.Module):
+    """Tempo and key as one vector a step, to be added to the stream; zeros for a text that states neither."""
+
+    def __init__(self, config: FactsConfig, width: int) -> None:
+        super().__init__()
+        self.config = config
+        self.project_facts = nn.Linear(config.tempo_bumps + _NUM_KEYS + 2, width, bias=False)
+        self.project_clock = nn.Linear(2 * config.clock_harmonics, width, bias=False)
+
+    def forward(
+        self,
+        facts: Sequence[MusicFacts],
+        frames: Float[Tensor, " S"],
+        frame_rate_hz: float,
+        first_beats: Float[Tensor, " B"] | None = None,
+    ) -> Embedding:
+        """One vector a step and text.
+
+        Args:
+            frames: the frame that each step predicts.
+            first_beats: how many beats of the piece lie before frame 0 of each row; None begins on a beat.
+        """
+        device = self.project_clock.weight.device
+        bpm = torch.tensor([fact.bpm or 0.0 for fact in facts], device=device)
+        offset = torch.zeros_like(bpm) if first_beats is None else first_beats.to(device)
+        # In double precision the phase of a beat is the same to the last bit however many steps are asked for.
+        beats = offset.double()[:, None] + frames.to(device).double() * (bpm.double()[:, None] / (60 * frame_rate_hz))
+        weight = self.project_facts.weight
+        stated = torch.cat([self._tempo(bpm), _key_flags(facts, device)], dim=1).to(weight.dtype)
+        clock = self._clock(beats, bpm > 0).to(weight.dtype)
+        is_said = torch.tensor([fact != MusicFacts() for fact in facts], device=device)
+        values = self.project_facts(stated)[:, None] + self.project_clock(clock)
+        return Embedding(values, is_said[:, None].expand(values.shape[:2]))
+
+    def _tempo(self, bpm: Float[Tensor, " B"]) -> Float[Tensor, "B bumps"]:
+        low, high = math.log2(SLOWEST_BPM), math.log2(FASTEST_BPM)
+        centres = torch.linspace(low, high, self.config.tempo_bumps, device=bpm.device)
+        distance = (bpm.clamp(min=SLOWEST_BPM).log2()[:, None] - centres) / (centres[1] - centres[0])
+        return (-0.5 * distance.square()).exp() * (bpm > 0)[:, None]
+
+    def _clock(self, beats: Float[Tensor, "B S"], is_told: Bool[Tensor, " B"]) -> Float[Tensor, "B S waves"]:
+        rates = torch.arange(1, self.config.clock_harmonics + 1, device=beats.device)
+        turns = 2 * math.pi * (beats[:, :, None] * rates).frac()
+        waves = rearrange([turns.cos(), turns.sin()], "wave B S rate -> B S (rate wave)")
+        return waves * is_told[:, None, None]
+
+
+def _key_flags(facts: Sequence[MusicFacts], device: torch.device) -> Float[Tensor, "B flags"]:
+    flags = torch.zeros(len(facts), _NUM_KEYS + 2)
+    for row, fact in enumerate(facts):
+        if fact.key is not None:
+            flags[row, fact.key] = 1.0
+        if fact.is_minor is not None:
+            flags[row, _NUM_KEYS + fact.is_minor] = 1.0
+    return flags.to(device)

@@ -1,0 +1,80 @@
+import pytest
+import torch
+
+from descant.conditioning.facts import FactsConditioner, FactsConfig, MusicFacts, read_facts
+from descant.errors import ConfigError
+
+A_MAJOR, F_SHARP_MINOR, B_FLAT_MAJOR = 9, 12 + 6, 10
+
+
+@pytest.mark.parametrize(
+    ("text", "facts"),
+    [
+        ("jazz, 120 bpm", MusicFacts(bpm=120.0)),
+        ("120BPM techno", MusicFacts(bpm=120.0)),
+        ("a waltz at 95.5 beats per minute", MusicFacts(bpm=95.5)),
+        ("bpm: 114.001. key: A major", MusicFacts(bpm=114.001, key=A_MAJOR, is_minor=False)),
+        ("with a tempo of 96, in F# minor", MusicFacts(bpm=96.0, key=F_SHARP_MINOR, is_minor=True)),
+        ("B flat major, 70-bpm", MusicFacts(bpm=70.0, key=B_FLAT_MAJOR, is_minor=False)),
+        ("B♭ maj", MusicFacts(key=B_FLAT_MAJOR, is_minor=False)),
+        ("a sad tune in a minor key", MusicFacts(is_minor=True)),
+        ("a major hit", MusicFacts(is_minor=False)),
+        ("90 bpm, then 120 bpm", MusicFacts(bpm=90.0)),
+        ("1200 bpm", MusicFacts()),
+        ("12 bpm", MusicFacts()),
+        ("tempo: slow, 4/4, the 80s", MusicFacts()),
+        ("a minority report", MusicFacts()),
+        ("", MusicFacts()),
+        (None, MusicFacts()),
+    ],
+)
+def test_only_what_is_stated_is_read(text, facts):
+    assert read_facts(text) == facts
+
+
+def conditioner(**changes) -> FactsConditioner:
+    torch.manual_seed(0)
+    return FactsConditioner(FactsConfig(**changes), 16)
+
+
+def test_a_text_that_states_nothing_is_the_null_condition():
+    told = conditioner()([MusicFacts(), MusicFacts(bpm=90.0)], torch.arange(10.0), 50.0)
+    assert not told.values[0].any()
+    assert not told.mask[0].any()
+    assert told.values[1].any(dim=1).all()
+    assert told.mask[1].all()
+
+
+@pytest.mark.parametrize(("bpm", "frames_a_beat"), [(120.0, 25), (150.0, 20), (60.0, 50)])
+def test_the_clock_comes_round_with_every_beat_and_not_before(bpm, frames_a_beat):
+    values = conditioner()([MusicFacts(bpm=bpm)], torch.arange(200.0), 50.0).values[0]
+    torch.testing.assert_close(values[frames_a_beat:], values[:-frames_a_beat], rtol=0, atol=1e-6)
+    for lag in range(1, frames_a_beat):
+        assert (values[lag:] - values[:-lag]).abs().max() > 0.01
+
+
+def test_a_crop_is_told_what_the_whole_is_told_there():
+    """Beats before the crop are the clock's offset, whatever their number."""
+    facts, frames = [MusicFacts(bpm=97.3, key=3, is_minor=False)], torch.arange(4_000.0)
+    network = conditioner()
+    whole = network(facts, frames, 50.0).values
+    crop = network(facts, frames[:100], 50.0, torch.tensor([3_700 / 50 * 97.3 / 60])).values
+    torch.testing.assert_close(crop, whole[:, 3_700:3_800], rtol=0, atol=1e-4)
+
+
+def test_tempi_and_keys_are_told_apart():
+    asked = [
+        *(MusicFacts(bpm=bpm) for bpm in (60.0, 90.0, 120.0, 125.0, 130.0, 180.0)),
+        *(MusicFacts(key=key, is_minor=key > 11) for key in range(24)),
+        *(MusicFacts(is_minor=is_minor) for is_minor in (False, True)),
+    ]
+    # Frame 0 is on the beat for all: what differs there is what was said, not the clock.
+    values = conditioner()(asked, torch.zeros(1), 50.0).values[:, 0]
+    distances = torch.cdist(values, values) + 9 * torch.eye(len(asked))
+    assert distances.min() > 0.1
+
+
+@pytest.mark.parametrize("fields", [{"tempo_bumps": 1}, {"clock_harmonics": 0}])
+def test_a_config_that_tells_nothing_is_refused(fields):
+    with pytest.raises(ConfigError, match=next(iter(fields))):
+        FactsConfig(**fields)
