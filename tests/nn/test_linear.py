@@ -6,9 +6,21 @@ from torch import nn
 from torch.nn import functional as F
 
 from descant.nn import linear as module
-from descant.nn.linear import StepProducts, can_pack, linear
+from descant.nn.linear import StepProducts, can_multiply_halves, can_pack, linear
+from descant.nn.quantize import dequantize_rows, quantize_rows
 
 needs_packing = pytest.mark.skipif(not can_pack(), reason="packed products are for torch with oneDNN on x86")
+
+
+needs_halves = pytest.mark.skipif(
+    not (can_pack() and can_multiply_halves()), reason="products with float16 weights are for torch with FBGEMM on x86"
+)
+
+
+def stored_in_int8(layer: nn.Linear) -> nn.Linear:
+    with torch.no_grad():
+        layer.weight.copy_(dequantize_rows(*quantize_rows(layer.weight)))
+    return layer
 
 
 def step(rows: int, width: int = 256) -> torch.Tensor:
@@ -99,13 +111,40 @@ def test_the_undocumented_operators_are_those_that_were_measured():
     assert str(torch.ops.mkldnn._reorder_linear_weight.default._schema).startswith(
         "mkldnn::_reorder_linear_weight(Tensor self"
     )
+    if can_multiply_halves():
+        assert str(torch.ops.quantized.linear_dynamic_fp16.default._schema).startswith(
+            "quantized::linear_dynamic_fp16(Tensor X, "
+        )
+
+
+@needs_halves
+@pytest.mark.parametrize(("inputs", "outputs"), [(256, 768), (1_024, 256), (20, 33), (16, 16)])
+def test_weights_stored_in_int8_are_multiplied_exactly(packed, inputs, outputs):
+    layer, rows = stored_in_int8(nn.Linear(inputs, outputs, bias=False)), step(2, inputs)
+    with torch.no_grad():
+        exact = F.linear(rows.double(), layer.weight.double())
+        product = StepProducts()(layer, rows)
+    assert (product - exact).abs().max() <= 2e-6 * exact.abs().max()
+    assert packed == []
+
+
+@needs_halves
+def test_one_weight_that_int8_cannot_hold_is_enough_to_go_the_other_way(packed):
+    layer = stored_in_int8(nn.Linear(256, 768, bias=False))
+    with torch.no_grad():
+        layer.weight[700, 3] *= 1.001
+        StepProducts()(layer, step(2))
+    assert packed == [768]
 
 
 @needs_packing
+@pytest.mark.parametrize("is_int8", [False, True])
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize(("inputs", "outputs"), [(256, 768), (256, 256), (256, 1_024), (1_024, 256), (1_000, 1_024)])
-def test_a_row_has_the_same_bits_whatever_stands_beside_it(threads, inputs, outputs):
+def test_a_row_has_the_same_bits_whatever_stands_beside_it(threads, inputs, outputs, is_int8):
     layer, rows = nn.Linear(inputs, outputs, bias=False), step(64, inputs)
+    if is_int8:
+        stored_in_int8(layer)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

@@ -12,8 +12,7 @@ from descant.nn.inputs import Context
 from descant.nn.kv_cache import LayerCache
 from descant.nn.linear import linear
 from descant.nn.positions import rotate
-
-NORM_EPSILON = 1e-6
+from descant.nn.step import NORM_EPSILON, StepContext, StepTables, cross_attend, is_plain_step, self_attend
 
 
 class SelfAttention(nn.Module):
@@ -44,6 +43,8 @@ class SelfAttention(nn.Module):
             turns: rotary positions of these steps, for a model that has them.
         """
         product = linear if past is None else past.products
+        if past is not None and is_plain_step(hidden):
+            return product(self.out, self._step(product(self.qkv, hidden), past, turns is not None))
         qkv = rearrange(product(self.qkv, hidden), "B S (qkv H E) -> qkv B H S E", qkv=3, H=self.num_heads)
         both, values = qkv[:2], qkv[2]
         if self.norms is not None:
@@ -61,6 +62,15 @@ class SelfAttention(nn.Module):
             **self._causality(queries.shape[2], keys.shape[2], hidden.device),
         )
         return product(self.out, rearrange(attended, "B H S E -> B S (H E)"))
+
+    def _step(self, qkv: Float[Tensor, "B 1 three_D"], past: LayerCache, has_turns: bool) -> Float[Tensor, "B 1 D"]:
+        if past.tables is None:
+            num_steps, head_dim = past.keys.shape[2:]
+            past.tables = StepTables.of(self.norms, past.positions if has_turns else None, num_steps, head_dim)
+        rows = qkv.view(len(qkv), 3, self.num_heads, -1)
+        queries, keys = past.tables(rows[:, :2], past.length).unbind(1)
+        all_keys, all_values = past.write(keys[:, :, None], rows[:, 2, :, None])
+        return self_attend(queries, all_keys, all_values)
 
     def _causality(self, num_new: int, num_all: int, device: torch.device) -> dict[str, Any]:
         if not self.is_causal or num_new == 1:
@@ -87,16 +97,15 @@ class CrossAttention(nn.Module):
         self, hidden: Float[Tensor, "B S D"], context: Context, past: LayerCache | None = None
     ) -> Float[Tensor, "B S D"]:
         """What each step draws from the conditions; with a cache their keys and values are computed only once."""
-        if past is None:
-            keys, values = self.read(context)
-        else:
-            if past.cross is None:
-                # Laid out once for the products of every step, which would otherwise copy them each time.
-                keys, values = self.read(context)
-                past.cross = (keys.contiguous(), values.contiguous())
-            keys, values = past.cross
         product = linear if past is None else past.products
         queries = product(self.qkv, hidden, num_outputs=self.width)
+        if past is not None and past.cross is None:
+            past.cross = self.read(context)
+        if past is not None and past.cross is not None and is_plain_step(hidden):
+            if past.context is None:
+                past.context = StepContext.of(past.cross, context, self.norms)
+            return product(self.out, cross_attend(queries, past.context, has_norm=self.norms is not None))
+        keys, values = self.read(context) if past is None or past.cross is None else past.cross
         queries = rearrange(queries, "B S (H E) -> B H S E", H=self.num_heads)
         if self.norms is not None:
             queries = self.norms.queries(queries)
@@ -167,6 +176,6 @@ def _unit_rms(vectors: Float[Tensor, "*rows E"]) -> Float[Tensor, "*rows E"]:
     is_by_hand = vectors.device.type == "cpu" and vectors.dtype == torch.float32 and not torch.is_grad_enabled()
     if not is_by_hand:
         return F.rms_norm(vectors, vectors.shape[-1:], eps=NORM_EPSILON)
-    # On a CPU torch does it in eight small operations, and a decoding step has two dozen of these norms.
+    # On a CPU torch does it in eight small operations.
     mean_square = vectors.square().mean(dim=-1, keepdim=True)
     return vectors * (mean_square + NORM_EPSILON).rsqrt()

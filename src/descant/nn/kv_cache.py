@@ -10,23 +10,32 @@ from torch import Tensor
 from descant.errors import InvalidRequest
 from descant.nn.inputs import Context
 from descant.nn.linear import StepProducts
+from descant.nn.step import StepContext, StepTables
 
 
 class LayerCache:
     """The memory of one layer.
 
     ``length`` counts the steps written so far. ``cross`` holds the keys and values of the conditions, put there by the
-    first call: they stay the same for a whole request. ``products`` multiplies with the layer's weights.
+    first call: they stay the same for a whole request. ``products`` multiplies with the layer's weights; ``tables`` and
+    ``context`` are what `step.py` makes once.
     """
 
     def __init__(
-        self, keys: Float[Tensor, "B H S E"], values: Float[Tensor, "B H S E"], products: StepProducts
+        self,
+        keys: Float[Tensor, "B H S E"],
+        values: Float[Tensor, "B H S E"],
+        positions: Float[Tensor, "S P"],
+        products: StepProducts,
     ) -> None:
         self.keys = keys
         self.values = values
+        self.positions = positions
         self.products = products
         self.length = 0
         self.cross: tuple[Tensor, Tensor] | None = None
+        self.tables: StepTables | None = None
+        self.context: StepContext | None = None
 
     def write(
         self, keys: Float[Tensor, "B H S E"], values: Float[Tensor, "B H S E"]
@@ -63,6 +72,7 @@ class StaticCache:
             LayerCache(
                 torch.zeros(shape, dtype=dtype, device=positions.device),
                 torch.zeros(shape, dtype=dtype, device=positions.device),
+                positions,
                 self.products,
             )
             for _ in range(num_layers)
@@ -94,6 +104,6 @@ class StaticCache:
         for layer in self.layers:
             layer.keys, layer.values = layer.keys[index], layer.values[index]
             if layer.cross is not None:
-                layer.cross = (layer.cross[0][index], layer.cross[1][index])
+                layer.cross, layer.context = (layer.cross[0][index], layer.cross[1][index]), None
         if self.context is not None:
             self.context = self.context.rows(index)

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,26 @@ def choose_prompts(records: Sequence[ClipRecord], num_prompts: int, seed: int) -
             f"{len(by_source)} sources: ask for fewer or hold more out"
         )
     return [_prompt(record, generator) for record in list(by_source.values())[:num_prompts]]
+
+
+def choose_tempo_prompts(records: Sequence[ClipRecord], num_prompts: int, seed: int) -> list[Prompt]:
+    """More held-out captions of clips with drums that state a tempo, all there are if there are no more.
+
+    Sources take turns, since few of them have drums, and one with many clips would be most of what is heard.
+    """
+    generator = np.random.default_rng(seed)
+    by_source: dict[str, list[ClipRecord]] = {}
+    for index in generator.permutation(len(records)):
+        record = records[index]
+        if (
+            record.tags.get("has_drums")
+            and record.duration_s >= DURATION_S
+            and any(map(_states_tempo, record.captions))
+        ):
+            by_source.setdefault(str(record.tags.get("source", record.path)), []).append(record)
+    rounds = zip_longest(*by_source.values())
+    ordered = [record for one_round in rounds for record in one_round if record is not None]
+    return [_prompt(record, generator) for record in ordered[:num_prompts]]
 
 
 def claim_folder(out_dir: Path, fingerprint: str, prompts: Sequence[Any]) -> None:

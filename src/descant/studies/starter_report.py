@@ -34,6 +34,7 @@ from descant.studies.prompts import (
     FAMILY_OF,
     Prompt,
     choose_prompts,
+    choose_tempo_prompts,
     claim_folder,
     draw_crops,
     generate_missing,
@@ -41,6 +42,8 @@ from descant.studies.prompts import (
 )
 
 NUM_CODEC_CLIPS = 50
+NUM_TEMPO_PROMPTS = 32
+"""Beside those that are chosen anyway: few sources have drums."""
 NUM_CALIBRATION_CLIPS = 600
 
 
@@ -74,14 +77,16 @@ def run(
     valid = read_manifest(manifest, split="valid")
     prompts = choose_prompts(valid, num_prompts, seed)
     music = api.load(model)
-    claim_folder(out_dir, music.fingerprint, prompts)
+    with_drums = choose_tempo_prompts(valid, NUM_TEMPO_PROMPTS, seed)
+    claim_folder(out_dir, music.fingerprint, [*prompts, *with_drums])
     tagger = MusicTagger.load()
     thresholds = tagger_thresholds(tagger, manifest, out_dir / "tagger.json", seed, progress)
-    asked = [(prompt.text, prompt.seed) for prompt in prompts]
+    asked = [(prompt.text, prompt.seed) for prompt in [*prompts, *with_drums]]
     files = generate_missing(music.generate, asked, out_dir / "clips", progress)
     progress("listening to the generated clips and to the real ones")
-    generated = [hear(Clip.read(file), tagger) for file in files]
-    real = [hear(prompt.real_clip(), tagger) for prompt in prompts]
+    all_generated = [hear(Clip.read(file), tagger) for file in files]
+    all_real = [hear(prompt.real_clip(), tagger) for prompt in [*prompts, *with_drums]]
+    generated, real = all_generated[: len(prompts)], all_real[: len(prompts)]
     progress("comparing the codec with Opus")
     held_out = [
         read_crop(record.path, offset_s).resample(music.sample_rate_hz).to_channels(music.num_channels)
@@ -91,7 +96,11 @@ def run(
         "model": model,
         "model_fingerprint": music.fingerprint,
         "num_prompts": len(prompts),
-        "tempo": {"generated": tempo_report(prompts, generated), "real": tempo_report(prompts, real)},
+        "num_tempo_prompts": len(with_drums),
+        "tempo": {
+            "generated": tempo_report([*prompts, *with_drums], all_generated),
+            "real": tempo_report([*prompts, *with_drums], all_real),
+        },
         "instruments": {
             "generated": instrument_report(prompts, generated, thresholds),
             "real": instrument_report(prompts, real, thresholds),
@@ -198,7 +207,8 @@ def markdown(report: Mapping[str, Any]) -> str:
     ]
     return (
         f"# What {report['model']} does with {report['num_prompts']} held-out captions\n\n"
-        f"{DURATION_S:g} s each; means and shares with 95 % intervals.\n\n"
+        f"{DURATION_S:g} s each; means and shares with 95 % intervals. Tempo is heard in "
+        f"{report['num_tempo_prompts']} more, of clips with drums that state one.\n\n"
         + markdown_table(["", "generated", "the real clips"], rows)
         + "\n## Families\n\nRecognised where named; families that the tagger tells apart too badly are not judged.\n\n"
         + markdown_table(["family", "area under the ROC curve", "generated", "the real clips"], families)
