@@ -13,7 +13,8 @@ from torch import Tensor
 
 from descant import presets
 from descant.audio import Clip
-from descant.checkpoints.native import load_model, load_text_encoder, place, starter_folder
+from descant.checkpoints.layouts import load_model
+from descant.checkpoints.native import load_text_encoder, place, starter_folder
 from descant.codec.base import AudioCodec
 from descant.config import to_dict
 from descant.errors import CheckpointError, InvalidRequest

@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
@@ -22,11 +22,12 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from descant import config as configs
+from descant.checkpoints.tensor_files import MappedFile
 from descant.codec.base import AudioCodec
 from descant.conditioning.base import TextEncoder
 from descant.conditioning.encoders import T5Encoder
@@ -139,7 +140,7 @@ def load_codec(folder: Path) -> tuple[AudioCodec, AnyCodecConfig]:
             expected = build_codec(config).state_dict()
         tensors = _read_tensors(folder / WEIGHTS, expected)
         codec = build_codec(config)
-    codec.load_state_dict(tensors)
+    codec.load_state_dict(tensors, assign=True)
     return codec.eval().requires_grad_(False), config
 
 
@@ -187,14 +188,16 @@ def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dt
     config = read_model_config(folder)
     with _config_errors_of(folder):
         encoder = load_text_encoder(config, folder)
-        # First without memory: a config that names absurd sizes has no weights that fit it.
+        # Without memory: a config that names absurd sizes has no weights that fit it, and weights that fit take the
+        # place of what is there, so that no second copy is ever made.
         with torch.device("meta"):
-            shapes = MusicGenModel(config, encoder)
-        of_codec = _read_tensors(folder / "codec" / WEIGHTS, shapes.codec.state_dict())
-        rest = {name: tensor for name, tensor in shapes.state_dict().items() if not name.startswith("codec.")}
-        tensors = _read_tensors(folder / WEIGHTS, rest)
-        model = MusicGenModel(config, encoder)
-    model.load_state_dict({**{f"codec.{name}": tensor for name, tensor in of_codec.items()}, **tensors})
+            model = MusicGenModel(config, encoder)
+        of_codec = _read_tensors(folder / "codec" / WEIGHTS, model.codec.state_dict())
+        # A codec may compute tensors that no file holds, its windows for one, so it is made with memory then.
+        model.codec = build_codec(config.codec)
+    rest = {name: tensor.to(dtype) for name, tensor in model.state_dict().items() if not name.startswith("codec.")}
+    tensors = _read_tensors(folder / WEIGHTS, rest)
+    model.load_state_dict({**{f"codec.{name}": tensor for name, tensor in of_codec.items()}, **tensors}, assign=True)
     return place(model.eval().requires_grad_(False), torch.device(device), dtype)
 
 
@@ -248,12 +251,16 @@ class ModelCheck:
     problems: tuple[str, ...]
 
 
-def check_model(folder: Path) -> ModelCheck:
-    """Whether a folder would load: configs, names, shapes and values of all tensors; nothing unsafe is ever read."""
+def check_model(folder: Path, load: Callable[[Path], MusicGenModel] = load_model) -> ModelCheck:
+    """Whether a folder would load: configs, names, shapes and values of all tensors; nothing unsafe is ever read.
+
+    Args:
+        load: what reads a folder of another layout.
+    """
     problems: list[str] = []
     num_parameters = 0
     try:
-        num_parameters = sum(p.numel() for p in load_model(folder).parameters())
+        num_parameters = sum(p.numel() for p in load(folder).parameters())
     except CheckpointError as error:
         problems.append(str(error))
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else 0
@@ -264,37 +271,34 @@ def _read_tensors(file: Path, expected: Mapping[str, Tensor]) -> dict[str, Tenso
     """The tensors of a file, after names and shapes have been compared: no size in the file is trusted before."""
     if not file.is_file():
         raise CheckpointError(f"{file} is missing: a model folder needs it")
-    try:
-        with safe_open(file, framework="pt") as stored:
-            names = set(stored.keys())
-            scales = {name + SCALE for name, tensor in expected.items() if tensor.ndim == 2} & names
-            for problem, odd in (("unknown", names - scales - set(expected)), ("missing", set(expected) - names)):
-                if odd:
-                    raise CheckpointError(f"{file}: {len(odd)} {problem} tensors, first {sorted(odd)[0]}")
-            for name, tensor in expected.items():
-                _check_shape(file, name, stored, tuple(tensor.shape))
-                if name + SCALE in scales:
-                    _check_shape(file, name + SCALE, stored, tuple(tensor.shape[:1]))
-            tensors = {name: stored.get_tensor(name) for name in sorted(names)}
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{file}: not a readable safetensors file ({error})") from error
-    return {name: _value(file, name, tensors, tensor.dtype) for name, tensor in expected.items()}
+    stored = MappedFile(file)
+    names = set(stored.shapes)
+    scales = {name + SCALE for name, tensor in expected.items() if tensor.ndim == 2} & names
+    for problem, odd in (("unknown", names - scales - set(expected)), ("missing", set(expected) - names)):
+        if odd:
+            raise CheckpointError(f"{file}: {len(odd)} {problem} tensors, first {sorted(odd)[0]}")
+    for name, tensor in expected.items():
+        _check_shape(file, name, stored, tuple(tensor.shape))
+        if name + SCALE in scales:
+            _check_shape(file, name + SCALE, stored, tuple(tensor.shape[:1]))
+    return {name: _value(stored, name, tensor.dtype) for name, tensor in expected.items()}
 
 
-def _value(file: Path, name: str, tensors: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor:
+def _value(stored: MappedFile, name: str, dtype: torch.dtype) -> Tensor:
     """One tensor in the precision it is used in, from what is stored under its name and perhaps a scale."""
-    tensor, scale = tensors[name], tensors.get(name + SCALE)
+    file, tensor = stored.path, stored.read(name)
+    scale = stored.read(name + SCALE) if name + SCALE in stored.shapes else None
     wanted = torch.int8 if scale is not None else dtype
     if tensor.dtype != wanted and not (tensor.is_floating_point() and wanted.is_floating_point):
         raise CheckpointError(f"{file}: {name} is stored as {tensor.dtype}, which cannot be read as {wanted}")
-    value = (tensor if scale is None else dequantize_rows(tensor, scale.float())).to(dtype)
+    value = (tensor if scale is None else dequantize_rows(tensor, scale.float())).to(dtype, copy=scale is None)
     if not bool(torch.isfinite(value).all()):
         raise CheckpointError(f"{file}: {name} holds values that are no numbers")
     return value
 
 
-def _check_shape(file: Path, name: str, stored: safe_open, expected: tuple[int, ...]) -> None:
-    shape = tuple(stored.get_slice(name).get_shape())
+def _check_shape(file: Path, name: str, stored: MappedFile, expected: tuple[int, ...]) -> None:
+    shape = stored.shapes[name]
     if shape != expected:
         raise CheckpointError(f"{file}: {name} is {shape}, its config makes it {expected}")
 

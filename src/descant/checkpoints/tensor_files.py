@@ -31,44 +31,70 @@ class TensorFiles:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._files = _files_of(folder)
-        self._pickled: dict[Path, dict[str, Tensor]] = {}
-        self._open: tuple[Path, Any] | None = None
-        self._bytes_read = 0
         self.shapes: dict[str, Shape] = {}
-        self._file_of: dict[str, Path] = {}
-        for file, told in self._files.items():
-            shapes = self._shapes_in(file)
-            if told is not None and told != set(shapes):
-                odd = sorted(told ^ set(shapes))[0]
-                raise CheckpointError(f"{file}: the index and the file disagree about {odd}")
-            self.shapes |= shapes
-            self._file_of |= dict.fromkeys(shapes, file)
+        self._file_of: dict[str, MappedFile | PickledFile] = {}
+        for path, told in _files_of(folder).items():
+            file = PickledFile(path) if path.suffix == ".bin" else MappedFile(path)
+            if told is not None and told != set(file.shapes):
+                odd = sorted(told ^ set(file.shapes))[0]
+                raise CheckpointError(f"{path}: the index and the file disagree about {odd}")
+            self.shapes |= file.shapes
+            self._file_of |= dict.fromkeys(file.shapes, file)
 
     def read(self, name: str) -> Tensor:
         """One tensor, on the CPU, in the precision it is stored in. Its memory is the file's: copy what is kept."""
-        file = self._file_of[name]
-        if file in self._pickled:
-            return self._pickled[file][name]
-        if self._open is None or self._open[0] != file or self._bytes_read > REOPEN_BYTES:
-            self._open = None
-            self._open, self._bytes_read = (file, _opened(file)), 0
+        return self._file_of[name].read(name)
+
+
+class MappedFile:
+    """A safetensors file, mapped into memory and opened anew now and then, so that little of it is held at a time.
+
+    Raises:
+        CheckpointError: it is missing or broken.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._bytes_read = 0
+        self._opened = self._open()
         try:
-            tensor: Tensor = self._open[1].get_tensor(name)
+            names = self._opened.keys()
+            self.shapes = {name: tuple(self._opened.get_slice(name).get_shape()) for name in names}
+        except SafetensorError as error:
+            raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from error
+
+    def read(self, name: str) -> Tensor:
+        """One tensor; its memory is the file's."""
+        if self._bytes_read > REOPEN_BYTES:
+            self._opened, self._bytes_read = self._open(), 0
+        try:
+            tensor: Tensor = self._opened.get_tensor(name)
         except (SafetensorError, OSError, RuntimeError) as error:
-            raise CheckpointError(f"{file}: {name} cannot be read ({error})") from error
+            raise CheckpointError(f"{self.path}: {name}: not readable from this safetensors file ({error})") from error
         self._bytes_read += tensor.nbytes
         return tensor
 
-    def _shapes_in(self, file: Path) -> dict[str, Shape]:
-        if file.suffix == ".bin":
-            self._pickled[file] = unpickled(file)
-            return {name: tuple(tensor.shape) for name, tensor in self._pickled[file].items()}
-        stored = _opened(file)
+    def _open(self) -> Any:
         try:
-            return {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118
-        except SafetensorError as error:
-            raise CheckpointError(f"{file}: not a readable safetensors file ({error})") from error
+            return safe_open(self.path, framework="pt")
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{self.path}: not a readable safetensors file ({error})") from error
+
+
+class PickledFile:
+    """A pickle of tensors, mapped into memory.
+
+    Raises:
+        CheckpointError: as ``unpickled``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._tensors = unpickled(path)
+        self.shapes = {name: tuple(tensor.shape) for name, tensor in self._tensors.items()}
+
+    def read(self, name: str) -> Tensor:
+        """One tensor; its memory is the file's."""
+        return self._tensors[name]
 
 
 def read_tensors(
@@ -76,25 +102,25 @@ def read_tensors(
     plan: Mapping[str, tuple[str, ...]],
     expected: Mapping[str, Tensor],
     device: torch.device,
-    dtypes: Mapping[str, torch.dtype],
+    dtype: torch.dtype,
 ) -> dict[str, Tensor]:
     """Our tensors from a plan of ``KeyMap.plan``, each copied once, straight to where and what it is to be.
 
     Args:
         expected: our tensors without memory; what is no floating point keeps its kind.
-        dtypes: the precision by the first part of a name; without one, that of ``expected``.
+        dtype: the precision; a model's codec keeps that of ``expected``.
 
     Raises:
         CheckpointError: values that are no numbers, or no floating-point numbers.
     """
     tensors = {}
     for name, like in expected.items():
-        dtype = dtypes.get(name.split(".")[0], like.dtype) if like.is_floating_point() else like.dtype
+        is_kept = name.startswith("codec.") or not like.is_floating_point()
         parts = [files.read(part) for part in plan[name]]
         for part, tensor in zip(plan[name], parts, strict=True):
             if not tensor.is_floating_point():
                 raise CheckpointError(f"{files.folder}: {part} is stored as {tensor.dtype}, which is no weight")
-        value = joined(parts, like).to(device, dtype, copy=len(parts) == 1).contiguous()
+        value = joined(parts, like).to(device, like.dtype if is_kept else dtype, copy=len(parts) == 1).contiguous()
         if not bool(torch.isfinite(value).all()):
             raise CheckpointError(f"{files.folder}: {' + '.join(plan[name])} holds values that are no numbers")
         tensors[name] = value
@@ -170,10 +196,3 @@ def _shards(index: Path, suffix: str) -> dict[Path, set[str] | None]:
         assert held is not None
         held.add(tensor)
     return shards
-
-
-def _opened(file: Path) -> Any:
-    try:
-        return safe_open(file, framework="pt")
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{file}: not a readable safetensors file ({error})") from error

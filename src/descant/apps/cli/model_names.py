@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from descant.checkpoints.native import read_model_config, starter_folder
+from descant.checkpoints.layouts import read_model_config
+from descant.checkpoints.native import starter_folder
 from descant.errors import CheckpointError
 from descant.model import MusicGenConfig
 from descant.presets import PRESETS
