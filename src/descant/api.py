@@ -193,13 +193,14 @@ class MusicGen:
             "sampling": asdict(request.sampling),
             "guidance": asdict(request.guidance),
             "prompt_codes": prompt.tolist() if made.num_prompt_frames else None,
+            "melody_pitches": None if request.melody_pitches is None else request.melody_pitches.tolist(),
         }
 
 
 def request_from_info(info: dict[str, Any]) -> Request:
     """The request behind a generated clip, from the ``info`` that its file carries.
 
-    A continued prompt comes back as its codes, which are all that the model saw of it.
+    A continued prompt comes back as its codes and a melody as its pitches, which are all that the model saw of them.
 
     Raises:
         InvalidRequest: the info is not one that ``generate`` wrote.
@@ -213,23 +214,26 @@ def request_from_info(info: dict[str, Any]) -> Request:
             sampling=Sampling(**info["sampling"]),
             guidance=Guidance(**info["guidance"]),
         )
-        codes = info["prompt_codes"]
+        codes, pitches = info["prompt_codes"], info.get("melody_pitches")
         if info["seed"] is None:
             raise KeyError("seed")
         prompt_codes = None if codes is None else torch.tensor(codes)
+        melody_pitches = None if pitches is None else torch.tensor(pitches)
     # torch tells what it cannot make a tensor of in three ways: ragged rows, no numbers, numbers too large.
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         if isinstance(error, InvalidRequest):
             raise
         raise InvalidRequest(f"the file says nothing of how it was made, or not all of it ({error!r:.80})") from error
-    return replace(request, prompt_codes=prompt_codes)
+    return replace(request, prompt_codes=prompt_codes, melody_pitches=melody_pitches)
 
 
 def fingerprint(model: MusicGenModel) -> str:
     """A short name for exactly these weights: a hash of the config and, for every tensor, of some of its values and a
     sum over the bits of all. To hash all the bits of a large model would take longer than to load it.
     """
-    digest = hashlib.sha256(json.dumps(to_dict(model.config), sort_keys=True).encode())
+    # What a model does not have is left out, so that a new kind of condition changes no older model's name.
+    config = {name: value for name, value in to_dict(model.config).items() if value is not None}
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
     for name, tensor in sorted(model.state_dict().items()):
         flat = tensor.detach().flatten()
         bits = flat.view(BITS[flat.element_size()])

@@ -3,7 +3,7 @@
 ::
 
     config.json          everything but the codec, with a format version
-    model.safetensors    language model and text conditioner
+    model.safetensors    language model and conditioners
     codec/config.json    the codec's shape
     codec/model.safetensors
     text/                the text encoder, in models that have one of their own
@@ -205,6 +205,8 @@ def place(model: MusicGenModel, device: torch.device, dtype: torch.dtype) -> Mus
     """The same model on a device, its language model in a precision; the codec stays in float32."""
     model.lm.to(device, dtype)
     model.text.to(device, dtype)
+    if model.melody is not None:
+        model.melody.to(device, dtype)
     model.codec.to(device)
     model.text_encoder = model.text_encoder.to(device)
     return model
