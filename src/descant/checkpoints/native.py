@@ -57,12 +57,12 @@ def save_model(
         CheckpointError: the folder exists and holds something else than a model, it cannot be written, or a weight is
             too large for fp16.
     """
-    with _replacing(folder, MODEL_PARTS) as staging:
+    with replacing(folder, MODEL_PARTS) as staging:
         _write(model, staging, storage, model_card)
 
 
 @contextmanager
-def _replacing(folder: Path, parts: frozenset[str]) -> Iterator[Path]:
+def replacing(folder: Path, parts: frozenset[str]) -> Iterator[Path]:
     """An empty folder to write into. When all is written it takes the place of ``folder``, of which only ``parts`` may
     be there before.
     """
@@ -115,7 +115,7 @@ def save_codec(codec: AudioCodec, config: AnyCodecConfig, folder: Path, *, stora
     Raises:
         CheckpointError: as ``save_model``.
     """
-    with _replacing(folder, CODEC_PARTS) as staging:
+    with replacing(folder, CODEC_PARTS) as staging:
         _write_codec(codec, config, staging, storage)
 
 
