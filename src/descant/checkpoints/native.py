@@ -6,7 +6,7 @@
     model.safetensors    language model and text conditioner
     codec/config.json    the codec's shape
     codec/model.safetensors
-    text/                the small text encoder, in models that have one of their own
+    text/                the text encoder, in models that have one of their own
     README.md            the model card
 """
 
@@ -103,8 +103,9 @@ def _write(model: MusicGenModel, folder: Path, storage: Storage, model_card: str
     _write_json({"format_version": FORMAT_VERSION, **plain}, folder / "config.json")
     rest = {name: tensor for name, tensor in _stored(model, storage).items() if not name.startswith("codec.")}
     save_file(rest, folder / WEIGHTS)
-    if isinstance(model.text_encoder, SmallTextEncoder):
-        model.text_encoder.save(folder / "text")
+    encoder = model.text_encoder
+    if isinstance(encoder, SmallTextEncoder) or (isinstance(encoder, T5Encoder) and encoder.is_part_of_model):
+        encoder.save(folder / "text")
     if model_card is not None:
         (folder / "README.md").write_text(model_card, encoding="utf-8")
 
@@ -223,11 +224,12 @@ def read_model_config(folder: Path) -> MusicGenConfig:
 
 
 def load_text_encoder(config: MusicGenConfig, folder: Path | None = None) -> TextEncoder:
-    """The frozen text encoder that a config asks for: the folder's own, or the one in the package, or a T5."""
+    """The frozen text encoder that a config asks for: the folder's own, or the one in the package, or a T5 by name."""
+    own = None if folder is None or not (folder / "text").is_dir() else folder / "text"
     if isinstance(config.text, T5Text):
-        return T5Encoder(config.text.name)
-    if folder is not None and (folder / "text").is_dir():
-        return SmallTextEncoder.load(folder / "text")
+        return T5Encoder(config.text.name) if own is None else T5Encoder.load(own)
+    if own is not None:
+        return SmallTextEncoder.load(own)
     return SmallTextEncoder.load(starter_folder() / "text")
 
 

@@ -1,0 +1,179 @@
+"""The tensors of a foreign model folder, told by shape before any is read, and read one at a time.
+
+Safetensors, whole or in shards, come first; pickles are read only by torch's ``weights_only`` unpickler, which makes
+tensors and plain containers and calls nothing else.
+"""
+
+import json
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from descant.checkpoints.keymap import KeyMap, Shape, joined
+from descant.errors import CheckpointError
+
+SAFETENSORS, PICKLE = "model.safetensors", "pytorch_model.bin"
+REOPEN_BYTES = 2**28
+"""What is read from a mapped file counts as the process's memory until the file is closed."""
+
+
+class TensorFiles:
+    """All tensors of a folder, by name.
+
+    Raises:
+        CheckpointError: there are none, a file is missing or broken, or an index does not tell what its shards hold.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._files = _files_of(folder)
+        self._pickled: dict[Path, dict[str, Tensor]] = {}
+        self._open: tuple[Path, Any] | None = None
+        self._bytes_read = 0
+        self.shapes: dict[str, Shape] = {}
+        self._file_of: dict[str, Path] = {}
+        for file, told in self._files.items():
+            shapes = self._shapes_in(file)
+            if told is not None and told != set(shapes):
+                odd = sorted(told ^ set(shapes))[0]
+                raise CheckpointError(f"{file}: the index and the file disagree about {odd}")
+            self.shapes |= shapes
+            self._file_of |= dict.fromkeys(shapes, file)
+
+    def read(self, name: str) -> Tensor:
+        """One tensor, on the CPU, in the precision it is stored in. Its memory is the file's: copy what is kept."""
+        file = self._file_of[name]
+        if file in self._pickled:
+            return self._pickled[file][name]
+        if self._open is None or self._open[0] != file or self._bytes_read > REOPEN_BYTES:
+            self._open = None
+            self._open, self._bytes_read = (file, _opened(file)), 0
+        try:
+            tensor: Tensor = self._open[1].get_tensor(name)
+        except (SafetensorError, OSError, RuntimeError) as error:
+            raise CheckpointError(f"{file}: {name} cannot be read ({error})") from error
+        self._bytes_read += tensor.nbytes
+        return tensor
+
+    def _shapes_in(self, file: Path) -> dict[str, Shape]:
+        if file.suffix == ".bin":
+            self._pickled[file] = unpickled(file)
+            return {name: tuple(tensor.shape) for name, tensor in self._pickled[file].items()}
+        stored = _opened(file)
+        try:
+            return {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise CheckpointError(f"{file}: not a readable safetensors file ({error})") from error
+
+
+def read_tensors(
+    files: TensorFiles,
+    plan: Mapping[str, tuple[str, ...]],
+    expected: Mapping[str, Tensor],
+    device: torch.device,
+    dtypes: Mapping[str, torch.dtype],
+) -> dict[str, Tensor]:
+    """Our tensors from a plan of ``KeyMap.plan``, each copied once, straight to where and what it is to be.
+
+    Args:
+        expected: our tensors without memory; what is no floating point keeps its kind.
+        dtypes: the precision by the first part of a name; without one, that of ``expected``.
+
+    Raises:
+        CheckpointError: values that are no numbers, or no floating-point numbers.
+    """
+    tensors = {}
+    for name, like in expected.items():
+        dtype = dtypes.get(name.split(".")[0], like.dtype) if like.is_floating_point() else like.dtype
+        parts = [files.read(part) for part in plan[name]]
+        for part, tensor in zip(plan[name], parts, strict=True):
+            if not tensor.is_floating_point():
+                raise CheckpointError(f"{files.folder}: {part} is stored as {tensor.dtype}, which is no weight")
+        value = joined(parts, like).to(device, dtype, copy=len(parts) == 1).contiguous()
+        if not bool(torch.isfinite(value).all()):
+            raise CheckpointError(f"{files.folder}: {' + '.join(plan[name])} holds values that are no numbers")
+        tensors[name] = value
+    return tensors
+
+
+def planned(keys: KeyMap, files: TensorFiles, expected: Mapping[str, Tensor]) -> dict[str, tuple[str, ...]]:
+    """What to read for each of our tensors; the whole folder must be used up by it."""
+    shapes = {name: tuple(tensor.shape) for name, tensor in expected.items()}
+    return keys.plan(shapes, files.shapes, str(files.folder))
+
+
+def unpickled(file: Path) -> dict[str, Tensor]:
+    """The tensors of a pickle that holds nothing else, read without running anything; their memory is the file's.
+
+    Raises:
+        CheckpointError: it is no such file, or asks for more than tensors.
+    """
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except (pickle.UnpicklingError, RuntimeError, OSError, ValueError, LookupError, EOFError, TypeError) as error:
+        first = str(error).split("\n")[0]
+        raise CheckpointError(f"{file}: not a pickle of tensors alone, which is all that is read ({first})") from error
+    if not isinstance(content, dict) or not content:
+        raise CheckpointError(f"{file}: holds a {type(content).__name__} where tensors by name are needed")
+    for name, tensor in content.items():
+        is_plain = isinstance(name, str) and isinstance(tensor, Tensor)
+        if not is_plain or tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
+            raise CheckpointError(f"{file}: {name!r:.80} is no plain tensor")
+    return content
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """What a JSON file says.
+
+    Raises:
+        CheckpointError: it is missing, or no JSON object.
+    """
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{file} is missing: a model folder needs it") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{file}: not a JSON file ({error})") from error
+    if not isinstance(data, dict):
+        raise CheckpointError(f"{file}: expected an object, got {type(data).__name__}")
+    return data
+
+
+def _files_of(folder: Path) -> dict[Path, set[str] | None]:
+    """The files with tensors and, where there is an index, the names it puts into each."""
+    for name in (SAFETENSORS, PICKLE):
+        if (folder / name).is_file():
+            return {folder / name: None}
+        index = folder / f"{name}.index.json"
+        if index.is_file():
+            return _shards(index, Path(name).suffix)
+    raise CheckpointError(f"{folder}: neither {SAFETENSORS} nor {PICKLE}, nor shards of one with an index, is there")
+
+
+def _shards(index: Path, suffix: str) -> dict[Path, set[str] | None]:
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise CheckpointError(f"{index}: has no weight_map that tells which shard holds which tensor")
+    shards: dict[Path, set[str] | None] = {}
+    for tensor, name in weight_map.items():
+        # A name from a file must not lead out of the folder.
+        if not isinstance(name, str) or Path(name).name != name or not name.endswith(suffix):
+            raise CheckpointError(f"{index}: {name!r:.80} is no {suffix} file of this folder")
+        if not (index.parent / name).is_file():
+            raise CheckpointError(f"{index.parent / name} is missing: the index names it")
+        held = shards.setdefault(index.parent / name, set())
+        assert held is not None
+        held.add(tensor)
+    return shards
+
+
+def _opened(file: Path) -> Any:
+    try:
+        return safe_open(file, framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{file}: not a readable safetensors file ({error})") from error
