@@ -48,9 +48,14 @@ def find(model: str | Path) -> Path:
     return folder
 
 
+def is_id(name: str) -> bool:
+    """Whether a name could be a model's on the hub."""
+    return _HUB_ID.fullmatch(name) is not None
+
+
 def _is_folder(model: str | Path) -> bool:
     try:
-        return Path(model).is_dir()
+        return str(model) != "" and Path(model).is_dir()
     except (OSError, ValueError):  # a name that no folder can have
         return False
 
