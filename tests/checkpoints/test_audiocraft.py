@@ -68,8 +68,8 @@ encodec:
 seanet:
   {{dimension: {LATENT}, channels: '${{channels}}', causal: '${{encodec.causal}}', n_filters: {FILTERS},
    n_residual_layers: 1, ratios: {list(STRIDES)}, activation: ELU, activation_params: {{alpha: 1.0}}, norm: weight_norm,
-   norm_params: {{}}, kernel_size: 7, residual_kernel_size: 3, last_kernel_size: 7, dilation_base: 2, pad_mode: constant,
-   true_skip: true, compress: 2, lstm: 1, disable_norm_outer_blocks: 0, encoder: {{}},
+   norm_params: {{}}, kernel_size: 7, residual_kernel_size: 3, last_kernel_size: 7, dilation_base: 2,
+   pad_mode: constant, true_skip: true, compress: 2, lstm: 1, disable_norm_outer_blocks: 0, encoder: {{}},
    decoder: {{trim_right_ratio: 1.0, final_activation: null, final_activation_params: null}}}}
 rvq:
   {{n_q: {BOOKS}, q_dropout: false, bins: {ENTRIES}, decay: 0.99, kmeans_init: true, kmeans_iters: 50,
@@ -198,6 +198,10 @@ def bits(tensors: dict[str, Tensor]) -> dict[str, bytes]:
     return {name: tensor.contiguous().numpy().tobytes() for name, tensor in tensors.items()}
 
 
+def assert_close_at_scale(ours: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(ours, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
+
+
 def lm_by_hand(theirs: dict[str, Tensor], has_cross: bool) -> MusicLM:
     transformer = TransformerConfig(width=WIDTH, num_heads=2, num_layers=LAYERS, has_cross_attention=has_cross)
     lm = MusicLM(LMConfig(num_codebooks=BOOKS, codebook_size=ENTRIES, transformer=transformer))
@@ -241,7 +245,7 @@ def test_the_logits_are_those_of_the_same_weights_placed_by_hand(tmp_path, has_c
         values = projected * words.mask[:, :, None]
         by_hand = LMInputs(cross=values, cross_mask=words.mask) if has_cross else LMInputs(prefix=values)
         expected = lm_by_hand(theirs, has_cross)(sequence, by_hand)
-        torch.testing.assert_close(model.lm(sequence, told), expected, rtol=1e-6, atol=1e-4)
+        assert_close_at_scale(model.lm(sequence, told), expected)
 
 
 def codec_by_hand(theirs: dict[str, Tensor]) -> EnCodec:
@@ -277,7 +281,7 @@ def test_the_codec_is_that_of_the_same_weights_placed_by_hand(folder):
     with torch.no_grad():
         codes = codec.encode(wave)
         assert torch.equal(codes, expected.encode(wave))
-        torch.testing.assert_close(codec.decode(codes), expected.decode(codes), rtol=1e-5, atol=1e-4)
+        assert_close_at_scale(codec.decode(codes), expected.decode(codes))
 
 
 def test_a_stereo_model_is_read_from_its_settings(tmp_path):
@@ -369,7 +373,10 @@ def test_every_pattern_survives(pattern):
 def test_what_the_layout_has_no_place_for_is_not_written(make_model, tmp_path):
     text = T5Text(dim=TEXT_WIDTH)
     spectral = SpectralCodecConfig(
-        hop_samples=160, window_samples=320, encoder_width=8, decoder_width=8,
+        hop_samples=160,
+        window_samples=320,
+        encoder_width=8,
+        decoder_width=8,
         quantizer=RVQConfig(dim=4, codebook_dim=4, codebook_size=32),
     )
     refused = {
@@ -531,7 +538,7 @@ def test_a_codec_that_is_nowhere_is_told(folder, monkeypatch):
 
     monkeypatch.setattr(hub, "find", nowhere)
     torch.save({"pretrained": "facebook/encodec_32khz", "exported": True}, folder / audiocraft.CODEC)
-    with pytest.raises(CheckpointError, match="only the name of one.*HF_HUB_OFFLINE is set"):
+    with pytest.raises(CheckpointError, match=r"only the name of one.*HF_HUB_OFFLINE is set"):
         audiocraft.load_model(folder)
 
 

@@ -58,11 +58,15 @@ class TransformerSection:
     past_context: Literal[None] = None
     layer_scale: Literal[None] = None
     positional_embedding: Literal["sin"] = "sin"
-    positional_scale: Literal[1] = 1
+    positional_scale: float = 1.0
     xpos: Literal[False] = False
     qk_layer_norm: Literal[False] = False
     qk_layer_norm_cross: Literal[False] = False
     kv_repeat: Literal[1] = 1
+
+    def __post_init__(self) -> None:
+        if self.positional_scale != 1.0:
+            raise ConfigError(f"transformer_lm.positional_scale={self.positional_scale}: allowed is 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,9 +105,13 @@ class EncodecSection:
 @dataclass(frozen=True, kw_only=True)
 class DecoderSection:
     n_filters: int | None = None
-    trim_right_ratio: Literal[1.0] = 1.0
+    trim_right_ratio: float = 1.0
     final_activation: Literal[None] = None
     final_activation_params: Literal[None] = None
+
+    def __post_init__(self) -> None:
+        if self.trim_right_ratio != 1.0:
+            raise ConfigError(f"seanet.decoder.trim_right_ratio={self.trim_right_ratio}: allowed is 1")
 
 
 @dataclass(frozen=True, kw_only=True)
