@@ -39,6 +39,7 @@ from descant.nn.quantize import dequantize_rows, quantize_rows
 FORMAT_VERSION = 1
 WEIGHTS = "model.safetensors"
 SCALE = ".scale"
+LONGEST_CONFIG = 2**20
 CODEC_PARTS = frozenset({"config.json", WEIGHTS})
 MODEL_PARTS = CODEC_PARTS | {"codec", "text", "README.md"}
 Storage: TypeAlias = Literal["exact", "fp16", "int8"]
@@ -305,15 +306,26 @@ def _check_shape(file: Path, name: str, stored: MappedFile, expected: tuple[int,
         raise CheckpointError(f"{file}: {name} is {shape}, its config makes it {expected}")
 
 
+def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object whose keys are all different: of two values for one key nobody can tell which is meant."""
+    plain = dict(pairs)
+    if len(plain) != len(pairs):
+        raise ValueError("an object has one key twice")
+    return plain
+
+
 def _write_json(data: dict[str, object], file: Path) -> None:
     file.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
 
 
 def _read_json(file: Path) -> dict[str, object]:
+    # What is no plain file may never end, or never begin: a pipe, a device.
+    if not file.is_file():
+        raise CheckpointError(f"{file} is missing: a model folder needs it")
+    if file.stat().st_size > LONGEST_CONFIG:
+        raise CheckpointError(f"{file}: {file.stat().st_size} bytes; a config has up to {LONGEST_CONFIG}")
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{file} is missing: a model folder needs it") from error
+        data = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=_without_repeats)
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{file}: not a JSON file ({error})") from error
     if not isinstance(data, dict) or data.pop("format_version", None) != FORMAT_VERSION:

@@ -5,7 +5,6 @@ tensors and plain containers and calls nothing else.
 """
 
 import json
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,9 @@ SAFETENSORS, PICKLE = "model.safetensors", "pytorch_model.bin"
 REOPEN_BYTES = 2**28
 """What is read from a mapped file counts as the process's memory until the file is closed."""
 
+MOST_NAMES = 4
+"""A tied weight is stored once under several names, but no weight has more than this."""
+
 
 class TensorFiles:
     """All tensors of a folder, by name.
@@ -32,14 +34,23 @@ class TensorFiles:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.shapes: dict[str, Shape] = {}
-        self._file_of: dict[str, MappedFile | PickledFile] = {}
+        self._file_of: dict[str, MappedFile | HeldTensors] = {}
         for path, told in _files_of(folder).items():
-            file = PickledFile(path) if path.suffix == ".bin" else MappedFile(path)
+            is_pickle = path.suffix == ".bin"
+            file = HeldTensors(only_tensors(unpickled(path), path)) if is_pickle else MappedFile(path)
             if told is not None and told != set(file.shapes):
                 odd = sorted(told ^ set(file.shapes))[0]
                 raise CheckpointError(f"{path}: the index and the file disagree about {odd}")
             self.shapes |= file.shapes
             self._file_of |= dict.fromkeys(file.shapes, file)
+
+    @classmethod
+    def loaded(cls, file: Path, tensors: Mapping[str, Tensor]) -> "TensorFiles":
+        """Tensors that some file held, as if they were all of a folder."""
+        files = object.__new__(cls)
+        held = HeldTensors(tensors)
+        files.folder, files.shapes, files._file_of = file, held.shapes, dict.fromkeys(tensors, held)
+        return files
 
     def read(self, name: str) -> Tensor:
         """One tensor, on the CPU, in the precision it is stored in. Its memory is the file's: copy what is kept."""
@@ -81,19 +92,15 @@ class MappedFile:
             raise CheckpointError(f"{self.path}: not a readable safetensors file ({error})") from error
 
 
-class PickledFile:
-    """A pickle of tensors, mapped into memory.
+class HeldTensors:
+    """Tensors that are there already, such as those of a pickle mapped into memory."""
 
-    Raises:
-        CheckpointError: as ``unpickled``.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._tensors = unpickled(path)
-        self.shapes = {name: tuple(tensor.shape) for name, tensor in self._tensors.items()}
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        self._tensors = tensors
+        self.shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
     def read(self, name: str) -> Tensor:
-        """One tensor; its memory is the file's."""
+        """One tensor, not copied."""
         return self._tensors[name]
 
 
@@ -133,23 +140,39 @@ def planned(keys: KeyMap, files: TensorFiles, expected: Mapping[str, Tensor]) ->
     return keys.plan(shapes, files.shapes, str(files.folder))
 
 
-def unpickled(file: Path) -> dict[str, Tensor]:
-    """The tensors of a pickle that holds nothing else, read without running anything; their memory is the file's.
+def unpickled(file: Path) -> dict[str, Any]:
+    """What a pickle of a dict holds, read without running anything; the memory of its tensors is the file's.
 
     Raises:
-        CheckpointError: it is no such file, or asks for more than tensors.
+        CheckpointError: it is no such file, or asks for more than tensors and plain containers.
     """
     try:
         content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    except (pickle.UnpicklingError, RuntimeError, OSError, ValueError, LookupError, EOFError, TypeError) as error:
-        first = str(error).split("\n")[0]
+    except Exception as error:  # a spoilt pickle fails in as many ways as it has bytes
+        first = str(error).split("\n")[0][:200]
         raise CheckpointError(f"{file}: not a pickle of tensors alone, which is all that is read ({first})") from error
     if not isinstance(content, dict) or not content:
         raise CheckpointError(f"{file}: holds a {type(content).__name__} where tensors by name are needed")
+    return content
+
+
+def only_tensors(content: Any, file: Path) -> dict[str, Tensor]:
+    """The same, made sure that it is a dict of plain tensors, none larger than what the file has for it.
+
+    Raises:
+        CheckpointError: it is something else.
+    """
+    if not isinstance(content, dict) or not content:
+        raise CheckpointError(f"{file}: holds a {type(content).__name__} where tensors by name are needed")
+    claimed_bytes = 0
     for name, tensor in content.items():
         is_plain = isinstance(name, str) and isinstance(tensor, Tensor)
         if not is_plain or tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
             raise CheckpointError(f"{file}: {name!r:.80} is no plain tensor")
+        claimed_bytes += tensor.nbytes
+        # A stride of zero turns one stored value into any number of them.
+        if tensor.nbytes > tensor.untyped_storage().nbytes() or claimed_bytes > MOST_NAMES * file.stat().st_size:
+            raise CheckpointError(f"{file}: {name!r:.80} claims more values than the file holds")
     return content
 
 

@@ -32,7 +32,7 @@ class Size:
 def size_of(config: MusicGenConfig) -> Size:
     """How large a model of this shape is; nothing is allocated for it."""
     with torch.device("meta"):
-        model = MusicGenModel(config, _Elsewhere(config.text.dim))
+        model = MusicGenModel(config, Elsewhere(config.text.dim))
     codec, lm, everything = (
         sum(parameter.numel() for parameter in part.parameters()) for part in (model.codec, model.lm, model)
     )
@@ -52,7 +52,7 @@ def save_untrained(config: MusicGenConfig, folder: Path, seed: int = 0) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InvalidRequest(f"{str(folder)!r} is there and not an empty folder; choose another name")
     is_stored = not isinstance(config.text, T5Text)
-    encoder = load_text_encoder(config) if is_stored else _Elsewhere(config.text.dim)
+    encoder = load_text_encoder(config) if is_stored else Elsewhere(config.text.dim)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = MusicGenModel(config, encoder)
@@ -62,8 +62,8 @@ def save_untrained(config: MusicGenConfig, folder: Path, seed: int = 0) -> None:
     save_model(model, folder, model_card=f"# An untrained model\n\nRandom weights (seed {seed}): it makes noise.\n")
 
 
-class _Elsewhere(TextEncoder):
-    """Stands for a text encoder that is no part of the model's folder; all it has is its width."""
+class Elsewhere(TextEncoder):
+    """Stands for a text encoder that is no part of the model's folder: it has a width and reads nothing."""
 
     def __init__(self, dim: int) -> None:
         self._dim = dim
@@ -77,7 +77,7 @@ class _Elsewhere(TextEncoder):
         return torch.device("cpu")
 
     def to(self, device: torch.device | str) -> TextEncoder:
-        raise AssertionError(f"it only lends its width to a model that is about to be written, not to {device}")
+        raise AssertionError(f"it only lends its width to a model, there is nothing to bring to {device}")
 
     def states(self, text: str) -> Float[Tensor, "L D"]:
-        raise AssertionError(f"it only lends its width to a model that is about to be written and cannot read {text!r}")
+        raise AssertionError(f"it only lends its width to a model and cannot read {text!r}")
