@@ -32,7 +32,7 @@ _IDLE = frozenset(
     begin_suppress_tokens diversity_penalty do_sample early_stopping encoder_no_repeat_ngram_size
     exponential_decay_length_penalty forced_bos_token_id forced_eos_token_id length_penalty max_length min_length
     no_repeat_ngram_size num_beam_groups num_beams num_return_sequences output_scores remove_invalid_values
-    repetition_penalty return_dict_in_generate suppress_tokens temperature top_k top_p typical_p
+    repetition_penalty return_dict_in_generate suppress_tokens temperature top_k top_p typical_p tie_word_embeddings
     """.split()  # noqa: SIM905
 )
 """Keys of transformers' configs that do not change what a released model computes: notes, training, generation."""
@@ -68,12 +68,13 @@ class EncodecSection:
     normalize: Literal[False] = False
     chunk_length_s: Literal[None] = None
     norm_type: Literal["weight_norm"] = "weight_norm"
-    trim_right_ratio: Literal[1.0] = 1.0
-    tie_word_embeddings: bool = False
+    trim_right_ratio: float = 1.0
 
     def __post_init__(self) -> None:
         if self.codebook_dim not in (None, self.hidden_size):
             raise ConfigError(f"codebook_dim={self.codebook_dim}: must be hidden_size={self.hidden_size}, or null")
+        if self.trim_right_ratio != 1:
+            raise ConfigError(f"trim_right_ratio={self.trim_right_ratio:g}: only 1 is allowed")
 
     @property
     def ours(self) -> EnCodecConfig:
@@ -166,7 +167,6 @@ class MusicGenSection:
     decoder: DecoderSection
     num_chroma: int = 12
     chroma_length: int = 235
-    tie_word_embeddings: bool = False
 
 
 def read_model(plain: dict[str, Any], generation: dict[str, Any], processor: dict[str, Any]) -> MusicGenConfig:
