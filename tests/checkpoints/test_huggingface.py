@@ -15,6 +15,7 @@ from descant.checkpoints import huggingface, tensor_files
 from descant.checkpoints.huggingface_config import read_model, write_model
 from descant.checkpoints.layouts import LAYOUTS, check_model, convert, load_codec, load_model, read_model_config
 from descant.errors import CheckpointError
+from descant.model import T5Text
 from descant.presets import PRESETS
 
 
@@ -230,7 +231,7 @@ def test_what_transformers_has_no_word_for_is_refused_and_nothing_is_written(mak
         ({"lm_changes": {"has_cross_attention": False}}, "melody"),
     ):
         with pytest.raises(CheckpointError, match=word):
-            write_model(make_model(**changes).config, {"d_model": 12})
+            write_model(make_model(text=T5Text(dim=12), **changes).config, {"d_model": 12})
     (tmp_path / "mine.txt").write_text("years of work")
     with pytest.raises(CheckpointError, match="exists and is no such model"):
         huggingface.save_model(model, tmp_path)

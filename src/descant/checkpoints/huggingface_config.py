@@ -221,6 +221,8 @@ def write_model(config: MusicGenConfig, text_encoder: dict[str, Any]) -> dict[st
     Raises:
         CheckpointError: the model has something that transformers' MusicGen has not; the message names it.
     """
+    if not isinstance(config.text, T5Text):
+        raise CheckpointError(f"transformers' MusicGen reads text by T5, this model by {type(config.text).__name__}")
     mono = config.codec.mono if isinstance(config.codec, StereoCodecConfig) else config.codec
     transformer, special = config.lm.transformer, config.lm.codebook_size
     is_melody = not transformer.has_cross_attention
