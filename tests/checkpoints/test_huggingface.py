@@ -108,6 +108,7 @@ def test_a_model_outlives_the_files_it_was_read_from(folder, model):
     read = load_model(folder)
     (folder / "model.safetensors").write_bytes(b"")
     assert same(read.state_dict(), model.state_dict())
+    assert torch.equal(read.text_encoder.states("piano"), model.text_encoder.states("piano"))
 
 
 @pytest.mark.parametrize("name", [name for name in PRESETS if name not in ("tiny", "starter")])
@@ -184,6 +185,7 @@ TENSORS: dict[str, tuple[Callable[[dict[str, Tensor]], object], str]] = {
     "one too many": (lambda t: t.update(x=torch.zeros(1)), "1 unknown tensors, first x"),
     "of the T5, too few": (lambda t: t.pop("text_encoder.shared.weight"), "text_encoder: 1 missing"),
     "of the T5, too many": (lambda t: t.update({"text_encoder.x": torch.zeros(1)}), "text_encoder: 1 unknown"),
+    "of the T5, NaN": (lambda t: t["text_encoder.shared.weight"].fill_(torch.nan), "no numbers"),
     "turned": (lambda t: t.update({TENSOR: t[TENSOR].T.contiguous()}), rf"{TENSOR} is \(20, 16\)"),
     "NaN": (lambda t: t[TENSOR].fill_(torch.nan), f"{TENSOR} holds values that are no numbers"),
     "whole numbers": (lambda t: t.update({TENSOR: t[TENSOR].to(torch.int8)}), "stored as torch.int8"),

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from descant.checkpoints.huggingface_config import read_codec, read_model, write_codec, write_model
 from descant.checkpoints.keymap import HUGGINGFACE_CODEC, HUGGINGFACE_CONDITIONS, HUGGINGFACE_LM, KeyMap
 from descant.checkpoints.native import replacing
-from descant.checkpoints.tensor_files import SAFETENSORS, TensorFiles, planned, read_json, read_tensors
+from descant.checkpoints.tensor_files import SAFETENSORS, TensorFiles, is_finite, planned, read_json, read_tensors
 from descant.codec.base import AudioCodec
 from descant.codec.encodec import EnCodec, EnCodecConfig
 from descant.conditioning.encoders import T5Encoder
@@ -75,7 +75,7 @@ def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dt
     plain, config = read_json(folder / "config.json"), read_model_config(folder)
     files = TensorFiles(folder)
     of_text = sorted(name for name in files.shapes if name.startswith(TEXT_ENCODER))
-    weights = {name.removeprefix(TEXT_ENCODER): files.read(name) for name in of_text}
+    weights = {name.removeprefix(TEXT_ENCODER): _kept(files.read(name), name, folder) for name in of_text}
     _check_layers(folder, plain["text_encoder"], len(weights))
     encoder = T5Encoder.from_weights(plain["text_encoder"], weights, folder)
     with _errors_of(folder), torch.device("meta"):
@@ -152,6 +152,13 @@ def _fill(module: nn.Module, files: TensorFiles, keys: KeyMap, device: torch.dev
     tensors = read_tensors(files, planned(keys, files, expected), expected, device, dtype)
     module.load_state_dict(tensors, assign=True)
     module.eval().requires_grad_(False)
+
+
+def _kept(tensor: Tensor, name: str, folder: Path) -> Tensor:
+    """A copy of a weight of the text encoder, in float32, that needs the file no more."""
+    if not tensor.is_floating_point() or not is_finite(tensor):
+        raise CheckpointError(f"{folder}: {name} holds values that are no numbers, or no weights")
+    return tensor.to(torch.float32, copy=True)
 
 
 def _check_layers(folder: Path, text_encoder: Mapping[str, Any], num_tensors: int) -> None:

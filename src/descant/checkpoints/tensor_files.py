@@ -17,7 +17,7 @@ from descant.checkpoints.keymap import KeyMap, Shape, joined
 from descant.errors import CheckpointError
 
 SAFETENSORS, PICKLE = "model.safetensors", "pytorch_model.bin"
-REOPEN_BYTES = 2**28
+REOPEN_BYTES = 2**26
 """What is read from a mapped file counts as the process's memory until the file is closed."""
 
 MOST_NAMES = 4
@@ -128,10 +128,15 @@ def read_tensors(
             if not tensor.is_floating_point():
                 raise CheckpointError(f"{files.folder}: {part} is stored as {tensor.dtype}, which is no weight")
         value = joined(parts, like).to(device, like.dtype if is_kept else dtype, copy=len(parts) == 1).contiguous()
-        if not bool(torch.isfinite(value).all()):
+        if not is_finite(value):
             raise CheckpointError(f"{files.folder}: {' + '.join(plan[name])} holds values that are no numbers")
         tensors[name] = value
     return tensors
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether all its values are numbers; looked through in pieces, for the answer is as large as the question."""
+    return all(bool(torch.isfinite(piece).all()) for piece in tensor.flatten().split(2**20))
 
 
 def planned(keys: KeyMap, files: TensorFiles, expected: Mapping[str, Tensor]) -> dict[str, tuple[str, ...]]:
