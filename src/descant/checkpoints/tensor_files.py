@@ -5,6 +5,7 @@ tensors and plain containers and calls nothing else.
 """
 
 import json
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,7 @@ def unpickled(file: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: it is no such file, or asks for more than tensors and plain containers.
     """
+    _check_archive(file)
     try:
         content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # a spoilt pickle fails in as many ways as it has bytes
@@ -133,6 +135,24 @@ def unpickled(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not content:
         raise CheckpointError(f"{file}: holds a {type(content).__name__} where tensors by name are needed")
     return content
+
+
+def _check_archive(file: Path) -> None:
+    """Compares all that torch's archive holds with the checksums it carries: a mapped file is read without that.
+
+    Raises:
+        CheckpointError: it is no such archive, or damaged.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            # torch packs nothing; what is packed could unpack to any size.
+            is_plain = all(record.compress_type == zipfile.ZIP_STORED for record in archive.infolist())
+            damaged = archive.testzip() if is_plain else None
+    except Exception as error:  # as with pickles
+        raise CheckpointError(f"{file}: not a pickle in torch's archive ({error})") from error
+    if not is_plain or damaged is not None:
+        what = "has packed records, which torch never writes" if damaged is None else f"{damaged} is damaged"
+        raise CheckpointError(f"{file}: {what}; fetch the file again")
 
 
 def only_tensors(content: Any, file: Path) -> dict[str, Tensor]:
