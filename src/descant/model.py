@@ -1,16 +1,19 @@
-"""A whole MusicGen as one module: codec, language model, text conditioner, and the pattern that ties them."""
+"""A whole MusicGen as one module: codec, language model, conditioners, and the pattern that ties them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import torch
-from torch import nn
+from jaxtyping import Int
+from torch import Tensor, nn
 
 from descant.codec.base import AudioCodec
 from descant.codec.encodec import EnCodec, EnCodecConfig
 from descant.codec.spectral import SpectralCodec, SpectralCodecConfig
 from descant.codec.stereo import StereoCodec
-from descant.conditioning.base import TextEncoder
+from descant.conditioning.base import Embedding, TextEncoder
+from descant.conditioning.chroma import MelodyConditioner, MelodyConfig, null_pitches
 from descant.conditioning.fuser import FuserConfig, fuse
 from descant.conditioning.text import TextConditioner
 from descant.errors import ConfigError
@@ -77,6 +80,7 @@ class MusicGenConfig:
 
     Args:
         max_duration_s: the longest clip that the language model was trained on.
+        melody: what it hears of a melody; None for a model that takes none.
     """
 
     codec: AnyCodecConfig
@@ -85,6 +89,7 @@ class MusicGenConfig:
     text: T5Text | SmallText
     max_duration_s: float = 30.0
     defaults: GenerationDefaults = field(default_factory=GenerationDefaults)
+    melody: MelodyConfig | None = None
 
     def __post_init__(self) -> None:
         books, size = codebooks_of(self.codec)
@@ -118,8 +123,20 @@ def build_codec(config: AnyCodecConfig) -> AudioCodec:
     return EnCodec(config)
 
 
+@dataclass(frozen=True, eq=False)
+class Conditions:
+    """What one row of a batch is told.
+
+    Args:
+        melody: pitch classes, one a frame; None is the null melody.
+    """
+
+    text: str | None = None
+    melody: Int[Tensor, " T"] | None = None
+
+
 class MusicGenModel(nn.Module):
-    """Codec, language model and text conditioner; its ``state_dict`` holds them and nothing else.
+    """Codec, language model and conditioners; its ``state_dict`` holds them and nothing else.
 
     Args:
         text_encoder: frozen, so it is a plain attribute and no part of the weights.
@@ -134,6 +151,8 @@ class MusicGenModel(nn.Module):
         self.codec = build_codec(config.codec)
         self.lm = MusicLM(config.lm)
         self.text = TextConditioner(config.text.dim, config.lm.transformer.width, config.text.has_sentence)
+        width = config.lm.transformer.width
+        self.melody = None if config.melody is None else MelodyConditioner(config.melody, width)
 
     @property
     def device(self) -> torch.device:
@@ -145,6 +164,22 @@ class MusicGenModel(nn.Module):
         """Where the text goes: to cross-attention, or before the codes in a model that has none."""
         return FuserConfig(text="cross" if self.config.lm.transformer.has_cross_attention else "prefix")
 
+    def inputs(self, conditions: Sequence[Conditions]) -> LMInputs:
+        """What the language model is told, a row for each of ``conditions``, all as long as the longest text.
+
+        A model with melodies is told one in every row, the null melody where there is none.
+        """
+        told = self.text(self.text_encoder.encode([row.text for row in conditions]).to(self.device))
+        if self.melody is not None:
+            none = null_pitches(self.melody.config)
+            pitches = torch.stack([none if row.melody is None else row.melody.cpu() for row in conditions])
+            told["melody"] = self.melody(pitches.to(self.device))
+        return fuse(told, self.fuser)
+
     def text_inputs(self, texts: list[str | None]) -> LMInputs:
-        """What the language model is told by these texts; None is the null condition."""
-        return fuse(self.text(self.text_encoder.encode(texts).to(self.device)), self.fuser)
+        """What the language model is told by these texts alone; None is the null condition."""
+        return self.inputs([Conditions(text=text) for text in texts])
+
+    def nothing_heard(self, batch: int) -> dict[str, Embedding]:
+        """The null conditions of training besides text, by name, in a model that has such conditions."""
+        return {} if self.melody is None else {"melody": self.melody.nothing(batch)}

@@ -1,4 +1,4 @@
-"""Models in transformers' layout: MusicGen and EnCodec as ``save_pretrained`` writes and ``from_pretrained`` reads them.
+"""Models in transformers' layout: MusicGen and EnCodec as ``save_pretrained`` writes them.
 
 ::
 
@@ -78,7 +78,7 @@ def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dt
         model = MusicGenModel(config, encoder)
     keys = _model_keys(config.codec)
     keys = keys | KeyMap(rules={}, ignored=dict.fromkeys(of_text, "read by the text encoder"))
-    _fill(model, files, keys, device, {"lm": dtype, "text": dtype})
+    _fill(model, files, keys, device, dtype)
     model.text_encoder = encoder.to(device)
     return model
 
@@ -96,7 +96,7 @@ def load_codec(folder: Path) -> tuple[AudioCodec, EnCodecConfig]:
     _check_counts(folder, files, plain)
     with _errors_of(folder), torch.device("meta"):
         codec = EnCodec(config)
-    _fill(codec, files, HUGGINGFACE_CODEC, torch.device("cpu"), {})
+    _fill(codec, files, HUGGINGFACE_CODEC, torch.device("cpu"), torch.float32)
     return codec, config
 
 
@@ -144,12 +144,10 @@ def _model_keys(codec: AnyCodecConfig) -> KeyMap:
     )
 
 
-def _fill(
-    module: nn.Module, files: TensorFiles, keys: KeyMap, device: torch.device, dtypes: Mapping[str, torch.dtype]
-) -> None:
+def _fill(module: nn.Module, files: TensorFiles, keys: KeyMap, device: torch.device, dtype: torch.dtype) -> None:
     """Gives a module without memory its tensors."""
     expected = module.state_dict()
-    tensors = read_tensors(files, planned(keys, files, expected), expected, device, dtypes)
+    tensors = read_tensors(files, planned(keys, files, expected), expected, device, dtype)
     module.load_state_dict(tensors, assign=True)
     module.eval().requires_grad_(False)
 
@@ -159,8 +157,8 @@ def _check_counts(folder: Path, files: TensorFiles, plain: Mapping[str, Any]) ->
     for name, value in plain.items():
         if isinstance(value, dict):
             _check_counts(folder, files, value)
-        counts = value if isinstance(value, int) and ("num_" in name or name == "n_layer") else 0
-        if counts > len(files.shapes) and ("layers" in name or name == "num_codebooks"):
+        is_count = isinstance(value, int) and (name.endswith("_layers") or name == "num_codebooks")
+        if is_count and value > len(files.shapes):
             raise CheckpointError(f"{folder}: {name}={value}, but there are only {len(files.shapes)} tensors")
 
 
@@ -183,7 +181,7 @@ def _preprocessor(model: MusicGenModel) -> dict[str, Any]:
 
 @contextmanager
 def _errors_of(folder: Path) -> Iterator[None]:
-    """A config in a folder that contradicts itself, or asks for what no memory can address, is a fault of the folder."""
+    """A config that contradicts itself, or asks for what no memory can address, is a fault of its folder."""
     try:
         yield
     except ConfigError as error:

@@ -25,14 +25,14 @@ _IDLE = frozenset(
     _attn_implementation_autoset _commit_hash _name_or_path architectures auto_map dtype torch_dtype torchscript
     transformers_version use_cache output_attentions output_hidden_states return_dict is_encoder_decoder is_decoder
     add_cross_attention tie_encoder_decoder use_bfloat16 tf_legacy_loss chunk_size_feed_forward pruned_heads
-    finetuning_task id2label label2id num_labels problem_type task_specific_params tokenizer_class prefix sep_token_id
-    decoder_start_token_id initializer_factor initializer_range classifier_dropout max_position_embeddings
-    dropout attention_dropout activation_dropout layerdrop overlap
-    bad_words_ids begin_suppress_tokens diversity_penalty do_sample early_stopping encoder_no_repeat_ngram_size
+    finetuning_task id2label label2id num_labels problem_type task_specific_params tokenizer_class prefix
+    sep_token_id decoder_start_token_id initializer_factor initializer_range classifier_dropout
+    max_position_embeddings dropout attention_dropout activation_dropout layerdrop overlap bad_words_ids
+    begin_suppress_tokens diversity_penalty do_sample early_stopping encoder_no_repeat_ngram_size
     exponential_decay_length_penalty forced_bos_token_id forced_eos_token_id length_penalty max_length min_length
     no_repeat_ngram_size num_beam_groups num_beams num_return_sequences output_scores remove_invalid_values
     repetition_penalty return_dict_in_generate suppress_tokens temperature top_k top_p typical_p
-    """.split()
+    """.split()  # noqa: SIM905
 )
 """Keys of transformers' configs that do not change what a released model computes: notes, training, generation."""
 
@@ -67,10 +67,12 @@ class EncodecSection:
     normalize: Literal[False] = False
     chunk_length_s: Literal[None] = None
     norm_type: Literal["weight_norm"] = "weight_norm"
-    trim_right_ratio: Literal[1.0] = 1.0
+    trim_right_ratio: float = 1.0
     tie_word_embeddings: bool = False
 
     def __post_init__(self) -> None:
+        if self.trim_right_ratio != 1.0:
+            raise ConfigError(f"trim_right_ratio={self.trim_right_ratio}: must be 1")
         if self.codebook_dim not in (None, self.hidden_size):
             raise ConfigError(f"codebook_dim={self.codebook_dim}: must be hidden_size={self.hidden_size}, or null")
 
@@ -230,7 +232,9 @@ def write_model(config: MusicGenConfig, text_encoder: dict[str, Any]) -> tuple[d
         bos_token_id=special,
     )
     model = {
-        "architectures": ["MusicgenMelodyForConditionalGeneration" if is_melody else "MusicgenForConditionalGeneration"],
+        "architectures": [
+            "MusicgenMelodyForConditionalGeneration" if is_melody else "MusicgenForConditionalGeneration"
+        ],
         "model_type": "musicgen_melody" if is_melody else "musicgen",
         "is_encoder_decoder": True,
         "text_encoder": {**text_encoder, "model_type": "t5", "_name_or_path": config.text.name},
@@ -264,7 +268,7 @@ def write_codec(config: AnyCodecConfig) -> dict[str, Any]:
         CheckpointError: the codec has something that transformers' EnCodec has not; the message names it.
     """
     if not isinstance(config, EnCodecConfig):
-        raise CheckpointError(f"transformers has no codec like {type(config).__name__}: only a mono EnCodec can go there")
+        raise CheckpointError(f"transformers has no codec like {type(config).__name__}: it takes EnCodec alone")
     theirs = {their: getattr(config, our) for our, their in _CODEC_FIELDS.items()}
     if config.codebook_size & (config.codebook_size - 1) or config.lstm_layers < 1:
         raise CheckpointError(
@@ -274,9 +278,7 @@ def write_codec(config: AnyCodecConfig) -> dict[str, Any]:
     bits = _frame_rate_hz(config) * (config.codebook_size - 1).bit_length()
     # Half a codebook more where the plain number would be rounded down to one too few.
     for books in (config.num_codebooks, config.num_codebooks + 0.5):
-        section = EncodecSection(
-            **theirs, codebook_dim=config.codebook_dim, target_bandwidths=(books * bits / RATE,)
-        )
+        section = EncodecSection(**theirs, codebook_dim=config.codebook_dim, target_bandwidths=(books * bits / RATE,))
         if section.num_codebooks == config.num_codebooks:
             break
     _check_same(config, section.ours)

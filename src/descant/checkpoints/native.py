@@ -3,7 +3,7 @@
 ::
 
     config.json          everything but the codec, with a format version
-    model.safetensors    language model and text conditioner
+    model.safetensors    language model and conditioners
     codec/config.json    the codec's shape
     codec/model.safetensors
     text/                the text encoder, in models that have one of their own
@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
@@ -22,11 +22,12 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from descant import config as configs
+from descant.checkpoints.tensor_files import MappedFile, read_json
 from descant.codec.base import AudioCodec
 from descant.conditioning.base import TextEncoder
 from descant.conditioning.encoders import T5Encoder
@@ -38,7 +39,6 @@ from descant.nn.quantize import dequantize_rows, quantize_rows
 FORMAT_VERSION = 1
 WEIGHTS = "model.safetensors"
 SCALE = ".scale"
-LONGEST_CONFIG = 2**20
 CODEC_PARTS = frozenset({"config.json", WEIGHTS})
 MODEL_PARTS = CODEC_PARTS | {"codec", "text", "README.md"}
 Storage: TypeAlias = Literal["exact", "fp16", "int8"]
@@ -136,11 +136,11 @@ def load_codec(folder: Path) -> tuple[AudioCodec, AnyCodecConfig]:
     """
     with _config_errors_of(folder):
         config = configs.from_dict(Coded, {"codec": _read_json(folder / "config.json")}).codec
-        with torch.device("meta"):
+        with _without_memory(folder):
             expected = build_codec(config).state_dict()
         tensors = _read_tensors(folder / WEIGHTS, expected)
         codec = build_codec(config)
-    codec.load_state_dict(tensors)
+    codec.load_state_dict(tensors, assign=True)
     return codec.eval().requires_grad_(False), config
 
 
@@ -151,6 +151,17 @@ def _config_errors_of(folder: Path) -> Iterator[None]:
         yield
     except ConfigError as error:
         raise CheckpointError(f"{folder}: {error}") from error
+
+
+@contextmanager
+def _without_memory(folder: Path) -> Iterator[None]:
+    """What is built herein takes no memory, so that absurd sizes in a config cost nothing."""
+    try:
+        with torch.device("meta"):
+            yield
+    except (RuntimeError, OverflowError, TypeError) as error:  # torch's words for sizes that nothing can address
+        told = str(error).split("\n")[0][:200]
+        raise CheckpointError(f"{folder}: no model can be made of its config ({told})") from error
 
 
 @dataclass(frozen=True)
@@ -188,14 +199,16 @@ def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dt
     config = read_model_config(folder)
     with _config_errors_of(folder):
         encoder = load_text_encoder(config, folder)
-        # First without memory: a config that names absurd sizes has no weights that fit it.
-        with torch.device("meta"):
-            shapes = MusicGenModel(config, encoder)
-        of_codec = _read_tensors(folder / "codec" / WEIGHTS, shapes.codec.state_dict())
-        rest = {name: tensor for name, tensor in shapes.state_dict().items() if not name.startswith("codec.")}
-        tensors = _read_tensors(folder / WEIGHTS, rest)
-        model = MusicGenModel(config, encoder)
-    model.load_state_dict({**{f"codec.{name}": tensor for name, tensor in of_codec.items()}, **tensors})
+        # Without memory: a config that names absurd sizes has no weights that fit it, and weights that fit take the
+        # place of what is there, so that no second copy is ever made.
+        with _without_memory(folder):
+            model = MusicGenModel(config, encoder)
+        of_codec = _read_tensors(folder / "codec" / WEIGHTS, model.codec.state_dict())
+        # A codec may compute tensors that no file holds, its windows for one, so it is made with memory then.
+        model.codec = build_codec(config.codec)
+    rest = {name: tensor.to(dtype) for name, tensor in model.state_dict().items() if not name.startswith("codec.")}
+    tensors = _read_tensors(folder / WEIGHTS, rest)
+    model.load_state_dict({**{f"codec.{name}": tensor for name, tensor in of_codec.items()}, **tensors}, assign=True)
     return place(model.eval().requires_grad_(False), torch.device(device), dtype)
 
 
@@ -203,6 +216,8 @@ def place(model: MusicGenModel, device: torch.device, dtype: torch.dtype) -> Mus
     """The same model on a device, its language model in a precision; the codec stays in float32."""
     model.lm.to(device, dtype)
     model.text.to(device, dtype)
+    if model.melody is not None:
+        model.melody.to(device, dtype)
     model.codec.to(device)
     model.text_encoder = model.text_encoder.to(device)
     return model
@@ -249,12 +264,16 @@ class ModelCheck:
     problems: tuple[str, ...]
 
 
-def check_model(folder: Path) -> ModelCheck:
-    """Whether a folder would load: configs, names, shapes and values of all tensors; nothing unsafe is ever read."""
+def check_model(folder: Path, load: Callable[[Path], MusicGenModel] = load_model) -> ModelCheck:
+    """Whether a folder would load: configs, names, shapes and values of all tensors; nothing unsafe is ever read.
+
+    Args:
+        load: what reads a folder of another layout.
+    """
     problems: list[str] = []
     num_parameters = 0
     try:
-        num_parameters = sum(p.numel() for p in load_model(folder).parameters())
+        num_parameters = sum(p.numel() for p in load(folder).parameters())
     except CheckpointError as error:
         problems.append(str(error))
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else 0
@@ -265,47 +284,36 @@ def _read_tensors(file: Path, expected: Mapping[str, Tensor]) -> dict[str, Tenso
     """The tensors of a file, after names and shapes have been compared: no size in the file is trusted before."""
     if not file.is_file():
         raise CheckpointError(f"{file} is missing: a model folder needs it")
-    try:
-        with safe_open(file, framework="pt") as stored:
-            names = set(stored.keys())
-            scales = {name + SCALE for name, tensor in expected.items() if tensor.ndim == 2} & names
-            for problem, odd in (("unknown", names - scales - set(expected)), ("missing", set(expected) - names)):
-                if odd:
-                    raise CheckpointError(f"{file}: {len(odd)} {problem} tensors, first {sorted(odd)[0]}")
-            for name, tensor in expected.items():
-                _check_shape(file, name, stored, tuple(tensor.shape))
-                if name + SCALE in scales:
-                    _check_shape(file, name + SCALE, stored, tuple(tensor.shape[:1]))
-            tensors = {name: stored.get_tensor(name) for name in sorted(names)}
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{file}: not a readable safetensors file ({error})") from error
-    return {name: _value(file, name, tensors, tensor.dtype) for name, tensor in expected.items()}
+    stored = MappedFile(file)
+    names = set(stored.shapes)
+    scales = {name + SCALE for name, tensor in expected.items() if tensor.ndim == 2} & names
+    for problem, odd in (("unknown", names - scales - set(expected)), ("missing", set(expected) - names)):
+        if odd:
+            raise CheckpointError(f"{file}: {len(odd)} {problem} tensors, first {sorted(odd)[0]}")
+    for name, tensor in expected.items():
+        _check_shape(file, name, stored, tuple(tensor.shape))
+        if name + SCALE in scales:
+            _check_shape(file, name + SCALE, stored, tuple(tensor.shape[:1]))
+    return {name: _value(stored, name, tensor.dtype) for name, tensor in expected.items()}
 
 
-def _value(file: Path, name: str, tensors: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor:
+def _value(stored: MappedFile, name: str, dtype: torch.dtype) -> Tensor:
     """One tensor in the precision it is used in, from what is stored under its name and perhaps a scale."""
-    tensor, scale = tensors[name], tensors.get(name + SCALE)
+    file, tensor = stored.path, stored.read(name)
+    scale = stored.read(name + SCALE) if name + SCALE in stored.shapes else None
     wanted = torch.int8 if scale is not None else dtype
     if tensor.dtype != wanted and not (tensor.is_floating_point() and wanted.is_floating_point):
         raise CheckpointError(f"{file}: {name} is stored as {tensor.dtype}, which cannot be read as {wanted}")
-    value = (tensor if scale is None else dequantize_rows(tensor, scale.float())).to(dtype)
+    value = (tensor if scale is None else dequantize_rows(tensor, scale.float())).to(dtype, copy=scale is None)
     if not bool(torch.isfinite(value).all()):
         raise CheckpointError(f"{file}: {name} holds values that are no numbers")
     return value
 
 
-def _check_shape(file: Path, name: str, stored: safe_open, expected: tuple[int, ...]) -> None:
-    shape = tuple(stored.get_slice(name).get_shape())
+def _check_shape(file: Path, name: str, stored: MappedFile, expected: tuple[int, ...]) -> None:
+    shape = stored.shapes[name]
     if shape != expected:
         raise CheckpointError(f"{file}: {name} is {shape}, its config makes it {expected}")
-
-
-def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """An object whose keys are all different: of two values for one key nobody can tell which is meant."""
-    plain = dict(pairs)
-    if len(plain) != len(pairs):
-        raise ValueError("an object has one key twice")
-    return plain
 
 
 def _write_json(data: dict[str, object], file: Path) -> None:
@@ -313,15 +321,7 @@ def _write_json(data: dict[str, object], file: Path) -> None:
 
 
 def _read_json(file: Path) -> dict[str, object]:
-    # What is no plain file may never end, or never begin: a pipe, a device.
-    if not file.is_file():
-        raise CheckpointError(f"{file} is missing: a model folder needs it")
-    if file.stat().st_size > LONGEST_CONFIG:
-        raise CheckpointError(f"{file}: {file.stat().st_size} bytes; a config has up to {LONGEST_CONFIG}")
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=_without_repeats)
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{file}: not a JSON file ({error})") from error
-    if not isinstance(data, dict) or data.pop("format_version", None) != FORMAT_VERSION:
+    data = read_json(file)
+    if data.pop("format_version", None) != FORMAT_VERSION:
         raise CheckpointError(f"{file}: this version reads format_version {FORMAT_VERSION} only")
     return data

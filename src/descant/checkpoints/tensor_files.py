@@ -21,6 +21,7 @@ SAFETENSORS, PICKLE = "model.safetensors", "pytorch_model.bin"
 REOPEN_BYTES = 2**28
 """What is read from a mapped file counts as the process's memory until the file is closed."""
 
+LONGEST_JSON = 2**24
 MOST_NAMES = 4
 """A tied weight is stored once under several names, but no weight has more than this."""
 
@@ -34,54 +35,76 @@ class TensorFiles:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._files = _files_of(folder)
-        self._pickled: dict[Path, dict[str, Tensor]] = {}
-        self._open: tuple[Path, Any] | None = None
-        self._bytes_read = 0
         self.shapes: dict[str, Shape] = {}
-        self._file_of: dict[str, Path] = {}
-        for file, told in self._files.items():
-            shapes = self._shapes_in(file)
-            if told is not None and told != set(shapes):
-                odd = sorted(told ^ set(shapes))[0]
-                raise CheckpointError(f"{file}: the index and the file disagree about {odd}")
-            self.shapes |= shapes
-            self._file_of |= dict.fromkeys(shapes, file)
+        self._file_of: dict[str, MappedFile | PickledFile] = {}
+        for path, told in _files_of(folder).items():
+            file = PickledFile(only_tensors(unpickled(path), path)) if path.suffix == ".bin" else MappedFile(path)
+            if told is not None and told != set(file.shapes):
+                odd = sorted(told ^ set(file.shapes))[0]
+                raise CheckpointError(f"{path}: the index and the file disagree about {odd}")
+            self.shapes |= file.shapes
+            self._file_of |= dict.fromkeys(file.shapes, file)
 
     @classmethod
     def loaded(cls, file: Path, tensors: Mapping[str, Tensor]) -> "TensorFiles":
         """Tensors that some file held, as if they were all of a folder."""
         files = object.__new__(cls)
         files.folder = file
-        files._pickled = {file: dict(tensors)}
-        files._file_of = dict.fromkeys(tensors, file)
-        files.shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        held = PickledFile(tensors)
+        files.shapes = held.shapes
+        files._file_of = dict.fromkeys(tensors, held)
         return files
 
     def read(self, name: str) -> Tensor:
         """One tensor, on the CPU, in the precision it is stored in. Its memory is the file's: copy what is kept."""
-        file = self._file_of[name]
-        if file in self._pickled:
-            return self._pickled[file][name]
-        if self._open is None or self._open[0] != file or self._bytes_read > REOPEN_BYTES:
-            self._open = None
-            self._open, self._bytes_read = (file, _opened(file)), 0
+        return self._file_of[name].read(name)
+
+
+class MappedFile:
+    """A safetensors file, mapped into memory and opened anew now and then, so that little of it is held at a time.
+
+    Raises:
+        CheckpointError: it is missing or broken.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._bytes_read = 0
+        self._opened = self._open()
         try:
-            tensor: Tensor = self._open[1].get_tensor(name)
+            names = self._opened.keys()
+            self.shapes = {name: tuple(self._opened.get_slice(name).get_shape()) for name in names}
+        except SafetensorError as error:
+            raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from error
+
+    def read(self, name: str) -> Tensor:
+        """One tensor; its memory is the file's."""
+        if self._bytes_read > REOPEN_BYTES:
+            self._opened, self._bytes_read = self._open(), 0
+        try:
+            tensor: Tensor = self._opened.get_tensor(name)
         except (SafetensorError, OSError, RuntimeError) as error:
-            raise CheckpointError(f"{file}: {name} cannot be read ({error})") from error
+            raise CheckpointError(f"{self.path}: {name}: not readable from this safetensors file ({error})") from error
         self._bytes_read += tensor.nbytes
         return tensor
 
-    def _shapes_in(self, file: Path) -> dict[str, Shape]:
-        if file.suffix == ".bin":
-            self._pickled[file] = only_tensors(unpickled(file), file)
-            return {name: tuple(tensor.shape) for name, tensor in self._pickled[file].items()}
-        stored = _opened(file)
+    def _open(self) -> Any:
         try:
-            return {name: tuple(stored.get_slice(name).get_shape()) for name in stored.keys()}  # noqa: SIM118
-        except SafetensorError as error:
-            raise CheckpointError(f"{file}: not a readable safetensors file ({error})") from error
+            return safe_open(self.path, framework="pt")
+        except (SafetensorError, OSError) as error:
+            raise CheckpointError(f"{self.path}: not a readable safetensors file ({error})") from error
+
+
+class PickledFile:
+    """The tensors of a pickle; where it was mapped into memory, so are they."""
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        self._tensors = tensors
+        self.shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+    def read(self, name: str) -> Tensor:
+        """One tensor; its memory is the file's."""
+        return self._tensors[name]
 
 
 def read_tensors(
@@ -89,25 +112,25 @@ def read_tensors(
     plan: Mapping[str, tuple[str, ...]],
     expected: Mapping[str, Tensor],
     device: torch.device,
-    dtypes: Mapping[str, torch.dtype],
+    dtype: torch.dtype,
 ) -> dict[str, Tensor]:
     """Our tensors from a plan of ``KeyMap.plan``, each copied once, straight to where and what it is to be.
 
     Args:
         expected: our tensors without memory; what is no floating point keeps its kind.
-        dtypes: the precision by the first part of a name; without one, that of ``expected``.
+        dtype: the precision; a model's codec keeps that of ``expected``.
 
     Raises:
         CheckpointError: values that are no numbers, or no floating-point numbers.
     """
     tensors = {}
     for name, like in expected.items():
-        dtype = dtypes.get(name.split(".")[0], like.dtype) if like.is_floating_point() else like.dtype
+        is_kept = name.startswith("codec.") or not like.is_floating_point()
         parts = [files.read(part) for part in plan[name]]
         for part, tensor in zip(plan[name], parts, strict=True):
             if not tensor.is_floating_point():
                 raise CheckpointError(f"{files.folder}: {part} is stored as {tensor.dtype}, which is no weight")
-        value = joined(parts, like).to(device, dtype, copy=len(parts) == 1).contiguous()
+        value = joined(parts, like).to(device, like.dtype if is_kept else dtype, copy=len(parts) == 1).contiguous()
         if not bool(torch.isfinite(value).all()):
             raise CheckpointError(f"{files.folder}: {' + '.join(plan[name])} holds values that are no numbers")
         tensors[name] = value
@@ -181,15 +204,26 @@ def read_json(file: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: it is missing, or no JSON object.
     """
+    # What is no plain file may never end, or never begin: a device, a pipe.
+    if not file.is_file():
+        raise CheckpointError(f"{file} is missing: a model folder needs it")
+    if file.stat().st_size > LONGEST_JSON:
+        raise CheckpointError(f"{file}: {file.stat().st_size} bytes are no config; it may have {LONGEST_JSON}")
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{file} is missing: a model folder needs it") from error
+        data = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=_without_repeats)
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{file}: not a JSON file ({error})") from error
     if not isinstance(data, dict):
         raise CheckpointError(f"{file}: expected an object, got {type(data).__name__}")
     return data
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys are all different: of two values for one key nobody can tell which is meant."""
+    plain = dict(pairs)
+    if len(plain) != len(pairs):
+        raise ValueError("an object has one key twice")
+    return plain
 
 
 def _files_of(folder: Path) -> dict[Path, set[str] | None]:
@@ -218,10 +252,3 @@ def _shards(index: Path, suffix: str) -> dict[Path, set[str] | None]:
         assert held is not None
         held.add(tensor)
     return shards
-
-
-def _opened(file: Path) -> Any:
-    try:
-        return safe_open(file, framework="pt")
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{file}: not a readable safetensors file ({error})") from error

@@ -132,7 +132,7 @@ def _load(name_or_path: str, revision: str | None) -> tuple[Any, Any]:
             name_or_path, config=config, revision=revision, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{name_or_path}: no T5 could be read from there ({error})") from error
+        raise CheckpointError(f"{name_or_path}: no T5 could be read from there ({_first_line(error)})") from error
     # transformers fills what a file lacks with random numbers and a warning.
     if report["missing_keys"]:
         raise CheckpointError(f"{name_or_path}: weights are missing, first {sorted(report['missing_keys'])[:3]}")
@@ -151,7 +151,7 @@ def _network_of(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Any
         with torch.device("meta"):
             network: Any = T5EncoderModel(T5Config(**config))
     except Exception as error:  # its checks raise many kinds, and a config in a file may hold anything
-        raise CheckpointError(f"text_encoder: no T5 can be made of its config ({error})") from error
+        raise CheckpointError(f"text_encoder: no T5 can be made of its config ({_first_line(error)})") from error
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items() if name != TABLE_AGAIN}
     given = {TABLE if name == TABLE_AGAIN and TABLE not in weights else name: weights[name] for name in weights}
     given.pop(TABLE_AGAIN, None)
@@ -172,4 +172,8 @@ def _tokenizer_in(folder: Path) -> Any:
     try:
         return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except Exception as error:  # what its many readers raise where a file is missing or broken
-        raise CheckpointError(f"{folder}: no tokenizer could be read from there ({error})") from error
+        raise CheckpointError(f"{folder}: no tokenizer could be read from there ({_first_line(error)})") from error
+
+
+def _first_line(error: Exception) -> str:
+    return f"{str(error).strip().splitlines()[0]:.200}" if str(error).strip() else type(error).__name__

@@ -9,10 +9,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from descant.conditioning.chroma import MelodyConfig, melody_pitches
 from descant.errors import InvalidRequest
 from descant.generation.decode import Draft, decode
 from descant.generation.request import Guidance, Request, Sampling
-from descant.model import MusicGenModel
+from descant.model import Conditions, MusicGenModel
 from descant.nn.inputs import LMInputs
 
 CONDITION_STEPS = 64
@@ -91,9 +92,8 @@ class Engine:
         ]
 
     def _settle(self, request: Request) -> Request:
-        for name in ("melody", "style"):
-            if getattr(request, name) is not None:
-                raise InvalidRequest(f"{name}: this model takes no {name}, only text and a prompt to continue")
+        if request.style is not None:
+            raise InvalidRequest("style: this model takes no style; leave it out")
         limit_s = self.model.config.max_duration_s
         if request.duration_s > limit_s:
             raise InvalidRequest(
@@ -103,6 +103,8 @@ class Engine:
         seed = secrets.randbits(31) if request.seed is None else request.seed
         return replace(
             request,
+            melody=None,
+            melody_pitches=self._melody_pitches(request),
             seed=seed,
             sampling=request.sampling or self.default_sampling,
             guidance=request.guidance or self.default_guidance,
@@ -113,7 +115,10 @@ class Engine:
         assert request.guidance is not None
         assert request.seed is not None
         scale = request.guidance.scale
-        inputs = self._inputs([request.text] if scale == 1 else [request.text, request.negative_text])
+        told = [Conditions(text=request.text, melody=request.melody_pitches)]
+        if scale != 1:
+            told.append(Conditions(text=request.negative_text))
+        inputs = self._inputs(told)
         return Draft(
             num_frames=self.model.codec.num_frames(self._num_samples(request)),
             prompt=self._prompt_codes(request),
@@ -127,18 +132,30 @@ class Engine:
     def _num_samples(self, request: Request) -> int:
         return max(1, round(request.duration_s * self.model.codec.sample_rate_hz))
 
-    def _inputs(self, texts: list[str | None]) -> list[LMInputs]:
-        """The conditions of one request, a row for each text, all as long as the longest.
+    def _melody_pitches(self, request: Request) -> Int[Tensor, " T"] | None:
+        """What the model hears of the request's melody."""
+        if request.melody is None and request.melody_pitches is None:
+            return None
+        config = self.model.config.melody
+        if config is None:
+            raise InvalidRequest("melody: this model takes no melody; leave it out, or use a melody model")
+        if request.melody is not None:
+            return melody_pitches(request.melody, config)
+        assert request.melody_pitches is not None
+        return _checked_pitches(request.melody_pitches, config)
+
+    def _inputs(self, conditions: list[Conditions]) -> list[LMInputs]:
+        """The conditions of one request, an item for each row, all as long as the longest.
 
         In a model without cross-attention the text is a prefix. It has no mask, so to pad it to the length of another
         request would change the music: requests with texts of different lengths are decoded one after another there.
         """
-        inputs = self.model.text_inputs(texts)
+        inputs = self.model.inputs(conditions)
         if inputs.cross is not None and inputs.cross_mask is not None:
             missing = -inputs.cross.shape[1] % CONDITION_STEPS
             cross, cross_mask = F.pad(inputs.cross, (0, 0, 0, missing)), F.pad(inputs.cross_mask, (0, missing))
             inputs = replace(inputs, cross=cross, cross_mask=cross_mask)
-        return [inputs.rows(row) for row in torch.arange(len(texts), device=self.model.device).split(1)]
+        return [inputs.rows(row) for row in torch.arange(len(conditions), device=self.model.device).split(1)]
 
     def _prompt_codes(self, request: Request) -> Int[Tensor, "K T"]:
         codec = self.model.codec
@@ -190,3 +207,13 @@ class Engine:
         return Made(
             wave=wave.float().cpu(), codes=codes.cpu(), num_prompt_frames=draft.prompt.shape[-1], request=request
         )
+
+
+def _checked_pitches(pitches: Int[Tensor, " T"], config: MelodyConfig) -> Int[Tensor, " T"]:
+    low, high = int(pitches.min()), int(pitches.max())
+    if len(pitches) != config.num_frames or not 0 <= low <= high < config.num_pitches:
+        raise InvalidRequest(
+            f"melody_pitches: {len(pitches)} frames from {low} to {high}; this model takes {config.num_frames} frames "
+            f"from 0 to {config.num_pitches - 1}: give the melody as audio"
+        )
+    return pitches.to("cpu", torch.long)

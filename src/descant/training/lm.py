@@ -10,6 +10,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from descant.conditioning.base import Embedding
 from descant.conditioning.dropout import ConditionDropout
 from descant.conditioning.fuser import fuse
 from descant.config import to_dict
@@ -43,6 +44,8 @@ class LMTaskConfig:
 class LMTask(Task):
     """The language model and the text conditioner of a model; its codec and its text encoder stay as they are.
 
+    A melody model is trained on text alone here: it is told the null melody, and its melody conditioner stays too.
+
     Args:
         validation: batches that every validation reads; the same for all runs to be compared.
     """
@@ -53,6 +56,7 @@ class LMTask(Task):
             raise ConfigError(f"codebook_weights={weights}: this model has {model.lm.config.num_codebooks} codebooks")
         self.config = config
         self.lm, self.text = model.lm, model.text
+        self.nothing_heard = model.nothing_heard
         self.text_encoder = model.text_encoder
         self.pattern, self.fuser = model.config.pattern, model.fuser
         self.frame_rate_hz = model.codec.frame_rate_hz
@@ -73,7 +77,7 @@ class LMTask(Task):
         assert turn == "lm", "a language model has one turn"
         read = {"text": self.text_encoder.encode(batch.captions).to(self.device)}
         heard = self.config.dropout(read, context.generator)
-        inputs = fuse(self.text(heard["text"]), self.fuser)
+        inputs = self._inputs(heard["text"])
         codes, mask = batch.codes.to(self.device), batch.frame_mask.to(self.device)
         weights = self.config.codebook_weights
         loss, by_codebook = pattern_cross_entropy(
@@ -117,11 +121,15 @@ class LMTask(Task):
         for batch in self.validation:
             codes, mask = batch.codes.to(self.device), batch.frame_mask.to(self.device)
             texts = [next(left) for _ in range(len(codes))]
-            told = self.text(self.text_encoder.encode(texts).to(self.device))
-            logits = self._logits(codes, mask, fuse(told, self.fuser))
+            inputs = self._inputs(self.text_encoder.encode(texts).to(self.device))
+            logits = self._logits(codes, mask, inputs)
             for clip in zip(logits.split(1), codes.split(1), mask.split(1), strict=True):
                 rows.append(pattern_cross_entropy(clip[0], clip[1], self.pattern, clip[2])[1])
         return torch.stack(rows).cpu()
+
+    def _inputs(self, text: Embedding) -> LMInputs:
+        nothing = {name: null.to(self.device) for name, null in self.nothing_heard(len(text.mask)).items()}
+        return fuse({**self.text(text), **nothing}, self.fuser)
 
     def _logits(self, codes: Codes, mask: Bool[Tensor, "B T"], inputs: LMInputs) -> Logits:
         # A frame after the clip's end holds nothing, as it will in generation; its zeros are no codes.
