@@ -25,10 +25,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from descant.apps.cli.main import main
-from descant.checkpoints import audiocraft
-from descant.checkpoints.untrained import save_untrained
+from descant.checkpoints import audiocraft, huggingface, native
+from descant.errors import CheckpointError
 from descant.model import T5Text
-from descant.presets import tiny
 
 pytest.importorskip("yaml")
 
@@ -54,14 +53,15 @@ def _ends() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _the_tests_text_encoder(monkeypatch, word_hashes):
-    monkeypatch.setattr(audiocraft, "load_text_encoder", lambda config: word_hashes(config.text.dim))
+    for module in (audiocraft, native):
+        monkeypatch.setattr(module, "load_text_encoder", lambda config, *_: word_hashes(config.text.dim))
 
 
 @pytest.fixture(scope="module")
 def sound_folders(tmp_path_factory, make_model) -> dict[str, Path]:
     """A model that loads, in every layout."""
     root = tmp_path_factory.mktemp("sound")
-    save_untrained(tiny(), root / "native")
+    native.save_model(make_model(), root / "native")
     audiocraft.save_model(make_model(text=T5Text(name="t5-base", dim=12)), root / "audiocraft")
     return {"native": root / "native", "audiocraft": root / "audiocraft"}
 
@@ -262,6 +262,16 @@ def _length(told: dict[str, Any]) -> int:
 @pytest.mark.parametrize("fault", SAFETENSORS)
 def test_a_hostile_file_of_tensors_is_refused(refused, layout, name, fault):
     assert "model.safetensors" in refused(layout, name, SAFETENSORS[fault])
+
+
+@pytest.mark.parametrize("fault", [*SAFETENSORS, *ANY_FILE])
+def test_a_hostile_file_of_tensors_in_transformers_layout_is_refused(make_model, tmp_path, fault):
+    model = make_model()
+    huggingface.save_codec(model.codec, model.config.codec, tmp_path / "codec")
+    huggingface.load_codec(tmp_path / "codec")
+    {**SAFETENSORS, **ANY_FILE}[fault](tmp_path / "codec" / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"codec"):
+        huggingface.load_codec(tmp_path / "codec")
 
 
 # Pickles. Each of these would make a file named canary if it ran; ``refused`` looks for any new file.

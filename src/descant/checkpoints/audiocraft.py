@@ -90,7 +90,7 @@ def load_without_text(
     """
     config, lm_files, codec_files = _described(folder)
     codec_keys = _codec_keys(config.codec)
-    with _errors_of(folder), torch.device("meta"):
+    with _errors_of(folder / LM), torch.device("meta"):
         model = MusicGenModel(config, Elsewhere(config.text.dim))
     expected = model.state_dict()
     tensors: dict[str, Tensor] = {}
@@ -241,4 +241,5 @@ def _errors_of(where: Path) -> Iterator[None]:
     except (ConfigError, CheckpointError) as error:
         raise CheckpointError(f"{where}: {error}") from error
     except (RuntimeError, OverflowError, TypeError) as error:
-        raise CheckpointError(f"{where}: its settings make no model ({' '.join(str(error).split())[:200]})") from error
+        told = str(error).split("\n")[0][:200]
+        raise CheckpointError(f"{where}: its settings make no model ({told})") from error

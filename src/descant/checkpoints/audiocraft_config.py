@@ -258,6 +258,8 @@ def read_model(plain: dict[str, Any], mono: EnCodecConfig, text_dim: int) -> Mus
     """
     only(plain, "lm_model", "transformer_lm")
     section = _section(TransformerSection, plain, "transformer_lm")
+    duration_s = number(plain, "dataset.segment_duration")
+    melody = _read_melody(plain, duration_s)
     has_cross_attention = _has_cross_attention(plain)
     if section.cross_attention and not has_cross_attention:
         raise ConfigError("transformer_lm.cross_attention=True: nothing is there to attend to, fuser.cross is empty")
@@ -269,7 +271,6 @@ def read_model(plain: dict[str, Any], mono: EnCodecConfig, text_dim: int) -> Mus
     ):
         if value != books and (value is not None):
             raise ConfigError(f"{name}={value!r:.80}: the codec has {books} codebooks, interleaved ones counted twice")
-    duration_s = number(plain, "dataset.segment_duration")
     noted = at(plain, "descant.defaults")
     return MusicGenConfig(
         codec=StereoCodecConfig(mono=mono) if is_stereo else mono,
@@ -287,7 +288,7 @@ def read_model(plain: dict[str, Any], mono: EnCodecConfig, text_dim: int) -> Mus
         pattern=_read_pattern(plain, section),
         text=T5Text(name=_t5_name(plain), dim=text_dim),
         max_duration_s=duration_s,
-        melody=_read_melody(plain, duration_s),
+        melody=melody,
         defaults=GenerationDefaults() if noted is None else configs.from_dict(GenerationDefaults, noted, "descant"),
     )
 
