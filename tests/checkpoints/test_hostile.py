@@ -32,7 +32,7 @@ from descant.model import T5Text
 pytest.importorskip("yaml")
 
 FILE_IS_WRONG = 3
-MOST_SECONDS = 60
+MOST_SECONDS = 600
 MOST_BYTES = 300 * 2**20
 Spoil = Callable[[Path], object]
 
@@ -202,9 +202,9 @@ def of_tensors(change: Callable[[dict[str, torch.Tensor]], object]) -> Spoil:
 
 
 def first(header: dict[str, Any]) -> dict[str, Any]:
-    """What is said of the matrix that comes first in the file."""
+    """What is said of the oblong matrix that comes first in the file."""
     return min(
-        (told for name, told in header.items() if name != "__metadata__" and len(told["shape"]) == 2),
+        (told for name, told in header.items() if name != "__metadata__" and len(set(told["shape"])) == 2),
         key=lambda told: told["data_offsets"][0],
     )
 
@@ -310,7 +310,7 @@ def of_weights(change: Callable[[dict[str, Any]], object]) -> Spoil:
 
 
 def name_in(weights: dict[str, Any]) -> str:
-    return next(name for name, tensor in weights.items() if tensor.ndim > 1)
+    return next(name for name, tensor in weights.items() if tensor.ndim == 2 and len(set(tensor.shape)) == 2)
 
 
 def as_before(file: Path) -> None:

@@ -71,11 +71,21 @@ class MappedFile:
         self.path = path
         self._bytes_read = 0
         self._opened = self._open()
+        self._check_names()
         try:
             names = self._opened.keys()
             self.shapes = {name: tuple(self._opened.get_slice(name).get_shape()) for name in names}
         except SafetensorError as error:
             raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from error
+
+    def _check_names(self) -> None:
+        """Makes sure that no name is there twice: the library takes the last and says nothing."""
+        try:
+            with self.path.open("rb") as file:
+                length = int.from_bytes(file.read(8), "little")
+                json.loads(file.read(length), object_pairs_hook=_without_repeats)
+        except (OSError, ValueError, RecursionError) as error:
+            raise CheckpointError(f"{self.path}: not a readable safetensors file ({error})") from error
 
     def read(self, name: str) -> Tensor:
         """One tensor; its memory is the file's."""
