@@ -13,6 +13,7 @@ from torch import Tensor
 
 from descant import presets
 from descant.audio import Clip
+from descant.checkpoints import hub
 from descant.checkpoints.layouts import load_model
 from descant.checkpoints.native import load_text_encoder, place, starter_folder
 from descant.codec.base import AudioCodec
@@ -32,7 +33,8 @@ def load(model: str | Path = "starter", *, device: str = "auto", precision: str 
     """A model that is ready to make music.
 
     Args:
-        model: ``starter`` (ships with the package), ``tiny`` (random weights, for trying things), or a model folder.
+        model: ``starter`` (ships with the package), ``tiny`` (random weights, for trying things), a model folder,
+            or an id of the model hub such as ``facebook/musicgen-small``, with ``@revision`` behind it if wanted.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``; auto takes a GPU where there is one.
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``, of the language model; auto is fp16 on CUDA, else fp32.
 
@@ -47,10 +49,12 @@ def load(model: str | Path = "starter", *, device: str = "auto", precision: str 
     folder = starter_folder() if model == "starter" else Path(model)
     try:
         is_there = folder.is_dir()
+        if not is_there and hub.is_id(str(model)):
+            folder, is_there = hub.find(str(model)), True
     except OSError:  # a name too long for the file system
         is_there = False
     if not is_there:
-        raise CheckpointError(f"{str(model)!r:.200}: no such model; give starter, tiny or a model folder")
+        raise CheckpointError(f"{str(model)!r:.200}: no such model; give starter, tiny, a model folder or a hub id")
     return MusicGen(load_model(folder, chosen, dtype), str(model))
 
 

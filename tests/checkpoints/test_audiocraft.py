@@ -17,6 +17,7 @@ from descant.checkpoints import audiocraft, hub, native
 from descant.checkpoints.audiocraft_config import read_codec, read_model, write_codec, write_model
 from descant.codec.encodec import EnCodec, EnCodecConfig
 from descant.codec.spectral import SpectralCodecConfig
+from descant.conditioning.chroma import MelodyConfig
 from descant.errors import CheckpointError, ConfigError
 from descant.lm.model import LMConfig, MusicLM
 from descant.model import StereoCodecConfig, T5Text
@@ -24,7 +25,7 @@ from descant.nn.inputs import LMInputs
 from descant.nn.rvq import RVQConfig
 from descant.nn.transformer import TransformerConfig
 from descant.patterns import CoarseFirst, Delay, Flatten, Grouped, PartialFlatten, delay, parallel, stereo_partial_delay
-from descant.presets import medium, small, stereo_small, tiny
+from descant.presets import medium, melody, small, stereo_melody, stereo_small, tiny
 
 yaml = pytest.importorskip("yaml")
 
@@ -315,7 +316,7 @@ def as_t5(make_model: Callable[..., Any], **changes: object) -> Any:
     return make_model(text=T5Text(name="t5-base", dim=TEXT_WIDTH), **changes)
 
 
-@pytest.mark.parametrize("kind", ["mono", "stereo", "prefix", "odd codec"])
+@pytest.mark.parametrize("kind", ["mono", "stereo", "prefix", "melody", "odd codec"])
 def test_what_is_written_is_read_back_bit_for_bit(make_model, tmp_path, kind):
     base = tiny()
     changes: dict[str, Any] = {
@@ -326,6 +327,7 @@ def test_what_is_written_is_read_back_bit_for_bit(make_model, tmp_path, kind):
             "pattern": stereo_partial_delay(8),
         },
         "prefix": {"lm_changes": {"has_cross_attention": False}, "max_duration_s": 12.5},
+        "melody": {"lm_changes": {"has_cross_attention": False}, "melody": MelodyConfig()},
         "odd codec": {
             "codec": replace(
                 base.codec, decoder_filters=4, residual_layers=2, has_conv_shortcut=True, is_causal=True, lstm_layers=0
@@ -350,7 +352,7 @@ def test_half_precision_in_a_file_is_read_exactly_and_the_precision_asked_for_is
     assert {parameter.dtype for parameter in model.codec.parameters()} == {torch.float32}
 
 
-@pytest.mark.parametrize("preset", [small, medium, stereo_small])
+@pytest.mark.parametrize("preset", [small, medium, stereo_small, melody, stereo_melody])
 def test_the_settings_of_a_released_shape_survive(preset):
     config = preset()
     mono = config.codec.mono if isinstance(config.codec, StereoCodecConfig) else config.codec
@@ -419,7 +421,12 @@ REFUSED_LM: dict[str, tuple[str, Any, str]] = {
     "unknown pattern": ("codebooks_pattern.modeling", "spiral", "modeling='spiral'"),
     "no pattern": ("codebooks_pattern.modeling", None, "modeling=None"),
     "delays of words": ("codebooks_pattern.delay.delays", ["a"], "whole numbers"),
-    "melody": ("conditioners.self_wav", {"model": "chroma_stem"}, r"conditioners\.self_wav"),
+    "style": ("conditioners.self_wav", {"model": "style"}, r"self_wav\.model='style'"),
+    "melody nowhere": (
+        *("conditioners.self_wav", {"model": "chroma_stem", "chroma_stem": {"sample_rate": 32_000, "argmax": True}}),
+        "self_wav in prepend",
+    ),
+    "chords": ("conditioners.chords", {"model": "chords_emb"}, r"conditioners\.chords"),
     "tags": ("conditioners.description", {"model": "lut"}, r"description\.model='lut'"),
     "trained T5": ("conditioners.description.t5.finetune", True, "finetune=True"),
     "text summed": ("fuser", {"sum": ["description"]}, "must be in cross or in prepend"),

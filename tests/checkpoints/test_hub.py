@@ -95,7 +95,8 @@ def test_a_revision_that_is_not_cached_is_not_replaced_by_another(cache):
             hub.find(name)
 
 
-def test_a_model_that_is_not_cached_is_told_offline(cache):
+@pytest.mark.usefixtures("cache")
+def test_a_model_that_is_not_cached_is_told_offline():
     with pytest.raises(
         CheckpointError, match=r"someone/song: no such folder here, HF_HUB_OFFLINE is set and the cache"
     ):
@@ -178,8 +179,9 @@ FAILURES: dict[str, tuple[Callable[[], Exception], str]] = {
 }
 
 
+@pytest.mark.usefixtures("cache")
 @pytest.mark.parametrize("failure", FAILURES)
-def test_every_failure_of_the_hub_has_a_sentence_of_its_own(cache, monkeypatch, failure):
+def test_every_failure_of_the_hub_has_a_sentence_of_its_own(monkeypatch, failure):
     make, message = FAILURES[failure]
 
     def fail(*_: object, **__: object) -> str:

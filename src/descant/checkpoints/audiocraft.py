@@ -24,7 +24,9 @@ from descant.checkpoints.keymap import AUDIOCRAFT_CONDITIONS, AUDIOCRAFT_LM, Key
 from descant.checkpoints.native import load_text_encoder, replacing
 from descant.checkpoints.tensor_files import TensorFiles, only_tensors, planned, read_tensors, unpickled
 from descant.checkpoints.untrained import Elsewhere
-from descant.codec.encodec import EnCodecConfig
+from descant.codec.base import AudioCodec
+from descant.codec.encodec import EnCodec, EnCodecConfig
+from descant.conditioning.chroma import MelodyConfig
 from descant.errors import CheckpointError, ConfigError
 from descant.model import AnyCodecConfig, MusicGenConfig, MusicGenModel, StereoCodecConfig
 
@@ -33,12 +35,18 @@ LAYOUT_VERSION = "1.3.0"
 """The release of audiocraft whose layout is written."""
 
 _LM_KEYS = AUDIOCRAFT_LM.under("lm.") | AUDIOCRAFT_CONDITIONS
+_WINDOW = "condition_provider.conditioners.self_wav.chroma.spec.window"
 _TEXT_WEIGHT = "condition_provider.conditioners.description.output_proj.weight"
 
 
 def is_model(folder: Path) -> bool:
     """Whether a folder has a language model in this layout."""
     return (folder / LM).exists()
+
+
+def is_codec(folder: Path) -> bool:
+    """Whether a folder has a codec in this layout."""
+    return (folder / CODEC).exists()
 
 
 def read_model_config(folder: Path) -> MusicGenConfig:
@@ -82,7 +90,7 @@ def load_without_text(
     """
     config, lm_files, codec_files = _described(folder)
     codec_keys = _codec_keys(config.codec)
-    with _errors_of(folder), torch.device("meta"):
+    with _errors_of(folder / LM), torch.device("meta"):
         model = MusicGenModel(config, Elsewhere(config.text.dim))
     expected = model.state_dict()
     tensors: dict[str, Tensor] = {}
@@ -101,14 +109,47 @@ def save_model(model: MusicGenModel, folder: Path) -> None:
         MissingExtra: PyYAML is not installed.
     """
     settings = audiocraft_config.write_model(model.config)
-    mono = _mono(model.config.codec)
+    codec_settings = audiocraft_config.write_codec(_mono(model.config.codec))
     tensors = model.state_dict()
     of_codec = {name: tensor for name, tensor in tensors.items() if name.startswith("codec.")}
     rest = {name: tensor for name, tensor in tensors.items() if name not in of_codec}
     with replacing(folder, frozenset()) as staging:
-        _write(_LM_KEYS.exported(rest), settings, staging / LM)
-        codec_settings = audiocraft_config.write_codec(mono)
+        _write({**_LM_KEYS.exported(rest), **_strays(model.config.melody)}, settings, staging / LM)
         _write(_codec_keys(model.config.codec).exported(of_codec), codec_settings, staging / CODEC)
+
+
+def load_codec(folder: Path) -> tuple[AudioCodec, AnyCodecConfig]:
+    """The codec in a folder, on the CPU, with its config.
+
+    Raises:
+        CheckpointError: as ``load_model``.
+    """
+    config, files = _codec(folder)
+    keys = audiocraft_codec(config)
+    with _errors_of(folder / CODEC), torch.device("meta"):
+        codec = EnCodec(config)
+    expected = codec.state_dict()
+    tensors = read_tensors(files, planned(keys, files, expected), expected, torch.device("cpu"), torch.float32)
+    codec.load_state_dict(tensors, assign=True)
+    return codec.eval().requires_grad_(False), config
+
+
+def save_codec(codec: AudioCodec, config: AnyCodecConfig, folder: Path) -> None:
+    """Writes an EnCodec as audiocraft exports it; the folder must be new or empty.
+
+    Raises:
+        CheckpointError, MissingExtra: as ``save_model``.
+    """
+    if not isinstance(config, EnCodecConfig):
+        raise CheckpointError(f"audiocraft's layout knows no codec but EnCodec: this is a {type(config).__name__}")
+    settings = audiocraft_config.write_codec(config)
+    with replacing(folder, frozenset()) as staging:
+        _write(audiocraft_codec(config).exported(codec.state_dict()), settings, staging / CODEC)
+
+
+def _strays(melody: MelodyConfig | None) -> dict[str, Tensor]:
+    """What audiocraft misses in a file though it could compute it: the window of the chromagram."""
+    return {} if melody is None else {_WINDOW: torch.hann_window(melody.window_samples)}
 
 
 def _described(folder: Path) -> tuple[MusicGenConfig, TensorFiles, TensorFiles]:
@@ -200,4 +241,5 @@ def _errors_of(where: Path) -> Iterator[None]:
     except (ConfigError, CheckpointError) as error:
         raise CheckpointError(f"{where}: {error}") from error
     except (RuntimeError, OverflowError, TypeError) as error:
-        raise CheckpointError(f"{where}: its settings make no model ({' '.join(str(error).split())[:200]})") from error
+        told = str(error).split("\n")[0][:200]
+        raise CheckpointError(f"{where}: its settings make no model ({told})") from error

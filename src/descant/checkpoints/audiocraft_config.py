@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 from descant import config as configs
 from descant.checkpoints.audiocraft_yaml import at, number, only, resolved, section_at, whole_numbers
 from descant.codec.encodec import EnCodecConfig
+from descant.conditioning.chroma import MelodyConfig
 from descant.errors import CheckpointError, ConfigError
 from descant.lm.model import LMConfig
 from descant.model import GenerationDefaults, MusicGenConfig, StereoCodecConfig, T5Text
@@ -20,7 +21,7 @@ from descant.nn.transformer import TransformerConfig
 from descant.patterns import AnyPattern, CoarseFirst, Delay, Flatten, Grouped, PartialFlatten, delay, parallel
 
 Section = TypeVar("Section")
-TEXT = "description"
+TEXT, MELODY = "description", "self_wav"
 
 _IDLE = {
     # How attention is computed, and how weights began.
@@ -32,6 +33,7 @@ _IDLE = {
     "seanet": (),
     "rvq": ("q_dropout", "kmeans_init", "orthogonal_reg_weight", "orthogonal_reg_active_codes_only"),
     f"conditioners.{TEXT}.t5": ("word_dropout", "normalize_text_p", "autocast_dtype"),
+    f"conditioners.{MELODY}.chroma_stem": ("match_len_on_eval", "eval_wavs", "n_eval_wavs", "cache_path"),
     "fuser": ("cross_attention_pos_emb_scale",),
     "interleave_stereo_codebooks": (),
 }
@@ -84,6 +86,18 @@ class T5Section:
     name: str
     finetune: Literal[False] = False
     normalize_text: Literal[False] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChromaSection:
+    sample_rate: int
+    n_chroma: int = 12
+    radix2_exp: int = 12
+    argmax: Literal[True]
+
+    def __post_init__(self) -> None:
+        if not 3 <= self.radix2_exp <= 24:
+            raise ConfigError(f"chroma_stem.radix2_exp={self.radix2_exp}: must be from 3 to 24")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,6 +258,8 @@ def read_model(plain: dict[str, Any], mono: EnCodecConfig, text_dim: int) -> Mus
     """
     only(plain, "lm_model", "transformer_lm")
     section = _section(TransformerSection, plain, "transformer_lm")
+    duration_s = number(plain, "dataset.segment_duration")
+    melody = _read_melody(plain, duration_s)
     has_cross_attention = _has_cross_attention(plain)
     if section.cross_attention and not has_cross_attention:
         raise ConfigError("transformer_lm.cross_attention=True: nothing is there to attend to, fuser.cross is empty")
@@ -271,7 +287,8 @@ def read_model(plain: dict[str, Any], mono: EnCodecConfig, text_dim: int) -> Mus
         ),
         pattern=_read_pattern(plain, section),
         text=T5Text(name=_t5_name(plain), dim=text_dim),
-        max_duration_s=number(plain, "dataset.segment_duration"),
+        max_duration_s=duration_s,
+        melody=melody,
         defaults=GenerationDefaults() if noted is None else configs.from_dict(GenerationDefaults, noted, "descant"),
     )
 
@@ -302,7 +319,7 @@ def write_model(config: MusicGenConfig) -> dict[str, Any]:
         cross_attention=transformer.has_cross_attention,
     )
     place = "cross" if transformer.has_cross_attention else "prepend"
-    plain = {
+    plain: dict[str, Any] = {
         "lm_model": "transformer_lm",
         "sample_rate": mono.sample_rate_hz,
         "channels": 2 if isinstance(config.codec, StereoCodecConfig) else mono.num_channels,
@@ -317,6 +334,9 @@ def write_model(config: MusicGenConfig) -> dict[str, Any]:
         "descant": {"defaults": configs.to_dict(config.defaults)},
     }
     del plain["transformer_lm"]["q_modeling"]
+    if config.melody is not None:
+        plain["fuser"]["prepend"].insert(0, MELODY)
+        plain["conditioners"][MELODY] = _write_melody(config.melody)
     again = read_model(plain, mono, config.text.dim)
     lm = dataclasses.replace(again.lm.transformer, dropout=transformer.dropout)
     _refuse_differences(transformer, lm)
@@ -374,15 +394,45 @@ def _write_pattern(pattern: AnyPattern) -> dict[str, Any]:
     return {"modeling": "unroll", "unroll": {"flattening": flattening, "delays": [0] * books}}
 
 
+def _read_melody(plain: dict[str, Any], duration_s: float) -> MelodyConfig | None:
+    where = f"conditioners.{MELODY}"
+    if at(plain, where) is None:
+        return None
+    only(plain, f"{where}.model", "chroma_stem")
+    section = _section(ChromaSection, plain, f"{where}.chroma_stem")
+    window = 2**section.radix2_exp
+    hop = window // 4
+    return MelodyConfig(
+        sample_rate_hz=section.sample_rate,
+        num_pitches=section.n_chroma,
+        window_samples=window,
+        hop_samples=hop,
+        num_frames=1 + int(duration_s * section.sample_rate) // hop,
+    )
+
+
+def _write_melody(config: MelodyConfig) -> dict[str, Any]:
+    exponent = config.window_samples.bit_length() - 1
+    section = ChromaSection(
+        sample_rate=config.sample_rate_hz, n_chroma=config.num_pitches, radix2_exp=exponent, argmax=True
+    )
+    return {"model": "chroma_stem", "chroma_stem": configs.to_dict(section)}
+
+
 def _has_cross_attention(plain: dict[str, Any]) -> bool:
-    """Whether the text is attended to; else it is a prefix. It must be the only condition."""
+    """Whether the text is attended to; else it is a prefix, as a melody always is."""
     fuser = _section(FuserSection, plain, "fuser")
     named = at(plain, "conditioners")
-    others = sorted(str(name) for name in named if name not in (TEXT, "args")) if isinstance(named, dict) else []
+    others = (
+        sorted(str(name) for name in named if name not in (TEXT, MELODY, "args")) if isinstance(named, dict) else []
+    )
     if others:
-        raise ConfigError(f"conditioners.{others[0]:.80}: cannot be honoured; {TEXT} alone is read here")
-    if (fuser.cross, fuser.prepend) not in (((TEXT,), ()), ((), (TEXT,))) or fuser.sum or fuser.input_interpolate:
-        raise ConfigError(f"{fuser}: {TEXT}, and nothing else, must be in cross or in prepend")
+        raise ConfigError(f"conditioners.{others[0]:.80}: cannot be honoured; {TEXT} and {MELODY} are read here")
+    melody = [] if at(plain, f"conditioners.{MELODY}") is None else [MELODY]
+    # The order within a prefix is the conditioners', not this one's.
+    told = sorted(fuser.cross), sorted(fuser.prepend)
+    if told not in (([TEXT], melody), ([], [TEXT, *melody])) or fuser.sum or fuser.input_interpolate:
+        raise ConfigError(f"{fuser}: {TEXT} must be in cross or in prepend, {MELODY} in prepend, and nothing else")
     return bool(fuser.cross)
 
 

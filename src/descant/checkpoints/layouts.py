@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from descant.checkpoints import huggingface, native
+from descant.checkpoints import audiocraft, huggingface, native
 from descant.checkpoints.native import ModelCheck
 from descant.checkpoints.tensor_files import read_json
 from descant.codec.base import AudioCodec
@@ -22,6 +22,8 @@ class Layout:
     holds_codec: Callable[[Path], bool]
     read_model_config: Callable[[Path], MusicGenConfig]
     load_model: Callable[[Path, torch.device, torch.dtype], MusicGenModel]
+    load_own: Callable[[Path], MusicGenModel]
+    """All that the folder itself holds; a text encoder that is found by name elsewhere may be left out."""
     save_model: Callable[[MusicGenModel, Path], None]
     load_codec: Callable[[Path], tuple[AudioCodec, AnyCodecConfig]]
     save_codec: Callable[[AudioCodec, AnyCodecConfig, Path], None]
@@ -41,6 +43,7 @@ LAYOUTS = {
         holds_codec=lambda folder: {"format_version", "type"} <= set(_config_says(folder)),
         read_model_config=native.read_model_config,
         load_model=native.load_model,
+        load_own=native.load_model,
         save_model=native.save_model,
         load_codec=native.load_codec,
         save_codec=native.save_codec,
@@ -50,9 +53,20 @@ LAYOUTS = {
         holds_codec=lambda folder: huggingface.is_codec(_config_says(folder)),
         read_model_config=huggingface.read_model_config,
         load_model=huggingface.load_model,
+        load_own=huggingface.load_model,
         save_model=huggingface.save_model,
         load_codec=huggingface.load_codec,
         save_codec=huggingface.save_codec,
+    ),
+    "audiocraft": Layout(
+        holds_model=audiocraft.is_model,
+        holds_codec=audiocraft.is_codec,
+        read_model_config=audiocraft.read_model_config,
+        load_model=audiocraft.load_model,
+        load_own=audiocraft.load_without_text,
+        save_model=audiocraft.save_model,
+        load_codec=audiocraft.load_codec,
+        save_codec=audiocraft.save_codec,
     ),
 }
 
@@ -90,7 +104,7 @@ def load_codec(folder: Path) -> tuple[AudioCodec, AnyCodecConfig]:
 
 def check_model(folder: Path) -> ModelCheck:
     """Whether a folder of any layout would load; nothing unsafe is ever read."""
-    return native.check_model(folder, load_model)
+    return native.check_model(folder, _layout_of(folder).load_own)
 
 
 def convert(source: Path, target: Path, layout: str) -> int:
@@ -108,7 +122,8 @@ def convert(source: Path, target: Path, layout: str) -> int:
         codec, config = load_codec(source)
         LAYOUTS[layout].save_codec(codec, config, target)
         return sum(parameter.numel() for parameter in codec.parameters())
-    model = load_model(source)
+    # transformers' layout holds the text encoder too, so that there it must be at hand.
+    model = load_model(source) if layout == "huggingface" else _layout_of(source).load_own(source)
     LAYOUTS[layout].save_model(model, target)
     return sum(parameter.numel() for parameter in model.parameters())
 

@@ -27,7 +27,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from descant import config as configs
-from descant.checkpoints.tensor_files import MappedFile, is_finite
+from descant.checkpoints.tensor_files import MappedFile, is_finite, read_json
 from descant.codec.base import AudioCodec
 from descant.conditioning.base import TextEncoder
 from descant.conditioning.encoders import T5Encoder
@@ -39,7 +39,6 @@ from descant.nn.quantize import dequantize_rows, quantize_rows
 FORMAT_VERSION = 1
 WEIGHTS = "model.safetensors"
 SCALE = ".scale"
-LONGEST_CONFIG = 2**20
 CODEC_PARTS = frozenset({"config.json", WEIGHTS})
 MODEL_PARTS = CODEC_PARTS | {"codec", "text", "README.md"}
 Storage: TypeAlias = Literal["exact", "fp16", "int8"]
@@ -137,7 +136,7 @@ def load_codec(folder: Path) -> tuple[AudioCodec, AnyCodecConfig]:
     """
     with _config_errors_of(folder):
         config = configs.from_dict(Coded, {"codec": _read_json(folder / "config.json")}).codec
-        with torch.device("meta"):
+        with _without_memory(folder):
             expected = build_codec(config).state_dict()
         tensors = _read_tensors(folder / WEIGHTS, expected)
         codec = build_codec(config)
@@ -152,6 +151,17 @@ def _config_errors_of(folder: Path) -> Iterator[None]:
         yield
     except ConfigError as error:
         raise CheckpointError(f"{folder}: {error}") from error
+
+
+@contextmanager
+def _without_memory(folder: Path) -> Iterator[None]:
+    """What is built herein takes no memory, so that absurd sizes in a config cost nothing."""
+    try:
+        with torch.device("meta"):
+            yield
+    except (RuntimeError, OverflowError, TypeError) as error:  # torch's words for sizes that nothing can address
+        told = str(error).split("\n")[0][:200]
+        raise CheckpointError(f"{folder}: no model can be made of its config ({told})") from error
 
 
 @dataclass(frozen=True)
@@ -191,7 +201,7 @@ def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dt
         encoder = load_text_encoder(config, folder)
         # Without memory: a config that names absurd sizes has no weights that fit it, and weights that fit take the
         # place of what is there, so that no second copy is ever made.
-        with torch.device("meta"):
+        with _without_memory(folder):
             model = MusicGenModel(config, encoder)
         of_codec = _read_tensors(folder / "codec" / WEIGHTS, model.codec.state_dict())
         # A codec may compute tensors that no file holds, its windows for one, so it is made with memory then.
@@ -306,28 +316,12 @@ def _check_shape(file: Path, name: str, stored: MappedFile, expected: tuple[int,
         raise CheckpointError(f"{file}: {name} is {shape}, its config makes it {expected}")
 
 
-def _without_repeats(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """An object whose keys are all different: of two values for one key nobody can tell which is meant."""
-    plain = dict(pairs)
-    if len(plain) != len(pairs):
-        raise ValueError("an object has one key twice")
-    return plain
-
-
 def _write_json(data: dict[str, object], file: Path) -> None:
     file.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
 
 
 def _read_json(file: Path) -> dict[str, object]:
-    # What is no plain file may never end, or never begin: a pipe, a device.
-    if not file.is_file():
-        raise CheckpointError(f"{file} is missing: a model folder needs it")
-    if file.stat().st_size > LONGEST_CONFIG:
-        raise CheckpointError(f"{file}: {file.stat().st_size} bytes; a config has up to {LONGEST_CONFIG}")
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=_without_repeats)
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{file}: not a JSON file ({error})") from error
-    if not isinstance(data, dict) or data.pop("format_version", None) != FORMAT_VERSION:
+    data = read_json(file)
+    if data.pop("format_version", None) != FORMAT_VERSION:
         raise CheckpointError(f"{file}: this version reads format_version {FORMAT_VERSION} only")
     return data

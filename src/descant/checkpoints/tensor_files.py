@@ -5,6 +5,7 @@ tensors and plain containers and calls nothing else.
 """
 
 import json
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ SAFETENSORS, PICKLE = "model.safetensors", "pytorch_model.bin"
 REOPEN_BYTES = 2**26
 """What is read from a mapped file counts as the process's memory until the file is closed."""
 
+LONGEST_JSON = 2**24
 MOST_NAMES = 4
 """A tied weight is stored once under several names, but no weight has more than this."""
 
@@ -68,11 +70,21 @@ class MappedFile:
         self.path = path
         self._bytes_read = 0
         self._opened = self._open()
+        self._check_names()
         try:
             names = self._opened.keys()
             self.shapes = {name: tuple(self._opened.get_slice(name).get_shape()) for name in names}
         except SafetensorError as error:
             raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from error
+
+    def _check_names(self) -> None:
+        """Makes sure that no name is there twice: the library takes the last and says nothing."""
+        try:
+            with self.path.open("rb") as file:
+                length = int.from_bytes(file.read(8), "little")
+                json.loads(file.read(length), object_pairs_hook=_without_repeats)
+        except (OSError, ValueError, RecursionError) as error:
+            raise CheckpointError(f"{self.path}: not a readable safetensors file ({error})") from error
 
     def read(self, name: str) -> Tensor:
         """One tensor; its memory is the file's."""
@@ -151,6 +163,7 @@ def unpickled(file: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: it is no such file, or asks for more than tensors and plain containers.
     """
+    _check_archive(file)
     try:
         content = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # a spoilt pickle fails in as many ways as it has bytes
@@ -159,6 +172,24 @@ def unpickled(file: Path) -> dict[str, Any]:
     if not isinstance(content, dict) or not content:
         raise CheckpointError(f"{file}: holds a {type(content).__name__} where tensors by name are needed")
     return content
+
+
+def _check_archive(file: Path) -> None:
+    """Compares all that torch's archive holds with the checksums it carries: a mapped file is read without that.
+
+    Raises:
+        CheckpointError: it is no such archive, or damaged.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            # torch packs nothing; what is packed could unpack to any size.
+            is_plain = all(record.compress_type == zipfile.ZIP_STORED for record in archive.infolist())
+            damaged = archive.testzip() if is_plain else None
+    except Exception as error:  # as with pickles
+        raise CheckpointError(f"{file}: not a pickle in torch's archive ({error})") from error
+    if not is_plain or damaged is not None:
+        what = "has packed records, which torch never writes" if damaged is None else f"{damaged} is damaged"
+        raise CheckpointError(f"{file}: {what}; fetch the file again")
 
 
 def only_tensors(content: Any, file: Path) -> dict[str, Tensor]:
@@ -187,15 +218,26 @@ def read_json(file: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: it is missing, or no JSON object.
     """
+    # What is no plain file may never end, or never begin: a device, a pipe.
+    if not file.is_file():
+        raise CheckpointError(f"{file} is missing: a model folder needs it")
+    if file.stat().st_size > LONGEST_JSON:
+        raise CheckpointError(f"{file}: {file.stat().st_size} bytes are no config; it may have {LONGEST_JSON}")
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{file} is missing: a model folder needs it") from error
+        data = json.loads(file.read_text(encoding="utf-8"), object_pairs_hook=_without_repeats)
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{file}: not a JSON file ({error})") from error
     if not isinstance(data, dict):
         raise CheckpointError(f"{file}: expected an object, got {type(data).__name__}")
     return data
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys are all different: of two values for one key nobody can tell which is meant."""
+    plain = dict(pairs)
+    if len(plain) != len(pairs):
+        raise ValueError("an object has one key twice")
+    return plain
 
 
 def _files_of(folder: Path) -> dict[Path, set[str] | None]:

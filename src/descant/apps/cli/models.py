@@ -10,7 +10,7 @@ from descant.apps.cli.outputs import show
 from descant.errors import CheckpointError, InvalidRequest
 
 BYTES_PER_VALUE = 4
-LAYOUT_NAMES = ("native", "huggingface")
+LAYOUT_NAMES = ("native", "huggingface", "audiocraft")
 
 
 def add_commands(commands: Commands) -> None:
@@ -152,9 +152,13 @@ def convert(arguments: argparse.Namespace) -> None:
 
 def check(arguments: argparse.Namespace) -> None:
     """Prints what is wrong with a model folder, and fails if anything is."""
+    from descant.checkpoints.hub import find, is_id
     from descant.checkpoints.layouts import check_model
 
-    found = check_model(Path(arguments.folder))
+    folder = Path(arguments.folder)
+    if is_id(arguments.folder) and not folder.is_dir():
+        folder = find(arguments.folder)
+    found = check_model(folder)
     result = {
         "folder": str(found.folder),
         "num_parameters": found.num_parameters,
