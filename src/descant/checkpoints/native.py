@@ -29,8 +29,9 @@ from torch import Tensor, nn
 from descant import config as configs
 from descant.codec.base import AudioCodec
 from descant.conditioning.base import TextEncoder
-from descant.conditioning.encoders import T5Encoder
+from descant.conditioning.encoders import MERTFeatures, T5Encoder
 from descant.conditioning.small_text import SmallTextEncoder
+from descant.conditioning.style import StyleFeatures
 from descant.errors import CheckpointError, ConfigError
 from descant.model import AnyCodecConfig, MusicGenConfig, MusicGenModel, T5Text, build_codec
 from descant.nn.quantize import dequantize_rows, quantize_rows
@@ -178,7 +179,7 @@ def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dt
     """The model in a folder, ready to generate.
 
     Args:
-        dtype: the language model's precision; the codec always runs in float32.
+        dtype: the language model's precision; the codec, and what finds the codes of a style, always run in float32.
 
     Raises:
         CheckpointError: the folder is missing, incomplete, broken, or its weights do not fit its config.
@@ -192,7 +193,7 @@ def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dt
         of_codec = _read_tensors(folder / "codec" / WEIGHTS, shapes.codec.state_dict())
         rest = {name: tensor for name, tensor in shapes.state_dict().items() if not name.startswith("codec.")}
         tensors = _read_tensors(folder / WEIGHTS, rest)
-        model = MusicGenModel(config, encoder)
+        model = MusicGenModel(config, encoder, load_style_features(config))
     model.load_state_dict({**{f"codec.{name}": tensor for name, tensor in of_codec.items()}, **tensors})
     return place(model.eval().requires_grad_(False), torch.device(device), dtype)
 
@@ -203,6 +204,10 @@ def place(model: MusicGenModel, device: torch.device, dtype: torch.dtype) -> Mus
     model.text.to(device, dtype)
     if model.melody is not None:
         model.melody.to(device, dtype)
+    if model.style is not None:
+        model.style.to(device).project.to(dtype)
+    if model.style_features is not None:
+        model.style_features = model.style_features.to(device)
     model.codec.to(device)
     model.text_encoder = model.text_encoder.to(device)
     return model
@@ -231,6 +236,11 @@ def load_text_encoder(config: MusicGenConfig, folder: Path | None = None) -> Tex
     if folder is not None and (folder / "text").is_dir():
         return SmallTextEncoder.load(folder / "text")
     return SmallTextEncoder.load(starter_folder() / "text")
+
+
+def load_style_features(config: MusicGenConfig) -> StyleFeatures | None:
+    """The frozen network that a style model listens with; None for other models."""
+    return None if config.style is None else MERTFeatures(config.style.features)
 
 
 def starter_folder() -> Path:
