@@ -1,7 +1,7 @@
 """Our melody model against transformers' MusicgenMelodyForConditionalGeneration, from a tiny random config.
 
-transformers 4.57 to 5.5 ignored the melody (huggingface/transformers#45647): where its own logits do not change with the
-melody there is nothing to agree with, and the tests of agreement are skipped.
+transformers 4.57 to 5.5 ignored the melody (huggingface/transformers#45647): where its own logits do not change with
+the melody there is nothing to agree with, and the tests of agreement are skipped.
 """
 
 import pytest
@@ -22,7 +22,7 @@ from descant.patterns import delay
 
 transformers = pytest.importorskip("transformers")
 
-WIDTH, HEADS, LAYERS, CODEBOOKS, SIZE, TEXT_DIM = 32, 4, 3, 4, 20, 16
+WIDTH, HEADS, LAYERS, CODEBOOKS, SIZE, TEXT_DIM = 32, 4, 3, 4, 32, 16
 MELODY = MelodyConfig(sample_rate_hz=8_000, window_samples=512, hop_samples=128, num_frames=11)
 
 
@@ -136,7 +136,8 @@ def their_logits(theirs, tokens, mask, melody, sequence) -> Tensor:
     logits = theirs(
         input_ids=tokens, attention_mask=mask, input_features=melody, decoder_input_ids=sequence.flatten(0, 1)
     ).logits
-    return logits.unflatten(0, (len(sequence), CODEBOOKS))
+    # Theirs are those of the prefix too.
+    return logits.unflatten(0, (len(sequence), CODEBOOKS))[:, :, -sequence.shape[-1] :]
 
 
 TOKENS = torch.tensor([[5, 6, 7, 1], [9, 1, 0, 0]])
