@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from descant.audio import Clip
 from descant.codec.base import AudioCodec
 from descant.codec.encodec import EnCodec, EnCodecConfig
 from descant.codec.spectral import SpectralCodec, SpectralCodecConfig
@@ -15,8 +16,9 @@ from descant.codec.stereo import StereoCodec
 from descant.conditioning.base import Embedding, TextEncoder
 from descant.conditioning.chroma import MelodyConditioner, MelodyConfig, null_pitches
 from descant.conditioning.fuser import FuserConfig, fuse
+from descant.conditioning.style import StyleConditioner, StyleConfig, StyleFeatures, excerpt
 from descant.conditioning.text import TextConditioner
-from descant.errors import ConfigError
+from descant.errors import ConfigError, InvalidRequest
 from descant.lm.model import LMConfig, MusicLM
 from descant.nn.inputs import LMInputs
 from descant.patterns import AnyPattern
@@ -81,6 +83,7 @@ class MusicGenConfig:
     Args:
         max_duration_s: the longest clip that the language model was trained on.
         melody: what it hears of a melody; None for a model that takes none.
+        style: what it hears of music to resemble; None for a model that takes none.
     """
 
     codec: AnyCodecConfig
@@ -90,6 +93,7 @@ class MusicGenConfig:
     max_duration_s: float = 30.0
     defaults: GenerationDefaults = field(default_factory=GenerationDefaults)
     melody: MelodyConfig | None = None
+    style: StyleConfig | None = None
 
     def __post_init__(self) -> None:
         books, size = codebooks_of(self.codec)
@@ -129,10 +133,12 @@ class Conditions:
 
     Args:
         melody: pitch classes, one a frame; None is the null melody.
+        style: codes of an excerpt; None is the null style.
     """
 
     text: str | None = None
     melody: Int[Tensor, " T"] | None = None
+    style: Int[Tensor, "K L"] | None = None
 
 
 class MusicGenModel(nn.Module):
@@ -140,19 +146,27 @@ class MusicGenModel(nn.Module):
 
     Args:
         text_encoder: frozen, so it is a plain attribute and no part of the weights.
+        style_features: frozen too; a style model without it is told styles as codes only.
     """
 
-    def __init__(self, config: MusicGenConfig, text_encoder: TextEncoder) -> None:
+    def __init__(
+        self, config: MusicGenConfig, text_encoder: TextEncoder, style_features: StyleFeatures | None = None
+    ) -> None:
         super().__init__()
         if text_encoder.dim != config.text.dim:
             raise ConfigError(f"the text encoder is {text_encoder.dim} wide, the model expects {config.text.dim}")
+        if style_features is not None and (config.style is None or config.style.feature_dim != style_features.dim):
+            expected = "no style" if config.style is None else f"style features {config.style.feature_dim} wide"
+            raise ConfigError(f"style_features are {style_features.dim} wide, the model expects {expected}")
         self.config = config
         self.text_encoder = text_encoder
+        self.style_features = style_features
         self.codec = build_codec(config.codec)
         self.lm = MusicLM(config.lm)
         self.text = TextConditioner(config.text.dim, config.lm.transformer.width, config.text.has_sentence)
         width = config.lm.transformer.width
         self.melody = None if config.melody is None else MelodyConditioner(config.melody, width)
+        self.style = None if config.style is None else StyleConditioner(config.style, width)
 
     @property
     def device(self) -> torch.device:
@@ -167,13 +181,15 @@ class MusicGenModel(nn.Module):
     def inputs(self, conditions: Sequence[Conditions]) -> LMInputs:
         """What the language model is told, a row for each of ``conditions``, all as long as the longest text.
 
-        A model with melodies is told one in every row, the null melody where there is none.
+        A model with melodies or styles is told one in every row, the null condition where there is none.
         """
         told = self.text(self.text_encoder.encode([row.text for row in conditions]).to(self.device))
         if self.melody is not None:
             none = null_pitches(self.melody.config)
             pitches = torch.stack([none if row.melody is None else row.melody.cpu() for row in conditions])
             told["melody"] = self.melody(pitches.to(self.device))
+        if self.style is not None:
+            told["style"] = self.style([row.style for row in conditions])
         return fuse(told, self.fuser)
 
     def text_inputs(self, texts: list[str | None]) -> LMInputs:
@@ -182,4 +198,22 @@ class MusicGenModel(nn.Module):
 
     def nothing_heard(self, batch: int) -> dict[str, Embedding]:
         """The null conditions of training besides text, by name, in a model that has such conditions."""
-        return {} if self.melody is None else {"melody": self.melody.nothing(batch)}
+        nothing = {}
+        if self.melody is not None:
+            nothing["melody"] = self.melody.nothing(batch)
+        if self.style is not None:
+            nothing["style"] = self.style([None] * batch)
+        return nothing
+
+    def style_codes(self, clip: Clip) -> Int[Tensor, "K L"]:
+        """What a style model hears of a clip.
+
+        Raises:
+            InvalidRequest: the model takes no style or has nothing to listen with, or the clip is too short.
+        """
+        if self.style is None:
+            raise InvalidRequest("style: this model takes no style; leave it out, or use a style model")
+        if self.style_features is None:
+            raise InvalidRequest(f"style: {self.style.config.features} is not loaded; give style_codes, or load it")
+        heard = excerpt(clip, self.style.config).resample(self.style_features.sample_rate_hz).to_channels(1)
+        return self.style.codes(self.style_features.features(heard.samples[0]).to(self.device)).cpu()

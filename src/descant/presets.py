@@ -1,10 +1,12 @@
 """Named model shapes: values only. Weights come from a folder, a hub, or training."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from descant.codec.encodec import EnCodecConfig
 from descant.codec.spectral import SpectralCodecConfig
 from descant.conditioning.chroma import MelodyConfig
+from descant.conditioning.style import StyleConfig
 from descant.lm.model import LMConfig
 from descant.model import GenerationDefaults, MusicGenConfig, SmallText, StereoCodecConfig, T5Text
 from descant.nn.transformer import TransformerConfig
@@ -93,6 +95,12 @@ def stereo_melody_large() -> MusicGenConfig:
     return _released(width=2_048, num_heads=32, num_layers=48, is_stereo=True, hears_melody=True)
 
 
+def style() -> MusicGenConfig:
+    """The released 1.5B model that resembles an excerpt (arXiv 2407.12563); it reads text and style as a prefix."""
+    mono = _released(width=1_536, num_heads=24, num_layers=48, hears_melody=True)
+    return replace(mono, melody=None, style=StyleConfig())
+
+
 def _released(
     *, width: int, num_heads: int, num_layers: int, is_stereo: bool = False, hears_melody: bool = False
 ) -> MusicGenConfig:
@@ -125,4 +133,5 @@ PRESETS: dict[str, Callable[[], MusicGenConfig]] = {
     "stereo-large": stereo_large,
     "stereo-melody": stereo_melody,
     "stereo-melody-large": stereo_melody_large,
+    "style": style,
 }

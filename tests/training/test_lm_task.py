@@ -3,6 +3,7 @@ import torch
 
 from descant.codec.spectral import SpectralCodecConfig
 from descant.conditioning.base import TextEncoder
+from descant.conditioning.chroma import MelodyConfig
 from descant.conditioning.dropout import ConditionDropout
 from descant.data.token_dataset import TokenBatch
 from descant.errors import ConfigError
@@ -42,7 +43,7 @@ class Jingles:
         return TokenBatch(codes * mask[:, None], ["abcd"[letter] for letter in letters], mask, [])
 
 
-def tiny_task(**changes):
+def tiny_task(melody=None, **changes):
     torch.manual_seed(2)
     quantizer = RVQConfig(dim=8, codebook_dim=8, num_codebooks=3, codebook_size=8)
     config = MusicGenConfig(
@@ -54,6 +55,7 @@ def tiny_task(**changes):
         ),
         pattern=Delay(delays=(0, 1, 2)),
         text=SmallText(dim=8),
+        melody=melody,
     )
     model = MusicGenModel(config, LetterEncoder())
     return LMTask(model, LMTaskConfig(**changes), [Jingles().batch(1_000), Jingles().batch(1_001)])
@@ -122,3 +124,12 @@ def test_the_other_caption_is_another_clips_and_differs():
 def test_codebook_weights_that_cannot_be_are_named(weights):
     with pytest.raises(ConfigError, match="codebook_weights"):
         tiny_task(codebook_weights=weights)
+
+
+def test_a_melody_model_learns_from_text_and_keeps_its_melody_conditioner():
+    task = tiny_task(melody=MelodyConfig(num_frames=5))
+    assert {name.split(".")[0] for name in task.parameters()["lm"]} == {"lm", "text"}
+    loss, _ = task.loss("lm", Jingles().batch(0), StepContext(0, torch.Generator(), {}))
+    loss.backward()
+    assert loss.isfinite()
+    assert all(parameter.grad is not None for parameter in task.lm.parameters())

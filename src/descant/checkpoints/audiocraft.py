@@ -21,7 +21,7 @@ from torch import Tensor
 from descant.checkpoints import audiocraft_config, hub, huggingface
 from descant.checkpoints.audiocraft_yaml import dump, parse
 from descant.checkpoints.keymap import AUDIOCRAFT_CONDITIONS, AUDIOCRAFT_LM, KeyMap, audiocraft_codec
-from descant.checkpoints.native import load_text_encoder, replacing
+from descant.checkpoints.native import in_precision, load_text_encoder, replacing
 from descant.checkpoints.tensor_files import TensorFiles, only_tensors, planned, read_tensors, unpickled
 from descant.checkpoints.untrained import Elsewhere
 from descant.codec.base import AudioCodec
@@ -91,12 +91,12 @@ def load_without_text(
     config, lm_files, codec_files = _described(folder)
     codec_keys = _codec_keys(config.codec)
     with _errors_of(folder / LM), torch.device("meta"):
-        model = MusicGenModel(config, Elsewhere(config.text.dim))
+        model = in_precision(MusicGenModel(config, Elsewhere(config.text.dim)), dtype)
     expected = model.state_dict()
     tensors: dict[str, Tensor] = {}
     for files, keys, is_here in ((lm_files, _LM_KEYS, False), (codec_files, codec_keys, True)):
         part = {name: like for name, like in expected.items() if name.startswith("codec.") == is_here}
-        tensors |= read_tensors(files, planned(keys, files, part), part, torch.device(device), dtype)
+        tensors |= read_tensors(files, planned(keys, files, part), part, torch.device(device))
     model.load_state_dict(tensors, assign=True)
     return model.eval().requires_grad_(False)
 
@@ -129,7 +129,7 @@ def load_codec(folder: Path) -> tuple[AudioCodec, AnyCodecConfig]:
     with _errors_of(folder / CODEC), torch.device("meta"):
         codec = EnCodec(config)
     expected = codec.state_dict()
-    tensors = read_tensors(files, planned(keys, files, expected), expected, torch.device("cpu"), torch.float32)
+    tensors = read_tensors(files, planned(keys, files, expected), expected, torch.device("cpu"))
     codec.load_state_dict(tensors, assign=True)
     return codec.eval().requires_grad_(False), config
 

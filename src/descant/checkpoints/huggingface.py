@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from descant.checkpoints.huggingface_config import read_codec, read_model, write_codec, write_model
 from descant.checkpoints.keymap import HUGGINGFACE_CODEC, HUGGINGFACE_CONDITIONS, HUGGINGFACE_LM, KeyMap
-from descant.checkpoints.native import replacing
+from descant.checkpoints.native import in_precision, replacing
 from descant.checkpoints.tensor_files import SAFETENSORS, TensorFiles, is_finite, planned, read_json, read_tensors
 from descant.codec.base import AudioCodec
 from descant.codec.encodec import EnCodec, EnCodecConfig
@@ -79,10 +79,10 @@ def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dt
     _check_layers(folder, plain["text_encoder"], len(weights))
     encoder = T5Encoder.from_weights(plain["text_encoder"], weights, folder)
     with _errors_of(folder), torch.device("meta"):
-        model = MusicGenModel(config, encoder)
+        model = in_precision(MusicGenModel(config, encoder), dtype)
     keys = _model_keys(config.codec)
     keys = keys | KeyMap(rules={}, ignored=dict.fromkeys(of_text, "read by the text encoder"))
-    _fill(model, files, keys, device, dtype)
+    _fill(model, files, keys, device)
     model.text_encoder = encoder.to(device)
     return model
 
@@ -99,7 +99,7 @@ def load_codec(folder: Path) -> tuple[AudioCodec, EnCodecConfig]:
     files = TensorFiles(folder)
     with _errors_of(folder), torch.device("meta"):
         codec = EnCodec(config)
-    _fill(codec, files, HUGGINGFACE_CODEC, torch.device("cpu"), torch.float32)
+    _fill(codec, files, HUGGINGFACE_CODEC, torch.device("cpu"))
     return codec, config
 
 
@@ -146,10 +146,10 @@ def _model_keys(codec: AnyCodecConfig) -> KeyMap:
     )
 
 
-def _fill(module: nn.Module, files: TensorFiles, keys: KeyMap, device: torch.device, dtype: torch.dtype) -> None:
+def _fill(module: nn.Module, files: TensorFiles, keys: KeyMap, device: torch.device) -> None:
     """Gives a module without memory its tensors."""
     expected = module.state_dict()
-    tensors = read_tensors(files, planned(keys, files, expected), expected, device, dtype)
+    tensors = read_tensors(files, planned(keys, files, expected), expected, device)
     module.load_state_dict(tensors, assign=True)
     module.eval().requires_grad_(False)
 

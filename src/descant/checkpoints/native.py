@@ -30,8 +30,9 @@ from descant import config as configs
 from descant.checkpoints.tensor_files import MappedFile, is_finite, read_json
 from descant.codec.base import AudioCodec
 from descant.conditioning.base import TextEncoder
-from descant.conditioning.encoders import T5Encoder
+from descant.conditioning.encoders import MERTFeatures, T5Encoder
 from descant.conditioning.small_text import SmallTextEncoder
+from descant.conditioning.style import StyleFeatures
 from descant.errors import CheckpointError, ConfigError
 from descant.model import AnyCodecConfig, MusicGenConfig, MusicGenModel, T5Text, build_codec
 from descant.nn.quantize import dequantize_rows, quantize_rows
@@ -191,7 +192,7 @@ def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dt
     """The model in a folder, ready to generate.
 
     Args:
-        dtype: the language model's precision; the codec always runs in float32.
+        dtype: the language model's precision; the codec, and what finds the codes of a style, always run in float32.
 
     Raises:
         CheckpointError: the folder is missing, incomplete, broken, or its weights do not fit its config.
@@ -202,11 +203,11 @@ def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dt
         # Without memory: a config that names absurd sizes has no weights that fit it, and weights that fit take the
         # place of what is there, so that no second copy is ever made.
         with _without_memory(folder):
-            model = MusicGenModel(config, encoder)
+            model = in_precision(MusicGenModel(config, encoder, load_style_features(config)), dtype)
         of_codec = _read_tensors(folder / "codec" / WEIGHTS, model.codec.state_dict())
         # A codec may compute tensors that no file holds, its windows for one, so it is made with memory then.
         model.codec = build_codec(config.codec)
-    rest = {name: tensor.to(dtype) for name, tensor in model.state_dict().items() if not name.startswith("codec.")}
+    rest = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("codec.")}
     tensors = _read_tensors(folder / WEIGHTS, rest)
     model.load_state_dict({**{f"codec.{name}": tensor for name, tensor in of_codec.items()}, **tensors}, assign=True)
     return place(model.eval().requires_grad_(False), torch.device(device), dtype)
@@ -214,12 +215,21 @@ def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dt
 
 def place(model: MusicGenModel, device: torch.device, dtype: torch.dtype) -> MusicGenModel:
     """The same model on a device, its language model in a precision; the codec stays in float32."""
-    model.lm.to(device, dtype)
-    model.text.to(device, dtype)
-    if model.melody is not None:
-        model.melody.to(device, dtype)
-    model.codec.to(device)
+    in_precision(model, dtype).to(device)
+    if model.style_features is not None:
+        model.style_features = model.style_features.to(device)
     model.text_encoder = model.text_encoder.to(device)
+    return model
+
+
+def in_precision(model: MusicGenModel, dtype: torch.dtype) -> MusicGenModel:
+    """The same model, its language model and what speaks to that in a precision; whatever makes codes stays as it is."""
+    model.lm.to(dtype)
+    model.text.to(dtype)
+    if model.melody is not None:
+        model.melody.to(dtype)
+    if model.style is not None:
+        model.style.project.to(dtype)
     return model
 
 
@@ -247,6 +257,11 @@ def load_text_encoder(config: MusicGenConfig, folder: Path | None = None) -> Tex
     if own is not None:
         return SmallTextEncoder.load(own)
     return SmallTextEncoder.load(starter_folder() / "text")
+
+
+def load_style_features(config: MusicGenConfig) -> StyleFeatures | None:
+    """The frozen network that a style model listens with; None for other models."""
+    return None if config.style is None else MERTFeatures(config.style.features)
 
 
 def starter_folder() -> Path:

@@ -121,25 +121,22 @@ def read_tensors(
     plan: Mapping[str, tuple[str, ...]],
     expected: Mapping[str, Tensor],
     device: torch.device,
-    dtype: torch.dtype,
 ) -> dict[str, Tensor]:
     """Our tensors from a plan of ``KeyMap.plan``, each copied once, straight to where and what it is to be.
 
     Args:
-        expected: our tensors without memory; what is no floating point keeps its kind.
-        dtype: the precision; a model's codec keeps that of ``expected``.
+        expected: our tensors without memory, in the precision that is wanted.
 
     Raises:
         CheckpointError: values that are no numbers, or no floating-point numbers.
     """
     tensors = {}
     for name, like in expected.items():
-        is_kept = name.startswith("codec.") or not like.is_floating_point()
         parts = [files.read(part) for part in plan[name]]
         for part, tensor in zip(plan[name], parts, strict=True):
             if not tensor.is_floating_point():
                 raise CheckpointError(f"{files.folder}: {part} is stored as {tensor.dtype}, which is no weight")
-        value = joined(parts, like).to(device, like.dtype if is_kept else dtype, copy=len(parts) == 1).contiguous()
+        value = joined(parts, like).to(device, like.dtype, copy=len(parts) == 1).contiguous()
         if not is_finite(value):
             raise CheckpointError(f"{files.folder}: {' + '.join(plan[name])} holds values that are no numbers")
         tensors[name] = value

@@ -1,4 +1,7 @@
-"""T5 and FLAN-T5 as text encoders. The only file of the package that imports transformers for conditioning."""
+"""T5 and FLAN-T5 as text encoders, MERT as a listener for styles.
+
+The only file of the package that imports transformers for conditioning.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,12 +12,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from descant.conditioning.base import TextEncoder
+from descant.conditioning.style import StyleFeatures
 from descant.errors import CheckpointError, InvalidRequest, MissingExtra
 
 MAX_TOKENS = 512
 """The longest text T5 was trained on (arXiv 1910.10683, section 3.1.4)."""
 TOKENIZER_FILES = ("tokenizer.json", "spiece.model")
 TABLE, TABLE_AGAIN = "shared.weight", "encoder.embed_tokens.weight"
+
+MERT_RATE_HZ = 24_000
 
 
 class T5Encoder(TextEncoder):
@@ -180,6 +186,67 @@ def _tokenizer_in(folder: Path, vocab_size: int) -> Any:
     if len(tokenizer) > vocab_size:
         raise CheckpointError(f"{folder}: the tokenizer has {len(tokenizer)} tokens, the text encoder {vocab_size}")
     return tokenizer
+
+
+class MERTFeatures(StyleFeatures):
+    """The last layer of MERT (arXiv 2306.00107), frozen, in float32: 75 vectors a second of sound at 24 kHz.
+
+    MERT v1 is a HuBERT with other weights, so transformers reads it as one and no code of the hub is run.
+
+    Args:
+        name_or_path: a folder, or an id of the model hub such as ``m-a-p/MERT-v1-95M``.
+        revision: a commit or branch of the hub.
+
+    Raises:
+        MissingExtra: transformers is not installed.
+        CheckpointError: there is no such model, it is not a HuBERT, or a weight is missing.
+    """
+
+    def __init__(self, name_or_path: str, revision: str | None = None) -> None:
+        self._network = _load_mert(name_or_path, revision)
+
+    @property
+    def dim(self) -> int:
+        return self._network.config.hidden_size
+
+    @property
+    def sample_rate_hz(self) -> int:
+        return MERT_RATE_HZ
+
+    def to(self, device: torch.device | str) -> "MERTFeatures":
+        moved = object.__new__(MERTFeatures)
+        moved._network = type(self._network)(self._network.config).to(device)
+        moved._network.load_state_dict(self._network.state_dict())
+        moved._network.eval().requires_grad_(False)
+        return moved
+
+    @torch.no_grad()
+    def features(self, wave: Float[Tensor, " N"]) -> Float[Tensor, "T F"]:
+        return self._network(wave[None].to(self._network.device)).last_hidden_state[0]
+
+
+def _load_mert(name_or_path: str, revision: str | None) -> Any:
+    try:
+        from transformers import HubertConfig, HubertModel
+    except ImportError as error:
+        raise MissingExtra('MERT needs transformers: pip install "descant[t5]"') from error
+    try:
+        config: Any = HubertConfig.from_pretrained(name_or_path, revision=revision)
+        # What makes a MERT more than a HuBERT; the released style model's has none of it.
+        for name, plain in {"feature_extractor_cqt": False, "deepnorm": False, "attention_relax": -1.0}.items():
+            if getattr(config, name, plain) != plain:
+                raise CheckpointError(f"{name_or_path}: {name}={getattr(config, name)}, only {plain} can be read here")
+        network_class: Any = HubertModel
+        network, report = network_class.from_pretrained(
+            name_or_path, config=config, revision=revision, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"{name_or_path}: no MERT could be read from there ({error})") from error
+    # It stands for masked frames in training; nothing is masked here.
+    missing = sorted(set(report["missing_keys"]) - {"masked_spec_embed"})
+    if missing:
+        raise CheckpointError(f"{name_or_path}: weights are missing, first {missing[:3]}")
+    return network.float().eval().requires_grad_(False)
 
 
 def _first_line(error: Exception) -> str:

@@ -9,7 +9,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from descant.conditioning.base import readable_text
 from descant.conditioning.chroma import MelodyConfig, melody_pitches
+from descant.conditioning.style import StyleConfig
 from descant.errors import InvalidRequest
 from descant.generation.decode import Draft, decode
 from descant.generation.request import Guidance, Request, Sampling
@@ -92,39 +94,50 @@ class Engine:
         ]
 
     def _settle(self, request: Request) -> Request:
-        if request.style is not None:
-            raise InvalidRequest("style: this model takes no style; leave it out")
         limit_s = self.model.config.max_duration_s
         if request.duration_s > limit_s:
             raise InvalidRequest(
                 f"duration_s={request.duration_s:g}: this model was trained on clips up to {limit_s:g} s; "
                 "ask for at most that"
             )
+        guidance = request.guidance or self.default_guidance
+        settled_style = self._style_codes(request)
+        if guidance.text_scale is not None and (settled_style is None or readable_text(request.text) is None):
+            raise InvalidRequest(
+                f"text_scale={guidance.text_scale:g} of guidance weighs a text against a style: give both, or None"
+            )
         seed = secrets.randbits(31) if request.seed is None else request.seed
         return replace(
             request,
             melody=None,
             melody_pitches=self._melody_pitches(request),
+            style=None,
+            style_codes=settled_style,
             seed=seed,
             sampling=request.sampling or self.default_sampling,
-            guidance=request.guidance or self.default_guidance,
+            guidance=guidance,
         )
 
     def _draft(self, request: Request) -> Draft:
         assert request.sampling is not None
         assert request.guidance is not None
         assert request.seed is not None
-        scale = request.guidance.scale
-        told = [Conditions(text=request.text, melody=request.melody_pitches)]
+        scale, text_scale = request.guidance.scale, request.guidance.text_scale
+        everything = Conditions(text=request.text, melody=request.melody_pitches, style=request.style_codes)
+        told = {"inputs": everything}
+        if text_scale is not None:
+            told["without_text"] = replace(everything, text=None)
         if scale != 1:
-            told.append(Conditions(text=request.negative_text))
-        inputs = self._inputs(told)
+            told["against"] = Conditions(text=request.negative_text)
+        inputs = dict(zip(told, self._inputs(list(told.values())), strict=True))
         return Draft(
             num_frames=self.model.codec.num_frames(self._num_samples(request)),
             prompt=self._prompt_codes(request),
-            inputs=inputs[0],
-            against=inputs[1] if scale != 1 else None,
+            inputs=inputs["inputs"],
+            without_text=inputs.get("without_text"),
+            against=inputs.get("against"),
             scale=scale,
+            text_scale=1.0 if text_scale is None else text_scale,
             sampling=request.sampling,
             seed=request.seed,
         )
@@ -143,6 +156,16 @@ class Engine:
             return melody_pitches(request.melody, config)
         assert request.melody_pitches is not None
         return _checked_pitches(request.melody_pitches, config)
+
+    def _style_codes(self, request: Request) -> Int[Tensor, "K L"] | None:
+        """What the model hears of the request's style."""
+        if request.style is not None:
+            return self.model.style_codes(request.style)
+        if request.style_codes is None:
+            return None
+        if self.model.config.style is None:
+            raise InvalidRequest("style_codes: this model takes no style; leave them out, or use a style model")
+        return _checked_style(request.style_codes, self.model.config.style)
 
     def _inputs(self, conditions: list[Conditions]) -> list[LMInputs]:
         """The conditions of one request, an item for each row, all as long as the longest.
@@ -217,3 +240,13 @@ def _checked_pitches(pitches: Int[Tensor, " T"], config: MelodyConfig) -> Int[Te
             f"from 0 to {config.num_pitches - 1}: give the melody as audio"
         )
     return pitches.to("cpu", torch.long)
+
+
+def _checked_style(codes: Int[Tensor, "K L"], config: StyleConfig) -> Int[Tensor, "K L"]:
+    low, high = int(codes.min()), int(codes.max())
+    if len(codes) > config.num_codebooks or not 0 <= low <= high < config.codebook_size:
+        raise InvalidRequest(
+            f"style_codes: {len(codes)} codebooks with codes from {low} to {high}; this model has "
+            f"{config.num_codebooks} with codes from 0 to {config.codebook_size - 1}: give the style as audio"
+        )
+    return codes.to("cpu", torch.long)

@@ -44,7 +44,7 @@ class LMTaskConfig:
 class LMTask(Task):
     """The language model and the text conditioner of a model; its codec and its text encoder stay as they are.
 
-    A melody model is trained on text alone here: it is told the null melody, and its melody conditioner stays too.
+    A melody or style model is trained on text alone here: it is told the null condition, whose conditioner stays too.
 
     Args:
         validation: batches that every validation reads; the same for all runs to be compared.

@@ -60,7 +60,7 @@ def add_commands(commands: Commands) -> None:
     conditions.add_argument("--negative", metavar="TEXT", help="what to stay away from")
     conditions.add_argument("--continue", dest="prompt", metavar="FILE", help="music to go on with; -d counts it in")
     conditions.add_argument("--melody", metavar="FILE", help="a melody to follow, its first 30 s")
-    conditions.add_argument("--style", metavar="FILE", help="music to resemble, for models that can")
+    conditions.add_argument("--style", metavar="FILE", help="music to resemble, 3 s from its middle")
     add_model_options(parser)
     add_json_option(parser)
     parser.set_defaults(run=generate)
@@ -221,10 +221,9 @@ def _num_files(arguments: argparse.Namespace) -> int:
 def _refuse_conditions(arguments: argparse.Namespace) -> None:
     from descant.apps.cli.model_names import config_of
 
-    if arguments.style is not None:
-        raise InvalidRequest(f"--style: model {arguments.model!r:.200} takes no style; leave it out")
-    if arguments.melody is not None and config_of(arguments.model).melody is None:
-        raise InvalidRequest(f"--melody: model {arguments.model!r:.200} takes no melody; leave it out")
+    for name in ("melody", "style"):
+        if getattr(arguments, name) is not None and getattr(config_of(arguments.model), name) is None:
+            raise InvalidRequest(f"--{name}: model {arguments.model!r:.200} takes no {name}; leave it out")
 
 
 def _pieces(arguments: argparse.Namespace) -> list[Piece]:
@@ -241,9 +240,8 @@ def _pieces(arguments: argparse.Namespace) -> list[Piece]:
         for text in arguments.prompts
         for variation in range(arguments.count)
     ]
-    if arguments.melody is not None:
-        melody = Clip.read(arguments.melody)
-        requests = [replace(request, melody=melody) for request in requests]
+    heard = {name: Clip.read(file) for name in ("melody", "style") if (file := getattr(arguments, name)) is not None}
+    requests = [replace(request, **heard) for request in requests]
     if arguments.prompt is not None:
         prompt = _read_prompt(arguments.prompt, arguments.duration, arguments.model)
         requests = [replace(request, prompt=prompt) for request in requests]

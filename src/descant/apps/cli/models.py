@@ -76,7 +76,7 @@ def list_models(arguments: argparse.Namespace) -> None:
         )
     told = {"shipped": "ready", "random": "ready, random weights", "none": "a shape for models init"}
     lines = [
-        f"{model['name']:<14} {_millions(model['num_parameters']):>9}  {model['max_duration_s']:>4g} s  "
+        f"{model['name']:<20} {_millions(model['num_parameters']):>9}  {model['max_duration_s']:>4g} s  "
         f"{told[str(model['weights'])]}"
         for model in models
     ]
