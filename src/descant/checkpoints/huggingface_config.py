@@ -223,6 +223,8 @@ def write_model(config: MusicGenConfig, text_encoder: dict[str, Any]) -> dict[st
     """
     if not isinstance(config.text, T5Text):
         raise CheckpointError(f"transformers' MusicGen reads text by T5, this model by {type(config.text).__name__}")
+    if config.style is not None:
+        raise CheckpointError("transformers has no MusicGen that hears a style: write this model in another layout")
     mono = config.codec.mono if isinstance(config.codec, StereoCodecConfig) else config.codec
     transformer, special = config.lm.transformer, config.lm.codebook_size
     is_melody = not transformer.has_cross_attention
