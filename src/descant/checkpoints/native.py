@@ -223,7 +223,7 @@ def place(model: MusicGenModel, device: torch.device, dtype: torch.dtype) -> Mus
 
 
 def in_precision(model: MusicGenModel, dtype: torch.dtype) -> MusicGenModel:
-    """The same model, its language model and what speaks to that in a precision; whatever makes codes stays as it is."""
+    """The same model, its language model and what speaks to that in a precision; what makes codes stays as it is."""
     model.lm.to(dtype)
     model.text.to(dtype)
     if model.melody is not None:
