@@ -225,7 +225,7 @@ def write_model(config: MusicGenConfig, text_encoder: dict[str, Any]) -> dict[st
         raise CheckpointError(f"transformers' MusicGen reads text by T5, this model by {type(config.text).__name__}")
     if config.style is not None:
         raise CheckpointError("transformers has no MusicGen that hears a style: write this model in another layout")
-    mono = config.codec.mono if isinstance(config.codec, StereoCodecConfig) else config.codec
+    mono = _encodec(config.codec.mono if isinstance(config.codec, StereoCodecConfig) else config.codec)
     transformer, special = config.lm.transformer, config.lm.codebook_size
     is_melody = not transformer.has_cross_attention
     decoder = DecoderSection(
@@ -240,7 +240,7 @@ def write_model(config: MusicGenConfig, text_encoder: dict[str, Any]) -> dict[st
         pad_token_id=special,
         bos_token_id=special,
     )
-    model = {
+    model: dict[str, Any] = {
         "architectures": [
             "MusicgenMelodyForConditionalGeneration" if is_melody else "MusicgenForConditionalGeneration"
         ],
@@ -279,8 +279,7 @@ def write_codec(config: AnyCodecConfig) -> dict[str, Any]:
     Raises:
         CheckpointError: the codec has something that transformers' EnCodec has not; the message names it.
     """
-    if not isinstance(config, EnCodecConfig):
-        raise CheckpointError(f"transformers has no codec like {type(config).__name__}: it takes EnCodec alone")
+    config = _encodec(config)
     theirs = {their: getattr(config, our) for our, their in _CODEC_FIELDS.items()}
     if config.codebook_size & (config.codebook_size - 1) or config.lstm_layers < 1:
         raise CheckpointError(
@@ -295,6 +294,12 @@ def write_codec(config: AnyCodecConfig) -> dict[str, Any]:
             break
     _check_same(config, section.ours)
     return {"architectures": ["EncodecModel"], **configs.to_dict(section)}
+
+
+def _encodec(config: AnyCodecConfig) -> EnCodecConfig:
+    if not isinstance(config, EnCodecConfig):
+        raise CheckpointError(f"transformers has no codec like {type(config).__name__}: it takes EnCodec alone")
+    return config
 
 
 _DEFAULTS = {"temperature": "temperature", "top_k": "top_k", "top_p": "top_p", "guidance": "guidance_scale"}
@@ -386,8 +391,8 @@ def _as_computed(config: Any) -> Any:
     if isinstance(config, StereoCodecConfig):
         return StereoCodecConfig(mono=_as_computed(config.mono))
     if isinstance(config, EnCodecConfig):
-        training = {name: getattr(EnCodecConfig, name) for name in _CODEC_TRAINING}
-        widths = {
+        training: dict[str, Any] = {name: getattr(EnCodecConfig, name) for name in _CODEC_TRAINING}
+        widths: dict[str, Any] = {
             "codebook_dim": config.codebook_dim or config.latent_dim,
             "decoder_filters": config.decoder_filters or config.filters,
         }
