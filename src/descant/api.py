@@ -13,7 +13,9 @@ from torch import Tensor
 
 from descant import presets
 from descant.audio import Clip
-from descant.checkpoints.native import load_model, load_text_encoder, place, starter_folder
+from descant.checkpoints import hub
+from descant.checkpoints.layouts import load_model
+from descant.checkpoints.native import load_text_encoder, place, starter_folder
 from descant.codec.base import AudioCodec
 from descant.config import to_dict
 from descant.errors import CheckpointError, InvalidRequest
@@ -31,7 +33,8 @@ def load(model: str | Path = "starter", *, device: str = "auto", precision: str 
     """A model that is ready to make music.
 
     Args:
-        model: ``starter`` (ships with the package), ``tiny`` (random weights, for trying things), or a model folder.
+        model: ``starter`` (ships with the package), ``tiny`` (random weights, for trying things), a model folder,
+            or an id of the model hub such as ``facebook/musicgen-small``, with ``@revision`` behind it if wanted.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``; auto takes a GPU where there is one.
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``, of the language model; auto is fp16 on CUDA, else fp32.
 
@@ -46,10 +49,12 @@ def load(model: str | Path = "starter", *, device: str = "auto", precision: str 
     folder = starter_folder() if model == "starter" else Path(model)
     try:
         is_there = folder.is_dir()
+        if not is_there and hub.is_id(str(model)):
+            folder, is_there = hub.find(str(model)), True
     except OSError:  # a name too long for the file system
         is_there = False
     if not is_there:
-        raise CheckpointError(f"{str(model)!r:.200}: no such model; give starter, tiny or a model folder")
+        raise CheckpointError(f"{str(model)!r:.200}: no such model; give starter, tiny, a model folder or a hub id")
     return MusicGen(load_model(folder, chosen, dtype), str(model))
 
 
@@ -192,13 +197,15 @@ class MusicGen:
             "sampling": asdict(request.sampling),
             "guidance": asdict(request.guidance),
             "prompt_codes": prompt.tolist() if made.num_prompt_frames else None,
+            "style_codes": None if request.style_codes is None else request.style_codes.tolist(),
+            "melody_pitches": None if request.melody_pitches is None else request.melody_pitches.tolist(),
         }
 
 
 def request_from_info(info: dict[str, Any]) -> Request:
     """The request behind a generated clip, from the ``info`` that its file carries.
 
-    A continued prompt comes back as its codes, which are all that the model saw of it.
+    A continued prompt or a style comes back as its codes, a melody as its pitches: all that the model saw of them.
 
     Raises:
         InvalidRequest: the info is not one that ``generate`` wrote.
@@ -212,23 +219,28 @@ def request_from_info(info: dict[str, Any]) -> Request:
             sampling=Sampling(**info["sampling"]),
             guidance=Guidance(**info["guidance"]),
         )
-        codes = info["prompt_codes"]
+        codes, pitches = info["prompt_codes"], info.get("melody_pitches")
+        style = info.get("style_codes")
         if info["seed"] is None:
             raise KeyError("seed")
         prompt_codes = None if codes is None else torch.tensor(codes)
+        style_codes = None if style is None else torch.tensor(style)
+        melody_pitches = None if pitches is None else torch.tensor(pitches)
     # torch tells what it cannot make a tensor of in three ways: ragged rows, no numbers, numbers too large.
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         if isinstance(error, InvalidRequest):
             raise
         raise InvalidRequest(f"the file says nothing of how it was made, or not all of it ({error!r:.80})") from error
-    return replace(request, prompt_codes=prompt_codes)
+    return replace(request, prompt_codes=prompt_codes, melody_pitches=melody_pitches, style_codes=style_codes)
 
 
 def fingerprint(model: MusicGenModel) -> str:
     """A short name for exactly these weights: a hash of the config and, for every tensor, of some of its values and a
     sum over the bits of all. To hash all the bits of a large model would take longer than to load it.
     """
-    digest = hashlib.sha256(json.dumps(to_dict(model.config), sort_keys=True).encode())
+    # What a model does not have is left out, so that a new kind of condition changes no older model's name.
+    config = {name: value for name, value in to_dict(model.config).items() if value is not None}
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
     for name, tensor in sorted(model.state_dict().items()):
         flat = tensor.detach().flatten()
         bits = flat.view(BITS[flat.element_size()])

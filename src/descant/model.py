@@ -1,22 +1,25 @@
-"""A whole MusicGen as one module: codec, language model, text conditioner, and the pattern that ties them."""
+"""A whole MusicGen as one module: codec, language model, conditioners, and the pattern that ties them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from descant.audio import Clip
 from descant.codec.base import AudioCodec
 from descant.codec.encodec import EnCodec, EnCodecConfig
 from descant.codec.spectral import SpectralCodec, SpectralCodecConfig
 from descant.codec.stereo import StereoCodec
 from descant.conditioning.base import Embedding, TextEncoder
+from descant.conditioning.chroma import MelodyConditioner, MelodyConfig, null_pitches
 from descant.conditioning.facts import FactsConditioner, FactsConfig, read_facts
 from descant.conditioning.fuser import FuserConfig, fuse
+from descant.conditioning.style import StyleConditioner, StyleConfig, StyleFeatures, excerpt
 from descant.conditioning.text import TextConditioner
-from descant.errors import ConfigError
+from descant.errors import ConfigError, InvalidRequest
 from descant.lm.model import LMConfig, MusicLM
 from descant.nn.inputs import LMInputs
 from descant.patterns import AnyPattern, frames_of_inputs
@@ -81,6 +84,8 @@ class MusicGenConfig:
     Args:
         facts: the tempo and the key that a text states are told besides the text; None in the released models.
         max_duration_s: the longest clip that the language model was trained on.
+        melody: what it hears of a melody; None for a model that takes none.
+        style: what it hears of music to resemble; None for a model that takes none.
     """
 
     codec: AnyCodecConfig
@@ -90,6 +95,8 @@ class MusicGenConfig:
     facts: FactsConfig | None = None
     max_duration_s: float = 30.0
     defaults: GenerationDefaults = field(default_factory=GenerationDefaults)
+    melody: MelodyConfig | None = None
+    style: StyleConfig | None = None
 
     def __post_init__(self) -> None:
         books, size = codebooks_of(self.codec)
@@ -123,24 +130,47 @@ def build_codec(config: AnyCodecConfig) -> AudioCodec:
     return EnCodec(config)
 
 
+@dataclass(frozen=True, eq=False)
+class Conditions:
+    """What one row of a batch is told.
+
+    Args:
+        melody: pitch classes, one a frame; None is the null melody.
+        style: codes of an excerpt; None is the null style.
+    """
+
+    text: str | None = None
+    melody: Int[Tensor, " T"] | None = None
+    style: Int[Tensor, "K L"] | None = None
+
+
 class MusicGenModel(nn.Module):
-    """Codec, language model and text conditioner; its ``state_dict`` holds them and nothing else.
+    """Codec, language model and conditioners; its ``state_dict`` holds them and nothing else.
 
     Args:
         text_encoder: frozen, so it is a plain attribute and no part of the weights.
+        style_features: frozen too; a style model without it is told styles as codes only.
     """
 
-    def __init__(self, config: MusicGenConfig, text_encoder: TextEncoder) -> None:
+    def __init__(
+        self, config: MusicGenConfig, text_encoder: TextEncoder, style_features: StyleFeatures | None = None
+    ) -> None:
         super().__init__()
         if text_encoder.dim != config.text.dim:
             raise ConfigError(f"the text encoder is {text_encoder.dim} wide, the model expects {config.text.dim}")
+        if style_features is not None and (config.style is None or config.style.feature_dim != style_features.dim):
+            expected = "no style" if config.style is None else f"style features {config.style.feature_dim} wide"
+            raise ConfigError(f"style_features are {style_features.dim} wide, the model expects {expected}")
         self.config = config
         self.text_encoder = text_encoder
+        self.style_features = style_features
         self.codec = build_codec(config.codec)
         self.lm = MusicLM(config.lm)
         width = config.lm.transformer.width
         self.text = TextConditioner(config.text.dim, width, config.text.has_sentence)
         self.facts = None if config.facts is None else FactsConditioner(config.facts, width)
+        self.melody = None if config.melody is None else MelodyConditioner(config.melody, width)
+        self.style = None if config.style is None else StyleConditioner(config.style, width)
 
     @property
     def device(self) -> torch.device:
@@ -156,28 +186,62 @@ class MusicGenModel(nn.Module):
         """The texts as the text encoder sees them; None is the null condition."""
         return self.text_encoder.encode(texts).to(self.device)
 
-    def inputs(
-        self,
-        texts: Sequence[str | None],
-        num_frames: int,
-        *,
-        read: Embedding | None = None,
-        first_beats: Float[Tensor, " B"] | None = None,
-    ) -> LMInputs:
-        """What the language model is told by these texts about a piece of ``num_frames`` frames.
+    def inputs(self, conditions: Sequence[Conditions], num_frames: int = 1) -> LMInputs:
+        """What the language model is told, a row for each of ``conditions``, all as long as the longest text.
+
+        A model with melodies or styles is told one in every row, the null condition where there is none.
 
         Args:
-            read: the texts as ``read`` gave them, conditions dropped out or not; a row without anything in it is the
-                null condition, whatever its text.
-            first_beats: how many beats of the piece lie before frame 0 of each row; None begins on a beat.
+            num_frames: how long the piece is, for a model that is told facts: its clock runs so far.
         """
-        read = self.read(texts) if read is None else read
+        texts = [row.text for row in conditions]
+        told = self._told(texts, self.read(texts), num_frames, None)
+        if self.melody is not None:
+            none = null_pitches(self.melody.config)
+            pitches = torch.stack([none if row.melody is None else row.melody.cpu() for row in conditions])
+            told["melody"] = self.melody(pitches.to(self.device))
+        if self.style is not None:
+            told["style"] = self.style([row.style for row in conditions])
+        return fuse(told, self.fuser)
+
+    def training_inputs(
+        self, texts: Sequence[str | None], read: Embedding, num_frames: int, first_beats: Float[Tensor, " B"]
+    ) -> LMInputs:
+        """What the language model is told in training: texts, and null conditions besides in a model that has such.
+
+        Args:
+            read: the texts as ``read`` gave them, some of them perhaps dropped out: a row without anything in it is the
+                null condition, whatever its text.
+            first_beats: how many beats of the piece lie before frame 0 of each row.
+        """
+        told = self._told(texts, read, num_frames, first_beats)
+        if self.melody is not None:
+            told["melody"] = self.melody.nothing(len(texts))
+        if self.style is not None:
+            told["style"] = self.style([None] * len(texts))
+        return fuse(told, self.fuser)
+
+    def _told(
+        self, texts: Sequence[str | None], read: Embedding, num_frames: int, first_beats: Float[Tensor, " B"] | None
+    ) -> dict[str, Embedding]:
         told = self.text(read)
         if self.facts is not None:
             is_null = ~read.mask.any(dim=1)
-            heard = [None if null else text for text, null in zip(texts, is_null.tolist(), strict=True)]
+            facts = [read_facts(None if null else text) for text, null in zip(texts, is_null.tolist(), strict=True)]
             table = self.config.pattern.steps(num_frames)
             frames = frames_of_inputs(table, int(table.max()) + 1)
-            facts = [read_facts(text) for text in heard]
             told["facts"] = self.facts(facts, frames, self.codec.frame_rate_hz, first_beats)
-        return fuse(told, self.fuser)
+        return told
+
+    def style_codes(self, clip: Clip) -> Int[Tensor, "K L"]:
+        """What a style model hears of a clip.
+
+        Raises:
+            InvalidRequest: the model takes no style or has nothing to listen with, or the clip is too short.
+        """
+        if self.style is None:
+            raise InvalidRequest("style: this model takes no style; leave it out, or use a style model")
+        if self.style_features is None:
+            raise InvalidRequest(f"style: {self.style.config.features} is not loaded; give style_codes, or load it")
+        heard = excerpt(clip, self.style.config).resample(self.style_features.sample_rate_hz).to_channels(1)
+        return self.style.codes(self.style_features.features(heard.samples[0]).to(self.device)).cpu()

@@ -16,6 +16,9 @@ from torch import Tensor
 
 from descant.errors import ConfigError
 
+LONGEST_DELAY = 10_000
+"""More steps are a spoilt config, for which no sequence could be long enough."""
+
 
 class Pattern(ABC):
     """An order of prediction. A new one is a frozen dataclass with ``num_codebooks`` and ``steps``."""
@@ -52,6 +55,8 @@ class Delay(Pattern):
     def __post_init__(self) -> None:
         if not self.delays or min(self.delays) < 0:
             raise ConfigError(f"delays={self.delays}: give one number of steps, 0 or more, for each codebook")
+        if max(self.delays) > LONGEST_DELAY:
+            raise ConfigError(f"delays={self.delays}: at most {LONGEST_DELAY} steps")
 
     @property
     def num_codebooks(self) -> int:  # type: ignore[override]

@@ -1,10 +1,13 @@
 """Named model shapes: values only. Weights come from a folder, a hub, or training."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from descant.codec.encodec import EnCodecConfig
 from descant.codec.spectral import SpectralCodecConfig
+from descant.conditioning.chroma import MelodyConfig
 from descant.conditioning.facts import FactsConfig
+from descant.conditioning.style import StyleConfig
 from descant.lm.model import LMConfig
 from descant.model import GenerationDefaults, MusicGenConfig, SmallText, StereoCodecConfig, T5Text
 from descant.nn.transformer import TransformerConfig
@@ -59,22 +62,63 @@ def large() -> MusicGenConfig:
     return _released(width=2_048, num_heads=32, num_layers=48)
 
 
+def melody() -> MusicGenConfig:
+    """The released 1.5B model that follows melodies; it reads text and melody as a prefix."""
+    return _released(width=1_536, num_heads=24, num_layers=48, hears_melody=True)
+
+
+def melody_large() -> MusicGenConfig:
+    """The released 3.3B model that follows melodies."""
+    return _released(width=2_048, num_heads=32, num_layers=48, hears_melody=True)
+
+
 def stereo_small() -> MusicGenConfig:
     """The released 300M stereo model: left and right share each delay."""
     return _released(width=1_024, num_heads=16, num_layers=24, is_stereo=True)
 
 
-def _released(*, width: int, num_heads: int, num_layers: int, is_stereo: bool = False) -> MusicGenConfig:
+def stereo_medium() -> MusicGenConfig:
+    """The released 1.5B stereo model."""
+    return _released(width=1_536, num_heads=24, num_layers=48, is_stereo=True)
+
+
+def stereo_large() -> MusicGenConfig:
+    """The released 3.3B stereo model."""
+    return _released(width=2_048, num_heads=32, num_layers=48, is_stereo=True)
+
+
+def stereo_melody() -> MusicGenConfig:
+    """The released 1.5B stereo model that follows melodies."""
+    return _released(width=1_536, num_heads=24, num_layers=48, is_stereo=True, hears_melody=True)
+
+
+def stereo_melody_large() -> MusicGenConfig:
+    """The released 3.3B stereo model that follows melodies."""
+    return _released(width=2_048, num_heads=32, num_layers=48, is_stereo=True, hears_melody=True)
+
+
+def style() -> MusicGenConfig:
+    """The released 1.5B model that resembles an excerpt (arXiv 2407.12563); it reads text and style as a prefix."""
+    mono = _released(width=1_536, num_heads=24, num_layers=48, hears_melody=True)
+    return replace(mono, melody=None, style=StyleConfig())
+
+
+def _released(
+    *, width: int, num_heads: int, num_layers: int, is_stereo: bool = False, hears_melody: bool = False
+) -> MusicGenConfig:
     mono = EnCodecConfig()
     books = mono.num_codebooks * (2 if is_stereo else 1)
     return MusicGenConfig(
         codec=StereoCodecConfig(mono=mono) if is_stereo else mono,
         lm=LMConfig(
             num_codebooks=books,
-            transformer=TransformerConfig(width=width, num_heads=num_heads, num_layers=num_layers),
+            transformer=TransformerConfig(
+                width=width, num_heads=num_heads, num_layers=num_layers, has_cross_attention=not hears_melody
+            ),
         ),
         pattern=Delay(delays=(0, 0, 1, 1, 2, 2, 3, 3)) if is_stereo else delay(books),
         text=T5Text(),
+        melody=MelodyConfig() if hears_melody else None,
     )
 
 
@@ -84,5 +128,12 @@ PRESETS: dict[str, Callable[[], MusicGenConfig]] = {
     "small": small,
     "medium": medium,
     "large": large,
+    "melody": melody,
+    "melody-large": melody_large,
     "stereo-small": stereo_small,
+    "stereo-medium": stereo_medium,
+    "stereo-large": stereo_large,
+    "stereo-melody": stereo_melody,
+    "stereo-melody-large": stereo_melody_large,
+    "style": style,
 }

@@ -15,6 +15,8 @@ from torch import Tensor
 from descant.checkpoints import native
 from descant.checkpoints.native import check_model, load_codec, load_model, read_model_config, save_codec, save_model
 from descant.codec.spectral import SpectralCodecConfig
+from descant.conditioning.chroma import MelodyConfig
+from descant.conditioning.style import StyleConfig
 from descant.errors import CheckpointError
 from descant.model import StereoCodecConfig
 from descant.nn.rvq import RVQConfig
@@ -212,7 +214,7 @@ def edited(path: tuple[str, ...], value: object) -> Callable[[Path], object]:
 BROKEN_CONFIGS: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "gone": ("config.json", lambda file: file.unlink(), "is missing"),
     "no JSON": ("config.json", raw(lambda content: content[:-5]), "not a JSON file"),
-    "a list": ("config.json", holding(b"[]"), "format_version"),
+    "a list": ("config.json", holding(b"[]"), "expected an object"),
     "a number too long": ("config.json", holding(b"1" * 5_000), "not a JSON file"),
     "no version": ("config.json", holding(b"{}"), "format_version 1 only"),
     "another version": ("config.json", edited(("format_version",), 2), "format_version 1 only"),
@@ -355,3 +357,30 @@ def test_the_precision_asked_for_is_the_language_models_alone(folder):
     assert {parameter.dtype for parameter in model.lm.parameters()} == {torch.bfloat16}
     assert {parameter.dtype for parameter in model.text.parameters()} == {torch.bfloat16}
     assert {parameter.dtype for parameter in model.codec.parameters()} == {torch.float32}
+
+
+LISTENING = {
+    "melody": MelodyConfig(num_frames=7),
+    "style": StyleConfig(features="nowhere/at all", feature_dim=5, width=8, num_heads=2, num_layers=1, codebook_size=4),
+}
+
+
+@pytest.mark.parametrize("name", LISTENING)
+def test_a_model_that_listens_is_read_back_bit_for_bit(make_model, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(native, "load_style_features", lambda _: None)
+    model = make_model(**{name: LISTENING[name]}, lm_changes={"has_cross_attention": False})
+    save_model(model, tmp_path / "model")
+    read = load_model(tmp_path / "model")
+    assert read.config == model.config
+    assert bits(read.state_dict()) == bits(model.state_dict())
+    halved = load_model(tmp_path / "model", dtype=torch.bfloat16)
+    assert getattr(halved, name).project.weight.dtype == torch.bfloat16
+    if halved.style is not None:
+        assert halved.style.embed.weight.dtype == torch.float32
+
+
+def test_a_style_model_without_its_listener_is_a_missing_file(make_model, tmp_path):
+    model = make_model(style=LISTENING["style"], lm_changes={"has_cross_attention": False})
+    save_model(model, tmp_path / "model")
+    with pytest.raises(CheckpointError, match="nowhere/at all: no MERT"):
+        load_model(tmp_path / "model")

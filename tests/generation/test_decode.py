@@ -9,7 +9,7 @@ from descant.generation.decode import Rows
 from descant.generation.engine import Engine
 from descant.generation.request import Guidance, Request, Sampling
 from descant.generation.sampling import NoiseSource
-from descant.model import MusicGenModel
+from descant.model import Conditions, MusicGenModel
 from descant.patterns import CoarseFirst, Flatten, Grouped, PartialFlatten, delay, parallel
 
 PATTERNS = (
@@ -47,8 +47,8 @@ def slow_codes(model: MusicGenModel, request: Request) -> Tensor:
         sequence = torch.full((1, 4, step), lm.special_code)
         for codebook, frame in (steps < step).nonzero():
             sequence[0, codebook, steps[codebook, frame]] = codes[codebook, frame]
-        towards = lm(sequence, model.inputs([request.text], NUM_FRAMES))[0, :, -1]
-        against = lm(sequence, model.inputs([request.negative_text], NUM_FRAMES))[0, :, -1]
+        towards = lm(sequence, model.inputs([Conditions(text=request.text)], NUM_FRAMES))[0, :, -1]
+        against = lm(sequence, model.inputs([Conditions(text=request.negative_text)], NUM_FRAMES))[0, :, -1]
         guided = against + request.guidance.scale * (towards - against)
         fresh = noise.next()
         for codebook, frame in (steps == step).nonzero():

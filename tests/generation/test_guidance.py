@@ -15,6 +15,5 @@ def test_guidance_at_its_ends_is_either_side_and_beyond_goes_further():
 
 
 def test_a_row_pushed_away_from_itself_stays_as_it_is_to_the_last_bit():
-    """That is how rows without guidance share a batch with guided ones."""
     rows = torch.randn(4, 2, 50)
     assert torch.equal(guide(rows, rows, torch.full((4, 1, 1), 7.3)), rows)

@@ -5,6 +5,7 @@ import torch
 
 from descant.codec.spectral import SpectralCodecConfig
 from descant.conditioning.base import TextEncoder
+from descant.conditioning.chroma import MelodyConfig
 from descant.conditioning.dropout import ConditionDropout
 from descant.conditioning.facts import FactsConfig
 from descant.data.token_dataset import TokenBatch
@@ -45,7 +46,7 @@ class Jingles:
         return TokenBatch(codes * mask[:, None], ["abcd"[letter] for letter in letters], mask, [], torch.zeros(4))
 
 
-def tiny_task(*, has_sentence=False, facts=None, **changes):
+def tiny_task(*, has_sentence=False, facts=None, melody=None, **changes):
     torch.manual_seed(2)
     quantizer = RVQConfig(dim=8, codebook_dim=8, num_codebooks=3, codebook_size=8)
     config = MusicGenConfig(
@@ -58,6 +59,7 @@ def tiny_task(*, has_sentence=False, facts=None, **changes):
         pattern=Delay(delays=(0, 1, 2)),
         text=SmallText(dim=8, has_sentence=has_sentence),
         facts=facts,
+        melody=melody,
     )
     model = MusicGenModel(config, LetterEncoder())
     return LMTask(model, LMTaskConfig(**changes), [Jingles().batch(1_000), Jingles().batch(1_001)])
@@ -164,7 +166,7 @@ def test_what_is_forgotten_is_still_to_be_predicted_but_from_nothing():
     task.trained.eval()
     batch = Jingles().batch(0)
     nothing = torch.zeros_like(batch.frame_mask)
-    inputs = task.music.inputs(batch.captions, batch.codes.shape[-1])
+    inputs = task._inputs(batch, batch.captions, task.music.read(batch.captions))
     assert torch.equal(task._logits(batch.codes, nothing, inputs), task._logits(batch.codes.flip(2), nothing, inputs))
     forgetful = tiny_task(dropout=ConditionDropout(probability=0.0), history_dropout=1.0)
     forgetful.trained.eval()
@@ -191,3 +193,12 @@ def test_the_other_caption_is_another_clips_and_differs():
 def test_codebook_weights_that_cannot_be_are_named(weights):
     with pytest.raises(ConfigError, match="codebook_weights"):
         tiny_task(codebook_weights=weights)
+
+
+def test_a_melody_model_learns_from_text_and_keeps_its_melody_conditioner():
+    task = tiny_task(melody=MelodyConfig(num_frames=5))
+    assert {name.split(".")[0] for name in task.parameters()["lm"]} == {"lm", "text"}
+    loss, _ = task.loss("lm", Jingles().batch(0), StepContext(0, torch.Generator(), {}))
+    loss.backward()
+    assert loss.isfinite()
+    assert all(parameter.grad is not None for parameter in task.lm.parameters())

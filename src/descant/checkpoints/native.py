@@ -3,10 +3,10 @@
 ::
 
     config.json          everything but the codec, with a format version
-    model.safetensors    language model and text conditioner
+    model.safetensors    language model and conditioners
     codec/config.json    the codec's shape
     codec/model.safetensors
-    text/                the small text encoder, in models that have one of their own
+    text/                the text encoder, in models that have one of their own
     README.md            the model card
 """
 
@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
@@ -22,15 +22,17 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from descant import config as configs
+from descant.checkpoints.tensor_files import MappedFile, is_finite, read_json
 from descant.codec.base import AudioCodec
 from descant.conditioning.base import TextEncoder
-from descant.conditioning.encoders import T5Encoder
+from descant.conditioning.encoders import MERTFeatures, T5Encoder
 from descant.conditioning.small_text import SmallTextEncoder
+from descant.conditioning.style import StyleFeatures
 from descant.errors import CheckpointError, ConfigError
 from descant.model import AnyCodecConfig, MusicGenConfig, MusicGenModel, T5Text, build_codec
 from descant.nn.quantize import dequantize_rows, quantize_rows
@@ -57,12 +59,12 @@ def save_model(
         CheckpointError: the folder exists and holds something else than a model, it cannot be written, or a weight is
             too large for fp16.
     """
-    with _replacing(folder, MODEL_PARTS) as staging:
+    with replacing(folder, MODEL_PARTS) as staging:
         _write(model, staging, storage, model_card)
 
 
 @contextmanager
-def _replacing(folder: Path, parts: frozenset[str]) -> Iterator[Path]:
+def replacing(folder: Path, parts: frozenset[str]) -> Iterator[Path]:
     """An empty folder to write into. When all is written it takes the place of ``folder``, of which only ``parts`` may
     be there before.
     """
@@ -103,8 +105,9 @@ def _write(model: MusicGenModel, folder: Path, storage: Storage, model_card: str
     _write_json({"format_version": FORMAT_VERSION, **plain}, folder / "config.json")
     rest = {name: tensor for name, tensor in _stored(model, storage).items() if not name.startswith("codec.")}
     save_file(rest, folder / WEIGHTS)
-    if isinstance(model.text_encoder, SmallTextEncoder):
-        model.text_encoder.save(folder / "text")
+    encoder = model.text_encoder
+    if isinstance(encoder, SmallTextEncoder) or (isinstance(encoder, T5Encoder) and encoder.is_part_of_model):
+        encoder.save(folder / "text")
     if model_card is not None:
         (folder / "README.md").write_text(model_card, encoding="utf-8")
 
@@ -115,7 +118,7 @@ def save_codec(codec: AudioCodec, config: AnyCodecConfig, folder: Path, *, stora
     Raises:
         CheckpointError: as ``save_model``.
     """
-    with _replacing(folder, CODEC_PARTS) as staging:
+    with replacing(folder, CODEC_PARTS) as staging:
         _write_codec(codec, config, staging, storage)
 
 
@@ -134,11 +137,11 @@ def load_codec(folder: Path) -> tuple[AudioCodec, AnyCodecConfig]:
     """
     with _config_errors_of(folder):
         config = configs.from_dict(Coded, {"codec": _read_json(folder / "config.json")}).codec
-        with torch.device("meta"):
+        with _without_memory(folder):
             expected = build_codec(config).state_dict()
         tensors = _read_tensors(folder / WEIGHTS, expected)
         codec = build_codec(config)
-    codec.load_state_dict(tensors)
+    codec.load_state_dict(tensors, assign=True)
     return codec.eval().requires_grad_(False), config
 
 
@@ -149,6 +152,17 @@ def _config_errors_of(folder: Path) -> Iterator[None]:
         yield
     except ConfigError as error:
         raise CheckpointError(f"{folder}: {error}") from error
+
+
+@contextmanager
+def _without_memory(folder: Path) -> Iterator[None]:
+    """What is built herein takes no memory, so that absurd sizes in a config cost nothing."""
+    try:
+        with torch.device("meta"):
+            yield
+    except (RuntimeError, OverflowError, TypeError) as error:  # torch's words for sizes that nothing can address
+        told = str(error).split("\n")[0][:200]
+        raise CheckpointError(f"{folder}: no model can be made of its config ({told})") from error
 
 
 @dataclass(frozen=True)
@@ -178,7 +192,7 @@ def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dt
     """The model in a folder, ready to generate.
 
     Args:
-        dtype: the language model's precision; the codec always runs in float32.
+        dtype: the language model's precision; the codec, and what finds the codes of a style, always run in float32.
 
     Raises:
         CheckpointError: the folder is missing, incomplete, broken, or its weights do not fit its config.
@@ -186,25 +200,37 @@ def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dt
     config = read_model_config(folder)
     with _config_errors_of(folder):
         encoder = load_text_encoder(config, folder)
-        # First without memory: a config that names absurd sizes has no weights that fit it.
-        with torch.device("meta"):
-            shapes = MusicGenModel(config, encoder)
-        of_codec = _read_tensors(folder / "codec" / WEIGHTS, shapes.codec.state_dict())
-        rest = {name: tensor for name, tensor in shapes.state_dict().items() if not name.startswith("codec.")}
-        tensors = _read_tensors(folder / WEIGHTS, rest)
-        model = MusicGenModel(config, encoder)
-    model.load_state_dict({**{f"codec.{name}": tensor for name, tensor in of_codec.items()}, **tensors})
+        # Without memory: a config that names absurd sizes has no weights that fit it, and weights that fit take the
+        # place of what is there, so that no second copy is ever made.
+        with _without_memory(folder):
+            model = in_precision(MusicGenModel(config, encoder, load_style_features(config)), dtype)
+        of_codec = _read_tensors(folder / "codec" / WEIGHTS, model.codec.state_dict())
+        # A codec may compute tensors that no file holds, its windows for one, so it is made with memory then.
+        model.codec = build_codec(config.codec)
+    rest = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("codec.")}
+    tensors = _read_tensors(folder / WEIGHTS, rest)
+    model.load_state_dict({**{f"codec.{name}": tensor for name, tensor in of_codec.items()}, **tensors}, assign=True)
     return place(model.eval().requires_grad_(False), torch.device(device), dtype)
 
 
 def place(model: MusicGenModel, device: torch.device, dtype: torch.dtype) -> MusicGenModel:
     """The same model on a device, its language model in a precision; the codec stays in float32."""
-    model.lm.to(device, dtype)
-    model.text.to(device, dtype)
-    if model.facts is not None:
-        model.facts.to(device, dtype)
-    model.codec.to(device)
+    in_precision(model, dtype).to(device)
+    if model.style_features is not None:
+        model.style_features = model.style_features.to(device)
     model.text_encoder = model.text_encoder.to(device)
+    return model
+
+
+def in_precision(model: MusicGenModel, dtype: torch.dtype) -> MusicGenModel:
+    """The same model, its language model and what speaks to that in a precision; what makes codes stays as it is."""
+    model.lm.to(dtype)
+    model.text.to(dtype)
+    for conditioner in (model.facts, model.melody):
+        if conditioner is not None:
+            conditioner.to(dtype)
+    if model.style is not None:
+        model.style.project.to(dtype)
     return model
 
 
@@ -225,12 +251,18 @@ def read_model_config(folder: Path) -> MusicGenConfig:
 
 
 def load_text_encoder(config: MusicGenConfig, folder: Path | None = None) -> TextEncoder:
-    """The frozen text encoder that a config asks for: the folder's own, or the one in the package, or a T5."""
+    """The frozen text encoder that a config asks for: the folder's own, or the one in the package, or a T5 by name."""
+    own = None if folder is None or not (folder / "text").is_dir() else folder / "text"
     if isinstance(config.text, T5Text):
-        return T5Encoder(config.text.name)
-    if folder is not None and (folder / "text").is_dir():
-        return SmallTextEncoder.load(folder / "text")
+        return T5Encoder(config.text.name) if own is None else T5Encoder.load(own)
+    if own is not None:
+        return SmallTextEncoder.load(own)
     return SmallTextEncoder.load(starter_folder() / "text")
+
+
+def load_style_features(config: MusicGenConfig) -> StyleFeatures | None:
+    """The frozen network that a style model listens with; None for other models."""
+    return None if config.style is None else MERTFeatures(config.style.features)
 
 
 def starter_folder() -> Path:
@@ -248,12 +280,16 @@ class ModelCheck:
     problems: tuple[str, ...]
 
 
-def check_model(folder: Path) -> ModelCheck:
-    """Whether a folder would load: configs, names, shapes and values of all tensors; nothing unsafe is ever read."""
+def check_model(folder: Path, load: Callable[[Path], MusicGenModel] = load_model) -> ModelCheck:
+    """Whether a folder would load: configs, names, shapes and values of all tensors; nothing unsafe is ever read.
+
+    Args:
+        load: what reads a folder of another layout.
+    """
     problems: list[str] = []
     num_parameters = 0
     try:
-        num_parameters = sum(p.numel() for p in load_model(folder).parameters())
+        num_parameters = sum(p.numel() for p in load(folder).parameters())
     except CheckpointError as error:
         problems.append(str(error))
     size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else 0
@@ -264,37 +300,34 @@ def _read_tensors(file: Path, expected: Mapping[str, Tensor]) -> dict[str, Tenso
     """The tensors of a file, after names and shapes have been compared: no size in the file is trusted before."""
     if not file.is_file():
         raise CheckpointError(f"{file} is missing: a model folder needs it")
-    try:
-        with safe_open(file, framework="pt") as stored:
-            names = set(stored.keys())
-            scales = {name + SCALE for name, tensor in expected.items() if tensor.ndim == 2} & names
-            for problem, odd in (("unknown", names - scales - set(expected)), ("missing", set(expected) - names)):
-                if odd:
-                    raise CheckpointError(f"{file}: {len(odd)} {problem} tensors, first {sorted(odd)[0]}")
-            for name, tensor in expected.items():
-                _check_shape(file, name, stored, tuple(tensor.shape))
-                if name + SCALE in scales:
-                    _check_shape(file, name + SCALE, stored, tuple(tensor.shape[:1]))
-            tensors = {name: stored.get_tensor(name) for name in sorted(names)}
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{file}: not a readable safetensors file ({error})") from error
-    return {name: _value(file, name, tensors, tensor.dtype) for name, tensor in expected.items()}
+    stored = MappedFile(file)
+    names = set(stored.shapes)
+    scales = {name + SCALE for name, tensor in expected.items() if tensor.ndim == 2} & names
+    for problem, odd in (("unknown", names - scales - set(expected)), ("missing", set(expected) - names)):
+        if odd:
+            raise CheckpointError(f"{file}: {len(odd)} {problem} tensors, first {sorted(odd)[0]}")
+    for name, tensor in expected.items():
+        _check_shape(file, name, stored, tuple(tensor.shape))
+        if name + SCALE in scales:
+            _check_shape(file, name + SCALE, stored, tuple(tensor.shape[:1]))
+    return {name: _value(stored, name, tensor.dtype) for name, tensor in expected.items()}
 
 
-def _value(file: Path, name: str, tensors: Mapping[str, Tensor], dtype: torch.dtype) -> Tensor:
+def _value(stored: MappedFile, name: str, dtype: torch.dtype) -> Tensor:
     """One tensor in the precision it is used in, from what is stored under its name and perhaps a scale."""
-    tensor, scale = tensors[name], tensors.get(name + SCALE)
+    file, tensor = stored.path, stored.read(name)
+    scale = stored.read(name + SCALE) if name + SCALE in stored.shapes else None
     wanted = torch.int8 if scale is not None else dtype
     if tensor.dtype != wanted and not (tensor.is_floating_point() and wanted.is_floating_point):
         raise CheckpointError(f"{file}: {name} is stored as {tensor.dtype}, which cannot be read as {wanted}")
-    value = (tensor if scale is None else dequantize_rows(tensor, scale.float())).to(dtype)
-    if not bool(torch.isfinite(value).all()):
+    value = (tensor if scale is None else dequantize_rows(tensor, scale.float())).to(dtype, copy=scale is None)
+    if not is_finite(value):
         raise CheckpointError(f"{file}: {name} holds values that are no numbers")
     return value
 
 
-def _check_shape(file: Path, name: str, stored: safe_open, expected: tuple[int, ...]) -> None:
-    shape = tuple(stored.get_slice(name).get_shape())
+def _check_shape(file: Path, name: str, stored: MappedFile, expected: tuple[int, ...]) -> None:
+    shape = stored.shapes[name]
     if shape != expected:
         raise CheckpointError(f"{file}: {name} is {shape}, its config makes it {expected}")
 
@@ -304,12 +337,7 @@ def _write_json(data: dict[str, object], file: Path) -> None:
 
 
 def _read_json(file: Path) -> dict[str, object]:
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{file} is missing: a model folder needs it") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{file}: not a JSON file ({error})") from error
-    if not isinstance(data, dict) or data.pop("format_version", None) != FORMAT_VERSION:
+    data = read_json(file)
+    if data.pop("format_version", None) != FORMAT_VERSION:
         raise CheckpointError(f"{file}: this version reads format_version {FORMAT_VERSION} only")
     return data

@@ -9,10 +9,8 @@ from torch import Tensor
 
 from descant.checkpoints.native import load_text_encoder, save_model
 from descant.conditioning.base import TextEncoder
-from descant.conditioning.text import TextConditioner
 from descant.errors import InvalidRequest
-from descant.lm.model import MusicLM
-from descant.model import MusicGenConfig, MusicGenModel, T5Text, build_codec
+from descant.model import MusicGenConfig, MusicGenModel, T5Text
 from descant.nn.rvq import VectorQuantizer
 
 
@@ -22,23 +20,24 @@ class Size:
 
     codec: int
     lm: int
-    text: int
+    conditioners: int
     num_values: int
 
     @property
     def total(self) -> int:
-        """Parameters of the whole model, without the frozen text encoder."""
-        return self.codec + self.lm + self.text
+        """Parameters of the whole model, without frozen encoders."""
+        return self.codec + self.lm + self.conditioners
 
 
 def size_of(config: MusicGenConfig) -> Size:
     """How large a model of this shape is; nothing is allocated for it."""
     with torch.device("meta"):
-        codec, lm = build_codec(config.codec), MusicLM(config.lm)
-        text = TextConditioner(config.text.dim, config.lm.transformer.width, config.text.has_sentence)
-    counts = [sum(parameter.numel() for parameter in part.parameters()) for part in (codec, lm, text)]
-    stored = [tensor.numel() for part in (codec, lm, text) for tensor in part.state_dict().values()]
-    return Size(codec=counts[0], lm=counts[1], text=counts[2], num_values=sum(stored))
+        model = MusicGenModel(config, Elsewhere(config.text.dim))
+    codec, lm, everything = (
+        sum(parameter.numel() for parameter in part.parameters()) for part in (model.codec, model.lm, model)
+    )
+    stored = sum(tensor.numel() for tensor in model.state_dict().values())
+    return Size(codec=codec, lm=lm, conditioners=everything - codec - lm, num_values=stored)
 
 
 def save_untrained(config: MusicGenConfig, folder: Path, seed: int = 0) -> None:
@@ -53,7 +52,7 @@ def save_untrained(config: MusicGenConfig, folder: Path, seed: int = 0) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InvalidRequest(f"{str(folder)!r} is there and not an empty folder; choose another name")
     is_stored = not isinstance(config.text, T5Text)
-    encoder = load_text_encoder(config) if is_stored else _Elsewhere(config.text.dim)
+    encoder = load_text_encoder(config) if is_stored else Elsewhere(config.text.dim)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = MusicGenModel(config, encoder)
@@ -63,8 +62,8 @@ def save_untrained(config: MusicGenConfig, folder: Path, seed: int = 0) -> None:
     save_model(model, folder, model_card=f"# An untrained model\n\nRandom weights (seed {seed}): it makes noise.\n")
 
 
-class _Elsewhere(TextEncoder):
-    """Stands for a text encoder that is no part of the model's folder; all it has is its width."""
+class Elsewhere(TextEncoder):
+    """Stands for a text encoder that is no part of the model's folder: it has a width and reads nothing."""
 
     def __init__(self, dim: int) -> None:
         self._dim = dim
@@ -78,7 +77,7 @@ class _Elsewhere(TextEncoder):
         return torch.device("cpu")
 
     def to(self, device: torch.device | str) -> TextEncoder:
-        raise AssertionError(f"it only lends its width to a model that is about to be written, not to {device}")
+        raise AssertionError(f"it only lends its width to a model, there is nothing to bring to {device}")
 
     def states(self, text: str) -> Float[Tensor, "L D"]:
-        raise AssertionError(f"it only lends its width to a model that is about to be written and cannot read {text!r}")
+        raise AssertionError(f"it only lends its width to a model and cannot read {text!r}")

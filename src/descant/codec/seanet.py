@@ -16,6 +16,9 @@ from descant.errors import ConfigError
 from descant.nn.conv import PaddedConv1d, PaddedConvTranspose1d, PaddingMode
 from descant.shapes import Wave
 
+MOST_LAYERS = 64
+"""More of one kind are a spoilt config: layers take time to be made even where they take no memory."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SEANetConfig:
@@ -51,10 +54,10 @@ class SEANetConfig:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)}: must be at least 1")
         for name in ("residual_layers", "lstm_layers"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name}={getattr(self, name)}: must be 0 (none) or more")
-        if not self.strides or min(self.strides) < 1:
-            raise ConfigError(f"strides={self.strides}: give at least one, each at least 1")
+            if not 0 <= getattr(self, name) <= MOST_LAYERS:
+                raise ConfigError(f"{name}={getattr(self, name)}: must be from 0 (none) to {MOST_LAYERS}")
+        if not 1 <= len(self.strides) <= MOST_LAYERS or min(self.strides) < 1:
+            raise ConfigError(f"strides={self.strides!r:.200}: give 1 to {MOST_LAYERS}, each at least 1")
         if self.filters % self.compress:
             raise ConfigError(f"filters={self.filters} cannot be divided by compress={self.compress}")
 

@@ -20,6 +20,9 @@ from descant.errors import ConfigError
 from descant.nn.rvq import ResidualVectorQuantizer, RVQConfig
 from descant.shapes import Codes, Wave
 
+MOST_LAYERS = 64
+"""More are a spoilt config: layers take time to be made even where they take no memory."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SpectralCodecConfig:
@@ -60,6 +63,9 @@ class SpectralCodecConfig:
         for name in (*sizes, "encoder_kernel_size", "decoder_kernel_size", "phase_iterations"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)}: at least 1 is needed")
+        for name in ("encoder_layers", "decoder_layers"):
+            if not 0 <= getattr(self, name) <= MOST_LAYERS:
+                raise ConfigError(f"{name}={getattr(self, name)}: must be from 0 (none) to {MOST_LAYERS}")
         for name in ("encoder_kernel_size", "decoder_kernel_size"):
             if getattr(self, name) % 2 == 0:
                 raise ConfigError(f"{name}={getattr(self, name)}: must be odd, or every block would add a frame")

@@ -36,6 +36,8 @@ class Draft:
         prompt: codes that are already known, from the first frame on.
         inputs: what guidance pushes towards, one row.
         against: what it pushes away from, one row; None for guidance 1, which needs no second row.
+        without_text: the inputs less their text, one row, for a text that is pushed further than the rest; None
+            without such.
     """
 
     num_frames: int
@@ -45,6 +47,12 @@ class Draft:
     scale: float
     sampling: Sampling
     seed: int
+    without_text: LMInputs | None = None
+    text_scale: float = 1.0
+
+    def told(self) -> list[LMInputs | None]:
+        """The inputs of the rows that it takes; None for a row that it needs not."""
+        return [self.inputs, self.without_text, self.against]
 
 
 @torch.inference_mode()
@@ -115,7 +123,8 @@ class Sheet:
 
 
 class Rows:
-    """The rows that the language model works on: each active draft, then what guided drafts are pushed away from.
+    """The rows that the language model works on: each active draft, then what guided drafts are pushed away from, first
+    from themselves without their text, for those that ask for it, and then from their negative.
 
     Copies of the first row fill up to the height that keeps rows independent of each other.
     """
@@ -125,7 +134,7 @@ class Rows:
         self.active = list(range(len(drafts)))
         self._noise = [NoiseSource(draft.seed, lm.config.num_codebooks, lm.config.codebook_size) for draft in drafts]
         self._layout = self._arrange()
-        parts = [drafts[index].inputs if towards else drafts[index].against for index, towards in self._layout]
+        parts = [drafts[index].told()[role] for index, role in self._layout]
         self.inputs = stack_rows([part for part in parts if part is not None])
         self.cache: StaticCache = lm.new_cache(len(self._layout), max_steps, self.inputs)
 
@@ -146,7 +155,11 @@ class Rows:
         codes = sequence[[index for index, _ in self._layout]]
         logits = self.lm(codes, self.inputs, self.cache)[:, :, -1].float()
         towards = logits[: len(self.active)]
-        return guide(towards, logits[self._against], self._scale) if self._is_guided else towards
+        for guidance in self._guidances:
+            # Selected, so that a draft without this guidance keeps its logits to the last bit.
+            guided = guide(towards, logits[guidance.away_from], guidance.scale)
+            towards = torch.where(guidance.is_wanted, guided, towards)
+        return towards
 
     def draw(self, logits: Float[Tensor, "R K V"]) -> Int[Tensor, "R K"]:
         """One code for every codebook of every active draft, each from its own noise."""
@@ -164,20 +177,42 @@ class Rows:
         self.cache.keep_rows(index)
         self.inputs = self.inputs.rows(index)
 
-    def _arrange(self) -> list[tuple[int, bool]]:
-        """Which draft each row works for, and whether it is what guidance pushes towards."""
+    def _arrange(self) -> list[tuple[int, int]]:
+        """Which draft each row works for, and which of its rows it is."""
         device = self.lm.norm.weight.device
-        guided = [index for index in self.active if self.drafts[index].against is not None]
-        layout = [(index, True) for index in self.active] + [(index, False) for index in guided]
-        against = {index: len(self.active) + row for row, index in enumerate(guided)}
-        self._is_guided = bool(guided)
-        # An unguided draft is pushed away from itself, which changes nothing: x + s * (x - x).
-        self._against = torch.tensor([against.get(index, row) for row, index in enumerate(self.active)], device=device)
+        roles = [[index for index in self.active if self.drafts[index].told()[role] is not None] for role in range(3)]
+        layout = [(index, role) for role, indices in enumerate(roles) for index in indices]
+        text_scales = [self.drafts[index].text_scale for index in self.active]
         scales = [self.drafts[index].scale for index in self.active]
-        self._scale = torch.tensor(scales, device=device).reshape(-1, 1, 1)
+        self._guidances = [
+            GuidanceRows.of(self.active, layout, role, strengths, device)
+            for role, strengths in ((1, text_scales), (2, scales))
+            if roles[role]
+        ]
         self._settings = SamplingRows.of(
             [self.drafts[index].sampling for index in self.active], self.lm.config.codebook_size, device
         )
         fewest = MIN_PACKED_ROWS if is_packed(self.lm) else MIN_ROWS
         height = max(fewest, 1 << (len(layout) - 1).bit_length())
         return layout + [layout[0]] * (height - len(layout))
+
+
+@dataclass(frozen=True)
+class GuidanceRows:
+    """One guidance of R active drafts: the row that each is pushed away from, if it wants that, and how far."""
+
+    away_from: Int[Tensor, " R"]
+    is_wanted: Bool[Tensor, "R 1 1"]
+    scale: Float[Tensor, "R 1 1"]
+
+    @classmethod
+    def of(
+        cls, active: list[int], layout: list[tuple[int, int]], role: int, scales: list[float], device: torch.device
+    ) -> "GuidanceRows":
+        """The guidance that pushes away from the rows of one role."""
+        rows = {index: row for row, (index, of_role) in enumerate(layout) if of_role == role}
+        return cls(
+            torch.tensor([rows.get(index, 0) for index in active], device=device),
+            torch.tensor([index in rows for index in active], device=device).reshape(-1, 1, 1),
+            torch.tensor(scales, dtype=torch.float32, device=device).reshape(-1, 1, 1),
+        )

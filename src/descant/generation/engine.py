@@ -9,10 +9,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from descant.conditioning.base import readable_text
+from descant.conditioning.chroma import MelodyConfig, melody_pitches
+from descant.conditioning.style import StyleConfig
 from descant.errors import InvalidRequest
 from descant.generation.decode import Draft, decode
 from descant.generation.request import Guidance, Request, Sampling
-from descant.model import MusicGenModel
+from descant.model import Conditions, MusicGenModel
 from descant.nn.inputs import LMInputs
 
 CONDITION_STEPS = 64
@@ -91,36 +94,51 @@ class Engine:
         ]
 
     def _settle(self, request: Request) -> Request:
-        for name in ("melody", "style"):
-            if getattr(request, name) is not None:
-                raise InvalidRequest(f"{name}: this model takes no {name}, only text and a prompt to continue")
         limit_s = self.model.config.max_duration_s
         if request.duration_s > limit_s:
             raise InvalidRequest(
                 f"duration_s={request.duration_s:g}: this model was trained on clips up to {limit_s:g} s; "
                 "ask for at most that"
             )
+        guidance = request.guidance or self.default_guidance
+        settled_style = self._style_codes(request)
+        if guidance.text_scale is not None and (settled_style is None or readable_text(request.text) is None):
+            raise InvalidRequest(
+                f"text_scale={guidance.text_scale:g} of guidance weighs a text against a style: give both, or None"
+            )
         seed = secrets.randbits(31) if request.seed is None else request.seed
         return replace(
             request,
+            melody=None,
+            melody_pitches=self._melody_pitches(request),
+            style=None,
+            style_codes=settled_style,
             seed=seed,
             sampling=request.sampling or self.default_sampling,
-            guidance=request.guidance or self.default_guidance,
+            guidance=guidance,
         )
 
     def _draft(self, request: Request) -> Draft:
         assert request.sampling is not None
         assert request.guidance is not None
         assert request.seed is not None
-        scale = request.guidance.scale
+        scale, text_scale = request.guidance.scale, request.guidance.text_scale
+        everything = Conditions(text=request.text, melody=request.melody_pitches, style=request.style_codes)
+        told = {"inputs": everything}
+        if text_scale is not None:
+            told["without_text"] = replace(everything, text=None)
+        if scale != 1:
+            told["against"] = Conditions(text=request.negative_text)
         num_frames = self.model.codec.num_frames(self._num_samples(request))
-        inputs = self._inputs([request.text] if scale == 1 else [request.text, request.negative_text], num_frames)
+        inputs = dict(zip(told, self._inputs(list(told.values()), num_frames), strict=True))
         return Draft(
             num_frames=num_frames,
             prompt=self._prompt_codes(request),
-            inputs=inputs[0],
-            against=inputs[1] if scale != 1 else None,
+            inputs=inputs["inputs"],
+            without_text=inputs.get("without_text"),
+            against=inputs.get("against"),
             scale=scale,
+            text_scale=1.0 if text_scale is None else text_scale,
             sampling=request.sampling,
             seed=request.seed,
         )
@@ -128,18 +146,40 @@ class Engine:
     def _num_samples(self, request: Request) -> int:
         return max(1, round(request.duration_s * self.model.codec.sample_rate_hz))
 
-    def _inputs(self, texts: list[str | None], num_frames: int) -> list[LMInputs]:
-        """The conditions of one request, a row for each text, all as long as the longest.
+    def _melody_pitches(self, request: Request) -> Int[Tensor, " T"] | None:
+        """What the model hears of the request's melody."""
+        if request.melody is None and request.melody_pitches is None:
+            return None
+        config = self.model.config.melody
+        if config is None:
+            raise InvalidRequest("melody: this model takes no melody; leave it out, or use a melody model")
+        if request.melody is not None:
+            return melody_pitches(request.melody, config)
+        assert request.melody_pitches is not None
+        return _checked_pitches(request.melody_pitches, config)
+
+    def _style_codes(self, request: Request) -> Int[Tensor, "K L"] | None:
+        """What the model hears of the request's style."""
+        if request.style is not None:
+            return self.model.style_codes(request.style)
+        if request.style_codes is None:
+            return None
+        if self.model.config.style is None:
+            raise InvalidRequest("style_codes: this model takes no style; leave them out, or use a style model")
+        return _checked_style(request.style_codes, self.model.config.style)
+
+    def _inputs(self, conditions: list[Conditions], num_frames: int) -> list[LMInputs]:
+        """The conditions of one request, an item for each row, all as long as the longest.
 
         In a model without cross-attention the text is a prefix. It has no mask, so to pad it to the length of another
         request would change the music: requests with texts of different lengths are decoded one after another there.
         """
-        inputs = self.model.inputs(texts, num_frames)
+        inputs = self.model.inputs(conditions, num_frames)
         if inputs.cross is not None and inputs.cross_mask is not None:
             missing = -inputs.cross.shape[1] % CONDITION_STEPS
             cross, cross_mask = F.pad(inputs.cross, (0, 0, 0, missing)), F.pad(inputs.cross_mask, (0, missing))
             inputs = replace(inputs, cross=cross, cross_mask=cross_mask)
-        return [inputs.rows(row) for row in torch.arange(len(texts), device=self.model.device).split(1)]
+        return [inputs.rows(row) for row in torch.arange(len(conditions), device=self.model.device).split(1)]
 
     def _prompt_codes(self, request: Request) -> Int[Tensor, "K T"]:
         codec = self.model.codec
@@ -191,3 +231,23 @@ class Engine:
         return Made(
             wave=wave.float().cpu(), codes=codes.cpu(), num_prompt_frames=draft.prompt.shape[-1], request=request
         )
+
+
+def _checked_pitches(pitches: Int[Tensor, " T"], config: MelodyConfig) -> Int[Tensor, " T"]:
+    low, high = int(pitches.min()), int(pitches.max())
+    if len(pitches) != config.num_frames or not 0 <= low <= high < config.num_pitches:
+        raise InvalidRequest(
+            f"melody_pitches: {len(pitches)} frames from {low} to {high}; this model takes {config.num_frames} frames "
+            f"from 0 to {config.num_pitches - 1}: give the melody as audio"
+        )
+    return pitches.to("cpu", torch.long)
+
+
+def _checked_style(codes: Int[Tensor, "K L"], config: StyleConfig) -> Int[Tensor, "K L"]:
+    low, high = int(codes.min()), int(codes.max())
+    if len(codes) > config.num_codebooks or not 0 <= low <= high < config.codebook_size:
+        raise InvalidRequest(
+            f"style_codes: {len(codes)} codebooks with codes from {low} to {high}; this model has "
+            f"{config.num_codebooks} with codes from 0 to {config.codebook_size - 1}: give the style as audio"
+        )
+    return codes.to("cpu", torch.long)

@@ -56,14 +56,20 @@ class Guidance:
 
     Args:
         scale: 0 ignores the conditions, 1 is plain sampling, larger follows them more closely at the cost of variety.
+        text_scale: the text is pushed so much further than the style beside it, of which it would else be drowned
+            (arXiv 2407.12563, section 4.3); 5 is a good start. None pushes both alike.
     """
 
     scale: float = 3.0
+    text_scale: float | None = None
 
     def __post_init__(self) -> None:
-        _check_number("guidance", self.scale)
-        if not 0 <= self.scale <= MAX_GUIDANCE:
-            raise InvalidRequest(f"guidance={self.scale:g}: must lie between 0 and {MAX_GUIDANCE:g}")
+        for name, value in (("guidance", self.scale), ("text_scale of guidance", self.text_scale)):
+            if value is None and name != "guidance":
+                continue
+            _check_number(name, value)
+            if not 0 <= value <= MAX_GUIDANCE:
+                raise InvalidRequest(f"{name}={value:g}: must lie between 0 and {MAX_GUIDANCE:g}")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,8 +80,10 @@ class Request:
         text: what it should sound like; None or blank asks for anything.
         negative_text: what guidance pushes away from, instead of from "anything".
         prompt: music to continue; it becomes the beginning of the result.
-        melody: a tune to follow, for models that were trained with melodies.
-        style: a sound to imitate, for models that were trained with styles.
+        melody: a tune to follow, for models that were trained with melodies; of a long one the beginning is heard.
+        melody_pitches: the melody as pitch classes [T], 0 for C, one a frame, instead of ``melody``.
+        style: a sound to imitate, for models that were trained with styles; a few seconds from its middle are heard.
+        style_codes: the style as codes [K, L] of this model, instead of ``style``.
         prompt_codes: the prompt as codes [K, P] of this model's codec, instead of ``prompt``.
         duration_s: length of the result, prompt included.
         seed: the same seed gives the same music; None draws one, which the result's ``info`` tells.
@@ -85,7 +93,9 @@ class Request:
     text: str | None = None
     negative_text: str | None = None
     melody: Clip | None = None
+    melody_pitches: Int[Tensor, " T"] | None = None
     style: Clip | None = None
+    style_codes: Int[Tensor, "K L"] | None = None
     prompt: Clip | None = None
     prompt_codes: Int[Tensor, "K P"] | None = None
     duration_s: float = 10.0
@@ -108,10 +118,11 @@ class Request:
             value = getattr(self, name)
             if value is not None and not isinstance(value, kind):
                 raise InvalidRequest(f"{name}={value!r:.60}: expected a {kind.__name__} or None")
-        if self.prompt_codes is not None:
-            _check_codes(self.prompt_codes)
-        if self.prompt is not None and self.prompt_codes is not None:
-            raise InvalidRequest("prompt and prompt_codes: give one of them, they say the same")
+        for name, num_dims in (("prompt_codes", 2), ("melody_pitches", 1), ("style_codes", 2)):
+            _check_codes(name, getattr(self, name), num_dims)
+        for name, settled in (("prompt", "prompt_codes"), ("melody", "melody_pitches"), ("style", "style_codes")):
+            if getattr(self, name) is not None and getattr(self, settled) is not None:
+                raise InvalidRequest(f"{name} and {settled}: give one of them, they say the same")
         if self.prompt is not None and self.prompt.duration_s >= self.duration_s:
             raise InvalidRequest(
                 f"duration_s={self.duration_s:g}: the prompt alone is {self.prompt.duration_s:g} s long; "
@@ -132,11 +143,14 @@ def _check_text(name: str, text: Any) -> None:
         raise InvalidRequest(f"{name}: contains half of a surrogate pair, which is no Unicode text; re-encode it")
 
 
-def _check_codes(codes: Any) -> None:
-    if not isinstance(codes, Tensor) or codes.dtype not in (torch.int64, torch.int32) or codes.ndim != 2:
-        raise InvalidRequest(f"prompt_codes={codes!r:.60}: expected a tensor [K, P] of whole numbers, or None")
+def _check_codes(name: str, codes: Any, num_dims: int) -> None:
+    if codes is None:
+        return
+    if not isinstance(codes, Tensor) or codes.dtype not in (torch.int64, torch.int32) or codes.ndim != num_dims:
+        shape = "[K, T]" if num_dims == 2 else "[T]"
+        raise InvalidRequest(f"{name}={codes!r:.60}: expected a tensor {shape} of whole numbers, or None")
     if 0 in codes.shape:
-        raise InvalidRequest(f"prompt_codes are {tuple(codes.shape)}: give at least one frame, or None")
+        raise InvalidRequest(f"{name} are {tuple(codes.shape)}: give at least one frame, or None")
 
 
 def _check_number(name: str, value: Any) -> None:

@@ -15,6 +15,9 @@ from descant.nn.positions import rotary, sinusoidal
 from descant.nn.transformer import Transformer, TransformerConfig
 from descant.shapes import Logits, Sequence
 
+MOST_CODEBOOKS = 512
+"""Twice as many as a codec may have, for stereo."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LMConfig:
@@ -29,6 +32,8 @@ class LMConfig:
             raise ConfigError(
                 f"num_codebooks={self.num_codebooks}, codebook_size={self.codebook_size}: each must be at least 1"
             )
+        if self.num_codebooks > MOST_CODEBOOKS:
+            raise ConfigError(f"num_codebooks={self.num_codebooks}: at most {MOST_CODEBOOKS}")
 
 
 class MusicLM(nn.Module):

@@ -16,6 +16,9 @@ from torch.nn import functional as F
 from descant.errors import ConfigError
 from descant.shapes import Codes
 
+MOST_CODEBOOKS = 256
+"""More are a spoilt config: even codebooks without memory take time to be made."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RVQConfig:
@@ -44,6 +47,8 @@ class RVQConfig:
         for name in ("dim", "num_codebooks", "codebook_size", "codebook_dim"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)}: at least 1 is needed")
+        if self.num_codebooks > MOST_CODEBOOKS:
+            raise ConfigError(f"num_codebooks={self.num_codebooks}: at most {MOST_CODEBOOKS}")
         if not 0 < self.decay < 1:
             raise ConfigError(f"decay={self.decay}: a running mean needs a value between 0 and 1")
 

@@ -14,6 +14,9 @@ from descant.nn.inputs import Context
 from descant.nn.kv_cache import LayerCache, StaticCache
 from descant.nn.linear import linear
 
+MOST_LAYERS = 1_024
+"""More are a spoilt config: layers take time to be made even where they take no memory."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TransformerConfig:
@@ -46,6 +49,8 @@ class TransformerConfig:
                 f"width={self.width}, num_heads={self.num_heads}, num_layers={self.num_layers}, "
                 f"mlp_scale={self.mlp_scale}: each must be at least 1"
             )
+        if self.num_layers > MOST_LAYERS:
+            raise ConfigError(f"num_layers={self.num_layers}: at most {MOST_LAYERS}")
         if self.width % self.num_heads or self.width % 2:
             raise ConfigError(
                 f"width={self.width} must be even, for the positions, and a multiple of num_heads={self.num_heads}"

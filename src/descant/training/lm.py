@@ -50,6 +50,8 @@ class LMTaskConfig:
 class LMTask(Task):
     """The language model and the text conditioner of a model; its codec and its text encoder stay as they are.
 
+    A melody or style model is trained on text alone here: it is told the null condition, whose conditioner stays too.
+
     Args:
         validation: batches that every validation reads; the same for all runs to be compared.
     """
@@ -75,7 +77,7 @@ class LMTask(Task):
         """Cross-entropy in nats: of all codes (``ce``) and of each codebook's (``ce_q0``, ...)."""
         assert turn == "lm", "a language model has one turn"
         heard = self.config.dropout({"text": self.music.read(batch.captions)}, context.generator)
-        inputs = self._told(batch, batch.captions, heard["text"])
+        inputs = self._inputs(batch, batch.captions, heard["text"])
         device = self.music.device
         codes, mask = batch.codes.to(device), batch.frame_mask.to(device)
         weights = self.config.codebook_weights
@@ -127,13 +129,13 @@ class LMTask(Task):
         for batch in self.validation:
             codes, mask = batch.codes.to(self.music.device), batch.frame_mask.to(self.music.device)
             texts = [next(left) for _ in range(len(codes))]
-            logits = self._logits(codes, mask, self._told(batch, texts))
+            logits = self._logits(codes, mask, self._inputs(batch, texts, self.music.read(texts)))
             for clip in zip(logits.split(1), codes.split(1), mask.split(1), strict=True):
                 rows.append(pattern_cross_entropy(clip[0], clip[1], self.pattern, clip[2])[1])
         return torch.stack(rows).cpu()
 
-    def _told(self, batch: TokenBatch, texts: list[str | None], read: Embedding | None = None) -> LMInputs:
-        return self.music.inputs(texts, batch.codes.shape[-1], read=read, first_beats=batch.first_beats)
+    def _inputs(self, batch: TokenBatch, texts: list[str | None], read: Embedding) -> LMInputs:
+        return self.music.training_inputs(texts, read, batch.codes.shape[-1], batch.first_beats)
 
     def _logits(self, codes: Codes, known_frames: Bool[Tensor, "B T"], inputs: LMInputs) -> Logits:
         # A frame after the clip's end holds nothing, as it will in generation; its zeros are no codes.

@@ -117,7 +117,7 @@ def tokenize(arguments: argparse.Namespace) -> None:
     if not 1 <= arguments.batch_size <= 1_024:
         raise InvalidRequest(f"--batch-size {arguments.batch_size}: allowed are 1 to 1024")
     from descant.api import load, select_device
-    from descant.checkpoints.native import load_codec
+    from descant.checkpoints.layouts import load_codec
     from descant.data.manifest import read_manifest
     from descant.data.tokenize import tokenize as write_shards
 

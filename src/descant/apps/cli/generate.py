@@ -59,8 +59,8 @@ def add_commands(commands: Commands) -> None:
     conditions = parser.add_argument_group("besides the prompt")
     conditions.add_argument("--negative", metavar="TEXT", help="what to stay away from")
     conditions.add_argument("--continue", dest="prompt", metavar="FILE", help="music to go on with; -d counts it in")
-    conditions.add_argument("--melody", metavar="FILE", help="a melody to follow, for models that can")
-    conditions.add_argument("--style", metavar="FILE", help="music to resemble, for models that can")
+    conditions.add_argument("--melody", metavar="FILE", help="a melody to follow, its first 30 s")
+    conditions.add_argument("--style", metavar="FILE", help="music to resemble, 3 s from its middle")
     add_model_options(parser)
     add_json_option(parser)
     parser.set_defaults(run=generate)
@@ -219,13 +219,16 @@ def _num_files(arguments: argparse.Namespace) -> int:
 
 
 def _refuse_conditions(arguments: argparse.Namespace) -> None:
+    from descant.apps.cli.model_names import config_of
+
     for name in ("melody", "style"):
-        if getattr(arguments, name) is not None:
+        if getattr(arguments, name) is not None and getattr(config_of(arguments.model), name) is None:
             raise InvalidRequest(f"--{name}: model {arguments.model!r:.200} takes no {name}; leave it out")
 
 
 def _pieces(arguments: argparse.Namespace) -> list[Piece]:
     """One piece for every file, with everything checked that can be checked without a model."""
+    from descant.audio import Clip
     from descant.generation.request import Guidance, Request, Sampling
 
     Sampling(**_asked_sampling(arguments))
@@ -237,6 +240,8 @@ def _pieces(arguments: argparse.Namespace) -> list[Piece]:
         for text in arguments.prompts
         for variation in range(arguments.count)
     ]
+    heard = {name: Clip.read(file) for name in ("melody", "style") if (file := getattr(arguments, name)) is not None}
+    requests = [replace(request, **heard) for request in requests]
     if arguments.prompt is not None:
         prompt = _read_prompt(arguments.prompt, arguments.duration, arguments.model)
         requests = [replace(request, prompt=prompt) for request in requests]

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from descant.checkpoints.native import read_model_config, starter_folder
+from descant.checkpoints import audiocraft, hub
+from descant.checkpoints.layouts import read_model_config
+from descant.checkpoints.native import starter_folder
 from descant.errors import CheckpointError
 from descant.model import MusicGenConfig
 from descant.presets import PRESETS
@@ -21,12 +23,16 @@ def folder_of(name: str) -> Path | None:
         return None
     folder = starter_folder() if name == "starter" else Path(name)
     try:
-        is_there = (folder / "config.json").is_file()
+        if hub.is_id(name) and not folder.is_dir():
+            folder = hub.find(name)
+        is_there = folder.is_dir() and any(
+            (folder / file).exists() for file in ("config.json", audiocraft.LM, audiocraft.CODEC)
+        )
     except (OSError, ValueError):  # a name that no file can have
         is_there = False
     if not is_there:
         told = f"; {name} is a preset, whose untrained weights descant models init writes" if name in PRESETS else ""
-        raise CheckpointError(f"model {name!r:.200}: not there; give starter, tiny or a model folder{told}")
+        raise CheckpointError(f"model {name!r:.200}: not there; give starter, tiny, a model folder or a hub id{told}")
     return folder
 
 

@@ -1,4 +1,4 @@
-"""``models``: which there are, what they are, untrained ones to begin from, and whether a folder would load."""
+"""``models``: which there are, what they are, untrained ones to begin from, other layouts, whether a folder loads."""
 
 import argparse
 import shutil
@@ -10,11 +10,12 @@ from descant.apps.cli.outputs import show
 from descant.errors import CheckpointError, InvalidRequest
 
 BYTES_PER_VALUE = 4
+LAYOUT_NAMES = ("native", "huggingface", "audiocraft")
 
 
 def add_commands(commands: Commands) -> None:
-    """Adds ``models list``, ``show``, ``init`` and ``check``."""
-    group = commands.group("models", "models: list, show, init, check")
+    """Adds ``models list``, ``show``, ``init``, ``convert`` and ``check``."""
+    group = commands.group("models", "models: list, show, init, convert, check")
 
     parser = group.add("list", "the models at hand, and the shapes that init knows", "descant models list")
     add_json_option(parser)
@@ -31,6 +32,17 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument("--seed", type=whole_number, default=0, metavar="N", help="of the random weights (default: 0)")
     add_json_option(parser)
     parser.set_defaults(run=init)
+
+    parser = group.add(
+        "convert",
+        "a model, or a codec, in another layout",
+        "descant models convert my-model my-model-hf --to huggingface",
+    )
+    parser.add_argument("source", metavar="SRC", help="a model's name or folder, or a codec's folder")
+    parser.add_argument("folder", metavar="DST", help="the folder to make")
+    parser.add_argument("--to", required=True, choices=LAYOUT_NAMES, help="the layout to write")
+    add_json_option(parser)
+    parser.set_defaults(run=convert)
 
     parser = group.add(
         "check", "whether a folder would load; nothing unsafe is loaded", "descant models check my-model"
@@ -64,7 +76,7 @@ def list_models(arguments: argparse.Namespace) -> None:
         )
     told = {"shipped": "ready", "random": "ready, random weights", "none": "a shape for models init"}
     lines = [
-        f"{model['name']:<14} {_millions(model['num_parameters']):>9}  {model['max_duration_s']:>4g} s  "
+        f"{model['name']:<20} {_millions(model['num_parameters']):>9}  {model['max_duration_s']:>4g} s  "
         f"{told[str(model['weights'])]}"
         for model in models
     ]
@@ -124,11 +136,29 @@ def init(arguments: argparse.Namespace) -> None:
     show(result, [str(folder)], arguments.json)
 
 
+def convert(arguments: argparse.Namespace) -> None:
+    """Writes a model in another layout."""
+    from descant.apps.cli.model_names import folder_of
+    from descant.checkpoints import layouts
+
+    source = folder_of(arguments.source)
+    if source is None:
+        raise InvalidRequest(f"source {arguments.source!r}: it has no files; descant models init writes them")
+    target = Path(arguments.folder)
+    num_parameters = layouts.convert(source, target, arguments.to)
+    result = {"source": str(source), "folder": str(target), "layout": arguments.to, "num_parameters": num_parameters}
+    show(result, [str(target)], arguments.json)
+
+
 def check(arguments: argparse.Namespace) -> None:
     """Prints what is wrong with a model folder, and fails if anything is."""
-    from descant.checkpoints.native import check_model
+    from descant.checkpoints.hub import find, is_id
+    from descant.checkpoints.layouts import check_model
 
-    found = check_model(Path(arguments.folder))
+    folder = Path(arguments.folder)
+    if is_id(arguments.folder) and not folder.is_dir():
+        folder = find(arguments.folder)
+    found = check_model(folder)
     result = {
         "folder": str(found.folder),
         "num_parameters": found.num_parameters,

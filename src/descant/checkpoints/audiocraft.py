@@ -1,0 +1,245 @@
+"""Models in audiocraft's layout, as its export tool writes them and its ``MusicGen.get_pretrained`` reads them.
+
+::
+
+    state_dict.bin               language model and the trained part of its conditions
+    compression_state_dict.bin   the codec, or the name of a released one
+
+Each is a pickle of ``best_state`` (tensors), ``xp.cfg`` (settings as YAML), ``version`` and ``exported``. It is read by
+torch's ``weights_only`` unpickler, which makes tensors and plain containers and calls nothing else. A frozen T5 is no
+part of the layout: it is found by name.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from descant.checkpoints import audiocraft_config, hub, huggingface
+from descant.checkpoints.audiocraft_yaml import dump, parse
+from descant.checkpoints.keymap import AUDIOCRAFT_CONDITIONS, AUDIOCRAFT_LM, KeyMap, audiocraft_codec
+from descant.checkpoints.native import in_precision, load_text_encoder, replacing
+from descant.checkpoints.tensor_files import TensorFiles, only_tensors, planned, read_tensors, unpickled
+from descant.checkpoints.untrained import Elsewhere
+from descant.codec.base import AudioCodec
+from descant.codec.encodec import EnCodec, EnCodecConfig
+from descant.conditioning.chroma import MelodyConfig
+from descant.errors import CheckpointError, ConfigError
+from descant.model import AnyCodecConfig, MusicGenConfig, MusicGenModel, StereoCodecConfig
+
+LM, CODEC = "state_dict.bin", "compression_state_dict.bin"
+LAYOUT_VERSION = "1.3.0"
+"""The release of audiocraft whose layout is written."""
+
+_LM_KEYS = AUDIOCRAFT_LM.under("lm.") | AUDIOCRAFT_CONDITIONS
+_WINDOW = "condition_provider.conditioners.self_wav.chroma.spec.window"
+_TEXT_WEIGHT = "condition_provider.conditioners.description.output_proj.weight"
+
+
+def is_model(folder: Path) -> bool:
+    """Whether a folder has a language model in this layout."""
+    return (folder / LM).exists()
+
+
+def is_codec(folder: Path) -> bool:
+    """Whether a folder has a codec in this layout."""
+    return (folder / CODEC).exists()
+
+
+def read_model_config(folder: Path) -> MusicGenConfig:
+    """Our config of the model in a folder.
+
+    Raises:
+        CheckpointError: a file is missing or broken, or says something that we cannot honour.
+    """
+    return _described(folder)[0]
+
+
+def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> MusicGenModel:
+    """The model in a folder, ready to generate; every tensor is copied once, from the file to where it is used.
+
+    Args:
+        dtype: the language model's precision; the codec always runs in float32.
+
+    Raises:
+        CheckpointError: a file is missing or broken, the settings say something that we cannot honour, the tensors are
+            not those of the settings, or the T5 they name cannot be read.
+        MissingExtra: PyYAML or transformers is not installed.
+    """
+    model = load_without_text(folder, device, dtype)
+    encoder = load_text_encoder(model.config)
+    if encoder.dim != model.config.text.dim:
+        raise CheckpointError(
+            f"{folder}: it was trained on text vectors {model.config.text.dim} wide, {model.config.text} gives "
+            f"vectors {encoder.dim} wide"
+        )
+    model.text_encoder = encoder.to(device)
+    return model
+
+
+def load_without_text(
+    folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> MusicGenModel:
+    """As ``load_model``, but with nothing in the text encoder's place: all that the folder itself holds.
+
+    Raises:
+        CheckpointError: as ``load_model``.
+    """
+    config, lm_files, codec_files = _described(folder)
+    codec_keys = _codec_keys(config.codec)
+    with _errors_of(folder / LM), torch.device("meta"):
+        model = in_precision(MusicGenModel(config, Elsewhere(config.text.dim)), dtype)
+    expected = model.state_dict()
+    tensors: dict[str, Tensor] = {}
+    for files, keys, is_here in ((lm_files, _LM_KEYS, False), (codec_files, codec_keys, True)):
+        part = {name: like for name, like in expected.items() if name.startswith("codec.") == is_here}
+        tensors |= read_tensors(files, planned(keys, files, part), part, torch.device(device))
+    model.load_state_dict(tensors, assign=True)
+    return model.eval().requires_grad_(False)
+
+
+def save_model(model: MusicGenModel, folder: Path) -> None:
+    """Writes a model so that audiocraft loads it and computes the same; the folder must be new or empty.
+
+    Raises:
+        CheckpointError: the model has something that audiocraft's MusicGen has not, or it cannot be written.
+        MissingExtra: PyYAML is not installed.
+    """
+    settings = audiocraft_config.write_model(model.config)
+    codec_settings = audiocraft_config.write_codec(_mono(model.config.codec))
+    tensors = model.state_dict()
+    of_codec = {name: tensor for name, tensor in tensors.items() if name.startswith("codec.")}
+    rest = {name: tensor for name, tensor in tensors.items() if name not in of_codec}
+    with replacing(folder, frozenset()) as staging:
+        _write({**_LM_KEYS.exported(rest), **_strays(model.config.melody)}, settings, staging / LM)
+        _write(_codec_keys(model.config.codec).exported(of_codec), codec_settings, staging / CODEC)
+
+
+def load_codec(folder: Path) -> tuple[AudioCodec, AnyCodecConfig]:
+    """The codec in a folder, on the CPU, with its config.
+
+    Raises:
+        CheckpointError: as ``load_model``.
+    """
+    config, files = _codec(folder)
+    keys = audiocraft_codec(config)
+    with _errors_of(folder / CODEC), torch.device("meta"):
+        codec = EnCodec(config)
+    expected = codec.state_dict()
+    tensors = read_tensors(files, planned(keys, files, expected), expected, torch.device("cpu"))
+    codec.load_state_dict(tensors, assign=True)
+    return codec.eval().requires_grad_(False), config
+
+
+def save_codec(codec: AudioCodec, config: AnyCodecConfig, folder: Path) -> None:
+    """Writes an EnCodec as audiocraft exports it; the folder must be new or empty.
+
+    Raises:
+        CheckpointError, MissingExtra: as ``save_model``.
+    """
+    if not isinstance(config, EnCodecConfig):
+        raise CheckpointError(f"audiocraft's layout knows no codec but EnCodec: this is a {type(config).__name__}")
+    settings = audiocraft_config.write_codec(config)
+    with replacing(folder, frozenset()) as staging:
+        _write(audiocraft_codec(config).exported(codec.state_dict()), settings, staging / CODEC)
+
+
+def _strays(melody: MelodyConfig | None) -> dict[str, Tensor]:
+    """What audiocraft misses in a file though it could compute it: the window of the chromagram."""
+    return {} if melody is None else {_WINDOW: torch.hann_window(melody.window_samples)}
+
+
+def _described(folder: Path) -> tuple[MusicGenConfig, TensorFiles, TensorFiles]:
+    """The config of a folder, and its tensors: those of the language model, those of the codec."""
+    package = _package(folder / LM)
+    mono, codec_files = _codec(folder)
+    lm_files = _tensors(package, folder / LM)
+    if len(lm_files.shapes.get(_TEXT_WEIGHT, ())) != 2:
+        raise CheckpointError(f"{folder / LM}: {_TEXT_WEIGHT} is missing: models without text are not read here")
+    with _errors_of(folder / LM):
+        config = audiocraft_config.read_model(_settings(package), mono, lm_files.shapes[_TEXT_WEIGHT][1])
+    return config, lm_files, codec_files
+
+
+def _codec(folder: Path) -> tuple[EnCodecConfig, TensorFiles]:
+    file = folder / CODEC
+    package = _package(file)
+    if "pretrained" in package:
+        elsewhere = _released_codec(file, package["pretrained"])
+        if not (elsewhere / CODEC).is_file():
+            codec, config = huggingface.load_codec(elsewhere)
+            return config, TensorFiles.loaded(elsewhere, audiocraft_codec(config).exported(codec.state_dict()))
+        file = elsewhere / CODEC
+        package = _package(file)
+    with _errors_of(file):
+        return audiocraft_config.read_codec(_settings(package)), _tensors(package, file)
+
+
+def _released_codec(file: Path, name: object) -> Path:
+    """The folder of a codec that a file has only the name of: beside its own folder, or on the hub."""
+    if not isinstance(name, str) or not hub.is_id(name):
+        raise CheckpointError(f"{file}: names the codec {name!r:.80}, which is no hub id; EnCodecs alone are read here")
+    beside = file.parent.absolute().parent / name.split("/")[-1]
+    try:
+        return beside if beside.is_dir() else hub.find(name)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{file}: holds no codec, only the name of one, which is not beside it in {str(beside)!r} either; {error}"
+        ) from error
+
+
+def _package(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise CheckpointError(f"{file} is missing: a model in audiocraft's layout needs it")
+    package = unpickled(file)
+    if "pretrained" not in package:
+        for key in ("best_state", "xp.cfg"):
+            if key not in package:
+                raise CheckpointError(f"{file}: has no {key!r}; export the checkpoint with audiocraft's export tool")
+    return package
+
+
+def _settings(package: dict[str, Any]) -> dict[str, Any]:
+    return parse(package.get("xp.cfg"))
+
+
+def _tensors(package: dict[str, Any], file: Path) -> TensorFiles:
+    return TensorFiles.loaded(file, only_tensors(package.get("best_state"), file))
+
+
+def _write(tensors: dict[str, Tensor], settings: dict[str, Any], file: Path) -> None:
+    package = {
+        "best_state": {name: tensor.to("cpu").contiguous() for name, tensor in tensors.items()},
+        "xp.cfg": dump(settings),
+        "version": LAYOUT_VERSION,
+        "exported": True,
+    }
+    try:
+        torch.save(package, file)
+    except RuntimeError as error:  # what its writer makes of a full disk
+        raise CheckpointError(f"{file}: cannot be written ({error})") from error
+
+
+def _mono(config: AnyCodecConfig) -> EnCodecConfig:
+    mono = config.mono if isinstance(config, StereoCodecConfig) else config
+    assert isinstance(mono, EnCodecConfig)
+    return mono
+
+
+def _codec_keys(config: AnyCodecConfig) -> KeyMap:
+    return audiocraft_codec(_mono(config)).under("codec.mono." if isinstance(config, StereoCodecConfig) else "codec.")
+
+
+@contextmanager
+def _errors_of(where: Path) -> Iterator[None]:
+    """Settings that contradict themselves, or ask for what no memory can address, are a fault of the file."""
+    try:
+        yield
+    except (ConfigError, CheckpointError) as error:
+        raise CheckpointError(f"{where}: {error}") from error
+    except (RuntimeError, OverflowError, TypeError) as error:
+        told = str(error).split("\n")[0][:200]
+        raise CheckpointError(f"{where}: its settings make no model ({told})") from error

@@ -1,0 +1,211 @@
+"""Models in transformers' layout: MusicGen and EnCodec as ``save_pretrained`` writes them.
+
+::
+
+    config.json                 text encoder, codec and decoder, in transformers' words
+    generation_config.json      how it samples when nobody says
+    model.safetensors           all weights, the T5's too; or shards with model.safetensors.index.json
+    preprocessor_config.json    for transformers' processors
+    tokenizer.json ...          the T5's tokenizer
+
+What acts in training only (dropout, how codebooks learn) has no place there and is not taken from there either.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from descant.checkpoints.huggingface_config import read_codec, read_model, write_codec, write_model
+from descant.checkpoints.keymap import HUGGINGFACE_CODEC, HUGGINGFACE_CONDITIONS, HUGGINGFACE_LM, KeyMap
+from descant.checkpoints.native import in_precision, replacing
+from descant.checkpoints.tensor_files import SAFETENSORS, TensorFiles, is_finite, planned, read_json, read_tensors
+from descant.codec.base import AudioCodec
+from descant.codec.encodec import EnCodec, EnCodecConfig
+from descant.conditioning.encoders import T5Encoder
+from descant.errors import CheckpointError, ConfigError
+from descant.model import AnyCodecConfig, MusicGenConfig, MusicGenModel, StereoCodecConfig
+
+MODEL_TYPES = ("musicgen", "musicgen_melody")
+TEXT_ENCODER = "text_encoder."
+SHARD_BYTES = 2**32
+
+
+def is_model(plain: Mapping[str, Any]) -> bool:
+    """Whether a config.json is that of a MusicGen in this layout."""
+    return plain.get("model_type") in MODEL_TYPES
+
+
+def is_codec(plain: Mapping[str, Any]) -> bool:
+    """Whether a config.json is that of an EnCodec in this layout."""
+    return plain.get("model_type") == "encodec"
+
+
+def read_model_config(folder: Path) -> MusicGenConfig:
+    """Our config of the model in a folder.
+
+    Raises:
+        CheckpointError: a file is missing, or says something that we cannot honour.
+    """
+    with _errors_of(folder):
+        return read_model(
+            read_json(folder / "config.json"),
+            _if_there(folder / "generation_config.json"),
+            _if_there(folder / "preprocessor_config.json"),
+        )
+
+
+def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> MusicGenModel:
+    """The model in a folder, ready to generate; every tensor is copied once, from the file to where it is used.
+
+    Args:
+        dtype: the language model's precision; codec and text encoder always run in float32.
+
+    Raises:
+        CheckpointError: a file is missing or broken, the config says something that we cannot honour, or its tensors
+            are not those of its config.
+        MissingExtra: transformers is not installed, which reads the text.
+    """
+    device = torch.device(device)
+    plain, config = read_json(folder / "config.json"), read_model_config(folder)
+    files = TensorFiles(folder)
+    of_text = sorted(name for name in files.shapes if name.startswith(TEXT_ENCODER))
+    weights = {name.removeprefix(TEXT_ENCODER): _kept(files.read(name), name, folder) for name in of_text}
+    _check_layers(folder, plain["text_encoder"], len(weights))
+    encoder = T5Encoder.from_weights(plain["text_encoder"], weights, folder)
+    with _errors_of(folder), torch.device("meta"):
+        model = in_precision(MusicGenModel(config, encoder), dtype)
+    keys = _model_keys(config.codec)
+    keys = keys | KeyMap(rules={}, ignored=dict.fromkeys(of_text, "read by the text encoder"))
+    _fill(model, files, keys, device)
+    model.text_encoder = encoder.to(device)
+    return model
+
+
+def load_codec(folder: Path) -> tuple[AudioCodec, EnCodecConfig]:
+    """The EnCodec in a folder, such as facebook/encodec_32khz, on the CPU, with its config.
+
+    Raises:
+        CheckpointError: as ``load_model``.
+    """
+    plain = read_json(folder / "config.json")
+    with _errors_of(folder):
+        config = read_codec(plain)
+    files = TensorFiles(folder)
+    with _errors_of(folder), torch.device("meta"):
+        codec = EnCodec(config)
+    _fill(codec, files, HUGGINGFACE_CODEC, torch.device("cpu"))
+    return codec, config
+
+
+def save_model(model: MusicGenModel, folder: Path, *, shard_bytes: int = SHARD_BYTES) -> None:
+    """Writes a model so that transformers loads it and computes the same; the folder must be new or empty.
+
+    Args:
+        shard_bytes: a file holds about this much, and writing takes this much memory.
+
+    Raises:
+        CheckpointError: the model has something that transformers' MusicGen has not, or it cannot be written.
+    """
+    encoder = model.text_encoder
+    if not isinstance(encoder, T5Encoder):
+        raise CheckpointError(f"transformers' MusicGen reads text by T5, this model by a {type(encoder).__name__}")
+    described = write_model(model.config, encoder.config)
+    tensors = _model_keys(model.config.codec).exported(model.state_dict())
+    tensors |= {f"{TEXT_ENCODER}{name}": tensor for name, tensor in encoder.weights.items()}
+    with replacing(folder, frozenset()) as staging:
+        for name, plain in described.items():
+            _write_json(plain, staging / name)
+        encoder.save_tokenizer(staging)
+        _write_tensors(tensors, staging, shard_bytes)
+
+
+def save_codec(codec: AudioCodec, config: AnyCodecConfig, folder: Path) -> None:
+    """Writes an EnCodec as transformers' EncodecModel; the folder must be new or empty.
+
+    Raises:
+        CheckpointError: as ``save_model``.
+    """
+    plain = write_codec(config)
+    with replacing(folder, frozenset()) as staging:
+        _write_json(plain, staging / "config.json")
+        _write_tensors(HUGGINGFACE_CODEC.exported(codec.state_dict()), staging, SHARD_BYTES)
+
+
+def _model_keys(codec: AnyCodecConfig) -> KeyMap:
+    ours = "codec.mono." if isinstance(codec, StereoCodecConfig) else "codec."
+    return (
+        HUGGINGFACE_LM.under("lm.", "decoder.")
+        | HUGGINGFACE_CONDITIONS
+        | HUGGINGFACE_CODEC.under(ours, "audio_encoder.")
+    )
+
+
+def _fill(module: nn.Module, files: TensorFiles, keys: KeyMap, device: torch.device) -> None:
+    """Gives a module without memory its tensors."""
+    expected = module.state_dict()
+    tensors = read_tensors(files, planned(keys, files, expected), expected, device)
+    module.load_state_dict(tensors, assign=True)
+    module.eval().requires_grad_(False)
+
+
+def _kept(tensor: Tensor, name: str, folder: Path) -> Tensor:
+    """A copy of a weight of the text encoder, in float32, that needs the file no more."""
+    if not tensor.is_floating_point() or not is_finite(tensor):
+        raise CheckpointError(f"{folder}: {name} holds values that are no numbers, or no weights")
+    return tensor.to(torch.float32, copy=True)
+
+
+def _check_layers(folder: Path, text_encoder: Mapping[str, Any], num_tensors: int) -> None:
+    """No T5 may have more layers than tensors: even layers without memory take time to be made."""
+    layers = text_encoder.get("num_layers", 0)
+    if type(layers) is not int or layers > num_tensors:
+        raise CheckpointError(
+            f"{folder}: text_encoder.num_layers={layers!r:.80}, with {num_tensors} tensors to fill them"
+        )
+
+
+def _if_there(file: Path) -> dict[str, Any]:
+    return read_json(file) if file.is_file() else {}
+
+
+@contextmanager
+def _errors_of(folder: Path) -> Iterator[None]:
+    """A config that contradicts itself, or asks for what no memory can address, is a fault of its folder."""
+    try:
+        yield
+    except ConfigError as error:
+        raise CheckpointError(f"{folder}: {error}") from error
+    except (RuntimeError, OverflowError, TypeError) as error:
+        raise CheckpointError(f"{folder}: its config makes no model ({error})") from error
+
+
+def _write_json(data: Mapping[str, Any], file: Path) -> None:
+    file.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
+
+
+def _write_tensors(tensors: Mapping[str, Tensor], folder: Path, shard_bytes: int) -> None:
+    """One file, or shards with an index, each written before the next is copied together."""
+    shards: list[dict[str, Tensor]] = [{}]
+    size = 0
+    for name, tensor in tensors.items():
+        if shards[-1] and size + tensor.nbytes > shard_bytes:
+            shards.append({})
+            size = 0
+        shards[-1][name] = tensor
+        size += tensor.nbytes
+    names = [f"model-{index + 1:05}-of-{len(shards):05}.safetensors" for index in range(len(shards))]
+    names = names if len(shards) > 1 else [SAFETENSORS]
+    for name, shard in zip(names, shards, strict=True):
+        # Copied: parts of one tensor share its memory, which safetensors does not write.
+        contents = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in shard.items()}
+        save_file(contents, folder / name, metadata={"format": "pt"})
+    if len(shards) > 1:
+        total = sum(tensor.nbytes for tensor in tensors.values())
+        weight_map = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
+        _write_json({"metadata": {"total_size": total}, "weight_map": weight_map}, folder / f"{SAFETENSORS}.index.json")

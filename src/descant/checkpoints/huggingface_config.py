@@ -1,0 +1,415 @@
+"""transformers' configs of MusicGen and EnCodec, and ours, each from the other.
+
+The dataclasses here have transformers' words and defaults. A type that allows one value only is a setting that we
+cannot honour otherwise; a key that is neither in a class nor known to change nothing is an error.
+"""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from descant import config as configs
+from descant.codec.encodec import EnCodecConfig
+from descant.conditioning.chroma import MelodyConfig
+from descant.errors import CheckpointError, ConfigError
+from descant.lm.model import LMConfig
+from descant.model import AnyCodecConfig, GenerationDefaults, MusicGenConfig, StereoCodecConfig, T5Text
+from descant.nn.conv import PaddingMode
+from descant.nn.transformer import TransformerConfig
+from descant.patterns import AnyPattern, delay, stereo_partial_delay
+
+Section = TypeVar("Section")
+
+_IDLE = frozenset(
+    """
+    _attn_implementation_autoset _commit_hash _name_or_path architectures auto_map dtype torch_dtype torchscript
+    transformers_version use_cache output_attentions output_hidden_states return_dict is_encoder_decoder is_decoder
+    add_cross_attention tie_encoder_decoder use_bfloat16 tf_legacy_loss chunk_size_feed_forward pruned_heads
+    finetuning_task id2label label2id num_labels problem_type task_specific_params tokenizer_class prefix
+    sep_token_id decoder_start_token_id initializer_factor initializer_range classifier_dropout
+    max_position_embeddings dropout attention_dropout activation_dropout layerdrop overlap bad_words_ids
+    begin_suppress_tokens diversity_penalty do_sample early_stopping encoder_no_repeat_ngram_size
+    exponential_decay_length_penalty forced_bos_token_id forced_eos_token_id length_penalty max_length min_length
+    no_repeat_ngram_size num_beam_groups num_beams num_return_sequences output_scores remove_invalid_values
+    repetition_penalty return_dict_in_generate suppress_tokens temperature top_k top_p typical_p tie_word_embeddings
+    """.split()  # noqa: SIM905
+)
+"""Keys of transformers' configs that do not change what a released model computes: notes, training, generation."""
+
+RATE = 1_000
+PADDED_STEPS = 2_048
+DEFAULT_DURATION_S = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodecSection:
+    """transformers' EncodecConfig."""
+
+    model_type: Literal["encodec"] = "encodec"
+    sampling_rate: int = 24_000
+    audio_channels: int = 1
+    hidden_size: int = 128
+    num_filters: int = 32
+    upsampling_ratios: tuple[int, ...] = (8, 5, 4, 2)
+    kernel_size: int = 7
+    last_kernel_size: int = 7
+    residual_kernel_size: int = 3
+    num_residual_layers: int = 1
+    dilation_growth_rate: int = 2
+    compress: int = 2
+    num_lstm_layers: int = 2
+    use_conv_shortcut: bool = True
+    pad_mode: PaddingMode = "reflect"
+    use_causal_conv: bool = True
+    codebook_size: int = 1_024
+    codebook_dim: int | None = None
+    target_bandwidths: tuple[float, ...] = (1.5, 3.0, 6.0, 12.0, 24.0)
+    normalize: Literal[False] = False
+    chunk_length_s: Literal[None] = None
+    norm_type: Literal["weight_norm"] = "weight_norm"
+    trim_right_ratio: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.codebook_dim not in (None, self.hidden_size):
+            raise ConfigError(f"codebook_dim={self.codebook_dim}: must be hidden_size={self.hidden_size}, or null")
+        if self.trim_right_ratio != 1:
+            raise ConfigError(f"trim_right_ratio={self.trim_right_ratio:g}: only 1 is allowed")
+
+    @property
+    def ours(self) -> EnCodecConfig:
+        """The codec in our words."""
+        return EnCodecConfig(
+            **{our: getattr(self, their) for our, their in _CODEC_FIELDS.items()}, num_codebooks=self.num_codebooks
+        )
+
+    @property
+    def num_codebooks(self) -> int:
+        """As many as the largest bandwidth pays for, in kbit/s of whole bits."""
+        frame_rate = math.ceil(self.sampling_rate / max(math.prod(self.upsampling_ratios), 1))
+        bits = frame_rate * max((self.codebook_size - 1).bit_length(), 1)
+        return int(RATE * self.target_bandwidths[-1] // max(bits, 1)) if self.target_bandwidths else 0
+
+
+_CODEC_FIELDS = {
+    "sample_rate_hz": "sampling_rate",
+    "num_channels": "audio_channels",
+    "latent_dim": "hidden_size",
+    "filters": "num_filters",
+    "strides": "upsampling_ratios",
+    "kernel_size": "kernel_size",
+    "last_kernel_size": "last_kernel_size",
+    "residual_kernel_size": "residual_kernel_size",
+    "residual_layers": "num_residual_layers",
+    "dilation_growth": "dilation_growth_rate",
+    "compress": "compress",
+    "lstm_layers": "num_lstm_layers",
+    "has_conv_shortcut": "use_conv_shortcut",
+    "padding_mode": "pad_mode",
+    "is_causal": "use_causal_conv",
+    "codebook_size": "codebook_size",
+}
+_CODEC_TRAINING = ("codebook_decay", "kmeans_iterations", "dead_code_threshold", "dead_code_relative")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderSection:
+    """transformers' MusicgenDecoderConfig and MusicgenMelodyDecoderConfig."""
+
+    model_type: Literal["musicgen_decoder", "musicgen_melody_decoder"] = "musicgen_decoder"
+    vocab_size: int = 2_048
+    hidden_size: int = 1_024
+    ffn_dim: int = 4_096
+    num_hidden_layers: int = 24
+    num_attention_heads: int = 16
+    num_codebooks: int = 4
+    audio_channels: Literal[1, 2] = 1
+    activation_function: Literal["gelu"] = "gelu"
+    scale_embedding: Literal[False] = False
+    tie_word_embeddings: Literal[False] = False
+    cross_attention_hidden_size: Literal[None] = None
+    pad_token_id: int = 2_048
+    bos_token_id: int = 2_048
+    eos_token_id: Literal[None] = None
+
+    def __post_init__(self) -> None:
+        if self.hidden_size < 1 or self.ffn_dim % self.hidden_size:
+            raise ConfigError(f"ffn_dim={self.ffn_dim}: must be a multiple of hidden_size={self.hidden_size}")
+        if not self.pad_token_id == self.bos_token_id == self.vocab_size:
+            raise ConfigError(
+                f"pad_token_id={self.pad_token_id}, bos_token_id={self.bos_token_id}: both must be "
+                f"vocab_size={self.vocab_size}, the one code that is no sound"
+            )
+
+    @property
+    def ours(self) -> LMConfig:
+        """The language model in our words."""
+        return LMConfig(
+            num_codebooks=self.num_codebooks,
+            codebook_size=self.vocab_size,
+            transformer=TransformerConfig(
+                width=self.hidden_size,
+                num_heads=self.num_attention_heads,
+                num_layers=self.num_hidden_layers,
+                mlp_scale=self.ffn_dim // self.hidden_size,
+                has_cross_attention=self.model_type == "musicgen_decoder",
+            ),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MusicGenSection:
+    """transformers' MusicgenConfig and MusicgenMelodyConfig."""
+
+    model_type: Literal["musicgen", "musicgen_melody"]
+    text_encoder: dict[str, Any]
+    audio_encoder: EncodecSection
+    decoder: DecoderSection
+    num_chroma: int = 12
+    chroma_length: int = 235
+
+
+def read_model(plain: dict[str, Any], generation: dict[str, Any], processor: dict[str, Any]) -> MusicGenConfig:
+    """Our config from config.json, generation_config.json and preprocessor_config.json.
+
+    Raises:
+        ConfigError: a value that we cannot honour, by its name, or one that contradicts another.
+    """
+    section = _section(MusicGenSection, plain, "")
+    decoder, text = section.decoder, section.text_encoder
+    if (section.model_type == "musicgen_melody") != (decoder.model_type == "musicgen_melody_decoder"):
+        raise ConfigError(f"decoder.model_type={decoder.model_type!r} in a model of type {section.model_type!r}")
+    if text.get("model_type", "t5") != "t5":
+        raise ConfigError(f"text_encoder.model_type={text['model_type']!r}: only t5 is allowed")
+    if type(text.get("d_model")) is not int or text["d_model"] == decoder.hidden_size:
+        raise ConfigError(
+            f"text_encoder.d_model={text.get('d_model')!r}: must be a number other than decoder.hidden_size, "
+            "where transformers has no projection between the two"
+        )
+    if section.model_type == "musicgen_melody" and section.num_chroma == decoder.hidden_size:
+        raise ConfigError(
+            f"num_chroma={section.num_chroma}: must be another number than decoder.hidden_size, where transformers has "
+            "no projection between the two"
+        )
+    mono = section.audio_encoder.ours
+    return MusicGenConfig(
+        codec=mono if decoder.audio_channels == 1 else StereoCodecConfig(mono=mono),
+        lm=decoder.ours,
+        pattern=_pattern(decoder.audio_channels, decoder.num_codebooks),
+        text=T5Text(name=text.get("_name_or_path") or T5Text.name, dim=text["d_model"]),
+        max_duration_s=_duration_s(generation, mono),
+        defaults=_defaults(generation),
+        melody=_melody(section, mono, processor) if section.model_type == "musicgen_melody" else None,
+    )
+
+
+def read_codec(plain: dict[str, Any]) -> EnCodecConfig:
+    """Our config from the config.json of an EncodecModel.
+
+    Raises:
+        ConfigError: as ``read_model``.
+    """
+    return _section(EncodecSection, plain, "").ours
+
+
+def write_model(config: MusicGenConfig, text_encoder: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """config.json, generation_config.json and preprocessor_config.json of a model, by these names.
+
+    Args:
+        text_encoder: the T5's own config.
+
+    Raises:
+        CheckpointError: the model has something that transformers' MusicGen has not; the message names it.
+    """
+    if not isinstance(config.text, T5Text):
+        raise CheckpointError(f"transformers' MusicGen reads text by T5, this model by {type(config.text).__name__}")
+    if config.style is not None:
+        raise CheckpointError("transformers has no MusicGen that hears a style: write this model in another layout")
+    mono = _encodec(config.codec.mono if isinstance(config.codec, StereoCodecConfig) else config.codec)
+    transformer, special = config.lm.transformer, config.lm.codebook_size
+    is_melody = not transformer.has_cross_attention
+    decoder = DecoderSection(
+        model_type="musicgen_melody_decoder" if is_melody else "musicgen_decoder",
+        vocab_size=special,
+        hidden_size=transformer.width,
+        ffn_dim=transformer.width * transformer.mlp_scale,
+        num_hidden_layers=transformer.num_layers,
+        num_attention_heads=transformer.num_heads,
+        num_codebooks=config.lm.num_codebooks,
+        audio_channels=2 if isinstance(config.codec, StereoCodecConfig) else 1,
+        pad_token_id=special,
+        bos_token_id=special,
+    )
+    model: dict[str, Any] = {
+        "architectures": [
+            "MusicgenMelodyForConditionalGeneration" if is_melody else "MusicgenForConditionalGeneration"
+        ],
+        "model_type": "musicgen_melody" if is_melody else "musicgen",
+        "is_encoder_decoder": True,
+        "text_encoder": {**text_encoder, "model_type": "t5", "_name_or_path": config.text.name},
+        "audio_encoder": write_codec(mono),
+        "decoder": {
+            **configs.to_dict(decoder),
+            "dropout": transformer.dropout,
+            "max_position_embeddings": PADDED_STEPS,
+        },
+    }
+    generation = {
+        "bos_token_id": special,
+        "pad_token_id": special,
+        "decoder_start_token_id": special,
+        "do_sample": True,
+        "max_length": max(1, round(config.max_duration_s * _frame_rate_hz(mono))),
+        **{their: getattr(config.defaults, our) for our, their in _DEFAULTS.items()},
+    }
+    if config.melody is not None:
+        model |= {"num_chroma": config.melody.num_pitches, "chroma_length": config.melody.num_frames}
+    processor = _processor(config, mono)
+    try:
+        again = read_model(model, generation, processor)
+    except ConfigError as error:
+        raise CheckpointError(f"transformers has no such model: {error}") from error
+    _check_same(config, again)
+    return {"config.json": model, "generation_config.json": generation, "preprocessor_config.json": processor}
+
+
+def write_codec(config: AnyCodecConfig) -> dict[str, Any]:
+    """config.json of an EncodecModel.
+
+    Raises:
+        CheckpointError: the codec has something that transformers' EnCodec has not; the message names it.
+    """
+    config = _encodec(config)
+    theirs = {their: getattr(config, our) for our, their in _CODEC_FIELDS.items()}
+    if config.codebook_size & (config.codebook_size - 1) or config.lstm_layers < 1:
+        raise CheckpointError(
+            f"codebook_size={config.codebook_size}, lstm_layers={config.lstm_layers}: transformers' EnCodec needs "
+            "a power of two and at least one"
+        )
+    bits = _frame_rate_hz(config) * (config.codebook_size - 1).bit_length()
+    # Half a codebook more where the plain number would be rounded down to one too few.
+    for books in (config.num_codebooks, config.num_codebooks + 0.5):
+        section = EncodecSection(**theirs, codebook_dim=config.codebook_dim, target_bandwidths=(books * bits / RATE,))
+        if section.num_codebooks == config.num_codebooks:
+            break
+    _check_same(config, section.ours)
+    return {"architectures": ["EncodecModel"], **configs.to_dict(section)}
+
+
+def _encodec(config: AnyCodecConfig) -> EnCodecConfig:
+    if not isinstance(config, EnCodecConfig):
+        raise CheckpointError(f"transformers has no codec like {type(config).__name__}: it takes EnCodec alone")
+    return config
+
+
+_DEFAULTS = {"temperature": "temperature", "top_k": "top_k", "top_p": "top_p", "guidance": "guidance_scale"}
+
+
+_MELODY_FIELDS = {"sample_rate_hz": "sampling_rate", "window_samples": "n_fft", "hop_samples": "hop_length"}
+
+
+def _melody(section: MusicGenSection, codec: EnCodecConfig, processor: dict[str, Any]) -> MelodyConfig:
+    told = {our: processor[their] for our, their in _MELODY_FIELDS.items() if processor.get(their) is not None}
+    plain = {"sample_rate_hz": codec.sample_rate_hz, **told}
+    return configs.from_dict(
+        MelodyConfig,
+        {**plain, "num_pitches": section.num_chroma, "num_frames": section.chroma_length},
+        "preprocessor_config",
+    )
+
+
+def _processor(config: MusicGenConfig, codec: EnCodecConfig) -> dict[str, Any]:
+    """What transformers' processors are told: how audio is to be for the codec, or what is heard of a melody."""
+    shared = {"sampling_rate": codec.sample_rate_hz, "padding_side": "left", "padding_value": 0.0}
+    if config.melody is None:
+        return {
+            "feature_extractor_type": "EncodecFeatureExtractor",
+            "processor_class": "MusicgenProcessor",
+            "feature_size": 2 if isinstance(config.codec, StereoCodecConfig) else 1,
+            "return_attention_mask": True,
+            **shared,
+        }
+    return {
+        "feature_extractor_type": "MusicgenMelodyFeatureExtractor",
+        "processor_class": "MusicgenMelodyProcessor",
+        "feature_size": config.melody.num_pitches,
+        "num_chroma": config.melody.num_pitches,
+        "chunk_length": round(config.max_duration_s),
+        **shared,
+        **{their: getattr(config.melody, our) for our, their in _MELODY_FIELDS.items()},
+    }
+
+
+def _defaults(generation: dict[str, Any]) -> GenerationDefaults:
+    told = {our: generation[their] for our, their in _DEFAULTS.items() if generation.get(their) is not None}
+    return configs.from_dict(GenerationDefaults, told, "generation_config")
+
+
+def _duration_s(generation: dict[str, Any], codec: EnCodecConfig) -> float:
+    frames = generation.get("max_length")
+    if frames is None:
+        return DEFAULT_DURATION_S
+    if type(frames) is not int or frames < 1:
+        raise ConfigError(f"generation_config.max_length={frames!r:.80}: must be a number of frames")
+    return frames / _frame_rate_hz(codec)
+
+
+def _frame_rate_hz(codec: EnCodecConfig) -> int:
+    return codec.sample_rate_hz // codec.hop_samples
+
+
+def _pattern(channels: int, num_codebooks: int) -> AnyPattern:
+    return delay(num_codebooks) if channels == 1 else stereo_partial_delay(num_codebooks)
+
+
+def _section(kind: type[Section], plain: dict[str, Any], path: str) -> Section:
+    """A section from JSON; what changes nothing is left out, and so is what says nothing."""
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    told: dict[str, Any] = {}
+    for name, value in plain.items():
+        kind_inside = {"audio_encoder": EncodecSection, "decoder": DecoderSection}.get(name)
+        if name in fields and kind_inside is not None and isinstance(value, dict):
+            told[name] = configs.to_dict(_section(kind_inside, value, name))
+        elif name in fields or (name not in _IDLE and value is not None):
+            told[name] = value
+    return configs.from_dict(kind, told, path)
+
+
+def _check_same(config: Any, again: Any) -> None:
+    """Compares a config with what transformers' words say of it: nothing that they leave out may matter."""
+    ours, told = _flat(_as_computed(config)), _flat(_as_computed(again))
+    different = sorted(name for name in ours | told if ours.get(name) != told.get(name))
+    if different:
+        name = different[0]
+        raise CheckpointError(
+            f"transformers has no {name}={ours.get(name)!r}: its models of this kind have {told.get(name)!r} there"
+        )
+
+
+def _as_computed(config: Any) -> Any:
+    """The config with whatever matters in training alone, or only as a default, set to one value."""
+    if isinstance(config, StereoCodecConfig):
+        return StereoCodecConfig(mono=_as_computed(config.mono))
+    if isinstance(config, EnCodecConfig):
+        training: dict[str, Any] = {name: getattr(EnCodecConfig, name) for name in _CODEC_TRAINING}
+        widths: dict[str, Any] = {
+            "codebook_dim": config.codebook_dim or config.latent_dim,
+            "decoder_filters": config.decoder_filters or config.filters,
+        }
+        return dataclasses.replace(config, **training, **widths)
+    transformer = dataclasses.replace(config.lm.transformer, dropout=0.0)
+    return dataclasses.replace(
+        config,
+        codec=_as_computed(config.codec),
+        lm=dataclasses.replace(config.lm, transformer=transformer),
+        max_duration_s=DEFAULT_DURATION_S,
+    )
+
+
+def _flat(config: Any) -> dict[str, Any]:
+    def walk(value: Any, path: str) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            return {path: value}
+        return {name: leaf for key in value for name, leaf in walk(value[key], f"{path}.{key}").items()}
+
+    return {name.removeprefix("."): leaf for name, leaf in walk(configs.to_dict(config), "").items()}

@@ -1,0 +1,268 @@
+"""What our tensors are called in the released layouts: one table a layout and part, read both ways.
+
+A table goes from our names to theirs. Fused projections become several of their tensors, which stacked row by row are
+ours. Reading starts from the tensors a config makes and asks the file for each; whatever is missing, left over or of
+another shape is an error that names it.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from descant.codec.seanet import SEANetConfig
+from descant.errors import CheckpointError
+
+Shape: TypeAlias = tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyMap:
+    """One layout's names. In patterns ``{p}`` is one part of a name, ``{rest}`` any number, another letter a number.
+
+    Args:
+        rules: our pattern to theirs, or to several of theirs whose rows follow each other in ours; the first that
+            fits a name holds for it.
+        fresh: ours that the layout does not have and that start at zero.
+        ignored: theirs that say nothing a config does not, each with the reason.
+        spellings: ends of their names as some files have them, to the ends that the rules have.
+    """
+
+    rules: Mapping[str, str | tuple[str, ...]]
+    fresh: tuple[str, ...] = ()
+    ignored: Mapping[str, str] = field(default_factory=dict)
+    spellings: Mapping[str, str] = field(default_factory=dict)
+
+    def under(self, ours: str = "", theirs: str = "") -> "KeyMap":
+        """The same table where our names and their names begin with something more."""
+        rules = {
+            ours + our: theirs + their if isinstance(their, str) else tuple(theirs + part for part in their)
+            for our, their in self.rules.items()
+        }
+        ignored = {theirs + name: why for name, why in self.ignored.items()}
+        return replace(self, rules=rules, fresh=tuple(ours + name for name in self.fresh), ignored=ignored)
+
+    def __or__(self, other: "KeyMap") -> "KeyMap":
+        """Both tables as one."""
+        return KeyMap(
+            rules={**self.rules, **other.rules},
+            fresh=self.fresh + other.fresh,
+            ignored={**self.ignored, **other.ignored},
+            spellings={**self.spellings, **other.spellings},
+        )
+
+    def names(self, ours: str) -> tuple[str, ...]:
+        """Their names for one of ours: one, several for a fused tensor, or none where they have nothing like it.
+
+        Raises:
+            CheckpointError: the layout has no place for it.
+        """
+        if any(_matched(pattern, ours) is not None for pattern in self.fresh):
+            return ()
+        for pattern, theirs in self.rules.items():
+            parts = _matched(pattern, ours)
+            if parts is not None:
+                return tuple(name.format(**parts) for name in ((theirs,) if isinstance(theirs, str) else theirs))
+        raise CheckpointError(f"{ours} has no place in that layout: released models have no such part")
+
+    def plan(self, expected: Mapping[str, Shape], found: Mapping[str, Shape], where: str) -> dict[str, tuple[str, ...]]:
+        """For each of our names the names in a file to make it of, to be given to ``joined``.
+
+        Nothing is read for it: it is made of shapes, ours as a config makes them and theirs as a file tells them.
+
+        Args:
+            where: the file, for messages.
+
+        Raises:
+            CheckpointError: a tensor is missing, unknown, there twice, or of another shape.
+        """
+        spelled: dict[str, str] = {}
+        for name in sorted(found):
+            usual = self._usual(name)
+            if usual in spelled:
+                raise CheckpointError(f"{where}: {spelled[usual]} and {name} are the same tensor in two spellings")
+            spelled[usual] = name
+        wanted = {name: self.names(name) for name in expected}
+        used = {their for theirs in wanted.values() for their in theirs}
+        unknown = {name for name in set(spelled) - used if not self._is_ignored(name)}
+        for problem, odd in (("unknown", unknown), ("missing", used - set(spelled))):
+            if odd:
+                first = sorted(odd)[0]
+                raise CheckpointError(f"{where}: {len(odd)} {problem} tensors, first {spelled.get(first, first)}")
+        for ours, theirs in wanted.items():
+            for name in theirs:
+                shape, needed = tuple(found[spelled[name]]), _part(expected[ours], len(theirs))
+                if shape != needed:
+                    raise CheckpointError(f"{where}: {spelled[name]} is {shape}, its config makes it {needed}")
+        return {ours: tuple(spelled[name] for name in theirs) for ours, theirs in wanted.items()}
+
+    def exported(self, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Their tensors from ours; no memory is taken, parts of fused ones are views.
+
+        Raises:
+            CheckpointError: the layout has no place for one of ours.
+        """
+        theirs: dict[str, Tensor] = {}
+        for name, tensor in ours.items():
+            parts = self.names(name)
+            if parts:
+                theirs.update(zip(parts, tensor.detach().chunk(len(parts)), strict=True))
+        return theirs
+
+    def imported(self, theirs: Mapping[str, Tensor], expected: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
+        """Our tensors from theirs, for tensors that are in memory already; ``expected`` lends shapes and kinds.
+
+        Raises:
+            CheckpointError: as ``plan``.
+        """
+        shapes = {name: tuple(tensor.shape) for name, tensor in expected.items()}
+        plan = self.plan(shapes, {name: tuple(tensor.shape) for name, tensor in theirs.items()}, where)
+        return {name: joined([theirs[part] for part in plan[name]], expected[name]) for name in expected}
+
+    def _usual(self, name: str) -> str:
+        for odd, usual in self.spellings.items():
+            if name.endswith(odd):
+                return name.removesuffix(odd) + usual
+        return name
+
+    def _is_ignored(self, name: str) -> bool:
+        return any(_matched(pattern, name) is not None for pattern in self.ignored)
+
+
+def joined(parts: list[Tensor], expected: Tensor) -> Tensor:
+    """One of our tensors from its parts in their layout; zeros where they have none."""
+    if not parts:
+        return torch.zeros(expected.shape, dtype=expected.dtype)
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _part(shape: Shape, count: int) -> Shape:
+    return shape if count == 1 else (shape[0] // count, *shape[1:])
+
+
+@lru_cache(maxsize=1_024)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    kinds = {"p": r"[^.]+", "rest": r".+"}
+    pieces = re.split(r"\{(\w+)\}", pattern)
+    return re.compile(
+        "".join(
+            f"(?P<{piece}>{kinds.get(piece, r'[0-9]+')})" if index % 2 else re.escape(piece)
+            for index, piece in enumerate(pieces)
+        )
+    )
+
+
+def _matched(pattern: str, name: str) -> dict[str, str] | None:
+    match = _compiled(pattern).fullmatch(name)
+    return None if match is None else match.groupdict()
+
+
+# Language models. Ours without the "lm." that a whole model puts before them.
+
+_HF_LAYER = "model.decoder.layers.{i}"
+HUGGINGFACE_LM = KeyMap(
+    rules={
+        "embeddings.{k}.weight": "model.decoder.embed_tokens.{k}.weight",
+        "blocks.{i}.norm1.{p}": f"{_HF_LAYER}.self_attn_layer_norm.{{p}}",
+        "blocks.{i}.self_attention.qkv.weight": tuple(f"{_HF_LAYER}.self_attn.{x}_proj.weight" for x in "qkv"),
+        "blocks.{i}.self_attention.out.weight": f"{_HF_LAYER}.self_attn.out_proj.weight",
+        "blocks.{i}.norm_cross.{p}": f"{_HF_LAYER}.encoder_attn_layer_norm.{{p}}",
+        "blocks.{i}.cross_attention.qkv.weight": tuple(f"{_HF_LAYER}.encoder_attn.{x}_proj.weight" for x in "qkv"),
+        "blocks.{i}.cross_attention.out.weight": f"{_HF_LAYER}.encoder_attn.out_proj.weight",
+        "blocks.{i}.norm2.{p}": f"{_HF_LAYER}.final_layer_norm.{{p}}",
+        "blocks.{i}.mlp.up.weight": f"{_HF_LAYER}.fc1.weight",
+        "blocks.{i}.mlp.down.weight": f"{_HF_LAYER}.fc2.weight",
+        "norm.{p}": "model.decoder.layer_norm.{p}",
+        "heads.{k}.weight": "lm_heads.{k}.weight",
+    },
+    ignored={"model.decoder.embed_positions.weights": "a table of sinusoids, computed where it is needed"},
+)
+
+_AC_LAYER = "transformer.layers.{i}"
+AUDIOCRAFT_LM = KeyMap(
+    rules={
+        "embeddings.{k}.weight": "emb.{k}.weight",
+        "blocks.{i}.norm1.{p}": f"{_AC_LAYER}.norm1.{{p}}",
+        "blocks.{i}.self_attention.qkv.weight": f"{_AC_LAYER}.self_attn.in_proj_weight",
+        "blocks.{i}.self_attention.out.weight": f"{_AC_LAYER}.self_attn.out_proj.weight",
+        "blocks.{i}.norm_cross.{p}": f"{_AC_LAYER}.norm_cross.{{p}}",
+        "blocks.{i}.cross_attention.qkv.weight": f"{_AC_LAYER}.cross_attention.in_proj_weight",
+        "blocks.{i}.cross_attention.out.weight": f"{_AC_LAYER}.cross_attention.out_proj.weight",
+        "blocks.{i}.norm2.{p}": f"{_AC_LAYER}.norm2.{{p}}",
+        "blocks.{i}.mlp.up.weight": f"{_AC_LAYER}.linear1.weight",
+        "blocks.{i}.mlp.down.weight": f"{_AC_LAYER}.linear2.weight",
+        "norm.{p}": "out_norm.{p}",
+        "heads.{k}.weight": "linears.{k}.weight",
+    },
+)
+
+# Conditions. Ours as a whole model names them.
+
+HUGGINGFACE_CONDITIONS = KeyMap(
+    rules={
+        "text.project.{p}": "enc_to_dec_proj.{p}",
+        "melody.project.{p}": "audio_enc_to_dec_proj.{p}",
+    },
+)
+
+_AC_CONDITIONER = "condition_provider.conditioners"
+AUDIOCRAFT_CONDITIONS = KeyMap(
+    rules={
+        "text.project.{p}": f"{_AC_CONDITIONER}.description.output_proj.{{p}}",
+        "melody.project.{p}": f"{_AC_CONDITIONER}.self_wav.output_proj.{{p}}",
+    },
+    ignored={f"{_AC_CONDITIONER}.self_wav.chroma.{{rest}}": "the chromagram's window, computed where it is needed"},
+)
+
+# Codecs. Ours without the "codec." or "codec.mono." that a whole model puts before them.
+
+_FRESH = ("quantizer.batches_seen",)
+_NORMS = ("weight_g", "weight_v")
+_PARAMETRIZED = ("parametrizations.weight.original0", "parametrizations.weight.original1")
+
+HUGGINGFACE_CODEC = KeyMap(
+    rules={
+        "encoder.layers.{rest}": "encoder.layers.{rest}",
+        "decoder.layers.{rest}": "decoder.layers.{rest}",
+        "quantizer.levels.{k}.codebook": "quantizer.layers.{k}.codebook.embed",
+        "quantizer.levels.{k}.codebook_sum": "quantizer.layers.{k}.codebook.embed_avg",
+        "quantizer.levels.{k}.usage": "quantizer.layers.{k}.codebook.cluster_size",
+        "quantizer.levels.{k}.is_initialized": "quantizer.layers.{k}.codebook.inited",
+    },
+    fresh=_FRESH,
+    spellings=dict(zip(_NORMS, _PARAMETRIZED, strict=True)),
+)
+
+
+def audiocraft_codec(config: SEANetConfig) -> KeyMap:
+    """The names of an EnCodec of this shape in audiocraft, which calls a transposed convolution by another name."""
+    rules: dict[str, str | tuple[str, ...]] = {}
+    for layer in _transposed_layers(config):
+        rules |= _audiocraft_conv(f"decoder.layers.{layer}.conv", f"decoder.model.{layer}.convtr.convtr")
+    for half in ("encoder", "decoder"):
+        for place in ("", ".block.{j}", ".shortcut"):
+            rules |= _audiocraft_conv(f"{half}.layers.{{i}}{place}.conv", f"{half}.model.{{i}}{place}.conv.conv")
+        rules[f"{half}.layers.{{i}}.lstm.{{p}}"] = f"{half}.model.{{i}}.lstm.{{p}}"
+    codebook = "quantizer.vq.layers.{k}._codebook"
+    rules |= {
+        "quantizer.levels.{k}.codebook": f"{codebook}.embed",
+        "quantizer.levels.{k}.codebook_sum": f"{codebook}.embed_avg",
+        "quantizer.levels.{k}.usage": f"{codebook}.cluster_size",
+        "quantizer.levels.{k}.is_initialized": f"{codebook}.inited",
+    }
+    return KeyMap(rules=rules, fresh=_FRESH, spellings=dict(zip(_PARAMETRIZED, _NORMS, strict=True)))
+
+
+def _audiocraft_conv(ours: str, theirs: str) -> dict[str, str]:
+    norms = {f"{ours}.{our}": f"{theirs}.{their}" for our, their in zip(_PARAMETRIZED, _NORMS, strict=True)}
+    return {f"{ours}.bias": f"{theirs}.bias", **norms}
+
+
+def _transposed_layers(config: SEANetConfig) -> list[int]:
+    """Where in the decoder its transposed convolutions are: each after an activation, before residual blocks."""
+    first = 2 + (config.lstm_layers > 0)
+    return [first + stage * (2 + config.residual_layers) for stage in range(len(config.strides))]

@@ -1,0 +1,134 @@
+"""Which layout a model folder is in, and reading and writing in any of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from descant.checkpoints import audiocraft, huggingface, native
+from descant.checkpoints.native import ModelCheck
+from descant.checkpoints.tensor_files import read_json
+from descant.codec.base import AudioCodec
+from descant.errors import CheckpointError
+from descant.model import AnyCodecConfig, MusicGenConfig, MusicGenModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """One way to lay out a model, or a codec alone, as files in a folder."""
+
+    holds_model: Callable[[Path], bool]
+    holds_codec: Callable[[Path], bool]
+    read_model_config: Callable[[Path], MusicGenConfig]
+    load_model: Callable[[Path, torch.device, torch.dtype], MusicGenModel]
+    load_own: Callable[[Path], MusicGenModel]
+    """All that the folder itself holds; a text encoder that is found by name elsewhere may be left out."""
+    save_model: Callable[[MusicGenModel, Path], None]
+    load_codec: Callable[[Path], tuple[AudioCodec, AnyCodecConfig]]
+    save_codec: Callable[[AudioCodec, AnyCodecConfig, Path], None]
+
+
+def _config_says(folder: Path) -> dict[str, object]:
+    try:
+        return read_json(folder / "config.json")
+    except CheckpointError:
+        return {}
+
+
+LAYOUTS = {
+    "native": Layout(
+        # A model's config says where text goes, a codec's has no word of it.
+        holds_model=lambda folder: "lm" in _config_says(folder),
+        holds_codec=lambda folder: {"format_version", "type"} <= set(_config_says(folder)),
+        read_model_config=native.read_model_config,
+        load_model=native.load_model,
+        load_own=native.load_model,
+        save_model=native.save_model,
+        load_codec=native.load_codec,
+        save_codec=native.save_codec,
+    ),
+    "huggingface": Layout(
+        holds_model=lambda folder: huggingface.is_model(_config_says(folder)),
+        holds_codec=lambda folder: huggingface.is_codec(_config_says(folder)),
+        read_model_config=huggingface.read_model_config,
+        load_model=huggingface.load_model,
+        load_own=huggingface.load_model,
+        save_model=huggingface.save_model,
+        load_codec=huggingface.load_codec,
+        save_codec=huggingface.save_codec,
+    ),
+    "audiocraft": Layout(
+        holds_model=audiocraft.is_model,
+        holds_codec=audiocraft.is_codec,
+        read_model_config=audiocraft.read_model_config,
+        load_model=audiocraft.load_model,
+        load_own=audiocraft.load_without_text,
+        save_model=audiocraft.save_model,
+        load_codec=audiocraft.load_codec,
+        save_codec=audiocraft.save_codec,
+    ),
+}
+
+
+def read_model_config(folder: Path) -> MusicGenConfig:
+    """The config of the model in a folder of any layout.
+
+    Raises:
+        CheckpointError: it is missing, or not what this version reads.
+    """
+    return _layout_of(folder).read_model_config(folder)
+
+
+def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> MusicGenModel:
+    """The model in a folder of any layout, ready to generate.
+
+    Args:
+        dtype: the language model's precision; the codec always runs in float32.
+
+    Raises:
+        CheckpointError: the folder is missing, incomplete, broken, or its weights do not fit its config.
+    """
+    return _layout_of(folder).load_model(folder, torch.device(device), dtype)
+
+
+def load_codec(folder: Path) -> tuple[AudioCodec, AnyCodecConfig]:
+    """The codec in a folder of any layout, on the CPU, with its config.
+
+    Raises:
+        CheckpointError: as ``load_model``.
+    """
+    found = [layout for layout in LAYOUTS.values() if layout.holds_codec(folder)]
+    return (found or [LAYOUTS["native"]])[0].load_codec(folder)
+
+
+def check_model(folder: Path) -> ModelCheck:
+    """Whether a folder of any layout would load; nothing unsafe is ever read."""
+    return native.check_model(folder, _layout_of(folder).load_own)
+
+
+def convert(source: Path, target: Path, layout: str) -> int:
+    """Writes the model, or the codec, of one folder into another in a layout; gives its number of parameters.
+
+    Weights stored in half precision come out in float32, which holds them exactly.
+
+    Args:
+        layout: one of ``LAYOUTS``.
+
+    Raises:
+        CheckpointError: the source does not load, the layout has no place for all of it, or the target is not empty.
+    """
+    if any(known.holds_codec(source) and not known.holds_model(source) for known in LAYOUTS.values()):
+        codec, config = load_codec(source)
+        LAYOUTS[layout].save_codec(codec, config, target)
+        return sum(parameter.numel() for parameter in codec.parameters())
+    # transformers' layout holds the text encoder too, so that there it must be at hand.
+    model = load_model(source) if layout == "huggingface" else _layout_of(source).load_own(source)
+    LAYOUTS[layout].save_model(model, target)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _layout_of(folder: Path) -> Layout:
+    """The layout of a model's folder; our own if it is in none, which then tells what is wrong."""
+    found = [layout for layout in LAYOUTS.values() if layout.holds_model(folder)]
+    return (found or [LAYOUTS["native"]])[0]
