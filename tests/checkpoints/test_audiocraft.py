@@ -20,7 +20,7 @@ from descant.codec.spectral import SpectralCodecConfig
 from descant.conditioning.chroma import MelodyConfig
 from descant.errors import CheckpointError, ConfigError
 from descant.lm.model import LMConfig, MusicLM
-from descant.model import StereoCodecConfig, T5Text
+from descant.model import Conditions, StereoCodecConfig, T5Text
 from descant.nn.inputs import LMInputs
 from descant.nn.rvq import RVQConfig
 from descant.nn.transformer import TransformerConfig

@@ -231,7 +231,9 @@ def _load_mert(name_or_path: str, revision: str | None) -> Any:
     except ImportError as error:
         raise MissingExtra('MERT needs transformers: pip install "descant[t5]"') from error
     try:
-        config: Any = HubertConfig.from_pretrained(name_or_path, revision=revision)
+        # Typed as Any: the library's annotations know neither the report nor a missing revision.
+        config_class: Any = HubertConfig
+        config = config_class.from_pretrained(name_or_path, revision=revision)
         # What makes a MERT more than a HuBERT; the released style model's has none of it.
         for name, plain in {"feature_extractor_cqt": False, "deepnorm": False, "attention_relax": -1.0}.items():
             if getattr(config, name, plain) != plain:

@@ -64,12 +64,9 @@ class Guidance:
     text_scale: float | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("guidance", self.scale), ("text_scale of guidance", self.text_scale)):
-            if value is None and name != "guidance":
-                continue
-            _check_number(name, value)
-            if not 0 <= value <= MAX_GUIDANCE:
-                raise InvalidRequest(f"{name}={value:g}: must lie between 0 and {MAX_GUIDANCE:g}")
+        _check_scale("guidance", self.scale)
+        if self.text_scale is not None:
+            _check_scale("text_scale of guidance", self.text_scale)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -151,6 +148,12 @@ def _check_codes(name: str, codes: Any, num_dims: int) -> None:
         raise InvalidRequest(f"{name}={codes!r:.60}: expected a tensor {shape} of whole numbers, or None")
     if 0 in codes.shape:
         raise InvalidRequest(f"{name} are {tuple(codes.shape)}: give at least one frame, or None")
+
+
+def _check_scale(name: str, value: float) -> None:
+    _check_number(name, value)
+    if not 0 <= value <= MAX_GUIDANCE:
+        raise InvalidRequest(f"{name}={value:g}: must lie between 0 and {MAX_GUIDANCE:g}")
 
 
 def _check_number(name: str, value: Any) -> None:
