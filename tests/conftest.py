@@ -2,7 +2,9 @@
 
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import jaxtyping
 import pytest
@@ -83,3 +85,106 @@ def unchecked() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+WORDS = ("warm", "slow", "piano", "drums", "techno", "with", "and", "a", "sad", "violin")
+TRANSFORMERS_KINDS: dict[str, dict[str, object]] = {
+    "odd": {},
+    "stereo": {"num_codebooks": 8, "audio_channels": 2, "num_layers": 2, "num_heads": 2, "width": 24},
+    "two codebooks": {"num_codebooks": 2, "num_layers": 1, "num_heads": 1, "width": 8},
+    "melody": {"is_melody": True, "num_layers": 2, "num_heads": 2, "width": 24},
+}
+
+
+def make_tokenizer(folder: Path) -> None:
+    """A tokenizer of ten words, stored as the hub stores T5's."""
+    import transformers
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    vocabulary = {word: number for number, word in enumerate(["<pad>", "</s>", "<unk>", *WORDS])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    names = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names).save_pretrained(folder)
+
+
+def make_transformers_model(
+    *,
+    num_codebooks: int = 4,
+    audio_channels: int = 1,
+    num_layers: int = 3,
+    num_heads: int = 5,
+    width: int = 20,
+    is_melody: bool = False,
+) -> Any:
+    """A random MusicGen of transformers, its weights large enough that everything is heard in its logits."""
+    import transformers
+
+    torch.manual_seed(0)
+    kind = "MusicgenMelody" if is_melody else "Musicgen"
+    decoder = getattr(transformers, f"{kind}DecoderConfig")(
+        vocab_size=16,
+        hidden_size=width,
+        num_hidden_layers=num_layers,
+        num_attention_heads=num_heads,
+        ffn_dim=4 * width,
+        num_codebooks=num_codebooks,
+        audio_channels=audio_channels,
+        pad_token_id=16,
+        bos_token_id=16,
+    )
+    codec = transformers.EncodecConfig(
+        # 1000 frames a second of 4 bits a codebook.
+        sampling_rate=8_000,
+        target_bandwidths=[4.0 * num_codebooks / audio_channels],
+        upsampling_ratios=[4, 2],
+        num_filters=4,
+        hidden_size=8,
+        codebook_size=16,
+        use_causal_conv=False,
+        use_conv_shortcut=False,
+    )
+    text = transformers.T5Config(
+        vocab_size=3 + len(WORDS), d_model=16, d_kv=4, d_ff=32, num_layers=2, num_heads=4, decoder_start_token_id=0
+    )
+    parts = {"text_encoder": text.to_dict(), "audio_encoder": codec.to_dict(), "decoder": decoder.to_dict()}
+    extra = {"chroma_length": 7} if is_melody else {}
+    config = getattr(transformers, f"{kind}Config")(**parts, **extra)
+    model = getattr(transformers, f"{kind}ForConditionalGeneration")(config).eval().requires_grad_(False)
+    for part in (model.decoder, model.text_encoder):
+        for parameter in part.parameters():
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    for parameter in model.audio_encoder.parameters():
+        parameter.add_(0.1 * torch.randn_like(parameter))
+    for layer in model.audio_encoder.quantizer.layers:
+        layer.codebook.embed.normal_()
+    special = {"pad_token_id": 16, "bos_token_id": 16, "decoder_start_token_id": 16}
+    model.generation_config = transformers.GenerationConfig(**special)
+    return model
+
+
+@dataclass(frozen=True)
+class Theirs:
+    """A model of transformers and the folder that it wrote itself into."""
+
+    model: Any
+    folder: Path
+
+
+@pytest.fixture(scope="session")
+def transformers_model(tmp_path_factory) -> Callable[[str], Theirs]:
+    """By the name of a kind a model of transformers; for reading only, folder and all."""
+    pytest.importorskip("transformers", reason="transformers")
+    made: dict[str, Theirs] = {}
+
+    def get(kind: str) -> Theirs:
+        if kind not in made:
+            folder = tmp_path_factory.mktemp("transformers") / "model"
+            model = make_transformers_model(**TRANSFORMERS_KINDS[kind])  # type: ignore[arg-type]
+            model.save_pretrained(folder)
+            make_tokenizer(folder)
+            made[kind] = Theirs(model, folder)
+        return made[kind]
+
+    return get

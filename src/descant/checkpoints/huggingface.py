@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from descant.checkpoints.huggingface_config import read_codec, read_model, write_codec, write_model
 from descant.checkpoints.keymap import HUGGINGFACE_CODEC, HUGGINGFACE_CONDITIONS, HUGGINGFACE_LM, KeyMap
 from descant.checkpoints.native import replacing
-from descant.checkpoints.tensor_files import SAFETENSORS, TensorFiles, planned, read_json, read_tensors
+from descant.checkpoints.tensor_files import SAFETENSORS, TensorFiles, is_finite, planned, read_json, read_tensors
 from descant.codec.base import AudioCodec
 from descant.codec.encodec import EnCodec, EnCodecConfig
 from descant.conditioning.encoders import T5Encoder
@@ -53,7 +53,11 @@ def read_model_config(folder: Path) -> MusicGenConfig:
         CheckpointError: a file is missing, or says something that we cannot honour.
     """
     with _errors_of(folder):
-        return read_model(read_json(folder / "config.json"), _generation(folder))
+        return read_model(
+            read_json(folder / "config.json"),
+            _if_there(folder / "generation_config.json"),
+            _if_there(folder / "preprocessor_config.json"),
+        )
 
 
 def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> MusicGenModel:
@@ -70,9 +74,9 @@ def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dt
     device = torch.device(device)
     plain, config = read_json(folder / "config.json"), read_model_config(folder)
     files = TensorFiles(folder)
-    _check_counts(folder, files, plain)
     of_text = sorted(name for name in files.shapes if name.startswith(TEXT_ENCODER))
-    weights = {name.removeprefix(TEXT_ENCODER): files.read(name) for name in of_text}
+    weights = {name.removeprefix(TEXT_ENCODER): _kept(files.read(name), name, folder) for name in of_text}
+    _check_layers(folder, plain["text_encoder"], len(weights))
     encoder = T5Encoder.from_weights(plain["text_encoder"], weights, folder)
     with _errors_of(folder), torch.device("meta"):
         model = MusicGenModel(config, encoder)
@@ -93,7 +97,6 @@ def load_codec(folder: Path) -> tuple[AudioCodec, EnCodecConfig]:
     with _errors_of(folder):
         config = read_codec(plain)
     files = TensorFiles(folder)
-    _check_counts(folder, files, plain)
     with _errors_of(folder), torch.device("meta"):
         codec = EnCodec(config)
     _fill(codec, files, HUGGINGFACE_CODEC, torch.device("cpu"), torch.float32)
@@ -112,13 +115,12 @@ def save_model(model: MusicGenModel, folder: Path, *, shard_bytes: int = SHARD_B
     encoder = model.text_encoder
     if not isinstance(encoder, T5Encoder):
         raise CheckpointError(f"transformers' MusicGen reads text by T5, this model by a {type(encoder).__name__}")
-    config, generation = write_model(model.config, encoder.config)
+    described = write_model(model.config, encoder.config)
     tensors = _model_keys(model.config.codec).exported(model.state_dict())
     tensors |= {f"{TEXT_ENCODER}{name}": tensor for name, tensor in encoder.weights.items()}
     with replacing(folder, frozenset()) as staging:
-        _write_json(config, staging / "config.json")
-        _write_json(generation, staging / "generation_config.json")
-        _write_json(_preprocessor(model), staging / "preprocessor_config.json")
+        for name, plain in described.items():
+            _write_json(plain, staging / name)
         encoder.save_tokenizer(staging)
         _write_tensors(tensors, staging, shard_bytes)
 
@@ -152,31 +154,24 @@ def _fill(module: nn.Module, files: TensorFiles, keys: KeyMap, device: torch.dev
     module.eval().requires_grad_(False)
 
 
-def _check_counts(folder: Path, files: TensorFiles, plain: Mapping[str, Any]) -> None:
-    """No config may ask for more parts than its folder has tensors: even parts without memory take time to make."""
-    for name, value in plain.items():
-        if isinstance(value, dict):
-            _check_counts(folder, files, value)
-        is_count = isinstance(value, int) and (name.endswith("_layers") or name == "num_codebooks")
-        if is_count and value > len(files.shapes):
-            raise CheckpointError(f"{folder}: {name}={value}, but there are only {len(files.shapes)} tensors")
+def _kept(tensor: Tensor, name: str, folder: Path) -> Tensor:
+    """A copy of a weight of the text encoder, in float32, that needs the file no more."""
+    if not tensor.is_floating_point() or not is_finite(tensor):
+        raise CheckpointError(f"{folder}: {name} holds values that are no numbers, or no weights")
+    return tensor.to(torch.float32, copy=True)
 
 
-def _generation(folder: Path) -> dict[str, Any]:
-    file = folder / "generation_config.json"
+def _check_layers(folder: Path, text_encoder: Mapping[str, Any], num_tensors: int) -> None:
+    """No T5 may have more layers than tensors: even layers without memory take time to be made."""
+    layers = text_encoder.get("num_layers", 0)
+    if type(layers) is not int or layers > num_tensors:
+        raise CheckpointError(
+            f"{folder}: text_encoder.num_layers={layers!r:.80}, with {num_tensors} tensors to fill them"
+        )
+
+
+def _if_there(file: Path) -> dict[str, Any]:
     return read_json(file) if file.is_file() else {}
-
-
-def _preprocessor(model: MusicGenModel) -> dict[str, Any]:
-    return {
-        "feature_extractor_type": "EncodecFeatureExtractor",
-        "processor_class": "MusicgenProcessor",
-        "feature_size": model.codec.num_channels,
-        "sampling_rate": model.codec.sample_rate_hz,
-        "padding_side": "left",
-        "padding_value": 0.0,
-        "return_attention_mask": True,
-    }
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 
 from descant import config as configs
 from descant.codec.encodec import EnCodecConfig
+from descant.conditioning.chroma import MelodyConfig
 from descant.errors import CheckpointError, ConfigError
 from descant.lm.model import LMConfig
 from descant.model import AnyCodecConfig, GenerationDefaults, MusicGenConfig, StereoCodecConfig, T5Text
@@ -31,7 +32,7 @@ _IDLE = frozenset(
     begin_suppress_tokens diversity_penalty do_sample early_stopping encoder_no_repeat_ngram_size
     exponential_decay_length_penalty forced_bos_token_id forced_eos_token_id length_penalty max_length min_length
     no_repeat_ngram_size num_beam_groups num_beams num_return_sequences output_scores remove_invalid_values
-    repetition_penalty return_dict_in_generate suppress_tokens temperature top_k top_p typical_p
+    repetition_penalty return_dict_in_generate suppress_tokens temperature top_k top_p typical_p tie_word_embeddings
     """.split()  # noqa: SIM905
 )
 """Keys of transformers' configs that do not change what a released model computes: notes, training, generation."""
@@ -68,13 +69,12 @@ class EncodecSection:
     chunk_length_s: Literal[None] = None
     norm_type: Literal["weight_norm"] = "weight_norm"
     trim_right_ratio: float = 1.0
-    tie_word_embeddings: bool = False
 
     def __post_init__(self) -> None:
-        if self.trim_right_ratio != 1.0:
-            raise ConfigError(f"trim_right_ratio={self.trim_right_ratio}: must be 1")
         if self.codebook_dim not in (None, self.hidden_size):
             raise ConfigError(f"codebook_dim={self.codebook_dim}: must be hidden_size={self.hidden_size}, or null")
+        if self.trim_right_ratio != 1:
+            raise ConfigError(f"trim_right_ratio={self.trim_right_ratio:g}: only 1 is allowed")
 
     @property
     def ours(self) -> EnCodecConfig:
@@ -167,11 +167,10 @@ class MusicGenSection:
     decoder: DecoderSection
     num_chroma: int = 12
     chroma_length: int = 235
-    tie_word_embeddings: bool = False
 
 
-def read_model(plain: dict[str, Any], generation: dict[str, Any]) -> MusicGenConfig:
-    """Our config from config.json and generation_config.json.
+def read_model(plain: dict[str, Any], generation: dict[str, Any], processor: dict[str, Any]) -> MusicGenConfig:
+    """Our config from config.json, generation_config.json and preprocessor_config.json.
 
     Raises:
         ConfigError: a value that we cannot honour, by its name, or one that contradicts another.
@@ -187,6 +186,11 @@ def read_model(plain: dict[str, Any], generation: dict[str, Any]) -> MusicGenCon
             f"text_encoder.d_model={text.get('d_model')!r}: must be a number other than decoder.hidden_size, "
             "where transformers has no projection between the two"
         )
+    if section.model_type == "musicgen_melody" and section.num_chroma == decoder.hidden_size:
+        raise ConfigError(
+            f"num_chroma={section.num_chroma}: must be another number than decoder.hidden_size, where transformers has "
+            "no projection between the two"
+        )
     mono = section.audio_encoder.ours
     return MusicGenConfig(
         codec=mono if decoder.audio_channels == 1 else StereoCodecConfig(mono=mono),
@@ -195,6 +199,7 @@ def read_model(plain: dict[str, Any], generation: dict[str, Any]) -> MusicGenCon
         text=T5Text(name=text.get("_name_or_path") or T5Text.name, dim=text["d_model"]),
         max_duration_s=_duration_s(generation, mono),
         defaults=_defaults(generation),
+        melody=_melody(section, mono, processor) if section.model_type == "musicgen_melody" else None,
     )
 
 
@@ -207,8 +212,8 @@ def read_codec(plain: dict[str, Any]) -> EnCodecConfig:
     return _section(EncodecSection, plain, "").ours
 
 
-def write_model(config: MusicGenConfig, text_encoder: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """config.json and generation_config.json of a model.
+def write_model(config: MusicGenConfig, text_encoder: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """config.json, generation_config.json and preprocessor_config.json of a model, by these names.
 
     Args:
         text_encoder: the T5's own config.
@@ -216,6 +221,8 @@ def write_model(config: MusicGenConfig, text_encoder: dict[str, Any]) -> tuple[d
     Raises:
         CheckpointError: the model has something that transformers' MusicGen has not; the message names it.
     """
+    if not isinstance(config.text, T5Text):
+        raise CheckpointError(f"transformers' MusicGen reads text by T5, this model by {type(config.text).__name__}")
     mono = config.codec.mono if isinstance(config.codec, StereoCodecConfig) else config.codec
     transformer, special = config.lm.transformer, config.lm.codebook_size
     is_melody = not transformer.has_cross_attention
@@ -253,12 +260,15 @@ def write_model(config: MusicGenConfig, text_encoder: dict[str, Any]) -> tuple[d
         "max_length": max(1, round(config.max_duration_s * _frame_rate_hz(mono))),
         **{their: getattr(config.defaults, our) for our, their in _DEFAULTS.items()},
     }
+    if config.melody is not None:
+        model |= {"num_chroma": config.melody.num_pitches, "chroma_length": config.melody.num_frames}
+    processor = _processor(config, mono)
     try:
-        again = read_model(model, generation)
+        again = read_model(model, generation, processor)
     except ConfigError as error:
         raise CheckpointError(f"transformers has no such model: {error}") from error
     _check_same(config, again)
-    return model, generation
+    return {"config.json": model, "generation_config.json": generation, "preprocessor_config.json": processor}
 
 
 def write_codec(config: AnyCodecConfig) -> dict[str, Any]:
@@ -286,6 +296,41 @@ def write_codec(config: AnyCodecConfig) -> dict[str, Any]:
 
 
 _DEFAULTS = {"temperature": "temperature", "top_k": "top_k", "top_p": "top_p", "guidance": "guidance_scale"}
+
+
+_MELODY_FIELDS = {"sample_rate_hz": "sampling_rate", "window_samples": "n_fft", "hop_samples": "hop_length"}
+
+
+def _melody(section: MusicGenSection, codec: EnCodecConfig, processor: dict[str, Any]) -> MelodyConfig:
+    told = {our: processor[their] for our, their in _MELODY_FIELDS.items() if processor.get(their) is not None}
+    plain = {"sample_rate_hz": codec.sample_rate_hz, **told}
+    return configs.from_dict(
+        MelodyConfig,
+        {**plain, "num_pitches": section.num_chroma, "num_frames": section.chroma_length},
+        "preprocessor_config",
+    )
+
+
+def _processor(config: MusicGenConfig, codec: EnCodecConfig) -> dict[str, Any]:
+    """What transformers' processors are told: how audio is to be for the codec, or what is heard of a melody."""
+    shared = {"sampling_rate": codec.sample_rate_hz, "padding_side": "left", "padding_value": 0.0}
+    if config.melody is None:
+        return {
+            "feature_extractor_type": "EncodecFeatureExtractor",
+            "processor_class": "MusicgenProcessor",
+            "feature_size": 2 if isinstance(config.codec, StereoCodecConfig) else 1,
+            "return_attention_mask": True,
+            **shared,
+        }
+    return {
+        "feature_extractor_type": "MusicgenMelodyFeatureExtractor",
+        "processor_class": "MusicgenMelodyProcessor",
+        "feature_size": config.melody.num_pitches,
+        "num_chroma": config.melody.num_pitches,
+        "chunk_length": round(config.max_duration_s),
+        **shared,
+        **{their: getattr(config.melody, our) for our, their in _MELODY_FIELDS.items()},
+    }
 
 
 def _defaults(generation: dict[str, Any]) -> GenerationDefaults:

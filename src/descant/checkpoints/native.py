@@ -27,7 +27,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from descant import config as configs
-from descant.checkpoints.tensor_files import MappedFile, read_json
+from descant.checkpoints.tensor_files import MappedFile, is_finite, read_json
 from descant.codec.base import AudioCodec
 from descant.conditioning.base import TextEncoder
 from descant.conditioning.encoders import T5Encoder
@@ -305,7 +305,7 @@ def _value(stored: MappedFile, name: str, dtype: torch.dtype) -> Tensor:
     if tensor.dtype != wanted and not (tensor.is_floating_point() and wanted.is_floating_point):
         raise CheckpointError(f"{file}: {name} is stored as {tensor.dtype}, which cannot be read as {wanted}")
     value = (tensor if scale is None else dequantize_rows(tensor, scale.float())).to(dtype, copy=scale is None)
-    if not bool(torch.isfinite(value).all()):
+    if not is_finite(value):
         raise CheckpointError(f"{file}: {name} holds values that are no numbers")
     return value
 

@@ -18,7 +18,7 @@ from descant.checkpoints.keymap import KeyMap, Shape, joined
 from descant.errors import CheckpointError
 
 SAFETENSORS, PICKLE = "model.safetensors", "pytorch_model.bin"
-REOPEN_BYTES = 2**28
+REOPEN_BYTES = 2**26
 """What is read from a mapped file counts as the process's memory until the file is closed."""
 
 LONGEST_JSON = 2**24
@@ -36,9 +36,10 @@ class TensorFiles:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.shapes: dict[str, Shape] = {}
-        self._file_of: dict[str, MappedFile | PickledFile] = {}
+        self._file_of: dict[str, MappedFile | HeldTensors] = {}
         for path, told in _files_of(folder).items():
-            file = PickledFile(only_tensors(unpickled(path), path)) if path.suffix == ".bin" else MappedFile(path)
+            is_pickle = path.suffix == ".bin"
+            file = HeldTensors(only_tensors(unpickled(path), path)) if is_pickle else MappedFile(path)
             if told is not None and told != set(file.shapes):
                 odd = sorted(told ^ set(file.shapes))[0]
                 raise CheckpointError(f"{path}: the index and the file disagree about {odd}")
@@ -49,10 +50,8 @@ class TensorFiles:
     def loaded(cls, file: Path, tensors: Mapping[str, Tensor]) -> "TensorFiles":
         """Tensors that some file held, as if they were all of a folder."""
         files = object.__new__(cls)
-        files.folder = file
-        held = PickledFile(tensors)
-        files.shapes = held.shapes
-        files._file_of = dict.fromkeys(tensors, held)
+        held = HeldTensors(tensors)
+        files.folder, files.shapes, files._file_of = file, held.shapes, dict.fromkeys(tensors, held)
         return files
 
     def read(self, name: str) -> Tensor:
@@ -105,15 +104,15 @@ class MappedFile:
             raise CheckpointError(f"{self.path}: not a readable safetensors file ({error})") from error
 
 
-class PickledFile:
-    """The tensors of a pickle; where it was mapped into memory, so are they."""
+class HeldTensors:
+    """Tensors that are there already, such as those of a pickle mapped into memory."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         self._tensors = tensors
         self.shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
 
     def read(self, name: str) -> Tensor:
-        """One tensor; its memory is the file's."""
+        """One tensor, not copied."""
         return self._tensors[name]
 
 
@@ -141,10 +140,15 @@ def read_tensors(
             if not tensor.is_floating_point():
                 raise CheckpointError(f"{files.folder}: {part} is stored as {tensor.dtype}, which is no weight")
         value = joined(parts, like).to(device, like.dtype if is_kept else dtype, copy=len(parts) == 1).contiguous()
-        if not bool(torch.isfinite(value).all()):
+        if not is_finite(value):
             raise CheckpointError(f"{files.folder}: {' + '.join(plan[name])} holds values that are no numbers")
         tensors[name] = value
     return tensors
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Whether all its values are numbers; looked through in pieces, for the answer is as large as the question."""
+    return all(bool(torch.isfinite(piece).all()) for piece in tensor.flatten().split(2**20))
 
 
 def planned(keys: KeyMap, files: TensorFiles, expected: Mapping[str, Tensor]) -> dict[str, tuple[str, ...]]:

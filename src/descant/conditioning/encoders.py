@@ -13,6 +13,7 @@ from descant.errors import CheckpointError, InvalidRequest, MissingExtra
 
 MAX_TOKENS = 512
 """The longest text T5 was trained on (arXiv 1910.10683, section 3.1.4)."""
+TOKENIZER_FILES = ("tokenizer.json", "spiece.model")
 TABLE, TABLE_AGAIN = "shared.weight", "encoder.embed_tokens.weight"
 
 
@@ -64,7 +65,7 @@ class T5Encoder(TextEncoder):
         encoder = object.__new__(cls)
         encoder._name = str(tokenizer)
         encoder._network = _network_of(config, weights)
-        encoder._tokenizer = _tokenizer_in(tokenizer)
+        encoder._tokenizer = _tokenizer_in(tokenizer, encoder._network.config.vocab_size)
         encoder.is_part_of_model = True
         return encoder
 
@@ -166,13 +167,19 @@ def _network_of(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Any
     return network.eval().requires_grad_(False)
 
 
-def _tokenizer_in(folder: Path) -> Any:
+def _tokenizer_in(folder: Path, vocab_size: int) -> Any:
     from transformers import AutoTokenizer
 
+    # Where these are missing, transformers makes an empty tokenizer, which knows no word.
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        raise CheckpointError(f"{folder}: no tokenizer, which is {' or '.join(TOKENIZER_FILES)}, is there")
     try:
-        return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        tokenizer: Any = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
     except Exception as error:  # what its many readers raise where a file is missing or broken
         raise CheckpointError(f"{folder}: no tokenizer could be read from there ({_first_line(error)})") from error
+    if len(tokenizer) > vocab_size:
+        raise CheckpointError(f"{folder}: the tokenizer has {len(tokenizer)} tokens, the text encoder {vocab_size}")
+    return tokenizer
 
 
 def _first_line(error: Exception) -> str:
