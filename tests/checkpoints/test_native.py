@@ -212,7 +212,7 @@ def edited(path: tuple[str, ...], value: object) -> Callable[[Path], object]:
 BROKEN_CONFIGS: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "gone": ("config.json", lambda file: file.unlink(), "is missing"),
     "no JSON": ("config.json", raw(lambda content: content[:-5]), "not a JSON file"),
-    "a list": ("config.json", holding(b"[]"), "format_version"),
+    "a list": ("config.json", holding(b"[]"), "expected an object"),
     "a number too long": ("config.json", holding(b"1" * 5_000), "not a JSON file"),
     "no version": ("config.json", holding(b"{}"), "format_version 1 only"),
     "another version": ("config.json", edited(("format_version",), 2), "format_version 1 only"),
