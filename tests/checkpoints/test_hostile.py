@@ -289,9 +289,9 @@ class Runs:
 
 COMMANDS = {
     "os.system": lambda: Runs(os.system, "touch canary"),
-    "eval": lambda: Runs(eval, "open('canary', 'w')"),
-    "exec": lambda: Runs(exec, "open('canary', 'w')"),
-    "open": lambda: Runs(open, "canary", "w"),
+    "eval": lambda: Runs(eval, "open('canary', 'w').close()"),
+    "exec": lambda: Runs(exec, "open('canary', 'w').close()"),
+    "touch": lambda: Runs(Path.touch, Path("canary")),
     "mkdir": lambda: Runs(os.mkdir, "canary"),
     "torch.save": lambda: Runs(torch.save, 1, "canary"),
 }
@@ -421,7 +421,7 @@ CONFIGS: dict[str, tuple[str, Spoil]] = {
     "a list": ("config.json", holding(b"[]")),
     "no end": ("config.json", holding(b"[" * 100_000)),
     "no UTF-8": ("config.json", raw(lambda content: content.replace(b"lm", b"\xff\xfe"))),
-    "two megabytes": ("config.json", raw(lambda content: content + b" " * 2**21)),
+    "32 megabytes": ("config.json", raw(lambda content: content + b" " * 2**25)),
     "one key twice": ("config.json", raw(lambda content: content.replace(b"{", b'{"format_version": 1,', 1))),
     "unknown key": ("config.json", setting("lm.depth", 3)),
     "a word for a number": ("config.json", setting("lm.transformer.width", "wide")),
