@@ -46,7 +46,7 @@ def test_a_saved_model_loads_from_its_folder_and_sounds_the_same(tmp_path):
 
 
 def test_a_model_that_is_not_there_is_told(tmp_path):
-    with pytest.raises(CheckpointError, match="no such model; give starter, tiny or a model folder"):
+    with pytest.raises(CheckpointError, match="no such model; give starter, tiny, a model folder or a hub id"):
         descant.load(tmp_path / "nowhere")
 
 

@@ -142,7 +142,7 @@ def test_what_a_config_says_anyway_is_left_alone(tiny_model):
 def test_a_part_that_no_released_model_has_cannot_go_there(make_model):
     normed = make_model(lm_changes={"qk_norm": True}).lm.state_dict()
     for keys in LMS.values():
-        with pytest.raises(CheckpointError, match=r"blocks\.0\.self_attention\.norms\.weight has no place"):
+        with pytest.raises(CheckpointError, match=r"blocks\.0\.self_attention\.norms\.query has no place"):
             keys.exported(normed)
 
 

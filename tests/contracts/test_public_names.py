@@ -41,7 +41,9 @@ def test_the_fields_of_a_request_are_these():
         "text",
         "negative_text",
         "melody",
+        "melody_pitches",
         "style",
+        "style_codes",
         "prompt",
         "prompt_codes",
         "duration_s",
@@ -50,7 +52,7 @@ def test_the_fields_of_a_request_are_these():
         "guidance",
     ]
     assert fields_of(Sampling) == ["temperature", "top_k", "top_p", "greedy"]
-    assert fields_of(Guidance) == ["scale"]
+    assert fields_of(Guidance) == ["scale", "text_scale"]
     assert fields_of(Clip) == ["samples", "sample_rate_hz", "codes", "info"]
 
 

@@ -240,8 +240,8 @@ def _pieces(arguments: argparse.Namespace) -> list[Piece]:
         for text in arguments.prompts
         for variation in range(arguments.count)
     ]
-    heard = {name: Clip.read(file) for name in ("melody", "style") if (file := getattr(arguments, name)) is not None}
-    requests = [replace(request, **heard) for request in requests]
+    melody, style = (None if file is None else Clip.read(file) for file in (arguments.melody, arguments.style))
+    requests = [replace(request, melody=melody, style=style) for request in requests]
     if arguments.prompt is not None:
         prompt = _read_prompt(arguments.prompt, arguments.duration, arguments.model)
         requests = [replace(request, prompt=prompt) for request in requests]
