@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from descant.checkpoints import audiocraft, hub, native
-from descant.checkpoints.audiocraft_config import read_codec, read_model, write_codec, write_model
+from descant.checkpoints.audiocraft_codec import read_codec, write_codec
+from descant.checkpoints.audiocraft_config import read_model, write_model
 from descant.codec.encodec import EnCodec, EnCodecConfig
 from descant.codec.spectral import SpectralCodecConfig
 from descant.conditioning.chroma import MelodyConfig

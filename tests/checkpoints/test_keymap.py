@@ -13,7 +13,7 @@ from descant.checkpoints.keymap import (
     HUGGINGFACE_CONDITIONS,
     HUGGINGFACE_LM,
     KeyMap,
-    audiocraft_codec,
+    audiocraft_codec_keys,
 )
 from descant.codec.encodec import EnCodec, EnCodecConfig
 from descant.errors import CheckpointError
@@ -40,7 +40,7 @@ def test_a_language_model_there_and_back_is_the_same(tiny_model, keys):
 @pytest.mark.parametrize("layout", ["audiocraft", "huggingface"])
 def test_a_codec_there_and_back_is_the_same(config, layout):
     ours = EnCodec(config).state_dict()
-    keys = audiocraft_codec(config) if layout == "audiocraft" else HUGGINGFACE_CODEC
+    keys = audiocraft_codec_keys(config) if layout == "audiocraft" else HUGGINGFACE_CODEC
     assert same(ours, keys.imported(keys.exported(ours), ours, "file"))
 
 
@@ -59,7 +59,7 @@ def test_audiocrafts_names_are_the_released_ones(tiny_model):
 
 def test_audiocrafts_codec_names_are_the_released_ones():
     config = EnCodecConfig(filters=2, latent_dim=8, codebook_size=16)
-    names = set(audiocraft_codec(config).exported(EnCodec(config).state_dict()))
+    names = set(audiocraft_codec_keys(config).exported(EnCodec(config).state_dict()))
     assert {"encoder.model.0.conv.conv.weight_g", "encoder.model.1.block.3.conv.conv.weight_v"} <= names
     assert {"encoder.model.13.lstm.weight_hh_l1", "encoder.model.15.conv.conv.bias"} <= names
     assert {f"decoder.model.{layer}.convtr.convtr.weight_g" for layer in (3, 6, 9, 12)} <= names
@@ -73,7 +73,7 @@ def test_audiocrafts_codec_names_are_the_released_ones():
 def test_weight_norm_is_read_in_both_spellings(layout):
     config = CODECS[0]
     ours = EnCodec(config).state_dict()
-    keys = audiocraft_codec(config) if layout == "audiocraft" else HUGGINGFACE_CODEC
+    keys = audiocraft_codec_keys(config) if layout == "audiocraft" else HUGGINGFACE_CODEC
     theirs = keys.exported(ours)
     spellings = {"weight_g": "parametrizations.weight.original0", "weight_v": "parametrizations.weight.original1"}
     other = {}

@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from descant.checkpoints import audiocraft_config, hub, huggingface
+from descant.checkpoints import audiocraft_codec, audiocraft_config, hub, huggingface
 from descant.checkpoints.audiocraft_yaml import dump, parse
-from descant.checkpoints.keymap import AUDIOCRAFT_CONDITIONS, AUDIOCRAFT_LM, KeyMap, audiocraft_codec
+from descant.checkpoints.keymap import AUDIOCRAFT_CONDITIONS, AUDIOCRAFT_LM, KeyMap, audiocraft_codec_keys
 from descant.checkpoints.native import in_precision, load_text_encoder, replacing
 from descant.checkpoints.tensor_files import TensorFiles, only_tensors, planned, read_tensors, unpickled
 from descant.checkpoints.untrained import Elsewhere
@@ -109,7 +109,7 @@ def save_model(model: MusicGenModel, folder: Path) -> None:
         MissingExtra: PyYAML is not installed.
     """
     settings = audiocraft_config.write_model(model.config)
-    codec_settings = audiocraft_config.write_codec(_mono(model.config.codec))
+    codec_settings = audiocraft_codec.write_codec(_mono(model.config.codec))
     tensors = model.state_dict()
     of_codec = {name: tensor for name, tensor in tensors.items() if name.startswith("codec.")}
     rest = {name: tensor for name, tensor in tensors.items() if name not in of_codec}
@@ -125,7 +125,7 @@ def load_codec(folder: Path) -> tuple[AudioCodec, AnyCodecConfig]:
         CheckpointError: as ``load_model``.
     """
     config, files = _codec(folder)
-    keys = audiocraft_codec(config)
+    keys = audiocraft_codec_keys(config)
     with _errors_of(folder / CODEC), torch.device("meta"):
         codec = EnCodec(config)
     expected = codec.state_dict()
@@ -142,9 +142,9 @@ def save_codec(codec: AudioCodec, config: AnyCodecConfig, folder: Path) -> None:
     """
     if not isinstance(config, EnCodecConfig):
         raise CheckpointError(f"audiocraft's layout knows no codec but EnCodec: this is a {type(config).__name__}")
-    settings = audiocraft_config.write_codec(config)
+    settings = audiocraft_codec.write_codec(config)
     with replacing(folder, frozenset()) as staging:
-        _write(audiocraft_codec(config).exported(codec.state_dict()), settings, staging / CODEC)
+        _write(audiocraft_codec_keys(config).exported(codec.state_dict()), settings, staging / CODEC)
 
 
 def _strays(melody: MelodyConfig | None) -> dict[str, Tensor]:
@@ -171,11 +171,11 @@ def _codec(folder: Path) -> tuple[EnCodecConfig, TensorFiles]:
         elsewhere = _released_codec(file, package["pretrained"])
         if not (elsewhere / CODEC).is_file():
             codec, config = huggingface.load_codec(elsewhere)
-            return config, TensorFiles.loaded(elsewhere, audiocraft_codec(config).exported(codec.state_dict()))
+            return config, TensorFiles.loaded(elsewhere, audiocraft_codec_keys(config).exported(codec.state_dict()))
         file = elsewhere / CODEC
         package = _package(file)
     with _errors_of(file):
-        return audiocraft_config.read_codec(_settings(package)), _tensors(package, file)
+        return audiocraft_codec.read_codec(_settings(package)), _tensors(package, file)
 
 
 def _released_codec(file: Path, name: object) -> Path:
@@ -230,7 +230,9 @@ def _mono(config: AnyCodecConfig) -> EnCodecConfig:
 
 
 def _codec_keys(config: AnyCodecConfig) -> KeyMap:
-    return audiocraft_codec(_mono(config)).under("codec.mono." if isinstance(config, StereoCodecConfig) else "codec.")
+    return audiocraft_codec_keys(_mono(config)).under(
+        "codec.mono." if isinstance(config, StereoCodecConfig) else "codec."
+    )
 
 
 @contextmanager

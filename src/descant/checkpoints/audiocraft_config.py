@@ -1,250 +1,28 @@
-"""audiocraft's settings of a language model and of its codec, and ours, each from the other.
-
-The dataclasses here have audiocraft's words (config/model/lm, config/model/encodec, config/conditioner). A type that
-allows one value only is a setting that we cannot honour otherwise; a key that is neither in a class nor known to change
-nothing is an error. Sections that a model is not made of (optim, dataset.train, fsdp and so on) are passed over.
-"""
+"""audiocraft's settings of a language model, and ours, each from the other."""
 
 import dataclasses
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 from descant import config as configs
-from descant.checkpoints.audiocraft_yaml import at, number, only, resolved, section_at, whole_numbers
+from descant.checkpoints.audiocraft_sections import (
+    MELODY,
+    TEXT,
+    ChromaSection,
+    FuserSection,
+    StereoSection,
+    T5Section,
+    TransformerSection,
+    refuse_differences,
+    section_of,
+)
+from descant.checkpoints.audiocraft_yaml import at, number, only, resolved, whole_numbers
 from descant.codec.encodec import EnCodecConfig
 from descant.conditioning.chroma import MelodyConfig
 from descant.errors import CheckpointError, ConfigError
 from descant.lm.model import LMConfig
 from descant.model import GenerationDefaults, MusicGenConfig, StereoCodecConfig, T5Text
-from descant.nn.conv import PaddingMode
 from descant.nn.transformer import TransformerConfig
 from descant.patterns import AnyPattern, CoarseFirst, Delay, Flatten, Grouped, PartialFlatten, delay, parallel
-
-Section = TypeVar("Section")
-TEXT, MELODY = "description", "self_wav"
-
-_IDLE = {
-    # How attention is computed, and how weights began.
-    "transformer_lm": (
-        *("dropout", "emb_lr", "custom", "memory_efficient", "attention_as_float32", "checkpointing", "weight_init"),
-        *("depthwise_init", "zero_bias_init", "attention_dropout", "two_step_cfg"),
-    ),
-    "encodec": ("renorm",),
-    "seanet": (),
-    "rvq": ("q_dropout", "kmeans_init", "orthogonal_reg_weight", "orthogonal_reg_active_codes_only"),
-    f"conditioners.{TEXT}.t5": ("word_dropout", "normalize_text_p", "autocast_dtype"),
-    f"conditioners.{MELODY}.chroma_stem": ("match_len_on_eval", "eval_wavs", "n_eval_wavs", "cache_path"),
-    "fuser": ("cross_attention_pos_emb_scale",),
-    "interleave_stereo_codebooks": (),
-}
-"""Keys that change nothing in what a trained model computes, section by section."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TransformerSection:
-    dim: int
-    num_heads: int
-    num_layers: int
-    n_q: int
-    card: int
-    norm_first: Literal[True]
-    bias_ff: Literal[False]
-    bias_attn: Literal[False]
-    bias_proj: Literal[False]
-    causal: Literal[True] = True
-    hidden_scale: int = 4
-    cross_attention: bool = False
-    q_modeling: str | None = None
-    activation: Literal["gelu"] = "gelu"
-    norm: Literal["layer_norm"] = "layer_norm"
-    past_context: Literal[None] = None
-    layer_scale: Literal[None] = None
-    positional_embedding: Literal["sin"] = "sin"
-    positional_scale: float = 1.0
-    xpos: Literal[False] = False
-    qk_layer_norm: Literal[False] = False
-    qk_layer_norm_cross: Literal[False] = False
-    kv_repeat: Literal[1] = 1
-
-    def __post_init__(self) -> None:
-        if self.positional_scale != 1.0:
-            raise ConfigError(f"transformer_lm.positional_scale={self.positional_scale}: allowed is 1")
-
-
-@dataclass(frozen=True, kw_only=True)
-class FuserSection:
-    cross: tuple[str, ...] = ()
-    prepend: tuple[str, ...] = ()
-    sum: tuple[str, ...] = ()
-    input_interpolate: tuple[str, ...] = ()
-    ignore: tuple[str, ...] = ()
-    cross_attention_pos_emb: Literal[False] = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class T5Section:
-    name: str
-    finetune: Literal[False] = False
-    normalize_text: Literal[False] = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChromaSection:
-    sample_rate: int
-    n_chroma: int = 12
-    radix2_exp: int = 12
-    argmax: Literal[True]
-
-    def __post_init__(self) -> None:
-        if not 3 <= self.radix2_exp <= 24:
-            raise ConfigError(f"chroma_stem.radix2_exp={self.radix2_exp}: must be from 3 to 24")
-
-
-@dataclass(frozen=True, kw_only=True)
-class StereoSection:
-    use: bool = False
-    per_timestep: Literal[False] = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class EncodecSection:
-    autoencoder: Literal["seanet"]
-    quantizer: Literal["rvq"]
-    sample_rate: int
-    channels: int
-    causal: bool = False
-    renormalize: Literal[False] = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class DecoderSection:
-    n_filters: int | None = None
-    trim_right_ratio: float = 1.0
-    final_activation: Literal[None] = None
-    final_activation_params: Literal[None] = None
-
-    def __post_init__(self) -> None:
-        if self.trim_right_ratio != 1.0:
-            raise ConfigError(f"seanet.decoder.trim_right_ratio={self.trim_right_ratio}: allowed is 1")
-
-
-@dataclass(frozen=True, kw_only=True)
-class SEANetSection:
-    dimension: int
-    n_filters: int
-    ratios: tuple[int, ...]
-    n_residual_layers: int
-    lstm: int
-    norm: Literal["weight_norm"]
-    channels: int = 1
-    causal: bool = False
-    activation: Literal["ELU"] = "ELU"
-    activation_params: dict[str, Any] = field(default_factory=lambda: {"alpha": 1.0})
-    norm_params: dict[str, Any] = field(default_factory=dict)
-    kernel_size: int = 7
-    residual_kernel_size: int = 3
-    last_kernel_size: int = 7
-    dilation_base: int = 2
-    pad_mode: PaddingMode = "reflect"
-    true_skip: bool = True
-    compress: int = 2
-    disable_norm_outer_blocks: Literal[0] = 0
-    decoder: DecoderSection = field(default_factory=DecoderSection)
-    encoder: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        for name, allowed in (("activation_params", {"alpha": 1.0}), ("norm_params", {}), ("encoder", {})):
-            if getattr(self, name) != allowed:
-                raise ConfigError(f"seanet.{name}={getattr(self, name)!r:.80}: allowed is {allowed}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class RVQSection:
-    n_q: int
-    bins: int
-    decay: float = EnCodecConfig.codebook_decay
-    kmeans_iters: int = EnCodecConfig.kmeans_iterations
-    threshold_ema_dead_code: float = EnCodecConfig.dead_code_threshold
-
-
-def read_codec(plain: dict[str, Any]) -> EnCodecConfig:
-    """Our config of a codec from its ``xp.cfg``.
-
-    Raises:
-        ConfigError: a setting that we cannot honour, by its name.
-    """
-    only(plain, "compression_model", "encodec")
-    outer = _section(EncodecSection, plain, "encodec")
-    seanet = _section(SEANetSection, plain, "seanet")
-    rvq = _section(RVQSection, plain, "rvq")
-    if (outer.channels, outer.causal) != (seanet.channels, seanet.causal):
-        raise ConfigError(f"encodec.channels={outer.channels} and encodec.causal={outer.causal}: seanet says otherwise")
-    return EnCodecConfig(
-        **{ours: getattr(seanet, theirs) for ours, theirs in _SEANET_FIELDS.items()},
-        **{ours: getattr(rvq, theirs) for ours, theirs in _RVQ_FIELDS.items()},
-        sample_rate_hz=outer.sample_rate,
-        has_conv_shortcut=not seanet.true_skip,
-        decoder_filters=seanet.decoder.n_filters,
-    )
-
-
-def write_codec(config: EnCodecConfig) -> dict[str, Any]:
-    """A codec's ``xp.cfg``.
-
-    Raises:
-        CheckpointError: the codec has something that audiocraft's EnCodec has not.
-    """
-    seanet = SEANetSection(
-        **{theirs: getattr(config, ours) for ours, theirs in _SEANET_FIELDS.items()},
-        norm="weight_norm",
-        true_skip=not config.has_conv_shortcut,
-        decoder=DecoderSection(n_filters=config.decoder_filters),
-    )
-    section = configs.to_dict(seanet)
-    if config.decoder_filters is None:
-        del section["decoder"]["n_filters"]  # there it would be a value, not the absence of one
-    outer = EncodecSection(
-        autoencoder="seanet",
-        quantizer="rvq",
-        sample_rate=config.sample_rate_hz,
-        channels=config.num_channels,
-        causal=config.is_causal,
-    )
-    rvq = RVQSection(**{theirs: getattr(config, ours) for ours, theirs in _RVQ_FIELDS.items()})
-    plain = {
-        "compression_model": "encodec",
-        "sample_rate": config.sample_rate_hz,
-        "channels": config.num_channels,
-        "encodec": configs.to_dict(outer),
-        "seanet": section,
-        "rvq": configs.to_dict(rvq),
-    }
-    _refuse_differences(config, dataclasses.replace(read_codec(plain), dead_code_relative=config.dead_code_relative))
-    return plain
-
-
-_SEANET_FIELDS = {
-    "num_channels": "channels",
-    "latent_dim": "dimension",
-    "filters": "n_filters",
-    "strides": "ratios",
-    "kernel_size": "kernel_size",
-    "last_kernel_size": "last_kernel_size",
-    "residual_kernel_size": "residual_kernel_size",
-    "residual_layers": "n_residual_layers",
-    "dilation_growth": "dilation_base",
-    "compress": "compress",
-    "lstm_layers": "lstm",
-    "padding_mode": "pad_mode",
-    "is_causal": "causal",
-}
-_RVQ_FIELDS = {
-    "num_codebooks": "n_q",
-    "codebook_size": "bins",
-    "codebook_decay": "decay",
-    "kmeans_iterations": "kmeans_iters",
-    "dead_code_threshold": "threshold_ema_dead_code",
-}
 
 
 def read_model(plain: dict[str, Any], mono: EnCodecConfig, text_dim: int) -> MusicGenConfig:
@@ -257,13 +35,13 @@ def read_model(plain: dict[str, Any], mono: EnCodecConfig, text_dim: int) -> Mus
         ConfigError: a setting that we cannot honour, by its name.
     """
     only(plain, "lm_model", "transformer_lm")
-    section = _section(TransformerSection, plain, "transformer_lm")
+    section = section_of(TransformerSection, plain, "transformer_lm")
     duration_s = number(plain, "dataset.segment_duration")
     melody = _read_melody(plain, duration_s)
     has_cross_attention = _has_cross_attention(plain)
     if section.cross_attention and not has_cross_attention:
         raise ConfigError("transformer_lm.cross_attention=True: nothing is there to attend to, fuser.cross is empty")
-    is_stereo = _section(StereoSection, plain, "interleave_stereo_codebooks").use
+    is_stereo = section_of(StereoSection, plain, "interleave_stereo_codebooks").use
     books = mono.num_codebooks * (2 if is_stereo else 1)
     for name, value in (
         ("transformer_lm.n_q", section.n_q),
@@ -339,8 +117,8 @@ def write_model(config: MusicGenConfig) -> dict[str, Any]:
         plain["conditioners"][MELODY] = _write_melody(config.melody)
     again = read_model(plain, mono, config.text.dim)
     lm = dataclasses.replace(again.lm.transformer, dropout=transformer.dropout)
-    _refuse_differences(transformer, lm)
-    _refuse_differences(config, dataclasses.replace(again, lm=dataclasses.replace(again.lm, transformer=lm)))
+    refuse_differences(transformer, lm)
+    refuse_differences(config, dataclasses.replace(again, lm=dataclasses.replace(again.lm, transformer=lm)))
     return plain
 
 
@@ -399,7 +177,7 @@ def _read_melody(plain: dict[str, Any], duration_s: float) -> MelodyConfig | Non
     if at(plain, where) is None:
         return None
     only(plain, f"{where}.model", "chroma_stem")
-    section = _section(ChromaSection, plain, f"{where}.chroma_stem")
+    section = section_of(ChromaSection, plain, f"{where}.chroma_stem")
     window = 2**section.radix2_exp
     hop = window // 4
     return MelodyConfig(
@@ -421,7 +199,7 @@ def _write_melody(config: MelodyConfig) -> dict[str, Any]:
 
 def _has_cross_attention(plain: dict[str, Any]) -> bool:
     """Whether the text is attended to; else it is a prefix, as a melody always is."""
-    fuser = _section(FuserSection, plain, "fuser")
+    fuser = section_of(FuserSection, plain, "fuser")
     named = at(plain, "conditioners")
     others = (
         sorted(str(name) for name in named if name not in (TEXT, MELODY, "args")) if isinstance(named, dict) else []
@@ -439,17 +217,4 @@ def _has_cross_attention(plain: dict[str, Any]) -> bool:
 def _t5_name(plain: dict[str, Any]) -> str:
     where = f"conditioners.{TEXT}"
     only(plain, f"{where}.model", "t5")
-    return _section(T5Section, plain, f"{where}.t5").name
-
-
-def _section(kind: type[Section], plain: dict[str, Any], path: str) -> Section:
-    return configs.from_dict(kind, section_at(plain, path, _IDLE[path]), path)
-
-
-def _refuse_differences(ours: Any, again: Any) -> None:
-    for item in dataclasses.fields(ours):
-        value, kept = getattr(ours, item.name), getattr(again, item.name)
-        if value != kept:
-            raise CheckpointError(
-                f"{item.name}={value!r:.80} has no place in audiocraft's layout, which has {kept!r:.80}"
-            )
+    return section_of(T5Section, plain, f"{where}.t5").name

@@ -238,7 +238,7 @@ HUGGINGFACE_CODEC = KeyMap(
 )
 
 
-def audiocraft_codec(config: SEANetConfig) -> KeyMap:
+def audiocraft_codec_keys(config: SEANetConfig) -> KeyMap:
     """The names of an EnCodec of this shape in audiocraft, which calls a transposed convolution by another name."""
     rules: dict[str, str | tuple[str, ...]] = {}
     for layer in _transposed_layers(config):
