@@ -14,6 +14,7 @@ from descant.checkpoints.audiocraft_sections import (
 )
 from descant.checkpoints.audiocraft_yaml import only
 from descant.codec.encodec import EnCodecConfig
+from descant.errors import ConfigError
 
 
 def read_codec(plain: dict[str, Any]) -> EnCodecConfig:
