@@ -19,6 +19,7 @@ from descant.checkpoints.audiocraft_config import read_model, write_model
 from descant.codec.encodec import EnCodec, EnCodecConfig
 from descant.codec.spectral import SpectralCodecConfig
 from descant.conditioning.chroma import MelodyConfig
+from descant.conditioning.style import StyleConfig
 from descant.errors import CheckpointError, ConfigError
 from descant.lm.model import LMConfig, MusicLM
 from descant.model import Conditions, StereoCodecConfig, T5Text
@@ -26,7 +27,7 @@ from descant.nn.inputs import LMInputs
 from descant.nn.rvq import RVQConfig
 from descant.nn.transformer import TransformerConfig
 from descant.patterns import CoarseFirst, Delay, Flatten, Grouped, PartialFlatten, delay, parallel, stereo_partial_delay
-from descant.presets import medium, melody, small, stereo_melody, stereo_small, tiny
+from descant.presets import medium, melody, small, stereo_melody, stereo_small, style, tiny
 
 yaml = pytest.importorskip("yaml")
 
@@ -77,6 +78,7 @@ rvq:
   {{n_q: {BOOKS}, q_dropout: false, bins: {ENTRIES}, decay: 0.99, kmeans_init: true, kmeans_iters: 50,
    threshold_ema_dead_code: 2, orthogonal_reg_weight: 0.0, orthogonal_reg_active_codes_only: false}}
 """
+SMALL_STYLE = StyleConfig(width=256, num_heads=8, num_layers=4)
 CONFIG = EnCodecConfig(
     filters=FILTERS,
     latent_dim=LATENT,
@@ -183,6 +185,7 @@ def _seeded_and_without_t5(monkeypatch, word_hashes):
     torch.manual_seed(0)
     for module in (audiocraft, native):
         monkeypatch.setattr(module, "load_text_encoder", lambda config, *_: word_hashes(config.text.dim))
+        monkeypatch.setattr(module, "load_style_features", lambda _: None)
 
 
 @pytest.fixture
@@ -317,7 +320,7 @@ def as_t5(make_model: Callable[..., Any], **changes: object) -> Any:
     return make_model(text=T5Text(name="t5-base", dim=TEXT_WIDTH), **changes)
 
 
-@pytest.mark.parametrize("kind", ["mono", "stereo", "prefix", "melody", "odd codec"])
+@pytest.mark.parametrize("kind", ["mono", "stereo", "prefix", "melody", "style", "odd codec"])
 def test_what_is_written_is_read_back_bit_for_bit(make_model, tmp_path, kind):
     base = tiny()
     changes: dict[str, Any] = {
@@ -329,6 +332,7 @@ def test_what_is_written_is_read_back_bit_for_bit(make_model, tmp_path, kind):
         },
         "prefix": {"lm_changes": {"has_cross_attention": False}, "max_duration_s": 12.5},
         "melody": {"lm_changes": {"has_cross_attention": False}, "melody": MelodyConfig()},
+        "style": {"lm_changes": {"has_cross_attention": False}, "style": SMALL_STYLE},
         "odd codec": {
             "codec": replace(
                 base.codec, decoder_filters=4, residual_layers=2, has_conv_shortcut=True, is_causal=True, lstm_layers=0
@@ -353,7 +357,7 @@ def test_half_precision_in_a_file_is_read_exactly_and_the_precision_asked_for_is
     assert {parameter.dtype for parameter in model.codec.parameters()} == {torch.float32}
 
 
-@pytest.mark.parametrize("preset", [small, medium, stereo_small, melody, stereo_melody])
+@pytest.mark.parametrize("preset", [small, medium, stereo_small, melody, stereo_melody, style])
 def test_the_settings_of_a_released_shape_survive(preset):
     config = preset()
     mono = config.codec.mono if isinstance(config.codec, StereoCodecConfig) else config.codec
@@ -422,7 +426,12 @@ REFUSED_LM: dict[str, tuple[str, Any, str]] = {
     "unknown pattern": ("codebooks_pattern.modeling", "spiral", "modeling='spiral'"),
     "no pattern": ("codebooks_pattern.modeling", None, "modeling=None"),
     "delays of words": ("codebooks_pattern.delay.delays", ["a"], "whole numbers"),
-    "style": ("conditioners.self_wav", {"model": "style"}, r"self_wav\.model='style'"),
+    "style by EnCodec": (
+        "conditioners.self_wav",
+        {"model": "style", "style": {"model_name": "encodec", "sample_rate": 32_000, "length": 3.0}},
+        "model_name",
+    ),
+    "another sound": ("conditioners.self_wav", {"model": "beat"}, r"self_wav\.model='beat'"),
     "melody nowhere": (
         *("conditioners.self_wav", {"model": "chroma_stem", "chroma_stem": {"sample_rate": 32_000, "argmax": True}}),
         "self_wav in prepend",
@@ -498,6 +507,71 @@ def test_settings_are_data_and_nothing_else(folder):
 
 
 # Names.
+
+
+def style_tensors(width: int = 256, layers: int = 4) -> dict[str, Tensor]:
+    """The conditions of a style model as audiocraft names them."""
+    where = "condition_provider.conditioners.self_wav"
+    made = {
+        f"{where}.output_proj.weight": torch.randn(WIDTH, width),
+        f"{where}.output_proj.bias": torch.randn(WIDTH),
+        f"{where}.embed.weight": torch.randn(width, 768),
+        f"{where}.embed.bias": torch.randn(width),
+        f"{where}.batch_norm.running_mean": torch.randn(width),
+        f"{where}.batch_norm.running_var": torch.rand(width),
+        f"{where}.batch_norm.num_batches_tracked": torch.tensor(7),
+    }
+    for i in range(layers):
+        layer = f"{where}.transformer.layers.{i}"
+        for norm in ("norm1", "norm2"):
+            made[f"{layer}.{norm}.weight"], made[f"{layer}.{norm}.bias"] = torch.randn(2, width)
+        made[f"{layer}.self_attn.in_proj_weight"] = torch.randn(3 * width, width)
+        made[f"{layer}.self_attn.out_proj.weight"] = torch.randn(width, width)
+        made[f"{layer}.linear1.weight"] = torch.randn(4 * width, width)
+        made[f"{layer}.linear2.weight"] = torch.randn(width, 4 * width)
+    for k in range(6):
+        codebook = f"{where}.rvq.vq.layers.{k}._codebook"
+        made[f"{codebook}.inited"] = torch.ones(1)
+        made[f"{codebook}.cluster_size"] = torch.rand(1_024)
+        made[f"{codebook}.embed"] = torch.randn(1_024, width)
+        made[f"{codebook}.embed_avg"] = torch.randn(1_024, width)
+    return {name: tensor.clone() for name, tensor in made.items()}
+
+
+def style_settings(scale: str) -> str:
+    """As config/conditioner/style2music.yaml has them."""
+    told = yaml.safe_load(f"""
+        {{model_name: mert, transformer_scale: {scale}, sample_rate: '${{sample_rate}}', length: 3.0, ds_factor: 15,
+         encodec_checkpoint: '//pretrained/facebook/encodec_32khz', encodec_n_q: 3, n_q_out: 6, eval_q: 3,
+         q_dropout: true, bins: 1024, varying_lengths: [1.5, 4.5], batch_norm: true, compute_mask: true,
+         num_codebooks_lm: '${{transformer_lm.n_q}}', ds_rate_compression: 640, use_middle_of_segment: false,
+         rvq_threshold_ema_dead_code: 0.1}}
+    """)
+    settings = changed(PREPENDED, "fuser.prepend", ["self_wav", "description"])
+    return changed(settings, "conditioners.self_wav", {"model": "style", "style": told})
+
+
+def test_a_style_model_is_read_and_hears_with_its_own_weights(tmp_path):
+    assert read_model(yaml.safe_load(style_settings("default")), CONFIG, TEXT_WIDTH).style == StyleConfig()
+    theirs = lm_tensors(has_cross=False) | style_tensors()
+    model = audiocraft.load_model(write(tmp_path / "m", theirs, codec_tensors(), style_settings("xsmall")))
+    assert model.config.style == SMALL_STYLE
+    told = model.style([torch.tensor([[3], [5], [8]])]).values[0, 0]
+    where = "condition_provider.conditioners.self_wav"
+    heard = sum(theirs[f"{where}.rvq.vq.layers.{k}._codebook.embed"][code] for k, code in enumerate((3, 5, 8)))
+    torch.testing.assert_close(
+        told, theirs[f"{where}.output_proj.weight"] @ heard + theirs[f"{where}.output_proj.bias"]
+    )
+    assert model.style.batch_norm.num_batches_tracked == 7
+    audiocraft.save_model(model, tmp_path / "again")
+    again = stored(tmp_path / "again")[audiocraft.LM]
+    assert bits(again) == bits(theirs)
+
+
+def test_a_model_that_hears_melodies_and_styles_has_no_place(make_model, tmp_path):
+    model = as_t5(make_model, lm_changes={"has_cross_attention": False}, melody=MelodyConfig(), style=SMALL_STYLE)
+    with pytest.raises(CheckpointError, match="one place for sound"):
+        audiocraft.save_model(model, tmp_path / "m")
 
 
 def test_the_windows_of_a_chromagram_are_known_strays(folder):

@@ -21,7 +21,7 @@ from torch import Tensor
 from descant.checkpoints import audiocraft_codec, audiocraft_config, hub, huggingface
 from descant.checkpoints.audiocraft_yaml import dump, parse
 from descant.checkpoints.keymap import AUDIOCRAFT_CONDITIONS, AUDIOCRAFT_LM, KeyMap, audiocraft_codec_keys
-from descant.checkpoints.native import in_precision, load_text_encoder, replacing
+from descant.checkpoints.native import in_precision, load_style_features, load_text_encoder, replacing
 from descant.checkpoints.tensor_files import TensorFiles, only_tensors, planned, read_tensors, unpickled
 from descant.checkpoints.untrained import Elsewhere
 from descant.codec.base import AudioCodec
@@ -77,6 +77,8 @@ def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dt
             f"vectors {encoder.dim} wide"
         )
     model.text_encoder = encoder.to(device)
+    features = load_style_features(model.config)
+    model.style_features = None if features is None else features.to(device)
     return model
 
 

@@ -10,6 +10,7 @@ from descant.checkpoints.audiocraft_sections import (
     ChromaSection,
     FuserSection,
     StereoSection,
+    StyleSection,
     T5Section,
     TransformerSection,
     refuse_differences,
@@ -18,6 +19,7 @@ from descant.checkpoints.audiocraft_sections import (
 from descant.checkpoints.audiocraft_yaml import at, number, only, resolved, whole_numbers
 from descant.codec.encodec import EnCodecConfig
 from descant.conditioning.chroma import MelodyConfig
+from descant.conditioning.style import StyleConfig
 from descant.errors import CheckpointError, ConfigError
 from descant.lm.model import LMConfig
 from descant.model import GenerationDefaults, MusicGenConfig, StereoCodecConfig, T5Text
@@ -37,7 +39,7 @@ def read_model(plain: dict[str, Any], mono: EnCodecConfig, text_dim: int) -> Mus
     only(plain, "lm_model", "transformer_lm")
     section = section_of(TransformerSection, plain, "transformer_lm")
     duration_s = number(plain, "dataset.segment_duration")
-    melody = _read_melody(plain, duration_s)
+    melody, style = _read_sound(plain, duration_s)
     has_cross_attention = _has_cross_attention(plain)
     if section.cross_attention and not has_cross_attention:
         raise ConfigError("transformer_lm.cross_attention=True: nothing is there to attend to, fuser.cross is empty")
@@ -67,6 +69,7 @@ def read_model(plain: dict[str, Any], mono: EnCodecConfig, text_dim: int) -> Mus
         text=T5Text(name=_t5_name(plain), dim=text_dim),
         max_duration_s=duration_s,
         melody=melody,
+        style=style,
         defaults=GenerationDefaults() if noted is None else configs.from_dict(GenerationDefaults, noted, "descant"),
     )
 
@@ -112,9 +115,14 @@ def write_model(config: MusicGenConfig) -> dict[str, Any]:
         "descant": {"defaults": configs.to_dict(config.defaults)},
     }
     del plain["transformer_lm"]["q_modeling"]
-    if config.melody is not None:
+    if config.melody is not None and config.style is not None:
+        raise CheckpointError("audiocraft's layout has one place for sound: this model hears melodies and styles")
+    if config.melody is not None or config.style is not None:
         plain["fuser"]["prepend"].insert(0, MELODY)
+    if config.melody is not None:
         plain["conditioners"][MELODY] = _write_melody(config.melody)
+    if config.style is not None:
+        plain["conditioners"][MELODY] = _write_style(config.style, mono.sample_rate_hz)
     again = read_model(plain, mono, config.text.dim)
     lm = dataclasses.replace(again.lm.transformer, dropout=transformer.dropout)
     refuse_differences(transformer, lm)
@@ -172,12 +180,18 @@ def _write_pattern(pattern: AnyPattern) -> dict[str, Any]:
     return {"modeling": "unroll", "unroll": {"flattening": flattening, "delays": [0] * books}}
 
 
-def _read_melody(plain: dict[str, Any], duration_s: float) -> MelodyConfig | None:
+def _read_sound(plain: dict[str, Any], duration_s: float) -> tuple[MelodyConfig | None, StyleConfig | None]:
+    """What is heard of sound: a melody, a style, or nothing. Both have one name there."""
     where = f"conditioners.{MELODY}"
     if at(plain, where) is None:
-        return None
+        return None, None
+    if at(plain, f"{where}.model") == "style":
+        return None, _read_style(section_of(StyleSection, plain, f"{where}.style"))
     only(plain, f"{where}.model", "chroma_stem")
-    section = section_of(ChromaSection, plain, f"{where}.chroma_stem")
+    return _read_melody(section_of(ChromaSection, plain, f"{where}.chroma_stem"), duration_s), None
+
+
+def _read_melody(section: ChromaSection, duration_s: float) -> MelodyConfig:
     window = 2**section.radix2_exp
     hop = window // 4
     return MelodyConfig(
@@ -195,6 +209,42 @@ def _write_melody(config: MelodyConfig) -> dict[str, Any]:
         sample_rate=config.sample_rate_hz, n_chroma=config.num_pitches, radix2_exp=exponent, argmax=True
     )
     return {"model": "chroma_stem", "chroma_stem": configs.to_dict(section)}
+
+
+_STYLE_SCALES = {"default": (512, 8, 8), "xsmall": (256, 8, 4), "large": (1_024, 16, 24)}
+"""Width, heads and layers of the style's transformer."""
+
+
+def _read_style(section: StyleSection) -> StyleConfig:
+    width, heads, layers = _STYLE_SCALES[section.transformer_scale]
+    return StyleConfig(
+        width=width,
+        num_heads=heads,
+        num_layers=layers,
+        num_codebooks=section.n_q_out,
+        codebook_size=section.bins,
+        heard_codebooks=section.eval_q,
+        stride_frames=section.ds_factor,
+        excerpt_s=section.length,
+        min_excerpt_s=section.varying_lengths[0],
+    )
+
+
+def _write_style(config: StyleConfig, sample_rate_hz: int) -> dict[str, Any]:
+    shape = (config.width, config.num_heads, config.num_layers)
+    scale = next((name for name, theirs in _STYLE_SCALES.items() if theirs == shape), "default")
+    section = {
+        "model_name": "mert",
+        "transformer_scale": scale,
+        "sample_rate": sample_rate_hz,
+        "length": config.excerpt_s,
+        "ds_factor": config.stride_frames,
+        "n_q_out": config.num_codebooks,
+        "eval_q": config.heard_codebooks,
+        "bins": config.codebook_size,
+        "varying_lengths": [config.min_excerpt_s, max(4.5, config.excerpt_s)],
+    }
+    return {"model": "style", "style": section}
 
 
 def _has_cross_attention(plain: dict[str, Any]) -> bool:

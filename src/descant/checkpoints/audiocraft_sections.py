@@ -29,6 +29,10 @@ _IDLE = {
     "rvq": ("q_dropout", "kmeans_init", "orthogonal_reg_weight", "orthogonal_reg_active_codes_only"),
     f"conditioners.{TEXT}.t5": ("word_dropout", "normalize_text_p", "autocast_dtype"),
     f"conditioners.{MELODY}.chroma_stem": ("match_len_on_eval", "eval_wavs", "n_eval_wavs", "cache_path"),
+    f"conditioners.{MELODY}.style": (
+        *("encodec_checkpoint", "encodec_n_q", "q_dropout", "compute_mask", "num_codebooks_lm", "ds_rate_compression"),
+        *("use_middle_of_segment", "rvq_threshold_ema_dead_code"),
+    ),
     "fuser": ("cross_attention_pos_emb_scale",),
     "interleave_stereo_codebooks": (),
 }
@@ -93,6 +97,24 @@ class ChromaSection:
     def __post_init__(self) -> None:
         if not 3 <= self.radix2_exp <= 24:
             raise ConfigError(f"chroma_stem.radix2_exp={self.radix2_exp}: must be from 3 to 24")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StyleSection:
+    model_name: Literal["mert"]
+    transformer_scale: Literal["default", "xsmall", "large"] = "default"
+    sample_rate: int
+    length: float
+    ds_factor: int = 15
+    n_q_out: int = 6
+    eval_q: int = 3
+    bins: int = 1_024
+    batch_norm: Literal[True] = True
+    varying_lengths: tuple[float, ...] = (1.5, 4.5)
+
+    def __post_init__(self) -> None:
+        if len(self.varying_lengths) != 2:
+            raise ConfigError(f"style.varying_lengths={self.varying_lengths}: expected the shortest and the longest")
 
 
 @dataclass(frozen=True, kw_only=True)

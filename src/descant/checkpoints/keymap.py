@@ -110,7 +110,8 @@ class KeyMap:
         for name, tensor in ours.items():
             parts = self.names(name)
             if parts:
-                theirs.update(zip(parts, tensor.detach().chunk(len(parts)), strict=True))
+                pieces = tensor.detach().chunk(len(parts)) if len(parts) > 1 else [tensor.detach()]
+                theirs.update(zip(parts, pieces, strict=True))
         return theirs
 
     def imported(self, theirs: Mapping[str, Tensor], expected: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
@@ -210,11 +211,29 @@ HUGGINGFACE_CONDITIONS = KeyMap(
 )
 
 _AC_CONDITIONER = "condition_provider.conditioners"
+_AC_STYLE = f"{_AC_CONDITIONER}.self_wav"
+_AC_STYLE_LAYER = f"{_AC_STYLE}.transformer.layers.{{i}}"
+_AC_STYLE_CODEBOOK = f"{_AC_STYLE}.rvq.vq.layers.{{k}}._codebook"
 AUDIOCRAFT_CONDITIONS = KeyMap(
     rules={
         "text.project.{p}": f"{_AC_CONDITIONER}.description.output_proj.{{p}}",
+        # A model hears melodies or styles, never both.
         "melody.project.{p}": f"{_AC_CONDITIONER}.self_wav.output_proj.{{p}}",
+        "style.project.{p}": f"{_AC_STYLE}.output_proj.{{p}}",
+        "style.embed.{p}": f"{_AC_STYLE}.embed.{{p}}",
+        "style.blocks.{i}.norm1.{p}": f"{_AC_STYLE_LAYER}.norm1.{{p}}",
+        "style.blocks.{i}.self_attention.qkv.weight": f"{_AC_STYLE_LAYER}.self_attn.in_proj_weight",
+        "style.blocks.{i}.self_attention.out.weight": f"{_AC_STYLE_LAYER}.self_attn.out_proj.weight",
+        "style.blocks.{i}.norm2.{p}": f"{_AC_STYLE_LAYER}.norm2.{{p}}",
+        "style.blocks.{i}.mlp.up.weight": f"{_AC_STYLE_LAYER}.linear1.weight",
+        "style.blocks.{i}.mlp.down.weight": f"{_AC_STYLE_LAYER}.linear2.weight",
+        "style.batch_norm.{p}": f"{_AC_STYLE}.batch_norm.{{p}}",
+        "style.quantizer.levels.{k}.codebook": f"{_AC_STYLE_CODEBOOK}.embed",
+        "style.quantizer.levels.{k}.codebook_sum": f"{_AC_STYLE_CODEBOOK}.embed_avg",
+        "style.quantizer.levels.{k}.usage": f"{_AC_STYLE_CODEBOOK}.cluster_size",
+        "style.quantizer.levels.{k}.is_initialized": f"{_AC_STYLE_CODEBOOK}.inited",
     },
+    fresh=("style.quantizer.batches_seen",),
     ignored={f"{_AC_CONDITIONER}.self_wav.chroma.{{rest}}": "the chromagram's window, computed where it is needed"},
 )
 

@@ -134,8 +134,8 @@ def read_tensors(
     for name, like in expected.items():
         parts = [files.read(part) for part in plan[name]]
         for part, tensor in zip(plan[name], parts, strict=True):
-            if not tensor.is_floating_point():
-                raise CheckpointError(f"{files.folder}: {part} is stored as {tensor.dtype}, which is no weight")
+            if tensor.is_floating_point() != like.is_floating_point():
+                raise CheckpointError(f"{files.folder}: {part} is stored as {tensor.dtype}, which is no {like.dtype}")
         value = joined(parts, like).to(device, like.dtype, copy=len(parts) == 1).contiguous()
         if not is_finite(value):
             raise CheckpointError(f"{files.folder}: {' + '.join(plan[name])} holds values that are no numbers")
