@@ -87,6 +87,11 @@ def unchecked() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", False)
 
 
+@pytest.fixture(scope="session")
+def make_tokenizer() -> Callable[[Path], None]:
+    return write_tokenizer
+
+
 WORDS = ("warm", "slow", "piano", "drums", "techno", "with", "and", "a", "sad", "violin")
 TRANSFORMERS_KINDS: dict[str, dict[str, object]] = {
     "odd": {},
@@ -96,7 +101,7 @@ TRANSFORMERS_KINDS: dict[str, dict[str, object]] = {
 }
 
 
-def make_tokenizer(folder: Path) -> None:
+def write_tokenizer(folder: Path) -> None:
     """A tokenizer of ten words, stored as the hub stores T5's."""
     import transformers
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
@@ -183,7 +188,7 @@ def transformers_model(tmp_path_factory) -> Callable[[str], Theirs]:
             folder = tmp_path_factory.mktemp("transformers") / "model"
             model = make_transformers_model(**TRANSFORMERS_KINDS[kind])  # type: ignore[arg-type]
             model.save_pretrained(folder)
-            make_tokenizer(folder)
+            write_tokenizer(folder)
             made[kind] = Theirs(model, folder)
         return made[kind]
 
