@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from descant.checkpoints.keymap import KeyMap, Shape, joined
+from descant.checkpoints.keymap import KeyMap, Shape
 from descant.errors import CheckpointError
 
 SAFETENSORS, PICKLE = "model.safetensors", "pytorch_model.bin"
@@ -136,7 +136,10 @@ def read_tensors(
         for part, tensor in zip(plan[name], parts, strict=True):
             if tensor.is_floating_point() != like.is_floating_point():
                 raise CheckpointError(f"{files.folder}: {part} is stored as {tensor.dtype}, which is no {like.dtype}")
-        value = joined(parts, like).to(device, like.dtype, copy=len(parts) == 1).contiguous()
+        # Filled part by part: temporaries of large tensors would leave holes in the memory of what is kept.
+        value = torch.zeros(like.shape, dtype=like.dtype, device=device)
+        for place, part in zip(value.chunk(len(parts)) if len(parts) > 1 else [value] * len(parts), parts, strict=True):
+            place.copy_(part)
         if not is_finite(value):
             raise CheckpointError(f"{files.folder}: {' + '.join(plan[name])} holds values that are no numbers")
         tensors[name] = value
