@@ -98,6 +98,9 @@ def _add_sampling_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--top-p", type=number, metavar="P", help="draw among the likeliest that hold P; 1: among all")
     group.add_argument("--greedy", action="store_true", default=None, help="always take the likeliest")
     group.add_argument("--guidance", type=number, metavar="G", help="0 ignores the prompt, 1 is plain, 3 follows it")
+    group.add_argument(
+        "--text-guidance", type=number, metavar="T", help="beside --style: how much further the text is followed; try 5"
+    )
 
 
 def generate(arguments: argparse.Namespace) -> None:
@@ -232,8 +235,7 @@ def _pieces(arguments: argparse.Namespace) -> list[Piece]:
     from descant.generation.request import Guidance, Request, Sampling
 
     Sampling(**_asked_sampling(arguments))
-    if arguments.guidance is not None:
-        Guidance(scale=arguments.guidance)
+    Guidance(**_asked_guidance(arguments))
     seed = secrets.randbits(31) if arguments.seed is None else arguments.seed
     requests = [
         Request(text=text, negative_text=arguments.negative, duration_s=arguments.duration, seed=seed + variation)
@@ -250,11 +252,14 @@ def _pieces(arguments: argparse.Namespace) -> list[Piece]:
 
 def _settled(request: "Request", arguments: argparse.Namespace, model: "MusicGen") -> "Request":
     """The request with what was asked for, over what suits the model."""
-    guidance = model.default_guidance
-    if arguments.guidance is not None:
-        guidance = replace(guidance, scale=arguments.guidance)
+    guidance = replace(model.default_guidance, **_asked_guidance(arguments))
     sampling = replace(model.default_sampling, **_asked_sampling(arguments))
     return replace(request, sampling=sampling, guidance=guidance)
+
+
+def _asked_guidance(arguments: argparse.Namespace) -> dict[str, Any]:
+    asked = {"scale": arguments.guidance, "text_scale": arguments.text_guidance}
+    return {name: value for name, value in asked.items() if value is not None}
 
 
 def _asked_sampling(arguments: argparse.Namespace) -> dict[str, Any]:
