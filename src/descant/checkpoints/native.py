@@ -77,6 +77,7 @@ def replacing(folder: Path, parts: frozenset[str]) -> Iterator[Path]:
         try:
             (staging / "new").mkdir()
             yield staging / "new"
+            _flush(staging / "new")
             # Moved aside first: a folder deleted file by file would, after a crash, be half a model.
             if folder.exists():
                 os.replace(folder, staging / "old")
@@ -85,6 +86,14 @@ def replacing(folder: Path, parts: frozenset[str]) -> Iterator[Path]:
             shutil.rmtree(staging, ignore_errors=True)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{folder}: cannot be written ({error})") from error
+
+
+def _flush(folder: Path) -> None:
+    """Brings all files to the disk: after a power cut a name would else stand for a file that is not whole."""
+    for file in folder.rglob("*"):
+        if file.is_file():
+            with file.open("rb") as written:
+                os.fsync(written.fileno())
 
 
 def _holds_only(folder: Path, parts: frozenset[str]) -> bool:
