@@ -93,7 +93,9 @@ def train(run: LMRun, out_dir: Path, resume: bool) -> dict[str, Any]:
     count = min(run.num_validation_batches, held_out.num_fixed_batches)
     validation = [held_out.fixed_batch(number) for number in range(count)]
     task = LMTask(model, run.task, validation)
-    trainer = Trainer(task, training, run.trainer, out_dir, facts={"tokens": to_dict(training.index)})
+    trainer = Trainer(
+        task, training, run.trainer, out_dir, facts={"tokens": to_dict(training.index), "batches": to_dict(run.batches)}
+    )
     result = trainer.run(resume)
     with trainer.averaged_model():
         save_model(copy.deepcopy(model), out_dir / "model", storage="int8")

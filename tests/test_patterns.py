@@ -109,8 +109,13 @@ def test_an_input_step_stands_where_the_step_after_it_leads(build, num_frames):
     assert len(frames) == length
     for step in range(length - 1):
         led_to = (steps == step + 1).nonzero()[:, 1]
-        expected = led_to.max() if len(led_to) else frames[max(step - 1, 0)]
-        assert frames[step] == max(expected, frames[max(step - 1, 0)])
+        assert frames[step] == (led_to.max() if len(led_to) else frames[step - 1] if step else 0)
+
+
+def test_a_second_pass_over_the_frames_begins_at_the_first():
+    pattern = CoarseFirst((0, 0, 0))
+    frames = frames_of_inputs(pattern.steps(4), pattern.length(4))
+    assert frames.tolist() == [0, 1, 2, 3, 0, 1, 2, 3, 3]
 
 
 @laws

@@ -238,11 +238,11 @@ def frames_of_inputs(steps: Int[Tensor, "K T"], length: int) -> Float[Tensor, " 
 
     Steps that lead to nothing, as the last one does, stand where the step before them stood.
     """
-    num_frames = steps.shape[1]
-    frames = torch.arange(num_frames, device=steps.device).expand(len(steps), -1).reshape(-1)
+    frames = torch.arange(steps.shape[1]).expand(len(steps), -1).reshape(-1)
     cells = (steps - 1).clamp(max=length).reshape(-1)
-    leads_to = frames.new_zeros(length + 1).scatter_reduce(0, cells, frames, "amax")
-    return leads_to[:length].cummax(dim=0).values.float()
+    leads_to = torch.full((length + 1,), -1).scatter_reduce(0, cells.cpu(), frames, "amax")[:length]
+    leading = torch.where(leads_to >= 0, torch.arange(length), 0).cummax(dim=0).values
+    return leads_to[leading].clamp(min=0).float()
 
 
 def filled(steps: Int[Tensor, "K T"], length: int) -> Bool[Tensor, "K S"]:

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
 
 from descant.conditioning.facts import FactsConditioner, FactsConfig, MusicFacts, read_facts
 from descant.errors import ConfigError
@@ -24,6 +25,22 @@ A_MAJOR, F_SHARP_MINOR, B_FLAT_MAJOR = 9, 12 + 6, 10
         ("12 bpm", MusicFacts()),
         ("tempo: slow, 4/4, the 80s", MusicFacts()),
         ("a minority report", MusicFacts()),
+        ("up-tempo 12 bar blues, 120 bpm", MusicFacts(bpm=120.0)),
+        ("mid tempo 90 second clip", MusicFacts()),
+        ("1,120 bpm", MusicFacts()),
+        ("0.120 bpm", MusicFacts()),
+        ("tempo: 90.5bpm", MusicFacts(bpm=90.5)),
+        ("C#minor", MusicFacts(key=13, is_minor=True)),
+        ("in C MINOR", MusicFacts(key=12, is_minor=True)),
+        ("B Flat Major", MusicFacts(key=B_FLAT_MAJOR, is_minor=False)),
+        ("Ab major", MusicFacts(key=8, is_minor=False)),
+        ("in A minor", MusicFacts(key=21, is_minor=True)),
+        ("soft piano, A minor, slow", MusicFacts(key=21, is_minor=True)),
+        ("Soft piano, A minor", MusicFacts(key=21, is_minor=True)),
+        ("A major hit", MusicFacts(is_minor=False)),
+        ("A minor-key ballad, 90 bpm", MusicFacts(bpm=90.0, is_minor=True)),
+        ("R&B minor key groove", MusicFacts(is_minor=True)),
+        ("90s R&B major key", MusicFacts(is_minor=False)),
         ("", MusicFacts()),
         (None, MusicFacts()),
     ],
@@ -60,6 +77,30 @@ def test_a_crop_is_told_what_the_whole_is_told_there():
     whole = network(facts, frames, 50.0).values
     crop = network(facts, frames[:100], 50.0, torch.tensor([3_700 / 50 * 97.3 / 60])).values
     torch.testing.assert_close(crop, whole[:, 3_700:3_800], rtol=0, atol=1e-4)
+
+
+def test_where_nobody_knows_the_beat_there_is_no_clock():
+    facts, frames = [MusicFacts(bpm=97.3)] * 2, torch.arange(100.0)
+    lost, known = conditioner()(facts, frames, 50.0, torch.tensor([float("nan"), 0.25])).values
+    assert torch.equal(lost, lost[:1].expand_as(lost))
+    assert lost.any()
+    assert not torch.equal(known, known[:1].expand_as(known))
+
+
+def test_no_device_is_asked_for_double_precision():
+    """Apple's has none."""
+
+    class Refusing(TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            out = function(*args, **(kwargs or {}))
+            if isinstance(out, torch.Tensor) and out.device.type == "meta":
+                assert out.dtype != torch.float64
+            return out
+
+    network = conditioner().to("meta")
+    with Refusing():
+        told = network([MusicFacts(bpm=90.0)], torch.arange(5.0), 50.0, torch.tensor([0.5]))
+    assert told.values.device.type == "meta"
 
 
 def test_tempi_and_keys_are_told_apart():

@@ -1,5 +1,6 @@
 """Tokenizing, shards and batches of codes: three files of one format."""
 
+import math
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -244,7 +245,7 @@ def test_every_second_batch_is_of_short_crops_and_holds_as_many_frames(folder):
         assert mixed.batch(2 * step + 1).codes.shape == (9, *plain.batch(step).codes.shape[1:2], 20)
     crops = [codes for step in (1, 3, 5) for codes in mixed.batch(step).codes]
     assert len({codes.numpy().tobytes() for codes in crops}) == len(crops)
-    for wrong in (-1, 61):
+    for wrong in (-1, 60):
         with pytest.raises(ConfigError, match="short_frames"):
             replace(config, short_frames=wrong)
 
@@ -260,6 +261,25 @@ def test_a_crop_knows_how_many_beats_lie_before_it(folder):
     for codes, clip, beats in zip(batch.codes, batch.clips, batch.first_beats.tolist(), strict=True):
         offset = round(beats * 60 / clip.tags["bpm"] * rate_hz)
         assert torch.equal(clips[clip.id][:, offset : offset + 20], codes)
+
+
+@pytest.mark.parametrize(
+    ("tags", "beats"),
+    [
+        ({"bpm": 90}, 1.5),
+        ({"bpm": "90"}, 1.5),
+        ({"bpm": 90.0, "first_beat_s": 0.4}, 0.9),
+        ({"bpm": 90, "first_beat_s": "late"}, None),
+        ({"bpm": "about 90"}, None),
+        ({"bpm": [90, 180]}, None),
+        ({}, None),
+    ],
+)
+def test_beats_are_counted_where_the_tags_tell_them(folder, tags, beats):
+    batches = TokenBatches(folder, TokenBatchConfig(batch_size=1, segment_frames=20))
+    clip = TokenizedClip(id="a", start_frame=0, num_frames=100, split="train", tags=tags)
+    counted = batches._beats_before(clip, 50)
+    assert math.isnan(counted) if beats is None else counted == pytest.approx(beats)
 
 
 def test_an_epoch_visits_every_clip_by_its_length(folder):

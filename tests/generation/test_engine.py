@@ -18,6 +18,7 @@ from descant.errors import Cancelled, CheckpointError, InvalidRequest
 from descant.generation.engine import Engine
 from descant.generation.request import Guidance, Request, Sampling
 from descant.model import MusicGenModel, SmallText
+from descant.nn.quantize import dequantize_rows, quantize_rows
 from descant.patterns import CoarseFirst, Flatten, Grouped, PartialFlatten, delay, parallel, partial_delay
 
 PATTERNS = (
@@ -74,9 +75,9 @@ def test_the_order_of_requests_changes_nothing_but_the_order(tiny_model, alone):
 
 @pytest.mark.parametrize("pattern", PATTERNS, ids=repr)
 def test_every_pattern_gives_the_same_codes_alone_and_in_a_batch(make_model, pattern):
-    model = make_model(pattern=pattern)
+    model = make_model(pattern=pattern, facts=FactsConfig())
     requests = [
-        ask(duration_s=4 * FRAME_S),
+        ask(text="warm piano at 97 bpm", duration_s=4 * FRAME_S),
         ask(seed=2, text=None, duration_s=6 * FRAME_S),
         ask(seed=3, guidance=Guidance(scale=1.0), duration_s=3 * FRAME_S),
     ]
@@ -85,14 +86,19 @@ def test_every_pattern_gives_the_same_codes_alone_and_in_a_batch(make_model, pat
     assert [codes.shape for codes in apart] == [(4, 4), (4, 6), (4, 3)]
 
 
+@pytest.mark.parametrize("is_int8", [False, True])
 @pytest.mark.parametrize("positions", ["sinusoidal", "rotary"])
-def test_a_wider_model_keeps_rows_apart_too(make_model, positions):
+def test_a_wider_model_keeps_rows_apart_too(make_model, positions, is_int8):
     """At width 16 every sum is short. Rows of 4 once took another kernel than rows of 8, and rounded differently."""
     model = make_model(
         lm_changes={"width": 256, "num_heads": 4, "qk_norm": True, "positions": positions},
         text=SmallText(dim=12, has_sentence=positions == "rotary"),
         facts=FactsConfig() if positions == "rotary" else None,
     )
+    if is_int8:
+        for parameter in model.lm.parameters():
+            if parameter.ndim == 2:
+                parameter.copy_(dequantize_rows(*quantize_rows(parameter)))
     texts = ["warm piano", "drums 90 bpm", None, "a b c d", "warm piano in F minor"]
     negative = "a choir of bells, 70 bpm"
     requests = [

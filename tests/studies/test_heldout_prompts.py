@@ -8,7 +8,13 @@ from descant.audio import Clip, read_info
 from descant.data.manifest import ClipRecord
 from descant.errors import DataError
 from descant.studies import prompts
-from descant.studies.prompts import choose_prompts, claim_folder, draw_crops, generate_missing
+from descant.studies.prompts import (
+    choose_prompts,
+    choose_tempo_prompts,
+    claim_folder,
+    draw_crops,
+    generate_missing,
+)
 
 TAGS = {"bpm": 120.0, "has_drums": True, "instrument": ["piano", "drums", "flute"]}
 
@@ -48,6 +54,23 @@ def test_no_source_gives_two_prompts(records):
     doubled = records + [dataclasses.replace(one, path=one.path.with_suffix(".flac")) for one in records]
     chosen = choose_prompts(doubled, 20, seed=0)
     assert len({prompt.reference.stem for prompt in chosen}) == 20
+
+
+def test_more_prompts_of_tempo_are_of_other_clips_and_sources_take_turns(records):
+    many = [record(f"groove-{index}", source="one") for index in range(5)]
+    silent = [
+        record("silent", has_drums=False),
+        record("wordless", captions=("Drums",)),
+        record("short", duration_s=9.0),
+    ]
+    chosen = choose_prompts(records, 8, seed=1)
+    more = choose_tempo_prompts([*records, *many, *silent], 100, 1, chosen)
+    taken = {prompt.reference for prompt in chosen}
+    assert len(more) == len(records) - 8 + len(many)
+    assert not taken & {prompt.reference for prompt in more}
+    assert all(prompt.bpm and prompt.has_drums for prompt in more)
+    few = choose_tempo_prompts([*records, *many], 13, 1, chosen)
+    assert sum("groove" in prompt.reference.stem for prompt in few) == 1
 
 
 def test_clips_that_are_short_or_have_no_caption_are_not_chosen(records):

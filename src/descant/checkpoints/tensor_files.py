@@ -138,8 +138,9 @@ def read_tensors(
                 raise CheckpointError(f"{files.folder}: {part} is stored as {tensor.dtype}, which is no {like.dtype}")
         # Filled part by part: temporaries of large tensors would leave holes in the memory of what is kept.
         value = torch.zeros(like.shape, dtype=like.dtype, device=device)
-        for place, part in zip(value.chunk(len(parts)) if len(parts) > 1 else [value] * len(parts), parts, strict=True):
-            place.copy_(part)
+        places = value.chunk(len(parts)) if len(parts) > 1 else [value][: len(parts)]
+        for place, tensor in zip(places, parts, strict=True):
+            place.copy_(tensor)
         if not is_finite(value):
             raise CheckpointError(f"{files.folder}: {' + '.join(plan[name])} holds values that are no numbers")
         tensors[name] = value

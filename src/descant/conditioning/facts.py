@@ -21,11 +21,15 @@ from descant.errors import ConfigError
 SLOWEST_BPM, FASTEST_BPM = 30.0, 300.0
 """What is read as a tempo; a number outside is taken for something else."""
 
-_NUMBER = r"(\d{2,3}(?:\.\d+)?)"
-_TEMPO = re.compile(
-    rf"\b{_NUMBER}[\s-]*(?:bpm|beats per minute)\b|\b(?:bpm|tempo)(?:\s*[:=]\s*|\s+(?:of\s+)?){_NUMBER}\b"
+# A number that is no part of a longer one.
+_NUMBER = r"(?<![\d.,])(\d+(?:\.\d+)?)(?![.,]?\d)"
+_TEMPO = re.compile(rf"{_NUMBER}[\s-]*(?:bpm|beats per minute)\b|\b(?:bpm\s*[:=]?|tempo\s*[:=]|tempo of)\s*{_NUMBER}")
+# "A minor" in "A minor key", or at the beginning of a sentence, is an article more likely than a tonic.
+_KEY = re.compile(
+    r"(?<![\w&])(?:([B-G])|(?:(?<=in )|(?<=key of )|(?<=key: )|(?<=, ))(A)|(A)(?=[\s-]?(?:#|♯|b\b|♭|(?i:sharp|flat)))|"
+    r"(A)(?=[\s-]?(?i:maj(?:or)?|min(?:or)?)(?:[.,;]|$)))"
+    r"(?:[\s-]?(#|♯|b\b|♭|(?i:sharp|flat)))?[\s-]*((?i:maj(?:or)?|min(?:or)?))\b"
 )
-_KEY = re.compile(r"\b([A-G])(?:[\s-]?(#|♯|sharp|b|♭|flat))?[\s-]+([Mm]aj(?:or)?|[Mm]in(?:or)?)\b")
 _MODE = re.compile(r"\b(major|minor)\b")
 _SEMITONES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _SHIFTS = {"": 0, "#": 1, "♯": 1, "sharp": 1, "b": -1, "♭": -1, "flat": -1}
@@ -50,15 +54,15 @@ def read_facts(text: str | None) -> MusicFacts:
     """The first tempo and the first key of a text. A tonic is a capital letter: "a major hit" states a mode only."""
     if text is None:
         return MusicFacts()
-    tempo = next((float(a or b) for a, b in _TEMPO.findall(text.lower())), None)
-    bpm = tempo if tempo is not None and SLOWEST_BPM <= tempo <= FASTEST_BPM else None
+    numbers = (float(before or after) for before, after in _TEMPO.findall(text.lower()))
+    bpm = next((number for number in numbers if SLOWEST_BPM <= number <= FASTEST_BPM), None)
     found = _KEY.search(text)
     if found is None:
         mode = _MODE.search(text.lower())
         return MusicFacts(bpm=bpm, is_minor=None if mode is None else mode[1] == "minor")
-    letter, accidental, mode_name = found.groups(default="")
+    *letters, accidental, mode_name = found.groups(default="")
     is_minor = mode_name.lower().startswith("min")
-    tonic = (_SEMITONES[letter] + _SHIFTS[accidental]) % 12
+    tonic = (_SEMITONES["".join(letters)] + _SHIFTS[accidental.lower()]) % 12
     return MusicFacts(bpm=bpm, key=tonic + 12 * is_minor, is_minor=is_minor)
 
 
@@ -101,38 +105,39 @@ class FactsConditioner(nn.Module):
 
         Args:
             frames: the frame that each step predicts.
-            first_beats: how many beats of the piece lie before frame 0 of each row; None begins on a beat.
+            first_beats: how many beats of the piece lie before frame 0 of each row; NaN where nobody knows, and then
+                the row has no clock. None begins on a beat.
         """
-        device = self.project_clock.weight.device
-        bpm = torch.tensor([fact.bpm or 0.0 for fact in facts], device=device)
-        offset = torch.zeros_like(bpm) if first_beats is None else first_beats.to(device)
-        # In double precision the phase of a beat is the same to the last bit however many steps are asked for.
-        beats = offset.double()[:, None] + frames.to(device).double() * (bpm.double()[:, None] / (60 * frame_rate_hz))
+        # In double precision, which not every device has: an hour in, the phase of a beat is still exact.
+        bpm = torch.tensor([fact.bpm or 0.0 for fact in facts], dtype=torch.float64)
+        offset = torch.zeros_like(bpm) if first_beats is None else first_beats.to("cpu", torch.float64)
+        beats = offset[:, None] + frames.to("cpu", torch.float64) * (bpm[:, None] / (60 * frame_rate_hz))
+        stated = torch.cat([self._tempo(bpm), _key_flags(facts)], dim=1)
+        clock = self._clock(beats, (bpm > 0) & offset.isfinite())
         weight = self.project_facts.weight
-        stated = torch.cat([self._tempo(bpm), _key_flags(facts, device)], dim=1).to(weight.dtype)
-        clock = self._clock(beats, bpm > 0).to(weight.dtype)
-        is_said = torch.tensor([fact != MusicFacts() for fact in facts], device=device)
+        stated, clock = (told.to(weight.dtype).to(weight.device) for told in (stated, clock))
+        is_said = torch.tensor([fact != MusicFacts() for fact in facts], device=weight.device)
         values = self.project_facts(stated)[:, None] + self.project_clock(clock)
         return Embedding(values, is_said[:, None].expand(values.shape[:2]))
 
     def _tempo(self, bpm: Float[Tensor, " B"]) -> Float[Tensor, "B bumps"]:
         low, high = math.log2(SLOWEST_BPM), math.log2(FASTEST_BPM)
-        centres = torch.linspace(low, high, self.config.tempo_bumps, device=bpm.device)
+        centres = torch.linspace(low, high, self.config.tempo_bumps, dtype=bpm.dtype)
         distance = (bpm.clamp(min=SLOWEST_BPM).log2()[:, None] - centres) / (centres[1] - centres[0])
         return (-0.5 * distance.square()).exp() * (bpm > 0)[:, None]
 
     def _clock(self, beats: Float[Tensor, "B S"], is_told: Bool[Tensor, " B"]) -> Float[Tensor, "B S waves"]:
-        rates = torch.arange(1, self.config.clock_harmonics + 1, device=beats.device)
+        rates = torch.arange(1, self.config.clock_harmonics + 1)
         turns = 2 * math.pi * (beats[:, :, None] * rates).frac()
         waves = rearrange([turns.cos(), turns.sin()], "wave B S rate -> B S (rate wave)")
-        return waves * is_told[:, None, None]
+        return torch.where(is_told[:, None, None], waves, 0.0)
 
 
-def _key_flags(facts: Sequence[MusicFacts], device: torch.device) -> Float[Tensor, "B flags"]:
-    flags = torch.zeros(len(facts), _NUM_KEYS + 2)
+def _key_flags(facts: Sequence[MusicFacts]) -> Float[Tensor, "B flags"]:
+    flags = torch.zeros(len(facts), _NUM_KEYS + 2, dtype=torch.float64)
     for row, fact in enumerate(facts):
         if fact.key is not None:
             flags[row, fact.key] = 1.0
         if fact.is_minor is not None:
             flags[row, _NUM_KEYS + fact.is_minor] = 1.0
-    return flags.to(device)
+    return flags

@@ -3,6 +3,7 @@
 All shards are held in memory as 16-bit integers: thirty hours at 50 frames a second and 4 codebooks are 43 MB.
 """
 
+import math
 import os
 import random
 from collections.abc import Sequence
@@ -43,9 +44,9 @@ class TokenBatchConfig:
             raise ConfigError(
                 f"batch_size={self.batch_size}, segment_frames={self.segment_frames}: both must be at least 1"
             )
-        if not 0 <= self.short_frames <= self.segment_frames:
+        if not 0 <= self.short_frames < self.segment_frames:
             raise ConfigError(
-                f"short_frames={self.short_frames}: from 0 to segment_frames={self.segment_frames}, where 0 is for none"
+                f"short_frames={self.short_frames}: 0 for none, or below segment_frames={self.segment_frames}"
             )
 
 
@@ -56,7 +57,7 @@ class TokenBatch:
     Args:
         frame_mask: false where a clip had ended; the codes there are zeros.
         first_beats: how many beats of its clip lie before a crop, by the clip's ``bpm``; the first beat is where the
-            tag ``first_beat_s`` says, else at the beginning. 0 where the clip has no ``bpm``.
+            tag ``first_beat_s`` says, else at the beginning. NaN where the tags do not tell.
     """
 
     codes: Codes
@@ -89,8 +90,8 @@ class TokenBatches:
             raise DataError(f"{str(Path(folder))!r} has no clip of split {config.split!r}")
         self.clips = [clip for clip, _ in pairs]
         self._codes = [codes[:, clip.start_frame : clip.start_frame + clip.num_frames] for clip, codes in pairs]
-        facts = self.index.codec
-        self._frame_rate_hz = facts.sample_rate_hz / facts.hop_samples
+        codec = self.index.codec
+        self._frame_rate_hz = codec.sample_rate_hz / codec.hop_samples
         self._places = {
             length: [index for index, clip in enumerate(self.clips) for _ in range(max(1, clip.num_frames // length))]
             for length in {config.segment_frames, config.short_frames} - {0}
@@ -151,10 +152,11 @@ class TokenBatches:
         return TokenBatch(codes, [text for _, _, text in rows], frame_mask, clips, beats)
 
     def _beats_before(self, clip: TokenizedClip, offset: int) -> float:
-        # A number only: tags are what people wrote, and "about 90" is no tempo to count by.
-        bpm, first_beat_s = clip.tags.get("bpm"), clip.tags.get("first_beat_s", 0.0)
-        if not isinstance(bpm, int | float) or not isinstance(first_beat_s, int | float):
-            return 0.0
+        # Tags are what people wrote, and "about 90" is no tempo to count by.
+        try:
+            bpm, first_beat_s = float(clip.tags["bpm"]), float(clip.tags.get("first_beat_s", 0.0))
+        except (KeyError, TypeError, ValueError):
+            return math.nan
         return (offset / self._frame_rate_hz - first_beat_s) * bpm / 60
 
 

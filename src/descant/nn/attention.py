@@ -12,7 +12,7 @@ from descant.nn.inputs import Context
 from descant.nn.kv_cache import LayerCache
 from descant.nn.linear import linear
 from descant.nn.positions import rotate
-from descant.nn.step import NORM_EPSILON, StepContext, StepTables, cross_attend, is_plain_step, self_attend
+from descant.nn.step import NORM_EPSILON, StepContext, StepTables, cross_attend, inverse_rms, is_plain_step, self_attend
 
 
 class SelfAttention(nn.Module):
@@ -65,8 +65,9 @@ class SelfAttention(nn.Module):
 
     def _step(self, qkv: Float[Tensor, "B 1 three_D"], past: LayerCache, has_turns: bool) -> Float[Tensor, "B 1 D"]:
         if past.tables is None:
-            num_steps, head_dim = past.keys.shape[2:]
-            past.tables = StepTables.of(self.norms, past.positions if has_turns else None, num_steps, head_dim)
+            gains = None if self.norms is None else torch.stack([self.norms.query, self.norms.key])
+            shape = (len(past.positions), past.keys.shape[-1])
+            past.tables = StepTables.of(gains, past.positions if has_turns else None, *shape)
         rows = qkv.view(len(qkv), 3, self.num_heads, -1)
         queries, keys = past.tables(rows[:, :2], past.length).unbind(1)
         all_keys, all_values = past.write(keys[:, :, None], rows[:, 2, :, None])
@@ -99,13 +100,19 @@ class CrossAttention(nn.Module):
         """What each step draws from the conditions; with a cache their keys and values are computed only once."""
         product = linear if past is None else past.products
         queries = product(self.qkv, hidden, num_outputs=self.width)
-        if past is not None and past.cross is None:
-            past.cross = self.read(context)
-        if past is not None and past.cross is not None and is_plain_step(hidden):
-            if past.context is None:
-                past.context = StepContext.of(past.cross, context, self.norms)
-            return product(self.out, cross_attend(queries, past.context, has_norm=self.norms is not None))
-        keys, values = self.read(context) if past is None or past.cross is None else past.cross
+        if past is None:
+            keys, values = self.read(context)
+        else:
+            if past.cross is None:
+                # Laid out once for the products of every step, which would otherwise copy them each time.
+                keys, values = self.read(context)
+                past.cross = (keys.contiguous(), values.contiguous())
+            if is_plain_step(hidden):
+                if past.context is None:
+                    gains = None if self.norms is None else self.norms.query
+                    past.context = StepContext.of(past.cross, context, gains)
+                return product(self.out, cross_attend(queries, past.context, has_norm=self.norms is not None))
+            keys, values = past.cross
         queries = rearrange(queries, "B S (H E) -> B H S E", H=self.num_heads)
         if self.norms is not None:
             queries = self.norms.queries(queries)
@@ -132,8 +139,9 @@ def attend(
 
     On a CPU two cases are multiplied out by hand. Training in bfloat16: torch's fused kernel has none of the
     processor's bfloat16 instructions in its backward pass and takes twice as long (75 against 138 ms for 8 rows of 500
-    steps, 4 heads of 64). A single step: the fused kernel is hardly faster, and on two or more threads a row's last
-    bits change with the number of rows beside it, so that a request's codes would depend on its batch-mates.
+    steps, 4 heads of 64). A single step (those in float32 are left to `step.py`): the fused kernel is hardly faster,
+    and on two or more threads a row's last bits change with the number of rows beside it, so that a request's codes
+    would depend on its batch-mates.
     """
     is_by_hand = queries.shape[2] == 1 or (torch.is_grad_enabled() and torch.is_autocast_enabled("cpu"))
     if not (is_by_hand and queries.device.type == "cpu"):
@@ -177,5 +185,4 @@ def _unit_rms(vectors: Float[Tensor, "*rows E"]) -> Float[Tensor, "*rows E"]:
     if not is_by_hand:
         return F.rms_norm(vectors, vectors.shape[-1:], eps=NORM_EPSILON)
     # On a CPU torch does it in eight small operations.
-    mean_square = vectors.square().mean(dim=-1, keepdim=True)
-    return vectors * (mean_square + NORM_EPSILON).rsqrt()
+    return vectors * inverse_rms(vectors)

@@ -23,8 +23,8 @@ class LayerCache:
 
     def __init__(
         self,
-        keys: Float[Tensor, "B H S E"],
-        values: Float[Tensor, "B H S E"],
+        keys: Float[Tensor, "B H room E"],
+        values: Float[Tensor, "B H room E"],
         positions: Float[Tensor, "S P"],
         products: StepProducts,
     ) -> None:
@@ -66,7 +66,9 @@ class StaticCache:
         positions: Float[Tensor, "S P"],
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        shape = (batch, num_heads, len(positions), head_dim)
+        # A multiple of four: products round differently for matrices that lie differently in memory, and every head's
+        # must lie as in a cache of another length.
+        shape = (batch, num_heads, -(-len(positions) // 4) * 4, head_dim)
         self.products = StepProducts()
         self.layers = [
             LayerCache(

@@ -51,12 +51,16 @@ def pack(weight: Float[Tensor, "o i"]) -> Product:
     1,024 x 256 take 18 us on one thread, against 79 for oneDNN's product of float32, which all other weights have, and
     193 for ``F.linear``.
     """
-    numbers, scales = quantize_rows(weight)
-    if can_multiply_halves() and torch.equal(dequantize_rows(numbers, scales), weight):
+    if can_multiply_halves() and _is_int8(weight[:4]) and _is_int8(weight):
+        numbers, scales = quantize_rows(weight)
         halves = torch.ops.quantized.linear_prepack_fp16(numbers.float(), None)
         return lambda rows: torch.ops.quantized.linear_dynamic_fp16(rows, halves) * scales
     reordered = torch.ops.mkldnn._reorder_linear_weight(weight)
     return lambda rows: torch.ops.mkldnn._linear_pointwise(rows, reordered, None, "none", [], "")
+
+
+def _is_int8(weight: Float[Tensor, "o i"]) -> bool:
+    return torch.equal(dequantize_rows(*quantize_rows(weight)), weight)
 
 
 def linear(layer: nn.Module, rows: Float[Tensor, "B S i"], num_outputs: int | None = None) -> Float[Tensor, "B S o"]:

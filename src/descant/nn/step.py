@@ -6,7 +6,6 @@ conditions. Each row is computed by itself, so that it has the same bits whateve
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from einops import rearrange
@@ -14,9 +13,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from descant.nn.inputs import Context
-
-if TYPE_CHECKING:
-    from descant.nn.attention import HeadNorm
 
 NORM_EPSILON = 1e-6
 
@@ -41,10 +37,16 @@ class StepTables:
     has_norm: bool
 
     @staticmethod
-    def of(norms: "HeadNorm | None", turns: Float[Tensor, "S E"] | None, num_steps: int, head_dim: int) -> "StepTables":
-        """The tables of one layer, without rotation where ``turns`` is None."""
-        ones = torch.ones(2, head_dim)
-        gains = ones if norms is None else torch.stack([norms.query, norms.key])
+    def of(
+        norms: Float[Tensor, "2 E"] | None, turns: Float[Tensor, "S E"] | None, num_steps: int, head_dim: int
+    ) -> "StepTables":
+        """The tables of one layer.
+
+        Args:
+            norms: gains of queries and keys; None where they are not normed.
+            turns: rotary positions; None where there are none.
+        """
+        gains = torch.ones(2, head_dim) if norms is None else norms
         gains = gains * torch.tensor([[head_dim**-0.5], [1.0]])
         if turns is None:
             return StepTables(gains.expand(num_steps, 2, head_dim)[:, :, None], None, norms is not None)
@@ -60,7 +62,7 @@ class StepTables:
         if self.swapped is not None:
             first, second = both.chunk(2, dim=-1)
             turned = torch.addcmul(turned, torch.cat([second, first], dim=-1), self.swapped[step])
-        return turned * _inverse_rms(both) if self.has_norm else turned
+        return turned * inverse_rms(both) if self.has_norm else turned
 
 
 @dataclass(frozen=True)
@@ -73,12 +75,14 @@ class StepContext:
 
     @staticmethod
     def of(
-        cross: tuple[Float[Tensor, "B H L E"], Float[Tensor, "B H L E"]], context: Context, norms: "HeadNorm | None"
+        cross: tuple[Float[Tensor, "B H L E"], Float[Tensor, "B H L E"]],
+        context: Context,
+        norms: Float[Tensor, " E"] | None,
     ) -> "StepContext":
-        """From the keys and values that cross-attention reads."""
+        """From the keys and values that cross-attention reads; ``norms`` are the gains of queries."""
         keys, values = cross
         head_dim = keys.shape[-1]
-        scaled = keys * (head_dim**-0.5 if norms is None else norms.query * head_dim**-0.5)
+        scaled = keys * (head_dim**-0.5 if norms is None else norms * head_dim**-0.5)
         mask = context.mask.expand(-1, keys.shape[1], -1, -1)
         bias = torch.zeros(mask.shape).masked_fill(~mask, -torch.inf)
         return StepContext(
@@ -100,11 +104,12 @@ def cross_attend(queries: Float[Tensor, "B 1 D"], context: StepContext, *, has_n
     """What one step draws from the conditions."""
     heads = queries.view(len(context.keys), 1, -1)
     if has_norm:
-        heads = heads * _inverse_rms(heads)
+        heads = heads * inverse_rms(heads)
     scores = torch.baddbmm(context.bias, heads, context.keys)
     return torch.bmm(scores.softmax(dim=-1), context.values).view(queries.shape)
 
 
-def _inverse_rms(vectors: Float[Tensor, "*rows E"]) -> Float[Tensor, "*rows 1"]:
+def inverse_rms(vectors: Float[Tensor, "*rows E"]) -> Float[Tensor, "*rows 1"]:
+    """What RMS norm multiplies each vector with; nothing is learned through it."""
     squares = (vectors * vectors).sum(dim=-1, keepdim=True)
     return squares.mul_(1 / vectors.shape[-1]).add_(NORM_EPSILON).rsqrt_()

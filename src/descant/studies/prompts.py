@@ -1,7 +1,6 @@
 """Held-out captions as prompts: which ones, what each promises, the real clip beside it, what a model makes of it."""
 
 import json
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from descant.audio import Clip, audio_facts, read_samples, write_atomically
+from descant.conditioning.facts import read_facts
 from descant.config import to_dict
 from descant.data.manifest import ClipRecord
 from descant.data.starter.instruments import DRUMS, PROGRAMS
@@ -74,20 +74,23 @@ def choose_prompts(records: Sequence[ClipRecord], num_prompts: int, seed: int) -
     return [_prompt(record, generator) for record in list(by_source.values())[:num_prompts]]
 
 
-def choose_tempo_prompts(records: Sequence[ClipRecord], num_prompts: int, seed: int) -> list[Prompt]:
+def choose_tempo_prompts(
+    records: Sequence[ClipRecord], num_prompts: int, seed: int, chosen: Sequence[Prompt] = ()
+) -> list[Prompt]:
     """More held-out captions of clips with drums that state a tempo, all there are if there are no more.
 
     Sources take turns, since few of them have drums, and one with many clips would be most of what is heard.
+
+    Args:
+        chosen: prompts that there are already; their clips are left out.
     """
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng([seed, len(chosen)])
+    taken = {prompt.reference for prompt in chosen}
     by_source: dict[str, list[ClipRecord]] = {}
     for index in generator.permutation(len(records)):
         record = records[index]
-        if (
-            record.tags.get("has_drums")
-            and record.duration_s >= DURATION_S
-            and any(map(_states_tempo, record.captions))
-        ):
+        is_heard = record.tags.get("has_drums") and any(map(_states_tempo, record.captions))
+        if is_heard and record.duration_s >= DURATION_S and record.path not in taken:
             by_source.setdefault(str(record.tags.get("source", record.path)), []).append(record)
     rounds = zip_longest(*by_source.values())
     ordered = [record for one_round in rounds for record in one_round if record is not None]
@@ -164,4 +167,4 @@ def _prompt(record: ClipRecord, generator: np.random.Generator) -> Prompt:
 
 
 def _states_tempo(text: str) -> bool:
-    return re.search(r"\d\s*bpm", text.lower()) is not None
+    return read_facts(text).bpm is not None

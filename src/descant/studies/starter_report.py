@@ -77,15 +77,15 @@ def run(
     valid = read_manifest(manifest, split="valid")
     prompts = choose_prompts(valid, num_prompts, seed)
     music = api.load(model)
-    with_drums = choose_tempo_prompts(valid, NUM_TEMPO_PROMPTS, seed)
-    claim_folder(out_dir, music.fingerprint, [*prompts, *with_drums])
+    every_prompt = prompts + choose_tempo_prompts(valid, NUM_TEMPO_PROMPTS, seed, prompts)
+    claim_folder(out_dir, music.fingerprint, every_prompt)
     tagger = MusicTagger.load()
     thresholds = tagger_thresholds(tagger, manifest, out_dir / "tagger.json", seed, progress)
-    asked = [(prompt.text, prompt.seed) for prompt in [*prompts, *with_drums]]
+    asked = [(prompt.text, prompt.seed) for prompt in every_prompt]
     files = generate_missing(music.generate, asked, out_dir / "clips", progress)
     progress("listening to the generated clips and to the real ones")
     all_generated = [hear(Clip.read(file), tagger) for file in files]
-    all_real = [hear(prompt.real_clip(), tagger) for prompt in [*prompts, *with_drums]]
+    all_real = [hear(prompt.real_clip(), tagger) for prompt in every_prompt]
     generated, real = all_generated[: len(prompts)], all_real[: len(prompts)]
     progress("comparing the codec with Opus")
     held_out = [
@@ -96,10 +96,10 @@ def run(
         "model": model,
         "model_fingerprint": music.fingerprint,
         "num_prompts": len(prompts),
-        "num_tempo_prompts": len(with_drums),
+        "num_tempo_prompts": len(every_prompt) - len(prompts),
         "tempo": {
-            "generated": tempo_report([*prompts, *with_drums], all_generated),
-            "real": tempo_report([*prompts, *with_drums], all_real),
+            "generated": tempo_report(every_prompt, all_generated),
+            "real": tempo_report(every_prompt, all_real),
         },
         "instruments": {
             "generated": instrument_report(prompts, generated, thresholds),

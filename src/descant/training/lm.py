@@ -48,7 +48,7 @@ class LMTaskConfig:
 
 
 class LMTask(Task):
-    """The language model and the text conditioner of a model; its codec and its text encoder stay as they are.
+    """The language model of a model, and what tells it text, tempo and key; codec and text encoder stay as they are.
 
     A melody or style model is trained on text alone here: it is told the null condition, whose conditioner stays too.
 
