@@ -444,7 +444,7 @@ REFUSED_LM: dict[str, tuple[str, Any, str]] = {
     "eight books of four": ("transformer_lm.n_q", 8, "the codec has 4 codebooks"),
     "endlessly many books": ("transformer_lm.n_q", 10**12, "the codec has 4 codebooks"),
     "endlessly many layers": ("transformer_lm.num_layers", 10**12, "num_layers=1000000000000: at most"),
-    "absurd width": ("transformer_lm.dim", 10**30, "settings make no model"),
+    "absurd width": ("transformer_lm.dim", 10**30, "no model can be made of its config"),
     "another width": ("transformer_lm.dim", 32, "its config makes it"),
     "one book of the codec": ("compression_model_n_q", 1, "compression_model_n_q=1"),
     "per timestep": ("interleave_stereo_codebooks.per_timestep", True, "per_timestep=True"),

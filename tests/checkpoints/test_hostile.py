@@ -58,12 +58,13 @@ def _the_tests_text_encoder(monkeypatch, word_hashes):
 
 
 @pytest.fixture(scope="module")
-def sound_folders(tmp_path_factory, make_model) -> dict[str, Path]:
+def sound_folders(tmp_path_factory, make_model, transformers_model) -> dict[str, Path]:
     """A model that loads, in every layout."""
     root = tmp_path_factory.mktemp("sound")
     native.save_model(make_model(), root / "native")
     audiocraft.save_model(make_model(text=T5Text(name="t5-base", dim=12)), root / "audiocraft")
-    return {"native": root / "native", "audiocraft": root / "audiocraft"}
+    folders = {"native": root / "native", "audiocraft": root / "audiocraft"}
+    return {**folders, **{kind: transformers_model(kind).folder for kind in ("odd", "melody")}}
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def _peak_bytes() -> int:
     return peak if sys.platform == "darwin" else 1_024 * peak
 
 
-@pytest.mark.parametrize("layout", ["native", "audiocraft"])
+@pytest.mark.parametrize("layout", ["native", "audiocraft", "odd", "melody"])
 def test_the_unspoilt_folders_are_sound_and_make_music(sound_folders, tmp_path, monkeypatch, layout):
     """Else all that follows would prove nothing."""
     monkeypatch.chdir(tmp_path)
@@ -158,7 +159,9 @@ FILES = (
         for name in ("config.json", "model.safetensors", "codec/config.json", "codec/model.safetensors")
     ),
     *(("audiocraft", name) for name in (audiocraft.LM, audiocraft.CODEC)),
+    *(("odd", name) for name in ("config.json", "model.safetensors", "tokenizer.json")),
 )
+"""In our layout, audiocraft's and transformers', whose folders have the names of their kinds."""
 
 
 @pytest.mark.parametrize(("layout", "name"), FILES)
@@ -261,7 +264,9 @@ def _length(told: dict[str, Any]) -> int:
 @pytest.mark.parametrize(("layout", "name"), [file for file in FILES if file[1].endswith(".safetensors")])
 @pytest.mark.parametrize("fault", SAFETENSORS)
 def test_a_hostile_file_of_tensors_is_refused(refused, layout, name, fault):
-    assert "model.safetensors" in refused(layout, name, SAFETENSORS[fault])
+    said = refused(layout, name, SAFETENSORS[fault])
+    # Of a folder in transformers' layout the tensor may be told alone: it is one model in however many files.
+    assert "model.safetensors" in said or (layout == "odd" and "error: model: " in said)
 
 
 @pytest.mark.parametrize("fault", [*SAFETENSORS, *ANY_FILE])
@@ -446,6 +451,43 @@ CONFIGS: dict[str, tuple[str, Spoil]] = {
     "0 strides": ("codec/config.json", setting("strides", [])),
     "another codec": ("codec/config.json", setting("type", "MP3")),
 }
+
+
+TRANSFORMERS_CONFIGS: dict[str, tuple[str, str, Spoil]] = {
+    "10^9 layers": ("odd", "config.json", setting("decoder.num_hidden_layers", 10**9)),
+    "10^9 layers of text": ("odd", "config.json", setting("text_encoder.num_layers", 10**9)),
+    "10^12 wide": ("odd", "config.json", setting("decoder.hidden_size", 10**12)),
+    "10^9 wide text": ("odd", "config.json", setting("text_encoder.d_ff", 10**9)),
+    "0 strides": ("odd", "config.json", setting("audio_encoder.upsampling_ratios", [])),
+    "another codec": ("odd", "config.json", setting("audio_encoder.model_type", "dac")),
+    "another text encoder": ("odd", "config.json", setting("text_encoder.model_type", "bert")),
+    "an unknown key": ("odd", "config.json", setting("decoder.sliding_window", 3)),
+    "10^12 frames of melody": ("melody", "config.json", setting("chroma_length", 10**12)),
+}
+
+
+@pytest.mark.parametrize("fault", TRANSFORMERS_CONFIGS)
+def test_a_hostile_config_of_transformers_is_refused_too(refused, fault):
+    refused(*TRANSFORMERS_CONFIGS[fault])
+
+
+@pytest.mark.parametrize("name", ["_attn_implementation", "attn_implementation"])
+def test_a_config_of_text_cannot_name_code_to_run(sound_folders, tmp_path, monkeypatch, name):
+    """transformers would fetch a kernel of that name from the hub, and load it."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(sound_folders["odd"], tmp_path / "model")
+    setting(f"text_encoder.{name}", "someone/kernel")(tmp_path / "model" / "config.json")
+    assert run(*CHECK).code == 0
+    encoder = huggingface.load_model(tmp_path / "model").text_encoder
+    assert "someone" not in json.dumps(encoder.config)
+
+
+def test_layers_by_another_name_are_no_layers(sound_folders, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(sound_folders["odd"], tmp_path / "model")
+    setting("text_encoder.num_hidden_layers", 10**9)(tmp_path / "model" / "config.json")
+    assert run(*CHECK).code == 0
+    assert huggingface.load_model(tmp_path / "model").text_encoder.config["num_layers"] == 2
 
 
 @pytest.mark.parametrize("fault", CONFIGS)

@@ -1,6 +1,7 @@
 """Where a model's files are: a folder, the hub's cache, or nowhere for a reason that is told."""
 
 import hashlib
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -107,9 +108,23 @@ def test_an_interrupted_download_is_told_apart_from_a_missing_model(cache):
     folder = cache.put("someone/song", {"config.json": b"{}"})
     partial = folder.parents[1] / "blobs" / f"{hashlib.sha256(WEIGHTS).hexdigest()}.incomplete"
     partial.write_bytes(WEIGHTS[:100])
-    (folder.parents[1] / "refs" / "main").unlink()
-    with pytest.raises(CheckpointError, match="an earlier download broke off, and HF_HUB_OFFLINE is set"):
+    broke_off = pytest.raises(CheckpointError, match="an earlier download broke off, and HF_HUB_OFFLINE is set")
+    with broke_off:
         hub.find("someone/song")
+    (folder.parents[1] / "refs" / "main").unlink()
+    with broke_off:
+        hub.find("someone/song")
+
+
+def test_a_shard_that_did_not_arrive_is_an_interrupted_download(cache):
+    index = json.dumps({"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}).encode()
+    files = {"config.json": b"{}", "model.safetensors.index.json": index, "model-1.safetensors": WEIGHTS}
+    folder = cache.put("someone/song", files)
+    (folder.parents[1] / "blobs" / "b.incomplete").write_bytes(b"half")
+    with pytest.raises(CheckpointError, match="an earlier download broke off"):
+        hub.find("someone/song")
+    (folder / "model-2.safetensors").write_bytes(WEIGHTS)
+    assert hub.find("someone/song") == folder
 
 
 def flip(content: bytes) -> bytes:

@@ -10,8 +10,6 @@ torch's ``weights_only`` unpickler, which makes tensors and plain containers and
 part of the layout: it is found by name.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +20,12 @@ from descant.checkpoints import audiocraft_codec, audiocraft_config, hub, huggin
 from descant.checkpoints.audiocraft_yaml import dump, parse
 from descant.checkpoints.keymap import AUDIOCRAFT_CONDITIONS, AUDIOCRAFT_LM, KeyMap, audiocraft_codec_keys
 from descant.checkpoints.native import in_precision, load_style_features, load_text_encoder, replacing
-from descant.checkpoints.tensor_files import TensorFiles, only_tensors, planned, read_tensors, unpickled
+from descant.checkpoints.tensor_files import TensorFiles, faults_of, only_tensors, planned, read_tensors, unpickled
 from descant.checkpoints.untrained import Elsewhere
 from descant.codec.base import AudioCodec
 from descant.codec.encodec import EnCodec, EnCodecConfig
 from descant.conditioning.chroma import MelodyConfig
-from descant.errors import CheckpointError, ConfigError
+from descant.errors import CheckpointError
 from descant.model import AnyCodecConfig, MusicGenConfig, MusicGenModel, StereoCodecConfig
 
 LM, CODEC = "state_dict.bin", "compression_state_dict.bin"
@@ -92,7 +90,7 @@ def load_without_text(
     """
     config, lm_files, codec_files = _described(folder)
     codec_keys = _codec_keys(config.codec)
-    with _errors_of(folder / LM), torch.device("meta"):
+    with faults_of(folder / LM), torch.device("meta"):
         model = in_precision(MusicGenModel(config, Elsewhere(config.text.dim)), dtype)
     expected = model.state_dict()
     tensors: dict[str, Tensor] = {}
@@ -128,7 +126,7 @@ def load_codec(folder: Path) -> tuple[AudioCodec, AnyCodecConfig]:
     """
     config, files = _codec(folder)
     keys = audiocraft_codec_keys(config)
-    with _errors_of(folder / CODEC), torch.device("meta"):
+    with faults_of(folder / CODEC), torch.device("meta"):
         codec = EnCodec(config)
     expected = codec.state_dict()
     tensors = read_tensors(files, planned(keys, files, expected), expected, torch.device("cpu"))
@@ -161,7 +159,7 @@ def _described(folder: Path) -> tuple[MusicGenConfig, TensorFiles, TensorFiles]:
     lm_files = _tensors(package, folder / LM)
     if len(lm_files.shapes.get(_TEXT_WEIGHT, ())) != 2:
         raise CheckpointError(f"{folder / LM}: {_TEXT_WEIGHT} is missing: models without text are not read here")
-    with _errors_of(folder / LM):
+    with faults_of(folder / LM):
         config = audiocraft_config.read_model(_settings(package), mono, lm_files.shapes[_TEXT_WEIGHT][1])
     return config, lm_files, codec_files
 
@@ -176,14 +174,16 @@ def _codec(folder: Path) -> tuple[EnCodecConfig, TensorFiles]:
             return config, TensorFiles.loaded(elsewhere, audiocraft_codec_keys(config).exported(codec.state_dict()))
         file = elsewhere / CODEC
         package = _package(file)
-    with _errors_of(file):
+    with faults_of(file):
         return audiocraft_codec.read_codec(_settings(package)), _tensors(package, file)
 
 
 def _released_codec(file: Path, name: object) -> Path:
     """The folder of a codec that a file has only the name of: beside its own folder, or on the hub."""
     if not isinstance(name, str) or not hub.is_id(name):
-        raise CheckpointError(f"{file}: names the codec {name!r:.80}, which is no hub id; EnCodecs alone are read here")
+        # Shown only if it is a text: what else a pickle holds may be longer in words than any memory.
+        told = repr(name[:80]) if isinstance(name, str) else f"a {type(name).__name__}"
+        raise CheckpointError(f"{file}: names the codec {told}, which is no hub id; EnCodecs alone are read here")
     beside = file.parent.absolute().parent / name.split("/")[-1]
     try:
         return beside if beside.is_dir() else hub.find(name)
@@ -235,15 +235,3 @@ def _codec_keys(config: AnyCodecConfig) -> KeyMap:
     return audiocraft_codec_keys(_mono(config)).under(
         "codec.mono." if isinstance(config, StereoCodecConfig) else "codec."
     )
-
-
-@contextmanager
-def _errors_of(where: Path) -> Iterator[None]:
-    """Settings that contradict themselves, or ask for what no memory can address, are a fault of the file."""
-    try:
-        yield
-    except (ConfigError, CheckpointError) as error:
-        raise CheckpointError(f"{where}: {error}") from error
-    except (RuntimeError, OverflowError, TypeError) as error:
-        told = str(error).split("\n")[0][:200]
-        raise CheckpointError(f"{where}: its settings make no model ({told})") from error

@@ -6,6 +6,7 @@ from typing import Any
 from descant import config as configs
 from descant.checkpoints.audiocraft_sections import (
     MELODY,
+    T5_NAMES,
     TEXT,
     ChromaSection,
     FuserSection,
@@ -82,6 +83,11 @@ def write_model(config: MusicGenConfig) -> dict[str, Any]:
     """
     if not isinstance(config.text, T5Text):
         raise CheckpointError("audiocraft's layout knows no text encoder but T5: this model has one of its own")
+    if config.text.name not in T5_NAMES:
+        raise CheckpointError(
+            f"text.name={config.text.name!r:.80}: audiocraft's layout holds no text encoder, it names one of "
+            f"{', '.join(T5_NAMES)}"
+        )
     mono = config.codec.mono if isinstance(config.codec, StereoCodecConfig) else config.codec
     if not isinstance(mono, EnCodecConfig):
         raise CheckpointError(f"audiocraft's layout knows no codec but EnCodec: this is a {type(mono).__name__}")
@@ -122,7 +128,7 @@ def write_model(config: MusicGenConfig) -> dict[str, Any]:
     if config.melody is not None:
         plain["conditioners"][MELODY] = _write_melody(config.melody)
     if config.style is not None:
-        plain["conditioners"][MELODY] = _write_style(config.style, mono.sample_rate_hz)
+        plain["conditioners"][MELODY] = _write_style(config.style, mono.sample_rate_hz, config.lm.num_codebooks)
     again = read_model(plain, mono, config.text.dim)
     lm = dataclasses.replace(again.lm.transformer, dropout=transformer.dropout)
     refuse_differences(transformer, lm)
@@ -230,7 +236,7 @@ def _read_style(section: StyleSection) -> StyleConfig:
     )
 
 
-def _write_style(config: StyleConfig, sample_rate_hz: int) -> dict[str, Any]:
+def _write_style(config: StyleConfig, sample_rate_hz: int, num_codebooks: int) -> dict[str, Any]:
     shape = (config.width, config.num_heads, config.num_layers)
     scale = next((name for name, theirs in _STYLE_SCALES.items() if theirs == shape), "default")
     section = {
@@ -243,6 +249,16 @@ def _write_style(config: StyleConfig, sample_rate_hz: int) -> dict[str, Any]:
         "eval_q": config.heard_codebooks,
         "bins": config.codebook_size,
         "varying_lengths": [config.min_excerpt_s, max(4.5, config.excerpt_s)],
+        "batch_norm": True,
+        # audiocraft asks for these too; nothing of them is heard where the features are MERT's.
+        "encodec_checkpoint": "//pretrained/facebook/encodec_32khz",
+        "encodec_n_q": 3,
+        "num_codebooks_lm": num_codebooks,
+        "ds_rate_compression": 640,
+        "compute_mask": True,
+        "q_dropout": True,
+        "use_middle_of_segment": False,
+        "rvq_threshold_ema_dead_code": 0.1,
     }
     return {"model": "style", "style": section}
 

@@ -39,6 +39,13 @@ _IDLE = {
 """Keys that change nothing in what a trained model computes, section by section."""
 
 
+T5_NAMES = (
+    *("t5-small", "t5-base", "t5-large", "t5-3b", "t5-11b"),
+    *(f"google/flan-t5-{size}" for size in ("small", "base", "large", "xl", "xxl")),
+)
+"""The text encoders that audiocraft knows: it finds them by name."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TransformerSection:
     dim: int
@@ -85,6 +92,10 @@ class T5Section:
     name: str
     finetune: Literal[False] = False
     normalize_text: Literal[False] = False
+
+    def __post_init__(self) -> None:
+        if self.name not in T5_NAMES:
+            raise ConfigError(f"t5.name={self.name!r:.80}: allowed are {', '.join(T5_NAMES)}")
 
 
 @dataclass(frozen=True, kw_only=True)

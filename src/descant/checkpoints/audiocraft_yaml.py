@@ -8,7 +8,7 @@ import sys
 from types import ModuleType
 from typing import Any
 
-from descant.errors import CheckpointError, ConfigError, MissingExtra
+from descant.errors import ConfigError, MissingExtra
 
 LONGEST = 2**20
 _REFERENCE = re.compile(r"\$\{([\w.]+)\}")
@@ -18,22 +18,32 @@ def parse(text: Any) -> dict[str, Any]:
     """What such settings say; nothing but plain data is ever made of them.
 
     Raises:
-        CheckpointError: it is no YAML of plain data.
+        ConfigError: it is no YAML of plain data.
         MissingExtra: PyYAML is not installed.
     """
     yaml = _yaml()
     if not isinstance(text, str) or len(text) > LONGEST:
-        raise CheckpointError(f"xp.cfg: expected a text of up to {LONGEST} characters, got {type(text).__name__}")
+        raise ConfigError(f"xp.cfg: expected a text of up to {LONGEST} characters, got {type(text).__name__}")
     try:
         # A few lines of aliases can stand for more data than memory holds; settings have no use for them.
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-            raise CheckpointError("xp.cfg: has YAML aliases, which are not read")
+            raise ConfigError("xp.cfg: has YAML aliases, which are not read")
         plain = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"xp.cfg: no YAML of plain data ({' '.join(str(error).split())[:200]})") from error
+        raise ConfigError(f"xp.cfg: no YAML of plain data ({' '.join(str(error).split())[:200]})") from error
     if not isinstance(plain, dict):
-        raise CheckpointError(f"xp.cfg: expected a mapping, got {type(plain).__name__}")
+        raise ConfigError(f"xp.cfg: expected a mapping, got {type(plain).__name__}")
+    if _has_huge_number(plain):
+        raise ConfigError("xp.cfg: has a whole number of more than 64 bits")
     return plain
+
+
+def _has_huge_number(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(_has_huge_number(part) for pair in value.items() for part in pair)
+    if isinstance(value, list):
+        return any(map(_has_huge_number, value))
+    return isinstance(value, int) and value.bit_length() > 64
 
 
 def dump(plain: dict[str, Any]) -> str:

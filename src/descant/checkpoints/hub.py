@@ -7,8 +7,10 @@ The only file of the package that imports huggingface_hub. Its own settings hold
 import hashlib
 import re
 from fnmatch import fnmatch
+from functools import lru_cache
 from pathlib import Path
 
+from descant.checkpoints.tensor_files import read_json
 from descant.errors import CheckpointError, MissingExtra
 
 DESCRIPTION = ("*.json", "*.txt", "*.model")
@@ -72,7 +74,11 @@ def _fetch_either(hub_id: str, revision: str | None) -> tuple[Path, tuple[str, .
             continue
         weights = set(patterns) - set(DESCRIPTION)
         if any(fnmatch(file.name, pattern) for file in folder.rglob("*") for pattern in weights):
+            if _lacks_shards(folder):
+                raise CheckpointError(_why_not_cached(hub_id))
             return folder, patterns
+    if first_error is None and _broke_off(hub_id):
+        raise CheckpointError(_why_not_cached(hub_id))
     raise first_error or CheckpointError(
         f"{hub_id}: has no weights that are read here; they are in safetensors, or in audiocraft's state_dict.bin"
     )
@@ -85,7 +91,7 @@ class _NotInCache(CheckpointError):
 def _fetch(hub_id: str, revision: str | None, patterns: tuple[str, ...]) -> Path:
     try:
         import huggingface_hub
-        from huggingface_hub import constants, errors
+        from huggingface_hub import errors
     except ImportError as error:
         raise MissingExtra(
             f'{hub_id}: no such folder here, and to ask the model hub: pip install "descant[hub]"'
@@ -103,9 +109,7 @@ def _fetch(hub_id: str, revision: str | None, patterns: tuple[str, ...]) -> Path
     except errors.RevisionNotFoundError as error:
         raise CheckpointError(f"{hub_id}: the hub has this model, but no revision {revision!r}") from error
     except errors.LocalEntryNotFoundError as error:
-        raise _NotInCache(_why_not_cached(hub_id, Path(constants.HF_HUB_CACHE), bool(constants.HF_HUB_OFFLINE))) from (
-            error
-        )
+        raise _NotInCache(_why_not_cached(hub_id)) from error
     # What else comes is the network's or the disk's, in the classes of whichever HTTP client that library uses today.
     except Exception as error:
         raise CheckpointError(
@@ -114,15 +118,34 @@ def _fetch(hub_id: str, revision: str | None, patterns: tuple[str, ...]) -> Path
         ) from error
 
 
-def _why_not_cached(hub_id: str, cache: Path, is_offline: bool) -> str:
-    stored = cache / f"models--{hub_id.replace('/', '--')}"
-    if is_offline:
+def _broke_off(hub_id: str) -> bool:
+    """Whether the cache holds a part of a file of this model."""
+    from huggingface_hub import constants
+
+    stored = Path(constants.HF_HUB_CACHE) / f"models--{hub_id.replace('/', '--')}"
+    return any(stored.glob("blobs/*.incomplete"))
+
+
+def _lacks_shards(folder: Path) -> bool:
+    """Whether an index names files that are not there."""
+    for index in folder.glob("*.safetensors.index.json"):
+        named = read_json(index).get("weight_map")
+        if isinstance(named, dict) and not all((index.parent / str(name)).exists() for name in set(named.values())):
+            return True
+    return False
+
+
+def _why_not_cached(hub_id: str) -> str:
+    from huggingface_hub import constants
+
+    cache = Path(constants.HF_HUB_CACHE)
+    if constants.HF_HUB_OFFLINE:
         reason = "HF_HUB_OFFLINE is set"
         remedy = "unset it once to fetch them"
     else:
         reason = "the model hub cannot be reached"
         remedy = "try again with a network"
-    if any(stored.glob("blobs/*.incomplete")):
+    if _broke_off(hub_id):
         return f"{hub_id}: an earlier download broke off, and {reason}; {remedy}, it goes on where it stopped"
     return f"{hub_id}: no such folder here, {reason} and the cache {str(cache)!r} lacks files of it; {remedy}"
 
@@ -137,16 +160,25 @@ def _check_content(file: Path, hub_id: str) -> None:
     if not blob.is_file():
         raise CheckpointError(f"{hub_id}: {file.name} is gone from the cache; delete {str(file)!r} and fetch it again")
     # Large files are known by their SHA-256, small ones by git's object id; a cache without links has neither.
-    if re.fullmatch("[0-9a-f]{64}", blob.name):
-        digest = hashlib.sha256()
-    elif re.fullmatch("[0-9a-f]{40}", blob.name):
-        digest = hashlib.sha1(b"blob %d\0" % blob.stat().st_size, usedforsecurity=False)
-    else:
+    algorithm = {64: "sha256", 40: "git"}.get(len(blob.name)) if re.fullmatch("[0-9a-f]+", blob.name) else None
+    if algorithm is None:
         return
-    with blob.open("rb") as content:
-        while block := content.read(_BLOCK_BYTES):
-            digest.update(block)
-    if digest.hexdigest() != blob.name:
+    told = blob.stat()
+    if _digest(blob, algorithm, told.st_size, told.st_mtime_ns) != blob.name:
         raise CheckpointError(
             f"{hub_id}: {file.name} is damaged, its checksum is not the hub's; delete {str(blob)!r} and fetch it again"
         )
+
+
+@lru_cache(maxsize=256)
+def _digest(blob: Path, algorithm: str, size: int, modified_ns: int) -> str:
+    """A file's checksum; remembered while the file stays as it is, for a command asks several times."""
+    del modified_ns
+    if algorithm == "git":
+        digest = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+    else:
+        digest = hashlib.sha256()
+    with blob.open("rb") as content:
+        while block := content.read(_BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()

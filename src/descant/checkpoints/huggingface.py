@@ -11,9 +11,7 @@
 What acts in training only (dropout, how codebooks learn) has no place there and is not taken from there either.
 """
 
-import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +22,20 @@ from torch import Tensor, nn
 from descant.checkpoints.huggingface_config import read_codec, read_model, write_codec, write_model
 from descant.checkpoints.keymap import HUGGINGFACE_CODEC, HUGGINGFACE_CONDITIONS, HUGGINGFACE_LM, KeyMap
 from descant.checkpoints.native import in_precision, replacing
-from descant.checkpoints.tensor_files import SAFETENSORS, TensorFiles, is_finite, planned, read_json, read_tensors
+from descant.checkpoints.tensor_files import (
+    SAFETENSORS,
+    TensorFiles,
+    faults_of,
+    is_finite,
+    planned,
+    read_json,
+    read_tensors,
+    write_json,
+)
 from descant.codec.base import AudioCodec
 from descant.codec.encodec import EnCodec, EnCodecConfig
 from descant.conditioning.encoders import T5Encoder
-from descant.errors import CheckpointError, ConfigError
+from descant.errors import CheckpointError
 from descant.model import AnyCodecConfig, MusicGenConfig, MusicGenModel, StereoCodecConfig
 
 MODEL_TYPES = ("musicgen", "musicgen_melody")
@@ -52,7 +59,7 @@ def read_model_config(folder: Path) -> MusicGenConfig:
     Raises:
         CheckpointError: a file is missing, or says something that we cannot honour.
     """
-    with _errors_of(folder):
+    with faults_of(folder):
         return read_model(
             read_json(folder / "config.json"),
             _if_there(folder / "generation_config.json"),
@@ -78,7 +85,7 @@ def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dt
     weights = {name.removeprefix(TEXT_ENCODER): _kept(files.read(name), name, folder) for name in of_text}
     _check_layers(folder, plain["text_encoder"], len(weights))
     encoder = T5Encoder.from_weights(plain["text_encoder"], weights, folder)
-    with _errors_of(folder), torch.device("meta"):
+    with faults_of(folder), torch.device("meta"):
         model = in_precision(MusicGenModel(config, encoder), dtype)
     keys = _model_keys(config.codec)
     keys = keys | KeyMap(rules={}, ignored=dict.fromkeys(of_text, "read by the text encoder"))
@@ -94,10 +101,10 @@ def load_codec(folder: Path) -> tuple[AudioCodec, EnCodecConfig]:
         CheckpointError: as ``load_model``.
     """
     plain = read_json(folder / "config.json")
-    with _errors_of(folder):
+    with faults_of(folder):
         config = read_codec(plain)
     files = TensorFiles(folder)
-    with _errors_of(folder), torch.device("meta"):
+    with faults_of(folder), torch.device("meta"):
         codec = EnCodec(config)
     _fill(codec, files, HUGGINGFACE_CODEC, torch.device("cpu"))
     return codec, config
@@ -120,7 +127,7 @@ def save_model(model: MusicGenModel, folder: Path, *, shard_bytes: int = SHARD_B
     tensors |= {f"{TEXT_ENCODER}{name}": tensor for name, tensor in encoder.weights.items()}
     with replacing(folder, frozenset()) as staging:
         for name, plain in described.items():
-            _write_json(plain, staging / name)
+            write_json(plain, staging / name)
         encoder.save_tokenizer(staging)
         _write_tensors(tensors, staging, shard_bytes)
 
@@ -133,7 +140,7 @@ def save_codec(codec: AudioCodec, config: AnyCodecConfig, folder: Path) -> None:
     """
     plain = write_codec(config)
     with replacing(folder, frozenset()) as staging:
-        _write_json(plain, staging / "config.json")
+        write_json(plain, staging / "config.json")
         _write_tensors(HUGGINGFACE_CODEC.exported(codec.state_dict()), staging, SHARD_BYTES)
 
 
@@ -174,21 +181,6 @@ def _if_there(file: Path) -> dict[str, Any]:
     return read_json(file) if file.is_file() else {}
 
 
-@contextmanager
-def _errors_of(folder: Path) -> Iterator[None]:
-    """A config that contradicts itself, or asks for what no memory can address, is a fault of its folder."""
-    try:
-        yield
-    except ConfigError as error:
-        raise CheckpointError(f"{folder}: {error}") from error
-    except (RuntimeError, OverflowError, TypeError) as error:
-        raise CheckpointError(f"{folder}: its config makes no model ({error})") from error
-
-
-def _write_json(data: Mapping[str, Any], file: Path) -> None:
-    file.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
-
-
 def _write_tensors(tensors: Mapping[str, Tensor], folder: Path, shard_bytes: int) -> None:
     """One file, or shards with an index, each written before the next is copied together."""
     shards: list[dict[str, Tensor]] = [{}]
@@ -208,4 +200,4 @@ def _write_tensors(tensors: Mapping[str, Tensor], folder: Path, shard_bytes: int
     if len(shards) > 1:
         total = sum(tensor.nbytes for tensor in tensors.values())
         weight_map = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
-        _write_json({"metadata": {"total_size": total}, "weight_map": weight_map}, folder / f"{SAFETENSORS}.index.json")
+        write_json({"metadata": {"total_size": total}, "weight_map": weight_map}, folder / f"{SAFETENSORS}.index.json")

@@ -20,6 +20,8 @@ from descant.patterns import AnyPattern, delay, stereo_partial_delay
 
 PADDED_STEPS = 2_048
 DEFAULT_DURATION_S = 30.0
+UNNAMED = "text_encoder"
+"""A text encoder that came with a model and does not say where from."""
 _CODEC_TRAINING = ("codebook_decay", "kmeans_iterations", "dead_code_threshold", "dead_code_relative")
 
 
@@ -50,7 +52,7 @@ def read_model(plain: dict[str, Any], generation: dict[str, Any], processor: dic
         codec=mono if decoder.audio_channels == 1 else StereoCodecConfig(mono=mono),
         lm=decoder.ours,
         pattern=_pattern(decoder.audio_channels, decoder.num_codebooks),
-        text=T5Text(name=text.get("_name_or_path") or T5Text.name, dim=text["d_model"]),
+        text=T5Text(name=text.get("_name_or_path") or UNNAMED, dim=text["d_model"]),
         max_duration_s=_duration_s(generation, mono),
         defaults=_defaults(generation),
         melody=_melody(section, mono, processor) if section.model_type == "musicgen_melody" else None,

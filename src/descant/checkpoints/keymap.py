@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TypeAlias
 
-import torch
 from torch import Tensor
 
 from descant.codec.seanet import SEANetConfig
@@ -70,7 +69,7 @@ class KeyMap:
         raise CheckpointError(f"{ours} has no place in that layout: released models have no such part")
 
     def plan(self, expected: Mapping[str, Shape], found: Mapping[str, Shape], where: str) -> dict[str, tuple[str, ...]]:
-        """For each of our names the names in a file to make it of, to be given to ``joined``.
+        """For each of our names the names in a file to make it of, whose rows follow each other in ours.
 
         Nothing is read for it: it is made of shapes, ours as a config makes them and theirs as a file tells them.
 
@@ -114,16 +113,6 @@ class KeyMap:
                 theirs.update(zip(parts, pieces, strict=True))
         return theirs
 
-    def imported(self, theirs: Mapping[str, Tensor], expected: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
-        """Our tensors from theirs, for tensors that are in memory already; ``expected`` lends shapes and kinds.
-
-        Raises:
-            CheckpointError: as ``plan``.
-        """
-        shapes = {name: tuple(tensor.shape) for name, tensor in expected.items()}
-        plan = self.plan(shapes, {name: tuple(tensor.shape) for name, tensor in theirs.items()}, where)
-        return {name: joined([theirs[part] for part in plan[name]], expected[name]) for name in expected}
-
     def _usual(self, name: str) -> str:
         for odd, usual in self.spellings.items():
             if name.endswith(odd):
@@ -132,13 +121,6 @@ class KeyMap:
 
     def _is_ignored(self, name: str) -> bool:
         return any(_matched(pattern, name) is not None for pattern in self.ignored)
-
-
-def joined(parts: list[Tensor], expected: Tensor) -> Tensor:
-    """One of our tensors from its parts in their layout; zeros where they have none."""
-    if not parts:
-        return torch.zeros(expected.shape, dtype=expected.dtype)
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _part(shape: Shape, count: int) -> Shape:

@@ -8,7 +8,7 @@ import torch
 
 from descant.checkpoints import audiocraft, huggingface, native
 from descant.checkpoints.native import ModelCheck
-from descant.checkpoints.tensor_files import read_json
+from descant.checkpoints.tensor_files import has_weights, read_json
 from descant.codec.base import AudioCodec
 from descant.errors import CheckpointError
 from descant.model import AnyCodecConfig, MusicGenConfig, MusicGenModel
@@ -49,7 +49,10 @@ LAYOUTS = {
         save_codec=native.save_codec,
     ),
     "huggingface": Layout(
-        holds_model=lambda folder: huggingface.is_model(_config_says(folder)),
+        # A repository may hold one model in two layouts, of which only one was fetched.
+        holds_model=lambda folder: (
+            huggingface.is_model(_config_says(folder)) and (has_weights(folder) or not audiocraft.is_model(folder))
+        ),
         holds_codec=lambda folder: huggingface.is_codec(_config_says(folder)),
         read_model_config=huggingface.read_model_config,
         load_model=huggingface.load_model,
@@ -118,7 +121,9 @@ def convert(source: Path, target: Path, layout: str) -> int:
     Raises:
         CheckpointError: the source does not load, the layout has no place for all of it, or the target is not empty.
     """
-    if any(known.holds_codec(source) and not known.holds_model(source) for known in LAYOUTS.values()):
+    if not any(known.holds_model(source) for known in LAYOUTS.values()) and any(
+        known.holds_codec(source) for known in LAYOUTS.values()
+    ):
         codec, config = load_codec(source)
         LAYOUTS[layout].save_codec(codec, config, target)
         return sum(parameter.numel() for parameter in codec.parameters())

@@ -10,7 +10,6 @@
     README.md            the model card
 """
 
-import json
 import os
 import shutil
 import tempfile
@@ -27,13 +26,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from descant import config as configs
-from descant.checkpoints.tensor_files import MappedFile, is_finite, read_json
+from descant.checkpoints.tensor_files import MappedFile, faults_of, is_finite, read_json, write_json
 from descant.codec.base import AudioCodec
 from descant.conditioning.base import TextEncoder
 from descant.conditioning.encoders import MERTFeatures, T5Encoder
 from descant.conditioning.small_text import SmallTextEncoder
 from descant.conditioning.style import StyleFeatures
-from descant.errors import CheckpointError, ConfigError
+from descant.errors import CheckpointError
 from descant.model import AnyCodecConfig, MusicGenConfig, MusicGenModel, T5Text, build_codec
 from descant.nn.quantize import dequantize_rows, quantize_rows
 
@@ -111,7 +110,7 @@ def _write(model: MusicGenModel, folder: Path, storage: Storage, model_card: str
     _write_codec(model.codec, model.config.codec, folder / "codec", "exact" if storage == "exact" else "fp16")
     plain = configs.to_dict(model.config)
     del plain["codec"]
-    _write_json({"format_version": FORMAT_VERSION, **plain}, folder / "config.json")
+    write_json({"format_version": FORMAT_VERSION, **plain}, folder / "config.json")
     rest = {name: tensor for name, tensor in _stored(model, storage).items() if not name.startswith("codec.")}
     save_file(rest, folder / WEIGHTS)
     encoder = model.text_encoder
@@ -134,7 +133,7 @@ def save_codec(codec: AudioCodec, config: AnyCodecConfig, folder: Path, *, stora
 def _write_codec(codec: AudioCodec, config: AnyCodecConfig, folder: Path, storage: Storage) -> None:
     folder.mkdir(exist_ok=True)
     plain = configs.to_dict(Coded(codec=config))["codec"]
-    _write_json({"format_version": FORMAT_VERSION, **plain}, folder / "config.json")
+    write_json({"format_version": FORMAT_VERSION, **plain}, folder / "config.json")
     save_file(_stored(codec, storage), folder / WEIGHTS)
 
 
@@ -144,34 +143,14 @@ def load_codec(folder: Path) -> tuple[AudioCodec, AnyCodecConfig]:
     Raises:
         CheckpointError: the folder is missing, incomplete, broken, or its weights do not fit its config.
     """
-    with _config_errors_of(folder):
+    with faults_of(folder):
         config = configs.from_dict(Coded, {"codec": _read_json(folder / "config.json")}).codec
-        with _without_memory(folder):
+        with torch.device("meta"):
             expected = build_codec(config).state_dict()
         tensors = _read_tensors(folder / WEIGHTS, expected)
         codec = build_codec(config)
     codec.load_state_dict(tensors, assign=True)
     return codec.eval().requires_grad_(False), config
-
-
-@contextmanager
-def _config_errors_of(folder: Path) -> Iterator[None]:
-    """A config in a folder that contradicts itself is a fault of the folder, not of the caller."""
-    try:
-        yield
-    except ConfigError as error:
-        raise CheckpointError(f"{folder}: {error}") from error
-
-
-@contextmanager
-def _without_memory(folder: Path) -> Iterator[None]:
-    """What is built herein takes no memory, so that absurd sizes in a config cost nothing."""
-    try:
-        with torch.device("meta"):
-            yield
-    except (RuntimeError, OverflowError, TypeError) as error:  # torch's words for sizes that nothing can address
-        told = str(error).split("\n")[0][:200]
-        raise CheckpointError(f"{folder}: no model can be made of its config ({told})") from error
 
 
 @dataclass(frozen=True)
@@ -207,11 +186,11 @@ def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dt
         CheckpointError: the folder is missing, incomplete, broken, or its weights do not fit its config.
     """
     config = read_model_config(folder)
-    with _config_errors_of(folder):
+    with faults_of(folder):
         encoder = load_text_encoder(config, folder)
         # Without memory: a config that names absurd sizes has no weights that fit it, and weights that fit take the
         # place of what is there, so that no second copy is ever made.
-        with _without_memory(folder):
+        with torch.device("meta"):
             model = in_precision(MusicGenModel(config, encoder, load_style_features(config)), dtype)
         of_codec = _read_tensors(folder / "codec" / WEIGHTS, model.codec.state_dict())
         # A codec may compute tensors that no file holds, its windows for one, so it is made with memory then.
@@ -251,7 +230,7 @@ def read_model_config(folder: Path) -> MusicGenConfig:
     """
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: no such model folder")
-    with _config_errors_of(folder):
+    with faults_of(folder):
         plain = _read_json(folder / "config.json")
         if "codec" in plain:
             raise CheckpointError(f"{folder}: config.json has a codec; that belongs into codec/config.json")
@@ -339,10 +318,6 @@ def _check_shape(file: Path, name: str, stored: MappedFile, expected: tuple[int,
     shape = stored.shapes[name]
     if shape != expected:
         raise CheckpointError(f"{file}: {name} is {shape}, its config makes it {expected}")
-
-
-def _write_json(data: dict[str, object], file: Path) -> None:
-    file.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
 
 
 def _read_json(file: Path) -> dict[str, object]:

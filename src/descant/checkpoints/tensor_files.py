@@ -6,7 +6,8 @@ tensors and plain containers and calls nothing else.
 
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from descant.checkpoints.keymap import KeyMap, Shape
-from descant.errors import CheckpointError
+from descant.errors import CheckpointError, ConfigError
 
 SAFETENSORS, PICKLE = "model.safetensors", "pytorch_model.bin"
 REOPEN_BYTES = 2**26
@@ -205,12 +206,30 @@ def only_tensors(content: Any, file: Path) -> dict[str, Tensor]:
     for name, tensor in content.items():
         is_plain = isinstance(name, str) and isinstance(tensor, Tensor)
         if not is_plain or tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
-            raise CheckpointError(f"{file}: {name!r:.80} is no plain tensor")
+            shown = repr(name[:80]) if isinstance(name, str) else f"a key of type {type(name).__name__}"
+            raise CheckpointError(f"{file}: {shown} is no plain tensor")
         claimed_bytes += tensor.nbytes
         # A stride of zero turns one stored value into any number of them.
         if tensor.nbytes > tensor.untyped_storage().nbytes() or claimed_bytes > MOST_NAMES * file.stat().st_size:
             raise CheckpointError(f"{file}: {name!r:.80} claims more values than the file holds")
     return content
+
+
+@contextmanager
+def faults_of(where: Path) -> Iterator[None]:
+    """What a stored config contradicts itself in, or asks for that no memory can address, is a fault of its file."""
+    try:
+        yield
+    except ConfigError as error:
+        raise CheckpointError(f"{where}: {error}") from error
+    except (RuntimeError, OverflowError, TypeError) as error:  # torch's words for sizes that nothing can address
+        told = str(error).split("\n")[0][:200]
+        raise CheckpointError(f"{where}: no model can be made of its config ({told})") from error
+
+
+def write_json(data: Mapping[str, Any], file: Path) -> None:
+    """Writes what ``read_json`` reads."""
+    file.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -239,6 +258,11 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(plain) != len(pairs):
         raise ValueError("an object has one key twice")
     return plain
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether files with tensors are there, or an index of some."""
+    return any((folder / f"{name}{end}").exists() for name in (SAFETENSORS, PICKLE) for end in ("", ".index.json"))
 
 
 def _files_of(folder: Path) -> dict[Path, set[str] | None]:

@@ -27,6 +27,16 @@ CENTRE_OCTAVE, OCTAVE_WIDTH = 5.0, 2.0
 """Which octaves count most: those around 880 Hz, by a Gaussian of this many octaves (librosa.filters.chroma)."""
 
 
+_MOST = {
+    "sample_rate_hz": 10**6,
+    "num_pitches": 1_200,
+    "window_samples": 2**20,
+    "hop_samples": 2**20,
+    "num_frames": 2**16,
+}
+"""Of what a config may ask: no tensor of a file speaks against it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class MelodyConfig:
     """The defaults are those of the released melody models: 235 frames for 30 s."""
@@ -38,9 +48,9 @@ class MelodyConfig:
     num_frames: int = 235
 
     def __post_init__(self) -> None:
-        for name in ("sample_rate_hz", "num_pitches", "window_samples", "hop_samples", "num_frames"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}={getattr(self, name)}: at least 1 is needed")
+        for name, most in _MOST.items():
+            if not 1 <= getattr(self, name) <= most:
+                raise ConfigError(f"{name}={getattr(self, name)}: from 1 to {most}")
         if self.window_samples % 2:
             raise ConfigError(f"window_samples={self.window_samples}: must be even, a frame is at its middle")
 

@@ -23,6 +23,14 @@ TABLE, TABLE_AGAIN = "shared.weight", "encoder.embed_tokens.weight"
 MERT_RATE_HZ = 24_000
 
 
+T5_SHAPE = (
+    *("vocab_size", "d_model", "d_kv", "d_ff", "num_layers", "num_heads", "relative_attention_num_buckets"),
+    *("relative_attention_max_distance", "dropout_rate", "layer_norm_epsilon", "feed_forward_proj"),
+    *("pad_token_id", "eos_token_id", "decoder_start_token_id"),
+)
+"""What is taken from a stored config of T5, and nothing else: a config can also name code for transformers to run."""
+
+
 class T5Encoder(TextEncoder):
     """The encoder half of a T5 or FLAN-T5 of any size, frozen, in float32.
 
@@ -129,10 +137,10 @@ def _load(name_or_path: str, revision: str | None) -> tuple[Any, Any]:
     except ImportError as error:
         raise MissingExtra('T5 needs transformers: pip install "descant[t5]"') from error
     try:
-        config = AutoConfig.from_pretrained(name_or_path, revision=revision)
+        config = AutoConfig.from_pretrained(name_or_path, revision=revision, trust_remote_code=False)
         if config.model_type != "t5":
             raise CheckpointError(f"{name_or_path}: a {config.model_type} model; T5 and FLAN-T5 are allowed here")
-        tokenizer = AutoTokenizer.from_pretrained(name_or_path, revision=revision)
+        tokenizer = AutoTokenizer.from_pretrained(name_or_path, revision=revision, trust_remote_code=False)
         # Typed as Any: the library's annotations know neither the report nor a missing revision.
         network_class: Any = T5EncoderModel
         network, report = network_class.from_pretrained(
@@ -156,7 +164,7 @@ def _network_of(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Any
     try:
         # First without memory, so that a config of absurd sizes costs nothing.
         with torch.device("meta"):
-            network: Any = T5EncoderModel(T5Config(**config))
+            network: Any = T5EncoderModel(T5Config(**{name: config[name] for name in T5_SHAPE if name in config}))
     except Exception as error:  # its checks raise many kinds, and a config in a file may hold anything
         raise CheckpointError(f"text_encoder: no T5 can be made of its config ({_first_line(error)})") from error
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items() if name != TABLE_AGAIN}
