@@ -444,7 +444,8 @@ REFUSED_LM: dict[str, tuple[str, Any, str]] = {
     "eight books of four": ("transformer_lm.n_q", 8, "the codec has 4 codebooks"),
     "endlessly many books": ("transformer_lm.n_q", 10**12, "the codec has 4 codebooks"),
     "endlessly many layers": ("transformer_lm.num_layers", 10**12, "num_layers=1000000000000: at most"),
-    "absurd width": ("transformer_lm.dim", 10**30, "no model can be made of its config"),
+    "absurd width": ("transformer_lm.dim", 10**18, "no model can be made of its config"),
+    "a number of 31 digits": ("transformer_lm.dim", 10**30, "more than 64 bits"),
     "another width": ("transformer_lm.dim", 32, "its config makes it"),
     "one book of the codec": ("compression_model_n_q", 1, "compression_model_n_q=1"),
     "per timestep": ("interleave_stereo_codebooks.per_timestep", True, "per_timestep=True"),
@@ -607,7 +608,15 @@ def test_a_codec_given_by_name_is_looked_for_beside_the_model_and_on_the_hub(fol
         place.rmdir()
 
 
-@pytest.mark.parametrize("name", ["dac_44khz", "", "../../etc/passwd", 7])
+def doubled(times: int) -> list[object]:
+    """A few bytes in a pickle, 2 ** ``times`` words when it is said."""
+    nest: list[object] = []
+    for _ in range(times):
+        nest = [nest, nest]
+    return nest
+
+
+@pytest.mark.parametrize("name", ["dac_44khz", "", "../../etc/passwd", 7, doubled(100)], ids=range(5))
 def test_a_codec_that_is_no_encodec_of_the_hub_is_told(folder, name):
     torch.save({"pretrained": name, "exported": True}, folder / audiocraft.CODEC)
     with pytest.raises(CheckpointError, match="no hub id"):
