@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from descant.apps.cli.models import LAYOUT_NAMES
-from descant.checkpoints import huggingface, tensor_files
+from descant.checkpoints import audiocraft, huggingface, tensor_files
 from descant.checkpoints.huggingface_config import read_model, write_model
 from descant.checkpoints.layouts import LAYOUTS, check_model, convert, load_codec, load_model, read_model_config
 from descant.errors import CheckpointError
@@ -240,3 +240,16 @@ def test_what_transformers_has_no_word_for_is_refused_and_nothing_is_written(mak
     with pytest.raises(CheckpointError, match="exists and is no such model"):
         huggingface.save_model(model, tmp_path)
     assert not (tmp_path / "a").exists()
+
+
+def test_files_of_another_layout_beside_a_model_change_nothing(folder, tmp_path):
+    """Repositories hold a model in two layouts, and downloads leave out some of the files."""
+    both = tmp_path / "both"
+    shutil.copytree(folder, both)
+    (both / audiocraft.CODEC).write_bytes(b"not looked at")
+    convert(both, tmp_path / "native", "native")
+    assert same(load_model(tmp_path / "native").state_dict(), load_model(folder).state_dict())
+    (both / "model.safetensors").unlink()
+    (both / audiocraft.LM).write_bytes(b"looked at")
+    with pytest.raises(CheckpointError, match=rf"{audiocraft.LM}.*torch's archive"):
+        load_model(both)
