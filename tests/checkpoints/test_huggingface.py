@@ -253,3 +253,13 @@ def test_files_of_another_layout_beside_a_model_change_nothing(folder, tmp_path)
     (both / audiocraft.LM).write_bytes(b"looked at")
     with pytest.raises(CheckpointError, match=rf"{audiocraft.LM}.*torch's archive"):
         load_model(both)
+
+
+@pytest.mark.parametrize("layout", LAYOUT_NAMES)
+def test_a_conversion_writes_over_nothing(folder, tmp_path, layout):
+    taken = tmp_path / "taken"
+    convert(folder, taken, "native")
+    (taken / "README.md").write_text("my notes")
+    with pytest.raises(CheckpointError, match="is there and not an empty folder"):
+        convert(folder, taken, layout)
+    assert (taken / "README.md").read_text() == "my notes"

@@ -121,6 +121,8 @@ def convert(source: Path, target: Path, layout: str) -> int:
     Raises:
         CheckpointError: the source does not load, the layout has no place for all of it, or the target is not empty.
     """
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise CheckpointError(f"{target} is there and not an empty folder: choose another folder, or remove it")
     if not any(known.holds_model(source) for known in LAYOUTS.values()) and any(
         known.holds_codec(source) for known in LAYOUTS.values()
     ):

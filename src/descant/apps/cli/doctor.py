@@ -17,6 +17,8 @@ from descant.version import __version__
 PACKAGES = ("torch", "numpy", "soundfile", "soxr", "safetensors", "tokenizers", "mutagen")
 EXTRAS = {
     "t5": ("transformers", "sentencepiece"),
+    "hub": ("huggingface_hub",),
+    "audiocraft": ("yaml",),
     "starter-data": ("mido", "music21"),
     "eval": ("librosa", "scipy"),
     "dev": ("pytest", "hypothesis", "beartype", "mypy", "ruff"),

@@ -99,7 +99,10 @@ def _add_sampling_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--greedy", action="store_true", default=None, help="always take the likeliest")
     group.add_argument("--guidance", type=number, metavar="G", help="0 ignores the prompt, 1 is plain, 3 follows it")
     group.add_argument(
-        "--text-guidance", type=number, metavar="T", help="beside --style: how much further the text is followed; try 5"
+        "--text-guidance",
+        type=number,
+        metavar="T",
+        help="beside --style: how much further the text is followed, 0 to 100; try 5",
     )
 
 
@@ -227,6 +230,8 @@ def _refuse_conditions(arguments: argparse.Namespace) -> None:
     for name in ("melody", "style"):
         if getattr(arguments, name) is not None and getattr(config_of(arguments.model), name) is None:
             raise InvalidRequest(f"--{name}: model {arguments.model!r:.200} takes no {name}; leave it out")
+    if arguments.text_guidance is not None and arguments.style is None:
+        raise InvalidRequest("--text-guidance: weighs the text against a --style; give both, or neither")
 
 
 def _pieces(arguments: argparse.Namespace) -> list[Piece]:
