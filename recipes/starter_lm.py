@@ -1,7 +1,8 @@
 """The starter's language model: eight layers 256 wide over delayed codes, on ten-second crops of the starter corpus.
 
-Needs the codec of ``recipes/starter_codec.py`` and the codes it gives (``descant data tokenize``). Parts of the past
-are hidden, and half of the batches are crops of 2.5 s, so that captions are heard.
+Needs the codec of ``recipes/starter_codec.py``, the codes it gives (``descant data tokenize``) and their melodies
+(``descant data melodies``). Parts of the past are hidden, and half of the batches are crops of 2.5 s, so that captions
+are heard; half of the clips are told with their melody.
 """
 
 import copy
@@ -35,7 +36,8 @@ class LMRun:
         codec: folder of the trained codec.
         tokens: folder of the corpus's codes under that codec.
         text: folder of a small text encoder; None takes the one in the package.
-        start: a model folder to go on from, with the same codec; None begins anew.
+        start: a model folder to go on from, with the same codec; None begins anew. What it does not have yet, a melody
+            conditioner for one, begins anew.
     """
 
     codec: Path = Path("runs/starter_codec/codec")
@@ -55,7 +57,9 @@ class LMRun:
     )
     num_validation_batches: int = 16
     task: LMTaskConfig = LMTaskConfig(
-        dropout=ConditionDropout(probability=0.15), history_dropout=0.4, codebook_weights=(1.5, 1.2, 0.8, 0.5)
+        dropout=ConditionDropout(probability=0.15, melody=0.4),
+        history_dropout=0.4,
+        codebook_weights=(1.5, 1.2, 0.8, 0.5),
     )
     trainer: TrainerConfig = field(
         default_factory=lambda: TrainerConfig(
@@ -87,9 +91,9 @@ def train(run: LMRun, out_dir: Path, resume: bool) -> dict[str, Any]:
         codebooks = [level.codebook for level in codec.quantizer.levels]
         start_from_codebooks(model.lm.embeddings, model.lm.heads, codebooks)
     else:
-        model = load_model(run.start).requires_grad_(True)
-    training = TokenBatches(run.tokens, run.batches)
-    held_out = TokenBatches(run.tokens, replace(run.batches, split="valid"))
+        go_on_from(model, load_model(run.start))
+    training = TokenBatches(run.tokens, run.batches, settled.melody)
+    held_out = TokenBatches(run.tokens, replace(run.batches, split="valid"), settled.melody)
     count = min(run.num_validation_batches, held_out.num_fixed_batches)
     validation = [held_out.fixed_batch(number) for number in range(count)]
     task = LMTask(model, run.task, validation)
@@ -100,3 +104,15 @@ def train(run: LMRun, out_dir: Path, resume: bool) -> dict[str, Any]:
     with trainer.averaged_model():
         save_model(copy.deepcopy(model), out_dir / "model", storage="int8")
     return {"model": str(out_dir / "model"), "steps": result.step, **result.metrics}
+
+
+def go_on_from(model: MusicGenModel, earlier: MusicGenModel) -> None:
+    """Takes over the weights of an earlier model, which may lack whole conditions.
+
+    Raises:
+        ConfigError: it lacks something else, or has what this model has not.
+    """
+    missing, surplus = model.load_state_dict(earlier.state_dict(), strict=False)
+    lacking = [name for name in missing if not (earlier.melody is None and name.startswith("melody."))]
+    if lacking or surplus:
+        raise ConfigError(f"start: a model of another shape; it differs in {[*lacking, *surplus][:3]}")

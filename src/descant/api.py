@@ -198,14 +198,14 @@ class MusicGen:
             "guidance": asdict(request.guidance),
             "prompt_codes": prompt.tolist() if made.num_prompt_frames else None,
             "style_codes": None if request.style_codes is None else request.style_codes.tolist(),
-            "melody_pitches": None if request.melody_pitches is None else request.melody_pitches.tolist(),
+            "melody_chroma": None if request.melody_chroma is None else _as_text(request.melody_chroma),
         }
 
 
 def request_from_info(info: dict[str, Any]) -> Request:
     """The request behind a generated clip, from the ``info`` that its file carries.
 
-    A continued prompt or a style comes back as its codes, a melody as its pitches: all that the model saw of them.
+    A continued prompt or a style comes back as its codes, a melody as its chroma: all that the model saw of them.
 
     Raises:
         InvalidRequest: the info is not one that ``generate`` wrote.
@@ -219,19 +219,27 @@ def request_from_info(info: dict[str, Any]) -> Request:
             sampling=Sampling(**info["sampling"]),
             guidance=Guidance(**info["guidance"]),
         )
-        codes, pitches = info["prompt_codes"], info.get("melody_pitches")
-        style = info.get("style_codes")
+        codes, style, melody = info["prompt_codes"], info.get("style_codes"), info.get("melody_chroma")
         if info["seed"] is None:
             raise KeyError("seed")
         prompt_codes = None if codes is None else torch.tensor(codes)
         style_codes = None if style is None else torch.tensor(style)
-        melody_pitches = None if pitches is None else torch.tensor(pitches)
+        melody_chroma = None if melody is None else _from_text(melody)
     # torch tells what it cannot make a tensor of in three ways: ragged rows, no numbers, numbers too large.
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         if isinstance(error, InvalidRequest):
             raise
         raise InvalidRequest(f"the file says nothing of how it was made, or not all of it ({error!r:.80})") from error
-    return replace(request, prompt_codes=prompt_codes, melody_pitches=melody_pitches, style_codes=style_codes)
+    return replace(request, prompt_codes=prompt_codes, melody_chroma=melody_chroma, style_codes=style_codes)
+
+
+def _as_text(levels: Int[Tensor, "T P"]) -> str:
+    """A melody's levels as hexadecimal bytes, a word for each frame."""
+    return " ".join(bytes(frame).hex() for frame in levels.tolist())
+
+
+def _from_text(text: str) -> Int[Tensor, "T P"]:
+    return torch.tensor([list(bytes.fromhex(frame)) for frame in text.split(" ")])
 
 
 def fingerprint(model: MusicGenModel) -> str:

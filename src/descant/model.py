@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from descant.audio import Clip
@@ -14,9 +14,10 @@ from descant.codec.encodec import EnCodec, EnCodecConfig
 from descant.codec.spectral import SpectralCodec, SpectralCodecConfig
 from descant.codec.stereo import StereoCodec
 from descant.conditioning.base import Embedding, TextEncoder
-from descant.conditioning.chroma import MelodyConditioner, MelodyConfig, null_pitches
+from descant.conditioning.chroma import MelodyConfig
 from descant.conditioning.facts import FactsConditioner, FactsConfig, read_facts
 from descant.conditioning.fuser import FuserConfig, fuse
+from descant.conditioning.melody import MelodyConditioner, null_melody, squeeze
 from descant.conditioning.style import StyleConditioner, StyleConfig, StyleFeatures, excerpt
 from descant.conditioning.text import TextConditioner
 from descant.errors import ConfigError, InvalidRequest
@@ -135,12 +136,12 @@ class Conditions:
     """What one row of a batch is told.
 
     Args:
-        melody: pitch classes, one a frame; None is the null melody.
+        melody: levels of the pitch classes in every frame, as `hear_melody` gives them; None is the null melody.
         style: codes of an excerpt; None is the null style.
     """
 
     text: str | None = None
-    melody: Int[Tensor, " T"] | None = None
+    melody: Int[Tensor, "T P"] | None = None
     style: Int[Tensor, "K L"] | None = None
 
 
@@ -180,7 +181,10 @@ class MusicGenModel(nn.Module):
     @property
     def fuser(self) -> FuserConfig:
         """Where the text goes: to cross-attention, or before the codes in a model that has none."""
-        return FuserConfig(text="cross" if self.config.lm.transformer.has_cross_attention else "prefix")
+        return FuserConfig(
+            text="cross" if self.config.lm.transformer.has_cross_attention else "prefix",
+            melody="prefix" if self.config.melody is None else self.config.melody.fusion,
+        )
 
     def read(self, texts: Sequence[str | None]) -> Embedding:
         """The texts as the text encoder sees them; None is the null condition."""
@@ -197,26 +201,42 @@ class MusicGenModel(nn.Module):
         texts = [row.text for row in conditions]
         told = self._told(texts, self.read(texts), num_frames, None)
         if self.melody is not None:
-            none = null_pitches(self.melody.config)
-            pitches = torch.stack([none if row.melody is None else row.melody.cpu() for row in conditions])
-            told["melody"] = self.melody(pitches.to(self.device))
+            config, rows = self.melody.config, [row.melody for row in conditions]
+            is_told = torch.tensor([row is not None or config.null == "c" for row in rows])
+            none = null_melody(config)
+            duration_s = num_frames / self.codec.frame_rate_hz
+            fitted = [self.melody.fitted(none if row is None else row.cpu(), duration_s) for row in rows]
+            told["melody"] = self._melody(torch.stack(fitted), is_told, num_frames)
         if self.style is not None:
             told["style"] = self.style([row.style for row in conditions])
         return fuse(told, self.fuser)
 
     def training_inputs(
-        self, texts: Sequence[str | None], read: Embedding, num_frames: int, first_beats: Float[Tensor, " B"]
+        self,
+        texts: Sequence[str | None],
+        read: Embedding,
+        num_frames: int,
+        first_beats: Float[Tensor, " B"],
+        chroma: Float[Tensor, "B T P"] | None = None,
+        has_melody: Bool[Tensor, " B"] | None = None,
     ) -> LMInputs:
-        """What the language model is told in training: texts, and null conditions besides in a model that has such.
+        """What the language model is told in training: texts, melodies, and null conditions where it has none.
 
         Args:
             read: the texts as ``read`` gave them, some of them perhaps dropped out: a row without anything in it is the
                 null condition, whatever its text.
             first_beats: how many beats of the piece lie before frame 0 of each row.
+            chroma: chromagrams from frame 0 of each row on; None tells no melody.
+            has_melody: the rows that are told theirs; None is all.
         """
         told = self._told(texts, read, num_frames, first_beats)
         if self.melody is not None:
-            told["melody"] = self.melody.nothing(len(texts))
+            config = self.melody.config
+            if chroma is None:
+                chroma = torch.zeros(len(texts), config.num_frames * config.pooled_frames, config.num_pitches)
+                has_melody = torch.zeros(len(texts), dtype=torch.bool)
+            is_told = torch.ones(len(texts), dtype=torch.bool) if has_melody is None else has_melody
+            told["melody"] = self._melody(squeeze(chroma, config), is_told, num_frames)
         if self.style is not None:
             told["style"] = self.style([None] * len(texts))
         return fuse(told, self.fuser)
@@ -228,10 +248,20 @@ class MusicGenModel(nn.Module):
         if self.facts is not None:
             is_null = ~read.mask.any(dim=1)
             facts = [read_facts(None if null else text) for text, null in zip(texts, is_null.tolist(), strict=True)]
-            table = self.config.pattern.steps(num_frames)
-            frames = frames_of_inputs(table, int(table.max()) + 1)
-            told["facts"] = self.facts(facts, frames, self.codec.frame_rate_hz, first_beats)
+            told["facts"] = self.facts(facts, self._frames(num_frames), self.codec.frame_rate_hz, first_beats)
         return told
+
+    def _melody(self, squeezed: Float[Tensor, "B T P"], is_told: Bool[Tensor, " B"], num_frames: int) -> Embedding:
+        assert self.melody is not None
+        melody: Embedding = self.melody(squeezed, is_told)
+        if self.melody.config.fusion != "sum":
+            return melody
+        return self.melody.at(melody, (self._frames(num_frames) + 0.5) / self.codec.frame_rate_hz)
+
+    def _frames(self, num_frames: int) -> Float[Tensor, " S"]:
+        """The frame that each step of a piece this long leads to."""
+        table = self.config.pattern.steps(num_frames)
+        return frames_of_inputs(table, int(table.max()) + 1)
 
     def style_codes(self, clip: Clip) -> Int[Tensor, "K L"]:
         """What a style model hears of a clip.

@@ -43,6 +43,7 @@ def starter() -> MusicGenConfig:
         pattern=delay(4),
         text=SmallText(has_sentence=True),
         facts=FactsConfig(),
+        melody=MelodyConfig(num_frames=79, bottleneck="strongest", fusion="sum", neighbours=2, null="nothing"),
         max_duration_s=10.0,
     )
 

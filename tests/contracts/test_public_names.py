@@ -41,7 +41,7 @@ def test_the_fields_of_a_request_are_these():
         "text",
         "negative_text",
         "melody",
-        "melody_pitches",
+        "melody_chroma",
         "style",
         "style_codes",
         "prompt",

@@ -8,7 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from descant.audio import Clip
-from descant.conditioning.chroma import MelodyConfig, null_pitches
+from descant.conditioning.chroma import MelodyConfig
+from descant.conditioning.melody import null_melody
 from descant.conditioning.style import StyleConfig, StyleFeatures
 from descant.errors import InvalidRequest
 from descant.generation.engine import Engine
@@ -106,10 +107,11 @@ def test_requests_with_and_without_melody_give_the_same_codes_alone_and_together
 
 
 def test_a_melody_is_read_before_the_text_and_both_before_the_codes(melody_model):
-    pitches = torch.arange(11)
-    inputs = melody_model.inputs([Conditions(text="warm piano", melody=pitches), Conditions()])
+    levels = 255 * torch.eye(12, dtype=torch.long)[:11]
+    inputs = melody_model.inputs([Conditions(text="warm piano", melody=levels), Conditions()])
     text = melody_model.text(melody_model.text_encoder.encode(["warm piano", None]))["text"]
-    melody = melody_model.melody(torch.stack([pitches, null_pitches(MELODY)]))
+    told = torch.stack([levels, null_melody(MELODY)]) / 255
+    melody = melody_model.melody(told, torch.ones(2, dtype=torch.bool))
     assert inputs.cross is None
     assert torch.equal(inputs.prefix, torch.cat([melody.values, text.values], dim=1))
     assert not inputs.prefix[1, 11:].any()
@@ -119,19 +121,17 @@ def test_the_unconditional_row_of_guidance_is_told_the_null_melody(melody_model)
     """One frame written out: guidance on the logits of a row with the melody and of one with a C throughout."""
     request = ask(melody=tune(4, 7), duration_s=FRAME_S, sampling=Sampling(greedy=True), guidance=Guidance(scale=3.0))
     made = Engine(melody_model).generate([request])[0]
-    pitches = made.request.melody_pitches
-    inputs = melody_model.inputs(
-        [Conditions(text="warm piano", melody=pitches), Conditions(melody=torch.zeros(11, dtype=torch.long))]
-    )
+    heard = made.request.melody_chroma
+    inputs = melody_model.inputs([Conditions(text="warm piano", melody=heard), Conditions(melody=null_melody(MELODY))])
     start = torch.full((2, 4, 1), melody_model.lm.special_code)
     towards, against = melody_model.lm(start, inputs)[:, :, -1]
     assert made.codes[0, 0] == (against + 3 * (towards - against))[0].argmax()
 
 
-def test_a_melody_comes_back_as_its_pitches_which_say_the_same(melody_model):
+def test_a_melody_comes_back_as_its_chroma_which_says_the_same(melody_model):
     made = Engine(melody_model).generate([ask(melody=tune(4, 7))])[0]
     assert made.request.melody is None
-    again = codes_of(melody_model, ask(melody_pitches=made.request.melody_pitches))[0]
+    again = codes_of(melody_model, ask(melody_chroma=made.request.melody_chroma))[0]
     assert torch.equal(again, made.codes)
 
 
@@ -148,8 +148,8 @@ def test_a_prompt_is_continued_along_a_melody(melody_model):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"melody_pitches": torch.zeros(10, dtype=torch.long)}, "10 frames from 0 to 0; this model takes 11"),
-        ({"melody_pitches": torch.full((11,), 12)}, "to 12"),
+        ({"melody_chroma": torch.zeros(11, 10, dtype=torch.long)}, "10 pitch classes .*; this model takes 12"),
+        ({"melody_chroma": torch.full((11, 12), 256)}, "from 256 to 256"),
         ({"style": sound(1)}, "takes no style"),
         ({"style_codes": torch.zeros(2, 2, dtype=torch.long)}, "takes no style"),
         ({"guidance": Guidance(text_scale=5.0)}, "give both"),

@@ -12,7 +12,8 @@ from torch import Tensor
 from descant.audio import Clip
 from descant.codec.encodec import EnCodecConfig
 from descant.conditioning.base import TextEncoder
-from descant.conditioning.chroma import MelodyConfig, null_pitches
+from descant.conditioning.chroma import MelodyConfig
+from descant.conditioning.melody import null_melody
 from descant.generation.engine import Engine
 from descant.generation.request import Guidance, Request, Sampling
 from descant.lm.model import LMConfig
@@ -145,6 +146,10 @@ MASK = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
 TEXTS = ("5 6 7 1", "9 1")
 
 
+def levels(pitches: Tensor) -> Tensor:
+    return 255 * torch.nn.functional.one_hot(pitches, 12)
+
+
 @pytest.fixture(scope="module")
 def obeyed(theirs) -> None:
     sequence = torch.full((2, CODEBOOKS, 1), SIZE)
@@ -161,7 +166,7 @@ def test_our_logits_are_theirs_with_melody_and_text(ours, theirs, is_cached):
     generator = torch.Generator().manual_seed(0)
     sequence = torch.randint(0, SIZE + 1, (2, CODEBOOKS, 9), generator=generator)
     pitches = torch.randint(0, 12, (2, MELODY.num_frames), generator=generator)
-    inputs = ours.inputs([Conditions(text=text, melody=row) for text, row in zip(TEXTS, pitches, strict=True)])
+    inputs = ours.inputs([Conditions(text=text, melody=row) for text, row in zip(TEXTS, levels(pitches), strict=True)])
     expected = their_logits(theirs, TOKENS, MASK, one_hot(pitches), sequence)
     if is_cached:
         cache = ours.lm.new_cache(2, 9, inputs)
@@ -179,7 +184,7 @@ def test_no_melody_is_theirs(ours, theirs):
     expected = their_logits(theirs, TOKENS, MASK, None, sequence)
     logits = ours.lm(sequence, ours.inputs([Conditions(text=text) for text in TEXTS]))
     torch.testing.assert_close(logits, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
-    assert torch.equal(null_pitches(MELODY), torch.zeros(MELODY.num_frames, dtype=torch.long))
+    assert torch.equal(null_melody(MELODY), levels(torch.zeros(MELODY.num_frames, dtype=torch.long)))
 
 
 @torch.no_grad()
@@ -188,7 +193,7 @@ def test_no_melody_is_theirs(ours, theirs):
 def test_greedy_generation_gives_their_codes(ours, theirs, scale):
     """Their greedy loop, less what it does around a single prompt: the language model alone, step by step."""
     num_frames, pitches = 6, torch.arange(MELODY.num_frames)
-    null = null_pitches(MELODY)
+    null = torch.zeros(MELODY.num_frames, dtype=torch.long)
     melody = one_hot(torch.stack([pitches, null]))
     mask = torch.tensor([[1, 1, 1, 1], [0, 0, 0, 0]])
     steps = delay(CODEBOOKS).steps(num_frames)
@@ -203,7 +208,7 @@ def test_greedy_generation_gives_their_codes(ours, theirs, scale):
             codes[codebook, frame] = guided[codebook].argmax()
     request = Request(
         text=TEXTS[0],
-        melody_pitches=pitches,
+        melody_chroma=levels(pitches),
         duration_s=num_frames * 0.02,
         sampling=Sampling(greedy=True),
         guidance=Guidance(scale=scale),

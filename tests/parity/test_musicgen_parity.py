@@ -66,7 +66,8 @@ def test_melody_logits_are_theirs_where_theirs_hears_the_melody(transformers_mod
 
     expected = their_logits(pitches)
     assert not torch.allclose(expected, their_logits(pitches.flip(1)), atol=1e-2)
-    rows = [Conditions(text=text, melody=melody) for text, melody in zip(TEXTS, pitches, strict=True)]
+    levels = 255 * torch.nn.functional.one_hot(pitches, 12)
+    rows = [Conditions(text=text, melody=melody) for text, melody in zip(TEXTS, levels, strict=True)]
     close(ours.lm(sequence, ours.inputs(rows)), expected)
     close(ours.lm(sequence, ours.inputs([Conditions(text=text) for text in TEXTS])), their_logits(None))
 

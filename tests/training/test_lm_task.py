@@ -166,7 +166,7 @@ def test_what_is_forgotten_is_still_to_be_predicted_but_from_nothing():
     task.trained.eval()
     batch = Jingles().batch(0)
     nothing = torch.zeros_like(batch.frame_mask)
-    inputs = task._inputs(batch, batch.captions, task.music.read(batch.captions))
+    inputs = task._inputs(batch, batch.captions, task.music.read(batch.captions), torch.ones(4, dtype=torch.bool))
     assert torch.equal(task._logits(batch.codes, nothing, inputs), task._logits(batch.codes.flip(2), nothing, inputs))
     forgetful = tiny_task(dropout=ConditionDropout(probability=0.0), history_dropout=1.0)
     forgetful.trained.eval()
@@ -195,9 +195,10 @@ def test_codebook_weights_that_cannot_be_are_named(weights):
         tiny_task(codebook_weights=weights)
 
 
-def test_a_melody_model_learns_from_text_and_keeps_its_melody_conditioner():
-    task = tiny_task(melody=MelodyConfig(num_frames=5))
-    assert {name.split(".")[0] for name in task.parameters()["lm"]} == {"lm", "text"}
+@pytest.mark.parametrize("fusion", ["prefix", "cross", "sum"])
+def test_a_melody_model_without_melodies_learns_from_text(fusion):
+    task = tiny_task(melody=MelodyConfig(num_frames=5, fusion=fusion))
+    assert {name.split(".")[0] for name in task.parameters()["lm"]} == {"lm", "text", "melody"}
     loss, _ = task.loss("lm", Jingles().batch(0), StepContext(0, torch.Generator(), {}))
     loss.backward()
     assert loss.isfinite()

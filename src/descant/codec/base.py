@@ -44,6 +44,10 @@ class AudioCodec(nn.Module, ABC):
     def decode(self, codes: Codes) -> Wave:
         """The audio of T frames, exactly ``T * hop_samples`` samples."""
 
+    def sketch(self, codes: Codes) -> Wave:
+        """As ``decode``; a codec may be quicker here, for those who ask for no more than what notes sound."""
+        return self.decode(codes)
+
     @abstractmethod
     def forward(self, wave: Wave) -> CodecOutput:
         """The reconstruction in training, as long as the input; gradients pass the quantiser straight through."""

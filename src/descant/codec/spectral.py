@@ -108,6 +108,10 @@ class SpectralCodec(AudioCodec):
         magnitudes = self.decoder(self.quantizer.decode(codes))
         return find_wave(self.stft, magnitudes, self.config.phase_iterations).unsqueeze(1)
 
+    def sketch(self, codes: Codes) -> Wave:
+        """The wave of the phases that decoding starts from; ten times as quick."""
+        return find_wave(self.stft, self.decoder(self.quantizer.decode(codes)), iterations=0).unsqueeze(1)
+
     def forward(self, wave: Wave) -> CodecOutput:
         spectra = self._spectra(wave)
         quantized = self.quantizer(self.encoder(spectra.abs()))

@@ -1,31 +1,23 @@
-"""Melody: which of the twelve pitch classes sounds loudest in each moment, and nothing else of a recording.
-
-So coarse a melody tells the model the tune and leaves instruments, rhythm and octave to the text (arXiv 2306.05284,
-section 2.3). The released models were trained on recordings whose drums and bass had been taken away by a source
-separator. Here the whole mix is heard: sung or played alone a tune gives the same chroma, in a full arrangement the
-bass may win over it.
-"""
+"""The chromagram: how strong each of the twelve pitch classes is in each moment, and nothing else of a recording."""
 
 import math
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 import torch
 from einops import rearrange
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from jaxtyping import Float
+from torch import Tensor
 from torch.nn import functional as F
 
-from descant.audio import Clip
-from descant.conditioning.base import Embedding
 from descant.errors import ConfigError
-
-NULL_PITCH = 0
-"""What no melody is at generation: the C in every frame. The released models never mask a melody then, and their null
-melody is silence, whose loudest class is the first (audiocraft, ChromaStemConditioner and get_pretrained)."""
 
 CENTRE_OCTAVE, OCTAVE_WIDTH = 5.0, 2.0
 """Which octaves count most: those around 880 Hz, by a Gaussian of this many octaves (librosa.filters.chroma)."""
 
+Bottleneck: TypeAlias = Literal["argmax", "strongest", "full"]
+Fusion: TypeAlias = Literal["prefix", "cross", "sum"]
+NullMelody: TypeAlias = Literal["c", "nothing"]
 
 _MOST = {
     "sample_rate_hz": 10**6,
@@ -33,19 +25,40 @@ _MOST = {
     "window_samples": 2**20,
     "hop_samples": 2**20,
     "num_frames": 2**16,
+    "strongest": 1_200,
+    "pooled_frames": 2**10,
 }
+_MOST_NEIGHBOURS = 64
 """Of what a config may ask: no tensor of a file speaks against it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MelodyConfig:
-    """The defaults are those of the released melody models: 235 frames for 30 s."""
+    """The defaults are those of the released melody models: 235 frames for 30 s, of each the loudest pitch class.
+
+    Args:
+        num_frames: how many frames a model is told that has its melody as a prefix or through cross-attention.
+        bottleneck: what is left of a frame: its loudest class (``argmax``, silence is then a C), its ``strongest``
+            ones with their strengths, or all of them (``full``).
+        strongest: how many classes are kept where the bottleneck says so.
+        pooled_frames: the mean of so many frames is one frame of the melody.
+        fusion: where the melody enters the model: before the codes, through cross-attention, or added to the steps,
+            each moment of the melody to the steps of that moment.
+        neighbours: a frame is told together with so many before it and after it.
+        null: what no melody is at generation: a C in every frame, as the released models have it, or nothing.
+    """
 
     sample_rate_hz: int = 32_000
     num_pitches: int = 12
     window_samples: int = 16_384
     hop_samples: int = 4_096
     num_frames: int = 235
+    bottleneck: Bottleneck = "argmax"
+    strongest: int = 1
+    pooled_frames: int = 1
+    fusion: Fusion = "prefix"
+    neighbours: int = 0
+    null: NullMelody = "c"
 
     def __post_init__(self) -> None:
         for name, most in _MOST.items():
@@ -53,6 +66,15 @@ class MelodyConfig:
                 raise ConfigError(f"{name}={getattr(self, name)}: from 1 to {most}")
         if self.window_samples % 2:
             raise ConfigError(f"window_samples={self.window_samples}: must be even, a frame is at its middle")
+        if self.strongest > self.num_pitches:
+            raise ConfigError(f"strongest={self.strongest}: there are {self.num_pitches} pitch classes")
+        if not 0 <= self.neighbours <= _MOST_NEIGHBOURS:
+            raise ConfigError(f"neighbours={self.neighbours}: from 0 to {_MOST_NEIGHBOURS}")
+
+    @property
+    def frame_rate_hz(self) -> float:
+        """Frames of the melody in a second, pooled ones."""
+        return self.sample_rate_hz / (self.hop_samples * self.pooled_frames)
 
 
 def chroma_filters(config: MelodyConfig) -> Float[Tensor, "P F"]:
@@ -100,41 +122,3 @@ def chromagram(wave: Float[Tensor, " N"], config: MelodyConfig) -> Float[Tensor,
     power = (spectrum / window.square().sum().sqrt()).abs().square()
     strength = rearrange(chroma_filters(config).to(wave.device) @ power, "P T -> T P")
     return F.normalize(strength, p=math.inf, dim=1, eps=1e-6)
-
-
-def melody_pitches(clip: Clip, config: MelodyConfig) -> Int[Tensor, " T"]:
-    """The loudest pitch class of every frame, 0 for C: as many frames as the model was trained with.
-
-    A shorter melody is repeated, of a longer one the beginning is heard. Always computed on the CPU, so that a melody
-    is the same condition on every device. A silent clip gives C throughout, which is the null melody.
-    """
-    mono = clip.resample(config.sample_rate_hz).to_channels(1).samples[0].cpu()
-    # Frames beyond the last one that counts hear nothing of this.
-    heard = mono[: config.num_frames * config.hop_samples + config.window_samples]
-    pitches = chromagram(heard, config).argmax(dim=1)
-    return pitches.repeat(-(-config.num_frames // len(pitches)))[: config.num_frames]
-
-
-def null_pitches(config: MelodyConfig) -> Int[Tensor, " T"]:
-    """What stands for no melody when music is generated."""
-    return torch.full((config.num_frames,), NULL_PITCH)
-
-
-class MelodyConditioner(nn.Module):
-    """The trained part of the melody condition: a linear map from pitch classes to the language model's width."""
-
-    def __init__(self, config: MelodyConfig, width: int) -> None:
-        super().__init__()
-        self.config = config
-        self.project = nn.Linear(config.num_pitches, width)
-
-    def forward(self, pitches: Int[Tensor, "B T"]) -> Embedding:
-        """Melodies in the model's width and precision. Nothing is masked: a melody fills all its frames."""
-        one_hot = F.one_hot(pitches, self.config.num_pitches).to(self.project.weight.dtype)
-        return Embedding(self.project(one_hot), torch.ones_like(pitches, dtype=torch.bool))
-
-    def nothing(self, batch: int) -> Embedding:
-        """The null melody of training: zeros, as many frames as a melody has (audiocraft masks it there)."""
-        weight = self.project.weight
-        values = weight.new_zeros(batch, self.config.num_frames, len(weight))
-        return Embedding(values, torch.zeros(values.shape[:2], dtype=torch.bool, device=weight.device))

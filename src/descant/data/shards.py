@@ -39,6 +39,11 @@ class CodecFacts:
     codebook_size: int
     hop_samples: int
 
+    @property
+    def frame_rate_hz(self) -> float:
+        """Frames in a second."""
+        return self.sample_rate_hz / self.hop_samples
+
 
 @dataclass(frozen=True, kw_only=True)
 class ShardIndex:

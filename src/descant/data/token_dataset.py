@@ -12,11 +12,13 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
+from descant.conditioning.chroma import MelodyConfig
 from descant.data.captions import CaptionConfig, caption
 from descant.data.manifest import Split
+from descant.data.melodies import crop, read_melodies
 from descant.data.shards import TokenizedClip, read_index, read_shard, shard_path
 from descant.errors import ConfigError, DataError
 from descant.shapes import Codes
@@ -58,6 +60,7 @@ class TokenBatch:
         frame_mask: false where a clip had ended; the codes there are zeros.
         first_beats: how many beats of its clip lie before a crop, by the clip's ``bpm``; the first beat is where the
             tag ``first_beat_s`` says, else at the beginning. NaN where the tags do not tell.
+        chroma: the chromagram of each crop; None where melodies were not asked for.
     """
 
     codes: Codes
@@ -65,6 +68,7 @@ class TokenBatch:
     frame_mask: Bool[Tensor, "B T"]
     clips: list[TokenizedClip]
     first_beats: Float[Tensor, " B"]
+    chroma: Float[Tensor, "B T P"] | None = None
 
 
 class TokenBatches:
@@ -76,22 +80,33 @@ class TokenBatches:
     once, from its beginning, its first caption word for word.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], config: TokenBatchConfig) -> None:
+    def __init__(
+        self, folder: str | os.PathLike[str], config: TokenBatchConfig, melody: MelodyConfig | None = None
+    ) -> None:
         """Reads all shards of a folder.
 
+        Args:
+            melody: how chromagrams were heard, for batches that have them; `data/melodies.py` makes them.
+
         Raises:
-            DataError: a shard is missing or damaged, or no clip is of the wanted split.
+            DataError: a shard or its melodies are missing or damaged, or no clip is of the wanted split.
         """
         self.config = config
+        self.melody = melody
         self.index = read_index(folder)
         shards = [read_shard(shard_path(folder, number)) for number in range(self.index.num_shards)]
+        self._chroma: list[UInt8[Tensor, "_ P"]] = []
+        if melody is not None:
+            heard = [read_melodies(folder, number, shard.clips, melody) for number, shard in enumerate(shards)]
+            clips = [clip for shard in shards for clip in shard.clips]
+            chromas = [chroma for of_shard in heard for chroma in of_shard]
+            self._chroma = [chroma for clip, chroma in zip(clips, chromas, strict=True) if clip.split == config.split]
         pairs = [(clip, shard.codes) for shard in shards for clip in shard.clips if clip.split == config.split]
         if not pairs:
             raise DataError(f"{str(Path(folder))!r} has no clip of split {config.split!r}")
         self.clips = [clip for clip, _ in pairs]
         self._codes = [codes[:, clip.start_frame : clip.start_frame + clip.num_frames] for clip, codes in pairs]
-        codec = self.index.codec
-        self._frame_rate_hz = codec.sample_rate_hz / codec.hop_samples
+        self._frame_rate_hz = self.index.codec.frame_rate_hz
         self._places = {
             length: [index for index, clip in enumerate(self.clips) for _ in range(max(1, clip.num_frames // length))]
             for length in {config.segment_frames, config.short_frames} - {0}
@@ -149,7 +164,18 @@ class TokenBatches:
             frame_mask[row, : crop.shape[1]] = True
         beats = torch.tensor([self._beats_before(self.clips[index], offset) for index, offset, _ in rows])
         clips = [self.clips[index] for index, _, _ in rows]
-        return TokenBatch(codes, [text for _, _, text in rows], frame_mask, clips, beats)
+        return TokenBatch(codes, [text for _, _, text in rows], frame_mask, clips, beats, self._heard(rows, num_frames))
+
+    def _heard(self, rows: Sequence[tuple[int, int, str | None]], num_frames: int) -> Float[Tensor, "B T P"] | None:
+        """The chromagrams of the crops of (clip, offset, caption)."""
+        if self.melody is None:
+            return None
+        rate_hz = self.melody.sample_rate_hz / self.melody.hop_samples
+        length = math.ceil(num_frames / self._frame_rate_hz * rate_hz) + 1
+        crops = [
+            crop(self._chroma[index], offset / self._frame_rate_hz, length, self.melody) for index, offset, _ in rows
+        ]
+        return torch.stack(crops)
 
     def _beats_before(self, clip: TokenizedClip, offset: int) -> float:
         # Tags are what people wrote, and "about 90" is no tempo to count by.

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from descant.conditioning.base import readable_text
-from descant.conditioning.chroma import MelodyConfig, melody_pitches
+from descant.conditioning.chroma import MelodyConfig
+from descant.conditioning.melody import FULL_LEVEL, hear_melody
 from descant.conditioning.style import StyleConfig
 from descant.errors import InvalidRequest
 from descant.generation.decode import Draft, decode
@@ -110,7 +111,7 @@ class Engine:
         return replace(
             request,
             melody=None,
-            melody_pitches=self._melody_pitches(request),
+            melody_chroma=self._melody(request),
             style=None,
             style_codes=settled_style,
             seed=seed,
@@ -123,7 +124,7 @@ class Engine:
         assert request.guidance is not None
         assert request.seed is not None
         scale, text_scale = request.guidance.scale, request.guidance.text_scale
-        everything = Conditions(text=request.text, melody=request.melody_pitches, style=request.style_codes)
+        everything = Conditions(text=request.text, melody=request.melody_chroma, style=request.style_codes)
         told = {"inputs": everything}
         if text_scale is not None:
             told["without_text"] = replace(everything, text=None)
@@ -146,17 +147,19 @@ class Engine:
     def _num_samples(self, request: Request) -> int:
         return max(1, round(request.duration_s * self.model.codec.sample_rate_hz))
 
-    def _melody_pitches(self, request: Request) -> Int[Tensor, " T"] | None:
+    def _melody(self, request: Request) -> Int[Tensor, "T P"] | None:
         """What the model hears of the request's melody."""
-        if request.melody is None and request.melody_pitches is None:
+        if request.melody is None and request.melody_chroma is None:
             return None
         config = self.model.config.melody
         if config is None:
             raise InvalidRequest("melody: this model takes no melody; leave it out, or use a melody model")
         if request.melody is not None:
-            return melody_pitches(request.melody, config)
-        assert request.melody_pitches is not None
-        return _checked_pitches(request.melody_pitches, config)
+            return hear_melody(
+                request.melody, config, max(request.duration_s, config.num_frames / config.frame_rate_hz)
+            )
+        assert request.melody_chroma is not None
+        return _checked_melody(request.melody_chroma, config)
 
     def _style_codes(self, request: Request) -> Int[Tensor, "K L"] | None:
         """What the model hears of the request's style."""
@@ -233,14 +236,14 @@ class Engine:
         )
 
 
-def _checked_pitches(pitches: Int[Tensor, " T"], config: MelodyConfig) -> Int[Tensor, " T"]:
-    low, high = int(pitches.min()), int(pitches.max())
-    if len(pitches) != config.num_frames or not 0 <= low <= high < config.num_pitches:
+def _checked_melody(levels: Int[Tensor, "T P"], config: MelodyConfig) -> Int[Tensor, "T P"]:
+    low, high = int(levels.min()), int(levels.max())
+    if levels.shape[1] != config.num_pitches or not 0 <= low <= high <= FULL_LEVEL:
         raise InvalidRequest(
-            f"melody_pitches: {len(pitches)} frames from {low} to {high}; this model takes {config.num_frames} frames "
-            f"from 0 to {config.num_pitches - 1}: give the melody as audio"
+            f"melody_chroma: {levels.shape[1]} pitch classes with levels from {low} to {high}; this model takes "
+            f"{config.num_pitches} from 0 to {FULL_LEVEL}: give the melody as audio"
         )
-    return pitches.to("cpu", torch.long)
+    return levels.to("cpu", torch.long)
 
 
 def _checked_style(codes: Int[Tensor, "K L"], config: StyleConfig) -> Int[Tensor, "K L"]:

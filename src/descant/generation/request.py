@@ -77,8 +77,10 @@ class Request:
         text: what it should sound like; None or blank asks for anything.
         negative_text: what guidance pushes away from, instead of from "anything".
         prompt: music to continue; it becomes the beginning of the result.
-        melody: a tune to follow, for models that were trained with melodies; of a long one the beginning is heard.
-        melody_pitches: the melody as pitch classes [T], 0 for C, one a frame, instead of ``melody``.
+        melody: a tune to follow, for models that were trained with melodies; of a long one the beginning is heard, a
+            short one is repeated.
+        melody_chroma: the melody as levels [frames, pitches] in every frame, from 0 to 255 and C first,
+            instead of ``melody``.
         style: a sound to imitate, for models that were trained with styles; a few seconds from its middle are heard.
         style_codes: the style as codes [K, L] of this model, instead of ``style``.
         prompt_codes: the prompt as codes [K, P] of this model's codec, instead of ``prompt``.
@@ -90,7 +92,7 @@ class Request:
     text: str | None = None
     negative_text: str | None = None
     melody: Clip | None = None
-    melody_pitches: Int[Tensor, " T"] | None = None
+    melody_chroma: Int[Tensor, "frames pitches"] | None = None
     style: Clip | None = None
     style_codes: Int[Tensor, "K L"] | None = None
     prompt: Clip | None = None
@@ -115,9 +117,9 @@ class Request:
             value = getattr(self, name)
             if value is not None and not isinstance(value, kind):
                 raise InvalidRequest(f"{name}={value!r:.60}: expected a {kind.__name__} or None")
-        for name, num_dims in (("prompt_codes", 2), ("melody_pitches", 1), ("style_codes", 2)):
-            _check_codes(name, getattr(self, name), num_dims)
-        for name, settled in (("prompt", "prompt_codes"), ("melody", "melody_pitches"), ("style", "style_codes")):
+        for name, shape in (("prompt_codes", "[K, T]"), ("melody_chroma", "[T, P]"), ("style_codes", "[K, L]")):
+            _check_codes(name, getattr(self, name), shape)
+        for name, settled in (("prompt", "prompt_codes"), ("melody", "melody_chroma"), ("style", "style_codes")):
             if getattr(self, name) is not None and getattr(self, settled) is not None:
                 raise InvalidRequest(f"{name} and {settled}: give one of them, they say the same")
         if self.prompt is not None and self.prompt.duration_s >= self.duration_s:
@@ -140,11 +142,10 @@ def _check_text(name: str, text: Any) -> None:
         raise InvalidRequest(f"{name}: contains half of a surrogate pair, which is no Unicode text; re-encode it")
 
 
-def _check_codes(name: str, codes: Any, num_dims: int) -> None:
+def _check_codes(name: str, codes: Any, shape: str) -> None:
     if codes is None:
         return
-    if not isinstance(codes, Tensor) or codes.dtype not in (torch.int64, torch.int32) or codes.ndim != num_dims:
-        shape = "[K, T]" if num_dims == 2 else "[T]"
+    if not isinstance(codes, Tensor) or codes.dtype not in (torch.int64, torch.int32) or codes.ndim != 2:
         raise InvalidRequest(f"{name}={codes!r:.60}: expected a tensor {shape} of whole numbers, or None")
     if 0 in codes.shape:
         raise InvalidRequest(f"{name} are {tuple(codes.shape)}: give at least one frame, or None")

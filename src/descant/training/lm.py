@@ -48,9 +48,11 @@ class LMTaskConfig:
 
 
 class LMTask(Task):
-    """The language model of a model, and what tells it text, tempo and key; codec and text encoder stay as they are.
+    """The language model of a model, and what tells it text, tempo, key and melody; codec and text encoder stay as they
+    are, and so does what tells styles.
 
-    A melody or style model is trained on text alone here: it is told the null condition, whose conditioner stays too.
+    A melody model learns melodies from batches that have chromagrams, and is told the null melody without them. A style
+    model is told the null style.
 
     Args:
         validation: batches that every validation reads; the same for all runs to be compared.
@@ -62,7 +64,7 @@ class LMTask(Task):
             raise ConfigError(f"codebook_weights={weights}: this model has {model.lm.config.num_codebooks} codebooks")
         self.config = config
         self.music, self.lm, self.pattern = model, model.lm, model.config.pattern
-        parts = {"lm": model.lm, "text": model.text, "facts": model.facts}
+        parts = {"lm": model.lm, "text": model.text, "facts": model.facts, "melody": model.melody}
         self.model = self.trained = nn.ModuleDict({name: part for name, part in parts.items() if part is not None})
         self.validation = validation
 
@@ -76,8 +78,11 @@ class LMTask(Task):
     def loss(self, turn: str, batch: TokenBatch, context: StepContext) -> tuple[Float[Tensor, ""], Metrics]:
         """Cross-entropy in nats: of all codes (``ce``) and of each codebook's (``ce_q0``, ...)."""
         assert turn == "lm", "a language model has one turn"
-        heard = self.config.dropout({"text": self.music.read(batch.captions)}, context.generator)
-        inputs = self._inputs(batch, batch.captions, heard["text"])
+        lost = self.config.dropout.rows(len(batch.captions), context.generator)
+        read = self.music.read(batch.captions)
+        inputs = self._inputs(
+            batch, batch.captions, read.without(lost["text"].to(read.mask.device)), has_melody=~lost["melody"]
+        )
         device = self.music.device
         codes, mask = batch.codes.to(device), batch.frame_mask.to(device)
         weights = self.config.codebook_weights
@@ -100,7 +105,8 @@ class LMTask(Task):
         """Cross-entropy on the validation clips, and what their captions are worth.
 
         ``caption_gain`` is how much worse the same clips are predicted with another clip's caption, the mean of the
-        paired differences in nats, with its 95 % interval. Clips without a caption have no part in it.
+        paired differences in nats, with its 95 % interval. Clips without a caption have no part in it. ``melody_gain``
+        is how much better they are predicted with their own melody than without one.
         """
         captions = [caption for batch in self.validation for caption in batch.captions]
         if not captions:
@@ -111,7 +117,11 @@ class LMTask(Task):
         others = [other_caption(captions, index) for index in range(len(captions))]
         paired = torch.tensor([other is not None for other in others])
         if paired.sum() > 1:
-            metrics |= _gain((self._by_clip(others) - own).mean(dim=1)[paired])
+            metrics |= _gain("caption_gain", (self._by_clip(others) - own).mean(dim=1)[paired])
+        if len(captions) > 1 and self.music.melody is not None and self.validation[0].chroma is not None:
+            with_melody = self._by_clip(captions, has_melody=True)
+            metrics |= {"ce_melody": float(with_melody.mean())}
+            metrics |= _gain("melody_gain", (own - with_melody).mean(dim=1))
         return metrics
 
     def facts(self) -> dict[str, Any]:
@@ -119,23 +129,28 @@ class LMTask(Task):
             "lm_task": to_dict(self.config),
             "text": to_dict(self.music.config.text),
             "facts": to_dict(self.music.config.facts) if self.music.config.facts is not None else None,
+            "melody": to_dict(self.music.config.melody) if self.music.config.melody is not None else None,
             "lm": to_dict(self.lm.config),
             "pattern": repr(self.pattern),
         }
 
-    def _by_clip(self, captions: list[str | None]) -> Float[Tensor, "clips K"]:
-        """Cross-entropies of the validation clips, were these their captions."""
+    def _by_clip(self, captions: list[str | None], has_melody: bool = False) -> Float[Tensor, "clips K"]:
+        """Cross-entropies of the validation clips, were these their captions, with or without their melodies."""
         rows, left = [], iter(captions)
         for batch in self.validation:
             codes, mask = batch.codes.to(self.music.device), batch.frame_mask.to(self.music.device)
             texts = [next(left) for _ in range(len(codes))]
-            logits = self._logits(codes, mask, self._inputs(batch, texts, self.music.read(texts)))
+            is_told = torch.full((len(codes),), has_melody)
+            logits = self._logits(codes, mask, self._inputs(batch, texts, self.music.read(texts), is_told))
             for clip in zip(logits.split(1), codes.split(1), mask.split(1), strict=True):
                 rows.append(pattern_cross_entropy(clip[0], clip[1], self.pattern, clip[2])[1])
         return torch.stack(rows).cpu()
 
-    def _inputs(self, batch: TokenBatch, texts: list[str | None], read: Embedding) -> LMInputs:
-        return self.music.training_inputs(texts, read, batch.codes.shape[-1], batch.first_beats)
+    def _inputs(
+        self, batch: TokenBatch, texts: list[str | None], read: Embedding, has_melody: Bool[Tensor, " B"]
+    ) -> LMInputs:
+        num_frames = batch.codes.shape[-1]
+        return self.music.training_inputs(texts, read, num_frames, batch.first_beats, batch.chroma, has_melody)
 
     def _logits(self, codes: Codes, known_frames: Bool[Tensor, "B T"], inputs: LMInputs) -> Logits:
         # A frame after the clip's end holds nothing, as it will in generation; its zeros are no codes.
@@ -169,7 +184,7 @@ def other_caption(captions: Sequence[str | None], index: int) -> str | None:
     return next((caption for caption in around if caption not in (None, captions[index])), None)
 
 
-def _gain(differences: Float[Tensor, " clips"]) -> dict[str, float]:
+def _gain(name: str, differences: Float[Tensor, " clips"]) -> dict[str, float]:
     mean = float(differences.mean())
     margin = 1.96 * float(differences.std()) / math.sqrt(len(differences))
-    return {"caption_gain": mean, "caption_gain_low": mean - margin, "caption_gain_high": mean + margin}
+    return {name: mean, f"{name}_low": mean - margin, f"{name}_high": mean + margin}

@@ -4,7 +4,7 @@ import argparse
 import math
 from pathlib import Path
 
-from descant.apps.cli.options import Commands, add_json_option, add_model_options, number, whole_number
+from descant.apps.cli.options import Commands, add_json_option, add_model_options, device, number, whole_number
 from descant.apps.cli.outputs import note, show
 from descant.apps.cli.progress import progress
 from descant.errors import DataError, InvalidRequest
@@ -14,8 +14,8 @@ MAX_WORKERS = 256
 
 
 def add_commands(commands: Commands) -> None:
-    """Adds ``data scan``, ``check``, ``tokenize`` and ``render-starter``."""
-    group = commands.group("data", "training data: scan, check, tokenize, render-starter")
+    """Adds ``data scan``, ``check``, ``tokenize``, ``melodies`` and ``render-starter``."""
+    group = commands.group("data", "training data: scan, check, tokenize, melodies, render-starter")
 
     parser = group.add("scan", "a manifest of a folder of audio", "descant data scan music -o music/manifest.jsonl")
     parser.add_argument("folder", metavar="FOLDER", help="a folder of sound files, with .txt and .json beside them")
@@ -45,6 +45,17 @@ def add_commands(commands: Commands) -> None:
     add_model_options(parser)
     add_json_option(parser)
     parser.set_defaults(run=tokenize)
+
+    parser = group.add(
+        "melodies",
+        "the melodies of all tokenized clips, for a model that is to follow some; resumable",
+        "descant data melodies shards --codec runs/starter_codec/codec",
+    )
+    parser.add_argument("folder", metavar="DIR", help="what data tokenize has written")
+    parser.add_argument("--codec", required=True, metavar="DIR", help="the codec that made the codes")
+    parser.add_argument("--device", type=device, default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
+    add_json_option(parser)
+    parser.set_defaults(run=melodies)
 
     parser = group.add(
         "render-starter",
@@ -122,11 +133,11 @@ def tokenize(arguments: argparse.Namespace) -> None:
     from descant.data.tokenize import tokenize as write_shards
 
     records = read_manifest(arguments.manifest)
-    device = select_device(arguments.device)
+    chosen = select_device(arguments.device)
     if arguments.codec is None:
         codec = load(arguments.model, device=arguments.device, precision=arguments.precision).model.codec
     else:
-        codec = load_codec(Path(arguments.codec))[0].to(device)
+        codec = load_codec(Path(arguments.codec))[0].to(chosen)
     audio_s = sum(record.duration_s for record in records)
     with progress(f"tokenizing {audio_s / 3_600:.2f} h", audio_s) as report:
         index = write_shards(
@@ -134,7 +145,7 @@ def tokenize(arguments: argparse.Namespace) -> None:
             codec,
             arguments.output,
             batch_size=arguments.batch_size,
-            device=device,
+            device=chosen,
             progress=report,
         )
     result = {
@@ -145,6 +156,25 @@ def tokenize(arguments: argparse.Namespace) -> None:
         "codec": index.codec.fingerprint,
     }
     show(result, [f"{arguments.output}: {index.num_clips} clips in {index.num_shards} shards"], arguments.json)
+
+
+def melodies(arguments: argparse.Namespace) -> None:
+    """Hears the melodies that are not there yet."""
+    from descant.api import select_device
+    from descant.checkpoints.layouts import load_codec
+    from descant.conditioning.chroma import MelodyConfig
+    from descant.data.melodies import add_melodies
+    from descant.data.shards import read_index, read_shard, shard_path
+
+    index = read_index(arguments.folder)
+    shards = [read_shard(shard_path(arguments.folder, number)) for number in range(index.num_shards)]
+    audio_s = sum(clip.num_frames for shard in shards for clip in shard.clips) / index.codec.frame_rate_hz
+    chosen = select_device(arguments.device)
+    codec = load_codec(Path(arguments.codec))[0].to(chosen)
+    with progress(f"hearing {audio_s / 3_600:.2f} h", audio_s) as report:
+        add_melodies(arguments.folder, codec, MelodyConfig(), device=chosen, progress=report)
+    result = {"folder": arguments.folder, "num_clips": index.num_clips, "num_shards": index.num_shards}
+    show(result, [f"{arguments.folder}: melodies of {index.num_clips} clips"], arguments.json)
 
 
 def render_starter(arguments: argparse.Namespace) -> None:

@@ -1,0 +1,144 @@
+"""What a melody model hears, and how it is told."""
+
+import pytest
+import torch
+
+from descant.audio import Clip
+from descant.conditioning.chroma import MelodyConfig, chromagram
+from descant.conditioning.melody import MelodyConditioner, hear_melody, null_melody, squeeze
+
+RATE_HZ = 32_000
+SMALL = MelodyConfig(sample_rate_hz=8_000, window_samples=512, hop_samples=128, num_frames=24)
+TOLD = torch.ones(2, dtype=torch.bool)
+
+
+def tone(pitch: int, duration_s: float = 1.0, rate_hz: int = RATE_HZ) -> torch.Tensor:
+    """A sine of a pitch class around middle C, 0 for C."""
+    times = torch.arange(round(duration_s * rate_hz)) / rate_hz
+    return 0.5 * torch.sin(2 * torch.pi * 440 * 2 ** ((pitch - 9) / 12) * times)
+
+
+def pitches(levels: torch.Tensor) -> torch.Tensor:
+    assert (levels.sum(dim=1) == 255).all()
+    return levels.argmax(dim=1)
+
+
+def pitches_of(clip: Clip, config: MelodyConfig) -> torch.Tensor:
+    """As a model with a prefix is told it."""
+    heard = hear_melody(clip, config, config.num_frames / config.frame_rate_hz)
+    fitted = MelodyConditioner(config, width=4).fitted(heard, duration_s=1.0)
+    return pitches((255 * fitted).long())
+
+
+@pytest.mark.parametrize("pitch", range(12))
+def test_a_tone_is_heard_as_its_class(pitch):
+    clip = Clip(tone(pitch)[None], RATE_HZ)
+    assert pitches_of(clip, MelodyConfig()).tolist() == [pitch] * 235
+
+
+def test_a_scale_is_heard_in_order():
+    config = MelodyConfig(num_frames=40)
+    wave = torch.cat([tone(pitch) for pitch in (0, 4, 7, 9, 2)])
+    heard = pitches_of(Clip(wave[None], RATE_HZ), config)
+    # One tone lasts 7.8 frames; at its middle nothing else sounds in the window.
+    assert [int(heard[round((i + 0.5) * 7.8125)]) for i in range(5)] == [0, 4, 7, 9, 2]
+
+
+def test_a_short_melody_is_repeated_and_of_a_long_one_the_beginning_heard():
+    wave = torch.cat([tone(pitch, 0.2, 8_000) for pitch in (0, 7, 4, 11, 2)])
+    whole = chromagram(wave, SMALL).argmax(dim=1)
+    short = pitches_of(Clip(wave[None, :900], 8_000), SMALL)
+    assert len(whole) > SMALL.num_frames == len(short)
+    assert torch.equal(pitches_of(Clip(wave[None], 8_000), SMALL), whole[: SMALL.num_frames])
+    assert torch.equal(short[:8], short[8:16])
+    assert torch.equal(short[:8], short[16:])
+
+
+def test_silence_is_the_null_melody():
+    assert torch.equal(pitches_of(Clip(torch.zeros(2, RATE_HZ), RATE_HZ), SMALL), pitches(null_melody(SMALL)))
+
+
+def test_a_melody_of_another_rate_and_of_two_channels_is_the_same_melody():
+    wave = torch.cat([tone(pitch, 1.0, 44_100) for pitch in (0, 4, 7)])
+    stereo = Clip(torch.stack([wave, wave]), 44_100)
+    mono = Clip(torch.cat([tone(pitch) for pitch in (0, 4, 7)])[None], RATE_HZ)
+    ours, theirs = (pitches_of(clip, MelodyConfig()) for clip in (stereo, mono))
+    assert (ours == theirs).float().mean() > 0.97
+
+
+def test_a_bottleneck_keeps_what_its_name_says():
+    chroma = torch.rand(7, 12, generator=torch.Generator().manual_seed(1))
+    order = chroma.argsort(dim=1, descending=True)
+    assert torch.equal(squeeze(chroma, MelodyConfig()).nonzero()[:, 1], order[:, 0])
+    strongest = squeeze(chroma, MelodyConfig(bottleneck="strongest", strongest=3))
+    assert torch.equal(strongest > 0, torch.zeros(7, 12).scatter(1, order[:, :3], 1.0) > 0)
+    assert torch.equal(strongest[strongest > 0], chroma[strongest > 0])
+    assert torch.equal(squeeze(chroma, MelodyConfig(bottleneck="full")), chroma)
+
+
+def test_a_lower_frame_rate_is_the_mean_of_frames():
+    chroma = torch.rand(7, 12)
+    config = MelodyConfig(bottleneck="full", pooled_frames=3)
+    means = [chroma[:3].mean(dim=0), chroma[3:6].mean(dim=0), chroma[6]]
+    torch.testing.assert_close(squeeze(chroma, config), torch.stack(means))
+    assert config.frame_rate_hz == pytest.approx(7.8125 / 3)
+
+
+def test_silence_says_nothing_where_nothing_is_the_null_melody():
+    config = MelodyConfig(bottleneck="strongest", null="nothing")
+    silence = Clip(torch.zeros(1, RATE_HZ), RATE_HZ)
+    assert not hear_melody(silence, config, 1.0).any()
+    assert not null_melody(config).any()
+
+
+def test_the_conditioner_maps_one_hot_frames_and_masks_nothing_that_is_told():
+    torch.manual_seed(0)
+    conditioner = MelodyConditioner(SMALL, width=6)
+    pitch = torch.randint(0, 12, (2, SMALL.num_frames))
+    embedding = conditioner(torch.nn.functional.one_hot(pitch, 12).float(), TOLD)
+    weight, bias = conditioner.project.weight, conditioner.project.bias
+    torch.testing.assert_close(embedding.values[1, 3], weight[:, pitch[1, 3]] + bias)
+    assert embedding.mask.all()
+    assert set(conditioner.state_dict()) == {"project.weight", "project.bias"}
+
+
+def test_a_row_that_is_told_nothing_is_zeros():
+    conditioner = MelodyConditioner(SMALL, width=6)
+    embedding = conditioner(torch.rand(2, 24, 12), torch.tensor([False, True]))
+    assert not embedding.values[0].any()
+    assert not embedding.mask[0].any()
+    assert embedding.values[1].any()
+
+
+def test_neighbours_are_told_with_a_frame_and_silence_beyond_the_ends():
+    conditioner = MelodyConditioner(MelodyConfig(neighbours=1, num_frames=4), width=6)
+    chroma = torch.rand(2, 4, 12)
+    values = conditioner(chroma, TOLD).values
+    for frame, near in ((0, (None, 0, 1)), (2, (1, 2, 3)), (3, (2, 3, None))):
+        heard = torch.cat([torch.zeros(12) if index is None else chroma[1, index] for index in near])
+        torch.testing.assert_close(values[1, frame], conditioner.project(heard))
+
+
+def test_in_cross_attention_a_melody_is_no_bag_of_notes():
+    conditioner = MelodyConditioner(MelodyConfig(fusion="cross", num_frames=4), width=6)
+    values = conditioner(torch.ones(2, 4, 12), TOLD).values
+    assert not torch.allclose(values[0, 0], values[0, 1], atol=1e-3)
+
+
+@pytest.mark.parametrize("pooled", [1, 3])
+def test_each_moment_is_told_the_frame_that_is_nearest(pooled):
+    config = MelodyConfig(fusion="sum", pooled_frames=pooled)
+    conditioner = MelodyConditioner(config, width=1)
+    numbered = conditioner(torch.rand(1, 20, 12), torch.ones(1, dtype=torch.bool))
+    told = conditioner.at(type(numbered)(torch.arange(20.0)[None, :, None], numbered.mask), torch.arange(40) / 50)
+    middles = (torch.arange(20) * pooled + (pooled - 1) / 2) * config.hop_samples / config.sample_rate_hz
+    nearest = (torch.arange(40)[:, None] / 50 - middles).abs().argmin(dim=1)
+    assert torch.equal(told.values[0, :, 0].long(), nearest)
+
+
+def test_a_melody_that_is_added_begins_again_and_can_begin_later():
+    conditioner = MelodyConditioner(MelodyConfig(fusion="sum"), width=4)
+    levels = torch.randint(0, 256, (5, 12))
+    assert torch.equal((255 * conditioner.fitted(levels, 1.0)).round().long(), levels[torch.arange(9) % 5])
+    later = conditioner.fitted(levels, 1.0, first_s=3 / 7.8125)
+    assert torch.equal(later, conditioner.fitted(levels, 2.0)[3:12])
