@@ -145,6 +145,14 @@ class Conditions:
     style: Int[Tensor, "K L"] | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Heard:
+    """Conditions with what the frozen encoders make of them: worked out once, however long the music gets."""
+
+    rows: tuple[Conditions, ...]
+    read: Embedding
+
+
 class MusicGenModel(nn.Module):
     """Codec, language model and conditioners; its ``state_dict`` holds them and nothing else.
 
@@ -190,25 +198,39 @@ class MusicGenModel(nn.Module):
         """The texts as the text encoder sees them; None is the null condition."""
         return self.text_encoder.encode(texts).to(self.device)
 
-    def inputs(self, conditions: Sequence[Conditions], num_frames: int = 1) -> LMInputs:
+    def heard(self, conditions: Sequence[Conditions]) -> Heard:
+        """The conditions as the frozen encoders hear them."""
+        return Heard(tuple(conditions), self.read([row.text for row in conditions]))
+
+    def inputs(
+        self,
+        conditions: Sequence[Conditions] | Heard,
+        num_frames: int = 1,
+        *,
+        first_s: float = 0.0,
+        first_beats: Float[Tensor, " B"] | None = None,
+    ) -> LMInputs:
         """What the language model is told, a row for each of ``conditions``, all as long as the longest text.
 
         A model with melodies or styles is told one in every row, the null condition where there is none.
 
         Args:
-            num_frames: how long the piece is, for a model that is told facts: its clock runs so far.
+            num_frames: how long the piece is, for a model that is told facts or melodies step by step.
+            first_s: where in the music the piece begins: of a melody, what is heard from there on is told.
+            first_beats: how many beats lie before the piece, for each row; None begins on a beat.
         """
-        texts = [row.text for row in conditions]
-        told = self._told(texts, self.read(texts), num_frames, None)
+        heard = conditions if isinstance(conditions, Heard) else self.heard(conditions)
+        texts = [row.text for row in heard.rows]
+        told = self._told(texts, heard.read, num_frames, first_beats)
         if self.melody is not None:
-            config, rows = self.melody.config, [row.melody for row in conditions]
+            config, rows = self.melody.config, [row.melody for row in heard.rows]
             is_told = torch.tensor([row is not None or config.null == "c" for row in rows])
             none = null_melody(config)
             duration_s = num_frames / self.codec.frame_rate_hz
-            fitted = [self.melody.fitted(none if row is None else row.cpu(), duration_s) for row in rows]
+            fitted = [self.melody.fitted(none if row is None else row.cpu(), duration_s, first_s) for row in rows]
             told["melody"] = self._melody(torch.stack(fitted), is_told, num_frames)
         if self.style is not None:
-            told["style"] = self.style([row.style for row in conditions])
+            told["style"] = self.style([row.style for row in heard.rows])
         return fuse(told, self.fuser)
 
     def training_inputs(
