@@ -23,7 +23,7 @@ _RATIOS: dict[TempoMatch, float] = {
 # Review 89, 1982, probe-tone ratings).
 _MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
 _MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
-_NOTES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
+NOTES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 
 
 def heard_tempo_bpm(clip: Clip) -> float | None:
@@ -71,7 +71,7 @@ def heard_key(clip: Clip) -> str:
     chroma = _librosa().feature.chroma_cqt(y=_mono(clip), sr=SAMPLE_RATE_HZ).mean(axis=1)
     profiles = [np.roll(profile, note) for profile in (_MAJOR, _MINOR) for note in range(12)]
     best = int(np.argmax([np.corrcoef(chroma, profile)[0, 1] for profile in profiles]))
-    return f"{_NOTES[best % 12]} {'major' if best < 12 else 'minor'}"
+    return f"{NOTES[best % 12]} {'major' if best < 12 else 'minor'}"
 
 
 def onsets_per_second(clip: Clip) -> float:
