@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,16 +18,19 @@ from descant.checkpoints import hub
 from descant.checkpoints.layouts import load_model
 from descant.checkpoints.native import load_text_encoder, place, starter_folder
 from descant.codec.base import AudioCodec
+from descant.conditioning.facts import read_facts
 from descant.config import to_dict
 from descant.errors import CheckpointError, InvalidRequest
+from descant.evaluation.asked import fit
 from descant.generation.engine import Engine
-from descant.generation.request import MAX_DURATION_S, Guidance, Request, Sampling
+from descant.generation.request import MAX_DURATION_S, MAX_SEED, Guidance, Request, Sampling
 from descant.generation.stream import MusicStream
 from descant.model import MusicGenConfig, MusicGenModel
 from descant.nn.rvq import VectorQuantizer
 from descant.record import info_of
 from descant.version import __version__
 
+MAX_CANDIDATES = 64
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
@@ -176,6 +180,7 @@ class MusicGen:
         self,
         request: str | Request | Sequence[Request | str | None] | None = None,
         *,
+        best_of: int = 1,
         progress: Callable[[int, int], None] | None = None,
         cancel: Callable[[], bool] | None = None,
         **fields: Any,
@@ -184,6 +189,8 @@ class MusicGen:
 
         Args:
             request: a prompt, a ``Request``, or a list of them.
+            best_of: makes so many of each, with seeds that follow each other, and gives the one in which the tempo, the
+                key and the melody that were asked for are heard best.
             progress: called with the steps done and the steps in all.
             cancel: asked before each step; True stops with ``Cancelled``.
             fields: fields of ``Request`` for prompts given as text.
@@ -192,10 +199,10 @@ class MusicGen:
             InvalidRequest: a field is wrong, or the model cannot do what is asked.
         """
         if request is None or isinstance(request, str | Request):
-            return self._make([_as_request(request, fields)], progress, cancel)[0]
+            return self._best([_as_request(request, fields)], best_of, progress, cancel)[0]
         if not isinstance(request, Sequence) or not request:
             raise InvalidRequest(f"request={request!r:.60}: expected a prompt, a Request, or a list of at least one")
-        return self._make([_as_request(item, fields) for item in request], progress, cancel)
+        return self._best([_as_request(item, fields) for item in request], best_of, progress, cancel)
 
     def stream(self, request: str | Request | None = None, *, chunk_s: float = 0.2, **fields: Any) -> "ClipStream":
         """Music for one request while it is made: clips that together are what ``generate`` makes of it.
@@ -210,6 +217,24 @@ class MusicGen:
         if not 0 < chunk_s <= MAX_DURATION_S:
             raise InvalidRequest(f"chunk_s={chunk_s:g}: must be above 0 and at most {MAX_DURATION_S:g} seconds")
         return ClipStream(self.engine.stream(_as_request(request, fields), chunk_s=chunk_s), self.sample_rate_hz)
+
+    def _best(
+        self,
+        requests: list[Request],
+        best_of: int,
+        progress: Callable[[int, int], None] | None,
+        cancel: Callable[[], bool] | None,
+    ) -> list[Clip]:
+        """The best of so many candidates of each request."""
+        if isinstance(best_of, bool) or not isinstance(best_of, int) or not 1 <= best_of <= MAX_CANDIDATES:
+            raise InvalidRequest(f"best_of={best_of!r:.60}: must be a whole number from 1 to {MAX_CANDIDATES}")
+        if best_of == 1:
+            return self._make(requests, progress, cancel)
+        candidates = [_variations(request, best_of) for request in requests]
+        clips = self._make([one for several in candidates for one in several], progress, cancel)
+        return [
+            _fittest(request, clips[index * best_of : (index + 1) * best_of]) for index, request in enumerate(requests)
+        ]
 
     def _make(
         self,
@@ -236,6 +261,29 @@ class MusicGen:
             "device": self.device,
             "precision": self.precision,
         }
+
+
+def _variations(request: Request, count: int) -> list[Request]:
+    """The request with seeds that follow each other.
+
+    Raises:
+        InvalidRequest: it asks for nothing by which the better could be told from the worse.
+    """
+    facts = read_facts(request.text)
+    if facts.bpm is None and facts.is_minor is None and request.melody is None:
+        raise InvalidRequest(
+            f"best_of={count}: candidates are told apart by tempo, key and melody, and the request states none; "
+            'add one, for example "120 bpm"'
+        )
+    first = secrets.randbits(31) if request.seed is None else request.seed
+    return [replace(request, seed=(first + index) % (MAX_SEED + 1)) for index in range(count)]
+
+
+def _fittest(request: Request, clips: Sequence[Clip]) -> Clip:
+    """The clip with the best score; of equals the first."""
+    scores = [fit(clip, request.text, request.melody).score or 0.0 for clip in clips]
+    best = scores.index(max(scores))
+    return replace(clips[best], info={**clips[best].info, "best_of": len(clips), "scores": scores})
 
 
 def fingerprint(model: MusicGenModel) -> str:

@@ -70,11 +70,13 @@ class GenerationDefaults:
     top_k: int = 250
     top_p: float = 1.0
     guidance: float = 3.0
+    melody_guidance: float | None = None
 
     def __post_init__(self) -> None:
-        if not (self.temperature > 0 and self.top_k >= 0 and 0 < self.top_p <= 1 and self.guidance >= 0):
+        guidances = (self.guidance, 0.0 if self.melody_guidance is None else self.melody_guidance)
+        if not (self.temperature > 0 and self.top_k >= 0 and 0 < self.top_p <= 1 and min(guidances) >= 0):
             raise ConfigError(
-                f"{self}: temperature must be above 0, top_k 0 or more, top_p above 0 and at most 1, guidance 0 or more"
+                f"{self}: temperature must be above 0, top_k 0 or more, top_p above 0 to 1, guidances 0 or more"
             )
 
 

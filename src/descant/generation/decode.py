@@ -39,8 +39,8 @@ class Draft:
         against: what it pushes away from, one row; None for guidance 1, which needs no second row.
         scales: how strong guidance is at each step of the pattern.
         noise: what draws the codes; it goes on from draft to draft of one piece.
-        without_text: the inputs less their text, one row, for a text that is pushed further than the rest; None
-            without such.
+        without_text, without_melody: the inputs less their text or their melody, one row, where that is pushed further
+            than the rest; None without such.
     """
 
     num_frames: int
@@ -52,10 +52,12 @@ class Draft:
     noise: NoiseSource
     without_text: LMInputs | None = None
     text_scale: float = 1.0
+    without_melody: LMInputs | None = None
+    melody_scale: float = 1.0
 
     def told(self) -> list[LMInputs | None]:
         """The inputs of the rows that it takes; None for a row that it needs not."""
-        return [self.inputs, self.without_text, self.against]
+        return [self.inputs, self.without_text, self.without_melody, self.against]
 
 
 def decode(
@@ -156,8 +158,8 @@ class Sheet:
 
 
 class Rows:
-    """The rows that the language model works on: each active draft, then what guided drafts are pushed away from, first
-    from themselves without their text, for those that ask for it, and then from their negative.
+    """The rows that the language model works on: each active draft, then what guided drafts are pushed away from: first
+    from themselves without their text or their melody, for those that ask for it, and then from their negative.
 
     Copies of the first row fill up to the height that keeps rows independent of each other.
     """
@@ -216,13 +218,15 @@ class Rows:
     def _arrange(self) -> list[tuple[int, int]]:
         """Which draft each row works for, and which of its rows it is."""
         device = self.lm.norm.weight.device
-        roles = [[index for index in self.active if self.drafts[index].told()[role] is not None] for role in range(3)]
+        roles = [[index for index in self.active if self.drafts[index].told()[role] is not None] for role in range(4)]
         layout = [(index, role) for role, indices in enumerate(roles) for index in indices]
-        text_scales = [torch.tensor([self.drafts[index].text_scale]) for index in self.active]
-        scales = [self.drafts[index].scales for index in self.active]
+        active = [self.drafts[index] for index in self.active]
+        text_scales = [torch.tensor([draft.text_scale]) for draft in active]
+        melody_scales = [torch.tensor([draft.melody_scale]) for draft in active]
+        scales = [draft.scales for draft in active]
         self._guidances = [
             GuidanceRows.of(self.active, layout, role, strengths, device)
-            for role, strengths in ((1, text_scales), (2, scales))
+            for role, strengths in ((1, text_scales), (2, melody_scales), (3, scales))
             if roles[role]
         ]
         self._settings = SamplingRows.of(

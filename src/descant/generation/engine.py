@@ -1,5 +1,6 @@
 """Requests to music: settles what a request leaves open, batches what can share steps, decodes codes to sound."""
 
+import math
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -8,10 +9,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from descant.audio import Clip
 from descant.conditioning.base import readable_text
 from descant.conditioning.chroma import MelodyConfig
 from descant.conditioning.facts import read_facts
 from descant.conditioning.melody import FULL_LEVEL, hear_melody
+from descant.conditioning.stems import melodic_part
 from descant.conditioning.style import StyleConfig
 from descant.errors import InvalidRequest
 from descant.generation.decode import Draft, decode
@@ -129,6 +132,13 @@ class Engine:
             raise InvalidRequest(
                 f"text_scale={guidance.text_scale:g} of guidance weighs a text against a style: give both, or None"
             )
+        melody = self._melody(request)
+        if guidance.melody_scale is not None and melody is None:
+            raise InvalidRequest(
+                f"melody_scale={guidance.melody_scale:g} of guidance pushes a melody: give one, or leave it out"
+            )
+        if guidance.melody_scale is None and melody is not None:
+            guidance = replace(guidance, melody_scale=self.model.config.defaults.melody_guidance)
         seed = secrets.randbits(31) if request.seed is None else request.seed
         prompt = request.prompt
         if prompt is not None:
@@ -139,7 +149,7 @@ class Engine:
             request,
             prompt=prompt,
             melody=None,
-            melody_chroma=self._melody(request),
+            melody_chroma=melody,
             style=None,
             style_codes=settled_style,
             seed=seed,
@@ -168,9 +178,10 @@ class Engine:
         if config is None:
             raise InvalidRequest("melody: this model takes no melody; leave it out, or use a melody model")
         if request.melody is not None:
-            return hear_melody(
-                request.melody, config, max(request.duration_s, config.num_frames / config.frame_rate_hz)
-            )
+            told_s = max(request.duration_s, config.num_frames / config.frame_rate_hz)
+            clip = _beginning(request.melody, told_s + config.window_samples / config.sample_rate_hz)
+            part, _ = melodic_part(clip, request.melody_part or config.part)
+            return hear_melody(part, config, told_s)
         assert request.melody_chroma is not None
         return _checked_melody(request.melody_chroma, config)
 
@@ -251,6 +262,11 @@ class Engine:
         if request.loop_bars is not None:
             wave = looped(wave, span.lead_in, span.length, codec.sample_rate_hz)
         return Made(wave, piece.codes.cpu(), piece.num_prompt_frames, request)
+
+
+def _beginning(clip: Clip, duration_s: float) -> Clip:
+    length = math.ceil(duration_s * clip.sample_rate_hz)
+    return Clip(clip.samples[:, :length], clip.sample_rate_hz)
 
 
 def bar_of(request: Request) -> float:

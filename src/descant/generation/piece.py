@@ -61,7 +61,7 @@ class Piece:
         assert request.guidance is not None
         heard = self._heard[window.section]
         inputs = dict(zip(self._roles(), self._inputs(heard, window), strict=True))
-        text_scale = request.guidance.text_scale
+        text_scale, melody_scale = request.guidance.text_scale, request.guidance.melody_scale
         return Draft(
             num_frames=window.num_frames,
             prompt=self.codes[:, window.first : window.start],
@@ -70,6 +70,8 @@ class Piece:
             against=inputs.get("against"),
             scales=self._scales(request.guidance, window),
             text_scale=1.0 if text_scale is None else text_scale,
+            without_melody=inputs.get("without_melody"),
+            melody_scale=1.0 if melody_scale is None else melody_scale,
             sampling=request.sampling,
             noise=self.noise,
         )
@@ -99,6 +101,8 @@ class Piece:
         roles = ["inputs"]
         if guidance.text_scale is not None:
             roles.append("without_text")
+        if guidance.melody_scale is not None:
+            roles.append("without_melody")
         if guidance.scale != 1 or guidance.schedule:
             roles.append("against")
         return roles
@@ -110,6 +114,7 @@ class Piece:
         rows = {
             "inputs": everything,
             "without_text": replace(everything, text=None),
+            "without_melody": replace(everything, melody=None),
             "against": Conditions(text=request.negative_text),
         }
         return self.model.heard([rows[role] for role in self._roles()])

@@ -3,7 +3,7 @@
 import sys
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from jaxtyping import Int
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from descant.audio import Clip
 from descant.conditioning.facts import read_facts
+from descant.conditioning.stems import Separation
 from descant.errors import InvalidRequest
 
 MAX_TEXT_CHARACTERS = 4_096
@@ -63,12 +64,15 @@ class Guidance:
         scale: 0 ignores the conditions, 1 is plain sampling, larger follows them more closely at the cost of variety.
         text_scale: the text is pushed so much further than the style beside it, of which it would else be drowned
             (arXiv 2407.12563, section 4.3); 5 is a good start. None pushes both alike.
+        melody_scale: the melody is pushed so much further than the text beside it; 1 pushes both alike. None takes what
+            suits the model.
         schedule: points (second, scale), later ones later. From ``scale`` at the beginning it goes in straight lines
             from point to point and stays where the last one is. Empty: ``scale`` throughout.
     """
 
     scale: float = 3.0
     text_scale: float | None = None
+    melody_scale: float | None = None
     schedule: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
@@ -79,8 +83,9 @@ class Guidance:
             _check_scale("schedule of guidance: scale", scale)
         _check_order("schedule of guidance", [0.0, *(second for second, _ in points)])
         object.__setattr__(self, "schedule", points)
-        if self.text_scale is not None:
-            _check_scale("text_scale of guidance", self.text_scale)
+        for name in ("text_scale", "melody_scale"):
+            if getattr(self, name) is not None:
+                _check_scale(f"{name} of guidance", getattr(self, name))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,6 +102,8 @@ class Request:
             short one is repeated.
         melody_chroma: the melody as levels [frames, pitches] in every frame, from 0 to 255 and C first,
             instead of ``melody``.
+        melody_part: what is heard of ``melody``: its ``stems`` but drums and bass, its ``harmonic`` part, the whole
+            ``mix``, or ``auto``, the first of these that is installed. None takes what the model was trained on.
         style: a sound to imitate, for models that were trained with styles; a few seconds from its middle are heard.
         style_codes: the style as codes [K, L] of this model, instead of ``style``.
         prompt_codes: the prompt as codes [K, P] of this model's codec, instead of ``prompt``. With both, the codes are
@@ -115,6 +122,7 @@ class Request:
     negative_text: str | None = None
     melody: Clip | None = None
     melody_chroma: Int[Tensor, "frames pitches"] | None = None
+    melody_part: Separation | None = None
     style: Clip | None = None
     style_codes: Int[Tensor, "K L"] | None = None
     prompt: Clip | None = None
@@ -150,6 +158,9 @@ class Request:
             value = getattr(self, name)
             if value is not None and not isinstance(value, kind):
                 raise InvalidRequest(f"{name}={value!r:.60}: expected a {kind.__name__} or None")
+        if self.melody_part is not None and self.melody_part not in get_args(Separation):
+            allowed = ", ".join(get_args(Separation))
+            raise InvalidRequest(f"melody_part={self.melody_part!r:.60}: allowed are {allowed}, or None")
         for name, shape in (("prompt_codes", "[K, T]"), ("melody_chroma", "[T, P]"), ("style_codes", "[K, L]")):
             _check_codes(name, getattr(self, name), shape)
         for name, settled in (("melody", "melody_chroma"), ("style", "style_codes")):

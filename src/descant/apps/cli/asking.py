@@ -58,6 +58,12 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
         help="beside --style: how much further the text is followed, 0 to 100; try 5",
     )
     group.add_argument(
+        "--melody-guidance",
+        type=number,
+        metavar="M",
+        help="how much further --melody is followed than the prompt, 0 to 100",
+    )
+    group.add_argument(
         "--guidance-at",
         type=second_and_scale,
         action="append",
@@ -106,6 +112,8 @@ def refuse_conditions(arguments: argparse.Namespace) -> None:
             raise InvalidRequest(f"--{name}: model {arguments.model!r:.200} takes no {name}; leave it out")
     if arguments.melody_part is not None and arguments.melody is None:
         raise InvalidRequest("--melody-part: says what is heard of a --melody; give both, or neither")
+    if arguments.melody_guidance is not None and arguments.melody is None:
+        raise InvalidRequest("--melody-guidance: pushes a --melody; give both, or neither")
     if arguments.text_guidance is not None and arguments.style is None:
         raise InvalidRequest("--text-guidance: weighs the text against a --style; give both, or neither")
     if arguments.loop is not None and arguments.duration is not None:
@@ -151,7 +159,11 @@ def settled(request: "Request", arguments: argparse.Namespace, model: "MusicGen"
 
 
 def _asked_guidance(arguments: argparse.Namespace) -> dict[str, Any]:
-    asked = {"scale": arguments.guidance, "text_scale": arguments.text_guidance}
+    asked = {
+        "scale": arguments.guidance,
+        "text_scale": arguments.text_guidance,
+        "melody_scale": arguments.melody_guidance,
+    }
     given = {name: value for name, value in asked.items() if value is not None}
     return {**given, "schedule": tuple(arguments.guidance_at)}
 

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from descant.generation.request import Request
 
 MAX_FILES = 1_000
-MAX_CANDIDATES = 64
 GROUP = 8
 """Pieces that are made and written together: the engine's batch. Of a long run, what is written stays."""
 
@@ -96,8 +95,6 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
 def generate(arguments: argparse.Namespace) -> None:
     """Makes every variation of every prompt, in groups, and writes each group as it is done."""
     num_files = _num_files(arguments)
-    if not 1 <= arguments.best_of <= MAX_CANDIDATES:
-        raise InvalidRequest(f"--best-of {arguments.best_of}: allowed are 1 to {MAX_CANDIDATES}")
     if arguments.stream is not None:
         check_stream(arguments, num_files)
     asking.refuse_conditions(arguments)
