@@ -39,7 +39,7 @@ class Fit:
 def fit(clip: Clip, text: str | None, melody: Clip | None = None) -> Fit:
     """How well a clip fits the tempo and the key that a text states, and a melody. A silent clip fits nothing.
 
-    Takes about a second for ten seconds of sound. Clips under two seconds are judged by their melody alone.
+    Ten seconds of sound take about half a second. Clips under two seconds are judged by their melody alone.
 
     Raises:
         MissingExtra: the text states a tempo or a key, and librosa is not installed.

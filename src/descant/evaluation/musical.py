@@ -4,6 +4,7 @@ from types import ModuleType
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Float
 
 from descant.audio import Clip
 from descant.errors import MissingExtra
@@ -74,14 +75,23 @@ def heard_key(clip: Clip) -> str:
     return f"{NOTES[best % 12]} {'major' if best < 12 else 'minor'}"
 
 
-def onsets_per_second(clip: Clip) -> float:
-    """How many notes or strokes begin in a second of the clip, as far as they can be told apart.
+def onset_times_s(clip: Clip) -> Float[np.ndarray, " onsets"]:
+    """When notes or strokes begin, as far as they can be told apart; what counts is relative to the clip's loudest.
 
     Raises:
         MissingExtra: librosa is not installed.
     """
     onsets = _librosa().onset.onset_detect(onset_envelope=_onset_strength(clip), sr=SAMPLE_RATE_HZ, hop_length=HOP)
-    return len(onsets) / clip.duration_s
+    return np.asarray(onsets, dtype=np.float64) * HOP / SAMPLE_RATE_HZ
+
+
+def onsets_per_second(clip: Clip) -> float:
+    """How many notes or strokes begin in a second of the clip.
+
+    Raises:
+        MissingExtra: librosa is not installed.
+    """
+    return len(onset_times_s(clip)) / clip.duration_s
 
 
 def spectral_flatness(clip: Clip) -> float | None:
