@@ -13,11 +13,12 @@ from descant.codec.base import AudioCodec
 from descant.codec.encodec import EnCodec, EnCodecConfig
 from descant.codec.spectral import SpectralCodec, SpectralCodecConfig
 from descant.codec.stereo import StereoCodec
-from descant.conditioning.base import Embedding, TextEncoder
+from descant.conditioning.base import Embedding, TextEncoder, readable_text
 from descant.conditioning.chroma import MelodyConfig
 from descant.conditioning.facts import FactsConditioner, FactsConfig, read_facts
 from descant.conditioning.fuser import FuserConfig, fuse
 from descant.conditioning.melody import MelodyConditioner, null_melody, squeeze
+from descant.conditioning.normalize import normalize_text
 from descant.conditioning.style import StyleConditioner, StyleConfig, StyleFeatures, excerpt
 from descant.conditioning.text import TextConditioner
 from descant.errors import ConfigError, InvalidRequest
@@ -43,11 +44,14 @@ class T5Text:
     Args:
         has_sentence: the mean of a text's vectors is added to every step and to what the heads read, besides what
             cross-attention reads. For small models and short trainings; the released models have none.
+        is_normalized: texts are read as ``normalize_text`` leaves them, in training as in use; tempo and key are still
+            read from the text as it is written.
     """
 
     name: str = "t5-base"
     dim: int = 768
     has_sentence: bool = False
+    is_normalized: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +59,12 @@ class SmallText:
     """Text through the small encoder in the model's own folder, or through the package's where the folder has none.
 
     Args:
-        has_sentence: as in ``T5Text``.
+        has_sentence, is_normalized: as in ``T5Text``.
     """
 
     dim: int = 384
     has_sentence: bool = False
+    is_normalized: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,6 +193,9 @@ class MusicGenModel(nn.Module):
 
     def read(self, texts: Sequence[str | None]) -> Embedding:
         """The texts as the text encoder sees them; None is the null condition."""
+        if self.config.text.is_normalized:
+            readable = [readable_text(text) for text in texts]
+            texts = [None if text is None else normalize_text(text) for text in readable]
         return self.text_encoder.encode(texts).to(self.device)
 
     def inputs(self, conditions: Sequence[Conditions], num_frames: int = 1) -> LMInputs:
