@@ -93,8 +93,8 @@ def make_tokenizer() -> Callable[[Path], None]:
     return write_tokenizer
 
 
-def write_clap(folder: Path) -> None:
-    """A random CLAP of seconds of sound at 8 kHz, stored as the hub stores one. Its words are the tokenizer's."""
+def write_clap(folder: Path, dim: int = 12, rate_hz: int = 8_000, window_s: int = 1) -> None:
+    """A small random CLAP, stored as the hub stores one. Its words are the tokenizer's."""
     import transformers
 
     torch.manual_seed(0)
@@ -105,7 +105,7 @@ def write_clap(folder: Path) -> None:
         num_attention_heads=2,
         intermediate_size=32,
         max_position_embeddings=20,
-        projection_dim=12,
+        projection_dim=dim,
     )
     audio = transformers.ClapAudioConfig(
         window_size=2,
@@ -116,17 +116,27 @@ def write_clap(folder: Path) -> None:
         num_attention_heads=[2, 2],
         patch_embeds_hidden_size=16,
         num_hidden_layers=2,
-        projection_dim=12,
+        projection_dim=dim,
     )
-    shape = transformers.ClapConfig(text_config=text.to_dict(), audio_config=audio.to_dict(), projection_dim=12)
+    shape = transformers.ClapConfig(text_config=text.to_dict(), audio_config=audio.to_dict(), projection_dim=dim)
     model = transformers.ClapModel(shape).eval().requires_grad_(False)
     for parameter in model.parameters():
         parameter.add_(0.2 * torch.randn_like(parameter))
     model.save_pretrained(folder)
     transformers.ClapFeatureExtractor(
-        feature_size=16, sampling_rate=8_000, hop_length=80, max_length_s=1, fft_window_size=256, frequency_max=4_000
+        feature_size=16,
+        sampling_rate=rate_hz,
+        hop_length=rate_hz * window_s // 100,
+        max_length_s=window_s,
+        fft_window_size=256,
+        frequency_max=rate_hz // 2,
     ).save_pretrained(folder)
     write_tokenizer(folder)
+
+
+@pytest.fixture(scope="session")
+def make_clap() -> Callable[..., None]:
+    return write_clap
 
 
 @pytest.fixture(scope="session")
