@@ -20,9 +20,10 @@ from descant.errors import (
 from descant.version import __version__
 
 if TYPE_CHECKING:
-    from descant.api import MusicGen, load, request_from_info
+    from descant.api import MusicGen, load
     from descant.audio import Clip
     from descant.generation.request import Guidance, Request, Sampling
+    from descant.record import request_from_info
 
 __all__ = [
     "AudioError",
@@ -47,7 +48,7 @@ __all__ = [
 _HOME = {
     "MusicGen": "descant.api",
     "load": "descant.api",
-    "request_from_info": "descant.api",
+    "request_from_info": "descant.record",
     "Clip": "descant.audio",
     "Guidance": "descant.generation.request",
     "Request": "descant.generation.request",

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -17,14 +18,19 @@ from descant.checkpoints import hub
 from descant.checkpoints.layouts import load_model
 from descant.checkpoints.native import load_text_encoder, place, starter_folder
 from descant.codec.base import AudioCodec
+from descant.conditioning.facts import read_facts
 from descant.config import to_dict
 from descant.errors import CheckpointError, InvalidRequest
-from descant.generation.engine import Engine, Made
-from descant.generation.request import Guidance, Request, Sampling
+from descant.evaluation.asked import fit
+from descant.generation.engine import Engine
+from descant.generation.request import MAX_DURATION_S, MAX_SEED, Guidance, Request, Sampling
+from descant.generation.stream import MusicStream
 from descant.model import MusicGenConfig, MusicGenModel
 from descant.nn.rvq import VectorQuantizer
+from descant.record import info_of
 from descant.version import __version__
 
+MAX_CANDIDATES = 64
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
@@ -87,6 +93,34 @@ class ClipCodec:
         return Clip(samples=wave, sample_rate_hz=self.codec.sample_rate_hz, codes=codes)
 
 
+class ClipStream:
+    """An iterator over the clips of a piece. Nothing is made before it is asked for."""
+
+    def __init__(self, stream: MusicStream, sample_rate_hz: int) -> None:
+        self._stream = stream
+        self.sample_rate_hz = sample_rate_hz
+
+    def __iter__(self) -> Iterator[Clip]:
+        return self
+
+    def __next__(self) -> Clip:
+        return Clip(next(self._stream), self.sample_rate_hz)
+
+    @property
+    def request(self) -> Request:
+        """What is made, with nothing left open: its seed, for one."""
+        return self._stream.request
+
+    @property
+    def codes(self) -> Int[Tensor, "K T"]:
+        """The codes of all windows that are done."""
+        return self._stream.codes
+
+    def change(self, text: str | None) -> None:
+        """From the next frame on the music is drawn under another prompt; what is out already stays."""
+        self._stream.change(text)
+
+
 class MusicGen:
     """A loaded model. It keeps nothing of a request, and many threads may use it at once."""
 
@@ -114,7 +148,7 @@ class MusicGen:
 
     @property
     def max_duration_s(self) -> float:
-        """The longest clip it makes."""
+        """The longest clip it was trained on; longer music is made in windows of this length."""
         return self.config.max_duration_s
 
     @property
@@ -146,6 +180,7 @@ class MusicGen:
         self,
         request: str | Request | Sequence[Request | str | None] | None = None,
         *,
+        best_of: int = 1,
         progress: Callable[[int, int], None] | None = None,
         cancel: Callable[[], bool] | None = None,
         **fields: Any,
@@ -154,6 +189,8 @@ class MusicGen:
 
         Args:
             request: a prompt, a ``Request``, or a list of them.
+            best_of: makes so many of each, with seeds that follow each other, and gives the one in which the tempo, the
+                key and the melody that were asked for are heard best.
             progress: called with the steps done and the steps in all.
             cancel: asked before each step; True stops with ``Cancelled``.
             fields: fields of ``Request`` for prompts given as text.
@@ -162,10 +199,42 @@ class MusicGen:
             InvalidRequest: a field is wrong, or the model cannot do what is asked.
         """
         if request is None or isinstance(request, str | Request):
-            return self._make([_as_request(request, fields)], progress, cancel)[0]
+            return self._best([_as_request(request, fields)], best_of, progress, cancel)[0]
         if not isinstance(request, Sequence) or not request:
             raise InvalidRequest(f"request={request!r:.60}: expected a prompt, a Request, or a list of at least one")
-        return self._make([_as_request(item, fields) for item in request], progress, cancel)
+        return self._best([_as_request(item, fields) for item in request], best_of, progress, cancel)
+
+    def stream(self, request: str | Request | None = None, *, chunk_s: float = 0.2, **fields: Any) -> "ClipStream":
+        """Music for one request while it is made: clips that together are what ``generate`` makes of it.
+
+        Args:
+            request, fields: as for ``generate``.
+            chunk_s: how much music a clip holds, at least.
+
+        Raises:
+            InvalidRequest: as ``generate``; or a loop is asked for, which is cut from the whole.
+        """
+        if not 0 < chunk_s <= MAX_DURATION_S:
+            raise InvalidRequest(f"chunk_s={chunk_s:g}: must be above 0 and at most {MAX_DURATION_S:g} seconds")
+        return ClipStream(self.engine.stream(_as_request(request, fields), chunk_s=chunk_s), self.sample_rate_hz)
+
+    def _best(
+        self,
+        requests: list[Request],
+        best_of: int,
+        progress: Callable[[int, int], None] | None,
+        cancel: Callable[[], bool] | None,
+    ) -> list[Clip]:
+        """The best of so many candidates of each request."""
+        if isinstance(best_of, bool) or not isinstance(best_of, int) or not 1 <= best_of <= MAX_CANDIDATES:
+            raise InvalidRequest(f"best_of={best_of!r:.60}: must be a whole number from 1 to {MAX_CANDIDATES}")
+        if best_of == 1:
+            return self._make(requests, progress, cancel)
+        candidates = [_variations(request, best_of) for request in requests]
+        clips = self._make([one for several in candidates for one in several], progress, cancel)
+        return [
+            _fittest(request, clips[index * best_of : (index + 1) * best_of]) for index, request in enumerate(requests)
+        ]
 
     def _make(
         self,
@@ -174,72 +243,47 @@ class MusicGen:
         cancel: Callable[[], bool] | None,
     ) -> list[Clip]:
         return [
-            Clip(samples=made.wave, sample_rate_hz=self.sample_rate_hz, codes=made.codes, info=self._info(made))
-            for made in self.engine.generate(requests, progress, cancel)
+            Clip(
+                samples=made.wave,
+                sample_rate_hz=self.sample_rate_hz,
+                codes=made.codes,
+                info={**self._facts(), **info_of(made, request)},
+            )
+            for request, made in zip(requests, self.engine.generate(requests, progress, cancel), strict=True)
         ]
 
-    def _info(self, made: Made) -> dict[str, Any]:
-        """Everything that is needed to make it again, as plain data."""
-        request = made.request
-        assert request.sampling is not None
-        assert request.guidance is not None
-        prompt = made.codes[:, : made.num_prompt_frames]
+    def _facts(self) -> dict[str, Any]:
+        """What is the same for all music of this model, as plain data."""
         return {
             "descant": __version__,
             "model": self.name,
             "model_fingerprint": self.fingerprint,
             "device": self.device,
             "precision": self.precision,
-            "text": request.text,
-            "negative_text": request.negative_text,
-            "duration_s": request.duration_s,
-            "seed": request.seed,
-            "sampling": asdict(request.sampling),
-            "guidance": asdict(request.guidance),
-            "prompt_codes": prompt.tolist() if made.num_prompt_frames else None,
-            "style_codes": None if request.style_codes is None else request.style_codes.tolist(),
-            "melody_chroma": None if request.melody_chroma is None else _as_text(request.melody_chroma),
         }
 
 
-def request_from_info(info: dict[str, Any]) -> Request:
-    """The request behind a generated clip, from the ``info`` that its file carries.
-
-    A continued prompt or a style comes back as its codes, a melody as its chroma: all that the model saw of them.
+def _variations(request: Request, count: int) -> list[Request]:
+    """The request with seeds that follow each other.
 
     Raises:
-        InvalidRequest: the info is not one that ``generate`` wrote.
+        InvalidRequest: it asks for nothing by which the better could be told from the worse.
     """
-    try:
-        request = Request(
-            text=info["text"],
-            negative_text=info["negative_text"],
-            duration_s=info["duration_s"],
-            seed=info["seed"],
-            sampling=Sampling(**info["sampling"]),
-            guidance=Guidance(**info["guidance"]),
+    facts = read_facts(request.text)
+    if facts.bpm is None and facts.is_minor is None and request.melody is None:
+        raise InvalidRequest(
+            f"best_of={count}: candidates are told apart by tempo, key and melody, and the request states none; "
+            'add one, for example "120 bpm"'
         )
-        codes, style, melody = info["prompt_codes"], info.get("style_codes"), info.get("melody_chroma")
-        if info["seed"] is None:
-            raise KeyError("seed")
-        prompt_codes = None if codes is None else torch.tensor(codes)
-        style_codes = None if style is None else torch.tensor(style)
-        melody_chroma = None if melody is None else _from_text(melody)
-    # torch tells what it cannot make a tensor of in three ways: ragged rows, no numbers, numbers too large.
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        if isinstance(error, InvalidRequest):
-            raise
-        raise InvalidRequest(f"the file says nothing of how it was made, or not all of it ({error!r:.80})") from error
-    return replace(request, prompt_codes=prompt_codes, melody_chroma=melody_chroma, style_codes=style_codes)
+    first = secrets.randbits(31) if request.seed is None else request.seed
+    return [replace(request, seed=(first + index) % (MAX_SEED + 1)) for index in range(count)]
 
 
-def _as_text(levels: Int[Tensor, "T P"]) -> str:
-    """A melody's levels as hexadecimal bytes, a word for each frame."""
-    return " ".join(bytes(frame).hex() for frame in levels.tolist())
-
-
-def _from_text(text: str) -> Int[Tensor, "T P"]:
-    return torch.tensor([list(bytes.fromhex(frame)) for frame in text.split(" ")])
+def _fittest(request: Request, clips: Sequence[Clip]) -> Clip:
+    """The clip with the best score; of equals the first."""
+    scores = [fit(clip, request.text, request.melody).score or 0.0 for clip in clips]
+    best = scores.index(max(scores))
+    return replace(clips[best], info={**clips[best].info, "best_of": len(clips), "scores": scores})
 
 
 def fingerprint(model: MusicGenModel) -> str:

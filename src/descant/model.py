@@ -76,11 +76,13 @@ class GenerationDefaults:
     top_k: int = 250
     top_p: float = 1.0
     guidance: float = 3.0
+    melody_guidance: float | None = None
 
     def __post_init__(self) -> None:
-        if not (self.temperature > 0 and self.top_k >= 0 and 0 < self.top_p <= 1 and self.guidance >= 0):
+        guidances = (self.guidance, 0.0 if self.melody_guidance is None else self.melody_guidance)
+        if not (self.temperature > 0 and self.top_k >= 0 and 0 < self.top_p <= 1 and min(guidances) >= 0):
             raise ConfigError(
-                f"{self}: temperature must be above 0, top_k 0 or more, top_p above 0 and at most 1, guidance 0 or more"
+                f"{self}: temperature must be above 0, top_k 0 or more, top_p above 0 to 1, guidances 0 or more"
             )
 
 
@@ -155,6 +157,19 @@ class Conditions:
     clap: Float[Tensor, " D"] | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Heard:
+    """Conditions with what the frozen encoders make of them: worked out once, however long the music gets.
+
+    Args:
+        points: where each row is in the joint space, for a model that has one; None is nowhere.
+    """
+
+    rows: tuple[Conditions, ...]
+    read: Embedding
+    points: tuple[Float[Tensor, " D"] | None, ...]
+
+
 class MusicGenModel(nn.Module):
     """Codec, language model and conditioners; its ``state_dict`` holds them and nothing else.
 
@@ -214,34 +229,52 @@ class MusicGenModel(nn.Module):
             texts = [None if text is None else normalize_text(text) for text in readable]
         return self.text_encoder.encode(texts).to(self.device)
 
-    def inputs(self, conditions: Sequence[Conditions], num_frames: int = 1) -> LMInputs:
+    def heard(self, conditions: Sequence[Conditions]) -> Heard:
+        """The conditions as the frozen encoders hear them.
+
+        Raises:
+            InvalidRequest: as ``inputs``.
+        """
+        points = [None] * len(conditions) if self.clap is None else self._points(conditions)
+        return Heard(tuple(conditions), self.read([row.text for row in conditions]), tuple(points))
+
+    def inputs(
+        self,
+        conditions: Sequence[Conditions] | Heard,
+        num_frames: int = 1,
+        *,
+        first_s: float = 0.0,
+        first_beats: Float[Tensor, " B"] | None = None,
+    ) -> LMInputs:
         """What the language model is told, a row for each of ``conditions``, all as long as the longest text.
 
         A model with melodies or styles is told one in every row, the null condition where there is none. A model with a
         joint space is told where the row's text is, unless the row says where itself.
 
         Args:
-            num_frames: how long the piece is, for a model that is told facts: its clock runs so far.
+            num_frames: how long the piece is, for a model that is told facts or melodies step by step.
+            first_s: where in the music the piece begins: of a melody, what is heard from there on is told.
+            first_beats: how many beats lie before the piece, for each row; None begins on a beat.
 
         Raises:
             InvalidRequest: a text is too long or no text, or there is nothing that finds it in the joint space.
         """
-        texts = [row.text for row in conditions]
-        told = self._told(texts, self.read(texts), num_frames, None)
+        heard = conditions if isinstance(conditions, Heard) else self.heard(conditions)
+        texts = [row.text for row in heard.rows]
+        told = self._told(texts, heard.read, num_frames, first_beats)
         if self.melody is not None:
-            config, rows = self.melody.config, [row.melody for row in conditions]
+            config, rows = self.melody.config, [row.melody for row in heard.rows]
             is_told = torch.tensor([row is not None or config.null == "c" for row in rows])
             none = null_melody(config)
             duration_s = num_frames / self.codec.frame_rate_hz
-            fitted = [self.melody.fitted(none if row is None else row.cpu(), duration_s) for row in rows]
+            fitted = [self.melody.fitted(none if row is None else row.cpu(), duration_s, first_s) for row in rows]
             told["melody"] = self._melody(torch.stack(fitted), is_told, num_frames)
         if self.style is not None:
-            told["style"] = self.style([row.style for row in conditions])
+            told["style"] = self.style([row.style for row in heard.rows])
         if self.clap is not None:
-            points = self._points(conditions)
             nowhere = torch.zeros(self.clap.config.dim)
-            values = torch.stack([nowhere if point is None else point.float().cpu() for point in points])
-            told["clap"] = self.clap(values, torch.tensor([point is not None for point in points]))
+            values = torch.stack([nowhere if point is None else point.float().cpu() for point in heard.points])
+            told["clap"] = self.clap(values, torch.tensor([point is not None for point in heard.points]))
         return fuse(told, self.fuser)
 
     def training_inputs(

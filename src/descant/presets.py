@@ -43,7 +43,9 @@ def starter() -> MusicGenConfig:
         pattern=delay(4),
         text=SmallText(has_sentence=True),
         facts=FactsConfig(),
-        melody=MelodyConfig(num_frames=79, bottleneck="strongest", fusion="sum", neighbours=2, null="nothing"),
+        melody=MelodyConfig(
+            num_frames=79, bottleneck="strongest", fusion="sum", neighbours=2, part="mix", null="nothing"
+        ),
         max_duration_s=10.0,
     )
 

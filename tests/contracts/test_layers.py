@@ -39,6 +39,8 @@ def imported_by(file: Path) -> set[str]:
         ("transformers", {"conditioning/clap.py", "conditioning/encoders.py"}),
         ("soundfile", {"audio/files.py"}),
         ("mutagen", {"audio/tags.py"}),
+        ("demucs", {"conditioning/stems.py"}),
+        ("librosa", {"conditioning/stems.py", "evaluation/musical.py"}),
         ("tokenizers", {"conditioning/small_text.py", "conditioning/distill.py"}),
     ],
 )

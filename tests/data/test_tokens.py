@@ -18,6 +18,7 @@ from descant.data.shards import TokenizedClip, read_shard, shard_path, write_sha
 from descant.data.token_dataset import TokenBatchConfig, TokenBatches
 from descant.data.tokenize import codec_facts, tokenize
 from descant.errors import AudioError, ConfigError, DataError, InvalidRequest
+from descant.nn.stream import StreamStage
 
 PLAIN = CaptionConfig(merge_probability=0.0, word_dropout=0.0)
 
@@ -49,6 +50,9 @@ class FakeCodec(AudioCodec):
         return ((torch.stack([mean, before], dim=1) + 1) * 99.5).long().clamp(0, 199)
 
     def decode(self, codes: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def decoding_stage(self) -> StreamStage:
         raise NotImplementedError
 
     def forward(self, wave: Tensor) -> CodecOutput:

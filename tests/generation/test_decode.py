@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from descant.conditioning.facts import FactsConfig
-from descant.generation.decode import Rows
+from descant.generation.decode import Draft, Rows
 from descant.generation.engine import Engine
 from descant.generation.request import Guidance, Request, Sampling
 from descant.generation.sampling import NoiseSource
@@ -59,6 +59,12 @@ def slow_codes(model: MusicGenModel, request: Request) -> Tensor:
 
 def fast_codes(model: MusicGenModel, request: Request) -> Tensor:
     return Engine(model).generate([request])[0].codes
+
+
+def draft_of(model: MusicGenModel, request: Request) -> Draft:
+    engine = Engine(model)
+    piece = engine.piece(engine.settle(request))
+    return piece.draft(piece.windows[0])
 
 
 def ask(**changes) -> Request:
@@ -123,9 +129,8 @@ def test_greedy_codes_do_not_hang_on_the_seed(tiny_model):
 def test_a_row_has_the_same_logits_to_the_last_bit_in_any_company(make_model, width):
     """Codes hide most roundings: they differ only where two codes are nearly as good. This is what makes them equal."""
     model = make_model(lm_changes={"width": width, "num_heads": 4, "qk_norm": True})
-    engine = Engine(model)
-    drafts = [engine._draft(ask(seed=seed, text="piano " * (seed + 1))) for seed in range(8)]
-    drafts[1] = engine._draft(ask(seed=1, guidance=Guidance(scale=1.0)))
+    drafts = [draft_of(model, ask(seed=seed, text="piano " * (seed + 1))) for seed in range(8)]
+    drafts[1] = draft_of(model, ask(seed=1, guidance=Guidance(scale=1.0)))
     sequence = torch.randint(0, 32, (8, 4, 20), generator=torch.Generator().manual_seed(0))
 
     def logits_of(company: list[int]) -> Tensor:

@@ -210,7 +210,7 @@ def test_a_prompt_of_audio_counts_in_whole_frames(tiny_model):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"duration_s": 31.0}, "up to 30 s"),
+        ({"stride_s": 30.0}, "windows of 30 s"),
         ({"melody": Clip(torch.zeros(1, 8_000), 8_000)}, "takes no melody"),
         ({"style": Clip(torch.zeros(1, 8_000), 8_000)}, "takes no style"),
         ({"prompt_codes": torch.zeros(4, 8, dtype=torch.long)}, "the prompt fills 8 of 8 frames"),

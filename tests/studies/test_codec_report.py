@@ -10,6 +10,7 @@ from descant.audio import Clip
 from descant.codec.base import AudioCodec
 from descant.errors import InvalidRequest
 from descant.evaluation.report import write_report_json
+from descant.nn.stream import Each
 from descant.studies.codec_report import codec_markdown, measure_codec
 
 needs_opus = pytest.mark.skipif(
@@ -31,6 +32,9 @@ class PCM(AudioCodec):
 
     def decode(self, codes):
         return rearrange(codes / 127.5 - 1, "B K T -> B 1 (T K)")
+
+    def decoding_stage(self):
+        return Each(self.decode)
 
     def forward(self, wave):  # noqa: ARG002
         raise AssertionError("nothing is trained here")

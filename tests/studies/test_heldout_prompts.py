@@ -101,13 +101,13 @@ def test_where_there_are_drums_the_caption_states_the_tempo():
 
 
 def test_only_missing_clips_are_generated(records, tmp_path):
-    asked = [(prompt.text, prompt.seed) for prompt in choose_prompts(records, 10, seed=0)]
+    asked = [prompt.request() for prompt in choose_prompts(records, 10, seed=0)]
     files = generate_missing(Echo().generate, asked, tmp_path, progress=print)
     files[3].unlink()
     again = Echo()
     assert generate_missing(again.generate, asked, tmp_path, progress=print) == files
-    assert [request.seed for request in again.asked] == [asked[3][1]]
-    assert [read_info(file)["seed"] for file in files] == [seed for _, seed in asked]
+    assert [request.seed for request in again.asked] == [asked[3].seed]
+    assert [read_info(file)["seed"] for file in files] == [request.seed for request in asked]
 
 
 def test_a_folder_of_other_weights_or_prompts_is_refused(records, tmp_path):

@@ -10,6 +10,7 @@ from descant.codec.base import AudioCodec, CodecOutput
 from descant.codec.seanet import SEANetConfig, SEANetDecoder, SEANetEncoder
 from descant.errors import ConfigError, InvalidRequest
 from descant.nn.rvq import ResidualVectorQuantizer, RVQConfig
+from descant.nn.stream import Chain, Each, StreamStage
 from descant.shapes import Codes, Wave
 
 
@@ -93,6 +94,10 @@ class EnCodec(AudioCodec):
     def decode(self, codes: Codes) -> Wave:
         """The audio of T frames, exactly ``T * hop_samples`` samples; nothing bounds its values."""
         return self.decoder(self.quantizer.decode(codes))
+
+    def decoding_stage(self) -> StreamStage:
+        """A fresh stage from codes to audio."""
+        return Chain(Each(self.quantizer.decode), self.decoder.stream())
 
     def forward(self, wave: Wave) -> CodecOutput:
         """The reconstruction, cut to the input's length."""

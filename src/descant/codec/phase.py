@@ -23,23 +23,44 @@ class FramedSTFT(nn.Module):
 
     def analyze(self, wave: Float[Tensor, "B N"]) -> Complex[Tensor, "B spectra bins"]:
         """Spectra of a wave whose length is a multiple of the hop; scaled so that a full-scale sine is about 1."""
-        padded = F.pad(wave, (self.margin, self.window_samples - self.hop_samples - self.margin))
+        return self.analyze_padded(F.pad(wave, (self.margin, self.window_samples - self.hop_samples - self.margin)))
+
+    def analyze_padded(self, padded: Float[Tensor, "B N"]) -> Complex[Tensor, "B spectra bins"]:
+        """As ``analyze``, of all windows that lie within these samples, the first at their start."""
         frames = padded.unfold(-1, self.window_samples, self.hop_samples)
         return torch.fft.rfft(frames * self.window) * (4 / self.window_samples)
 
     def synthesize(self, spectra: Complex[Tensor, "B spectra bins"]) -> Float[Tensor, "B N"]:
         """The wave whose spectra are nearest to these in the least-squares sense (windowed overlap-add)."""
-        frames = torch.fft.irfft(spectra * (self.window_samples / 4), n=self.window_samples) * self.window
-        weights = self.window.square().expand(1, spectra.shape[1], -1)
-        return self._overlap_add(frames) / self._overlap_add(weights)
+        sums = self.overlap_add(spectra, self.no_sums(len(spectra)))
+        sums = rearrange(sums, "rows slots hop -> rows (slots hop)")
+        return divide(sums[:, self.margin : self.margin + spectra.shape[1] * self.hop_samples])
 
-    def _overlap_add(self, frames: Float[Tensor, "B spectra window"]) -> Float[Tensor, "B N"]:
-        num_samples = frames.shape[1] * self.hop_samples
-        total = num_samples + self.window_samples - self.hop_samples
-        summed = F.fold(
-            rearrange(frames, "B S W -> B W S"), (1, total), (1, self.window_samples), stride=(1, self.hop_samples)
-        )
-        return summed[:, 0, 0, self.margin : self.margin + num_samples]
+    def no_sums(self, batch: int) -> Float[Tensor, "rows open hop"]:
+        """What ``overlap_add`` starts from where no windows were before."""
+        return self.window.new_zeros(batch + 1, -(-self.window_samples // self.hop_samples) - 1, self.hop_samples)
+
+    def overlap_add(
+        self, spectra: Complex[Tensor, "B spectra bins"], sums: Float[Tensor, "rows open hop"]
+    ) -> Float[Tensor, "rows slots hop"]:
+        """The sums under windows, hop by hop from where the first of these windows starts.
+
+        ``sums`` are those of earlier windows, as far as they reach. The last row is that of the weights to divide by.
+        """
+        frames = torch.fft.irfft(spectra * (self.window_samples / 4), n=self.window_samples) * self.window
+        rows = torch.cat([frames, self.window.square().expand(1, frames.shape[1], -1)])
+        rows = F.pad(rows, (0, -self.window_samples % self.hop_samples))
+        parts = rearrange(rows, "rows S (parts hop) -> parts rows S hop", hop=self.hop_samples)
+        sums = F.pad(sums, (0, 0, 0, frames.shape[1]))
+        # Earlier windows first, as a stream has to add them: its sums are then the same to the last bit.
+        for offset in reversed(range(len(parts))):
+            sums[:, offset : offset + frames.shape[1]] += parts[offset]
+        return sums
+
+
+def divide(sums: Float[Tensor, "rows N"]) -> Float[Tensor, "B N"]:
+    """Sums under windows over their weights, the last row."""
+    return sums[:-1] / sums[-1:]
 
 
 def find_wave(stft: FramedSTFT, magnitudes: Float[Tensor, "B spectra bins"], iterations: int) -> Float[Tensor, "B N"]:
@@ -49,33 +70,47 @@ def find_wave(stft: FramedSTFT, magnitudes: Float[Tensor, "B spectra bins"], ite
     analyses it, and puts the wanted magnitudes in place of those it has. Rounds alone, from phases of zero, mistune
     held notes by several Hz.
     """
-    # On the CPU: five hundred tiny steps that wait for each other, and Apple's GPUs lack an operation they need.
-    spectra = torch.polar(magnitudes, running_phases(stft, magnitudes.cpu()).to(magnitudes.device))
+    spectra = torch.polar(magnitudes, running_phases(stft, magnitudes, torch.zeros_like(magnitudes[:, 0])))
     before = torch.zeros_like(spectra)
     for _ in range(iterations):
         found = stft.analyze(stft.synthesize(spectra))
-        hastened = found - MOMENTUM / (1 + MOMENTUM) * before
+        spectra = impose(magnitudes, found, before)
         before = found
-        spectra = magnitudes * hastened / hastened.abs().clamp(min=1e-12)
     return stft.synthesize(spectra)
 
 
-def running_phases(stft: FramedSTFT, magnitudes: Float[Tensor, "B spectra bins"]) -> Float[Tensor, "B spectra bins"]:
+def impose(
+    magnitudes: Float[Tensor, "B spectra bins"],
+    found: Complex[Tensor, "B spectra bins"],
+    before: Complex[Tensor, "B spectra bins"],
+) -> Complex[Tensor, "B spectra bins"]:
+    """Spectra of these magnitudes, with the phases that a round found, carried on in the direction that they took since
+    the round before."""
+    hastened = found - MOMENTUM / (1 + MOMENTUM) * before
+    return magnitudes * hastened / hastened.abs().clamp(min=1e-12)
+
+
+def running_phases(
+    stft: FramedSTFT, magnitudes: Float[Tensor, "B spectra bins"], phase: Float[Tensor, "B bins"]
+) -> Float[Tensor, "B spectra bins"]:
     """Phases that each partial would have if it went on from spectrum to spectrum (Beauregard, Harish and Wyse, "Single
-    pass spectrogram inversion", DSP 2015).
+    pass spectrogram inversion", DSP 2015), starting from ``phase``, that of the spectrum before the first.
 
     A partial is a peak of the spectrum; its pitch is the vertex of a parabola through three log-magnitudes. Bins nearer
     to it than to any other peak take its phase, turned by half a circle from bin to bin, as the window's lobe has it.
     """
-    bins = torch.arange(magnitudes.shape[-1], device=magnitudes.device)
+    device = magnitudes.device
+    # On the CPU: five hundred tiny steps that wait for each other, and Apple's GPUs lack an operation they need.
+    magnitudes, phase = magnitudes.cpu(), phase.cpu()
+    bins = torch.arange(magnitudes.shape[-1])
     peaks, pitches = _partials(magnitudes)
     advances = 2 * torch.pi * stft.hop_samples / stft.window_samples * pitches.gather(-1, peaks)
     turned = torch.pi * ((bins - peaks) % 2)
-    phase, phases = torch.zeros_like(magnitudes[:, 0]), []
+    phases = []
     for peak, advance, turn in zip(peaks.unbind(1), advances.unbind(1), turned.unbind(1), strict=True):
         phase = (phase.gather(-1, peak) + advance + turn) % (2 * torch.pi)
         phases.append(phase)
-    return torch.stack(phases, dim=1)
+    return torch.stack(phases, dim=1).to(device)
 
 
 def _partials(

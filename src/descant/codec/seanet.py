@@ -5,7 +5,7 @@ Layers are numbered straight through, the two halves apart, as in released EnCod
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import torch
 from einops import rearrange
@@ -14,7 +14,10 @@ from torch import Tensor, nn
 
 from descant.errors import ConfigError
 from descant.nn.conv import PaddedConv1d, PaddedConvTranspose1d, PaddingMode
+from descant.nn.stream import Chain, Each, Streamable, StreamStage, Sum
 from descant.shapes import Wave
+
+LSTMState: TypeAlias = tuple[Float[Tensor, "layers B D"], Float[Tensor, "layers B D"]]
 
 MOST_LAYERS = 64
 """More of one kind are a spoilt config: layers take time to be made even where they take no memory."""
@@ -94,8 +97,35 @@ class ResidualLSTM(nn.Module):
 
     def forward(self, values: Float[Tensor, "B D T"]) -> Float[Tensor, "B D T"]:
         """The values with their past's LSTM state added."""
+        return self.advance(values, None)[0]
+
+    def advance(
+        self, values: Float[Tensor, "B D T"], state: LSTMState | None
+    ) -> tuple[Float[Tensor, "B D T"], LSTMState]:
+        """As ``forward``, from the state after the values before (None: there were none); and the state after these."""
         steps = rearrange(values, "B D T -> T B D")
-        return rearrange(self.lstm(steps)[0] + steps, "T B D -> B D T")
+        outputs, state = self.lstm(steps, state)
+        return rearrange(outputs + steps, "T B D -> B D T"), state
+
+    def stream(self) -> "ResidualLSTMStream":
+        """A fresh stage of this layer."""
+        return ResidualLSTMStream(self)
+
+
+class ResidualLSTMStream(StreamStage):
+    """An LSTM over pieces, which keeps its state."""
+
+    def __init__(self, layer: ResidualLSTM) -> None:
+        self.layer = layer
+        self.state: LSTMState | None = None
+
+    def push(self, piece: Float[Tensor, "B D T"], is_last: bool) -> Float[Tensor, "B D T"]:  # noqa: ARG002
+        if piece.shape[-1]:  # torch's LSTM refuses to take no step
+            piece, self.state = self.layer.advance(piece, self.state)
+        return piece
+
+    def last_needed(self, step: int) -> int:
+        return step
 
 
 class ResidualBlock(nn.Module):
@@ -115,6 +145,10 @@ class ResidualBlock(nn.Module):
     def forward(self, values: Float[Tensor, "B D T"]) -> Float[Tensor, "B D T"]:
         """As long and wide as the input."""
         return self.shortcut(values) + self.block(values)
+
+    def stream(self) -> StreamStage:
+        """A fresh stage of this block."""
+        return Sum(_stream(self.shortcut), Chain(*map(_stream, self.block)))
 
 
 class SEANetEncoder(nn.Module):
@@ -166,6 +200,18 @@ class SEANetDecoder(nn.Module):
     def forward(self, latents: Float[Tensor, "B D T"]) -> Wave:
         """Audio of exactly T * hop samples; nothing bounds its values."""
         return self.layers(latents)
+
+    def stream(self) -> StreamStage:
+        """A fresh stage from latents to audio."""
+        return Chain(*map(_stream, self.layers))
+
+
+def _stream(layer: nn.Module) -> StreamStage:
+    """A fresh stage of a layer."""
+    if isinstance(layer, Streamable):
+        return layer.stream()
+    assert isinstance(layer, (nn.ELU, Snake, nn.Identity)), f"{type(layer).__name__} may look at other steps"
+    return Each(layer)
 
 
 def _activation(config: SEANetConfig, channels: int) -> nn.Module:

@@ -16,12 +16,18 @@ from torch.nn import functional as F
 
 from descant.codec.base import AudioCodec, CodecOutput
 from descant.codec.phase import FramedSTFT, find_wave
+from descant.codec.phase_stream import WaveStream
 from descant.errors import ConfigError
+from descant.nn.conv import ConvStream
 from descant.nn.rvq import ResidualVectorQuantizer, RVQConfig
+from descant.nn.stream import Chain, Each, StreamStage, Sum
 from descant.shapes import Codes, Wave
 
 MOST_LAYERS = 64
 """More are a spoilt config: layers take time to be made even where they take no memory."""
+
+FEWEST_ROWS = 8
+"""From here on BLAS libraries multiply by blocks, whose sums do not depend on how many there are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +114,14 @@ class SpectralCodec(AudioCodec):
         magnitudes = self.decoder(self.quantizer.decode(codes))
         return find_wave(self.stft, magnitudes, self.config.phase_iterations).unsqueeze(1)
 
+    def decoding_stage(self) -> StreamStage:
+        return Chain(
+            Each(self.quantizer.decode),
+            self.decoder.stream(),
+            WaveStream(self.stft, self.config.phase_iterations),
+            Each(lambda wave: wave.unsqueeze(1)),
+        )
+
     def sketch(self, codes: Codes) -> Wave:
         """The wave of the phases that decoding starts from; ten times as quick."""
         return find_wave(self.stft, self.decoder(self.quantizer.decode(codes)), iterations=0).unsqueeze(1)
@@ -145,8 +159,19 @@ class ConvNeXtBlock(nn.Module):
         self.scale = nn.Parameter(torch.full((width,), 1.0 / num_layers))
 
     def forward(self, hidden: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
-        mixed = rearrange(self.depthwise(rearrange(hidden, "B T D -> B D T")), "B D T -> B T D")
-        return hidden + self.scale * self.down(F.gelu(self.up(self.norm(mixed))))
+        return hidden + self._perceptron(self.depthwise(rearrange(hidden, "B T D -> B D T")))
+
+    def stream(self) -> StreamStage:
+        """A fresh stage of this block."""
+        half = self.depthwise.kernel_size[0] // 2
+        to_time_last = Each(lambda hidden: rearrange(hidden, "B T D -> B D T"))
+        mixed = Chain(to_time_last, ConvStream(self.depthwise, half, half, "constant"))
+        return Sum(Chain(), Chain(mixed, Each(self._perceptron)), dim=1)
+
+    def _perceptron(self, mixed: Float[Tensor, "B D T"]) -> Float[Tensor, "B T D"]:
+        """What is added to the hidden values."""
+        inside = F.gelu(multiply(self.up, self.norm(rearrange(mixed, "B D T -> B T D"))))
+        return self.scale * multiply(self.down, inside)
 
 
 class SpectralEncoder(nn.Module):
@@ -179,10 +204,33 @@ class SpectralDecoder(nn.Module):
         nn.init.constant_(self.head.bias, -6.0)
 
     def forward(self, latents: Float[Tensor, "B D T"]) -> Float[Tensor, "B T bins"]:
-        hidden = self.blocks(self.embed(rearrange(latents, "B D T -> B T D")))
+        return self._magnitudes(self.blocks(self._embed(latents)))
+
+    def stream(self) -> StreamStage:
+        """A fresh stage from latents to magnitudes."""
+        blocks = [block.stream() for block in self.blocks if isinstance(block, ConvNeXtBlock)]
+        return Chain(Each(self._embed), *blocks, Each(self._magnitudes))
+
+    def _embed(self, latents: Float[Tensor, "B D_in T"]) -> Float[Tensor, "B T D"]:
+        return multiply(self.embed, rearrange(latents, "B D T -> B T D"))
+
+    def _magnitudes(self, hidden: Float[Tensor, "B T D"]) -> Float[Tensor, "B T bins"]:
         # A spectrum of a wave in [-1, 1] never needs more than e^3; without the bound one bad step could overflow.
-        magnitudes: Tensor = self.head(self.norm(hidden)).float().clamp(max=3.0).exp()
+        magnitudes: Tensor = multiply(self.head, self.norm(hidden)).float().clamp(max=3.0).exp()
         return magnitudes
+
+
+def multiply(layer: nn.Linear, rows: Float[Tensor, "B T D_in"]) -> Float[Tensor, "B T D_out"]:
+    """``layer(rows)``, each row the same to the last bit whichever others are there.
+
+    Products of a few rows are summed in another order than those of many. A last bit can decide which of two equal bins
+    is a peak, and rounds of Griffin-Lim carry that on until it is heard: a stream would not give what decoding gives.
+    """
+    num_steps = rows.shape[1]
+    if num_steps < FEWEST_ROWS:
+        rows = F.pad(rows, (0, 0, 0, FEWEST_ROWS - num_steps))
+    multiplied: Tensor = layer(rows)
+    return multiplied[:, :num_steps]
 
 
 def _blocks(width: int, kernel_size: int, mlp_scale: int, num_layers: int) -> nn.Sequential:

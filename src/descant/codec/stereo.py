@@ -6,6 +6,7 @@ from torch import Tensor
 
 from descant.codec.base import AudioCodec, CodecOutput
 from descant.errors import ConfigError, InvalidRequest
+from descant.nn.stream import Chain, Each, StreamStage
 
 
 class StereoCodec(AudioCodec):
@@ -36,14 +37,17 @@ class StereoCodec(AudioCodec):
 
     def decode(self, codes: Int[Tensor, "B Q T"]) -> Float[Tensor, "B 2 N"]:
         """The audio of T frames, exactly ``T * hop_samples`` samples a side."""
-        rows = rearrange(codes, "B (K side) T -> (B side) K T", side=2)
-        return rearrange(self.mono.decode(rows), "(B side) 1 N -> B side N", side=2)
+        return _pair(self.mono.decode(_split(codes)))
+
+    def decoding_stage(self) -> StreamStage:
+        """The mono codec's stage, on both sides as rows."""
+        return Chain(Each(_split), self.mono.decoding_stage(), Each(_pair))
 
     def forward(self, wave: Float[Tensor, "B C N"]) -> CodecOutput:
         """Both sides through the mono codec; its quantiser learns from both alike."""
         output = self.mono(_as_rows(wave))
         return CodecOutput(
-            wave=rearrange(output.wave, "(B side) 1 N -> B side N", side=2),
+            wave=_pair(output.wave),
             codes=_interleave(output.codes),
             quantizer_loss=output.quantizer_loss,
         )
@@ -62,3 +66,11 @@ def _as_rows(wave: Float[Tensor, "B C N"]) -> Float[Tensor, "rows 1 N"]:
 
 def _interleave(rows: Int[Tensor, "rows K T"]) -> Int[Tensor, "B Q T"]:
     return rearrange(rows, "(B side) K T -> B (K side) T", side=2)
+
+
+def _split(codes: Int[Tensor, "B Q T"]) -> Int[Tensor, "rows K T"]:
+    return rearrange(codes, "B (K side) T -> (B side) K T", side=2)
+
+
+def _pair(rows: Float[Tensor, "rows 1 N"]) -> Float[Tensor, "B 2 N"]:
+    return rearrange(rows, "(B side) 1 N -> B side N", side=2)

@@ -45,6 +45,8 @@ class MelodyConfig:
         fusion: where the melody enters the model: before the codes, through cross-attention, or added to the steps,
             each moment of the melody to the steps of that moment.
         neighbours: a frame is told together with so many before it and after it.
+        part: what is heard of a recording where a request does not say: what ``conditioning/stems.py`` can tell of its
+            melody (``auto``), or the ``mix``.
         null: what no melody is at generation: a C in every frame, as the released models have it, or nothing.
     """
 
@@ -58,6 +60,7 @@ class MelodyConfig:
     pooled_frames: int = 1
     fusion: Fusion = "prefix"
     neighbours: int = 0
+    part: Literal["auto", "mix"] = "auto"
     null: NullMelody = "c"
 
     def __post_init__(self) -> None:

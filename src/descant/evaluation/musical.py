@@ -4,6 +4,7 @@ from types import ModuleType
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Float
 
 from descant.audio import Clip
 from descant.errors import MissingExtra
@@ -23,7 +24,7 @@ _RATIOS: dict[TempoMatch, float] = {
 # Review 89, 1982, probe-tone ratings).
 _MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
 _MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
-_NOTES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
+NOTES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 
 
 def heard_tempo_bpm(clip: Clip) -> float | None:
@@ -71,17 +72,26 @@ def heard_key(clip: Clip) -> str:
     chroma = _librosa().feature.chroma_cqt(y=_mono(clip), sr=SAMPLE_RATE_HZ).mean(axis=1)
     profiles = [np.roll(profile, note) for profile in (_MAJOR, _MINOR) for note in range(12)]
     best = int(np.argmax([np.corrcoef(chroma, profile)[0, 1] for profile in profiles]))
-    return f"{_NOTES[best % 12]} {'major' if best < 12 else 'minor'}"
+    return f"{NOTES[best % 12]} {'major' if best < 12 else 'minor'}"
 
 
-def onsets_per_second(clip: Clip) -> float:
-    """How many notes or strokes begin in a second of the clip, as far as they can be told apart.
+def onset_times_s(clip: Clip) -> Float[np.ndarray, " onsets"]:
+    """When notes or strokes begin, as far as they can be told apart; what counts is relative to the clip's loudest.
 
     Raises:
         MissingExtra: librosa is not installed.
     """
     onsets = _librosa().onset.onset_detect(onset_envelope=_onset_strength(clip), sr=SAMPLE_RATE_HZ, hop_length=HOP)
-    return len(onsets) / clip.duration_s
+    return np.asarray(onsets, dtype=np.float64) * HOP / SAMPLE_RATE_HZ
+
+
+def onsets_per_second(clip: Clip) -> float:
+    """How many notes or strokes begin in a second of the clip.
+
+    Raises:
+        MissingExtra: librosa is not installed.
+    """
+    return len(onset_times_s(clip)) / clip.duration_s
 
 
 def spectral_flatness(clip: Clip) -> float | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional as F
 
 from descant.errors import Cancelled, CheckpointError
 from descant.generation.guidance import guide
@@ -36,26 +37,29 @@ class Draft:
         prompt: codes that are already known, from the first frame on.
         inputs: what guidance pushes towards, one row.
         against: what it pushes away from, one row; None for guidance 1, which needs no second row.
-        without_text: the inputs less their text, one row, for a text that is pushed further than the rest; None
-            without such.
+        scales: how strong guidance is at each step of the pattern.
+        noise: what draws the codes; it goes on from draft to draft of one piece.
+        without_text, without_melody: the inputs less their text or their melody, one row, where that is pushed further
+            than the rest; None without such.
     """
 
     num_frames: int
     prompt: Int[Tensor, "K T"]
     inputs: LMInputs
     against: LMInputs | None
-    scale: float
+    scales: Float[Tensor, " S"]
     sampling: Sampling
-    seed: int
+    noise: NoiseSource
     without_text: LMInputs | None = None
     text_scale: float = 1.0
+    without_melody: LMInputs | None = None
+    melody_scale: float = 1.0
 
     def told(self) -> list[LMInputs | None]:
         """The inputs of the rows that it takes; None for a row that it needs not."""
-        return [self.inputs, self.without_text, self.against]
+        return [self.inputs, self.without_text, self.without_melody, self.against]
 
 
-@torch.inference_mode()
 def decode(
     lm: MusicLM,
     pattern: Pattern,
@@ -75,25 +79,54 @@ def decode(
         Cancelled: ``cancel`` said so.
         CheckpointError: the model gave logits that are no numbers.
     """
-    sheet = Sheet(lm, pattern, drafts)
-    rows = Rows(lm, drafts, max_steps=max(sheet.lengths))
-    logits = rows.prefill(sheet.sequence[:, :, : sheet.first_step])
-    is_sound = torch.ones((), dtype=torch.bool, device=logits.device)
-    for step in range(sheet.first_step, max(sheet.lengths)):
+    decoding = Decoding(lm, pattern, drafts)
+    while not decoding.is_done:
         if cancel is not None and cancel():
-            raise Cancelled(f"stopped at step {step} of {max(sheet.lengths)}")
-        is_sound &= torch.isfinite(logits).all()
-        sheet.write(rows.active, step, rows.draw(logits))
+            raise Cancelled(f"stopped at step {decoding.step} of {decoding.num_steps}")
+        decoding.advance()
         if on_step is not None:
-            on_step(step + 1)
-        unfinished = [index for index in rows.active if sheet.lengths[index] > step + 1]
-        if not unfinished:
-            break
-        rows.keep(unfinished)
-        logits = rows.step(sheet.sequence[:, :, step : step + 1])
-    if not bool(is_sound):
-        raise CheckpointError("the language model gave values that are no numbers: its weights are broken")
-    return sheet.codes()
+            on_step(decoding.step)
+    return decoding.codes()
+
+
+class Decoding:
+    """Drafts on their way, a step at a time. ``step`` is the one that comes next."""
+
+    @torch.inference_mode()
+    def __init__(self, lm: MusicLM, pattern: Pattern, drafts: list[Draft]) -> None:
+        self.sheet = Sheet(lm, pattern, drafts)
+        self.num_steps = max(self.sheet.lengths)
+        self.step = self.sheet.first_step
+        self.is_done = False
+        self._rows = Rows(lm, drafts, max_steps=self.num_steps)
+        self._logits = self._rows.prefill(self.sheet.sequence[:, :, : self.step])
+        self._is_sound = torch.ones((), dtype=torch.bool, device=self._logits.device)
+
+    @torch.inference_mode()
+    def advance(self) -> None:
+        """Draws the codes of a step, and reads them where there is a step after it."""
+        self._is_sound &= torch.isfinite(self._logits).all()
+        self.sheet.write(self._rows.active, self.step, self._rows.draw(self._logits))
+        self.step += 1
+        unfinished = [index for index in self._rows.active if self.sheet.lengths[index] > self.step]
+        self.is_done = not unfinished
+        if unfinished:
+            self._rows.keep(unfinished)
+            self._logits = self._rows.step(self.sheet.sequence[:, :, self.step - 1 : self.step])
+
+    def num_known(self, draft: int) -> int:
+        """How many frames of a draft, from the first one on, have all their codes."""
+        return int((self.sheet.ready[draft] < self.step).sum())
+
+    def codes(self) -> list[Int[Tensor, "K T"]]:
+        """The drafts in frame order; what is not known yet is the special code.
+
+        Raises:
+            CheckpointError: the model gave logits that are no numbers.
+        """
+        if not bool(self._is_sound):
+            raise CheckpointError("the language model gave values that are no numbers: its weights are broken")
+        return self.sheet.codes()
 
 
 class Sheet:
@@ -103,6 +136,8 @@ class Sheet:
         device = lm.norm.weight.device
         self.tables = [pattern.steps(draft.num_frames).to(device) for draft in drafts]
         self.lengths = [int(table.max()) + 1 for table in self.tables]
+        # The step after which a frame and all before it are known.
+        self.ready = [table.amax(dim=0).cummax(dim=0).values for table in self.tables]
         shape = (len(drafts), lm.config.num_codebooks, max(self.lengths))
         self.sequence: Int[Tensor, "drafts K S"] = torch.full(shape, lm.special_code, device=device)
         self.is_open: Bool[Tensor, "drafts K S"] = torch.zeros(shape, dtype=torch.bool, device=device)
@@ -123,8 +158,8 @@ class Sheet:
 
 
 class Rows:
-    """The rows that the language model works on: each active draft, then what guided drafts are pushed away from, first
-    from themselves without their text, for those that ask for it, and then from their negative.
+    """The rows that the language model works on: each active draft, then what guided drafts are pushed away from: first
+    from themselves without their text or their melody, for those that ask for it, and then from their negative.
 
     Copies of the first row fill up to the height that keeps rows independent of each other.
     """
@@ -132,7 +167,6 @@ class Rows:
     def __init__(self, lm: MusicLM, drafts: list[Draft], max_steps: int) -> None:
         self.lm, self.drafts = lm, drafts
         self.active = list(range(len(drafts)))
-        self._noise = [NoiseSource(draft.seed, lm.config.num_codebooks, lm.config.codebook_size) for draft in drafts]
         self._layout = self._arrange()
         parts = [drafts[index].told()[role] for index, role in self._layout]
         self.inputs = stack_rows([part for part in parts if part is not None])
@@ -152,18 +186,22 @@ class Rows:
 
     def step(self, sequence: Int[Tensor, "drafts K S"]) -> Float[Tensor, "R K V"]:
         """Reads new steps; gives guided logits for the R active drafts. Steps of the others are left out."""
+        predicted = self.cache.position - self.inputs.prefix_steps + sequence.shape[-1]
+        if self.cache.position == 0:
+            predicted = sequence.shape[-1]
         codes = sequence[[index for index, _ in self._layout]]
         logits = self.lm(codes, self.inputs, self.cache)[:, :, -1].float()
         towards = logits[: len(self.active)]
         for guidance in self._guidances:
             # Selected, so that a draft without this guidance keeps its logits to the last bit.
-            guided = guide(towards, logits[guidance.away_from], guidance.scale)
+            scale = guidance.scales[:, :, min(predicted, guidance.scales.shape[2] - 1)][:, :, None]
+            guided = guide(towards, logits[guidance.away_from], scale)
             towards = torch.where(guidance.is_wanted, guided, towards)
         return towards
 
     def draw(self, logits: Float[Tensor, "R K V"]) -> Int[Tensor, "R K"]:
         """One code for every codebook of every active draft, each from its own noise."""
-        noise = torch.stack([self._noise[index].next() for index in self.active])
+        noise = torch.stack([self.drafts[index].noise.next() for index in self.active])
         return sample(logits, self._settings, noise.to(logits.device))
 
     def keep(self, active: list[int]) -> None:
@@ -180,13 +218,15 @@ class Rows:
     def _arrange(self) -> list[tuple[int, int]]:
         """Which draft each row works for, and which of its rows it is."""
         device = self.lm.norm.weight.device
-        roles = [[index for index in self.active if self.drafts[index].told()[role] is not None] for role in range(3)]
+        roles = [[index for index in self.active if self.drafts[index].told()[role] is not None] for role in range(4)]
         layout = [(index, role) for role, indices in enumerate(roles) for index in indices]
-        text_scales = [self.drafts[index].text_scale for index in self.active]
-        scales = [self.drafts[index].scale for index in self.active]
+        active = [self.drafts[index] for index in self.active]
+        text_scales = [torch.tensor([draft.text_scale]) for draft in active]
+        melody_scales = [torch.tensor([draft.melody_scale]) for draft in active]
+        scales = [draft.scales for draft in active]
         self._guidances = [
             GuidanceRows.of(self.active, layout, role, strengths, device)
-            for role, strengths in ((1, text_scales), (2, scales))
+            for role, strengths in ((1, text_scales), (2, melody_scales), (3, scales))
             if roles[role]
         ]
         self._settings = SamplingRows.of(
@@ -199,20 +239,26 @@ class Rows:
 
 @dataclass(frozen=True)
 class GuidanceRows:
-    """One guidance of R active drafts: the row that each is pushed away from, if it wants that, and how far."""
+    """One guidance of R active drafts: the row that each is pushed away from, if it wants that, and how far at each
+    step; the last step's scale is that of all later ones."""
 
     away_from: Int[Tensor, " R"]
     is_wanted: Bool[Tensor, "R 1 1"]
-    scale: Float[Tensor, "R 1 1"]
+    scales: Float[Tensor, "R 1 S"]
 
     @classmethod
     def of(
-        cls, active: list[int], layout: list[tuple[int, int]], role: int, scales: list[float], device: torch.device
+        cls, active: list[int], layout: list[tuple[int, int]], role: int, scales: list[Tensor], device: torch.device
     ) -> "GuidanceRows":
         """The guidance that pushes away from the rows of one role."""
         rows = {index: row for row, (index, of_role) in enumerate(layout) if of_role == role}
+        longest = max(len(of_draft) for of_draft in scales)
         return cls(
             torch.tensor([rows.get(index, 0) for index in active], device=device),
             torch.tensor([index in rows for index in active], device=device).reshape(-1, 1, 1),
-            torch.tensor(scales, dtype=torch.float32, device=device).reshape(-1, 1, 1),
+            torch.stack(
+                [F.pad(of_draft, (0, longest - len(of_draft)), value=float(of_draft[-1])) for of_draft in scales]
+            )
+            .to(device)
+            .unsqueeze(1),
         )

@@ -1,5 +1,6 @@
 """Requests to music: settles what a request leaves open, batches what can share steps, decodes codes to sound."""
 
+import math
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -7,21 +8,22 @@ from dataclasses import dataclass, replace
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional as F
 
+from descant.audio import Clip
 from descant.conditioning.base import readable_text
 from descant.conditioning.chroma import MelodyConfig
+from descant.conditioning.facts import read_facts
 from descant.conditioning.melody import FULL_LEVEL, hear_melody
+from descant.conditioning.stems import melodic_part
 from descant.conditioning.style import StyleConfig
 from descant.errors import InvalidRequest
 from descant.generation.decode import Draft, decode
+from descant.generation.piece import Piece
 from descant.generation.request import Guidance, Request, Sampling
-from descant.model import Conditions, MusicGenModel
-from descant.nn.inputs import LMInputs
-
-CONDITION_STEPS = 64
-"""Text conditions are padded to a multiple of this, so that requests with short texts can share a batch and a row's
-attention sums over the same number of positions in any company."""
+from descant.generation.seams import joined, looped
+from descant.generation.stream import MusicStream
+from descant.generation.windows import Window
+from descant.model import MusicGenModel
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +34,19 @@ class Made:
     codes: Int[Tensor, "K T"]
     num_prompt_frames: int
     request: Request
+
+
+@dataclass(frozen=True)
+class Span:
+    """What is made, in samples: of a loop the bar before it too."""
+
+    lead_in: int
+    length: int
+
+    @property
+    def num_samples(self) -> int:
+        """All of it."""
+        return self.lead_in + self.length
 
 
 class Engine:
@@ -73,45 +88,68 @@ class Engine:
             InvalidRequest: a request asks for what this model cannot do; nothing has been made then.
             Cancelled: ``cancel`` said so.
         """
-        settled = [self._settle(request) for request in requests]
-        drafts = [self._draft(request) for request in settled]
-        codes: dict[int, Int[Tensor, "K T"]] = {}
-        batches = list(self._batches(drafts))
-        total = sum(self._steps(drafts, batch) for batch in batches)
+        pieces = [self.piece(self.settle(request)) for request in requests]
+        total = sum(piece.num_steps(window) for piece in pieces for window in piece.windows)
         done = 0
-        for batch in batches:
+        for batch in self._rounds(pieces):
+            lengths = [piece.num_steps(window) for piece, window, _ in batch]
             before = done
 
-            def on_step(step: int, before: int = before) -> None:
+            def on_step(step: int, before: int = before, lengths: list[int] = lengths) -> None:
                 if progress is not None:
-                    progress(before + step, total)
+                    progress(before + sum(min(step, length) for length in lengths), total)
 
-            made = decode(self.model.lm, self.model.config.pattern, [drafts[i] for i in batch], on_step, cancel)
-            codes.update(zip(batch, made, strict=True))
-            done += self._steps(drafts, batch)
-        return [
-            self._sound(request, draft, codes[index])
-            for index, (request, draft) in enumerate(zip(settled, drafts, strict=True))
-        ]
+            drafts = [draft for _, _, draft in batch]
+            made = decode(self.model.lm, self.model.config.pattern, drafts, on_step, cancel)
+            for (piece, window, _), codes in zip(batch, made, strict=True):
+                piece.write(codes, window)
+            done += sum(lengths)
+        return [self._sound(piece) for piece in pieces]
 
-    def _settle(self, request: Request) -> Request:
-        limit_s = self.model.config.max_duration_s
-        if request.duration_s > limit_s:
-            raise InvalidRequest(
-                f"duration_s={request.duration_s:g}: this model was trained on clips up to {limit_s:g} s; "
-                "ask for at most that"
-            )
+    def stream(self, request: Request, *, chunk_s: float = 0.2) -> MusicStream:
+        """The music of one request, piece by piece while it is made: the same codes as ``generate`` gives.
+
+        Args:
+            chunk_s: how much music is given at a time, at least.
+
+        Raises:
+            InvalidRequest: as ``generate``; or a loop is asked for, which is cut from the whole.
+        """
+        if request.loop_bars is not None:
+            raise InvalidRequest("loop_bars: a loop is cut from the whole and cannot be streamed; use generate")
+        settled = self.settle(request)
+        return MusicStream(self.piece(settled), self._span(settled).length, chunk_s)
+
+    def settle(self, request: Request) -> Request:
+        """The request with nothing left open: as this model hears its conditions, and with its own defaults.
+
+        Raises:
+            InvalidRequest: it asks for what this model cannot do.
+        """
         guidance = request.guidance or self.default_guidance
         settled_style = self._style_codes(request)
         if guidance.text_scale is not None and (settled_style is None or readable_text(request.text) is None):
             raise InvalidRequest(
                 f"text_scale={guidance.text_scale:g} of guidance weighs a text against a style: give both, or None"
             )
+        melody = self._melody(request)
+        if guidance.melody_scale is not None and melody is None:
+            raise InvalidRequest(
+                f"melody_scale={guidance.melody_scale:g} of guidance pushes a melody: give one, or leave it out"
+            )
+        if guidance.melody_scale is None and melody is not None:
+            guidance = replace(guidance, melody_scale=self.model.config.defaults.melody_guidance)
         seed = secrets.randbits(31) if request.seed is None else request.seed
+        prompt = request.prompt
+        if prompt is not None:
+            prompt = prompt.resample(self.model.codec.sample_rate_hz).to_channels(self.model.codec.num_channels)
+        if request.loop_bars is not None:
+            request = replace(request, duration_s=request.loop_bars * bar_of(request))
         return replace(
             request,
+            prompt=prompt,
             melody=None,
-            melody_chroma=self._melody(request),
+            melody_chroma=melody,
             style=None,
             style_codes=settled_style,
             seed=seed,
@@ -119,33 +157,18 @@ class Engine:
             guidance=guidance,
         )
 
-    def _draft(self, request: Request) -> Draft:
-        assert request.sampling is not None
-        assert request.guidance is not None
-        assert request.seed is not None
-        scale, text_scale = request.guidance.scale, request.guidance.text_scale
-        everything = Conditions(text=request.text, melody=request.melody_chroma, style=request.style_codes)
-        told = {"inputs": everything}
-        if text_scale is not None:
-            told["without_text"] = replace(everything, text=None)
-        if scale != 1:
-            told["against"] = Conditions(text=request.negative_text)
-        num_frames = self.model.codec.num_frames(self._num_samples(request))
-        inputs = dict(zip(told, self._inputs(list(told.values()), num_frames), strict=True))
-        return Draft(
-            num_frames=num_frames,
-            prompt=self._prompt_codes(request),
-            inputs=inputs["inputs"],
-            without_text=inputs.get("without_text"),
-            against=inputs.get("against"),
-            scale=scale,
-            text_scale=1.0 if text_scale is None else text_scale,
-            sampling=request.sampling,
-            seed=request.seed,
-        )
+    def piece(self, request: Request) -> Piece:
+        """A settled request, ready to be made."""
+        span = self._span(request)
+        num_frames = self.model.codec.num_frames(span.num_samples)
+        return Piece(self.model, request, num_frames, self._prompt_codes(request, num_frames))
 
-    def _num_samples(self, request: Request) -> int:
-        return max(1, round(request.duration_s * self.model.codec.sample_rate_hz))
+    def _span(self, request: Request) -> Span:
+        rate_hz = self.model.codec.sample_rate_hz
+        if request.loop_bars is None:
+            return Span(0, max(1, round(request.duration_s * rate_hz)))
+        bar_s = bar_of(request)
+        return Span(round(bar_s * rate_hz), round(request.loop_bars * bar_s * rate_hz))
 
     def _melody(self, request: Request) -> Int[Tensor, "T P"] | None:
         """What the model hears of the request's melody."""
@@ -155,9 +178,10 @@ class Engine:
         if config is None:
             raise InvalidRequest("melody: this model takes no melody; leave it out, or use a melody model")
         if request.melody is not None:
-            return hear_melody(
-                request.melody, config, max(request.duration_s, config.num_frames / config.frame_rate_hz)
-            )
+            told_s = max(request.duration_s, config.num_frames / config.frame_rate_hz)
+            clip = _beginning(request.melody, told_s + config.window_samples / config.sample_rate_hz)
+            part, _ = melodic_part(clip, request.melody_part or config.part)
+            return hear_melody(part, config, told_s)
         assert request.melody_chroma is not None
         return _checked_melody(request.melody_chroma, config)
 
@@ -171,20 +195,7 @@ class Engine:
             raise InvalidRequest("style_codes: this model takes no style; leave them out, or use a style model")
         return _checked_style(request.style_codes, self.model.config.style)
 
-    def _inputs(self, conditions: list[Conditions], num_frames: int) -> list[LMInputs]:
-        """The conditions of one request, an item for each row, all as long as the longest.
-
-        In a model without cross-attention the text is a prefix. It has no mask, so to pad it to the length of another
-        request would change the music: requests with texts of different lengths are decoded one after another there.
-        """
-        inputs = self.model.inputs(conditions, num_frames)
-        if inputs.cross is not None and inputs.cross_mask is not None:
-            missing = -inputs.cross.shape[1] % CONDITION_STEPS
-            cross, cross_mask = F.pad(inputs.cross, (0, 0, 0, missing)), F.pad(inputs.cross_mask, (0, missing))
-            inputs = replace(inputs, cross=cross, cross_mask=cross_mask)
-        return [inputs.rows(row) for row in torch.arange(len(conditions), device=self.model.device).split(1)]
-
-    def _prompt_codes(self, request: Request) -> Int[Tensor, "K T"]:
+    def _prompt_codes(self, request: Request, num_frames: int) -> Int[Tensor, "K T"]:
         codec = self.model.codec
         if request.prompt is None and request.prompt_codes is None:
             return torch.zeros(codec.num_codebooks, 0, dtype=torch.long, device=self.model.device)
@@ -198,13 +209,14 @@ class Engine:
                 )
         else:
             assert request.prompt is not None
-            clip = request.prompt.resample(codec.sample_rate_hz).to_channels(codec.num_channels)
+            given = request.prompt.samples
             # Whole frames only: the codec fills up the last one with silence, and a gap would be heard there.
-            whole = clip.samples.shape[-1] // codec.hop_samples * codec.hop_samples
+            whole = given.shape[-1] // codec.hop_samples * codec.hop_samples
             if whole == 0:
-                raise InvalidRequest(f"prompt: {clip.duration_s:g} s is less than one frame; give a longer one")
-            codes = codec.encode(clip.samples[None, :, :whole].to(self.model.device))[0]
-        num_frames = codec.num_frames(self._num_samples(request))
+                raise InvalidRequest(
+                    f"prompt: {request.prompt.duration_s:g} s is less than one frame; give a longer one"
+                )
+            codes = codec.encode(given[None, :, :whole].to(self.model.device))[0]
         if codes.shape[-1] >= num_frames:
             raise InvalidRequest(
                 f"duration_s={request.duration_s:g}: the prompt fills {codes.shape[-1]} of {num_frames} frames; "
@@ -212,28 +224,56 @@ class Engine:
             )
         return codes
 
-    def _batches(self, drafts: list[Draft]) -> Iterator[list[int]]:
-        """Requests that can share steps: prompts equally long, conditions equally long."""
-        groups: dict[tuple[int, int, int], list[int]] = {}
-        for index, draft in enumerate(drafts):
+    def _rounds(self, pieces: list[Piece]) -> Iterator[list[tuple[Piece, Window, Draft]]]:
+        """Batches of windows, the first window of every piece before the second of any."""
+        for number in range(max(len(piece.windows) for piece in pieces)):
+            waiting = [
+                (piece, piece.windows[number], piece.draft(piece.windows[number]))
+                for piece in pieces
+                if number < len(piece.windows)
+            ]
+            yield from self._batches(waiting)
+
+    def _batches(self, waiting: list[tuple[Piece, Window, Draft]]) -> Iterator[list[tuple[Piece, Window, Draft]]]:
+        """Windows that can share steps: prompts equally long, conditions equally long."""
+        groups: dict[tuple[int, int, int], list[tuple[Piece, Window, Draft]]] = {}
+        for piece, window, draft in waiting:
             cross = 0 if draft.inputs.cross is None else draft.inputs.cross.shape[1]
-            groups.setdefault((draft.prompt.shape[-1], cross, draft.inputs.prefix_steps), []).append(index)
+            key = (draft.prompt.shape[-1], cross, draft.inputs.prefix_steps)
+            groups.setdefault(key, []).append((piece, window, draft))
         for group in groups.values():
             # Long ones first, so that the members of a batch end at about the same time.
-            group.sort(key=lambda index: -drafts[index].num_frames)
+            group.sort(key=lambda member: -member[2].num_frames)
             for start in range(0, len(group), self.max_batch):
                 yield group[start : start + self.max_batch]
 
-    def _steps(self, drafts: list[Draft], batch: list[int]) -> int:
-        return max(self.model.config.pattern.length(drafts[index].num_frames) for index in batch)
+    def _sound(self, piece: Piece) -> Made:
+        """The wave of a finished piece: decoded, after what was given of it, cut to what was asked for."""
+        codec, request, span = self.model.codec, piece.request, self._span(piece.request)
+        if piece.num_frames <= piece.room:
+            wave = codec.decode(piece.codes[None])[0]
+        else:
+            stream = codec.stream()
+            parts = [stream.push(part[None]) for part in piece.codes.split(piece.room, dim=-1)]
+            wave = torch.cat([*parts, stream.finish()], dim=-1)[0]
+        wave = wave[:, : span.num_samples].float().cpu()
+        if request.prompt is not None:
+            wave = joined(request.prompt.samples, wave, codec.sample_rate_hz)
+        if request.loop_bars is not None:
+            wave = looped(wave, span.lead_in, span.length, codec.sample_rate_hz)
+        return Made(wave, piece.codes.cpu(), piece.num_prompt_frames, request)
 
-    def _sound(self, request: Request, draft: Draft, codes: Int[Tensor, "K T"]) -> Made:
-        # Copied, since what the step loop made under inference_mode could never be trained on.
-        codes = codes.clone()
-        wave = self.model.codec.decode(codes[None])[0, :, : self._num_samples(request)]
-        return Made(
-            wave=wave.float().cpu(), codes=codes.cpu(), num_prompt_frames=draft.prompt.shape[-1], request=request
-        )
+
+def _beginning(clip: Clip, duration_s: float) -> Clip:
+    length = math.ceil(duration_s * clip.sample_rate_hz)
+    return Clip(clip.samples[:, :length], clip.sample_rate_hz)
+
+
+def bar_of(request: Request) -> float:
+    """Seconds of one bar in the tempo that a loop's text states."""
+    bpm = read_facts(request.text).bpm
+    assert bpm is not None, "a request checks this of a loop"
+    return request.beats_per_bar * 60 / bpm
 
 
 def _checked_melody(levels: Int[Tensor, "T P"], config: MelodyConfig) -> Int[Tensor, "T P"]:

@@ -2,19 +2,25 @@
 
 import sys
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Any, get_args
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from descant.audio import Clip
+from descant.conditioning.facts import read_facts
+from descant.conditioning.stems import Separation
 from descant.errors import InvalidRequest
 
 MAX_TEXT_CHARACTERS = 4_096
 MAX_SEED = 2**32 - 1
 """torch's CPU generator reads 32 bits of a seed: two larger ones that agree in them would make the same music."""
 MAX_GUIDANCE = 100.0
+MAX_DURATION_S = 3_600.0
+MAX_SECTIONS = 1_000
+MAX_LOOP_BARS, MAX_BEATS_PER_BAR = 256, 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,15 +64,28 @@ class Guidance:
         scale: 0 ignores the conditions, 1 is plain sampling, larger follows them more closely at the cost of variety.
         text_scale: the text is pushed so much further than the style beside it, of which it would else be drowned
             (arXiv 2407.12563, section 4.3); 5 is a good start. None pushes both alike.
+        melody_scale: the melody is pushed so much further than the text beside it; 1 pushes both alike. None takes what
+            suits the model.
+        schedule: points (second, scale), later ones later. From ``scale`` at the beginning it goes in straight lines
+            from point to point and stays where the last one is. Empty: ``scale`` throughout.
     """
 
     scale: float = 3.0
     text_scale: float | None = None
+    melody_scale: float | None = None
+    schedule: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
         _check_scale("guidance", self.scale)
-        if self.text_scale is not None:
-            _check_scale("text_scale of guidance", self.text_scale)
+        points = _pairs("schedule of guidance", self.schedule)
+        for second, scale in points:
+            _check_number("schedule of guidance: second", second)
+            _check_scale("schedule of guidance: scale", scale)
+        _check_order("schedule of guidance", [0.0, *(second for second, _ in points)])
+        object.__setattr__(self, "schedule", points)
+        for name in ("text_scale", "melody_scale"):
+            if getattr(self, name) is not None:
+                _check_scale(f"{name} of guidance", getattr(self, name))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -75,29 +94,43 @@ class Request:
 
     Args:
         text: what it should sound like; None or blank asks for anything.
+        timeline: prompts that follow ``text``, as (second, text), later ones later. The first frame that begins at or
+            after the second is drawn under the new prompt.
         negative_text: what guidance pushes away from, instead of from "anything".
         prompt: music to continue; it becomes the beginning of the result.
         melody: a tune to follow, for models that were trained with melodies; of a long one the beginning is heard, a
             short one is repeated.
         melody_chroma: the melody as levels [frames, pitches] in every frame, from 0 to 255 and C first,
             instead of ``melody``.
+        melody_part: what is heard of ``melody``: its ``stems`` but drums and bass, its ``harmonic`` part, the whole
+            ``mix``, or ``auto``, the first of these that is installed. None takes what the model was trained on.
         style: a sound to imitate, for models that were trained with styles; a few seconds from its middle are heard.
         style_codes: the style as codes [K, L] of this model, instead of ``style``.
-        prompt_codes: the prompt as codes [K, P] of this model's codec, instead of ``prompt``.
-        duration_s: length of the result, prompt included.
+        prompt_codes: the prompt as codes [K, P] of this model's codec, instead of ``prompt``. With both, the codes are
+            what the model reads, and ``prompt`` is what is heard of them.
+        duration_s: length of the result, prompt included. What is longer than the model was trained for is made in
+            windows that slide over it.
+        stride_s: how far a window slides; None takes three fifths of its length. Less remembers more of the past.
+        loop_bars: makes a loop of so many bars in the tempo that ``text`` states, instead of ``duration_s``.
+        beats_per_bar: of a loop.
         seed: the same seed gives the same music; None draws one, which the result's ``info`` tells.
         sampling, guidance: None takes what suits the model.
     """
 
     text: str | None = None
+    timeline: tuple[tuple[float, str], ...] = ()
     negative_text: str | None = None
     melody: Clip | None = None
     melody_chroma: Int[Tensor, "frames pitches"] | None = None
+    melody_part: Separation | None = None
     style: Clip | None = None
     style_codes: Int[Tensor, "K L"] | None = None
     prompt: Clip | None = None
     prompt_codes: Int[Tensor, "K P"] | None = None
     duration_s: float = 10.0
+    stride_s: float | None = None
+    loop_bars: int | None = None
+    beats_per_bar: int = 4
     seed: int | None = None
     sampling: Sampling | None = None
     guidance: Guidance | None = None
@@ -106,8 +139,16 @@ class Request:
         _check_text("text", self.text)
         _check_text("negative_text", self.negative_text)
         _check_number("duration_s", self.duration_s)
-        if self.duration_s <= 0:
-            raise InvalidRequest(f"duration_s={self.duration_s:g}: must be above 0 seconds")
+        if not 0 < self.duration_s <= MAX_DURATION_S:
+            raise InvalidRequest(
+                f"duration_s={self.duration_s:g}: must be above 0 and at most {MAX_DURATION_S:g} seconds"
+            )
+        self._check_timeline()
+        self._check_loop()
+        if self.stride_s is not None:
+            _check_number("stride_s", self.stride_s)
+            if self.stride_s <= 0:
+                raise InvalidRequest(f"stride_s={self.stride_s:g}: must be above 0 seconds")
         if self.seed is not None:
             _check_integer("seed", self.seed)
             if not 0 <= self.seed <= MAX_SEED:
@@ -117,15 +158,67 @@ class Request:
             value = getattr(self, name)
             if value is not None and not isinstance(value, kind):
                 raise InvalidRequest(f"{name}={value!r:.60}: expected a {kind.__name__} or None")
+        if self.melody_part is not None and self.melody_part not in get_args(Separation):
+            allowed = ", ".join(get_args(Separation))
+            raise InvalidRequest(f"melody_part={self.melody_part!r:.60}: allowed are {allowed}, or None")
         for name, shape in (("prompt_codes", "[K, T]"), ("melody_chroma", "[T, P]"), ("style_codes", "[K, L]")):
             _check_codes(name, getattr(self, name), shape)
-        for name, settled in (("prompt", "prompt_codes"), ("melody", "melody_chroma"), ("style", "style_codes")):
+        for name, settled in (("melody", "melody_chroma"), ("style", "style_codes")):
             if getattr(self, name) is not None and getattr(self, settled) is not None:
                 raise InvalidRequest(f"{name} and {settled}: give one of them, they say the same")
         if self.prompt is not None and self.prompt.duration_s >= self.duration_s:
             raise InvalidRequest(
                 f"duration_s={self.duration_s:g}: the prompt alone is {self.prompt.duration_s:g} s long; "
                 "ask for more than that, or give a shorter prompt"
+            )
+
+    def _check_timeline(self) -> None:
+        sections = _pairs("timeline", self.timeline)
+        if len(sections) > MAX_SECTIONS:
+            raise InvalidRequest(f"timeline: {len(sections)} prompts; at most {MAX_SECTIONS} are allowed")
+        for second, text in sections:
+            _check_number("timeline: second", second)
+            _check_text("timeline", text)
+        _check_order("timeline", [0.0, *(second for second, _ in sections)])
+        if sections and sections[-1][0] >= self.duration_s:
+            raise InvalidRequest(
+                f"timeline: a prompt at second {sections[-1][0]:g}, and the piece ends at {self.duration_s:g}; "
+                "ask for a longer piece, or leave the prompt out"
+            )
+        object.__setattr__(self, "timeline", sections)
+
+    def _check_loop(self) -> None:
+        _check_integer("beats_per_bar", self.beats_per_bar)
+        if not 1 <= self.beats_per_bar <= MAX_BEATS_PER_BAR:
+            raise InvalidRequest(f"beats_per_bar={self.beats_per_bar}: must lie between 1 and {MAX_BEATS_PER_BAR}")
+        if self.loop_bars is None:
+            return
+        _check_integer("loop_bars", self.loop_bars)
+        if not 1 <= self.loop_bars <= MAX_LOOP_BARS:
+            raise InvalidRequest(f"loop_bars={self.loop_bars}: must lie between 1 and {MAX_LOOP_BARS}")
+        if self.timeline or self.prompt is not None or self.prompt_codes is not None:
+            raise InvalidRequest("loop_bars: a loop has one prompt and no beginning; leave out timeline and prompt")
+        if read_facts(self.text).bpm is None:
+            raise InvalidRequest(
+                f'loop_bars={self.loop_bars}: the text states no tempo; add one, for example "120 bpm"'
+            )
+
+
+def _pairs(name: str, points: Any) -> tuple[tuple[Any, Any], ...]:
+    """The points as tuples, which a file's tags bring as lists."""
+    if not isinstance(points, tuple | list) or any(
+        not isinstance(point, tuple | list) or len(point) != 2 for point in points
+    ):
+        raise InvalidRequest(f"{name}={points!r:.60}: expected pairs, each with its second first")
+    return tuple((first, second) for first, second in points)
+
+
+def _check_order(name: str, seconds: list[float]) -> None:
+    for before, after in pairwise(seconds):
+        if not before < after:
+            raise InvalidRequest(
+                f"{name}: second {after:g} comes after second {before:g}; each must lie behind the one before, "
+                "and the first behind 0"
             )
 
 

@@ -6,12 +6,14 @@ sides, the larger half to the left, or put all on the left if the layer is causa
 
 from typing import Literal, TypeAlias
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import pad
+from torch.nn.functional import conv1d, conv_transpose1d, pad
 from torch.nn.utils.parametrizations import weight_norm
 
 from descant.errors import ConfigError
+from descant.nn.stream import StreamStage
 
 PaddingMode: TypeAlias = Literal["reflect", "constant"]
 
@@ -62,6 +64,11 @@ class PaddedConv1d(nn.Module):
         padded = pad_time(values, self.padding_left, self.padding_right + to_full_window, self.padding_mode)
         return self.conv(padded)
 
+    def stream(self) -> "ConvStream":
+        """A fresh stage of this layer; only layers of stride 1 have one, as all of a decoder's are."""
+        assert self.stride == 1, "the rule that fills up the last window is not streamed"
+        return ConvStream(self.conv, self.padding_left, self.padding_right, self.padding_mode)
+
 
 class PaddedConvTranspose1d(nn.Module):
     """A transposed convolution of T steps into exactly T * stride: what overhangs at the ends is cut off."""
@@ -81,3 +88,64 @@ class PaddedConvTranspose1d(nn.Module):
         """The upsampled values."""
         whole = self.conv(values)
         return whole[..., self.cut_left : whole.shape[-1] - self.cut_right]
+
+    def stream(self) -> "ConvTransposeStream":
+        """A fresh stage of this layer."""
+        return ConvTransposeStream(self.conv, self.cut_left, self.cut_right)
+
+
+class ConvStream(StreamStage):
+    """A convolution of stride 1 over pieces, which keeps the inputs that its next window begins with.
+
+    Args:
+        conv: only its weights and its dilation count; ``left`` and ``right`` say how much is padded, left no less.
+    """
+
+    def __init__(self, conv: nn.Conv1d, left: int, right: int, mode: PaddingMode) -> None:
+        self.conv = conv
+        self.left, self.right, self.mode = left, right, mode
+        self.overlap = left + right
+        self.has_started = False
+        self.kept: Tensor | None = None
+
+    def push(self, piece: Float[Tensor, "B D_in T"], is_last: bool) -> Float[Tensor, "B D_out T_out"]:
+        values = piece if self.kept is None else torch.cat([self.kept, piece], dim=-1)
+        # Until the mirror at the start is full it is not known whether zeros have to fill it up, see pad_time.
+        if self.has_started or is_last or self.mode == "constant" or values.shape[-1] > self.left:
+            values = pad_time(values, 0 if self.has_started else self.left, self.right if is_last else 0, self.mode)
+            self.has_started = True
+        num_ready = max(0, values.shape[-1] - self.overlap) if self.has_started else 0
+        self.kept = values[..., num_ready:].clone()
+        if not num_ready:
+            return values.new_zeros(len(values), self.conv.out_channels, 0)
+        conv = self.conv
+        return conv1d(values, conv.weight, conv.bias, dilation=conv.dilation, groups=conv.groups)
+
+    def last_needed(self, step: int) -> int:
+        return step + self.right if self.mode == "constant" else max(step + self.right, self.left)
+
+
+class ConvTransposeStream(StreamStage):
+    """A transposed convolution over pieces, which keeps the sums that later inputs will add to."""
+
+    def __init__(self, conv: nn.ConvTranspose1d, cut_left: int, cut_right: int) -> None:
+        self.conv = conv
+        self.stride = conv.stride[0]
+        self.surplus = cut_left + cut_right
+        self.cut_left = self.still_to_cut = cut_left
+        self.kept: Tensor | None = None
+
+    def push(self, piece: Float[Tensor, "B D_in T"], is_last: bool) -> Float[Tensor, "B D_out T_out"]:
+        if self.kept is None:
+            self.kept = piece.new_zeros(len(piece), self.conv.out_channels, self.surplus)
+        num_ready = piece.shape[-1] * self.stride
+        sums = pad(self.kept, (0, num_ready))
+        if num_ready:
+            sums = sums + conv_transpose1d(piece, self.conv.weight, stride=self.stride)
+        self.kept = sums[..., num_ready:].clone()
+        ready = sums[..., self.still_to_cut : num_ready + (self.cut_left if is_last else 0)]
+        self.still_to_cut = max(0, self.still_to_cut - num_ready)
+        return ready if self.conv.bias is None else ready + self.conv.bias[:, None]
+
+    def last_needed(self, step: int) -> int:
+        return (step + self.cut_left) // self.stride

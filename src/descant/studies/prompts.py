@@ -51,6 +51,10 @@ class Prompt:
         """The ten seconds of the real clip."""
         return read_crop(self.reference, self.offset_s)
 
+    def request(self) -> Request:
+        """Ten seconds of music for the caption."""
+        return Request(text=self.text, duration_s=DURATION_S, seed=self.seed)
+
 
 def choose_prompts(records: Sequence[ClipRecord], num_prompts: int, seed: int) -> list[Prompt]:
     """As many held-out captions, at most one of a source, drawn with the seed; each with a seed of its own.
@@ -118,19 +122,18 @@ def claim_folder(out_dir: Path, fingerprint: str, prompts: Sequence[Any]) -> Non
 
 def generate_missing(
     generate: Callable[[list[Request]], list[Clip]],
-    asked: Sequence[tuple[str, int]],
+    requests: Sequence[Request],
     folder: Path,
     progress: Callable[[str], None],
 ) -> list[Path]:
-    """Clips of these texts and seeds as files in ``folder``, in their order; those that are there stay as they are."""
-    folder.mkdir(exist_ok=True)
-    files = [folder / f"{index:03d}.wav" for index in range(len(asked))]
-    missing = [(file, *one) for file, one in zip(files, asked, strict=True) if not file.exists()]
+    """Clips of these requests as files in ``folder``, in their order; those that are there stay as they are."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f"{index:03d}.wav" for index in range(len(requests))]
+    missing = [(file, request) for file, request in zip(files, requests, strict=True) if not file.exists()]
     for start in range(0, len(missing), BATCH):
         progress(f"generating clip {start + 1} of {len(missing)}")
         batch = missing[start : start + BATCH]
-        requests = [Request(text=text, duration_s=DURATION_S, seed=seed) for _, text, seed in batch]
-        for (file, _, _), clip in zip(batch, generate(requests), strict=True):
+        for (file, _), clip in zip(batch, generate([request for _, request in batch]), strict=True):
             clip.save(file)
     return files
 

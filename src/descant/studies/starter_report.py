@@ -81,8 +81,8 @@ def run(
     claim_folder(out_dir, music.fingerprint, every_prompt)
     tagger = MusicTagger.load()
     thresholds = tagger_thresholds(tagger, manifest, out_dir / "tagger.json", seed, progress)
-    asked = [(prompt.text, prompt.seed) for prompt in every_prompt]
-    files = generate_missing(music.generate, asked, out_dir / "clips", progress)
+    requests = [prompt.request() for prompt in every_prompt]
+    files = generate_missing(music.generate, requests, out_dir / "clips", progress)
     progress("listening to the generated clips and to the real ones")
     all_generated = [hear(Clip.read(file), tagger) for file in files]
     all_real = [hear(prompt.real_clip(), tagger) for prompt in every_prompt]

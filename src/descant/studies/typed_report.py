@@ -24,7 +24,8 @@ from descant.evaluation.report import (
     rate_with_interval,
     write_report_json,
 )
-from descant.studies.prompts import claim_folder, draw_crops, generate_missing, read_crop
+from descant.generation.request import Request
+from descant.studies.prompts import DURATION_S, claim_folder, draw_crops, generate_missing, read_crop
 from descant.studies.starter_report import Heard, hear, tagger_thresholds
 
 NUM_PACE_CLIPS = 100
@@ -99,9 +100,8 @@ def run(
             ]
         )
     )
-    files = generate_missing(
-        music.generate, [(prompt.text, seed) for prompt, seed in asked], out_dir / "clips", progress
-    )
+    requests = [Request(text=prompt.text, duration_s=DURATION_S, seed=seed) for prompt, seed in asked]
+    files = generate_missing(music.generate, requests, out_dir / "clips", progress)
     progress("listening to the clips of the typed prompts")
     clips = [Clip.read(file) for file in files]
     heard = [(hear(clip, tagger), musical.heard_key(clip)) for clip in clips]

@@ -1,26 +1,24 @@
 """``generate`` and ``regenerate``: music from text, and the same music again."""
 
 import argparse
-import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from descant.apps.cli import asking
 from descant.apps.cli.options import (
     AUDIO_FORMATS,
     LOUDNESS_LUFS,
     Commands,
-    add_audio_options,
     add_json_option,
     add_model_options,
     loudness,
-    number,
-    whole_number,
 )
 from descant.apps.cli.outputs import Target, audio_target, codes_target, note, show
 from descant.apps.cli.progress import Report, part_of, progress
+from descant.apps.cli.streaming import add_stream_options, check_stream, stream
 from descant.errors import AudioError, CheckpointError, InvalidRequest
 from descant.version import __version__
 
@@ -48,19 +46,22 @@ def add_commands(commands: Commands) -> None:
         "generate", "music from text", 'descant generate "warm lo-fi piano, slow" -d 10 --seed 7 -o piano.wav'
     )
     parser.add_argument("prompts", nargs="+", metavar="PROMPT", help='what it should sound like; "" asks for anything')
-    parser.add_argument("-d", "--duration", type=number, default=10.0, metavar="SECONDS", help="length (default: 10)")
-    parser.add_argument("--seed", type=whole_number, metavar="N", help="the same seed, the same music (default: any)")
-    parser.add_argument(
-        "--count", type=whole_number, default=1, metavar="N", help="variations of each prompt, seeds N, N+1, ..."
-    )
+    asking.add_time_options(parser)
     _add_output_options(parser)
-    add_audio_options(parser, loudness_lufs=LOUDNESS_LUFS)
-    _add_sampling_options(parser)
-    conditions = parser.add_argument_group("besides the prompt")
-    conditions.add_argument("--negative", metavar="TEXT", help="what to stay away from")
-    conditions.add_argument("--continue", dest="prompt", metavar="FILE", help="music to go on with; -d counts it in")
-    conditions.add_argument("--melody", metavar="FILE", help="a melody to follow, its first 30 s")
-    conditions.add_argument("--style", metavar="FILE", help="music to resemble, 3 s from its middle")
+    parser.add_argument(
+        "--format", choices=AUDIO_FORMATS, help="what to write (default: what the file's suffix says, or wav)"
+    )
+    # Absent unless given: what was given to continue is left as it is where nobody asks for a loudness.
+    parser.add_argument(
+        "--loudness",
+        type=loudness,
+        default=argparse.SUPPRESS,
+        metavar="LUFS",
+        help=f"-70 to 0, or off (default: {LOUDNESS_LUFS:g}, with --continue off)",
+    )
+    add_stream_options(parser)
+    asking.add_sampling_options(parser)
+    asking.add_conditions(parser)
     add_model_options(parser)
     add_json_option(parser)
     parser.set_defaults(run=generate)
@@ -91,54 +92,49 @@ def _add_output_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--save-codes", metavar="FILE or DIR", help="also write the codes (.safetensors)")
 
 
-def _add_sampling_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("sampling; each is the model's own choice where it is left out")
-    group.add_argument("--temperature", type=number, metavar="T", help="above 0; 1 is the model's own distribution")
-    group.add_argument("--top-k", type=whole_number, metavar="K", help="draw among the K likeliest; 0: among all")
-    group.add_argument("--top-p", type=number, metavar="P", help="draw among the likeliest that hold P; 1: among all")
-    group.add_argument("--greedy", action="store_true", default=None, help="always take the likeliest")
-    group.add_argument("--guidance", type=number, metavar="G", help="0 ignores the prompt, 1 is plain, 3 follows it")
-    group.add_argument(
-        "--text-guidance",
-        type=number,
-        metavar="T",
-        help="beside --style: how much further the text is followed, 0 to 100; try 5",
-    )
-
-
 def generate(arguments: argparse.Namespace) -> None:
     """Makes every variation of every prompt, in groups, and writes each group as it is done."""
     num_files = _num_files(arguments)
-    _refuse_conditions(arguments)
+    if arguments.stream is not None:
+        check_stream(arguments, num_files)
+    asking.refuse_conditions(arguments)
     target = audio_target(arguments.output, arguments.format, num_files)
     codes = None if arguments.save_codes is None else codes_target(arguments.save_codes, num_files)
-    pieces = _pieces(arguments)
-    _check_duration(arguments.model, arguments.duration)
+    requests = asking.requests_of(arguments)
 
     from descant.api import load
 
     model = load(arguments.model, device=arguments.device, precision=arguments.precision)
-    pieces = [replace(piece, request=_settled(piece.request, arguments, model)) for piece in pieces]
-    _make(model, pieces, Writer(model, target, codes, arguments.loudness), arguments.json)
+    requests = [asking.settled(request, arguments, model) for request in requests]
+    if arguments.stream is not None:
+        stream(model, requests[0], arguments.stream_format)
+        return
+    pieces = [Piece(number, request) for number, request in enumerate(requests, start=1)]
+    lufs = None if arguments.prompt is not None else LOUDNESS_LUFS
+    lufs = arguments.loudness if "loudness" in arguments else lufs
+    _make(model, pieces, Writer(model, target, codes, lufs), arguments.json, arguments.best_of)
 
 
 def regenerate(arguments: argparse.Namespace) -> None:
     """Makes a file's music again, with the settings and the weights that its tags name."""
-    from descant.api import load, request_from_info
-    from descant.audio import read_info
+    from descant.api import load
+    from descant.audio import Clip, read_info
+    from descant.record import given_part, request_from_info
 
     source = Path(arguments.file)
     info = read_info(source)
     if not info:
         raise AudioError(f"{arguments.file!r} does not say how it was made; only what descant generate wrote does")
     request = request_from_info(info)
+    given = given_part(info, Clip.read(source))
+    if given is not None:
+        request = replace(request, prompt=Clip(given.samples / _recorded_gain(info), given.sample_rate_hz))
     lufs = arguments.loudness if "loudness" in arguments else _recorded_loudness(info)
     suffix = arguments.format or source.suffix.lower().lstrip(".")
     suffix = suffix if suffix in AUDIO_FORMATS else "wav"
     target = audio_target(arguments.output or f"{source.stem}-again.{suffix}", arguments.format, 1)
     codes = None if arguments.save_codes is None else codes_target(arguments.save_codes, 1)
     name = arguments.model or _recorded(info, "model")
-    _check_duration(name, request.duration_s)
     device, precision = (getattr(arguments, key) or _recorded(info, key) for key in ("device", "precision"))
     model = load(name, device=device, precision=precision)
     if model.fingerprint != info.get("model_fingerprint"):
@@ -162,7 +158,10 @@ class Writer:
         """Writes one piece; gives the paths of the audio and of the codes."""
         seed = clip.info["seed"]
         path = self.target.file(piece.number, seed, piece.request.text)
-        marked = replace(clip, info={**clip.info, "loudness_lufs": self.loudness_lufs})
+        loud = clip if self.loudness_lufs is None else clip.normalize_loudness(self.loudness_lufs)
+        peak = float(clip.samples.abs().max())
+        gain = float(loud.samples.abs().max()) / peak if peak else 1.0
+        marked = replace(clip, info={**clip.info, "loudness_lufs": self.loudness_lufs, "gain": gain})
         marked.save(path, format=self.target.suffix, loudness=self.loudness_lufs)
         return path, None if self.codes is None else self._write_codes(piece, clip, self.codes)
 
@@ -176,21 +175,23 @@ class Writer:
         return path
 
 
-def _make(model: "MusicGen", pieces: list[Piece], writer: Writer, as_json: bool) -> None:
+def _make(model: "MusicGen", pieces: list[Piece], writer: Writer, as_json: bool, best_of: int = 1) -> None:
     """Makes and writes the pieces, and says what came of them."""
-    duration_s = pieces[0].request.duration_s
+    duration_s = model.engine.settle(pieces[0].request).duration_s
     audio_s = duration_s * len(pieces)
+    seeds: list[int] = []
     began = time.monotonic()
     written: list[tuple[Path, Path | None]] = []
     with progress(f"{audio_s:g} s with {model.name} on {model.device}", audio_s) as report:
         for group, of_group in _groups(pieces, report):
-            clips = model.generate([piece.request for piece in group], progress=of_group)
+            clips = model.generate([piece.request for piece in group], best_of=best_of, progress=of_group)
+            seeds += [clip.info["seed"] for clip in clips]
             written += [writer.write(piece, clip) for piece, clip in zip(group, clips, strict=True)]
     seconds_taken = time.monotonic() - began
     result = {
         "files": [str(path) for path, _ in written],
         "codes_files": [str(path) for _, path in written if path is not None],
-        "seeds": [piece.request.seed for piece in pieces],
+        "seeds": seeds,
         "prompts": [piece.request.text for piece in pieces],
         "duration_s": duration_s,
         "sample_rate_hz": model.sample_rate_hz,
@@ -224,75 +225,6 @@ def _num_files(arguments: argparse.Namespace) -> int:
     return num_files
 
 
-def _refuse_conditions(arguments: argparse.Namespace) -> None:
-    from descant.apps.cli.model_names import config_of
-
-    for name in ("melody", "style"):
-        if getattr(arguments, name) is not None and getattr(config_of(arguments.model), name) is None:
-            raise InvalidRequest(f"--{name}: model {arguments.model!r:.200} takes no {name}; leave it out")
-    if arguments.text_guidance is not None and arguments.style is None:
-        raise InvalidRequest("--text-guidance: weighs the text against a --style; give both, or neither")
-
-
-def _pieces(arguments: argparse.Namespace) -> list[Piece]:
-    """One piece for every file, with everything checked that can be checked without a model."""
-    from descant.audio import Clip
-    from descant.generation.request import Guidance, Request, Sampling
-
-    Sampling(**_asked_sampling(arguments))
-    Guidance(**_asked_guidance(arguments))
-    seed = secrets.randbits(31) if arguments.seed is None else arguments.seed
-    requests = [
-        Request(text=text, negative_text=arguments.negative, duration_s=arguments.duration, seed=seed + variation)
-        for text in arguments.prompts
-        for variation in range(arguments.count)
-    ]
-    melody, style = (None if file is None else Clip.read(file) for file in (arguments.melody, arguments.style))
-    requests = [replace(request, melody=melody, style=style) for request in requests]
-    if arguments.prompt is not None:
-        prompt = _read_prompt(arguments.prompt, arguments.duration, arguments.model)
-        requests = [replace(request, prompt=prompt) for request in requests]
-    return [Piece(number, request) for number, request in enumerate(requests, start=1)]
-
-
-def _settled(request: "Request", arguments: argparse.Namespace, model: "MusicGen") -> "Request":
-    """The request with what was asked for, over what suits the model."""
-    guidance = replace(model.default_guidance, **_asked_guidance(arguments))
-    sampling = replace(model.default_sampling, **_asked_sampling(arguments))
-    return replace(request, sampling=sampling, guidance=guidance)
-
-
-def _asked_guidance(arguments: argparse.Namespace) -> dict[str, Any]:
-    asked = {"scale": arguments.guidance, "text_scale": arguments.text_guidance}
-    return {name: value for name, value in asked.items() if value is not None}
-
-
-def _asked_sampling(arguments: argparse.Namespace) -> dict[str, Any]:
-    asked = {name: getattr(arguments, name) for name in ("temperature", "top_k", "top_p", "greedy")}
-    return {name: value for name, value in asked.items() if value is not None}
-
-
-def _read_prompt(file: str, duration_s: float, model: str) -> "Clip":
-    from descant.audio import Clip, audio_facts
-
-    _check_duration(model, duration_s)
-    facts = audio_facts(file)
-    if facts.duration_s >= duration_s:
-        raise InvalidRequest(
-            f"--continue {file!r} is {facts.duration_s:g} s long, -d counts it in and is {duration_s:g}; ask for more"
-        )
-    return Clip.read(file, max_duration_s=duration_s)
-
-
-def _check_duration(model: str, duration_s: float) -> None:
-    """Refuses what the model would refuse, before it is loaded."""
-    from descant.apps.cli.model_names import config_of
-
-    limit_s = config_of(model).max_duration_s
-    if duration_s > limit_s:
-        raise InvalidRequest(f"--duration {duration_s:g}: model {model!r:.200} makes up to {limit_s:g} s; ask for less")
-
-
 def _recorded(info: dict[str, Any], key: str) -> str:
     value = info.get(key)
     if not isinstance(value, str):
@@ -305,3 +237,11 @@ def _recorded_loudness(info: dict[str, Any]) -> float | None:
     if lufs is not None and not (isinstance(lufs, int | float) and -70 <= lufs <= 0):
         raise AudioError(f"the file says its loudness is {lufs!r:.60}; give one with --loudness")
     return None if lufs is None else float(lufs)
+
+
+def _recorded_gain(info: dict[str, Any]) -> float:
+    """By how much the file is louder than what was made and given."""
+    gain = info.get("gain", 1.0)
+    if isinstance(gain, bool) or not isinstance(gain, int | float) or not 1e-6 < gain < 1e6:
+        raise AudioError(f"the file says it was made {gain!r:.20} times as loud, which cannot be; generate it anew")
+    return float(gain)

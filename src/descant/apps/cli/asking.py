@@ -1,0 +1,191 @@
+"""From the options of ``generate`` to requests."""
+
+import argparse
+import secrets
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from descant.apps.cli.options import number, whole_number
+from descant.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from descant.api import MusicGen
+    from descant.audio import Clip
+    from descant.generation.request import Request
+
+DURATION_S = 10.0
+PARTS = ("auto", "stems", "harmonic", "mix")
+
+
+def add_time_options(parser: argparse.ArgumentParser) -> None:
+    """How long, how often, and what comes when."""
+    parser.add_argument(
+        "-d", "--duration", type=number, metavar="SECONDS", help=f"length, up to an hour (default: {DURATION_S:g})"
+    )
+    parser.add_argument("--seed", type=whole_number, metavar="N", help="the same seed, the same music (default: any)")
+    parser.add_argument(
+        "--count", type=whole_number, default=1, metavar="N", help="variations of each prompt, seeds N, N+1, ..."
+    )
+    parser.add_argument(
+        "--best-of", type=whole_number, default=1, metavar="N", help="of N variations the one that fits the prompt best"
+    )
+    group = parser.add_argument_group("over time")
+    group.add_argument(
+        "--then",
+        type=second_and_text,
+        action="append",
+        default=[],
+        metavar="'SECOND TEXT'",
+        help="another prompt from a second on, again and again: --then '20 drums enter' --then '40 full band'",
+    )
+    group.add_argument("--stride", type=number, metavar="SECONDS", help="how far the windows of long music slide")
+    group.add_argument("--loop", type=whole_number, metavar="BARS", help="a loop of whole bars, in the prompt's tempo")
+    group.add_argument("--beats-per-bar", type=whole_number, default=4, metavar="N", help="of a loop (default: 4)")
+
+
+def add_sampling_options(parser: argparse.ArgumentParser) -> None:
+    """How codes are drawn, and how hard they are pushed."""
+    group = parser.add_argument_group("sampling; each is the model's own choice where it is left out")
+    group.add_argument("--temperature", type=number, metavar="T", help="above 0; 1 is the model's own distribution")
+    group.add_argument("--top-k", type=whole_number, metavar="K", help="draw among the K likeliest; 0: among all")
+    group.add_argument("--top-p", type=number, metavar="P", help="draw among the likeliest that hold P; 1: among all")
+    group.add_argument("--greedy", action="store_true", default=None, help="always take the likeliest")
+    group.add_argument("--guidance", type=number, metavar="G", help="0 ignores the prompt, 1 is plain, 3 follows it")
+    group.add_argument(
+        "--text-guidance",
+        type=number,
+        metavar="T",
+        help="beside --style: how much further the text is followed, 0 to 100; try 5",
+    )
+    group.add_argument(
+        "--melody-guidance",
+        type=number,
+        metavar="M",
+        help="how much further --melody is followed than the prompt, 0 to 100",
+    )
+    group.add_argument(
+        "--guidance-at",
+        type=second_and_scale,
+        action="append",
+        default=[],
+        metavar="SECOND:G",
+        help="guidance goes on to this by then, again and again: --guidance 4 --guidance-at 2:2",
+    )
+
+
+def add_conditions(parser: argparse.ArgumentParser) -> None:
+    """What is told besides the prompt."""
+    group = parser.add_argument_group("besides the prompt; a file that was generated can be any of these")
+    group.add_argument("--negative", metavar="TEXT", help="what to stay away from")
+    group.add_argument("--continue", dest="prompt", metavar="FILE", help="music to go on with; -d counts it in")
+    group.add_argument("--melody", metavar="FILE", help="a tune to follow")
+    group.add_argument(
+        "--melody-part",
+        choices=PARTS,
+        help="what is heard of it: its stems but drums and bass, its harmonic part, or the mix (default: the model's)",
+    )
+    group.add_argument("--style", metavar="FILE", help="music to resemble, 3 s from its middle")
+
+
+def second_and_text(text: str) -> tuple[float, str]:
+    """``20 drums enter`` in its two parts."""
+    second, space, prompt = text.strip().partition(" ")
+    if not (space and prompt.strip()):
+        raise argparse.ArgumentTypeError(f"{text!r:.60}: expected a second and a prompt, for example '20 drums enter'")
+    return number(second), prompt.strip()
+
+
+def second_and_scale(text: str) -> tuple[float, float]:
+    """``2:1.5`` in its two parts."""
+    second, colon, scale = text.partition(":")
+    if not colon:
+        raise argparse.ArgumentTypeError(f"{text!r:.60}: expected SECOND:SCALE, for example 2:1.5")
+    return number(second), number(scale)
+
+
+def refuse_conditions(arguments: argparse.Namespace) -> None:
+    """Refuses what the model would refuse, before it is loaded."""
+    from descant.apps.cli.model_names import config_of
+
+    for name in ("melody", "style"):
+        if getattr(arguments, name) is not None and getattr(config_of(arguments.model), name) is None:
+            raise InvalidRequest(f"--{name}: model {arguments.model!r:.200} takes no {name}; leave it out")
+    if arguments.melody_part is not None and arguments.melody is None:
+        raise InvalidRequest("--melody-part: says what is heard of a --melody; give both, or neither")
+    if arguments.melody_guidance is not None and arguments.melody is None:
+        raise InvalidRequest("--melody-guidance: pushes a --melody; give both, or neither")
+    if arguments.text_guidance is not None and arguments.style is None:
+        raise InvalidRequest("--text-guidance: weighs the text against a --style; give both, or neither")
+    if arguments.loop is not None and arguments.duration is not None:
+        raise InvalidRequest("--loop: a loop is as long as its bars; leave --duration out")
+
+
+def requests_of(arguments: argparse.Namespace) -> list["Request"]:
+    """One request for every file, with everything checked that can be checked without a model."""
+    from descant.generation.request import Guidance, Request, Sampling
+
+    Sampling(**_asked_sampling(arguments))
+    Guidance(**_asked_guidance(arguments))
+    seed = secrets.randbits(31) if arguments.seed is None else arguments.seed
+    duration_s = DURATION_S if arguments.duration is None else arguments.duration
+    requests = [
+        Request(
+            text=text,
+            timeline=tuple(arguments.then),
+            negative_text=arguments.negative,
+            duration_s=duration_s,
+            stride_s=arguments.stride,
+            loop_bars=arguments.loop,
+            beats_per_bar=arguments.beats_per_bar,
+            melody_part=arguments.melody_part,
+            seed=seed + variation,
+        )
+        for text in arguments.prompts
+        for variation in range(arguments.count)
+    ]
+    melody, style = (None if file is None else _read(file) for file in (arguments.melody, arguments.style))
+    requests = [replace(request, melody=melody, style=style) for request in requests]
+    if arguments.prompt is not None:
+        prompt = _read_prompt(arguments.prompt, duration_s)
+        requests = [replace(request, prompt=prompt) for request in requests]
+    return requests
+
+
+def settled(request: "Request", arguments: argparse.Namespace, model: "MusicGen") -> "Request":
+    """The request with what was asked for, over what suits the model."""
+    guidance = replace(model.default_guidance, **_asked_guidance(arguments))
+    sampling = replace(model.default_sampling, **_asked_sampling(arguments))
+    return replace(request, sampling=sampling, guidance=guidance)
+
+
+def _asked_guidance(arguments: argparse.Namespace) -> dict[str, Any]:
+    asked = {
+        "scale": arguments.guidance,
+        "text_scale": arguments.text_guidance,
+        "melody_scale": arguments.melody_guidance,
+    }
+    given = {name: value for name, value in asked.items() if value is not None}
+    return {**given, "schedule": tuple(arguments.guidance_at)}
+
+
+def _asked_sampling(arguments: argparse.Namespace) -> dict[str, Any]:
+    asked = {name: getattr(arguments, name) for name in ("temperature", "top_k", "top_p", "greedy")}
+    return {name: value for name, value in asked.items() if value is not None}
+
+
+def _read(file: str) -> "Clip":
+    """The clip in a file, with what the file says of how it was made."""
+    from descant.audio import Clip, read_info
+
+    return replace(Clip.read(file), info=read_info(file))
+
+
+def _read_prompt(file: str, duration_s: float) -> "Clip":
+    from descant.audio import audio_facts
+
+    facts = audio_facts(file)
+    if facts.duration_s >= duration_s:
+        raise InvalidRequest(
+            f"--continue {file!r} is {facts.duration_s:g} s long, -d counts it in and is {duration_s:g}; ask for more"
+        )
+    return _read(file)

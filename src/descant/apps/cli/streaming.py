@@ -1,0 +1,89 @@
+"""``generate --stream -``: audio to standard output while it is made, fit for a player's pipe."""
+
+import argparse
+import struct
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from descant.apps.cli.outputs import note
+from descant.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from descant.api import MusicGen
+    from descant.generation.request import Request
+
+FORMATS = ("wav", "raw")
+BYTES_PER_SAMPLE = 2
+
+
+def add_stream_options(parser: argparse.ArgumentParser) -> None:
+    """``--stream`` and ``--stream-format``."""
+    parser.add_argument(
+        "--stream", choices=["-"], help="write to standard output while it is made: --stream - | ffplay -i -"
+    )
+    parser.add_argument(
+        "--stream-format", choices=FORMATS, default="wav", help="wav, or its 16-bit samples alone (default: wav)"
+    )
+
+
+def check_stream(arguments: argparse.Namespace, num_files: int) -> None:
+    """Refuses what cannot be told or done while the music is still being made."""
+    refused = {
+        "--output": arguments.output,
+        "--format": arguments.format,
+        "--save-codes": arguments.save_codes,
+        "--json": arguments.json or None,
+        "--loop": arguments.loop,
+        "--loudness": getattr(arguments, "loudness", None),
+        "--best-of": arguments.best_of if arguments.best_of > 1 else None,
+    }
+    for name, value in refused.items():
+        if value is not None:
+            raise InvalidRequest(f"{name}: cannot be had while the music streams; leave it out, or leave --stream out")
+    if num_files != 1:
+        raise InvalidRequest(f"--stream: {num_files} pieces do not fit one stream; ask for one")
+
+
+def stream(model: "MusicGen", request: "Request", format: str) -> None:
+    """Writes a piece as it is made. A reader that goes away ends it; one that waits makes it wait."""
+    began, first_s = time.monotonic(), 0.0
+    music = model.stream(request)
+    num_samples = round(music.request.duration_s * model.sample_rate_hz)
+    out = sys.stdout.buffer
+    written = 0
+    try:
+        if format == "wav":
+            out.write(wav_header(num_samples, model.sample_rate_hz, model.num_channels))
+        for clip in music:
+            first_s = first_s or time.monotonic() - began
+            out.write(pcm(clip.samples))
+            out.flush()
+            written += clip.samples.shape[1]
+    except BrokenPipeError:
+        # Whatever still lies in the buffer has nowhere to go; at exit Python would try again.
+        sys.stdout = None  # type: ignore[assignment]
+        note(f"the reader has gone after {written / model.sample_rate_hz:.1f} s of audio")
+        return
+    seconds_taken = time.monotonic() - began
+    note(
+        f"{written / model.sample_rate_hz:g} s of audio in {seconds_taken:.1f} s, the first after {first_s:.2f} s; "
+        f"seed {music.request.seed}"
+    )
+
+
+def pcm(samples: "Tensor") -> bytes:
+    """Samples [C, N] as interleaved 16-bit numbers; what passes full scale is clipped."""
+    whole = (samples.clamp(-1, 1) * 32_767).round().short()
+    return bytes(whole.T.contiguous().numpy().astype("<i2").tobytes())
+
+
+def wav_header(num_samples: int, sample_rate_hz: int, num_channels: int) -> bytes:
+    """The header of a wav file of so many samples (RIFF, PCM)."""
+    frame = num_channels * BYTES_PER_SAMPLE
+    size = num_samples * frame
+    facts = struct.pack("<HHIIHH", 1, num_channels, sample_rate_hz, sample_rate_hz * frame, frame, 8 * BYTES_PER_SAMPLE)
+    head = struct.pack("<4sI4s4sI", b"RIFF", 36 + size, b"WAVE", b"fmt ", 16)
+    return head + facts + struct.pack("<4sI", b"data", size)

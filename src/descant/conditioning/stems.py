@@ -1,0 +1,102 @@
+"""What of a recording is heard as its melody: a drum or a bass line under a tune would take over its chroma.
+
+The paper leaves drums and bass out, by Demucs (arXiv 2306.05284, section 2.3). Where that is not installed, harmonic
+sound is told from percussive sound by its shape in the spectrogram; the bass stays then.
+"""
+
+import importlib.util
+import logging
+from typing import Literal, TypeAlias, get_args
+
+import numpy as np
+import torch
+
+from descant.audio import Clip
+from descant.errors import CheckpointError, InvalidRequest, MissingExtra
+
+Heard: TypeAlias = Literal["stems", "harmonic", "mix"]
+Separation: TypeAlias = Literal["auto", "stems", "harmonic", "mix"]
+
+INSTALL = 'pip install "descant[melody]"'
+STEMS_MODEL = "htdemucs"
+MELODIC_STEMS = ("vocals", "other")
+STEMS_OVERLAP = 0.25
+"""Of Demucs's pieces of 7.8 s with the next; its default."""
+
+HARMONIC_RATE_HZ = 22_050
+HARMONIC_WINDOW, HARMONIC_HOP = 2_048, 512
+"""93 ms, and 23 ms between them: librosa's defaults, for which its filters are 0.7 s and 330 Hz long."""
+
+_log = logging.getLogger(__name__)
+
+
+def melodic_part(clip: Clip, separation: Separation = "auto") -> tuple[Clip, Heard]:
+    """The part of a clip that carries its melody, mono and as long as the clip, and how it was found.
+
+    The same clip gives the same part, on every device. Demucs's part has 44,100 samples a second, the harmonic one
+    22,050, the mix those of the clip. Separating takes memory and time in proportion to the length: shorten a long clip
+    to what is needed first.
+
+    Args:
+        separation: ``stems`` leaves out drums and bass, by Demucs, whose weights are fetched the first time;
+            ``harmonic`` leaves out what sounds like strokes; ``mix`` leaves out nothing; ``auto`` takes the first of
+            these that is installed, and logs which.
+
+    Raises:
+        InvalidRequest: there is no such separation.
+        MissingExtra: what was asked for by name is not installed.
+        CheckpointError: Demucs's weights cannot be had.
+    """
+    if separation not in get_args(Separation):
+        raise InvalidRequest(f"separation={separation!r:.60}: allowed are {', '.join(get_args(Separation))}")
+    heard = _first_installed() if separation == "auto" else separation
+    if separation == "auto":
+        _log.info("melody: heard through %r", heard)
+    if heard == "stems":
+        return _stems(clip), heard
+    if heard == "harmonic":
+        return _harmonic(clip), heard
+    return clip.to_channels(1), heard
+
+
+def _first_installed() -> Heard:
+    if importlib.util.find_spec("demucs") is not None:
+        return "stems"
+    return "mix" if importlib.util.find_spec("librosa") is None else "harmonic"
+
+
+def _stems(clip: Clip) -> Clip:
+    try:
+        from demucs.apply import apply_model
+        from demucs.pretrained import get_model
+    except ImportError as error:
+        raise MissingExtra(f"separation='stems' needs demucs: {INSTALL}, or ask for 'harmonic' or 'mix'") from error
+    try:
+        model = get_model(STEMS_MODEL)
+    except OSError as error:
+        raise CheckpointError(
+            f"the weights of {STEMS_MODEL} cannot be had ({error!r:.200}): go online once, or ask for 'harmonic'"
+        ) from error
+    mix = clip.resample(model.samplerate).to_channels(model.audio_channels).samples.cpu()
+    # Shifts are drawn at random, and a melody would then not be heard the same twice.
+    with torch.no_grad():
+        stems = apply_model(model, mix[None], shifts=0, split=True, overlap=STEMS_OVERLAP, device="cpu")[0]
+    kept = sum(stems[model.sources.index(name)] for name in MELODIC_STEMS)
+    return Clip(samples=kept, sample_rate_hz=model.samplerate).to_channels(1)
+
+
+def _harmonic(clip: Clip) -> Clip:
+    """By median filters along time and along frequency (Fitzgerald, "Harmonic/percussive separation", DAFx 2010)."""
+    try:
+        from librosa.decompose import hpss
+    except ImportError as error:
+        raise MissingExtra(f"separation='harmonic' needs librosa: {INSTALL}, or ask for 'mix'") from error
+    wave = clip.to_channels(1).resample(HARMONIC_RATE_HZ).samples[0].cpu()
+    hann = torch.hann_window(HARMONIC_WINDOW)
+    # Silence around it, since a clip shorter than the window has nothing to reflect.
+    spectrum = torch.stft(wave, HARMONIC_WINDOW, HARMONIC_HOP, window=hann, pad_mode="constant", return_complex=True)
+    # In memory by rows: of a short spectrum by columns scipy 1.17's median filter makes NaN.
+    is_harmonic, _ = hpss(np.ascontiguousarray(spectrum.abs().numpy()), mask=True)
+    kept = spectrum * torch.from_numpy(is_harmonic)
+    part = torch.istft(kept, HARMONIC_WINDOW, HARMONIC_HOP, window=hann, length=len(wave))
+    return Clip(samples=part[None], sample_rate_hz=HARMONIC_RATE_HZ)

@@ -1,0 +1,177 @@
+"""A stream gives what decode gives, however the codes are cut, as early as can be, in memory that does not grow."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from descant.codec.base import AudioCodec
+from descant.codec.encodec import EnCodec, EnCodecConfig
+from descant.codec.spectral import SpectralCodec, SpectralCodecConfig
+from descant.codec.stereo import StereoCodec
+from descant.errors import InvalidRequest
+from descant.nn.rvq import RVQConfig
+
+ENCODEC = EnCodecConfig(
+    sample_rate_hz=600, filters=2, strides=(3, 2), latent_dim=4, lstm_layers=1, num_codebooks=2, codebook_size=8
+)
+CONFIGS: dict[str, EnCodecConfig | SpectralCodecConfig] = {
+    "encodec": ENCODEC,
+    "zeros": replace(ENCODEC, padding_mode="constant"),
+    "causal": replace(ENCODEC, is_causal=True),
+    "causal, zeros": replace(ENCODEC, is_causal=True, padding_mode="constant"),
+    "no lstm": replace(ENCODEC, lstm_layers=0),
+    "two lstms, one stride": replace(ENCODEC, lstm_layers=2, strides=(6,)),
+    "dilated": replace(ENCODEC, residual_layers=3, has_conv_shortcut=True, strides=(5, 1, 2)),
+    "dilated, causal": replace(ENCODEC, residual_layers=2, is_causal=True, residual_kernel_size=4),
+    "even kernels": replace(ENCODEC, kernel_size=4, last_kernel_size=6, residual_kernel_size=2),
+    "kernels of one": replace(ENCODEC, kernel_size=1, last_kernel_size=1, residual_kernel_size=1),
+    "snake": replace(ENCODEC, activation="snake", decoder_filters=4, codebook_dim=2),
+}
+SPECTRAL = SpectralCodecConfig(
+    sample_rate_hz=500,
+    hop_samples=10,
+    window_samples=32,
+    encoder_width=4,
+    encoder_layers=1,
+    decoder_width=12,
+    decoder_layers=2,
+    decoder_kernel_size=5,
+    phase_iterations=3,
+    quantizer=RVQConfig(dim=8, codebook_dim=8, codebook_size=16, num_codebooks=2),
+)
+CONFIGS |= {
+    "spectral": SPECTRAL,
+    "spectral, whole hops": replace(SPECTRAL, hop_samples=5, window_samples=20),
+    "spectral, half windows": replace(SPECTRAL, hop_samples=20, window_samples=40, decoder_layers=0),
+    "spectral, one round": replace(SPECTRAL, phase_iterations=1),
+    "spectral, many rounds": replace(SPECTRAL, phase_iterations=12, decoder_layers=1),
+}
+CODECS = [*CONFIGS, "stereo encodec", "stereo spectral"]
+
+
+def make_codec(name: str) -> AudioCodec:
+    """A codec with random codebooks, as if it had been trained."""
+    torch.manual_seed(0)
+    if name.startswith("stereo"):
+        return StereoCodec(make_codec(name.removeprefix("stereo ")))
+    config = CONFIGS[name]
+    codec = (EnCodec(config) if isinstance(config, EnCodecConfig) else SpectralCodec(config)).eval()
+    for level in codec.quantizer.levels:
+        level.codebook.normal_()
+        level.is_initialized.fill_(1)
+    return codec
+
+
+def random_codes(codec: AudioCodec, num_frames: int, batch: int = 1) -> Tensor:
+    generator = torch.Generator().manual_seed(num_frames)
+    return torch.randint(codec.codebook_size, (batch, codec.num_codebooks, num_frames), generator=generator)
+
+
+def streamed(codec: AudioCodec, pieces: list[Tensor]) -> Tensor:
+    stream = codec.stream()
+    return torch.cat([*map(stream.push, pieces), stream.finish()], dim=-1)
+
+
+def assert_streams_as_it_decodes(codec: AudioCodec, codes: Tensor, sizes: int | list[int]) -> None:
+    torch.testing.assert_close(
+        streamed(codec, list(codes.split(sizes, dim=-1))), codec.decode(codes), rtol=0, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize("size", [1, 4, 25])
+def test_pieces_of_one_size_make_the_whole(name, size):
+    codec = make_codec(name)
+    assert_streams_as_it_decodes(codec, random_codes(codec, 25, batch=2), size)
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_pieces_of_any_sizes_make_the_whole(name):
+    codec = make_codec(name)
+    assert_streams_as_it_decodes(codec, random_codes(codec, 60), [0, 1, 2, 0, 30, 1, 1, 25, 0])
+
+
+@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize("num_frames", [1, 2, 3, 4, 5, 7])
+def test_a_piece_shorter_than_any_reach_is_decoded_by_its_own_rules(name, num_frames):
+    """Inputs shorter than their mirror are padded otherwise, so their start is not certain until they end."""
+    codec = make_codec(name)
+    assert_streams_as_it_decodes(codec, random_codes(codec, num_frames), 1)
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_samples_come_as_early_as_the_reach_allows(name):
+    codec = make_codec(name)
+    ahead = codec.lookahead_frames
+    codes, stream = random_codes(codec, ahead + 5), codec.stream()
+    num_given = [stream.push(frame).shape[-1] for frame in codes.split(1, dim=-1)]
+    assert sum(num_given[:ahead]) == 0
+    assert num_given[ahead] > 0
+    assert set(num_given[ahead + 1 :]) == {codec.hop_samples}
+
+
+# Where windows meet by their edges, float32 loses what a code changes at the end of its reach.
+@pytest.mark.parametrize("name", [*(name for name in CODECS if "spectral" not in name), "spectral, half windows"])
+def test_the_last_code_that_a_sample_waits_for_changes_it(name):
+    codec = make_codec(name)
+    codes, ahead = random_codes(codec, 30), codec.lookahead_frames
+    changed = codes.clone()
+    changed[..., ahead] = (changed[..., ahead] + 1) % codec.codebook_size
+    assert (codec.decode(codes)[..., 0] != codec.decode(changed)[..., 0]).any()
+
+
+def size_of_state(part: object) -> int:
+    """Elements in the memory of all tensors that a stream keeps, its layers' weights apart."""
+    if isinstance(part, Tensor):
+        return part.untyped_storage().nbytes() // part.element_size()
+    if isinstance(part, (list, tuple)):
+        return sum(map(size_of_state, part))
+    if isinstance(part, nn.Module) or not hasattr(part, "__dict__") or callable(part):
+        return 0
+    return sum(map(size_of_state, vars(part).values()))
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_memory_is_the_same_after_50_and_500_frames(name):
+    codec = make_codec(name)
+    stream = codec.stream()
+    for _ in range(5):
+        stream.push(random_codes(codec, 10))
+    after_50 = size_of_state(stream)
+    for _ in range(9):
+        stream.push(random_codes(codec, 50))
+    assert size_of_state(stream) == after_50 > 0
+
+
+def test_a_stream_keeps_no_gradient():
+    codec = make_codec("encodec")
+    wave = streamed(codec, [random_codes(codec, 20)])
+    assert not wave.requires_grad
+
+
+def test_two_streams_of_one_codec_do_not_hear_each_other():
+    codec = make_codec("encodec")
+    ours, theirs = random_codes(codec, 20), random_codes(codec, 21)
+    one, other = codec.stream(), codec.stream()
+    heard = []
+    for frame in range(20):
+        heard.append(one.push(ours[..., frame : frame + 1]))
+        other.push(theirs[..., frame : frame + 1])
+    torch.testing.assert_close(torch.cat([*heard, one.finish()], dim=-1), codec.decode(ours), rtol=0, atol=1e-5)
+
+
+def test_a_stream_refuses_what_it_cannot_go_on_with():
+    codec = make_codec("encodec")
+    stream = codec.stream()
+    with pytest.raises(InvalidRequest, match="after at least one frame"):
+        stream.finish()
+    stream.push(random_codes(codec, 3, batch=2))
+    with pytest.raises(InvalidRequest, match="began with a batch of 2"):
+        stream.push(random_codes(codec, 3, batch=1))
+    stream.finish()
+    with pytest.raises(InvalidRequest, match=r"codes after finish\(\)"):
+        stream.push(random_codes(codec, 3, batch=2))
+    with pytest.raises(InvalidRequest, match="ends a stream once"):
+        stream.finish()

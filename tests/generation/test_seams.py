@@ -1,0 +1,66 @@
+"""Joins: what was given is untouched, and no step is heard."""
+
+import pytest
+import torch
+
+from descant.generation.seams import crossfade, foretold, joined, looped
+
+RATE_HZ = 8_000
+
+
+def tone(num_samples: int, rate_hz: float = 220.0, phase: float = 0.0) -> torch.Tensor:
+    return 0.5 * torch.sin(2 * torch.pi * rate_hz * torch.arange(num_samples) / RATE_HZ + phase)[None]
+
+
+def largest_step(wave: torch.Tensor) -> float:
+    return float(wave.diff(dim=1).abs().max())
+
+
+@pytest.mark.parametrize("phase", [0.0, 1.0, 3.1])
+def test_the_given_part_is_untouched_and_no_step_is_at_the_seam(phase):
+    given, made = tone(2_000), tone(5_000, phase=phase)
+    whole = joined(given, made, RATE_HZ)
+    assert whole.shape == made.shape
+    assert torch.equal(whole[:, :2_000], given)
+    assert torch.equal(whole[:, 2_160:], made[:, 2_160:])
+    assert largest_step(whole) <= 1.05 * largest_step(made)
+
+
+def test_a_made_part_shorter_than_the_fade_is_joined_too():
+    whole = joined(tone(100), tone(103, phase=2.0), RATE_HZ)
+    assert whole.shape == (1, 103)
+    assert torch.equal(whole[:, :100], tone(100))
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 50])
+def test_hardly_anything_given_is_no_trouble(length):
+    assert joined(torch.rand(2, length), torch.rand(2, 500), RATE_HZ).isfinite().all()
+
+
+def test_silence_goes_on_as_silence():
+    assert not foretold(torch.zeros(1, 800), 160, RATE_HZ).any()
+
+
+def test_a_tone_is_foretold_and_noise_does_not_grow():
+    ahead = foretold(tone(2_000), 160, RATE_HZ)
+    torch.testing.assert_close(ahead, tone(2_160)[:, 2_000:], rtol=0, atol=0.05)
+    noise = torch.randn(1, 2_000, generator=torch.Generator().manual_seed(0))
+    assert foretold(noise, 800, RATE_HZ).abs().max() <= noise.abs().max()
+
+
+def test_a_loop_passes_from_its_end_to_its_beginning_as_the_music_did():
+    wave = tone(12_000, rate_hz=217.3)
+    loop = looped(wave, 2_000, 8_000, RATE_HZ)
+    assert loop.shape == (1, 8_000)
+    assert torch.equal(loop[:, :7_840], wave[:, 2_000:9_840])
+    assert largest_step(torch.cat([loop, loop], dim=1)) <= 1.05 * largest_step(wave)
+    # Cut alone it would have a step there.
+    cut = wave[:, 2_000:10_000]
+    assert largest_step(torch.cat([cut, cut], dim=1)) > 2 * largest_step(wave)
+
+
+def test_a_crossfade_begins_with_the_one_and_ends_with_the_other():
+    faded = crossfade(torch.ones(1, 100), torch.zeros(1, 100))
+    assert faded[0, 0] == 1
+    assert faded[0, -1] < 0.001
+    assert (faded.diff() <= 0).all()

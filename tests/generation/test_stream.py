@@ -1,0 +1,110 @@
+"""Streaming: the pieces are the whole, and nothing is made before it is asked for."""
+
+import pytest
+import torch
+
+from descant.audio import Clip
+from descant.codec.spectral import SpectralCodecConfig
+from descant.conditioning.facts import FactsConfig
+from descant.errors import InvalidRequest
+from descant.generation import stream as stream_module
+from descant.generation.engine import Engine
+from descant.generation.request import Request
+from descant.model import MusicGenModel
+from descant.nn.rvq import RVQConfig
+from descant.patterns import CoarseFirst, Flatten, delay, parallel
+
+FRAME_S = 0.02
+
+
+def ask(**changes) -> Request:
+    return Request(**{"text": "warm piano, 110 bpm", "duration_s": 31 * FRAME_S, "seed": 1, **changes})
+
+
+@pytest.fixture(scope="module")
+def short_model(make_model) -> MusicGenModel:
+    return make_model(max_duration_s=10 * FRAME_S, facts=FactsConfig())
+
+
+def whole_of(stream) -> torch.Tensor:
+    return torch.cat(list(stream), dim=1)
+
+
+@pytest.mark.parametrize("chunk_s", [0.02, 0.1, 5.0])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"duration_s": 0.011},
+        {"timeline": ((0.13, "drums"), (0.4, "loud strings"))},
+        {"prompt": Clip(torch.linspace(-0.5, 0.5, 5_000)[None], 32_000)},
+    ],
+    ids=["plain", "short", "timeline", "continued"],
+)
+def test_the_pieces_are_the_whole(short_model, changes, chunk_s):
+    engine, request = Engine(short_model), ask(**changes)
+    made = engine.generate([request])[0]
+    stream = engine.stream(request, chunk_s=chunk_s)
+    whole = whole_of(stream)
+    assert torch.equal(stream.codes, made.codes)
+    assert whole.shape == made.wave.shape
+    torch.testing.assert_close(whole, made.wave, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "pattern", [parallel(4), delay(4), Flatten(num_codebooks=4), CoarseFirst(delays=(0, 1, 1, 2))], ids=repr
+)
+def test_every_pattern_streams(make_model, pattern):
+    engine = Engine(make_model(pattern=pattern, max_duration_s=10 * FRAME_S))
+    made = engine.generate([ask()])[0]
+    stream = engine.stream(ask(), chunk_s=0.04)
+    torch.testing.assert_close(whole_of(stream), made.wave, rtol=0, atol=1e-4)
+    assert torch.equal(stream.codes, made.codes)
+
+
+def test_nothing_is_made_before_it_is_asked_for(short_model, monkeypatch):
+    steps = []
+    advance = stream_module.Decoding.advance
+    monkeypatch.setattr(stream_module.Decoding, "advance", lambda self: (steps.append(1), advance(self))[1])
+    stream = Engine(short_model).stream(ask(duration_s=10.0), chunk_s=0.1)
+    assert not steps
+    next(stream)
+    made_for_first = len(steps)
+    assert 0 < made_for_first < 60
+    next(stream)
+    assert len(steps) < made_for_first + 20
+
+
+def test_the_prompt_can_be_changed_on_the_way(short_model):
+    engine = Engine(short_model)
+    plain = engine.stream(ask(), chunk_s=0.1)
+    changed = engine.stream(ask(), chunk_s=0.1)
+    first = next(changed)
+    assert torch.equal(first, next(plain))
+    changed.change("loud drums, 90 bpm")
+    rest, of_plain = whole_of(changed), whole_of(plain)
+    assert rest.shape == of_plain.shape
+    assert torch.equal(changed.codes[:, :5], plain.codes[:, :5])
+    assert not torch.equal(changed.codes, plain.codes)
+    with pytest.raises(InvalidRequest):
+        changed.change("\0")
+
+
+def test_what_was_given_comes_first_and_at_once(short_model):
+    given = Clip(torch.linspace(-0.5, 0.5, 5_000)[None], 32_000)
+    assert torch.equal(next(Engine(short_model).stream(ask(prompt=given))), given.samples)
+
+
+def test_a_loop_cannot_be_streamed(short_model):
+    with pytest.raises(InvalidRequest, match="loop_bars"):
+        Engine(short_model).stream(ask(loop_bars=1))
+
+
+def test_a_spectral_codec_streams(make_model):
+    quantizer = RVQConfig(dim=8, num_codebooks=4, codebook_size=32)
+    config = SpectralCodecConfig(
+        encoder_width=8, decoder_width=8, decoder_layers=2, phase_iterations=3, quantizer=quantizer
+    )
+    engine = Engine(make_model(codec=config))
+    made = engine.generate([ask()])[0]
+    torch.testing.assert_close(whole_of(engine.stream(ask(), chunk_s=0.1)), made.wave, rtol=0, atol=1e-4)
