@@ -15,6 +15,8 @@ from descant import Clip, Guidance, InvalidRequest, MusicGen, Request, Sampling,
 from descant.api import fingerprint
 from descant.checkpoints.native import save_model
 from descant.errors import Cancelled, CheckpointError
+from descant.evaluation.asked import fit
+from descant.record import given_part
 
 SHORT: dict[str, Any] = {"duration_s": 0.1, "seed": 3}
 
@@ -103,7 +105,7 @@ def test_no_text_asks_for_anything(music):
         (b"piano", {}, "expected a prompt"),
         ("piano", {"length": 5}, "length: no field of a request; there are text, "),
         ("piano", {"text": "drums"}, "give one of them"),
-        ("piano", {"duration_s": 31}, "up to 30 s"),
+        ("piano", {"duration_s": 3_601}, "at most 3600 seconds"),
         ("piano", {"seed": "7"}, "seed="),
     ],
 )
@@ -156,6 +158,59 @@ def test_an_audio_prompt_comes_back_from_info_as_its_codes(music):
     clip = music.generate("drums", prompt=prompt, duration_s=0.2, seed=1)
     assert clip.info["prompt_codes"] == clip.codes[:, :5].tolist()
     assert torch.equal(music.generate(request_from_info(clip.info)).codes, clip.codes)
+    assert torch.equal(given_part(clip.info, clip).samples, prompt.samples)
+
+
+@pytest.mark.parametrize("length", [0, -1, 10**6, True, 2.0, "5"])
+def test_a_given_part_that_cannot_be_is_refused(length):
+    with pytest.raises(InvalidRequest, match="of its samples were given"):
+        given_part({"prompt_samples": length}, Clip(torch.zeros(1, 100), 8_000))
+
+
+def test_a_chain_of_requests_is_told(music):
+    first = music.generate("piano", **SHORT)
+    second = music.generate("drums", prompt=first, duration_s=0.2, seed=1)
+    third = music.generate("strings", prompt=second, duration_s=0.3, seed=2)
+    told = third.info["made_from"]["prompt"]
+    assert (told["text"], told["seed"]) == ("drums", 1)
+    assert told["made_from"]["prompt"]["text"] == "piano"
+
+
+def test_the_best_of_several_is_one_of_them_and_is_made_again_by_its_seed(music):
+    request = Request(text="drums, 120 bpm", duration_s=2.1, seed=4)
+    best = music.generate(request, best_of=3)
+    several = [music.generate(request, seed=seed) for seed in (4, 5, 6)]
+    scores = [fit(clip, request.text).score for clip in several]
+    assert best.info["scores"] == scores
+    assert torch.equal(best.codes, several[scores.index(max(scores))].codes)
+    assert torch.equal(music.generate(request_from_info(best.info)).codes, best.codes)
+
+
+@pytest.mark.parametrize(
+    ("text", "best_of", "message"),
+    [
+        ("120 bpm", 0, "best_of=0"),
+        ("120 bpm", 65, "best_of=65"),
+        ("120 bpm", True, "True"),
+        ("piano", 2, "states none"),
+    ],
+)
+def test_candidates_that_cannot_be_are_refused(music, text, best_of, message):
+    with pytest.raises(InvalidRequest, match=message):
+        music.generate(text, best_of=best_of)
+
+
+def test_a_stream_is_what_generate_gives(music):
+    request = Request(text="piano", duration_s=0.3, seed=5)
+    stream = music.stream(request, chunk_s=0.05)
+    clips = list(stream)
+    assert len(clips) > 1
+    whole = music.generate(request)
+    torch.testing.assert_close(torch.cat([clip.samples for clip in clips], dim=1), whole.samples, rtol=0, atol=1e-4)
+    assert torch.equal(stream.codes, whole.codes)
+    assert stream.request.seed == 5
+    with pytest.raises(InvalidRequest, match="chunk_s"):
+        music.stream(request, chunk_s=0.0)
 
 
 INFO = {

@@ -1,5 +1,6 @@
 """What a file says of how it was made, and the request that makes it again."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -56,7 +57,7 @@ def request_from_info(info: dict[str, Any]) -> Request:
     try:
         request = Request(
             text=info["text"],
-            timeline=info.get("timeline", ()),
+            timeline=_pairs(info.get("timeline", [])),
             negative_text=info["negative_text"],
             duration_s=info["duration_s"],
             stride_s=info.get("stride_s"),
@@ -64,7 +65,7 @@ def request_from_info(info: dict[str, Any]) -> Request:
             beats_per_bar=info.get("beats_per_bar", 4),
             seed=info["seed"],
             sampling=Sampling(**info["sampling"]),
-            guidance=Guidance(**info["guidance"]),
+            guidance=Guidance(**{**info["guidance"], "schedule": _pairs(info["guidance"].get("schedule", []))}),
         )
         codes, style, melody = info["prompt_codes"], info.get("style_codes"), info.get("melody_chroma")
         if info["seed"] is None:
@@ -102,6 +103,10 @@ def _sources(asked: Request) -> dict[str, Any]:
         for name, clip in clips.items()
         if clip is not None
     }
+
+
+def _pairs(points: Sequence[Sequence[Any]]) -> tuple[tuple[Any, Any], ...]:
+    return tuple((first, second) for first, second in points)
 
 
 def _as_text(levels: Int[Tensor, "T P"]) -> str:

@@ -91,9 +91,9 @@ def test_an_unknown_field_is_refused_with_those_there_are(tiny):
         tiny.generate("x", duration=3.0)
 
 
-@pytest.mark.parametrize("duration_s", [30.02, 31.0, 60.0, 1e9])
-def test_longer_than_the_model_is_refused_with_its_limit(tiny, duration_s):
-    with pytest.raises(InvalidRequest, match="30 s"):
+@pytest.mark.parametrize("duration_s", [3_600.1, 1e9])
+def test_longer_than_an_hour_is_refused(tiny, duration_s):
+    with pytest.raises(InvalidRequest, match="at most 3600 seconds"):
         tiny.generate("x", duration_s=duration_s)
 
 

@@ -39,20 +39,25 @@ def test_the_packages_names_are_these():
 def test_the_fields_of_a_request_are_these():
     assert fields_of(Request) == [
         "text",
+        "timeline",
         "negative_text",
         "melody",
         "melody_chroma",
+        "melody_part",
         "style",
         "style_codes",
         "prompt",
         "prompt_codes",
         "duration_s",
+        "stride_s",
+        "loop_bars",
+        "beats_per_bar",
         "seed",
         "sampling",
         "guidance",
     ]
     assert fields_of(Sampling) == ["temperature", "top_k", "top_p", "greedy"]
-    assert fields_of(Guidance) == ["scale", "text_scale"]
+    assert fields_of(Guidance) == ["scale", "text_scale", "melody_scale", "schedule"]
     assert fields_of(Clip) == ["samples", "sample_rate_hz", "codes", "info"]
 
 
@@ -68,6 +73,7 @@ def test_what_a_loaded_model_offers_is_this():
         "num_channels",
         "precision",
         "sample_rate_hz",
+        "stream",
     }
 
 

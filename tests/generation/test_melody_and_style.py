@@ -82,14 +82,46 @@ def codes_of(model: MusicGenModel, *requests: Request) -> list[Tensor]:
     return [made.codes for made in Engine(model).generate(requests)]
 
 
-def test_two_melodies_give_two_pieces_and_silence_gives_that_of_none(melody_model):
-    silent = Clip(torch.zeros(1, 8_000), 8_000)
-    first, second, none, silence = codes_of(
-        melody_model, ask(melody=tune(4, 7)), ask(melody=tune(9, 2)), ask(), ask(melody=silent)
-    )
+def test_two_melodies_give_two_pieces(melody_model):
+    first, second, none = codes_of(melody_model, ask(melody=tune(4, 7)), ask(melody=tune(9, 2)), ask())
     assert not torch.equal(first, second)
     assert not torch.equal(first, none)
-    assert torch.equal(none, silence)
+
+
+@pytest.mark.parametrize(
+    ("melody", "message"),
+    [
+        (Clip(torch.zeros(1, 8_000), 8_000), "silent"),
+        (Clip(torch.full((1, 8_000), 1e-6), 8_000), "silent"),
+        (Clip(0.1 * torch.ones(1, 240), 8_000), "too short to hear a tune"),
+    ],
+    ids=["silence", "all but silence", "30 ms"],
+)
+def test_a_melody_without_a_tune_is_refused(melody_model, melody, message):
+    with pytest.raises(InvalidRequest, match=message):
+        codes_of(melody_model, ask(melody=melody))
+
+
+@pytest.mark.parametrize("part", ["mix", "harmonic"])
+def test_a_melody_of_a_low_rate_or_of_six_channels_is_heard(melody_model, part):
+    plain = tune(4, 7)
+    first, second = codes_of(
+        melody_model,
+        ask(melody=plain, melody_part=part),
+        ask(melody=Clip(plain.samples.expand(6, -1).contiguous(), 8_000), melody_part=part),
+    )
+    assert torch.equal(first, second)
+
+
+def test_a_melody_that_is_pushed_is_another_piece_and_pushed_by_one_the_same(melody_model):
+    plain, same, pushed = (
+        ask(melody=tune(4, 7), guidance=Guidance(scale=3.0, melody_scale=scale)) for scale in (None, 1.0, 6.0)
+    )
+    codes = codes_of(melody_model, plain, same, pushed)
+    assert torch.equal(codes[0], codes[1])
+    assert not torch.equal(codes[0], codes[2])
+    with pytest.raises(InvalidRequest, match="pushes a melody"):
+        codes_of(melody_model, ask(guidance=Guidance(melody_scale=2.0)))
 
 
 def test_requests_with_and_without_melody_give_the_same_codes_alone_and_together(melody_model):
@@ -100,6 +132,7 @@ def test_requests_with_and_without_melody_give_the_same_codes_alone_and_together
         ask(melody=tune(2, 0, 5), text="fast drums", negative_text="noise and speech", duration_s=5 * FRAME_S),
         ask(melody=tune(2, 0, 5), text=None),
         ask(seed=4, text="loud guitar", melody=tune(11)),
+        ask(seed=5, melody=tune(11), guidance=Guidance(melody_scale=4.0)),
     ]
     alone = [codes_of(melody_model, request)[0] for request in requests]
     for ours, theirs in zip(codes_of(melody_model, *requests), alone, strict=True):

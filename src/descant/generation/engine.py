@@ -25,6 +25,9 @@ from descant.generation.stream import MusicStream
 from descant.generation.windows import Window
 from descant.model import MusicGenModel
 
+SILENT_PEAK = 1e-4
+"""What stays below this, 80 dB under full scale, is no melody."""
+
 
 @dataclass(frozen=True, eq=False)
 class Made:
@@ -179,6 +182,7 @@ class Engine:
             raise InvalidRequest("melody: this model takes no melody; leave it out, or use a melody model")
         if request.melody is not None:
             told_s = max(request.duration_s, config.num_frames / config.frame_rate_hz)
+            _check_melody(request.melody, config)
             clip = _beginning(request.melody, told_s + config.window_samples / config.sample_rate_hz)
             part, _ = melodic_part(clip, request.melody_part or config.part)
             return hear_melody(part, config, told_s)
@@ -262,6 +266,16 @@ class Engine:
         if request.loop_bars is not None:
             wave = looped(wave, span.lead_in, span.length, codec.sample_rate_hz)
         return Made(wave, piece.codes.cpu(), piece.num_prompt_frames, request)
+
+
+def _check_melody(melody: Clip, config: MelodyConfig) -> None:
+    shortest_s = config.window_samples / config.sample_rate_hz / 2
+    if melody.duration_s < shortest_s:
+        raise InvalidRequest(
+            f"melody: {melody.duration_s:.3g} s is too short to hear a tune in; give at least {shortest_s:.3g} s"
+        )
+    if melody.samples.abs().max() < SILENT_PEAK:
+        raise InvalidRequest("melody: silent, so there is no tune to follow; give one that can be heard, or none")
 
 
 def _beginning(clip: Clip, duration_s: float) -> Clip:

@@ -22,6 +22,7 @@ EXTRAS = {
     "normalize": ("simplemma", "lunr"),
     "starter-data": ("mido", "music21"),
     "eval": ("librosa", "scipy"),
+    "melody": ("demucs", "librosa"),
     "dev": ("pytest", "hypothesis", "beartype", "mypy", "ruff"),
 }
 """The modules by which an extra is known to be installed."""

@@ -1,0 +1,123 @@
+"""The controls of ``generate`` from the command line: over time, from other files, as a stream, as a loop."""
+
+import io
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from descant.audio import read_info
+
+TINY = ("--model", "tiny", "--seed", "3")
+
+
+def samples_of(path) -> np.ndarray:
+    return soundfile.read(path, dtype="int16")[0]
+
+
+@pytest.fixture
+def start(run, folder):
+    """A file to go on from."""
+    outcome = run("generate", "a start", *TINY, "-d", "0.3", "-o", "start.wav")
+    assert outcome.code == 0, outcome.err
+    return folder / "start.wav"
+
+
+def test_a_continued_file_begins_with_the_files_own_samples_and_is_made_again(run, folder, start):
+    outcome = run(
+        "generate", "more", *TINY, "-d", "0.7", "--continue", start, "-o", "more.wav", "--save-codes", "a.safetensors"
+    )
+    assert outcome.code == 0, outcome.err
+    given, whole = samples_of(start), samples_of("more.wav")
+    assert len(whole) == 22_400
+    assert (whole[: len(given)] == given).all()
+    start.unlink()
+    assert run("regenerate", "more.wav", "-o", "again.wav", "--save-codes", "b.safetensors").code == 0
+    assert np.abs(samples_of("again.wav").astype(int) - whole).max() <= 1
+    assert (folder / "a.safetensors").read_bytes() == (folder / "b.safetensors").read_bytes()
+
+
+def test_a_continued_file_that_was_made_louder_is_made_again(run, start):
+    made = ("generate", "more", *TINY, "-d", "0.7", "--continue", start, "--loudness", "-30", "-o", "more.wav")
+    assert run(*made).code == 0
+    assert run("regenerate", "more.wav", "-o", "again.wav").code == 0
+    assert np.abs(samples_of("again.wav").astype(int) - samples_of("more.wav")).max() <= 3
+
+
+def test_tags_tell_the_chain(run, start):
+    assert run("generate", "two", *TINY, "-d", "0.5", "--continue", start, "-o", "two.wav").code == 0
+    assert run("generate", "three", *TINY, "-d", "0.7", "--continue", "two.wav", "-o", "three.wav").code == 0
+    told = read_info("three.wav")["made_from"]["prompt"]
+    assert (told["text"], told["made_from"]["prompt"]["text"]) == ("two", "a start")
+
+
+def test_a_timeline_is_in_the_tags_and_is_made_again(run, folder):
+    made = (
+        "generate",
+        "calm",
+        *TINY,
+        "-d",
+        "0.5",
+        "--then",
+        "0.2 drums enter",
+        "--guidance",
+        "4",
+        "--guidance-at",
+        "0.3:2",
+    )
+    assert run(*made, "-o", "arc.wav", "--save-codes", "a.safetensors").code == 0
+    info = read_info("arc.wav")
+    assert info["timeline"] == [[0.2, "drums enter"]]
+    assert info["guidance"]["schedule"] == [[0.3, 2.0]]
+    assert run("regenerate", "arc.wav", "--save-codes", "b.safetensors").code == 0
+    assert (folder / "a.safetensors").read_bytes() == (folder / "b.safetensors").read_bytes()
+
+
+def test_a_loop_is_whole_bars_and_says_how_long_it_is(run):
+    outcome = run("generate", "drums, 240 bpm", *TINY, "--loop", "1", "-o", "loop.wav", "--json")
+    assert outcome.code == 0, outcome.err
+    assert json.loads(outcome.out)["duration_s"] == 1.0
+    assert len(samples_of("loop.wav")) == 32_000
+
+
+def test_the_best_of_two_says_its_own_seed(run):
+    outcome = run("generate", "drums, 120 bpm", *TINY, "--best-of", "2", "-d", "2.1", "-o", "best.wav", "--json")
+    assert outcome.code == 0, outcome.err
+    info = read_info("best.wav")
+    assert json.loads(outcome.out)["seeds"] == [info["seed"]]
+    assert info["seed"] in (3, 4)
+    assert len(info["scores"]) == 2
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_stream_is_a_wav_of_the_same_music_and_raw_its_samples():
+    """In a process of its own, for it writes bytes to standard output."""
+    words = [sys.executable, "-m", "descant", "generate", "techno", *TINY, "-d", "0.5"]
+    wav = subprocess.run([*words, "--stream", "-"], check=True, capture_output=True)
+    raw = subprocess.run([*words, "--stream", "-", "--stream-format", "raw"], check=True, capture_output=True)
+    subprocess.run([*words, "-o", "whole.wav", "--loudness", "off"], check=True, capture_output=True)
+    streamed, rate_hz = soundfile.read(io.BytesIO(wav.stdout), dtype="int16")
+    assert rate_hz == 32_000
+    assert wav.stdout[44:] == raw.stdout == streamed.tobytes()
+    whole = samples_of("whole.wav")
+    peak = np.abs(whole).max()
+    # A file that would pass full scale is turned down as a whole; what streams is clipped.
+    if peak < 32_000:
+        assert np.abs(streamed.astype(int) - whole).max() <= 4
+    assert len(streamed) == len(whole) == 16_000
+    assert b"the first after" in wav.stderr
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_reader_that_goes_away_ends_the_stream():
+    words = [sys.executable, "-m", "descant", "generate", "techno", *TINY, "-d", "600", "--stream", "-"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert len(process.stdout.read(2_000)) == 2_000
+        process.stdout.close()
+        told = process.stderr.read().decode()
+        assert process.wait(timeout=60) == 0
+    assert "the reader has gone" in told
+    assert "Traceback" not in told
