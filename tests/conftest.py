@@ -14,6 +14,7 @@ from torch import Tensor
 
 from descant import presets
 from descant.conditioning.base import TextEncoder
+from descant.conditioning.clap import ClapConfig
 from descant.model import MusicGenConfig, MusicGenModel, SmallText
 from descant.nn.rvq import VectorQuantizer
 
@@ -90,6 +91,63 @@ def unchecked() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def make_tokenizer() -> Callable[[Path], None]:
     return write_tokenizer
+
+
+def write_clap(folder: Path, dim: int = 12, rate_hz: int = 8_000, window_s: int = 1) -> None:
+    """A small random CLAP, stored as the hub stores one. Its words are the tokenizer's."""
+    import transformers
+
+    torch.manual_seed(0)
+    text = transformers.ClapTextConfig(
+        vocab_size=3 + len(WORDS),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=20,
+        projection_dim=dim,
+    )
+    audio = transformers.ClapAudioConfig(
+        window_size=2,
+        num_mel_bins=16,
+        spec_size=64,
+        hidden_size=32,
+        depths=[1, 1],
+        num_attention_heads=[2, 2],
+        patch_embeds_hidden_size=16,
+        num_hidden_layers=2,
+        projection_dim=dim,
+    )
+    shape = transformers.ClapConfig(text_config=text.to_dict(), audio_config=audio.to_dict(), projection_dim=dim)
+    model = transformers.ClapModel(shape).eval().requires_grad_(False)
+    for parameter in model.parameters():
+        parameter.add_(0.2 * torch.randn_like(parameter))
+    model.save_pretrained(folder)
+    transformers.ClapFeatureExtractor(
+        feature_size=16,
+        sampling_rate=rate_hz,
+        hop_length=rate_hz * window_s // 100,
+        max_length_s=window_s,
+        fft_window_size=256,
+        frequency_max=rate_hz // 2,
+    ).save_pretrained(folder)
+    write_tokenizer(folder)
+
+
+@pytest.fixture(scope="session")
+def make_clap() -> Callable[..., None]:
+    return write_clap
+
+
+@pytest.fixture(scope="session")
+def clap_config(tmp_path_factory) -> ClapConfig:
+    """Names a CLAP that is there; for reading only."""
+    pytest.importorskip("transformers", reason="transformers")
+    folder = tmp_path_factory.mktemp("clap")
+    write_clap(folder)
+    return ClapConfig(
+        name=str(folder), dim=12, num_codebooks=3, codebook_size=8, sample_rate_hz=8_000, window_s=1.0, stride_s=0.25
+    )
 
 
 WORDS = ("warm", "slow", "piano", "drums", "techno", "with", "and", "a", "sad", "violin")

@@ -13,11 +13,13 @@ from descant.codec.base import AudioCodec
 from descant.codec.encodec import EnCodec, EnCodecConfig
 from descant.codec.spectral import SpectralCodec, SpectralCodecConfig
 from descant.codec.stereo import StereoCodec
-from descant.conditioning.base import Embedding, TextEncoder
+from descant.conditioning.base import Embedding, TextEncoder, readable_text
 from descant.conditioning.chroma import MelodyConfig
+from descant.conditioning.clap import ClapConditioner, ClapConfig, JointEncoder
 from descant.conditioning.facts import FactsConditioner, FactsConfig, read_facts
-from descant.conditioning.fuser import FuserConfig, fuse
+from descant.conditioning.fuser import FuserConfig, Method, fuse
 from descant.conditioning.melody import MelodyConditioner, null_melody, squeeze
+from descant.conditioning.normalize import normalize_text
 from descant.conditioning.style import StyleConditioner, StyleConfig, StyleFeatures, excerpt
 from descant.conditioning.text import TextConditioner
 from descant.errors import ConfigError, InvalidRequest
@@ -43,11 +45,14 @@ class T5Text:
     Args:
         has_sentence: the mean of a text's vectors is added to every step and to what the heads read, besides what
             cross-attention reads. For small models and short trainings; the released models have none.
+        is_normalized: texts are read as ``normalize_text`` leaves them, in training as in use; tempo and key are still
+            read from the text as it is written.
     """
 
     name: str = "t5-base"
     dim: int = 768
     has_sentence: bool = False
+    is_normalized: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +60,12 @@ class SmallText:
     """Text through the small encoder in the model's own folder, or through the package's where the folder has none.
 
     Args:
-        has_sentence: as in ``T5Text``.
+        has_sentence, is_normalized: as in ``T5Text``.
     """
 
     dim: int = 384
     has_sentence: bool = False
+    is_normalized: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +95,7 @@ class MusicGenConfig:
         max_duration_s: the longest clip that the language model was trained on.
         melody: what it hears of a melody; None for a model that takes none.
         style: what it hears of music to resemble; None for a model that takes none.
+        clap: the joint space of texts and sound that it is told points of; None for a model that is told none.
     """
 
     codec: AnyCodecConfig
@@ -100,6 +107,7 @@ class MusicGenConfig:
     defaults: GenerationDefaults = field(default_factory=GenerationDefaults)
     melody: MelodyConfig | None = None
     style: StyleConfig | None = None
+    clap: ClapConfig | None = None
 
     def __post_init__(self) -> None:
         books, size = codebooks_of(self.codec)
@@ -140,19 +148,26 @@ class Conditions:
     Args:
         melody: levels of the pitch classes in every frame, as `hear_melody` gives them; None is the null melody.
         style: codes of an excerpt; None is the null style.
+        clap: a point of the joint space, that of some sound perhaps; None is the text's, in a model with such a space.
     """
 
     text: str | None = None
     melody: Int[Tensor, "T P"] | None = None
     style: Int[Tensor, "K L"] | None = None
+    clap: Float[Tensor, " D"] | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Heard:
-    """Conditions with what the frozen encoders make of them: worked out once, however long the music gets."""
+    """Conditions with what the frozen encoders make of them: worked out once, however long the music gets.
+
+    Args:
+        points: where each row is in the joint space, for a model that has one; None is nowhere.
+    """
 
     rows: tuple[Conditions, ...]
     read: Embedding
+    points: tuple[Float[Tensor, " D"] | None, ...]
 
 
 class MusicGenModel(nn.Module):
@@ -161,10 +176,15 @@ class MusicGenModel(nn.Module):
     Args:
         text_encoder: frozen, so it is a plain attribute and no part of the weights.
         style_features: frozen too; a style model without it is told styles as codes only.
+        clap_encoder: frozen too; a model with a joint space can be trained without it, but not asked in words.
     """
 
     def __init__(
-        self, config: MusicGenConfig, text_encoder: TextEncoder, style_features: StyleFeatures | None = None
+        self,
+        config: MusicGenConfig,
+        text_encoder: TextEncoder,
+        style_features: StyleFeatures | None = None,
+        clap_encoder: JointEncoder | None = None,
     ) -> None:
         super().__init__()
         if text_encoder.dim != config.text.dim:
@@ -172,9 +192,12 @@ class MusicGenModel(nn.Module):
         if style_features is not None and (config.style is None or config.style.feature_dim != style_features.dim):
             expected = "no style" if config.style is None else f"style features {config.style.feature_dim} wide"
             raise ConfigError(f"style_features are {style_features.dim} wide, the model expects {expected}")
+        if clap_encoder is not None and clap_encoder.config != config.clap:
+            raise ConfigError(f"clap_encoder is made for {clap_encoder.config}, the model for {config.clap}")
         self.config = config
         self.text_encoder = text_encoder
         self.style_features = style_features
+        self.clap_encoder = clap_encoder
         self.codec = build_codec(config.codec)
         self.lm = MusicLM(config.lm)
         width = config.lm.transformer.width
@@ -182,6 +205,7 @@ class MusicGenModel(nn.Module):
         self.facts = None if config.facts is None else FactsConditioner(config.facts, width)
         self.melody = None if config.melody is None else MelodyConditioner(config.melody, width)
         self.style = None if config.style is None else StyleConditioner(config.style, width)
+        self.clap = None if config.clap is None else ClapConditioner(config.clap, width)
 
     @property
     def device(self) -> torch.device:
@@ -190,19 +214,29 @@ class MusicGenModel(nn.Module):
 
     @property
     def fuser(self) -> FuserConfig:
-        """Where the text goes: to cross-attention, or before the codes in a model that has none."""
+        """Where text and joint space go: to cross-attention, or before the codes in a model that has none."""
+        place: Method = "cross" if self.config.lm.transformer.has_cross_attention else "prefix"
         return FuserConfig(
-            text="cross" if self.config.lm.transformer.has_cross_attention else "prefix",
+            text=place,
+            clap=place,
             melody="prefix" if self.config.melody is None else self.config.melody.fusion,
         )
 
     def read(self, texts: Sequence[str | None]) -> Embedding:
         """The texts as the text encoder sees them; None is the null condition."""
+        if self.config.text.is_normalized:
+            readable = [readable_text(text) for text in texts]
+            texts = [None if text is None else normalize_text(text) for text in readable]
         return self.text_encoder.encode(texts).to(self.device)
 
     def heard(self, conditions: Sequence[Conditions]) -> Heard:
-        """The conditions as the frozen encoders hear them."""
-        return Heard(tuple(conditions), self.read([row.text for row in conditions]))
+        """The conditions as the frozen encoders hear them.
+
+        Raises:
+            InvalidRequest: as ``inputs``.
+        """
+        points = [None] * len(conditions) if self.clap is None else self._points(conditions)
+        return Heard(tuple(conditions), self.read([row.text for row in conditions]), tuple(points))
 
     def inputs(
         self,
@@ -214,12 +248,16 @@ class MusicGenModel(nn.Module):
     ) -> LMInputs:
         """What the language model is told, a row for each of ``conditions``, all as long as the longest text.
 
-        A model with melodies or styles is told one in every row, the null condition where there is none.
+        A model with melodies or styles is told one in every row, the null condition where there is none. A model with a
+        joint space is told where the row's text is, unless the row says where itself.
 
         Args:
             num_frames: how long the piece is, for a model that is told facts or melodies step by step.
             first_s: where in the music the piece begins: of a melody, what is heard from there on is told.
             first_beats: how many beats lie before the piece, for each row; None begins on a beat.
+
+        Raises:
+            InvalidRequest: a text is too long or no text, or there is nothing that finds it in the joint space.
         """
         heard = conditions if isinstance(conditions, Heard) else self.heard(conditions)
         texts = [row.text for row in heard.rows]
@@ -233,6 +271,10 @@ class MusicGenModel(nn.Module):
             told["melody"] = self._melody(torch.stack(fitted), is_told, num_frames)
         if self.style is not None:
             told["style"] = self.style([row.style for row in heard.rows])
+        if self.clap is not None:
+            nowhere = torch.zeros(self.clap.config.dim)
+            values = torch.stack([nowhere if point is None else point.float().cpu() for point in heard.points])
+            told["clap"] = self.clap(values, torch.tensor([point is not None for point in heard.points]))
         return fuse(told, self.fuser)
 
     def training_inputs(
@@ -243,8 +285,11 @@ class MusicGenModel(nn.Module):
         first_beats: Float[Tensor, " B"],
         chroma: Float[Tensor, "B T P"] | None = None,
         has_melody: Bool[Tensor, " B"] | None = None,
+        clap: Float[Tensor, "B D"] | None = None,
+        has_clap: Bool[Tensor, " B"] | None = None,
     ) -> LMInputs:
-        """What the language model is told in training: texts, melodies, and null conditions where it has none.
+        """What the language model is told in training: texts, melodies, points of the joint space, and null conditions
+        where it has none.
 
         Args:
             read: the texts as ``read`` gave them, some of them perhaps dropped out: a row without anything in it is the
@@ -252,6 +297,8 @@ class MusicGenModel(nn.Module):
             first_beats: how many beats of the piece lie before frame 0 of each row.
             chroma: chromagrams from frame 0 of each row on; None tells no melody.
             has_melody: the rows that are told theirs; None is all.
+            clap: where each row's sound is in the joint space; None tells no row.
+            has_clap: the rows that are told theirs; None is all.
         """
         told = self._told(texts, read, num_frames, first_beats)
         if self.melody is not None:
@@ -263,7 +310,30 @@ class MusicGenModel(nn.Module):
             told["melody"] = self._melody(squeeze(chroma, config), is_told, num_frames)
         if self.style is not None:
             told["style"] = self.style([None] * len(texts))
+        if self.clap is not None:
+            is_told = torch.full((len(texts),), clap is not None) if clap is None or has_clap is None else has_clap
+            points = torch.zeros(len(texts), self.clap.config.dim) if clap is None else clap
+            told["clap"] = self.clap(points, is_told)
         return fuse(told, self.fuser)
+
+    def _points(self, conditions: Sequence[Conditions]) -> list[Float[Tensor, " D"] | None]:
+        """Where each row is in the joint space; a text that several rows have is found once."""
+        found: dict[str, Tensor] = {}
+        points = []
+        for row in conditions:
+            text = readable_text(row.text)
+            if row.clap is not None or text is None:
+                points.append(row.clap)
+                continue
+            if self.clap_encoder is None:
+                raise InvalidRequest(
+                    "text: what finds texts in this model's joint space is not loaded; give Conditions a point, or "
+                    f"the model a ClapEncoder({self.config.clap})"
+                )
+            if text not in found:
+                found[text] = self.clap_encoder.embed_text(text)
+            points.append(found[text])
+        return points
 
     def _told(
         self, texts: Sequence[str | None], read: Embedding, num_frames: int, first_beats: Float[Tensor, " B"] | None

@@ -133,3 +133,23 @@ def test_doctor_tells_what_there_is_and_what_is_missing(run, monkeypatch):
     text = run("doctor").out
     assert "program fluidsynth: not there" in text
     assert "model tiny: one second in" in text
+
+
+def test_shards_are_heard_by_a_clap_and_heard_once(run, refused, folder, tiny_folder, make_clap):
+    from descant.data.embeddings import embeddings_path
+
+    pytest.importorskip("transformers", reason="transformers")
+    make_clap(folder / "clap", dim=512, rate_hz=48_000, window_s=10)
+    (folder / "music").mkdir()
+    soundfile.write(folder / "music" / "a.wav", 0.1 * np.sin(np.arange(16_000)), 8_000)
+    assert run("data", "scan", "music").code == 0
+    assert run("data", "tokenize", "music/manifest.jsonl", "-o", "shards", "--codec", tiny_folder / "codec").code == 0
+    words = ("data", "embeddings", "shards", "--codec", tiny_folder / "codec", "--clap", folder / "clap", "--json")
+    outcome = run(*words)
+    assert outcome.code == 0, outcome.err
+    assert json.loads(outcome.out) == {"folder": "shards", "num_clips": 1, "num_shards": 1}
+    heard = embeddings_path("shards", 0).read_bytes()
+    assert run(*words).code == 0
+    assert embeddings_path("shards", 0).read_bytes() == heard
+    make_clap(folder / "other")
+    refused(3, *words[:-2], folder / "other")

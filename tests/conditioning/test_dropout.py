@@ -45,6 +45,16 @@ def test_a_melody_probability_does_not_change_who_loses_the_text():
     assert torch.equal(without.rows(100, seeded(4))["text"], with_melody.rows(100, seeded(4))["text"])
 
 
+def test_a_new_condition_leaves_the_draws_of_the_others_as_they_were():
+    """Runs of before there was CLAP lose the same conditions in the same steps: its draw comes last."""
+    dropout = ConditionDropout(0.2, text=0.3, melody=0.4, style=0.5, clap=0.6)
+    draws = torch.rand(4, 500, generator=seeded(6))
+    rows = dropout.rows(500, seeded(6))
+    for name, draw in zip(("text", "melody", "style"), draws[1:], strict=True):
+        assert torch.equal(rows[name], (draws[0] < 0.2) | (draw < getattr(dropout, name)))
+    assert rows["clap"].float().mean().item() == pytest.approx(0.2 + 0.8 * 0.6, abs=0.07)
+
+
 def test_dropped_rows_are_the_null_condition_and_kept_rows_are_untouched():
     embedding = Embedding(torch.randn(32, 3, 4), torch.ones(32, 3, dtype=torch.bool))
     dropped = ConditionDropout(0.5)({"text": embedding}, seeded(5))["text"]

@@ -1,6 +1,7 @@
 """The style bottleneck: how much it lets through, and what a style model is told."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from descant.audio import Clip
+from descant.checkpoints import native
 from descant.conditioning.encoders import MERTFeatures
 from descant.conditioning.style import StyleConditioner, StyleConfig, excerpt
 from descant.errors import CheckpointError, ConfigError, InvalidRequest
@@ -130,6 +132,16 @@ def test_mert_gives_what_transformers_hubert_gives(mert):
     theirs = transformers.HubertModel.from_pretrained(folder).eval()(wave[None]).last_hidden_state[0]
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
     assert MERTFeatures(folder).dim == 16
+
+
+def test_a_style_model_is_read_with_its_listener(mert, make_model, word_hashes, tmp_path, monkeypatch):
+    """The listener was once looked for while tensors were made without memory, where transformers reads none."""
+    monkeypatch.setattr(native, "load_text_encoder", lambda *_: word_hashes(12))
+    config = replace(TINY, features=mert(), feature_dim=16)
+    native.save_model(make_model(style=config), tmp_path / "model")
+    again = native.load_model(tmp_path / "model")
+    assert again.style_features.dim == 16
+    assert again.style_codes(Clip(torch.rand(1, 48_000) - 0.5, 24_000)).shape[0] == TINY.heard_codebooks
 
 
 def test_a_mert_that_is_more_than_a_hubert_and_one_that_is_not_there_are_refused(mert, tmp_path):

@@ -6,12 +6,14 @@ import torch
 from descant.codec.spectral import SpectralCodecConfig
 from descant.conditioning.base import TextEncoder
 from descant.conditioning.chroma import MelodyConfig
+from descant.conditioning.clap import ClapConfig, JointEncoder
 from descant.conditioning.dropout import ConditionDropout
 from descant.conditioning.facts import FactsConfig
 from descant.data.token_dataset import TokenBatch
 from descant.errors import ConfigError
+from descant.lm.loss import pattern_cross_entropy
 from descant.lm.model import LMConfig
-from descant.model import MusicGenConfig, MusicGenModel, SmallText
+from descant.model import Conditions, MusicGenConfig, MusicGenModel, SmallText
 from descant.nn.rvq import RVQConfig
 from descant.nn.transformer import TransformerConfig
 from descant.patterns import Delay
@@ -46,7 +48,7 @@ class Jingles:
         return TokenBatch(codes * mask[:, None], ["abcd"[letter] for letter in letters], mask, [], torch.zeros(4))
 
 
-def tiny_task(*, has_sentence=False, facts=None, melody=None, **changes):
+def tiny_task(*, has_sentence=False, facts=None, melody=None, clap=None, **changes):
     torch.manual_seed(2)
     quantizer = RVQConfig(dim=8, codebook_dim=8, num_codebooks=3, codebook_size=8)
     config = MusicGenConfig(
@@ -60,6 +62,7 @@ def tiny_task(*, has_sentence=False, facts=None, melody=None, **changes):
         text=SmallText(dim=8, has_sentence=has_sentence),
         facts=facts,
         melody=melody,
+        clap=clap,
     )
     model = MusicGenModel(config, LetterEncoder())
     return LMTask(model, LMTaskConfig(**changes), [Jingles().batch(1_000), Jingles().batch(1_001)])
@@ -166,7 +169,8 @@ def test_what_is_forgotten_is_still_to_be_predicted_but_from_nothing():
     task.trained.eval()
     batch = Jingles().batch(0)
     nothing = torch.zeros_like(batch.frame_mask)
-    inputs = task._inputs(batch, batch.captions, task.music.read(batch.captions), torch.ones(4, dtype=torch.bool))
+    told = torch.ones(4, dtype=torch.bool)
+    inputs = task._inputs(batch, batch.captions, task.music.read(batch.captions), told, told)
     assert torch.equal(task._logits(batch.codes, nothing, inputs), task._logits(batch.codes.flip(2), nothing, inputs))
     forgetful = tiny_task(dropout=ConditionDropout(probability=0.0), history_dropout=1.0)
     forgetful.trained.eval()
@@ -203,3 +207,93 @@ def test_a_melody_model_without_melodies_learns_from_text(fusion):
     loss.backward()
     assert loss.isfinite()
     assert all(parameter.grad is not None for parameter in task.lm.parameters())
+
+
+CLAP = ClapConfig(name="none", dim=8, num_codebooks=2, codebook_size=4)
+
+
+class Heard(Jingles):
+    """Jingles without captions: their sound is a place that hangs on the letter, and a little noise."""
+
+    def batch(self, step):
+        batch = super().batch(step)
+        letters = [ord(caption) - ord("a") for caption in batch.captions]
+        noise = 0.1 * torch.randn(4, 8, generator=torch.Generator().manual_seed(step))
+        places = torch.nn.functional.normalize(torch.eye(8)[letters] + noise, dim=1)
+        return replace(batch, captions=[None] * 4, clap=places)
+
+
+def heard_task(**changes):
+    task = tiny_task(clap=CLAP, dropout=ConditionDropout(**{"probability": 0.0, **changes}))
+    task.validation = [Heard().batch(1_000), Heard().batch(1_001)]
+    return task
+
+
+def test_a_model_learns_what_places_sound_like_without_any_caption(toy, tmp_path):
+    task = heard_task(clap=0.2)
+    task.music.clap.start(torch.cat([Heard().batch(step).clap for step in range(50)]))
+    config = toy.config(max_steps=60, save_every=60, validate_every=60)
+    metrics = Trainer(task, Heard(), config, tmp_path).run().metrics
+    assert metrics["ce_clap"] < 0.7 * metrics["ce"]
+    assert 0 < metrics["clap_gain_low"] < metrics["clap_gain"]
+
+
+def test_projection_and_codebooks_learn_and_a_second_run_has_the_same_bits(toy, tmp_path):
+    def run(name, **changes):
+        trainer = Trainer(heard_task(), Heard(), toy.config(max_steps=9, save_every=4, **changes), tmp_path / name)
+        before = toy.weights(trainer)
+        trainer.run(resume=True)
+        return before, toy.weights(trainer)
+
+    before, first = run("first")
+    changed = {name for name in before if not torch.equal(first[name], before[name])}
+    books = {f"trained/clap.quantizer.levels.{level}.codebook" for level in range(2)}
+    assert changed >= books | {"trained/clap.project.weight", "trained/clap.project.bias"}
+    assert toy.same_bits(run("second")[1], first)
+    run("parts", max_minutes=1e-9)
+    assert toy.same_bits(run("parts")[1], first)
+
+
+def test_with_every_place_dropped_sound_changes_nothing_and_no_codebook_learns():
+    batch = Heard().batch(0)
+    for changes in ({"clap": 1.0}, {"probability": 1.0}):
+        task = heard_task(**changes)
+        before = {name: value.clone() for name, value in task.music.clap.named_buffers()}
+        losses = []
+        for clap in (batch.clap, -batch.clap, None):
+            torch.manual_seed(0)
+            losses.append(task.loss("lm", replace(batch, clap=clap), StepContext(0, torch.Generator(), {}))[0])
+        assert losses[0] == losses[1] == losses[2]
+        after = dict(task.music.clap.named_buffers())
+        assert all(torch.equal(after[name], value) for name, value in before.items())
+
+
+def test_a_model_trained_on_sound_alone_is_asked_in_words(toy, tmp_path):
+    """What reads texts puts a letter where its jingle's sound is; it was never there in training."""
+    task = heard_task(clap=0.2)
+    task.music.clap.start(torch.cat([Heard().batch(step).clap for step in range(50)]))
+    Trainer(task, Heard(), toy.config(max_steps=60, save_every=60, validate_every=60), tmp_path).run()
+    task.trained.eval()
+    task.music.clap_encoder = LetterPlaces(CLAP)
+    batch = Jingles().batch(1_000)
+    of_text = task.music.inputs([Conditions(text=text) for text in batch.captions], 12)
+    other = task.music.inputs([Conditions(text=text) for text in reversed(batch.captions)], 12)
+    told, mistold = (
+        pattern_cross_entropy(
+            task._logits(batch.codes, batch.frame_mask, inputs), batch.codes, task.pattern, batch.frame_mask
+        )[0]
+        for inputs in (of_text, other)
+    )
+    assert told < mistold
+
+
+class LetterPlaces(JointEncoder):
+    def to(self, device):
+        del device
+        return self
+
+    def embed_text(self, text):
+        return torch.eye(8)[ord(text) - ord("a")]
+
+    def embed_window(self, wave):
+        raise NotImplementedError

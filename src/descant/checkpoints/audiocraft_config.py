@@ -88,6 +88,8 @@ def write_model(config: MusicGenConfig) -> dict[str, Any]:
             f"text.name={config.text.name!r:.80}: audiocraft's layout holds no text encoder, it names one of "
             f"{', '.join(T5_NAMES)}"
         )
+    if config.clap is not None:
+        raise CheckpointError("audiocraft's layout is written without CLAP: this model is told points of its space")
     mono = config.codec.mono if isinstance(config.codec, StereoCodecConfig) else config.codec
     if not isinstance(mono, EnCodecConfig):
         raise CheckpointError(f"audiocraft's layout knows no codec but EnCodec: this is a {type(mono).__name__}")
@@ -132,6 +134,8 @@ def write_model(config: MusicGenConfig) -> dict[str, Any]:
     again = read_model(plain, mono, config.text.dim)
     lm = dataclasses.replace(again.lm.transformer, dropout=transformer.dropout)
     refuse_differences(transformer, lm)
+    if config.melody is not None:
+        refuse_differences(config.melody, again.melody)
     refuse_differences(config, dataclasses.replace(again, lm=dataclasses.replace(again.lm, transformer=lm)))
     return plain
 

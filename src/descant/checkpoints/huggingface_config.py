@@ -81,6 +81,10 @@ def write_model(config: MusicGenConfig, text_encoder: dict[str, Any]) -> dict[st
         raise CheckpointError(f"transformers' MusicGen reads text by T5, this model by {type(config.text).__name__}")
     if config.style is not None:
         raise CheckpointError("transformers has no MusicGen that hears a style: write this model in another layout")
+    if config.clap is not None:
+        raise CheckpointError("transformers has no MusicGen that is told points of CLAP's space: write another layout")
+    if config.melody is not None and config.lm.transformer.has_cross_attention:
+        raise CheckpointError("transformers' MusicGen with melodies has no cross-attention, this model has")
     mono = _encodec(config.codec.mono if isinstance(config.codec, StereoCodecConfig) else config.codec)
     transformer, special = config.lm.transformer, config.lm.codebook_size
     is_melody = not transformer.has_cross_attention

@@ -29,6 +29,7 @@ from descant import config as configs
 from descant.checkpoints.tensor_files import MappedFile, faults_of, is_finite, read_json, write_json
 from descant.codec.base import AudioCodec
 from descant.conditioning.base import TextEncoder
+from descant.conditioning.clap import ClapEncoder
 from descant.conditioning.encoders import MERTFeatures, T5Encoder
 from descant.conditioning.small_text import SmallTextEncoder
 from descant.conditioning.style import StyleFeatures
@@ -188,10 +189,11 @@ def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dt
     config = read_model_config(folder)
     with faults_of(folder):
         encoder = load_text_encoder(config, folder)
+        features, clap = load_style_features(config), load_clap_encoder(config)
         # Without memory: a config that names absurd sizes has no weights that fit it, and weights that fit take the
         # place of what is there, so that no second copy is ever made.
         with torch.device("meta"):
-            model = in_precision(MusicGenModel(config, encoder, load_style_features(config)), dtype)
+            model = in_precision(MusicGenModel(config, encoder, features, clap), dtype)
         of_codec = _read_tensors(folder / "codec" / WEIGHTS, model.codec.state_dict())
         # A codec may compute tensors that no file holds, its windows for one, so it is made with memory then.
         model.codec = build_codec(config.codec)
@@ -202,7 +204,10 @@ def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dt
 
 
 def place(model: MusicGenModel, device: torch.device, dtype: torch.dtype) -> MusicGenModel:
-    """The same model on a device, its language model in a precision; the codec stays in float32."""
+    """The same model on a device, its language model in a precision; the codec stays in float32.
+
+    What finds texts in a joint space stays where it is, the CPU: a text is the same point whatever the device.
+    """
     in_precision(model, dtype).to(device)
     if model.style_features is not None:
         model.style_features = model.style_features.to(device)
@@ -219,6 +224,8 @@ def in_precision(model: MusicGenModel, dtype: torch.dtype) -> MusicGenModel:
             conditioner.to(dtype)
     if model.style is not None:
         model.style.project.to(dtype)
+    if model.clap is not None:
+        model.clap.project.to(dtype)
     return model
 
 
@@ -251,6 +258,11 @@ def load_text_encoder(config: MusicGenConfig, folder: Path | None = None) -> Tex
 def load_style_features(config: MusicGenConfig) -> StyleFeatures | None:
     """The frozen network that a style model listens with; None for other models."""
     return None if config.style is None else MERTFeatures(config.style.features)
+
+
+def load_clap_encoder(config: MusicGenConfig) -> ClapEncoder | None:
+    """The frozen network that finds texts in a model's joint space; None for models without one."""
+    return None if config.clap is None else ClapEncoder(config.clap)
 
 
 def starter_folder() -> Path:

@@ -15,6 +15,9 @@ from torch import Tensor
 from descant.conditioning.base import Embedding
 from descant.errors import ConfigError
 
+_NAMES = ("text", "melody", "style", "clap")
+"""In the order of their draws: a new one comes last, and those before it draw what they drew."""
+
 
 @dataclass(frozen=True)
 class ConditionDropout:
@@ -22,16 +25,18 @@ class ConditionDropout:
 
     Args:
         probability: for all conditions of a sample together; what guidance needs.
-        text, melody, style: for this condition alone, drawn independently of the others, on top of ``probability``.
+        text, melody, style, clap: for this condition alone, drawn independently of the others, on top of
+            ``probability``.
     """
 
     probability: float = 0.15
     text: float = 0.0
     melody: float = 0.0
     style: float = 0.0
+    clap: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("probability", "text", "melody", "style"):
+        for name in ("probability", *_NAMES):
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise ConfigError(f"{name}={value:g}: a probability is between 0 and 1")
@@ -41,10 +46,9 @@ class ConditionDropout:
 
         A call always draws the same amount, whatever the probabilities, so changing one leaves the other draws alone.
         """
-        draws = torch.rand(4, batch, generator=generator, device=generator.device)
+        draws = torch.rand(1 + len(_NAMES), batch, generator=generator, device=generator.device)
         everything = draws[0] < self.probability
-        alone = {"text": self.text, "melody": self.melody, "style": self.style}
-        return {name: everything | (draw < alone[name]) for name, draw in zip(alone, draws[1:], strict=True)}
+        return {name: everything | (draw < getattr(self, name)) for name, draw in zip(_NAMES, draws[1:], strict=True)}
 
     def __call__(self, embeddings: Mapping[str, Embedding], generator: torch.Generator) -> dict[str, Embedding]:
         """The embeddings with the drawn rows turned into the null condition."""

@@ -25,6 +25,7 @@ class FuserConfig:
 
     melody: Method = "prefix"
     style: Method = "prefix"
+    clap: Method = "cross"
     text: Method = "cross"
     sentence: Method = "sum"
     sentence_output: Method = "output"
@@ -33,7 +34,7 @@ class FuserConfig:
 
 # A prefix is read melody first, text last, and then the codes: the order the released melody model was trained on
 # (audiocraft, ConditionFuser, which puts each next condition in front of the ones before).
-ORDER = ("melody", "style", "text", "sentence", "sentence_output", "facts")
+ORDER = ("melody", "style", "clap", "text", "sentence", "sentence_output", "facts")
 
 
 def fuse(embeddings: Mapping[str, Embedding], config: FuserConfig) -> LMInputs:

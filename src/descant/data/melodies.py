@@ -23,7 +23,7 @@ from descant.conditioning.melody import FULL_LEVEL
 from descant.data.shards import TokenizedClip, read_index, read_shard, shard_path
 from descant.data.tokenize import codec_facts
 from descant.errors import AudioError, DataError
-from descant.shapes import Codes
+from descant.shapes import Codes, Wave
 
 WINDOW_S, CONTEXT_S = 60.0, 2.0
 """Long clips are heard in windows of so many seconds, with so many more on each side."""
@@ -110,16 +110,25 @@ def crop(
     return torch.lerp(behind[before], behind[after], share)
 
 
-def _hear(codes: Codes, codec: AudioCodec, config: MelodyConfig) -> UInt8[Tensor, "T P"]:
-    """The chromagram of one clip, long ones in windows."""
+def sound_of(codes: Codes, codec: AudioCodec, decode: Callable[[Codes], Wave]) -> Clip:
+    """What the codes of one clip sound like, in mono on the CPU; long ones are decoded in windows.
+
+    Args:
+        decode: the codec's ``decode`` or ``sketch``.
+    """
     rate_hz = codec.frame_rate_hz
     window, context = round(WINDOW_S * rate_hz), round(CONTEXT_S * rate_hz)
     waves = []
     for start in range(0, codes.shape[-1], window):
         first = max(0, start - context)
-        wave = codec.sketch(codes[:, :, first : start + window + context]).mean(dim=1)[0]
+        wave = decode(codes[:, :, first : start + window + context]).mean(dim=1)[0]
         waves.append(wave[(start - first) * codec.hop_samples :][: window * codec.hop_samples])
-    heard = Clip(torch.cat(waves)[None].float().cpu(), codec.sample_rate_hz).resample(config.sample_rate_hz)
+    return Clip(torch.cat(waves)[None].float().cpu(), codec.sample_rate_hz)
+
+
+def _hear(codes: Codes, codec: AudioCodec, config: MelodyConfig) -> UInt8[Tensor, "T P"]:
+    """The chromagram of one clip."""
+    heard = sound_of(codes, codec, codec.sketch).resample(config.sample_rate_hz)
     return (chromagram(heard.samples[0], config) * FULL_LEVEL).round().to(torch.uint8)
 
 

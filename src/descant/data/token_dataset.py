@@ -16,10 +16,12 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from descant.conditioning.chroma import MelodyConfig
+from descant.conditioning.clap import ClapConfig
 from descant.data.captions import CaptionConfig, caption
+from descant.data.embeddings import crop_embedding, read_embeddings
 from descant.data.manifest import Split
 from descant.data.melodies import crop, read_melodies
-from descant.data.shards import TokenizedClip, read_index, read_shard, shard_path
+from descant.data.shards import Shard, TokenizedClip, read_index, read_shard, shard_path
 from descant.errors import ConfigError, DataError
 from descant.shapes import Codes
 
@@ -61,6 +63,7 @@ class TokenBatch:
         first_beats: how many beats of its clip lie before a crop, by the clip's ``bpm``; the first beat is where the
             tag ``first_beat_s`` says, else at the beginning. NaN where the tags do not tell.
         chroma: the chromagram of each crop; None where melodies were not asked for.
+        clap: where the sound of each crop is in the joint space; None where that was not asked for.
     """
 
     codes: Codes
@@ -69,6 +72,7 @@ class TokenBatch:
     clips: list[TokenizedClip]
     first_beats: Float[Tensor, " B"]
     chroma: Float[Tensor, "B T P"] | None = None
+    clap: Float[Tensor, "B D"] | None = None
 
 
 class TokenBatches:
@@ -81,36 +85,50 @@ class TokenBatches:
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str], config: TokenBatchConfig, melody: MelodyConfig | None = None
+        self,
+        folder: str | os.PathLike[str],
+        config: TokenBatchConfig,
+        melody: MelodyConfig | None = None,
+        clap: ClapConfig | None = None,
     ) -> None:
         """Reads all shards of a folder.
 
         Args:
             melody: how chromagrams were heard, for batches that have them; `data/melodies.py` makes them.
+            clap: how embeddings were made, for batches that have them; `data/embeddings.py` makes them.
 
         Raises:
-            DataError: a shard or its melodies are missing or damaged, or no clip is of the wanted split.
+            DataError: a shard, its melodies or its embeddings are missing or damaged, or no clip is of the wanted
+                split.
         """
         self.config = config
-        self.melody = melody
+        self.melody, self.clap = melody, clap
         self.index = read_index(folder)
         shards = [read_shard(shard_path(folder, number)) for number in range(self.index.num_shards)]
-        self._chroma: list[UInt8[Tensor, "_ P"]] = []
-        if melody is not None:
-            heard = [read_melodies(folder, number, shard.clips, melody) for number, shard in enumerate(shards)]
-            clips = [clip for shard in shards for clip in shard.clips]
-            chromas = [chroma for of_shard in heard for chroma in of_shard]
-            self._chroma = [chroma for clip, chroma in zip(clips, chromas, strict=True) if clip.split == config.split]
         pairs = [(clip, shard.codes) for shard in shards for clip in shard.clips if clip.split == config.split]
         if not pairs:
             raise DataError(f"{str(Path(folder))!r} has no clip of split {config.split!r}")
         self.clips = [clip for clip, _ in pairs]
         self._codes = [codes[:, clip.start_frame : clip.start_frame + clip.num_frames] for clip, codes in pairs]
+        self._chroma: list[UInt8[Tensor, "_ P"]] = []
+        if melody is not None:
+            heard = [read_melodies(folder, number, shard.clips, melody) for number, shard in enumerate(shards)]
+            self._chroma = self._of_split(shards, heard)
+        self._embeddings: list[Float[Tensor, "_ D"]] = []
+        if clap is not None:
+            read = [read_embeddings(folder, number, shard.clips, clap) for number, shard in enumerate(shards)]
+            self._embeddings = self._of_split(shards, read)
         self._frame_rate_hz = self.index.codec.frame_rate_hz
         self._places = {
             length: [index for index, clip in enumerate(self.clips) for _ in range(max(1, clip.num_frames // length))]
             for length in {config.segment_frames, config.short_frames} - {0}
         }
+
+    @property
+    def embeddings(self) -> Float[Tensor, "N D"]:
+        """Where all windows of all clips are in the joint space; what the codebooks start from."""
+        assert self.clap is not None, "asked for without a joint space"
+        return torch.cat(self._embeddings).float()
 
     @property
     def num_fixed_batches(self) -> int:
@@ -141,6 +159,12 @@ class TokenBatches:
         rows = [(index, 0, wording) for index, wording in zip(indices, wordings, strict=True)]
         return self._collated(rows, self.config.segment_frames)
 
+    def _of_split(self, shards: Sequence[Shard], heard: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+        """What was heard of the clips of this split, from what was heard of all clips of each shard."""
+        clips = [clip for shard in shards for clip in shard.clips]
+        all_heard = [one for of_shard in heard for one in of_shard]
+        return [one for clip, one in zip(clips, all_heard, strict=True) if clip.split == self.config.split]
+
     def _drawn(self, num_frames: int, number: int, num_rows: int) -> TokenBatch:
         """The batch of this number among those of crops this long."""
         seed, places = self.config.seed, self._places[num_frames]
@@ -164,7 +188,15 @@ class TokenBatches:
             frame_mask[row, : crop.shape[1]] = True
         beats = torch.tensor([self._beats_before(self.clips[index], offset) for index, offset, _ in rows])
         clips = [self.clips[index] for index, _, _ in rows]
-        return TokenBatch(codes, [text for _, _, text in rows], frame_mask, clips, beats, self._heard(rows, num_frames))
+        return TokenBatch(
+            codes=codes,
+            captions=[text for _, _, text in rows],
+            frame_mask=frame_mask,
+            clips=clips,
+            first_beats=beats,
+            chroma=self._heard(rows, num_frames),
+            clap=self._points(rows, num_frames),
+        )
 
     def _heard(self, rows: Sequence[tuple[int, int, str | None]], num_frames: int) -> Float[Tensor, "B T P"] | None:
         """The chromagrams of the crops of (clip, offset, caption)."""
@@ -176,6 +208,17 @@ class TokenBatches:
             crop(self._chroma[index], offset / self._frame_rate_hz, length, self.melody) for index, offset, _ in rows
         ]
         return torch.stack(crops)
+
+    def _points(self, rows: Sequence[tuple[int, int, str | None]], num_frames: int) -> Float[Tensor, "B D"] | None:
+        """Where the crops of (clip, offset, caption) are in the joint space."""
+        if self.clap is None:
+            return None
+        points = []
+        for index, offset, _ in rows:
+            frames = min(num_frames, self.clips[index].num_frames - offset)
+            first_s, duration_s = offset / self._frame_rate_hz, frames / self._frame_rate_hz
+            points.append(crop_embedding(self._embeddings[index], first_s, duration_s, self.clap))
+        return torch.stack(points)
 
     def _beats_before(self, clip: TokenizedClip, offset: int) -> float:
         # Tags are what people wrote, and "about 90" is no tempo to count by.

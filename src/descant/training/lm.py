@@ -48,11 +48,12 @@ class LMTaskConfig:
 
 
 class LMTask(Task):
-    """The language model of a model, and what tells it text, tempo, key and melody; codec and text encoder stay as they
-    are, and so does what tells styles.
+    """The language model of a model, and what tells it text, tempo, key, melody and points of a joint space; codec and
+    text encoder stay as they are, and so does what tells styles.
 
-    A melody model learns melodies from batches that have chromagrams, and is told the null melody without them. A style
-    model is told the null style.
+    A melody model learns melodies from batches that have chromagrams, and is told the null melody without them. A model
+    with a joint space learns from where the sound of its clips is, also without captions; its codebooks should have
+    been started (``ClapConditioner.start``). A style model is told the null style.
 
     Args:
         validation: batches that every validation reads; the same for all runs to be compared.
@@ -64,7 +65,13 @@ class LMTask(Task):
             raise ConfigError(f"codebook_weights={weights}: this model has {model.lm.config.num_codebooks} codebooks")
         self.config = config
         self.music, self.lm, self.pattern = model, model.lm, model.config.pattern
-        parts = {"lm": model.lm, "text": model.text, "facts": model.facts, "melody": model.melody}
+        parts = {
+            "lm": model.lm,
+            "text": model.text,
+            "facts": model.facts,
+            "melody": model.melody,
+            "clap": model.clap,
+        }
         self.model = self.trained = nn.ModuleDict({name: part for name, part in parts.items() if part is not None})
         self.validation = validation
 
@@ -80,9 +87,8 @@ class LMTask(Task):
         assert turn == "lm", "a language model has one turn"
         lost = self.config.dropout.rows(len(batch.captions), context.generator)
         read = self.music.read(batch.captions)
-        inputs = self._inputs(
-            batch, batch.captions, read.without(lost["text"].to(read.mask.device)), has_melody=~lost["melody"]
-        )
+        read = read.without(lost["text"].to(read.mask.device))
+        inputs = self._inputs(batch, batch.captions, read, ~lost["melody"], ~lost["clap"])
         device = self.music.device
         codes, mask = batch.codes.to(device), batch.frame_mask.to(device)
         weights = self.config.codebook_weights
@@ -106,7 +112,8 @@ class LMTask(Task):
 
         ``caption_gain`` is how much worse the same clips are predicted with another clip's caption, the mean of the
         paired differences in nats, with its 95 % interval. Clips without a caption have no part in it. ``melody_gain``
-        is how much better they are predicted with their own melody than without one.
+        is how much better they are predicted with their own melody than without one, ``clap_gain`` the same of their
+        place in the joint space.
         """
         captions = [caption for batch in self.validation for caption in batch.captions]
         if not captions:
@@ -122,6 +129,10 @@ class LMTask(Task):
             with_melody = self._by_clip(captions, has_melody=True)
             metrics |= {"ce_melody": float(with_melody.mean())}
             metrics |= _gain("melody_gain", (own - with_melody).mean(dim=1))
+        if len(captions) > 1 and self.music.clap is not None and self.validation[0].clap is not None:
+            with_clap = self._by_clip(captions, has_clap=True)
+            metrics |= {"ce_clap": float(with_clap.mean())}
+            metrics |= _gain("clap_gain", (own - with_clap).mean(dim=1))
         return metrics
 
     def facts(self) -> dict[str, Any]:
@@ -130,27 +141,43 @@ class LMTask(Task):
             "text": to_dict(self.music.config.text),
             "facts": to_dict(self.music.config.facts) if self.music.config.facts is not None else None,
             "melody": to_dict(self.music.config.melody) if self.music.config.melody is not None else None,
+            "clap": to_dict(self.music.config.clap) if self.music.config.clap is not None else None,
             "lm": to_dict(self.lm.config),
             "pattern": repr(self.pattern),
         }
 
-    def _by_clip(self, captions: list[str | None], has_melody: bool = False) -> Float[Tensor, "clips K"]:
-        """Cross-entropies of the validation clips, were these their captions, with or without their melodies."""
+    def _by_clip(
+        self, captions: list[str | None], has_melody: bool = False, has_clap: bool = False
+    ) -> Float[Tensor, "clips K"]:
+        """Cross-entropies of the validation clips, were these their captions, with or without melodies and points."""
         rows, left = [], iter(captions)
         for batch in self.validation:
             codes, mask = batch.codes.to(self.music.device), batch.frame_mask.to(self.music.device)
             texts = [next(left) for _ in range(len(codes))]
-            is_told = torch.full((len(codes),), has_melody)
-            logits = self._logits(codes, mask, self._inputs(batch, texts, self.music.read(texts), is_told))
+            is_told = [torch.full((len(codes),), told) for told in (has_melody, has_clap)]
+            logits = self._logits(codes, mask, self._inputs(batch, texts, self.music.read(texts), *is_told))
             for clip in zip(logits.split(1), codes.split(1), mask.split(1), strict=True):
                 rows.append(pattern_cross_entropy(clip[0], clip[1], self.pattern, clip[2])[1])
         return torch.stack(rows).cpu()
 
     def _inputs(
-        self, batch: TokenBatch, texts: list[str | None], read: Embedding, has_melody: Bool[Tensor, " B"]
+        self,
+        batch: TokenBatch,
+        texts: list[str | None],
+        read: Embedding,
+        has_melody: Bool[Tensor, " B"],
+        has_clap: Bool[Tensor, " B"],
     ) -> LMInputs:
-        num_frames = batch.codes.shape[-1]
-        return self.music.training_inputs(texts, read, num_frames, batch.first_beats, batch.chroma, has_melody)
+        return self.music.training_inputs(
+            texts,
+            read,
+            batch.codes.shape[-1],
+            batch.first_beats,
+            chroma=batch.chroma,
+            has_melody=has_melody,
+            clap=batch.clap,
+            has_clap=has_clap,
+        )
 
     def _logits(self, codes: Codes, known_frames: Bool[Tensor, "B T"], inputs: LMInputs) -> Logits:
         # A frame after the clip's end holds nothing, as it will in generation; its zeros are no codes.

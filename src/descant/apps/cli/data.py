@@ -14,8 +14,8 @@ MAX_WORKERS = 256
 
 
 def add_commands(commands: Commands) -> None:
-    """Adds ``data scan``, ``check``, ``tokenize``, ``melodies`` and ``render-starter``."""
-    group = commands.group("data", "training data: scan, check, tokenize, melodies, render-starter")
+    """Adds ``data scan``, ``check``, ``tokenize``, ``melodies``, ``embeddings`` and ``render-starter``."""
+    group = commands.group("data", "training data: scan, check, tokenize, melodies, embeddings, render-starter")
 
     parser = group.add("scan", "a manifest of a folder of audio", "descant data scan music -o music/manifest.jsonl")
     parser.add_argument("folder", metavar="FOLDER", help="a folder of sound files, with .txt and .json beside them")
@@ -56,6 +56,18 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument("--device", type=device, default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
     add_json_option(parser)
     parser.set_defaults(run=melodies)
+
+    parser = group.add(
+        "embeddings",
+        "where all tokenized clips are in CLAP's space, for a model that is told points of it; resumable",
+        "descant data embeddings shards --codec runs/starter_codec/codec",
+    )
+    parser.add_argument("folder", metavar="DIR", help="what data tokenize has written")
+    parser.add_argument("--codec", required=True, metavar="DIR", help="the codec that made the codes")
+    parser.add_argument("--clap", metavar="NAME", help="hub id or folder of a CLAP (default: laion/larger_clap_music)")
+    parser.add_argument("--device", type=device, default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
+    add_json_option(parser)
+    parser.set_defaults(run=embeddings)
 
     parser = group.add(
         "render-starter",
@@ -164,17 +176,44 @@ def melodies(arguments: argparse.Namespace) -> None:
     from descant.checkpoints.layouts import load_codec
     from descant.conditioning.chroma import MelodyConfig
     from descant.data.melodies import add_melodies
-    from descant.data.shards import read_index, read_shard, shard_path
+    from descant.data.shards import read_index
 
     index = read_index(arguments.folder)
-    shards = [read_shard(shard_path(arguments.folder, number)) for number in range(index.num_shards)]
-    audio_s = sum(clip.num_frames for shard in shards for clip in shard.clips) / index.codec.frame_rate_hz
+    audio_s = _audio_s(arguments.folder)
     chosen = select_device(arguments.device)
     codec = load_codec(Path(arguments.codec))[0].to(chosen)
     with progress(f"hearing {audio_s / 3_600:.2f} h", audio_s) as report:
         add_melodies(arguments.folder, codec, MelodyConfig(), device=chosen, progress=report)
     result = {"folder": arguments.folder, "num_clips": index.num_clips, "num_shards": index.num_shards}
     show(result, [f"{arguments.folder}: melodies of {index.num_clips} clips"], arguments.json)
+
+
+def embeddings(arguments: argparse.Namespace) -> None:
+    """Finds the places that are not there yet."""
+    from descant.api import select_device
+    from descant.checkpoints.layouts import load_codec
+    from descant.conditioning.clap import ClapConfig, ClapEncoder
+    from descant.data.embeddings import add_embeddings
+    from descant.data.shards import read_index
+
+    index = read_index(arguments.folder)
+    audio_s = _audio_s(arguments.folder)
+    chosen = select_device(arguments.device)
+    codec = load_codec(Path(arguments.codec))[0].to(chosen)
+    encoder = ClapEncoder(ClapConfig() if arguments.clap is None else ClapConfig(name=arguments.clap)).to(chosen)
+    with progress(f"hearing {audio_s / 3_600:.2f} h", audio_s) as report:
+        add_embeddings(arguments.folder, codec, encoder, device=chosen, progress=report)
+    result = {"folder": arguments.folder, "num_clips": index.num_clips, "num_shards": index.num_shards}
+    show(result, [f"{arguments.folder}: embeddings of {index.num_clips} clips"], arguments.json)
+
+
+def _audio_s(folder: str) -> float:
+    """How much sound the codes of a folder are."""
+    from descant.data.shards import read_index, read_shard, shard_path
+
+    index = read_index(folder)
+    shards = [read_shard(shard_path(folder, number)) for number in range(index.num_shards)]
+    return sum(clip.num_frames for shard in shards for clip in shard.clips) / index.codec.frame_rate_hz
 
 
 def render_starter(arguments: argparse.Namespace) -> None:

@@ -19,6 +19,7 @@ EXTRAS = {
     "t5": ("transformers", "sentencepiece"),
     "hub": ("huggingface_hub",),
     "audiocraft": ("yaml",),
+    "normalize": ("simplemma", "lunr"),
     "starter-data": ("mido", "music21"),
     "eval": ("librosa", "scipy"),
     "melody": ("demucs", "librosa"),

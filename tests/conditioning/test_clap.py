@@ -1,0 +1,213 @@
+import json
+import shutil
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from descant.audio import Clip
+from descant.conditioning.clap import ClapConditioner, ClapConfig, ClapEncoder
+from descant.errors import CheckpointError, ConfigError, InvalidRequest, MissingExtra
+from descant.nn.rvq import VectorQuantizer
+
+TINY = ClapConfig(dim=6, num_codebooks=3, codebook_size=8)
+
+
+@pytest.fixture(scope="module")
+def encoder(clap_config) -> ClapEncoder:
+    return ClapEncoder(clap_config)
+
+
+def noise(num_samples: int, seed: int = 0) -> Clip:
+    samples = torch.rand(1, num_samples, generator=torch.Generator().manual_seed(seed)) - 0.5
+    return Clip(samples, 8_000)
+
+
+def embedding_of(output):
+    """transformers 5 gives an object with the embedding in it, transformers 4 the embedding."""
+    return output if isinstance(output, torch.Tensor) else output.pooler_output
+
+
+def test_texts_and_sound_are_points_of_one_sphere(encoder):
+    for point in (encoder.embed_text("warm piano"), encoder.embed_audio(noise(20_000))):
+        assert point.shape == (12,)
+        assert point.dtype == torch.float32
+        assert point.norm().item() == pytest.approx(1, abs=1e-5)
+    assert not torch.equal(encoder.embed_text("warm piano"), encoder.embed_text("sad violin"))
+
+
+def test_a_text_is_what_transformers_gives_to_a_padded_batch(clap_config, encoder):
+    import transformers
+
+    texts = ["warm slow piano", "techno", "a sad violin with drums and piano"]
+    tokens = transformers.AutoTokenizer.from_pretrained(clap_config.name)(texts, padding=True, return_tensors="pt")
+    inputs = {"input_ids": tokens.input_ids, "attention_mask": tokens.attention_mask}
+    # RoBERTa counts positions by its padding token, which in the tests' tokenizer is another.
+    inputs["input_ids"] = tokens.input_ids.masked_fill(tokens.attention_mask == 0, 1)
+    theirs = embedding_of(transformers.ClapModel.from_pretrained(clap_config.name).eval().get_text_features(**inputs))
+    ours = torch.stack([encoder.embed_text(text) for text in texts])
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+
+
+def test_sound_is_the_mean_of_its_windows_and_each_is_what_transformers_gives(clap_config, encoder):
+    """Two seconds hold five windows of one second, a quarter of a second apart."""
+    import transformers
+
+    clip = noise(16_000)
+    network = transformers.ClapModel.from_pretrained(clap_config.name).eval()
+    listener = transformers.ClapFeatureExtractor.from_pretrained(clap_config.name)
+    windows = clip.samples[0].unfold(0, 8_000, 2_000)
+    heard = [
+        listener(window.numpy(), sampling_rate=8_000, truncation="rand_trunc", return_tensors="pt")
+        for window in windows
+    ]
+    theirs = torch.cat([embedding_of(network.get_audio_features(one["input_features"].float())) for one in heard])
+    assert len(theirs) == 5
+    torch.testing.assert_close(encoder.embed_windows(clip), theirs, rtol=0, atol=1e-5)
+    torch.testing.assert_close(encoder.embed_audio(clip), F.normalize(theirs.mean(dim=0), dim=0), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("num_samples", "num_windows"), [(1, 1), (7_999, 1), (8_000, 1), (9_999, 1), (10_000, 2)])
+def test_windows_lie_in_the_clip_and_there_is_one_at_least(encoder, num_samples, num_windows):
+    assert len(encoder.embed_windows(noise(num_samples))) == num_windows
+
+
+def test_short_sound_is_repeated(encoder):
+    short = noise(4_000)
+    twice = Clip(short.samples.repeat(1, 2), 8_000)
+    assert torch.equal(encoder.embed_audio(short), encoder.embed_audio(twice))
+
+
+def test_the_same_sound_is_the_same_point_at_any_time(encoder):
+    clip = noise(30_000)
+    torch.manual_seed(1)
+    first = encoder.embed_audio(clip)
+    torch.manual_seed(2)
+    assert torch.equal(encoder.embed_audio(clip), first)
+    assert encoder.to("cpu") is encoder
+
+
+def test_nothing_is_cut_off_a_text(encoder):
+    assert encoder.embed_text("warm " * 17).shape == (12,)
+    with pytest.raises(InvalidRequest, match=r"19 tokens: .* up to 18"):
+        encoder.embed_text("warm " * 18)
+
+
+def test_a_folder_that_is_no_such_clap_is_refused(clap_config, tmp_path):
+    with pytest.raises(CheckpointError, match="no CLAP"):
+        ClapEncoder(replace(clap_config, name=str(tmp_path)))
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(CheckpointError, match="a bert model"):
+        ClapEncoder(replace(clap_config, name=str(tmp_path)))
+    for changes, told in (({"dim": 13}, "dim is 12"), ({"window_s": 2.0}, r"window_s is 1\.0")):
+        with pytest.raises(CheckpointError, match=told):
+            ClapEncoder(replace(clap_config, **changes))
+
+
+def test_a_clap_that_hears_random_places_and_one_without_a_weight_are_refused(clap_config, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "clap"
+    shutil.copytree(clap_config.name, folder)
+    weights = load_file(folder / "model.safetensors")
+    del weights["text_projection.linear1.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match="text_projection"):
+        ClapEncoder(replace(clap_config, name=str(folder)))
+    described = json.loads((folder / "config.json").read_text())
+    described["audio_config"]["enable_fusion"] = True
+    (folder / "config.json").write_text(json.dumps(described))
+    with pytest.raises(CheckpointError, match="without fusion"):
+        ClapEncoder(replace(clap_config, name=str(folder)))
+
+
+def test_without_transformers_the_line_that_installs_it_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(MissingExtra, match=r'pip install "descant\[t5\]"'):
+        ClapEncoder(ClapConfig())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"name": ""}, {"dim": 0}, {"num_codebooks": 257}, {"codebook_size": 0}, {"stride_s": 0.0}, {"window_s": 1e9}],
+    ids=str,
+)
+def test_a_config_that_cannot_be_is_named(changes):
+    with pytest.raises(ConfigError, match=next(iter(changes))):
+        ClapConfig(**changes)
+
+
+def points(count: int, seed: int = 0) -> torch.Tensor:
+    return F.normalize(torch.randn(count, 6, generator=torch.Generator().manual_seed(seed)), dim=1)
+
+
+@pytest.fixture
+def conditioner() -> ClapConditioner:
+    torch.manual_seed(0)
+    made = ClapConditioner(TINY, width=5)
+    made.start(points(200))
+    return made.eval()
+
+
+def books(conditioner: ClapConditioner) -> list[torch.Tensor]:
+    return [level.codebook.clone() for level in conditioner.quantizer.levels if isinstance(level, VectorQuantizer)]
+
+
+def test_a_point_is_the_projected_sum_of_its_entries_and_none_is_zeros(conditioner):
+    given = points(3, seed=1)
+    told = conditioner(given, torch.tensor([True, False, True]))
+    assert told.values.shape == (3, 1, 5)
+    assert told.mask.tolist() == [[True], [False], [True]]
+    assert not told.values[1].any()
+    left, total = given[:1], torch.zeros(1, 6)
+    for book in books(conditioner):
+        entry = book[torch.cdist(left, book).argmin(dim=1)]
+        left, total = left - entry, total + entry
+    torch.testing.assert_close(told.values[0], conditioner.project(total))
+
+
+def test_a_row_does_not_depend_on_the_others(conditioner):
+    given = points(5, seed=2)
+    together = conditioner(given, torch.ones(5, dtype=torch.bool)).values
+    for row in range(5):
+        alone = conditioner(given[row : row + 1], torch.ones(1, dtype=torch.bool)).values
+        torch.testing.assert_close(together[row : row + 1], alone, rtol=0, atol=1e-6)
+
+
+def test_codebooks_learn_in_training_from_the_rows_that_are_told(conditioner):
+    given, before = points(8, seed=3), books(conditioner)
+    conditioner(given, torch.ones(8, dtype=torch.bool))
+    assert all(map(torch.equal, books(conditioner), before))
+    conditioner.train()
+    conditioner(given, torch.zeros(8, dtype=torch.bool))
+    assert all(map(torch.equal, books(conditioner), before))
+    conditioner(given, torch.ones(8, dtype=torch.bool))
+    assert not any(map(torch.equal, books(conditioner), before))
+
+
+def test_started_codebooks_outlive_many_small_batches(conditioner):
+    """With a codec's settings every entry died in each step and was put onto one of the last few clips."""
+
+    def loss(given: torch.Tensor) -> float:
+        conditioner.eval()
+        return float((conditioner.quantized(given) - given).square().sum(dim=1).mean())
+
+    held_out = points(100, seed=9)
+    started = loss(held_out)
+    for step in range(300):
+        conditioner.train()
+        conditioner(points(2, seed=100 + step), torch.ones(2, dtype=torch.bool))
+    assert loss(held_out) < 1.25 * started
+    fresh = ClapConditioner(TINY, width=5).train()
+    fresh(points(2, seed=100), torch.ones(2, dtype=torch.bool))
+    fresh.eval()
+    assert float((fresh.quantized(held_out) - held_out).square().sum(dim=1).mean()) > 2 * started
+
+
+def test_a_start_puts_codebooks_anew_and_leaves_the_mode_as_it_was(conditioner):
+    before = books(conditioner)
+    conditioner.start(points(400, seed=4))
+    assert not conditioner.training
+    assert not any(map(torch.equal, books(conditioner), before))

@@ -1,0 +1,196 @@
+"""Models with a joint space: asked in words or with sound, guided by both, and stored."""
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor
+
+from descant.audio import Clip
+from descant.checkpoints import audiocraft_config, huggingface_config, native
+from descant.conditioning.chroma import MelodyConfig
+from descant.conditioning.clap import ClapConfig, ClapEncoder
+from descant.errors import CheckpointError, ConfigError, InvalidRequest
+from descant.generation.engine import Engine
+from descant.generation.request import Guidance, Request, Sampling
+from descant.model import Conditions, MusicGenModel, T5Text
+from descant.presets import small
+
+FRAME_S = 0.02
+WORDS = ("warm", "slow", "piano", "drums", "techno", "sad", "violin")
+
+
+class Counting(ClapEncoder):
+    """Counts the texts that it is asked for."""
+
+    texts: list[str]
+
+    def embed_text(self, text: str) -> Tensor:
+        self.texts.append(text)
+        return super().embed_text(text)
+
+
+@pytest.fixture(scope="module")
+def clap_model(make_model, clap_config) -> MusicGenModel:
+    model = make_model(clap=clap_config)
+    model.clap_encoder = ClapEncoder(clap_config)
+    # What the text encoder says is the same for all texts here: only the joint space tells them apart.
+    model.text.project.weight.zero_()
+    places = [model.clap_encoder.embed_text(f"{first} {second}") for first in WORDS for second in WORDS]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model.clap.start(torch.stack(places))
+    model.clap.project.weight.mul_(5.0)
+    return model
+
+
+def ask(**changes) -> Request:
+    return Request(**{"text": "warm piano", "duration_s": 12 * FRAME_S, "seed": 1, **changes})
+
+
+def codes_of(model: MusicGenModel, *requests: Request) -> list[Tensor]:
+    return [made.codes for made in Engine(model).generate(requests)]
+
+
+def logits_of(model: MusicGenModel, *rows: Conditions) -> Tensor:
+    start = torch.full((len(rows), 4, 1), model.lm.special_code)
+    return model.lm(start, model.inputs(list(rows)))[:, :, -1]
+
+
+def test_two_texts_give_two_pieces_and_no_text_a_third(clap_model):
+    first, second, none = codes_of(clap_model, ask(), ask(text="sad violin"), ask(text=None))
+    assert not torch.equal(first, second)
+    assert not torch.equal(first, none)
+
+
+def test_guidance_compares_with_no_text_and_with_the_negative_text(clap_model):
+    pieces = codes_of(
+        clap_model,
+        ask(guidance=Guidance(scale=1.0)),
+        ask(guidance=Guidance(scale=3.0)),
+        ask(guidance=Guidance(scale=3.0), negative_text="sad violin"),
+    )
+    assert len({tuple(codes.flatten().tolist()) for codes in pieces}) == 3
+
+
+def test_the_unconditional_row_of_guidance_is_told_no_place(clap_model):
+    """One frame written out: guidance on the logits of a row that is told where the text is and of one that is not."""
+    request = ask(duration_s=FRAME_S, sampling=Sampling(greedy=True), guidance=Guidance(scale=3.0))
+    towards, against = logits_of(clap_model, Conditions(text="warm piano"), Conditions())
+    assert not torch.allclose(towards, against)
+    assert codes_of(clap_model, request)[0][0, 0] == (against + 3 * (towards - against))[0].argmax()
+
+
+def test_a_place_alone_changes_the_logits_and_sound_may_stand_for_a_text(clap_model):
+    heard = clap_model.clap_encoder.embed_audio(Clip(torch.rand(1, 8_000) - 0.5, 8_000))
+    of_text = clap_model.clap_encoder.embed_text("warm piano")
+    written, told, sound = logits_of(
+        clap_model,
+        Conditions(text="warm piano"),
+        Conditions(text="warm piano", clap=of_text),
+        Conditions(text="warm piano", clap=heard),
+    )
+    assert torch.equal(written, told)
+    assert not torch.allclose(written, sound)
+
+
+def test_requests_give_the_same_codes_alone_and_together(clap_model):
+    requests = [
+        ask(),
+        ask(text="sad violin with drums", seed=2, negative_text="techno"),
+        ask(text=None, seed=3),
+        ask(seed=4, guidance=Guidance(scale=1.0), duration_s=5 * FRAME_S),
+    ]
+    alone = [codes_of(clap_model, request)[0] for request in requests]
+    for ours, theirs in zip(codes_of(clap_model, *requests), alone, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_a_text_that_several_rows_have_is_read_once(clap_model, clap_config):
+    counting = Counting(clap_config)
+    counting.texts = []
+    usual, clap_model.clap_encoder = clap_model.clap_encoder, counting
+    try:
+        clap_model.inputs([Conditions(text="warm"), Conditions(text="warm"), Conditions(text=" "), Conditions()])
+    finally:
+        clap_model.clap_encoder = usual
+    assert counting.texts == ["warm"]
+
+
+def test_a_place_is_one_position_before_the_text_or_in_the_prefix(clap_model, make_model, clap_config):
+    row = [Conditions(text="warm slow piano"), Conditions()]
+    attended = clap_model.inputs(row)
+    assert attended.cross.shape[1] == 1 + 3
+    assert attended.cross_mask.tolist() == [[True] * 4, [False] * 4]
+    assert not attended.cross[1].any()
+    prefixed = make_model(clap=clap_config, lm_changes={"has_cross_attention": False})
+    prefixed.clap_encoder = clap_model.clap_encoder
+    inputs = prefixed.inputs(row)
+    assert inputs.cross is None
+    assert inputs.prefix.shape[1] == 1 + 3
+    assert not inputs.prefix[1].any()
+
+
+def test_a_model_whose_encoder_is_not_loaded_is_told_places_only(make_model, clap_config):
+    model = make_model(clap=clap_config)
+    with pytest.raises(InvalidRequest, match="is not loaded"):
+        model.inputs([Conditions(text="warm piano")])
+    assert model.inputs([Conditions(text="warm piano", clap=torch.ones(12)), Conditions()]).cross.shape[1] == 3
+    assert codes_of(model, ask(text=None))
+
+
+def test_an_encoder_made_for_another_space_is_refused(clap_model, make_model, word_hashes, clap_config):
+    encoder = clap_model.clap_encoder
+    with pytest.raises(ConfigError, match="clap_encoder is made for"):
+        MusicGenModel(make_model().config, word_hashes(12), clap_encoder=encoder)
+    other = replace(make_model().config, clap=replace(clap_config, stride_s=0.5))
+    with pytest.raises(ConfigError, match="clap_encoder is made for"):
+        MusicGenModel(other, word_hashes(12), clap_encoder=encoder)
+
+
+@pytest.mark.parametrize("storage", ["exact", "int8"])
+def test_written_and_read_it_is_the_same_model(clap_model, tmp_path, monkeypatch, word_hashes, storage):
+    monkeypatch.setattr(native, "load_text_encoder", lambda *_: word_hashes(12))
+    native.save_model(clap_model, tmp_path / "model", storage=storage)
+    again = native.load_model(tmp_path / "model")
+    assert again.config == clap_model.config
+    for name, tensor in clap_model.clap.quantizer.state_dict().items():
+        assert torch.equal(again.clap.quantizer.state_dict()[name], tensor)
+    if storage == "exact":
+        assert torch.equal(codes_of(again, ask())[0], codes_of(clap_model, ask())[0])
+
+
+def test_a_language_model_in_half_precision_keeps_its_codebooks(clap_model, tmp_path, monkeypatch, word_hashes):
+    monkeypatch.setattr(native, "load_text_encoder", lambda *_: word_hashes(12))
+    native.save_model(clap_model, tmp_path / "model")
+    half = native.load_model(tmp_path / "model", dtype=torch.bfloat16)
+    assert half.clap.project.weight.dtype == torch.bfloat16
+    assert torch.equal(half.clap.quantizer.levels[0].codebook, clap_model.clap.quantizer.levels[0].codebook)
+    assert half.inputs([Conditions(text="warm piano")]).cross.dtype == torch.bfloat16
+
+
+LATER = {
+    "clap": {"clap": ClapConfig()},
+    "bottleneck": {"melody": MelodyConfig(bottleneck="full")},
+    "fusion": {"melody": MelodyConfig(fusion="cross")},
+    "null": {"melody": MelodyConfig(null="nothing")},
+    "pooled_frames": {"melody": MelodyConfig(pooled_frames=2)},
+    "neighbours": {"melody": MelodyConfig(neighbours=1)},
+    "is_normalized": {"text": T5Text(is_normalized=True)},
+}
+"""What the released models have not, and other layouts have no place for."""
+
+
+@pytest.mark.parametrize("what", LATER)
+@pytest.mark.parametrize("layout", ["transformers", "audiocraft"])
+def test_what_no_other_layout_has_a_place_for_is_refused_by_its_name(what, layout):
+    plain = small()
+    transformer = replace(plain.lm.transformer, has_cross_attention="melody" not in LATER[what])
+    config = replace(plain, lm=replace(plain.lm, transformer=transformer), **LATER[what])
+    write = {
+        "audiocraft": audiocraft_config.write_model,
+        "transformers": partial(huggingface_config.write_model, text_encoder={"d_model": 768}),
+    }
+    with pytest.raises(CheckpointError, match="CLAP" if what == "clap" else what):
+        write[layout](config)
