@@ -29,6 +29,7 @@ pytest.importorskip("lunr", reason="the extra normalize")
         ("a waltz in A minor, 3/4 at 92.5 BPM", "waltz a minor 3/4 92.5 bpm"),
         ("F# minor, lo-fi r&b, B♭ blues", "f# minor lo-fi r&b b♭ blues"),
         ("female singing", "female sing"),
+        ("bands playing loudly", "band play loudly"),
         ("80s synth-pop", "80s synth-pop"),
         ("café del mar", "café del mar"),
         ("静かな ピアノ", "静かな ピアノ"),
