@@ -26,8 +26,8 @@ from descant.shapes import Codes, Wave
 MOST_LAYERS = 64
 """More are a spoilt config: layers take time to be made even where they take no memory."""
 
-FEWEST_ROWS = 8
-"""From here on BLAS libraries multiply by blocks, whose sums do not depend on how many there are."""
+ROWS_AT_ONCE = 8
+"""BLAS libraries sum four rows or more in one order; of blocks of eight, each of two threads still gets four."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,14 +223,11 @@ class SpectralDecoder(nn.Module):
 def multiply(layer: nn.Linear, rows: Float[Tensor, "B T D_in"]) -> Float[Tensor, "B T D_out"]:
     """``layer(rows)``, each row the same to the last bit whichever others are there.
 
-    Products of a few rows are summed in another order than those of many. A last bit can decide which of two equal bins
-    is a peak, and rounds of Griffin-Lim carry that on until it is heard: a stream would not give what decoding gives.
+    Products of a few rows are summed in another order than those of many. A last bit can decide which of two bins is a
+    peak, and rounds of Griffin-Lim make much of it: a stream would not give what decoding gives.
     """
-    num_steps = rows.shape[1]
-    if num_steps < FEWEST_ROWS:
-        rows = F.pad(rows, (0, 0, 0, FEWEST_ROWS - num_steps))
-    multiplied: Tensor = layer(rows)
-    return multiplied[:, :num_steps]
+    multiplied: Tensor = layer(F.pad(rows, (0, 0, 0, -rows.shape[1] % ROWS_AT_ONCE)))
+    return multiplied[:, : rows.shape[1]]
 
 
 def _blocks(width: int, kernel_size: int, mlp_scale: int, num_layers: int) -> nn.Sequential:

@@ -4,6 +4,7 @@ Padding is what "same" means for SEANet (arXiv 2210.13438): the surplus of the k
 sides, the larger half to the left, or put all on the left if the layer is causal. All layers are weight-normalised.
 """
 
+from functools import cached_property
 from typing import Literal, TypeAlias
 
 import torch
@@ -108,6 +109,11 @@ class ConvStream(StreamStage):
         self.has_started = False
         self.kept: Tensor | None = None
 
+    @cached_property
+    def weight(self) -> Tensor:
+        """The convolution's, normalised once instead of for every piece."""
+        return self.conv.weight.detach()
+
     def push(self, piece: Float[Tensor, "B D_in T"], is_last: bool) -> Float[Tensor, "B D_out T_out"]:
         values = piece if self.kept is None else torch.cat([self.kept, piece], dim=-1)
         # Until the mirror at the start is full it is not known whether zeros have to fill it up, see pad_time.
@@ -118,8 +124,7 @@ class ConvStream(StreamStage):
         self.kept = values[..., num_ready:].clone()
         if not num_ready:
             return values.new_zeros(len(values), self.conv.out_channels, 0)
-        conv = self.conv
-        return conv1d(values, conv.weight, conv.bias, dilation=conv.dilation, groups=conv.groups)
+        return conv1d(values, self.weight, self.conv.bias, dilation=self.conv.dilation, groups=self.conv.groups)
 
     def last_needed(self, step: int) -> int:
         return step + self.right if self.mode == "constant" else max(step + self.right, self.left)
@@ -135,13 +140,18 @@ class ConvTransposeStream(StreamStage):
         self.cut_left = self.still_to_cut = cut_left
         self.kept: Tensor | None = None
 
+    @cached_property
+    def weight(self) -> Tensor:
+        """The convolution's, normalised once instead of for every piece."""
+        return self.conv.weight.detach()
+
     def push(self, piece: Float[Tensor, "B D_in T"], is_last: bool) -> Float[Tensor, "B D_out T_out"]:
         if self.kept is None:
             self.kept = piece.new_zeros(len(piece), self.conv.out_channels, self.surplus)
         num_ready = piece.shape[-1] * self.stride
         sums = pad(self.kept, (0, num_ready))
         if num_ready:
-            sums = sums + conv_transpose1d(piece, self.conv.weight, stride=self.stride)
+            sums = sums + conv_transpose1d(piece, self.weight, stride=self.stride)
         self.kept = sums[..., num_ready:].clone()
         ready = sums[..., self.still_to_cut : num_ready + (self.cut_left if is_last else 0)]
         self.still_to_cut = max(0, self.still_to_cut - num_ready)
