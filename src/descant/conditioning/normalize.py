@@ -17,7 +17,7 @@ _KEPT = frozenset(
 """Words of the list that turn what follows into something else: "no drums" is not "drums"."""
 _AFTER_TONIC = frozenset(("major", "minor", "maj", "min", "flat", "sharp"))
 _LEMMAS = {"singing": "sing", "playing": "play"}
-"""Where the dictionary errs in words of music: it reads "singing" as a form of "singe" and makes "playe" of "playing"."""
+"""Where the dictionary errs in words of music: it makes "singe" of "singing" and "playe" of "playing"."""
 
 
 def normalize_text(text: str) -> str | None:
