@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -18,10 +19,9 @@ from descant.checkpoints import hub
 from descant.checkpoints.layouts import load_model
 from descant.checkpoints.native import load_text_encoder, place, starter_folder
 from descant.codec.base import AudioCodec
-from descant.conditioning.facts import read_facts
 from descant.config import to_dict
 from descant.errors import CheckpointError, InvalidRequest
-from descant.evaluation.asked import fit
+from descant.evaluation.asked import check_judge, fit
 from descant.generation.engine import Engine
 from descant.generation.request import MAX_DURATION_S, MAX_SEED, Guidance, Request, Sampling
 from descant.generation.stream import MusicStream
@@ -32,6 +32,17 @@ from descant.version import __version__
 
 MAX_CANDIDATES = 64
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+LATER = {
+    "is_normalized": False,
+    "bottleneck": "argmax",
+    "strongest": 1,
+    "pooled_frames": 1,
+    "fusion": "prefix",
+    "neighbours": 0,
+    "part": "auto",
+    "null": "c",
+}
+"""Fields that configs did not always have, and what models without them do."""
 BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
@@ -214,8 +225,8 @@ class MusicGen:
         Raises:
             InvalidRequest: as ``generate``; or a loop is asked for, which is cut from the whole.
         """
-        if not 0 < chunk_s <= MAX_DURATION_S:
-            raise InvalidRequest(f"chunk_s={chunk_s:g}: must be above 0 and at most {MAX_DURATION_S:g} seconds")
+        if not isinstance(chunk_s, int | float) or not 0 < chunk_s <= MAX_DURATION_S:
+            raise InvalidRequest(f"chunk_s={chunk_s!r:.60}: must be above 0 and at most {MAX_DURATION_S:g} seconds")
         return ClipStream(self.engine.stream(_as_request(request, fields), chunk_s=chunk_s), self.sample_rate_hz)
 
     def _best(
@@ -268,13 +279,9 @@ def _variations(request: Request, count: int) -> list[Request]:
 
     Raises:
         InvalidRequest: it asks for nothing by which the better could be told from the worse.
+        MissingExtra: what hears tempo and key is not installed.
     """
-    facts = read_facts(request.text)
-    if facts.bpm is None and facts.is_minor is None and request.melody is None:
-        raise InvalidRequest(
-            f"best_of={count}: candidates are told apart by tempo, key and melody, and the request states none; "
-            'add one, for example "120 bpm"'
-        )
+    check_judge(request.text, request.melody, request.duration_s if request.loop_bars is None else math.inf)
     first = secrets.randbits(31) if request.seed is None else request.seed
     return [replace(request, seed=(first + index) % (MAX_SEED + 1)) for index in range(count)]
 
@@ -290,15 +297,19 @@ def fingerprint(model: MusicGenModel) -> str:
     """A short name for exactly these weights: a hash of the config and, for every tensor, of some of its values and a
     sum over the bits of all. To hash all the bits of a large model would take longer than to load it.
     """
-    # What a model does not have is left out, so that a new kind of condition changes no older model's name.
-    config = {name: value for name, value in to_dict(model.config).items() if value is not None}
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(_as_it_was(to_dict(model.config)), sort_keys=True).encode())
     for name, tensor in sorted(model.state_dict().items()):
         flat = tensor.detach().flatten()
         bits = flat.view(BITS[flat.element_size()])
         picked = bits[:: max(1, len(bits) // 256)].to("cpu", torch.int64)
         digest.update(f"{name} {int(bits.sum(dtype=torch.int64))}".encode() + picked.numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def _as_it_was(config: dict[str, Any]) -> dict[str, Any]:
+    """A config without what it does not have and what came later, so that no older model's name changes."""
+    kept = {name: value for name, value in config.items() if value is not None and LATER.get(name, ...) != value}
+    return {name: _as_it_was(value) if isinstance(value, dict) else value for name, value in kept.items()}
 
 
 def _as_request(request: str | Request | None, fields: dict[str, Any]) -> Request:

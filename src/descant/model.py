@@ -268,7 +268,8 @@ class MusicGenModel(nn.Module):
             none = null_melody(config)
             duration_s = num_frames / self.codec.frame_rate_hz
             fitted = [self.melody.fitted(none if row is None else row.cpu(), duration_s, first_s) for row in rows]
-            told["melody"] = self._melody(torch.stack(fitted), is_told, num_frames)
+            within_s = first_s % (1 / config.frame_rate_hz)
+            told["melody"] = self._melody(torch.stack(fitted), is_told, num_frames, within_s)
         if self.style is not None:
             told["style"] = self.style([row.style for row in heard.rows])
         if self.clap is not None:
@@ -345,12 +346,19 @@ class MusicGenModel(nn.Module):
             told["facts"] = self.facts(facts, self._frames(num_frames), self.codec.frame_rate_hz, first_beats)
         return told
 
-    def _melody(self, squeezed: Float[Tensor, "B T P"], is_told: Bool[Tensor, " B"], num_frames: int) -> Embedding:
+    def _melody(
+        self, squeezed: Float[Tensor, "B T P"], is_told: Bool[Tensor, " B"], num_frames: int, within_s: float = 0.0
+    ) -> Embedding:
+        """Melodies as vectors, in a model that has them added to its steps one for each.
+
+        Args:
+            within_s: where in the first frame of the melody the piece begins.
+        """
         assert self.melody is not None
         melody: Embedding = self.melody(squeezed, is_told)
         if self.melody.config.fusion != "sum":
             return melody
-        return self.melody.at(melody, (self._frames(num_frames) + 0.5) / self.codec.frame_rate_hz)
+        return self.melody.at(melody, within_s + (self._frames(num_frames) + 0.5) / self.codec.frame_rate_hz)
 
     def _frames(self, num_frames: int) -> Float[Tensor, " S"]:
         """The frame that each step of a piece this long leads to."""

@@ -121,3 +121,38 @@ def test_a_reader_that_goes_away_ends_the_stream():
         assert process.wait(timeout=60) == 0
     assert "the reader has gone" in told
     assert "Traceback" not in told
+
+
+def test_variations_of_the_best_share_no_candidates(run):
+    made = ("generate", "drums, 120 bpm", *TINY, "--best-of", "2", "--count", "3", "-d", "2.1", "-o", "out/", "--json")
+    seeds = json.loads(run(*made).out)["seeds"]
+    assert len(set(seeds)) == 3
+    assert all(seed in (3 + 2 * number, 4 + 2 * number) for number, seed in enumerate(seeds))
+
+
+def test_what_is_made_again_still_says_what_it_was_made_from(run, start):
+    assert run("generate", "two", *TINY, "-d", "0.5", "--continue", start, "-o", "two.wav").code == 0
+    assert run("regenerate", "two.wav", "-o", "again.wav").code == 0
+    assert read_info("again.wav")["made_from"] == read_info("two.wav")["made_from"]
+
+
+def test_any_sound_can_be_gone_on_from_whatever_tags_its_format_has(run):
+    samples = 0.1 * np.random.default_rng(0).standard_normal(8_000)
+    for name in ("start.aiff", "start.au", "start.caf"):
+        soundfile.write(name, samples, 32_000)
+        outcome = run("generate", "x", *TINY, "-d", "0.5", "--continue", name, "-o", f"{name}.wav")
+        assert outcome.code == 0, outcome.err
+
+
+def test_a_given_part_that_passes_full_scale_is_made_again(run):
+    samples = (1.5 * np.sin(np.arange(8_000) / 20)).astype(np.float32)
+    soundfile.write("loud.wav", samples, 32_000, subtype="FLOAT")
+    assert run("generate", "x", *TINY, "-d", "0.5", "--continue", "loud.wav", "-o", "more.wav").code == 0
+    assert run("regenerate", "more.wav", "-o", "again.wav").code == 0
+    assert np.abs(samples_of("again.wav").astype(int) - samples_of("more.wav")).max() <= 2
+
+
+def test_loops_of_several_tempi_say_what_they_took(run):
+    made = ("generate", "a 240 bpm", "b 120 bpm", *TINY, "--loop", "1", "-o", "out/", "--json")
+    result = json.loads(run(*made).out)
+    assert result["real_time_factor"] == pytest.approx(result["seconds_taken"] / 3.0)

@@ -124,6 +124,30 @@ def test_a_melody_goes_on_in_the_windows_that_follow(make_model, fusion):
     assert not torch.equal(same[:, 22:], end[:, 22:])
 
 
+def test_a_pushed_melody_is_compared_on_the_same_beat(make_model):
+    """Without the melody a row differs in nothing else, though its section begins within a beat."""
+    config = MelodyConfig(sample_rate_hz=8_000, window_samples=256, hop_samples=128, fusion="sum", part="mix")
+    engine = Engine(make_model(melody=config, **SHORT))
+    tune = Clip(0.5 * torch.sin(torch.arange(8_000) / 3)[None], 8_000)
+    request = ask(
+        timeline=((13 * FRAME_S, "drums, 100 bpm"),), melody=tune, guidance=Guidance(scale=3.0, melody_scale=3.0)
+    )
+    piece = engine.piece(engine.settle(request))
+    piece.codes = torch.zeros(4, 13, dtype=torch.long)
+    draft = piece.draft(next(window for window in piece.windows if window.section == 1))
+    # The melody's vectors are zeros at the beginning of training, so without it the sums must be equal.
+    assert torch.equal(draft.inputs.sum, draft.without_melody.sum)
+
+
+def test_a_loops_melody_begins_with_its_first_bar_and_is_as_long(make_model):
+    config = MelodyConfig(sample_rate_hz=8_000, window_samples=256, hop_samples=128, fusion="sum", part="mix")
+    engine = Engine(make_model(melody=config, **SHORT))
+    tune = Clip(0.5 * torch.sin(torch.arange(200_000) / 3)[None], 8_000)
+    settled = engine.settle(ask(text="drums 60 bpm", loop_bars=5, melody=tune))
+    assert len(settled.melody_chroma) == round(20 * config.frame_rate_hz)
+    assert engine.piece(settled).lead_in_s == 4.0
+
+
 def test_a_loop_is_as_long_as_its_bars(short_model):
     made = Engine(short_model).generate([ask(text="drums 240 bpm", loop_bars=1, beats_per_bar=3)])[0]
     rate_hz = short_model.codec.sample_rate_hz

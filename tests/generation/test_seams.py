@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from descant.generation.seams import crossfade, foretold, joined, looped
+from descant.generation.seams import crossfade, foretold, joined, looped, turned_down
 
 RATE_HZ = 8_000
 
@@ -57,6 +57,14 @@ def test_a_loop_passes_from_its_end_to_its_beginning_as_the_music_did():
     # Cut alone it would have a step there.
     cut = wave[:, 2_000:10_000]
     assert largest_step(torch.cat([cut, cut], dim=1)) > 2 * largest_step(wave)
+
+
+def test_what_was_made_is_turned_down_and_what_was_given_is_not():
+    wave = torch.cat([tone(1_000), 4 * tone(3_000)], dim=1)
+    down = turned_down(wave, 1_000, 0.99, RATE_HZ)
+    assert torch.equal(down[:, :1_000], wave[:, :1_000])
+    torch.testing.assert_close(down[:, 1_160:].abs().max(), torch.tensor(0.99))
+    assert torch.equal(turned_down(tone(500), 100, 0.99, RATE_HZ), tone(500))
 
 
 def test_a_crossfade_begins_with_the_one_and_ends_with_the_other():

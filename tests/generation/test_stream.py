@@ -90,6 +90,21 @@ def test_the_prompt_can_be_changed_on_the_way(short_model):
         changed.change("\0")
 
 
+def test_a_prompt_that_is_changed_before_anything_is_made_counts_from_the_first_frame(short_model):
+    engine = Engine(short_model)
+    changed = engine.stream(ask(text="calm"))
+    changed.change("loud drums, 90 bpm")
+    torch.testing.assert_close(whole_of(changed), engine.generate([ask(text="loud drums, 90 bpm")])[0].wave)
+
+
+def test_a_stream_that_is_changed_again_and_again_keeps_no_more(short_model):
+    stream = Engine(short_model).stream(ask(duration_s=2.0), chunk_s=0.1)
+    for number, _ in enumerate(stream):
+        stream.change(f"prompt {number}")
+        assert len(stream._piece.sections) <= 1 + (number == 0)
+        assert len(stream._piece._heard) <= 1
+
+
 def test_what_was_given_comes_first_and_at_once(short_model):
     given = Clip(torch.linspace(-0.5, 0.5, 5_000)[None], 32_000)
     assert torch.equal(next(Engine(short_model).stream(ask(prompt=given))), given.samples)

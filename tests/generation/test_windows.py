@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from descant.errors import InvalidRequest
 from descant.generation.request import Request
-from descant.generation.windows import Section, Window, beats_before, plan_windows, sections_of
+from descant.generation.windows import Section, Window, plan_windows, sections_of
 
 
 @settings(max_examples=200, deadline=None)
@@ -48,10 +49,17 @@ def test_a_new_prompt_begins_with_the_first_frame_at_or_after_its_second():
 
 
 def test_the_beat_goes_on_through_a_new_tempo_and_begins_where_none_was():
-    sections = [Section(0, "120 bpm"), Section(100, "60 bpm"), Section(200, "calm"), Section(250, "90 bpm")]
-    assert beats_before(sections, 0, 50, 50.0) == pytest.approx(2.0)
-    assert beats_before(sections, 1, 150, 50.0) == pytest.approx(4.0 + 1.0)
-    assert beats_before(sections, 2, 225, 50.0) == pytest.approx(4.0 + 2.0)
-    assert beats_before(sections, 3, 250, 50.0) == 0.0
+    timeline = ((2.0, "60 bpm"), (4.0, "calm"), (5.0, "90 bpm"))
+    first, second, calm, last = sections_of(Request(text="120 bpm", timeline=timeline), 50.0)
+    assert first.beats_before(50, 50.0) == pytest.approx(2.0)
+    assert second.beats_before(150, 50.0) == pytest.approx(4.0 + 1.0)
+    assert calm.beats_before(225, 50.0) == 0.0
+    assert last.beats_before(250, 50.0) == 0.0
+    assert last.beats_before(275, 50.0) == pytest.approx(0.75)
     # A window may look back to before its section.
-    assert beats_before(sections, 1, 75, 50.0) == pytest.approx(3.5)
+    assert second.beats_before(75, 50.0) == pytest.approx(3.5)
+
+
+def test_two_prompts_in_one_frame_are_refused():
+    with pytest.raises(InvalidRequest, match="same frame"):
+        sections_of(Request(text="a", timeline=((0.141, "b"), (0.142, "c"))), 50.0)

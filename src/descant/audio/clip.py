@@ -85,10 +85,20 @@ class Clip:
 
     def to_bytes(self, format: str, *, loudness: float | None = None) -> bytes:
         """What ``save`` writes."""
-        clip = self if loudness is None else self.normalize_loudness(loudness)
-        peak = clip.samples.abs().max().item()
-        samples = clip.samples * (PEAK_LIMIT / peak) if peak > 1 else clip.samples
+        samples = self.leveled(loudness)[0].samples
         return tags.with_info(files.encode(samples, self.sample_rate_hz, format), format, self.info)
+
+    def leveled(self, loudness: float | None) -> "tuple[Clip, float]":
+        """The clip as ``save`` levels it, and the gain that this took.
+
+        Args:
+            loudness: in LUFS; None changes nothing but what passes full scale.
+        """
+        clip = self if loudness is None else self.normalize_loudness(loudness)
+        peak, before = (one.samples.abs().max().item() for one in (clip, self))
+        if peak > 1:
+            clip, peak = replace(clip, samples=clip.samples * (PEAK_LIMIT / peak)), PEAK_LIMIT
+        return clip, peak / before if before else 1.0
 
     def resample(self, rate_hz: int) -> "Clip":
         """The same sound at another rate (soxr, high quality), round(N * rate_hz / sample_rate_hz) samples long.

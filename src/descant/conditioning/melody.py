@@ -96,11 +96,11 @@ class MelodyConditioner(nn.Module):
         """A melody as the model takes it, from ``first_s`` on; a short one begins again.
 
         Args:
-            duration_s: how long the piece is. It counts where a melody is added to the steps; elsewhere it fills the
-                frames that the model was trained with.
+            duration_s: how long the piece is. It counts where a melody is added to the steps, from the frame on in
+                which ``first_s`` lies; elsewhere it fills the frames that the model was trained with.
         """
-        count = self.config.num_frames
+        count, first = self.config.num_frames, round(first_s * self.config.frame_rate_hz)
         if self.config.fusion == "sum":
-            count = math.ceil(duration_s * self.config.frame_rate_hz) + 1
-        first = round(first_s * self.config.frame_rate_hz)
+            count = math.ceil(duration_s * self.config.frame_rate_hz) + 2
+            first = math.floor(first_s * self.config.frame_rate_hz)
         return levels[(first + torch.arange(count)) % len(levels)].float() / FULL_LEVEL

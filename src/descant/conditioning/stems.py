@@ -90,7 +90,9 @@ def _harmonic(clip: Clip) -> Clip:
     try:
         from librosa.decompose import hpss
     except ImportError as error:
-        raise MissingExtra(f"separation='harmonic' needs librosa: {INSTALL}, or ask for 'mix'") from error
+        raise MissingExtra(
+            "separation='harmonic' needs librosa: pip install \"descant[eval]\", or ask for 'mix'"
+        ) from error
     wave = clip.to_channels(1).resample(HARMONIC_RATE_HZ).samples[0].cpu()
     hann = torch.hann_window(HARMONIC_WINDOW)
     # Silence around it, since a clip shorter than the window has nothing to reflect.

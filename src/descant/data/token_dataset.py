@@ -183,9 +183,9 @@ class TokenBatches:
         codes = torch.zeros(len(rows), self.index.codec.num_codebooks, num_frames, dtype=torch.int64)
         frame_mask = torch.zeros(len(rows), num_frames, dtype=torch.bool)
         for row, (index, offset, _) in enumerate(rows):
-            crop = self._codes[index][:, offset : offset + num_frames]
-            codes[row, :, : crop.shape[1]] = crop
-            frame_mask[row, : crop.shape[1]] = True
+            known = self._codes[index][:, offset : offset + num_frames]
+            codes[row, :, : known.shape[1]] = known
+            frame_mask[row, : known.shape[1]] = True
         beats = torch.tensor([self._beats_before(self.clips[index], offset) for index, offset, _ in rows])
         clips = [self.clips[index] for index, _, _ in rows]
         return TokenBatch(

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from descant.audio import Clip, integrated_loudness
 from descant.conditioning.facts import MusicFacts, read_facts
+from descant.errors import InvalidRequest
 from descant.evaluation.chroma_cosine import chroma_cosine
-from descant.evaluation.musical import NOTES, heard_key, heard_tempo_bpm
+from descant.evaluation.musical import NOTES, heard_key, heard_tempo_bpm, require_librosa
 
 TEMPO_TOLERANCE, TEMPO_LIMIT = 0.05, 0.15
 """A tempo this far off is right, and one that far or farther is wrong; between them credit falls in a straight line."""
@@ -54,6 +55,29 @@ def fit(clip: Clip, text: str | None, melody: Clip | None = None) -> Fit:
         key=None if facts.is_minor is None else key_fit(heard_key(clip), facts),
         melody=None if melody is None else chroma_cosine(clip, melody),
     )
+
+
+def check_judge(text: str | None, melody: Clip | None, duration_s: float) -> None:
+    """Refuses what ``fit`` could say nothing of, before any candidate is made.
+
+    Raises:
+        InvalidRequest: nothing is asked for that can be heard, or nothing in so short a clip.
+        MissingExtra: the text states a tempo or a key, and librosa is not installed.
+    """
+    facts = read_facts(text)
+    states_any = facts.bpm is not None or facts.is_minor is not None
+    if melody is None and not states_any:
+        raise InvalidRequest(
+            "candidates are told apart by tempo, key and melody, and the request states none; "
+            'add one, for example "120 bpm"'
+        )
+    if melody is None and duration_s < SHORTEST_S:
+        raise InvalidRequest(
+            f"candidates are told apart by tempo and key, which {duration_s:g} s are too short to hear; "
+            f"ask for {SHORTEST_S:g} s or more"
+        )
+    if states_any:
+        require_librosa()
 
 
 def tempo_fit(heard_bpm: float | None, asked_bpm: float) -> float:

@@ -37,7 +37,7 @@ def heard_tempo_bpm(clip: Clip) -> float | None:
     Raises:
         MissingExtra: librosa is not installed.
     """
-    librosa = _librosa()
+    librosa = require_librosa()
     onsets = _onset_strength(clip)
     _, beats = librosa.beat.beat_track(onset_envelope=onsets, sr=SAMPLE_RATE_HZ, hop_length=HOP, trim=True)
     if len(beats) < 4:
@@ -69,7 +69,7 @@ def heard_key(clip: Clip) -> str:
     Raises:
         MissingExtra: librosa is not installed.
     """
-    chroma = _librosa().feature.chroma_cqt(y=_mono(clip), sr=SAMPLE_RATE_HZ).mean(axis=1)
+    chroma = require_librosa().feature.chroma_cqt(y=_mono(clip), sr=SAMPLE_RATE_HZ).mean(axis=1)
     profiles = [np.roll(profile, note) for profile in (_MAJOR, _MINOR) for note in range(12)]
     best = int(np.argmax([np.corrcoef(chroma, profile)[0, 1] for profile in profiles]))
     return f"{NOTES[best % 12]} {'major' if best < 12 else 'minor'}"
@@ -81,7 +81,9 @@ def onset_times_s(clip: Clip) -> Float[np.ndarray, " onsets"]:
     Raises:
         MissingExtra: librosa is not installed.
     """
-    onsets = _librosa().onset.onset_detect(onset_envelope=_onset_strength(clip), sr=SAMPLE_RATE_HZ, hop_length=HOP)
+    onsets = require_librosa().onset.onset_detect(
+        onset_envelope=_onset_strength(clip), sr=SAMPLE_RATE_HZ, hop_length=HOP
+    )
     return np.asarray(onsets, dtype=np.float64) * HOP / SAMPLE_RATE_HZ
 
 
@@ -109,14 +111,19 @@ def spectral_flatness(clip: Clip) -> float | None:
 
 
 def _onset_strength(clip: Clip) -> np.ndarray:
-    return _librosa().onset.onset_strength(y=_mono(clip), sr=SAMPLE_RATE_HZ, hop_length=HOP)
+    return require_librosa().onset.onset_strength(y=_mono(clip), sr=SAMPLE_RATE_HZ, hop_length=HOP)
 
 
 def _mono(clip: Clip) -> np.ndarray:
     return clip.to_channels(1).resample(SAMPLE_RATE_HZ).samples[0].numpy()
 
 
-def _librosa() -> ModuleType:
+def require_librosa() -> ModuleType:
+    """The library that hears.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
     try:
         import librosa
     except ImportError as error:

@@ -4,6 +4,7 @@ import math
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -91,7 +92,8 @@ class Engine:
             InvalidRequest: a request asks for what this model cannot do; nothing has been made then.
             Cancelled: ``cancel`` said so.
         """
-        pieces = [self.piece(self.settle(request)) for request in requests]
+        heard: dict[Any, Int[Tensor, "_ pitches"]] = {}
+        pieces = [self.piece(self.settle(request, heard)) for request in requests]
         total = sum(piece.num_steps(window) for piece in pieces for window in piece.windows)
         done = 0
         for batch in self._rounds(pieces):
@@ -123,19 +125,24 @@ class Engine:
         settled = self.settle(request)
         return MusicStream(self.piece(settled), self._span(settled).length, chunk_s)
 
-    def settle(self, request: Request) -> Request:
+    def settle(self, request: Request, heard: dict[Any, Int[Tensor, "_ pitches"]] | None = None) -> Request:
         """The request with nothing left open: as this model hears its conditions, and with its own defaults.
+
+        Args:
+            heard: melodies that were heard already, for requests that share one; what is heard is added.
 
         Raises:
             InvalidRequest: it asks for what this model cannot do.
         """
+        if request.loop_bars is not None:
+            request = replace(request, duration_s=duration_of(request))
         guidance = request.guidance or self.default_guidance
         settled_style = self._style_codes(request)
         if guidance.text_scale is not None and (settled_style is None or readable_text(request.text) is None):
             raise InvalidRequest(
                 f"text_scale={guidance.text_scale:g} of guidance weighs a text against a style: give both, or None"
             )
-        melody = self._melody(request)
+        melody = self._melody(request, {} if heard is None else heard)
         if guidance.melody_scale is not None and melody is None:
             raise InvalidRequest(
                 f"melody_scale={guidance.melody_scale:g} of guidance pushes a melody: give one, or leave it out"
@@ -146,8 +153,7 @@ class Engine:
         prompt = request.prompt
         if prompt is not None:
             prompt = prompt.resample(self.model.codec.sample_rate_hz).to_channels(self.model.codec.num_channels)
-        if request.loop_bars is not None:
-            request = replace(request, duration_s=request.loop_bars * bar_of(request))
+            prompt = replace(prompt, samples=prompt.samples.cpu())
         return replace(
             request,
             prompt=prompt,
@@ -164,7 +170,8 @@ class Engine:
         """A settled request, ready to be made."""
         span = self._span(request)
         num_frames = self.model.codec.num_frames(span.num_samples)
-        return Piece(self.model, request, num_frames, self._prompt_codes(request, num_frames))
+        lead_in_s = span.lead_in / self.model.codec.sample_rate_hz
+        return Piece(self.model, request, num_frames, self._prompt_codes(request, num_frames), lead_in_s)
 
     def _span(self, request: Request) -> Span:
         rate_hz = self.model.codec.sample_rate_hz
@@ -173,7 +180,7 @@ class Engine:
         bar_s = bar_of(request)
         return Span(round(bar_s * rate_hz), round(request.loop_bars * bar_s * rate_hz))
 
-    def _melody(self, request: Request) -> Int[Tensor, "T P"] | None:
+    def _melody(self, request: Request, heard: dict[Any, Int[Tensor, "_ pitches"]]) -> Int[Tensor, "T pitches"] | None:
         """What the model hears of the request's melody."""
         if request.melody is None and request.melody_chroma is None:
             return None
@@ -182,10 +189,15 @@ class Engine:
             raise InvalidRequest("melody: this model takes no melody; leave it out, or use a melody model")
         if request.melody is not None:
             told_s = max(request.duration_s, config.num_frames / config.frame_rate_hz)
-            _check_melody(request.melody, config)
-            clip = _beginning(request.melody, told_s + config.window_samples / config.sample_rate_hz)
-            part, _ = melodic_part(clip, request.melody_part or config.part)
-            return hear_melody(part, config, told_s)
+            _check_melody(request.melody, config, "mix")
+            separation = request.melody_part or config.part
+            key = (id(request.melody), separation, told_s)
+            if key not in heard:
+                clip = _beginning(request.melody, told_s + config.window_samples / config.sample_rate_hz)
+                part, how = melodic_part(clip, separation)
+                _check_melody(part, config, how)
+                heard[key] = hear_melody(part, config, told_s)
+            return heard[key]
         assert request.melody_chroma is not None
         return _checked_melody(request.melody_chroma, config)
 
@@ -268,14 +280,15 @@ class Engine:
         return Made(wave, piece.codes.cpu(), piece.num_prompt_frames, request)
 
 
-def _check_melody(melody: Clip, config: MelodyConfig) -> None:
+def _check_melody(melody: Clip, config: MelodyConfig, part: str) -> None:
     shortest_s = config.window_samples / config.sample_rate_hz / 2
     if melody.duration_s < shortest_s:
         raise InvalidRequest(
             f"melody: {melody.duration_s:.3g} s is too short to hear a tune in; give at least {shortest_s:.3g} s"
         )
     if melody.samples.abs().max() < SILENT_PEAK:
-        raise InvalidRequest("melody: silent, so there is no tune to follow; give one that can be heard, or none")
+        told = "silent" if part == "mix" else f"nothing is left of it as {part}"
+        raise InvalidRequest(f"melody: {told}, so there is no tune to follow; give one that can be heard, or none")
 
 
 def _beginning(clip: Clip, duration_s: float) -> Clip:
@@ -288,6 +301,11 @@ def bar_of(request: Request) -> float:
     bpm = read_facts(request.text).bpm
     assert bpm is not None, "a request checks this of a loop"
     return request.beats_per_bar * 60 / bpm
+
+
+def duration_of(request: Request) -> float:
+    """Seconds of what comes of a request, which for a loop hang on its bars."""
+    return request.duration_s if request.loop_bars is None else request.loop_bars * bar_of(request)
 
 
 def _checked_melody(levels: Int[Tensor, "T P"], config: MelodyConfig) -> Int[Tensor, "T P"]:

@@ -11,7 +11,7 @@ from descant.errors import InvalidRequest
 from descant.generation.decode import Draft
 from descant.generation.request import Guidance, Request
 from descant.generation.sampling import NoiseSource
-from descant.generation.windows import STRIDE_SHARE, Section, Window, beats_before, plan_windows, sections_of
+from descant.generation.windows import STRIDE_SHARE, Section, Window, plan_windows, sections_of
 from descant.model import Conditions, Heard, MusicGenModel
 from descant.nn.inputs import LMInputs
 from descant.patterns import frames_of_inputs
@@ -26,16 +26,24 @@ class Piece:
 
     Args:
         num_frames: how long it gets, in frames.
+        lead_in_s: how much of it is made before what was asked for begins; a melody begins behind it.
         prompt: codes that it begins with.
 
     Raises:
         InvalidRequest: its stride is no shorter than the model's longest clip.
     """
 
-    def __init__(self, model: MusicGenModel, request: Request, num_frames: int, prompt: Int[Tensor, "K T"]) -> None:
+    def __init__(
+        self,
+        model: MusicGenModel,
+        request: Request,
+        num_frames: int,
+        prompt: Int[Tensor, "K T"],
+        lead_in_s: float = 0.0,
+    ) -> None:
         assert request.seed is not None
         self.model, self.request = model, request
-        self.num_frames = num_frames
+        self.num_frames, self.lead_in_s = num_frames, lead_in_s
         self.codes = prompt
         self.num_prompt_frames = prompt.shape[-1]
         self.sections = sections_of(request, model.codec.frame_rate_hz)
@@ -46,12 +54,12 @@ class Piece:
         self._heard = {index: self._hear(self.sections[index]) for index in sorted(needed)}
 
     def change(self, text: str | None) -> None:
-        """From the frame that comes next on, the prompt is another."""
+        """From the frame that comes next on, the prompt is another; earlier ones are forgotten."""
         start = self.codes.shape[-1]
-        kept = [section for section in self.sections if section.start < start]
-        self.sections = [*kept, Section(start, text)] if start else [Section(0, text)]
+        current = next(section for section in reversed(self.sections) if section.start <= start)
+        self.sections = [current.followed_by(start, text, self.model.codec.frame_rate_hz)]
         self.windows = plan_windows(self.num_frames, start, self.room, self.keep, self.sections)
-        self._heard[len(self.sections) - 1] = self._hear(self.sections[-1])
+        self._heard = {0: self._hear(self.sections[0])}
 
     @torch.no_grad()
     def draft(self, window: Window) -> Draft:
@@ -93,7 +101,7 @@ class Piece:
             raise InvalidRequest(f"stride_s={stride_s:g}: must be shorter than this model's windows of {limit_s:g} s")
         room = max(1, round(limit_s * rate_hz))
         stride = round(room * STRIDE_SHARE) if stride_s is None else round(stride_s * rate_hz)
-        return room, room - max(1, min(stride, room))
+        return room, room - max(1, min(stride, room - 1))
 
     def _roles(self) -> list[str]:
         guidance = self.request.guidance
@@ -126,10 +134,18 @@ class Piece:
         request would change the music: requests with texts of different lengths are decoded one after another there.
         """
         rate_hz = self.model.codec.frame_rate_hz
-        beats = [beats_before(self.sections, window.section, window.first, rate_hz)]
-        beats += [beats_before([Section(0, row.text)], 0, window.first, rate_hz) for row in heard.rows[1:]]
+        section = self.sections[window.section]
+        # The negative text keeps its own time; the other rows are the section less something.
+        told = [
+            Section(0, row.text) if role == "against" else section
+            for role, row in zip(self._roles(), heard.rows, strict=True)
+        ]
+        beats = [of_row.beats_before(window.first, rate_hz) for of_row in told]
         inputs = self.model.inputs(
-            heard, window.num_frames, first_s=window.first / rate_hz, first_beats=torch.tensor(beats)
+            heard,
+            window.num_frames,
+            first_s=window.first / rate_hz - self.lead_in_s,
+            first_beats=torch.tensor(beats, dtype=torch.float64),
         )
         if inputs.cross is not None and inputs.cross_mask is not None:
             missing = -inputs.cross.shape[1] % CONDITION_STEPS

@@ -62,7 +62,7 @@ class Guidance:
 
     Args:
         scale: 0 ignores the conditions, 1 is plain sampling, larger follows them more closely at the cost of variety.
-        text_scale: the text is pushed so much further than the style beside it, of which it would else be drowned
+        text_scale: the text is pushed so much further than the style beside it, in which it would otherwise drown
             (arXiv 2407.12563, section 4.3); 5 is a good start. None pushes both alike.
         melody_scale: the melody is pushed so much further than the text beside it; 1 pushes both alike. None takes what
             suits the model.
@@ -198,9 +198,15 @@ class Request:
             raise InvalidRequest(f"loop_bars={self.loop_bars}: must lie between 1 and {MAX_LOOP_BARS}")
         if self.timeline or self.prompt is not None or self.prompt_codes is not None:
             raise InvalidRequest("loop_bars: a loop has one prompt and no beginning; leave out timeline and prompt")
-        if read_facts(self.text).bpm is None:
+        bpm = read_facts(self.text).bpm
+        if bpm is None:
             raise InvalidRequest(
                 f'loop_bars={self.loop_bars}: the text states no tempo; add one, for example "120 bpm"'
+            )
+        loop_s = self.loop_bars * self.beats_per_bar * 60 / bpm
+        if loop_s > MAX_DURATION_S:
+            raise InvalidRequest(
+                f"loop_bars={self.loop_bars}: at {bpm:g} bpm that is {loop_s:g} s; at most {MAX_DURATION_S:g} are made"
             )
 
 
@@ -217,8 +223,7 @@ def _check_order(name: str, seconds: list[float]) -> None:
     for before, after in pairwise(seconds):
         if not before < after:
             raise InvalidRequest(
-                f"{name}: second {after:g} comes after second {before:g}; each must lie behind the one before, "
-                "and the first behind 0"
+                f"{name}: seconds must rise, and the first must be above 0; second {after:g} comes after {before:g}"
             )
 
 

@@ -39,6 +39,19 @@ def looped(wave: Float[Tensor, "C N"], lead_in: int, length: int, sample_rate_hz
     return loop
 
 
+def turned_down(wave: Float[Tensor, "C N"], start: int, limit: float, sample_rate_hz: int) -> Float[Tensor, "C N"]:
+    """The wave with what comes from ``start`` on turned down until its peak is ``limit``, so that what was given before
+    need not be; the way down takes 20 ms.
+    """
+    peak = wave[:, start:].abs().max()
+    if peak <= limit:
+        return wave
+    gains = torch.full((1, wave.shape[1] - start), float(limit / peak))
+    num_fade = min(round(FADE_S * sample_rate_hz), gains.shape[1])
+    gains[:, :num_fade] = crossfade(torch.ones(1, num_fade), gains[:, :num_fade])
+    return torch.cat([wave[:, :start], wave[:, start:] * gains], dim=1)
+
+
 def crossfade(out: Float[Tensor, "C N"], into: Float[Tensor, "C N"]) -> Float[Tensor, "C N"]:
     """From one sound to another, beginning with the first's very first sample."""
     share = torch.sin(torch.arange(out.shape[1]) / out.shape[1] * (math.pi / 2)).square()

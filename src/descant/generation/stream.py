@@ -10,6 +10,7 @@ from descant.generation.decode import Decoding
 from descant.generation.piece import Piece
 from descant.generation.request import Request
 from descant.generation.seams import FADE_S, joined
+from descant.model import Conditions
 
 
 class MusicStream:
@@ -30,7 +31,6 @@ class MusicStream:
         codec = piece.model.codec
         self._chunk_frames = max(1, round(chunk_s * codec.frame_rate_hz))
         self._decoder = codec.stream()
-        self._window_end = 0
         self._next_text: list[str | None] = []
         self._waves = self._make()
 
@@ -42,16 +42,19 @@ class MusicStream:
 
     @property
     def codes(self) -> Int[Tensor, "K T"]:
-        """All codes of the windows that are done, the prompt's first."""
+        """All codes of the windows that are done, the prompt's first; of a piece of one window none before its end."""
         return self._piece.codes.cpu()
 
+    @torch.no_grad()
     def change(self, text: str | None) -> None:
         """From the next frame on the music is drawn under another prompt; prompts that were still to come are dropped.
 
         Raises:
             InvalidRequest: the text is none that a request may have.
         """
-        self._next_text = [Request(text=text).text]
+        # Refused here and now, not when the music has come so far.
+        self._piece.model.heard([Conditions(text=Request(text=text).text)])
+        self._next_text = [text]
 
     def _make(self) -> Iterator[Float[Tensor, "C n"]]:
         """What was given, then what is decoded of the rest; the two are joined as ``generate`` joins them."""
@@ -96,7 +99,9 @@ class MusicStream:
     def _frames(self) -> Iterator[Int[Tensor, "K n"]]:
         """The codes of new frames, a chunk at a time."""
         piece = self._piece
-        while piece.windows:
+        while piece.codes.shape[-1] < piece.num_frames:
+            if self._next_text:
+                piece.change(self._next_text.pop())
             window = piece.windows.pop(0)
             decoding = Decoding(piece.model.lm, piece.model.config.pattern, [piece.draft(window)])
             given = window.start - window.first
@@ -110,5 +115,3 @@ class MusicStream:
                 if self._next_text:
                     break
             piece.write(decoding.codes()[0][:, :given], window)
-            if self._next_text and piece.codes.shape[-1] < piece.num_frames:
-                piece.change(self._next_text.pop())

@@ -4,10 +4,12 @@ Each window begins with the end of what is there already. A new prompt begins a 
 frame is the first one that is drawn under it (the sliding is that of audiocraft's MusicGen.generate).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from descant.conditioning.facts import read_facts
+from descant.errors import InvalidRequest
 from descant.generation.request import Request
 
 STRIDE_SHARE = 0.6
@@ -35,17 +37,42 @@ class Window:
 
 @dataclass(frozen=True)
 class Section:
-    """A prompt, and the frame from which it counts."""
+    """A prompt, the frame from which it counts, and how many beats lie before that frame.
+
+    Where the prompt before states a tempo too, the beat goes on; else a section begins with one.
+    """
 
     start: int
     text: str | None
+    beats: float = 0.0
+
+    def beats_before(self, frame: int, frame_rate_hz: float) -> float:
+        """How many beats lie before a frame, by this section's tempo; 0 where it states none."""
+        bpm = read_facts(self.text).bpm
+        return 0.0 if bpm is None else self.beats + (frame - self.start) / frame_rate_hz * bpm / 60
+
+    def followed_by(self, start: int, text: str | None, frame_rate_hz: float) -> "Section":
+        """The section that comes after this one."""
+        return Section(start, text, self.beats_before(start, frame_rate_hz))
 
 
 def sections_of(request: Request, frame_rate_hz: float) -> list[Section]:
-    """The prompts of a request in their order, the first from frame 0 on."""
-    # Rounded first: a second such as 0.14 is a whole number of frames, though its product with the rate is none.
-    later = [Section(-int(-round(second * frame_rate_hz, 6) // 1), text) for second, text in request.timeline]
-    return [Section(0, request.text), *later]
+    """The prompts of a request in their order, the first from frame 0 on.
+
+    Raises:
+        InvalidRequest: two prompts begin with the same frame.
+    """
+    sections = [Section(0, request.text)]
+    for second, text in request.timeline:
+        # Rounded first: a second such as 0.14 is a whole number of frames, though its product with the rate is none.
+        start = math.ceil(round(second * frame_rate_hz, 6))
+        if start == sections[-1].start:
+            raise InvalidRequest(
+                f"timeline: the prompt at second {second:g} begins with the same frame as the one before; "
+                f"there are {frame_rate_hz:g} frames a second"
+            )
+        sections.append(sections[-1].followed_by(start, text, frame_rate_hz))
+    return sections
 
 
 def plan_windows(num_frames: int, num_known: int, room: int, keep: int, sections: Sequence[Section]) -> list[Window]:
@@ -64,17 +91,3 @@ def plan_windows(num_frames: int, num_known: int, room: int, keep: int, sections
         windows.append(Window(first, start, end, current))
         start = end
     return windows
-
-
-def beats_before(sections: Sequence[Section], current: int, frame: int, frame_rate_hz: float) -> float:
-    """How many beats lie before a frame, by the tempo of the section that is current.
-
-    Where the section before states a tempo too, the beat goes on; else a section begins with one.
-    """
-    beats = 0.0
-    for index in range(current):
-        bpm = read_facts(sections[index].text).bpm
-        length = sections[index + 1].start - sections[index].start
-        beats = 0.0 if bpm is None else beats + length / frame_rate_hz * bpm / 60
-    bpm = read_facts(sections[current].text).bpm or 0.0
-    return beats + (frame - sections[current].start) / frame_rate_hz * bpm / 60

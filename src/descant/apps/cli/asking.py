@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from descant.apps.cli.options import number, whole_number
-from descant.errors import InvalidRequest
+from descant.errors import AudioError, InvalidRequest
 
 if TYPE_CHECKING:
     from descant.api import MusicGen
@@ -138,7 +138,7 @@ def requests_of(arguments: argparse.Namespace) -> list["Request"]:
             loop_bars=arguments.loop,
             beats_per_bar=arguments.beats_per_bar,
             melody_part=arguments.melody_part,
-            seed=seed + variation,
+            seed=seed + variation * arguments.best_of,
         )
         for text in arguments.prompts
         for variation in range(arguments.count)
@@ -177,7 +177,11 @@ def _read(file: str) -> "Clip":
     """The clip in a file, with what the file says of how it was made."""
     from descant.audio import Clip, read_info
 
-    return replace(Clip.read(file), info=read_info(file))
+    clip = Clip.read(file)
+    try:
+        return replace(clip, info=read_info(file))
+    except AudioError:  # a format that carries no tags of ours
+        return clip
 
 
 def _read_prompt(file: str, duration_s: float) -> "Clip":

@@ -3,7 +3,7 @@
 import argparse
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from descant.apps.cli.options import (
     add_model_options,
     loudness,
 )
-from descant.apps.cli.outputs import Target, audio_target, codes_target, note, show
+from descant.apps.cli.outputs import Target, audio_target, codes_target, note, show, tell_what_is_logged
 from descant.apps.cli.progress import Report, part_of, progress
 from descant.apps.cli.streaming import add_stream_options, check_stream, stream
 from descant.errors import AudioError, CheckpointError, InvalidRequest
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from descant.generation.request import Request
 
 MAX_FILES = 1_000
+KEPT = ("made_from", "best_of", "scores")
 GROUP = 8
 """Pieces that are made and written together: the engine's batch. Of a long run, what is written stays."""
 
@@ -104,6 +105,7 @@ def generate(arguments: argparse.Namespace) -> None:
 
     from descant.api import load
 
+    tell_what_is_logged()
     model = load(arguments.model, device=arguments.device, precision=arguments.precision)
     requests = [asking.settled(request, arguments, model) for request in requests]
     if arguments.stream is not None:
@@ -142,27 +144,37 @@ def regenerate(arguments: argparse.Namespace) -> None:
         if arguments.model is None:
             raise CheckpointError(f"{told}: name one with --model, and the music will be another")
         note(f"note: {told}: the music is another")
-    _make(model, [Piece(1, request)], Writer(model, target, codes, lufs), arguments.json)
+    kept = {name: info[name] for name in KEPT if name in info}
+    _make(model, [Piece(1, request)], Writer(model, target, codes, lufs, kept), arguments.json)
 
 
 @dataclass(frozen=True)
 class Writer:
-    """Writes what was made: audio, and codes where they are asked for."""
+    """Writes what was made: audio, and codes where they are asked for.
+
+    Args:
+        kept: what a file's tags said that music made anew does not know: what it was made from.
+    """
 
     model: "MusicGen"
     target: Target
     codes: Target | None
     loudness_lufs: float | None
+    kept: dict[str, Any] = field(default_factory=dict)
 
     def write(self, piece: Piece, clip: "Clip") -> tuple[Path, Path | None]:
         """Writes one piece; gives the paths of the audio and of the codes."""
+        from descant.audio.clip import PEAK_LIMIT
+        from descant.generation.seams import turned_down
+
         seed = clip.info["seed"]
         path = self.target.file(piece.number, seed, piece.request.text)
-        loud = clip if self.loudness_lufs is None else clip.normalize_loudness(self.loudness_lufs)
-        peak = float(clip.samples.abs().max())
-        gain = float(loud.samples.abs().max()) / peak if peak else 1.0
-        marked = replace(clip, info={**clip.info, "loudness_lufs": self.loudness_lufs, "gain": gain})
-        marked.save(path, format=self.target.suffix, loudness=self.loudness_lufs)
+        given = clip.info["prompt_samples"]
+        if given is not None and self.loudness_lufs is None:
+            clip = replace(clip, samples=turned_down(clip.samples, given, PEAK_LIMIT, clip.sample_rate_hz))
+        level, gain = clip.leveled(self.loudness_lufs)
+        info = {**clip.info, **self.kept, "loudness_lufs": self.loudness_lufs, "gain": gain}
+        replace(level, info=info).save(path, format=self.target.suffix)
         return path, None if self.codes is None else self._write_codes(piece, clip, self.codes)
 
     def _write_codes(self, piece: Piece, clip: "Clip", target: Target) -> Path:
@@ -177,8 +189,9 @@ class Writer:
 
 def _make(model: "MusicGen", pieces: list[Piece], writer: Writer, as_json: bool, best_of: int = 1) -> None:
     """Makes and writes the pieces, and says what came of them."""
-    duration_s = model.engine.settle(pieces[0].request).duration_s
-    audio_s = duration_s * len(pieces)
+    from descant.generation.engine import duration_of
+
+    audio_s = sum(duration_of(piece.request) for piece in pieces)
     seeds: list[int] = []
     began = time.monotonic()
     written: list[tuple[Path, Path | None]] = []
@@ -193,7 +206,7 @@ def _make(model: "MusicGen", pieces: list[Piece], writer: Writer, as_json: bool,
         "codes_files": [str(path) for _, path in written if path is not None],
         "seeds": seeds,
         "prompts": [piece.request.text for piece in pieces],
-        "duration_s": duration_s,
+        "duration_s": duration_of(pieces[0].request),
         "sample_rate_hz": model.sample_rate_hz,
         "seconds_taken": seconds_taken,
         "real_time_factor": seconds_taken / audio_s,

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import logging
 import os
 import re
 import stat
@@ -66,6 +67,19 @@ def show(result: dict[str, Any], lines: Sequence[str], as_json: bool) -> None:
 def note(text: str) -> None:
     """Tells people something on stderr, where it is in nobody's way."""
     print(printable(text), file=sys.stderr)
+
+
+class _Notes(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        note(f"note: {record.getMessage()}")
+
+
+def tell_what_is_logged() -> None:
+    """Lets people read on stderr what the package logs of its choices."""
+    log = logging.getLogger("descant")
+    log.setLevel(logging.INFO)
+    if not any(isinstance(handler, _Notes) for handler in log.handlers):
+        log.addHandler(_Notes())
 
 
 def printable(text: str) -> str:
