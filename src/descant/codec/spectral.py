@@ -227,7 +227,8 @@ def multiply(layer: nn.Linear, rows: Float[Tensor, "B T D_in"]) -> Float[Tensor,
     peak, and rounds of Griffin-Lim make much of it: a stream would not give what decoding gives.
     """
     multiplied: Tensor = layer(F.pad(rows, (0, 0, 0, -rows.shape[1] % ROWS_AT_ONCE)))
-    return multiplied[:, : rows.shape[1]]
+    # Contiguous: with gaps between the rows of a batch, torch takes other functions, of other last bits.
+    return multiplied[:, : rows.shape[1]].contiguous()
 
 
 def _blocks(width: int, kernel_size: int, mlp_scale: int, num_layers: int) -> nn.Sequential:

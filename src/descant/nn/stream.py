@@ -112,6 +112,7 @@ class Backlog:
         """The first ``count`` steps, which no longer wait."""
         assert self.waiting is not None, "nothing was ever added"
         taken, kept = self.waiting.split([count, len(self) - count], dim=self.dim)
-        # A copy: a view would keep alive all that the piece was cut from.
-        self.waiting = kept.clone()
-        return taken
+        # Copies: a view would keep alive all that the piece was cut from, and with gaps between the rows of a batch
+        # torch takes other functions, of other last bits.
+        self.waiting = kept.clone(memory_format=torch.contiguous_format)
+        return taken.contiguous()
