@@ -1,8 +1,8 @@
 """The starter's language model: eight layers 256 wide over delayed codes, on ten-second crops of the starter corpus.
 
-Needs the codec of ``recipes/starter_codec.py``, the codes it gives (``descant data tokenize``) and their melodies
-(``descant data melodies``). Parts of the past are hidden, and half of the batches are crops of 2.5 s, so that captions
-are heard; half of the clips are told with their melody.
+Needs the codec of ``recipes/starter_codec.py`` and the codes it gives (``descant data tokenize``). Parts of the past
+are hidden, and half of the batches are crops of 2.5 s, so that captions are heard. It knows no melodies yet:
+``recipes/starter_melody.py`` goes on from it.
 """
 
 import copy
@@ -44,7 +44,7 @@ class LMRun:
     tokens: Path = Path("corpus/tokens")
     text: Path | None = None
     start: Path | None = None
-    model: MusicGenConfig = field(default_factory=presets.starter)
+    model: MusicGenConfig = field(default_factory=lambda: replace(presets.starter(), melody=None))
     batches: TokenBatchConfig = TokenBatchConfig(
         batch_size=4,
         segment_frames=500,
@@ -57,9 +57,7 @@ class LMRun:
     )
     num_validation_batches: int = 16
     task: LMTaskConfig = LMTaskConfig(
-        dropout=ConditionDropout(probability=0.15, melody=0.4),
-        history_dropout=0.4,
-        codebook_weights=(1.5, 1.2, 0.8, 0.5),
+        dropout=ConditionDropout(probability=0.15), history_dropout=0.4, codebook_weights=(1.5, 1.2, 0.8, 0.5)
     )
     trainer: TrainerConfig = field(
         default_factory=lambda: TrainerConfig(
@@ -74,7 +72,7 @@ class LMRun:
 
 
 def config() -> LMRun:
-    """The shipped starter's run."""
+    """The first of the shipped starter's two runs."""
     return LMRun()
 
 

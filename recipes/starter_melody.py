@@ -1,0 +1,37 @@
+"""The starter learns to follow melodies: goes on from the language model of ``recipes/starter_lm.py``.
+
+Needs the melodies of the codes besides (``descant data melodies``). More of the past is hidden than before: what a
+melody tells, a model with its past at hand reads off that, and hardly learns to listen.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from starter_lm import LMRun
+from starter_lm import train as train_lm
+
+from descant import presets
+from descant.conditioning.dropout import ConditionDropout
+from descant.training.optim import AdamWConfig, PlateauLinear
+
+
+def config() -> LMRun:
+    """The second of the shipped starter's two runs."""
+    run = LMRun(start=Path("runs/starter_lm/model"), model=presets.starter())
+    return replace(
+        run,
+        task=replace(run.task, dropout=ConditionDropout(probability=0.15, melody=0.2), history_dropout=0.7),
+        trainer=replace(
+            run.trainer,
+            max_steps=3_900,
+            optimizer=AdamWConfig(lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1),
+            schedule=PlateauLinear(warmup_steps=50, decay_fraction=0.8),
+            validate_every=500,
+        ),
+    )
+
+
+def train(run: LMRun, out_dir: Path, resume: bool) -> dict[str, Any]:
+    """Trains, and writes the whole model to ``out_dir/model``."""
+    return train_lm(run, out_dir, resume)
