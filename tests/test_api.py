@@ -198,7 +198,7 @@ def test_the_best_of_several_is_one_of_them_and_is_made_again_by_its_seed(music)
 )
 def test_candidates_that_cannot_be_are_refused(music, text, best_of, message):
     with pytest.raises(InvalidRequest, match=message):
-        music.generate(text, best_of=best_of)
+        music.generate(text, best_of=best_of, duration_s=1.0)
 
 
 def test_a_stream_is_what_generate_gives(music):

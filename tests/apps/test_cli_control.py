@@ -149,7 +149,10 @@ def test_a_given_part_that_passes_full_scale_is_made_again(run):
     soundfile.write("loud.wav", samples, 32_000, subtype="FLOAT")
     assert run("generate", "x", *TINY, "-d", "0.5", "--continue", "loud.wav", "-o", "more.wav").code == 0
     assert run("regenerate", "more.wav", "-o", "again.wav").code == 0
-    assert np.abs(samples_of("again.wav").astype(int) - samples_of("more.wav")).max() <= 2
+    apart = np.abs(samples_of("again.wav").astype(int) - samples_of("more.wav"))
+    assert apart[:8_000].max() <= 1
+    # How the given part would go on is foretold from its 16-bit samples.
+    assert apart.max() <= 16
 
 
 def test_loops_of_several_tempi_say_what_they_took(run):

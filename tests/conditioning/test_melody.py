@@ -139,6 +139,6 @@ def test_each_moment_is_told_the_frame_that_is_nearest(pooled):
 def test_a_melody_that_is_added_begins_again_and_can_begin_later():
     conditioner = MelodyConditioner(MelodyConfig(fusion="sum"), width=4)
     levels = torch.randint(0, 256, (5, 12))
-    assert torch.equal((255 * conditioner.fitted(levels, 1.0)).round().long(), levels[torch.arange(9) % 5])
-    later = conditioner.fitted(levels, 1.0, first_s=3 / 7.8125)
-    assert torch.equal(later, conditioner.fitted(levels, 2.0)[3:12])
+    assert torch.equal((255 * conditioner.fitted(levels, 1.0)).round().long(), levels[torch.arange(10) % 5])
+    later = conditioner.fitted(levels, 1.0, first_s=0.4)
+    assert torch.equal(later, conditioner.fitted(levels, 2.0)[3:13])

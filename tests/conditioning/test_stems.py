@@ -169,8 +169,8 @@ def test_auto_takes_the_best_that_is_installed_and_says_so(demucs, without, capl
 
 def test_what_is_asked_for_by_name_and_missing_is_named_with_the_line_that_installs_it(without):
     without("demucs", "librosa")
-    for separation in ("stems", "harmonic"):
-        with pytest.raises(MissingExtra, match=r'pip install "descant\[melody\]"'):
+    for separation, extra in (("stems", "melody"), ("harmonic", "eval")):
+        with pytest.raises(MissingExtra, match=rf'pip install "descant\[{extra}\]"'):
             melodic_part(clip_of(tune(0.1)), separation)
 
 
