@@ -19,6 +19,7 @@ from descant.conditioning.dropout import ConditionDropout
 from descant.config import to_dict
 from descant.data.captions import CaptionConfig
 from descant.data.token_dataset import TokenBatchConfig, TokenBatches
+from descant.data.tokenize import codec_facts
 from descant.errors import ConfigError
 from descant.lm.init import start_from_codebooks
 from descant.model import MusicGenConfig, MusicGenModel
@@ -36,8 +37,8 @@ class LMRun:
         codec: folder of the trained codec.
         tokens: folder of the corpus's codes under that codec.
         text: folder of a small text encoder; None takes the one in the package.
-        start: a model folder to go on from, with the same codec; None begins anew. What it does not have yet, a melody
-            conditioner for one, begins anew.
+        start: a model folder to go on from, of the same shape and with the same codec; None begins anew. If it has no
+            melody conditioner yet, that begins anew.
     """
 
     codec: Path = Path("runs/starter_codec/codec")
@@ -90,8 +91,10 @@ def train(run: LMRun, out_dir: Path, resume: bool) -> dict[str, Any]:
         start_from_codebooks(model.lm.embeddings, model.lm.heads, codebooks)
     else:
         go_on_from(model, load_model(run.start))
-    training = TokenBatches(run.tokens, run.batches, settled.melody)
-    held_out = TokenBatches(run.tokens, replace(run.batches, split="valid"), settled.melody)
+    training = TokenBatches(run.tokens, run.batches, settled.melody, settled.clap)
+    held_out = TokenBatches(run.tokens, replace(run.batches, split="valid"), settled.melody, settled.clap)
+    if model.clap is not None:
+        model.clap.start(training.embeddings)
     count = min(run.num_validation_batches, held_out.num_fixed_batches)
     validation = [held_out.fixed_batch(number) for number in range(count)]
     task = LMTask(model, run.task, validation)
@@ -108,9 +111,13 @@ def go_on_from(model: MusicGenModel, earlier: MusicGenModel) -> None:
     """Takes over the weights of an earlier model, which may lack whole conditions.
 
     Raises:
-        ConfigError: it lacks something else, or has what this model has not.
+        ConfigError: it differs in something else.
     """
-    missing, surplus = model.load_state_dict(earlier.state_dict(), strict=False)
-    lacking = [name for name in missing if not (earlier.melody is None and name.startswith("melody."))]
-    if lacking or surplus:
-        raise ConfigError(f"start: a model of another shape; it differs in {[*lacking, *surplus][:3]}")
+    melody = model.config.melody if earlier.melody is None else earlier.config.melody
+    if replace(earlier.config, melody=melody) != model.config:
+        raise ConfigError("start: a model of another shape; give the run the shape of that model, but for the melody")
+    if codec_facts(earlier.codec) != codec_facts(model.codec):
+        raise ConfigError("start: a model with another codec than the run's; its codes mean something else")
+    new = {name: tensor for name, tensor in model.state_dict().items() if earlier.melody is None and "melody." in name}
+    model.load_state_dict({**new, **earlier.state_dict()})
+    model.text_encoder = earlier.text_encoder

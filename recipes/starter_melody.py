@@ -6,10 +6,8 @@ melody tells, a model with its past at hand reads off that, and hardly learns to
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from starter_lm import LMRun
-from starter_lm import train as train_lm
+from starter_lm import LMRun, train
 
 from descant import presets
 from descant.conditioning.dropout import ConditionDropout
@@ -32,6 +30,4 @@ def config() -> LMRun:
     )
 
 
-def train(run: LMRun, out_dir: Path, resume: bool) -> dict[str, Any]:
-    """Trains, and writes the whole model to ``out_dir/model``."""
-    return train_lm(run, out_dir, resume)
+__all__ = ["config", "train"]

@@ -118,6 +118,8 @@ class MusicGenConfig:
             )
         if size != self.lm.codebook_size:
             raise ConfigError(f"the codec has {size} entries a codebook, the language model {self.lm.codebook_size}")
+        if self.melody is not None and self.melody.fusion == "cross" and not self.lm.transformer.has_cross_attention:
+            raise ConfigError("melody.fusion='cross' needs lm.transformer.has_cross_attention; take prefix or sum")
         if not self.max_duration_s > 0:
             raise ConfigError(f"max_duration_s={self.max_duration_s}: must be above 0")
 
@@ -268,7 +270,7 @@ class MusicGenModel(nn.Module):
             none = null_melody(config)
             duration_s = num_frames / self.codec.frame_rate_hz
             fitted = [self.melody.fitted(none if row is None else row.cpu(), duration_s, first_s) for row in rows]
-            within_s = first_s % (1 / config.frame_rate_hz)
+            within_s = max(0.0, first_s - self.melody.frame_at(first_s) / config.frame_rate_hz)
             told["melody"] = self._melody(torch.stack(fitted), is_told, num_frames, within_s)
         if self.style is not None:
             told["style"] = self.style([row.style for row in heard.rows])
@@ -308,7 +310,11 @@ class MusicGenModel(nn.Module):
                 chroma = torch.zeros(len(texts), config.num_frames * config.pooled_frames, config.num_pitches)
                 has_melody = torch.zeros(len(texts), dtype=torch.bool)
             is_told = torch.ones(len(texts), dtype=torch.bool) if has_melody is None else has_melody
-            told["melody"] = self._melody(squeeze(chroma, config), is_told, num_frames)
+            squeezed = squeeze(chroma, config)
+            if config.fusion != "sum":
+                # As many frames as are told when music is made, or the codes would stand elsewhere.
+                squeezed = squeezed[:, torch.arange(config.num_frames) % squeezed.shape[1]]
+            told["melody"] = self._melody(squeezed, is_told, num_frames)
         if self.style is not None:
             told["style"] = self.style([None] * len(texts))
         if self.clap is not None:

@@ -136,8 +136,6 @@ def test_doctor_tells_what_there_is_and_what_is_missing(run, monkeypatch):
 
 
 def test_shards_are_heard_by_a_clap_and_heard_once(run, refused, folder, tiny_folder, make_clap):
-    from descant.data.embeddings import embeddings_path
-
     pytest.importorskip("transformers", reason="transformers")
     make_clap(folder / "clap", dim=512, rate_hz=48_000, window_s=10)
     (folder / "music").mkdir()
@@ -148,8 +146,8 @@ def test_shards_are_heard_by_a_clap_and_heard_once(run, refused, folder, tiny_fo
     outcome = run(*words)
     assert outcome.code == 0, outcome.err
     assert json.loads(outcome.out) == {"folder": "shards", "num_clips": 1, "num_shards": 1}
-    heard = embeddings_path("shards", 0).read_bytes()
+    heard = (folder / "shards" / "clap-00000.safetensors").read_bytes()
     assert run(*words).code == 0
-    assert embeddings_path("shards", 0).read_bytes() == heard
+    assert (folder / "shards" / "clap-00000.safetensors").read_bytes() == heard
     make_clap(folder / "other")
     refused(3, *words[:-2], folder / "other")

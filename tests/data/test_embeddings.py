@@ -11,8 +11,9 @@ from torch.nn import functional as F
 from descant import presets
 from descant.audio import Clip
 from descant.conditioning.clap import ClapConfig, JointEncoder
+from descant.data.beside import codes_of, read_beside
 from descant.data.captions import CaptionConfig
-from descant.data.embeddings import add_embeddings, crop_embedding, embeddings_path, read_embeddings
+from descant.data.embeddings import add_embeddings, crop_embedding, embeddings
 from descant.data.manifest import ClipRecord
 from descant.data.shards import read_index, read_shard, shard_path
 from descant.data.token_dataset import TokenBatchConfig, TokenBatches
@@ -21,6 +22,7 @@ from descant.errors import DataError
 from descant.model import build_codec
 
 CONFIG = ClapConfig(name="fake", dim=3, sample_rate_hz=8_000, window_s=0.5, stride_s=0.1)
+KIND = embeddings(CONFIG)
 
 
 class Moments(JointEncoder):
@@ -80,7 +82,7 @@ def tokens(codec, tmp_path_factory):
 def heard(tokens, codec):
     """The folder with all embeddings, made anew."""
     for number in range(3):
-        embeddings_path(tokens, number).unlink(missing_ok=True)
+        KIND.path(tokens, number).unlink(missing_ok=True)
     add_embeddings(tokens, codec, Moments())
     return tokens
 
@@ -88,42 +90,37 @@ def heard(tokens, codec):
 def all_of(folder):
     shards = [read_shard(shard_path(folder, number)) for number in range(read_index(folder).num_shards)]
     return [
-        (clip, shard.codes[:, clip.start_frame : clip.start_frame + clip.num_frames].long(), one)
+        (clip, codes.long(), one)
         for number, shard in enumerate(shards)
-        for clip, one in zip(shard.clips, read_embeddings(folder, number, shard.clips, CONFIG), strict=True)
+        for clip, codes, one in zip(shard.clips, codes_of(shard), read_beside(folder, number, shard, KIND), strict=True)
     ]
 
 
 def test_every_clip_has_the_windows_of_what_its_codes_sound_like(heard, codec):
-    for clip, codes, embeddings in all_of(heard):
+    for clip, codes, found in all_of(heard):
         sound = Clip(codec.decode(codes[None])[0], codec.sample_rate_hz)
         expected = Moments().embed_windows(sound)
-        assert embeddings.dtype == torch.float16
-        assert len(embeddings) == len(expected) == max(1, 1 + int((clip.num_frames * 0.02 - 0.5) / 0.1 + 1e-6))
-        torch.testing.assert_close(embeddings.float(), expected, rtol=0, atol=2e-3)
+        assert found.dtype == torch.float16
+        assert len(found) == len(expected) == max(1, 1 + int((clip.num_frames * 0.02 - 0.5) / 0.1 + 1e-6))
+        torch.testing.assert_close(found.float(), expected, rtol=0, atol=2e-3)
 
 
 def test_an_interrupted_run_goes_on_and_gives_the_same_files(heard, codec):
-    whole = [embeddings_path(heard, number).read_bytes() for number in range(3)]
-    embeddings_path(heard, 1).unlink()
+    whole = [KIND.path(heard, number).read_bytes() for number in range(3)]
+    KIND.path(heard, 1).unlink()
     resumed = Moments()
     add_embeddings(heard, codec, resumed)
     assert resumed.windows == 1 + 16
-    assert [embeddings_path(heard, number).read_bytes() for number in range(3)] == whole
+    assert [KIND.path(heard, number).read_bytes() for number in range(3)] == whole
 
 
-def test_embeddings_of_other_clips_of_another_hearing_or_damaged_are_refused(heard, codec):
-    clips = read_shard(shard_path(heard, 0)).clips
-    with pytest.raises(DataError, match="other clips"):
-        read_embeddings(heard, 0, clips[:1], CONFIG)
-    with pytest.raises(DataError, match="hear them anew"):
-        read_embeddings(heard, 0, clips, replace(CONFIG, stride_s=0.2))
-    with pytest.raises(DataError, match="hear them anew"):
+def test_embeddings_of_another_hearing_are_refused(heard, codec):
+    shard = read_shard(shard_path(heard, 0))
+    with pytest.raises(DataError, match="was made with"):
+        read_beside(heard, 0, shard, embeddings(replace(CONFIG, stride_s=0.2)))
+    with pytest.raises(DataError, match="was made with"):
         add_embeddings(heard, codec, Moments(replace(CONFIG, name="other")))
-    assert len(read_embeddings(heard, 0, clips, replace(CONFIG, num_codebooks=2))) == 2
-    embeddings_path(heard, 0).write_bytes(b"nothing")
-    with pytest.raises(DataError, match="missing or damaged"):
-        TokenBatches(heard, TokenBatchConfig(segment_frames=25), clap=CONFIG)
+    assert len(read_beside(heard, 0, shard, embeddings(replace(CONFIG, num_codebooks=2)))) == 2
 
 
 def test_codes_of_another_codec_are_refused(heard):
@@ -163,14 +160,14 @@ def test_batches_have_the_places_of_their_crops(heard):
     assert torch.equal(batch.clap, TokenBatches(heard, config, clap=CONFIG).batch(4).clap)
     assert torch.equal(batch.codes, TokenBatches(heard, config).batch(4).codes)
     assert TokenBatches(heard, config).batch(4).clap is None
-    by_name = {clip.id: (codes, embeddings) for clip, codes, embeddings in all_of(heard)}
+    by_name = {clip.id: (codes, points) for clip, codes, points in all_of(heard)}
     for row, clip in enumerate(batch.clips):
-        codes, embeddings = by_name[clip.id]
+        codes, points = by_name[clip.id]
         frames = int(batch.frame_mask[row].sum())
         offsets = range(clip.num_frames - frames + 1)
         # The codes of one crop may be found in several places.
         found = [at for at in offsets if torch.equal(codes[:, at : at + frames], batch.codes[row, :, :frames])]
-        expected = [crop_embedding(embeddings, at * 0.02, frames * 0.02, CONFIG) for at in found]
+        expected = [crop_embedding(points, at * 0.02, frames * 0.02, CONFIG) for at in found]
         assert any(torch.equal(batch.clap[row], one) for one in expected)
     assert len(batches.embeddings) == sum(len(one) for clip, _, one in all_of(heard) if clip.split == "train")
     assert batches.embeddings.dtype == torch.float32

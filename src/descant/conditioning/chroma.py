@@ -28,8 +28,8 @@ _MOST = {
     "strongest": 1_200,
     "pooled_frames": 2**10,
 }
-_MOST_NEIGHBOURS = 64
 """Of what a config may ask: no tensor of a file speaks against it."""
+_MOST_NEIGHBOURS = 64
 
 
 @dataclass(frozen=True, kw_only=True)

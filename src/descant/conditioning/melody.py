@@ -92,6 +92,10 @@ class MelodyConditioner(nn.Module):
         index = frames.round().clamp(0, embedding.values.shape[1] - 1).long().to(embedding.values.device)
         return Embedding(embedding.values[:, index], embedding.mask[:, index])
 
+    def frame_at(self, second: float) -> int:
+        """The frame in which a second lies; one that is a frame's beginning but for rounding lies in that frame."""
+        return math.floor(second * self.config.frame_rate_hz + 1e-6)
+
     def fitted(self, levels: Int[Tensor, "T P"], duration_s: float, first_s: float = 0.0) -> Float[Tensor, "frames P"]:
         """A melody as the model takes it, from ``first_s`` on; a short one begins again.
 
@@ -102,5 +106,5 @@ class MelodyConditioner(nn.Module):
         count, first = self.config.num_frames, round(first_s * self.config.frame_rate_hz)
         if self.config.fusion == "sum":
             count = math.ceil(duration_s * self.config.frame_rate_hz) + 2
-            first = math.floor(first_s * self.config.frame_rate_hz)
+            first = self.frame_at(first_s)
         return levels[(first + torch.arange(count)) % len(levels)].float() / FULL_LEVEL

@@ -23,7 +23,8 @@ _LEMMAS = {"singing": "sing", "playing": "play"}
 def normalize_text(text: str) -> str | None:
     """English words in small letters, as their lemmas, without stop words and punctuation; None if no word is left.
 
-    Numbers stay digits, negations stay, and so does the "a" of a key. Words of other languages are left as they are.
+    Numbers stay digits, negations stay, and so does the "a" of a key. Words of other languages that look like English
+    ones are treated as these.
 
     Raises:
         MissingExtra: the dictionaries are not installed.

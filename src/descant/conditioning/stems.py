@@ -73,7 +73,7 @@ def _stems(clip: Clip) -> Clip:
         raise MissingExtra(f"separation='stems' needs demucs: {INSTALL}, or ask for 'harmonic' or 'mix'") from error
     try:
         model = get_model(STEMS_MODEL)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         raise CheckpointError(
             f"the weights of {STEMS_MODEL} cannot be had ({error!r:.200}): go online once, or ask for 'harmonic'"
         ) from error
@@ -98,7 +98,7 @@ def _harmonic(clip: Clip) -> Clip:
     # Silence around it, since a clip shorter than the window has nothing to reflect.
     spectrum = torch.stft(wave, HARMONIC_WINDOW, HARMONIC_HOP, window=hann, pad_mode="constant", return_complex=True)
     # In memory by rows: of a short spectrum by columns scipy 1.17's median filter makes NaN.
-    is_harmonic, _ = hpss(np.ascontiguousarray(spectrum.abs().numpy()), mask=True)
-    kept = spectrum * torch.from_numpy(is_harmonic)
+    harmonic_share, _ = hpss(np.ascontiguousarray(spectrum.abs().numpy()), mask=True)
+    kept = spectrum * torch.from_numpy(harmonic_share)
     part = torch.istft(kept, HARMONIC_WINDOW, HARMONIC_HOP, window=hann, length=len(wave))
     return Clip(samples=part[None], sample_rate_hz=HARMONIC_RATE_HZ)

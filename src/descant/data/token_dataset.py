@@ -17,10 +17,11 @@ from torch import Tensor
 
 from descant.conditioning.chroma import MelodyConfig
 from descant.conditioning.clap import ClapConfig
+from descant.data.beside import read_beside
 from descant.data.captions import CaptionConfig, caption
-from descant.data.embeddings import crop_embedding, read_embeddings
+from descant.data.embeddings import crop_embedding, embeddings
 from descant.data.manifest import Split
-from descant.data.melodies import crop, read_melodies
+from descant.data.melodies import crop, melodies
 from descant.data.shards import Shard, TokenizedClip, read_index, read_shard, shard_path
 from descant.errors import ConfigError, DataError
 from descant.shapes import Codes
@@ -71,7 +72,7 @@ class TokenBatch:
     frame_mask: Bool[Tensor, "B T"]
     clips: list[TokenizedClip]
     first_beats: Float[Tensor, " B"]
-    chroma: Float[Tensor, "B T P"] | None = None
+    chroma: Float[Tensor, "B frames P"] | None = None
     clap: Float[Tensor, "B D"] | None = None
 
 
@@ -112,11 +113,11 @@ class TokenBatches:
         self._codes = [codes[:, clip.start_frame : clip.start_frame + clip.num_frames] for clip, codes in pairs]
         self._chroma: list[UInt8[Tensor, "_ P"]] = []
         if melody is not None:
-            heard = [read_melodies(folder, number, shard.clips, melody) for number, shard in enumerate(shards)]
+            heard = [read_beside(folder, number, shard, melodies(melody)) for number, shard in enumerate(shards)]
             self._chroma = self._of_split(shards, heard)
         self._embeddings: list[Float[Tensor, "_ D"]] = []
         if clap is not None:
-            read = [read_embeddings(folder, number, shard.clips, clap) for number, shard in enumerate(shards)]
+            read = [read_beside(folder, number, shard, embeddings(clap)) for number, shard in enumerate(shards)]
             self._embeddings = self._of_split(shards, read)
         self._frame_rate_hz = self.index.codec.frame_rate_hz
         self._places = {

@@ -46,10 +46,10 @@ def fit(clip: Clip, text: str | None, melody: Clip | None = None) -> Fit:
         MissingExtra: the text states a tempo or a key, and librosa is not installed.
     """
     facts = read_facts(text)
-    if integrated_loudness(clip.samples, clip.sample_rate_hz) == -math.inf:
-        return Fit(*(None if asked is None else 0.0 for asked in (facts.bpm, facts.is_minor, melody)))
     if clip.duration_s < SHORTEST_S:
         facts = MusicFacts()
+    if integrated_loudness(clip.samples, clip.sample_rate_hz) == -math.inf:
+        return Fit(*(None if asked is None else 0.0 for asked in (facts.bpm, facts.is_minor, melody)))
     return Fit(
         tempo=None if facts.bpm is None else tempo_fit(heard_tempo_bpm(clip), facts.bpm),
         key=None if facts.is_minor is None else key_fit(heard_key(clip), facts),

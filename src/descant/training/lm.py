@@ -77,6 +77,8 @@ class LMTask(Task):
 
     def to(self, device: torch.device) -> None:
         self.trained.to(device)
+        if self.music.style is not None:
+            self.music.style.to(device)
         self.music.text_encoder = self.music.text_encoder.to(device)
 
     def parameters(self) -> Mapping[str, Mapping[str, nn.Parameter]]:
@@ -108,7 +110,7 @@ class LMTask(Task):
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Cross-entropy on the validation clips, and what their captions are worth.
+        """Cross-entropy on the validation clips, told their captions and nothing else, and what conditions are worth.
 
         ``caption_gain`` is how much worse the same clips are predicted with another clip's caption, the mean of the
         paired differences in nats, with its 95 % interval. Clips without a caption have no part in it. ``melody_gain``
