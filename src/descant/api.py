@@ -215,7 +215,7 @@ class MusicGen:
             raise InvalidRequest(f"request={request!r:.60}: expected a prompt, a Request, or a list of at least one")
         return self._best([_as_request(item, fields) for item in request], best_of, progress, cancel)
 
-    def stream(self, request: str | Request | None = None, *, chunk_s: float = 0.2, **fields: Any) -> "ClipStream":
+    def stream(self, request: str | Request | None = None, *, chunk_s: float = 0.5, **fields: Any) -> "ClipStream":
         """Music for one request while it is made: clips that together are what ``generate`` makes of it.
 
         Args:

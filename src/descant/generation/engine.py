@@ -111,7 +111,7 @@ class Engine:
             done += sum(lengths)
         return [self._sound(piece) for piece in pieces]
 
-    def stream(self, request: Request, *, chunk_s: float = 0.2) -> MusicStream:
+    def stream(self, request: Request, *, chunk_s: float = 0.5) -> MusicStream:
         """The music of one request, piece by piece while it is made: the same codes as ``generate`` gives.
 
         Args:
