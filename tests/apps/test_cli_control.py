@@ -8,7 +8,9 @@ import sys
 import numpy as np
 import pytest
 import soundfile
+import torch
 
+from descant.apps.cli.streaming import pcm
 from descant.audio import read_info
 
 TINY = ("--model", "tiny", "--seed", "3")
@@ -104,9 +106,9 @@ def test_a_stream_is_a_wav_of_the_same_music_and_raw_its_samples():
     assert wav.stdout[44:] == raw.stdout == streamed.tobytes()
     whole = samples_of("whole.wav")
     peak = np.abs(whole).max()
-    # A file that would pass full scale is turned down as a whole; what streams is clipped.
-    if peak < 32_000:
-        assert np.abs(streamed.astype(int) - whole).max() <= 4
+    # A file that would pass full scale is turned down as a whole, and of a stream what comes near it is bent.
+    assert peak < 0.8 * 32_767
+    assert np.abs(streamed.astype(int) - whole).max() <= 4
     assert len(streamed) == len(whole) == 16_000
     assert b"the first after" in wav.stderr
 
@@ -159,3 +161,18 @@ def test_loops_of_several_tempi_say_what_they_took(run):
     made = ("generate", "a 240 bpm", "b 120 bpm", *TINY, "--loop", "1", "-o", "out/", "--json")
     result = json.loads(run(*made).out)
     assert result["real_time_factor"] == pytest.approx(result["seconds_taken"] / 3.0)
+
+
+def test_what_streams_keeps_its_shape_and_never_passes_full_scale():
+    samples = torch.linspace(-3, 3, 20_001)[None]
+    numbers = np.frombuffer(pcm(samples), dtype="<i2").astype(float) / 32_767
+    quiet = samples[0].abs() <= 0.8
+    np.testing.assert_allclose(numbers[quiet], samples[0][quiet], atol=1e-4)
+    assert (np.diff(numbers) >= 0).all()
+    assert 0.99 < numbers.max() <= 1
+    assert np.frombuffer(pcm(torch.tensor([[0.1, 0.2], [-0.1, -0.2]])), dtype="<i2").tolist() == [
+        3277,
+        -3277,
+        6553,
+        -6553,
+    ]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("wav", "raw")
 BYTES_PER_SAMPLE = 2
+BENT_FROM = 0.8
 
 
 def add_stream_options(parser: argparse.ArgumentParser) -> None:
@@ -75,8 +76,13 @@ def stream(model: "MusicGen", request: "Request", format: str) -> None:
 
 
 def pcm(samples: "Tensor") -> bytes:
-    """Samples [C, N] as interleaved 16-bit numbers; what passes full scale is clipped."""
-    whole = (samples.clamp(-1, 1) * 32_767).round().short()
+    """Samples [C, N] as interleaved 16-bit numbers, what comes near full scale bent so that it never passes it.
+
+    A file is turned down as a whole instead; of a stream nobody knows how loud it will get.
+    """
+    over = (samples.abs() - BENT_FROM).clamp(min=0)
+    bent = samples.clamp(-BENT_FROM, BENT_FROM) + samples.sign() * (1 - BENT_FROM) * (over / (1 - BENT_FROM)).tanh()
+    whole = (bent * 32_767).round().short()
     return bytes(whole.T.contiguous().numpy().astype("<i2").tobytes())
 
 
