@@ -6,6 +6,7 @@ import torch
 from descant.audio import Clip
 from descant.conditioning.chroma import MelodyConfig, chromagram
 from descant.conditioning.melody import MelodyConditioner, hear_melody, null_melody, squeeze
+from descant.errors import ConfigError
 
 RATE_HZ = 32_000
 SMALL = MelodyConfig(sample_rate_hz=8_000, window_samples=512, hop_samples=128, num_frames=24)
@@ -142,3 +143,16 @@ def test_a_melody_that_is_added_begins_again_and_can_begin_later():
     assert torch.equal((255 * conditioner.fitted(levels, 1.0)).round().long(), levels[torch.arange(10) % 5])
     later = conditioner.fitted(levels, 1.0, first_s=0.4)
     assert torch.equal(later, conditioner.fitted(levels, 2.0)[3:13])
+
+
+def test_a_melody_cannot_go_where_a_model_has_no_place_for_it(make_model):
+    with pytest.raises(ConfigError, match="has_cross_attention"):
+        make_model(melody=MelodyConfig(fusion="cross"), lm_changes={"has_cross_attention": False})
+
+
+@pytest.mark.parametrize("second", [1.92, 3.84, 5.76, 7.04, 9.6])
+def test_a_frames_beginning_lies_in_that_frame_whatever_is_rounded(second):
+    conditioner = MelodyConditioner(MelodyConfig(fusion="sum"), width=4)
+    frame = conditioner.frame_at(second)
+    assert frame == round(second * 7.8125)
+    assert second - frame / 7.8125 == pytest.approx(0, abs=1e-9)

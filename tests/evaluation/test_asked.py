@@ -75,7 +75,8 @@ def test_nothing_asked_is_nothing_judged_and_needs_no_librosa(monkeypatch):
 def test_a_silent_clip_scores_0_whatever_was_asked(duration_s):
     assert fit(silence(duration_s), "in A minor, 60 bpm", melody=cadence()).score == 0
     assert fit(silence(duration_s), None, melody=silence(5)).score == 0
-    assert fit(silence(duration_s), "60 bpm") == Fit(tempo=0.0, key=None, melody=None)
+    # Too short a clip has no tempo, be it silent or not.
+    assert fit(silence(duration_s), "60 bpm") == Fit(tempo=0.0 if duration_s > 2 else None, key=None, melody=None)
 
 
 def test_a_clip_too_short_for_a_tempo_is_judged_by_its_melody():

@@ -173,7 +173,7 @@ def test_a_language_model_in_half_precision_keeps_its_codebooks(clap_model, tmp_
 LATER = {
     "clap": {"clap": ClapConfig()},
     "bottleneck": {"melody": MelodyConfig(bottleneck="full")},
-    "fusion": {"melody": MelodyConfig(fusion="cross")},
+    "fusion": {"melody": MelodyConfig(fusion="sum")},
     "null": {"melody": MelodyConfig(null="nothing")},
     "pooled_frames": {"melody": MelodyConfig(pooled_frames=2)},
     "neighbours": {"melody": MelodyConfig(neighbours=1)},
