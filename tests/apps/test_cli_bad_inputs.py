@@ -44,6 +44,8 @@ BAD_REQUESTS = {
     **{f"guidance at {value}": ("x", "--guidance-at", value) for value in ("2", "2:", ":2", "2:x", "0:2", "1:-1")},
     "guidance out of order": ("x", "--guidance-at", "0.3:2", "--guidance-at", "0.2:2"),
     "loop without tempo": ("drums", "--loop", "2"),
+    "beats without loop": ("x", "--beats-per-bar", "3"),
+    "stream format without stream": ("x", "--stream-format", "raw"),
     "stream to a file": ("x", "--stream", "out.wav"),
     "stream and output": ("x", "--stream", "-", "-o", "b.wav"),
     "stream of two": ("x", "y", "--stream", "-"),

@@ -176,3 +176,13 @@ def test_what_streams_keeps_its_shape_and_never_passes_full_scale():
         6553,
         -6553,
     ]
+
+
+def test_a_continuation_of_any_recording_is_made_again_to_the_sample(run):
+    """Its samples are no 16-bit numbers: they were resampled, and a fade foretold from them would be another."""
+    times = np.arange(11_025) / 44_100
+    sides = [0.3 * np.sin(2 * np.pi * rate_hz * times) for rate_hz in (220, 331)]
+    soundfile.write("stereo.wav", np.stack(sides, axis=1), 44_100)
+    assert run("generate", "x", *TINY, "-d", "0.5", "--continue", "stereo.wav", "-o", "more.wav").code == 0
+    assert run("regenerate", "more.wav", "-o", "again.wav").code == 0
+    assert (samples_of("again.wav") == samples_of("more.wav")).all()

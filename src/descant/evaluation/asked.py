@@ -68,12 +68,12 @@ def check_judge(text: str | None, melody: Clip | None, duration_s: float) -> Non
     states_any = facts.bpm is not None or facts.is_minor is not None
     if melody is None and not states_any:
         raise InvalidRequest(
-            "candidates are told apart by tempo, key and melody, and the request states none; "
+            "the best of several is told by tempo, key and melody, and the request states none; "
             'add one, for example "120 bpm"'
         )
     if melody is None and duration_s < SHORTEST_S:
         raise InvalidRequest(
-            f"candidates are told apart by tempo and key, which {duration_s:g} s are too short to hear; "
+            f"the best of several is told by tempo and key, which {duration_s:g} s are too short to hear; "
             f"ask for {SHORTEST_S:g} s or more"
         )
     if states_any:

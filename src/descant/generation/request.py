@@ -197,7 +197,9 @@ class Request:
         if not 1 <= self.loop_bars <= MAX_LOOP_BARS:
             raise InvalidRequest(f"loop_bars={self.loop_bars}: must lie between 1 and {MAX_LOOP_BARS}")
         if self.timeline or self.prompt is not None or self.prompt_codes is not None:
-            raise InvalidRequest("loop_bars: a loop has one prompt and no beginning; leave out timeline and prompt")
+            raise InvalidRequest(
+                "loop_bars: a loop goes on from nothing and has one text; leave out what it continues and later texts"
+            )
         bpm = read_facts(self.text).bpm
         if bpm is None:
             raise InvalidRequest(

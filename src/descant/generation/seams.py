@@ -21,7 +21,8 @@ def joined(given: Float[Tensor, "C N"], made: Float[Tensor, "C M"], sample_rate_
     """
     length = given.shape[1]
     num_fade = min(round(FADE_S * sample_rate_hz), made.shape[1] - length)
-    fading = foretold(given, num_fade, sample_rate_hz)
+    # From what a 16-bit file keeps of it, so that a file's own beginning is continued in the same way.
+    fading = foretold((given * 2**15).round() / 2**15, num_fade, sample_rate_hz)
     after = made[:, length:].clone()
     after[:, :num_fade] = crossfade(fading, after[:, :num_fade])
     return torch.cat([given, after], dim=1)

@@ -40,7 +40,7 @@ def add_time_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--stride", type=number, metavar="SECONDS", help="how far the windows of long music slide")
     group.add_argument("--loop", type=whole_number, metavar="BARS", help="a loop of whole bars, in the prompt's tempo")
-    group.add_argument("--beats-per-bar", type=whole_number, default=4, metavar="N", help="of a loop (default: 4)")
+    group.add_argument("--beats-per-bar", type=whole_number, metavar="N", help="of a loop (default: 4)")
 
 
 def add_sampling_options(parser: argparse.ArgumentParser) -> None:
@@ -116,6 +116,10 @@ def refuse_conditions(arguments: argparse.Namespace) -> None:
         raise InvalidRequest("--melody-guidance: pushes a --melody; give both, or neither")
     if arguments.text_guidance is not None and arguments.style is None:
         raise InvalidRequest("--text-guidance: weighs the text against a --style; give both, or neither")
+    if arguments.loop is None and arguments.beats_per_bar is not None:
+        raise InvalidRequest("--beats-per-bar: says how long a --loop's bars are; give both, or neither")
+    if arguments.best_of < 1:
+        raise InvalidRequest(f"--best-of {arguments.best_of}: at least 1 is made")
     if arguments.loop is not None and arguments.duration is not None:
         raise InvalidRequest("--loop: a loop is as long as its bars; leave --duration out")
 
@@ -136,7 +140,7 @@ def requests_of(arguments: argparse.Namespace) -> list["Request"]:
             duration_s=duration_s,
             stride_s=arguments.stride,
             loop_bars=arguments.loop,
-            beats_per_bar=arguments.beats_per_bar,
+            beats_per_bar=4 if arguments.beats_per_bar is None else arguments.beats_per_bar,
             melody_part=arguments.melody_part,
             seed=seed + variation * arguments.best_of,
         )

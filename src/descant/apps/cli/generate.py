@@ -98,6 +98,8 @@ def generate(arguments: argparse.Namespace) -> None:
     num_files = _num_files(arguments)
     if arguments.stream is not None:
         check_stream(arguments, num_files)
+    elif arguments.stream_format is not None:
+        raise InvalidRequest("--stream-format: says how a --stream is written; give both, or neither")
     asking.refuse_conditions(arguments)
     target = audio_target(arguments.output, arguments.format, num_files)
     codes = None if arguments.save_codes is None else codes_target(arguments.save_codes, num_files)
@@ -109,7 +111,7 @@ def generate(arguments: argparse.Namespace) -> None:
     model = load(arguments.model, device=arguments.device, precision=arguments.precision)
     requests = [asking.settled(request, arguments, model) for request in requests]
     if arguments.stream is not None:
-        stream(model, requests[0], arguments.stream_format)
+        stream(model, requests[0], arguments.stream_format or "wav")
         return
     pieces = [Piece(number, request) for number, request in enumerate(requests, start=1)]
     lufs = None if arguments.prompt is not None else LOUDNESS_LUFS
@@ -126,7 +128,9 @@ def regenerate(arguments: argparse.Namespace) -> None:
     source = Path(arguments.file)
     info = read_info(source)
     if not info:
-        raise AudioError(f"{arguments.file!r} does not say how it was made; only what descant generate wrote does")
+        raise AudioError(
+            f"{arguments.file!r} does not say how it was made; only what descant generate wrote does, streams aside"
+        )
     request = request_from_info(info)
     given = given_part(info, Clip.read(source))
     if given is not None:

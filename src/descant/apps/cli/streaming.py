@@ -25,9 +25,7 @@ def add_stream_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stream", choices=["-"], help="write to standard output while it is made: --stream - | ffplay -i -"
     )
-    parser.add_argument(
-        "--stream-format", choices=FORMATS, default="wav", help="wav, or its 16-bit samples alone (default: wav)"
-    )
+    parser.add_argument("--stream-format", choices=FORMATS, help="wav, or its 16-bit samples alone (default: wav)")
 
 
 def check_stream(arguments: argparse.Namespace, num_files: int) -> None:
