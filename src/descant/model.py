@@ -349,7 +349,7 @@ class MusicGenModel(nn.Module):
         if self.facts is not None:
             is_null = ~read.mask.any(dim=1)
             facts = [read_facts(None if null else text) for text, null in zip(texts, is_null.tolist(), strict=True)]
-            told["facts"] = self.facts(facts, self._frames(num_frames), self.codec.frame_rate_hz, first_beats)
+            told["facts"] = self.facts(facts, self.frames_of_steps(num_frames), self.codec.frame_rate_hz, first_beats)
         return told
 
     def _melody(
@@ -364,10 +364,10 @@ class MusicGenModel(nn.Module):
         melody: Embedding = self.melody(squeezed, is_told)
         if self.melody.config.fusion != "sum":
             return melody
-        return self.melody.at(melody, within_s + (self._frames(num_frames) + 0.5) / self.codec.frame_rate_hz)
+        return self.melody.at(melody, within_s + (self.frames_of_steps(num_frames) + 0.5) / self.codec.frame_rate_hz)
 
-    def _frames(self, num_frames: int) -> Float[Tensor, " S"]:
-        """The frame that each step of a piece this long leads to."""
+    def frames_of_steps(self, num_frames: int) -> Float[Tensor, " S"]:
+        """The frame that each input step of a piece this long leads to."""
         table = self.config.pattern.steps(num_frames)
         return frames_of_inputs(table, int(table.max()) + 1)
 

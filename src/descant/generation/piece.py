@@ -14,7 +14,6 @@ from descant.generation.sampling import NoiseSource
 from descant.generation.windows import STRIDE_SHARE, Section, Window, plan_windows, sections_of
 from descant.model import Conditions, Heard, MusicGenModel
 from descant.nn.inputs import LMInputs
-from descant.patterns import frames_of_inputs
 
 CONDITION_STEPS = 64
 """Text conditions are padded to a multiple of this, so that requests with short texts can share a batch and a row's
@@ -158,9 +157,7 @@ class Piece:
         if not guidance.schedule:
             return torch.tensor([guidance.scale], dtype=torch.float32)
         points = ((0.0, guidance.scale), *guidance.schedule)
-        table = self.model.config.pattern.steps(window.num_frames)
-        frames = frames_of_inputs(table, int(table.max()) + 1)
-        moments = (frames + window.first) / self.model.codec.frame_rate_hz
+        moments = (self.model.frames_of_steps(window.num_frames) + window.first) / self.model.codec.frame_rate_hz
         by_input = torch.tensor([_between(points, moment) for moment in moments.tolist()])
         # An input step leads to the step after it.
         return torch.cat([by_input[:1], by_input[:-1]])
