@@ -1,9 +1,7 @@
 """The step loop: codes of a batch of requests, one step of the pattern after another.
 
-Laws kept here: a request's codes depend on the request alone. Each row has its own noise, its own settings and its own
-length. The language model always sees a power of two of rows, at least four (two where `nn/linear.py` multiplies),
-because matrix products of such heights give every row the same last bit whatever stands beside it (seen for float32 on
-CPUs; `tests/generation` watches it).
+A request's codes depend on the request alone. Each row has its own noise, its own settings and its own length, and the
+matrix products give it the same bits in any batch (`nn/batch_invariance.py`).
 """
 
 from collections.abc import Callable
@@ -18,14 +16,13 @@ from descant.errors import Cancelled, CheckpointError
 from descant.generation.guidance import guide
 from descant.generation.request import Sampling
 from descant.generation.sampling import NoiseSource, SamplingRows, sample
+from descant.generation.step_threads import StepThreads
 from descant.lm.model import MusicLM
+from descant.nn.batch_invariance import FEWEST_ROWS
 from descant.nn.inputs import LMInputs, stack_rows
 from descant.nn.kv_cache import StaticCache
-from descant.nn.linear import is_packed
 from descant.patterns import Pattern, deinterleave, filled, interleave
 
-MIN_ROWS = 4
-MIN_PACKED_ROWS = 2
 PREFILL_STEPS = 16
 
 
@@ -101,6 +98,7 @@ class Decoding:
         self._rows = Rows(lm, drafts, max_steps=self.num_steps)
         self._logits = self._rows.prefill(self.sheet.sequence[:, :, : self.step])
         self._is_sound = torch.ones((), dtype=torch.bool, device=self._logits.device)
+        self._threads = StepThreads(self._logits.device)
 
     @torch.inference_mode()
     def advance(self) -> None:
@@ -112,7 +110,8 @@ class Decoding:
         self.is_done = not unfinished
         if unfinished:
             self._rows.keep(unfinished)
-            self._logits = self._rows.step(self.sheet.sequence[:, :, self.step - 1 : self.step])
+            with self._threads.step():
+                self._logits = self._rows.step(self.sheet.sequence[:, :, self.step - 1 : self.step])
 
     def num_known(self, draft: int) -> int:
         """How many frames of a draft, from the first one on, have all their codes."""
@@ -175,7 +174,7 @@ class Rows:
     def prefill(self, sequence: Int[Tensor, "drafts K S"]) -> Float[Tensor, "R K V"]:
         """Reads the steps that are known; gives the guided logits of the step after them.
 
-        In pieces of one height, since a matrix product of another height may give other last bits.
+        In pieces of one length, since a matrix product of another height may give other last bits.
         """
         whole = sequence.shape[-1] // PREFILL_STEPS * PREFILL_STEPS
         pieces = [*sequence[:, :, :whole].split(PREFILL_STEPS, dim=-1)] if whole else []
@@ -232,8 +231,7 @@ class Rows:
         self._settings = SamplingRows.of(
             [self.drafts[index].sampling for index in self.active], self.lm.config.codebook_size, device
         )
-        fewest = MIN_PACKED_ROWS if is_packed(self.lm) else MIN_ROWS
-        height = max(fewest, 1 << (len(layout) - 1).bit_length())
+        height = max(FEWEST_ROWS, 1 << (len(layout) - 1).bit_length())
         return layout + [layout[0]] * (height - len(layout))
 
 

@@ -104,8 +104,10 @@ class CrossAttention(nn.Module):
             keys, values = self.read(context)
         else:
             if past.cross is None:
-                # Laid out once for the products of every step, which would otherwise copy them each time.
-                keys, values = self.read(context)
+                # One row at a time, whose bits then cannot depend on the batch; and laid out once for the products of
+                # every step, which would otherwise copy them each time.
+                rows = [self.read(context.rows(index)) for index in torch.arange(len(context.values)).split(1)]
+                keys, values = (torch.cat(of_rows) for of_rows in zip(*rows, strict=True))
                 past.cross = (keys.contiguous(), values.contiguous())
             if is_plain_step(hidden):
                 if past.context is None:

@@ -1,50 +1,66 @@
 """Products with weights in decoding: a few rows at a time, the same weights at every step."""
 
 import platform
-from collections.abc import Callable
-from functools import cache
-from typing import TypeAlias
+from functools import cache, partial
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from descant.nn.batch_invariance import Heights, Product, measure_heights
 from descant.nn.quantize import dequantize_rows, quantize_rows
 
-Product: TypeAlias = Callable[[Tensor], Tensor]
-"""Of the rows [B 1 i] of a step with a weight: [B 1 o]."""
-
 LARGEST_PACKED = 2**20
-"""Weights of so many elements and more are not packed: to copy a large model takes too long and too much room."""
+"""Weights with this many elements or more are not packed: copying a large model takes too long and too much memory."""
+
+_HEIGHTS: dict[tuple[Any, ...], Heights] = {}
+"""What was measured in this process, by kind of product, shape, precision and number of threads."""
 
 
 class StepProducts:
-    """Products of single steps with weights that do not change meanwhile: made for one request, thrown away after it.
+    """Products of decoding steps with weights that do not change meanwhile: made for one request, thrown away after it.
 
-    On a CPU in float32 a copy of the weight in another order is multiplied, made at first use by ``pack``. That takes
-    half the time of ``F.linear`` and less, and a row has the same bits whatever stands beside it. Longer sequences,
-    other devices and precisions, and layers that are no plain ``nn.Linear`` go the usual way.
+    On a CPU each row has the same bits whatever other rows are in the batch (`batch_invariance.py`). In float32 a copy
+    of the weight in another order is multiplied, made at first use by ``pack``, in half the time of ``F.linear`` or
+    less. A sequence of several steps is multiplied one row of the batch at a time. Other devices, and products with
+    gradients, go through the layer itself.
     """
 
     def __init__(self) -> None:
-        self._packed: dict[tuple[int, int], Product] = {}
+        self._products: dict[tuple[int, int | None], tuple[Product, Heights]] = {}
 
     def __call__(
         self, layer: nn.Module, rows: Float[Tensor, "B S i"], num_outputs: int | None = None
     ) -> Float[Tensor, "B S o"]:
         """The layer's product, of its first ``num_outputs`` outputs if that is given."""
-        if rows.shape[1] != 1 or type(layer) is not nn.Linear or not _may_pack(layer, rows, num_outputs):
+        if rows.device.type != "cpu" or torch.is_grad_enabled() or torch.is_autocast_enabled("cpu"):
             return linear(layer, rows, num_outputs)
-        count = num_outputs or layer.out_features
-        key = (id(layer), count)
-        if key not in self._packed:
-            self._packed[key] = pack(layer.weight[:count].detach())
-        return self._packed[key](rows)
+        if rows.shape[1] != 1:
+            return torch.cat([linear(layer, row, num_outputs) for row in rows.split(1)])
+        key = (id(layer), num_outputs)
+        if key not in self._products:
+            self._products[key] = _step_product(layer, rows, num_outputs)
+        product, heights = self._products[key]
+        return heights.multiply(product, rows)
 
 
-def pack(weight: Float[Tensor, "o i"]) -> Product:
-    """How rows are multiplied with a weight that stays.
+def _step_product(layer: nn.Module, rows: Float[Tensor, "B 1 i"], num_outputs: int | None) -> tuple[Product, Heights]:
+    """How single steps are multiplied with a layer's weight, and at which heights."""
+    kind, product = type(layer).__qualname__, partial(linear, layer, num_outputs=num_outputs)
+    if isinstance(layer, nn.Linear) and _may_pack(layer, rows, num_outputs):
+        kind, product = pack(layer.weight[:num_outputs].detach())
+    num_inputs, threads = rows.shape[-1], torch.get_num_threads()
+    shape = (num_inputs, product(rows).shape[-1], rows.dtype)
+    key = (kind, shape, threads)
+    if key not in _HEIGHTS:
+        _HEIGHTS[key] = measure_heights(product, num_inputs, rows.dtype)
+    return product, _HEIGHTS[key]
+
+
+def pack(weight: Float[Tensor, "o i"]) -> tuple[str, Product]:
+    """The kind of product that suits a weight, and the product.
 
     A weight whose rows are whole numbers up to 127 times a scale, as a model stored in int8 has them, is kept as those
     numbers in float16, which holds them exactly, and multiplied in float32: half the memory to read. 2 rows through
@@ -54,9 +70,9 @@ def pack(weight: Float[Tensor, "o i"]) -> Product:
     if can_multiply_halves() and _is_int8(weight[:4]) and _is_int8(weight):
         numbers, scales = quantize_rows(weight)
         halves = torch.ops.quantized.linear_prepack_fp16(numbers.float(), None)
-        return lambda rows: torch.ops.quantized.linear_dynamic_fp16(rows, halves) * scales
+        return "float16", lambda rows: torch.ops.quantized.linear_dynamic_fp16(rows, halves) * scales
     reordered = torch.ops.mkldnn._reorder_linear_weight(weight)
-    return lambda rows: torch.ops.mkldnn._linear_pointwise(rows, reordered, None, "none", [], "")
+    return "packed float32", lambda rows: torch.ops.mkldnn._linear_pointwise(rows, reordered, None, "none", [], "")
 
 
 def _is_int8(weight: Float[Tensor, "o i"]) -> bool:
@@ -71,29 +87,13 @@ def linear(layer: nn.Module, rows: Float[Tensor, "B S i"], num_outputs: int | No
     return F.linear(rows, layer.get_parameter("weight")[:num_outputs])
 
 
-def is_packed(module: nn.Module) -> bool:
-    """Whether ``StepProducts`` packs every linear layer of a module."""
-    layers = [part for part in module.modules() if isinstance(part, nn.Linear)]
-    return all(type(layer) is nn.Linear and _fits(layer, layer.out_features) for layer in layers)
-
-
 def _may_pack(layer: nn.Linear, rows: Tensor, num_outputs: int | None) -> bool:
     return (
-        _fits(layer, num_outputs or layer.out_features)
-        and rows.device.type == "cpu"
-        and rows.dtype == torch.float32
-        and not torch.is_grad_enabled()
-        and not torch.is_autocast_enabled("cpu")
-    )
-
-
-def _fits(layer: nn.Linear, num_outputs: int) -> bool:
-    return (
         can_pack()
+        and type(layer) is nn.Linear
         and layer.bias is None
-        and layer.weight.device.type == "cpu"
-        and layer.weight.dtype == torch.float32
-        and layer.in_features * num_outputs < LARGEST_PACKED
+        and rows.dtype == layer.weight.dtype == torch.float32
+        and layer.in_features * (num_outputs or layer.out_features) < LARGEST_PACKED
     )
 
 
