@@ -1,5 +1,6 @@
 """What tests of whole models share: a text encoder that is read out of thin air, and tiny models around it."""
 
+import descant  # isort: split -- it settles how threads wait, before torch is imported
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace

@@ -6,6 +6,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from descant import threads
 from descant.errors import (
     AudioError,
     Cancelled,
@@ -18,6 +19,9 @@ from descant.errors import (
     TrainingDiverged,
 )
 from descant.version import __version__
+
+# Before anything imports torch, which reads this once.
+threads.settle()
 
 if TYPE_CHECKING:
     from descant.api import MusicGen, load

@@ -1,26 +1,30 @@
 """How many threads torch computes with, and how they wait: settled before torch is loaded.
 
-OpenMP reads its environment once, when torch loads it. By default its threads spin while they wait for each other, and a
-decoding step has hundreds of such waits: beside another busy process the half that was to arrive is not running, the
-other half burns its time slice, and music that takes 3 s takes minutes or never ends. Threads that sleep while they
-wait lose a few microseconds each time, and slow down in proportion. So importing ``descant`` asks for passive waiting
-and for as many threads as this process may really use, unless the environment already says otherwise.
+OpenMP reads its environment once, when torch loads it. By default its threads spin while they wait for each other, and
+a decoding step has hundreds of such waits. Beside another busy process the thread that is waited for is not running,
+those that wait use up the processor that it needs, and music that takes 3 s takes minutes. So importing ``descant``
+asks for threads that sleep after a short spin, and for as many as this process may really use, unless the environment
+already says otherwise.
 """
 
 import os
 import sys
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from descant.errors import InvalidRequest
 
 THREADS = "OMP_NUM_THREADS"
-WAITING = "OMP_WAIT_POLICY"
-WAITING_NAMES = (WAITING, "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
-"""Each decides how threads wait; if one is set, the user has decided."""
+WAITING = {"GOMP_SPINCOUNT": "10000", "KMP_BLOCKTIME": "1"}
+"""How long threads spin before they sleep, in the words of GNU's OpenMP (turns of a loop, here well under a
+millisecond) and of LLVM's and Intel's (milliseconds). Their own defaults are some milliseconds and 200 ms."""
+
+WAITING_NAMES = ("OMP_WAIT_POLICY", *WAITING)
+"""If one of these is set, the user has decided."""
 
 MAX_THREADS = 1_024
+TORCH_CAME_FIRST = "torch was imported before descant"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,16 +32,14 @@ class ThreadChoice:
     """What was settled for this process.
 
     Args:
-        num_threads: how many threads torch will use.
+        num_threads: how many threads torch is to use; None where torch had been loaded with a number of its own.
         threads_reason: where that number comes from.
-        is_passive: whether threads sleep while they wait.
-        waiting_reason: where that comes from.
+        waiting: how threads wait for each other, and where that comes from.
     """
 
-    num_threads: int
+    num_threads: int | None
     threads_reason: str
-    is_passive: bool
-    waiting_reason: str
+    waiting: str
 
 
 _choice: ThreadChoice | None = None
@@ -51,32 +53,24 @@ def settle(environ: MutableMapping[str, str] = os.environ) -> ThreadChoice:
     """
     global _choice
     if _choice is None:
-        _choice = choose(environ, is_torch_loaded="torch" in sys.modules)
-        if "torch" not in sys.modules:
+        is_torch_loaded = "torch" in sys.modules
+        _choice = choose(environ, is_torch_loaded=is_torch_loaded)
+        if not is_torch_loaded:
             environ[THREADS] = str(_choice.num_threads)
             if not any(name in environ for name in WAITING_NAMES):
-                environ[WAITING] = "PASSIVE"
+                environ.update(WAITING)
     return _choice
 
 
 def choose(environ: Mapping[str, str], *, is_torch_loaded: bool) -> ThreadChoice:
     """The choice for an environment, without changing anything."""
-    num_threads, threads_reason = _num_threads(environ)
-    set_names = [name for name in WAITING_NAMES if name in environ]
-    if set_names:
-        is_passive = environ.get(WAITING, "").strip().upper() == "PASSIVE" or environ.get("KMP_BLOCKTIME") == "0"
-        return ThreadChoice(
-            num_threads=num_threads,
-            threads_reason=threads_reason,
-            is_passive=is_passive,
-            waiting_reason=f"{set_names[0]}={environ[set_names[0]]} in the environment",
-        )
-    return ThreadChoice(
-        num_threads=num_threads,
-        threads_reason="torch was imported before descant" if is_torch_loaded else threads_reason,
-        is_passive=not is_torch_loaded,
-        waiting_reason="torch was imported before descant" if is_torch_loaded else "descant's default",
-    )
+    given = [f"{name}={environ[name]} in the environment" for name in WAITING_NAMES if name in environ]
+    if is_torch_loaded:
+        waiting = given[0] if given else f"they spin ({TORCH_CAME_FIRST})"
+        return ThreadChoice(num_threads=None, threads_reason=TORCH_CAME_FIRST, waiting=waiting)
+    num_threads, reason = _num_threads(environ)
+    waiting = given[0] if given else "they sleep after a short spin"
+    return ThreadChoice(num_threads=num_threads, threads_reason=reason, waiting=waiting)
 
 
 def use(num_threads: int) -> None:
@@ -88,13 +82,7 @@ def use(num_threads: int) -> None:
     global _choice
     if not 1 <= num_threads <= MAX_THREADS:
         raise InvalidRequest(f"--threads {num_threads}: allowed are 1 to {MAX_THREADS}")
-    settled = settle()
-    _choice = ThreadChoice(
-        num_threads=num_threads,
-        threads_reason=f"--threads {num_threads}",
-        is_passive=settled.is_passive,
-        waiting_reason=settled.waiting_reason,
-    )
+    _choice = replace(settle(), num_threads=num_threads, threads_reason=f"--threads {num_threads}")
     os.environ[THREADS] = str(num_threads)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(num_threads)
@@ -134,8 +122,8 @@ def _core_of(cpu: int) -> str:
 
 
 def _cpu_quota() -> float | None:
-    """The cores that control groups (version 1 or 2) grant this process, the tightest of all levels; None if unlimited."""
-    quotas = [_quota_of(folder) for folder in _cgroup_folders()]
+    """The cores that control groups (version 1 or 2) grant this process, the fewest of all levels; None: no limit."""
+    quotas = [quota_of(folder) for folder in _cgroup_folders()]
     return min((quota for quota in quotas if quota is not None), default=None)
 
 
@@ -155,7 +143,7 @@ def _cgroup_folders() -> list[Path]:
     return folders
 
 
-def _quota_of(folder: Path) -> float | None:
+def quota_of(folder: Path) -> float | None:
     try:
         if (folder / "cpu.max").exists():
             quota, period = (folder / "cpu.max").read_text().split()

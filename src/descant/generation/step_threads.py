@@ -18,6 +18,7 @@ FIRST_STAY = 32
 LONGEST_STAY = 512
 SLOWED_DOWN = 2.0
 
+
 class FasterChoice:
     """Which of two ways of doing the same steps to take next, from the seconds that each took.
 

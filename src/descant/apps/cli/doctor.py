@@ -9,6 +9,7 @@ import time
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from descant import threads
 from descant.apps.cli.options import Commands, add_json_option
 from descant.apps.cli.outputs import show
 from descant.errors import DescantError
@@ -46,6 +47,7 @@ def doctor(arguments: argparse.Namespace) -> None:
         "system": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "packages": {name: _version(name) for name in PACKAGES},
         "devices": _devices(),
+        "threads": _threads(),
         "extras": {name: _missing(modules) for name, modules in EXTRAS.items()},
         "programs": {name: shutil.which(name) is not None for name in PROGRAMS},
         "generations": {name: _one_second(name) for name in ("starter", "tiny")},
@@ -64,10 +66,17 @@ def _missing(modules: tuple[str, ...]) -> list[str]:
     return [module for module in modules if importlib.util.find_spec(module) is None]
 
 
+def _threads() -> dict[str, Any]:
+    import torch
+
+    choice = threads.settle()
+    return {"count": torch.get_num_threads(), "because_of": choice.threads_reason, "waiting": choice.waiting}
+
+
 def _devices() -> dict[str, str]:
     import torch
 
-    devices = {"cpu": f"{torch.get_num_threads()} threads"}
+    devices = {"cpu": torch.backends.cpu.get_cpu_capability()}
     for index in range(torch.cuda.device_count()):
         memory = torch.cuda.get_device_properties(index).total_memory
         devices[f"cuda:{index}"] = f"{torch.cuda.get_device_name(index)}, {memory / 2**30:.0f} GiB"
@@ -100,6 +109,8 @@ def _lines(result: dict[str, Any]) -> list[str]:
     lines = [f"descant {result['version']}, Python {result['python']}, {result['system']}"]
     lines += [f"package {name}: {found or 'missing'}" for name, found in result["packages"].items()]
     lines += [f"device {name}: {what}" for name, what in result["devices"].items()]
+    chosen = result["threads"]
+    lines.append(f"threads: {chosen['count']} ({chosen['because_of']}); while they wait {chosen['waiting']}")
     for name, missing in result["extras"].items():
         told = f'missing {", ".join(missing)}: pip install "descant[{name}]"' if missing else "installed"
         lines.append(f"extra {name}: {told}")

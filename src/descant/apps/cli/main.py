@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Sequence
 from importlib.metadata import version
 
+from descant import threads
 from descant.apps.cli import bench, codec, data, doctor, generate, models, train
 from descant.apps.cli.options import Commands, Parser
 from descant.apps.cli.outputs import printable
@@ -80,6 +81,8 @@ def _run(words: list[str]) -> int:
         arguments = build_parser().parse_args(words)
     except SystemExit as stop:  # --help and --version have printed what was asked for
         return DONE if stop.code is None else int(stop.code)
+    if arguments.threads is not None:
+        threads.use(arguments.threads)
     arguments.run(arguments)
     return DONE
 

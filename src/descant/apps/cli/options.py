@@ -40,9 +40,12 @@ class Commands:
         self._parsers = parser.add_subparsers(metavar="COMMAND", required=True, dest=name)
 
     def add(self, name: str, help: str, example: str) -> Parser:
-        """A new command's parser; it takes ``--debug`` like every other."""
+        """A new command's parser; it takes ``--debug`` and ``--threads`` like every other."""
         parser: Parser = self._parsers.add_parser(name, help=help, description=help, example=example)
         parser.add_argument("--debug", action="store_true", help="print the traceback of an error")
+        parser.add_argument(
+            "--threads", type=whole_number, metavar="N", help="processor threads to use (default: as many as cores)"
+        )
         return parser
 
     def group(self, name: str, help: str) -> "Commands":
