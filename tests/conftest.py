@@ -1,6 +1,9 @@
 """What tests of whole models share: a text encoder that is read out of thin air, and tiny models around it."""
 
-import descant  # isort: split -- it settles how threads wait, before torch is imported
+# Imported before torch: it settles how threads wait, which torch reads once.
+from descant import presets
+
+# isort: split
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -13,7 +16,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from descant import presets
 from descant.conditioning.base import TextEncoder
 from descant.conditioning.clap import ClapConfig
 from descant.model import MusicGenConfig, MusicGenModel, SmallText
