@@ -186,8 +186,10 @@ def test_a_slice_is_in_seconds(seconds, start, stop):
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize(
     "seconds",
-    [1, 0.5, (0, slice(1)), slice(0, 1, 1), slice(1, 1), slice(1.5, 1), slice(2.0, 3.0), slice("a"), slice(True)]
-    + [slice(float("nan"), 1), slice(0, float("inf"))],
+    [
+        *(1, 0.5, (0, slice(1)), slice(0, 1, 1), slice(1, 1), slice(1.5, 1), slice(2.0, 3.0)),
+        *(slice("a"), slice(True), slice(float("nan"), 1), slice(0, float("inf"))),
+    ],
     ids=str,
 )
 def test_what_is_no_part_of_a_clip_is_refused(seconds):

@@ -62,7 +62,8 @@ class Clip:
     ) -> None:
         if isinstance(samples, Clip):
             raise InvalidRequest("samples: this is a clip already; clip.resample() gives it another rate")
-        values = (as_samples(samples), as_rate(sample_rate_hz), as_codes(codes), {} if info is None else info)
+        codes = None if codes is None else as_codes(codes)
+        values = (as_samples(samples), as_rate(sample_rate_hz), codes, {} if info is None else info)
         for name, value in zip(("samples", "sample_rate_hz", "codes", "info"), values, strict=True):
             object.__setattr__(self, name, value)
 

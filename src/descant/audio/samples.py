@@ -74,14 +74,12 @@ def as_rate(given: Any, name: str = "sample_rate_hz") -> int:
     return int(rate)
 
 
-def as_codes(given: Any) -> Int[Tensor, "K T"] | None:
+def as_codes(given: Any) -> Int[Tensor, "K T"]:
     """Codes as a tensor; of an array a copy.
 
     Raises:
         InvalidRequest: they are not whole numbers in rows.
     """
-    if given is None:
-        return None
     codes = given
     if isinstance(given, np.ndarray) and given.dtype.kind in "iu":
         codes = torch.from_numpy(given.astype(np.int64))

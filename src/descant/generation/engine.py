@@ -17,14 +17,16 @@ from descant.conditioning.facts import read_facts
 from descant.conditioning.melody import FULL_LEVEL, hear_melody
 from descant.conditioning.stems import melodic_part
 from descant.conditioning.style import StyleConfig
-from descant.errors import InvalidRequest
+from descant.errors import Cancelled, InvalidRequest
 from descant.generation.decode import Draft, decode
 from descant.generation.piece import Piece
 from descant.generation.request import Guidance, Request, Sampling
 from descant.generation.seams import joined, looped
 from descant.generation.stream import MusicStream
+from descant.generation.texts import TextReader
 from descant.generation.windows import Window
 from descant.model import MusicGenModel
+from descant.nn.settings import own_settings
 
 SILENT_PEAK = 1e-4
 """What stays below this, 80 dB under full scale, is no melody."""
@@ -32,12 +34,16 @@ SILENT_PEAK = 1e-4
 
 @dataclass(frozen=True, eq=False)
 class Made:
-    """What came of a request: its music, its codes (the prompt's are the first of them), and the request settled."""
+    """What came of a request: its music, its codes (the prompt's are the first of them), and the request settled.
+
+    ``unknown_words`` are those of its texts that the text encoder has no token for.
+    """
 
     wave: Float[Tensor, "C N"]
     codes: Int[Tensor, "K T"]
     num_prompt_frames: int
     request: Request
+    unknown_words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,7 @@ class Engine:
         """How strong guidance is where a request does not say."""
         return Guidance(scale=self.model.config.defaults.guidance)
 
-    @torch.no_grad()
+    @own_settings()
     def generate(
         self,
         requests: Sequence[Request],
@@ -86,17 +92,21 @@ class Engine:
 
         Args:
             progress: called with the steps done and the steps in all.
-            cancel: asked before each step; True stops everything.
+            cancel: asked before each step and between the requests while they are prepared; True stops everything.
 
         Raises:
             InvalidRequest: a request asks for what this model cannot do; nothing has been made then.
             Cancelled: ``cancel`` said so.
         """
         heard: dict[Any, Int[Tensor, "_ pitches"]] = {}
-        pieces = [self.piece(self.settle(request, heard)) for request in requests]
+        reader = TextReader(self.model)
+        pieces = []
+        for request in requests:
+            _check_cancel(cancel)
+            pieces.append(self.piece(self.settle(request, heard, reader)))
         total = sum(piece.num_steps(window) for piece in pieces for window in piece.windows)
         done = 0
-        for batch in self._rounds(pieces):
+        for batch in self._rounds(pieces, cancel):
             lengths = [piece.num_steps(window) for piece, window, _ in batch]
             before = done
 
@@ -109,8 +119,9 @@ class Engine:
             for (piece, window, _), codes in zip(batch, made, strict=True):
                 piece.write(codes, window)
             done += sum(lengths)
-        return [self._sound(piece) for piece in pieces]
+        return [self._sound(piece, tuple(reader.unknown_words(piece.request))) for piece in pieces]
 
+    @own_settings()
     def stream(self, request: Request, *, chunk_s: float = 0.5) -> MusicStream:
         """The music of one request, piece by piece while it is made: the same codes as ``generate`` gives.
 
@@ -125,15 +136,22 @@ class Engine:
         settled = self.settle(request)
         return MusicStream(self.piece(settled), self._span(settled).length, chunk_s)
 
-    def settle(self, request: Request, heard: dict[Any, Int[Tensor, "_ pitches"]] | None = None) -> Request:
+    def settle(
+        self,
+        request: Request,
+        heard: dict[Any, Int[Tensor, "_ pitches"]] | None = None,
+        reader: TextReader | None = None,
+    ) -> Request:
         """The request with nothing left open: as this model hears its conditions, and with its own defaults.
 
         Args:
             heard: melodies that were heard already, for requests that share one; what is heard is added.
+            reader: of texts, for requests that share some.
 
         Raises:
             InvalidRequest: it asks for what this model cannot do.
         """
+        request = (reader or TextReader(self.model)).settled(request)
         if request.loop_bars is not None:
             request = replace(request, duration_s=duration_of(request))
         guidance = request.guidance or self.default_guidance
@@ -240,14 +258,16 @@ class Engine:
             )
         return codes
 
-    def _rounds(self, pieces: list[Piece]) -> Iterator[list[tuple[Piece, Window, Draft]]]:
+    def _rounds(
+        self, pieces: list[Piece], cancel: Callable[[], bool] | None
+    ) -> Iterator[list[tuple[Piece, Window, Draft]]]:
         """Batches of windows, the first window of every piece before the second of any."""
         for number in range(max(len(piece.windows) for piece in pieces)):
-            waiting = [
-                (piece, piece.windows[number], piece.draft(piece.windows[number]))
-                for piece in pieces
-                if number < len(piece.windows)
-            ]
+            waiting = []
+            for piece in pieces:
+                if number < len(piece.windows):
+                    _check_cancel(cancel)
+                    waiting.append((piece, piece.windows[number], piece.draft(piece.windows[number])))
             yield from self._batches(waiting)
 
     def _batches(self, waiting: list[tuple[Piece, Window, Draft]]) -> Iterator[list[tuple[Piece, Window, Draft]]]:
@@ -263,7 +283,7 @@ class Engine:
             for start in range(0, len(group), self.max_batch):
                 yield group[start : start + self.max_batch]
 
-    def _sound(self, piece: Piece) -> Made:
+    def _sound(self, piece: Piece, unknown_words: tuple[str, ...]) -> Made:
         """The wave of a finished piece: decoded, after what was given of it, cut to what was asked for."""
         codec, request, span = self.model.codec, piece.request, self._span(piece.request)
         if piece.num_frames <= piece.room:
@@ -277,7 +297,12 @@ class Engine:
             wave = joined(request.prompt.samples, wave, codec.sample_rate_hz)
         if request.loop_bars is not None:
             wave = looped(wave, span.lead_in, span.length, codec.sample_rate_hz)
-        return Made(wave, piece.codes.cpu(), piece.num_prompt_frames, request)
+        return Made(wave, piece.codes.cpu(), piece.num_prompt_frames, request, unknown_words)
+
+
+def _check_cancel(cancel: Callable[[], bool] | None) -> None:
+    if cancel is not None and cancel():
+        raise Cancelled("stopped while the next steps were prepared")
 
 
 def _check_melody(melody: Clip, config: MelodyConfig, part: str) -> None:
