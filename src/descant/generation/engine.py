@@ -1,6 +1,5 @@
 """Requests to music: settles what a request leaves open, batches what can share steps, decodes codes to sound."""
 
-import math
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -10,14 +9,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from descant.audio import Clip
 from descant.conditioning.base import readable_text
-from descant.conditioning.chroma import MelodyConfig
 from descant.conditioning.facts import read_facts
-from descant.conditioning.melody import FULL_LEVEL, hear_melody
+from descant.conditioning.melody import hear_melody
 from descant.conditioning.stems import melodic_part
-from descant.conditioning.style import StyleConfig
 from descant.errors import Cancelled, InvalidRequest
+from descant.generation.conditions import beginning, check_melody, checked_melody, checked_style
 from descant.generation.decode import Draft, decode
 from descant.generation.piece import Piece
 from descant.generation.request import Guidance, Request, Sampling
@@ -27,9 +24,6 @@ from descant.generation.texts import TextReader
 from descant.generation.windows import Window
 from descant.model import MusicGenModel
 from descant.nn.settings import own_settings
-
-SILENT_PEAK = 1e-4
-"""What stays below this, 80 dB under full scale, is no melody."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,17 +201,17 @@ class Engine:
             raise InvalidRequest("melody: this model takes no melody; leave it out, or use a melody model")
         if request.melody is not None:
             told_s = max(request.duration_s, config.num_frames / config.frame_rate_hz)
-            _check_melody(request.melody, config, "mix")
+            check_melody(request.melody, config, "mix")
             separation = request.melody_part or config.part
             key = (id(request.melody), separation, told_s)
             if key not in heard:
-                clip = _beginning(request.melody, told_s + config.window_samples / config.sample_rate_hz)
+                clip = beginning(request.melody, told_s + config.window_samples / config.sample_rate_hz)
                 part, how = melodic_part(clip, separation)
-                _check_melody(part, config, how)
+                check_melody(part, config, how)
                 heard[key] = hear_melody(part, config, told_s)
             return heard[key]
         assert request.melody_chroma is not None
-        return _checked_melody(request.melody_chroma, config)
+        return checked_melody(request.melody_chroma, config)
 
     def _style_codes(self, request: Request) -> Int[Tensor, "K L"] | None:
         """What the model hears of the request's style."""
@@ -227,7 +221,7 @@ class Engine:
             return None
         if self.model.config.style is None:
             raise InvalidRequest("style_codes: this model takes no style; leave them out, or use a style model")
-        return _checked_style(request.style_codes, self.model.config.style)
+        return checked_style(request.style_codes, self.model.config.style)
 
     def _prompt_codes(self, request: Request, num_frames: int) -> Int[Tensor, "K T"]:
         codec = self.model.codec
@@ -305,22 +299,6 @@ def _check_cancel(cancel: Callable[[], bool] | None) -> None:
         raise Cancelled("stopped while the next steps were prepared")
 
 
-def _check_melody(melody: Clip, config: MelodyConfig, part: str) -> None:
-    shortest_s = config.window_samples / config.sample_rate_hz / 2
-    if melody.duration_s < shortest_s:
-        raise InvalidRequest(
-            f"melody: {melody.duration_s:.3g} s is too short to hear a tune in; give at least {shortest_s:.3g} s"
-        )
-    if melody.samples.abs().max() < SILENT_PEAK:
-        told = "silent" if part == "mix" else f"nothing is left of it as {part}"
-        raise InvalidRequest(f"melody: {told}, so there is no tune to follow; give one that can be heard, or none")
-
-
-def _beginning(clip: Clip, duration_s: float) -> Clip:
-    length = math.ceil(duration_s * clip.sample_rate_hz)
-    return Clip(clip.samples[:, :length], clip.sample_rate_hz)
-
-
 def bar_of(request: Request) -> float:
     """Seconds of one bar in the tempo that a loop's text states."""
     bpm = read_facts(request.text).bpm
@@ -331,23 +309,3 @@ def bar_of(request: Request) -> float:
 def duration_of(request: Request) -> float:
     """Seconds of what comes of a request, which for a loop hang on its bars."""
     return request.duration_s if request.loop_bars is None else request.loop_bars * bar_of(request)
-
-
-def _checked_melody(levels: Int[Tensor, "T P"], config: MelodyConfig) -> Int[Tensor, "T P"]:
-    low, high = int(levels.min()), int(levels.max())
-    if levels.shape[1] != config.num_pitches or not 0 <= low <= high <= FULL_LEVEL:
-        raise InvalidRequest(
-            f"melody_chroma: {levels.shape[1]} pitch classes with levels from {low} to {high}; this model takes "
-            f"{config.num_pitches} from 0 to {FULL_LEVEL}: give the melody as audio"
-        )
-    return levels.to("cpu", torch.long)
-
-
-def _checked_style(codes: Int[Tensor, "K L"], config: StyleConfig) -> Int[Tensor, "K L"]:
-    low, high = int(codes.min()), int(codes.max())
-    if len(codes) > config.num_codebooks or not 0 <= low <= high < config.codebook_size:
-        raise InvalidRequest(
-            f"style_codes: {len(codes)} codebooks with codes from {low} to {high}; this model has "
-            f"{config.num_codebooks} with codes from 0 to {config.codebook_size - 1}: give the style as audio"
-        )
-    return codes.to("cpu", torch.long)

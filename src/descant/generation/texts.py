@@ -84,7 +84,8 @@ class TextReader:
         for limit in ((MAX_TEXT_CHARACTERS, len), *self._limits()):
             kept = _beginning(kept, limit)
         if kept != text:
-            self._say(f"{name}: of {len(text)} characters this model reads the first {len(kept)}, up to {kept[-40:]!r}")
+            end = " ".join(kept.split()[-4:])[-60:]
+            self._say(f"{name}: of {len(text)} characters this model reads the first {len(kept)}, up to {end!r}")
         return kept
 
     def _limits(self) -> list[Limit]:
