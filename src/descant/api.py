@@ -31,7 +31,7 @@ from descant.generation.stream import MusicStream
 from descant.model import MusicGenConfig, MusicGenModel
 from descant.nn.rvq import VectorQuantizer
 from descant.nn.settings import own_settings
-from descant.plain import plain
+from descant.plain import Number, plain
 from descant.record import info_of
 from descant.version import __version__
 
@@ -220,7 +220,7 @@ class MusicGen:
         self,
         request: str | Request | Iterable[Request | str | None] | None = None,
         *,
-        best_of: int = 1,
+        best_of: Number = 1,
         progress: Callable[[int, int], None] | None = None,
         cancel: Callable[[], bool] | None = None,
         **fields: Any,
@@ -247,7 +247,7 @@ class MusicGen:
             raise InvalidRequest(f"request={request!r:.60}: expected a prompt, a Request, or a list of at least one")
         return self._best(requests, count, progress, cancel)
 
-    def stream(self, request: str | Request | None = None, *, chunk_s: float = 0.5, **fields: Any) -> "ClipStream":
+    def stream(self, request: str | Request | None = None, *, chunk_s: Number = 0.5, **fields: Any) -> "ClipStream":
         """Music for one request while it is made: clips that together are what ``generate`` makes of it.
 
         Args:

@@ -1,10 +1,13 @@
 """Numbers and texts as Python's own types, whatever library they come from."""
 
 from dataclasses import fields
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from torch import Tensor
+
+Number: TypeAlias = int | float | np.number | np.ndarray | Tensor
+"""What ``plain`` makes a number of, if it has no dimensions."""
 
 
 def plain(value: Any) -> Any:

@@ -100,8 +100,9 @@ def test_the_same_request_gives_the_same_in_every_context(tiny, expected, contex
     with CONTEXTS[context]():
         made = made_by(tiny)
     for ours, theirs in zip(made, expected, strict=True):
-        assert ours.dtype == theirs.dtype
-        assert torch.equal(ours, theirs)
+        # Sums over samples may be split among threads; codes are the same to the bit.
+        is_sound = theirs.is_floating_point() and context == "threads"
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6 if is_sound else 0)
 
 
 @pytest.mark.parametrize("context", THAT_LOADING_MEETS)

@@ -170,7 +170,7 @@ def test_a_text_too_long_for_the_joint_space_is_too_long_or_cut(make_model, clap
 
 
 def timeline(count: int) -> Request:
-    texts = ((0.02 * number, f"warm piano {number}") for number in range(1, count))
+    texts = tuple((0.02 * number, f"warm piano {number}") for number in range(1, count))
     return Request(text="warm piano", timeline=texts, duration_s=0.02 * count, seed=1, guidance=Guidance(scale=1.0))
 
 

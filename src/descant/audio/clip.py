@@ -16,9 +16,9 @@ from torch import Tensor
 from descant.audio import files, tags
 from descant.audio.loudness import integrated_loudness
 from descant.audio.player import player, show_player
-from descant.audio.samples import Number, Samples, as_codes, as_rate, as_samples
+from descant.audio.samples import Samples, as_codes, as_rate, as_samples
 from descant.errors import InvalidRequest
-from descant.plain import plain
+from descant.plain import Number, plain
 
 PEAK_LIMIT = 0.99
 """The largest absolute sample after a gain was chosen here: lossy encoders overshoot a little."""

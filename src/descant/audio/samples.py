@@ -23,8 +23,6 @@ class SupportsArray(Protocol):
 
 Samples: TypeAlias = Tensor | np.ndarray | SupportsArray | Sequence[float] | Sequence[Sequence[float]]
 """[channels, samples], or one channel alone. Floats have 1.0 as full scale; 8, 16 and 32 bit integers are PCM."""
-Number: TypeAlias = int | float | np.number | np.ndarray | Tensor
-"""Whatever ``plain`` makes a number of."""
 
 LIKELY_CHANNELS = 32
 """More channels than this, and more channels than samples, are samples in the place of channels."""
