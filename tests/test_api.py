@@ -119,6 +119,7 @@ def test_text_request_and_list_ask_for_the_same(music):
         assert torch.equal(same.samples, clip.samples)
 
 
+@pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("several", [tuple, iter, np.array])
 def test_prompts_may_come_in_anything_that_has_an_order(music, several):
     texts = ["piano", "drums"]
@@ -323,6 +324,21 @@ def test_clips_of_any_rate_and_channels_are_coded_and_decoded(music):
     assert decoded.sample_rate_hz == 32_000
     assert torch.equal(decoded.codes, codes)
     torch.nn.Embedding(32, 2)(codes).sum().backward()
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("kind", [np.int64, np.uint16, torch.uint8, torch.int32])
+def test_codes_may_be_arrays_and_of_any_width(music, kind):
+    codes = torch.arange(20).reshape(4, 5)
+    given = codes.numpy().astype(kind) if isinstance(kind, type) else codes.to(kind)
+    assert torch.equal(music.codec.decode(given).samples, music.codec.decode(codes).samples)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("given", [np.zeros(100), torch.zeros(1, 100), "in.wav", None], ids=type)
+def test_only_clips_are_coded(music, given):
+    with pytest.raises(InvalidRequest, match=r"expected a Clip; Clip\(samples"):
+        music.codec.encode(given)
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,13 @@ class ClipCodec:
 
     @own_settings()
     def encode(self, clip: Clip) -> Int[Tensor, "K T"]:
-        """The clip's codes, after bringing it to the codec's rate and channels."""
+        """The clip's codes, after bringing it to the codec's rate and channels.
+
+        Raises:
+            InvalidRequest: it is no clip.
+        """
+        if not isinstance(clip, Clip):
+            raise InvalidRequest(f"clip={clip!r:.60}: expected a Clip; Clip(samples, sample_rate_hz) makes one")
         fitted = clip.resample(self.codec.sample_rate_hz).to_channels(self.codec.num_channels)
         return self.codec.encode(fitted.samples[None].to(_device_of(self.codec)))[0].cpu()
 
@@ -128,7 +134,7 @@ class ClipCodec:
         low, high = int(rows.min()), int(rows.max())
         if not 0 <= low <= high < entries:
             raise InvalidRequest(f"codes reach from {low} to {high}: this codec has entries 0 to {entries - 1}")
-        wave = self.codec.decode(rows[None].to(_device_of(self.codec)))[0].cpu()
+        wave = self.codec.decode(rows[None].to(_device_of(self.codec), torch.long))[0].cpu()
         return Clip(samples=wave, sample_rate_hz=self.codec.sample_rate_hz, codes=rows)
 
 

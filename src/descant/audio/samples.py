@@ -83,7 +83,7 @@ def as_codes(given: Any) -> Int[Tensor, "K T"]:
         codes = torch.from_numpy(given.astype(np.int64))
     if not isinstance(codes, Tensor) or codes.ndim != 2 or codes.is_floating_point() or codes.dtype == torch.bool:
         raise InvalidRequest(f"codes={given!r:.60}: expected a tensor [codebooks, frames] of whole numbers, or None")
-    return codes
+    return codes if codes.dtype.is_signed else codes.long()
 
 
 def _from_array(given: Any) -> Tensor:
