@@ -129,7 +129,11 @@ def test_prompts_may_come_in_anything_that_has_an_order(music, several):
     json.dumps(clips[0].info)
     clip = music.generate(np.array("piano"), **SHORT)
     assert torch.equal(clip.codes, expected[0].codes)
-    assert len(list(music.stream(np.str_("piano"), chunk_s=np.float32(0.5), **SHORT))) == 1
+    streams = (
+        music.stream(text, chunk_s=s, **SHORT) for text, s in (("piano", 0.5), (np.str_("piano"), np.float32(0.5)))
+    )
+    plain, numpys = ([chunk.samples for chunk in stream] for stream in streams)
+    assert all(map(torch.equal, plain, numpys))
 
 
 def test_no_text_asks_for_anything(music):
