@@ -151,6 +151,10 @@ class Kind(str, enum.Enum):
     DRUMS = "drums"
 
 
+class Beats(enum.IntEnum):
+    THREE = 3
+
+
 def test_numbers_and_texts_of_other_libraries_become_pythons_own():
     """They were refused, with words such as "seed=np.int64(5): expected a whole number"."""
     request = Request(
@@ -160,7 +164,7 @@ def test_numbers_and_texts_of_other_libraries_become_pythons_own():
         duration_s=np.float32(3),
         stride_s=torch.tensor(0.5),
         loop_bars=None,
-        beats_per_bar=np.uint8(3),
+        beats_per_bar=Beats.THREE,
         seed=np.int64(5),
         sampling=Sampling(
             temperature=np.array(0.5), top_k=torch.tensor(3), top_p=np.longdouble(1), greedy=np.bool_(True)

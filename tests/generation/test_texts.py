@@ -197,8 +197,10 @@ def test_of_a_long_timeline_only_what_is_needed_is_kept(make_model, monkeypatch)
     assert len(piece._heard) == 1
 
 
-def test_preparing_many_requests_can_be_stopped(tiny):
-    asked = []
+def test_preparing_many_requests_can_be_stopped(tiny, monkeypatch):
+    asked, prepared = [], []
+    piece = tiny.engine.piece
+    monkeypatch.setattr(tiny.engine, "piece", lambda request: prepared.append(request) or piece(request))
 
     def cancel() -> bool:
         asked.append(1)
@@ -206,6 +208,7 @@ def test_preparing_many_requests_can_be_stopped(tiny):
 
     with pytest.raises(Cancelled, match="prepared"):
         tiny.generate([Request(text="piano", **SHORT)] * 5, cancel=cancel)
+    assert len(prepared) == 2
 
 
 def test_the_notes_are_warnings_of_the_packages_log(tiny, caplog):
