@@ -5,8 +5,10 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -45,6 +47,34 @@ def test_a_saved_model_loads_from_its_folder_and_sounds_the_same(tmp_path):
         again = descant.load(path, device="cpu")
         assert again.fingerprint == tiny.fingerprint
         assert torch.equal(again.generate("piano", **SHORT).codes, tiny.generate("piano", **SHORT).codes)
+
+
+def test_models_are_found_by_the_paths_that_people_write(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    save_model(descant.load("tiny", device="cpu").model, tmp_path / "model")
+    for path in ("model", "./model", "model/", "~/model", Path("model"), Path("~/model"), np.str_("model")):
+        again = descant.load(path, device=torch.device("cpu"), precision=torch.float32)
+        assert again.name == {"./model": "./model"}.get(path, again.name)
+        assert again.precision == "fp32"
+    assert descant.load(Path("tiny"), device="cpu").name == "tiny"
+    assert descant.load(Path("starter"), device="cpu").name == "starter"
+
+
+@pytest.mark.parametrize(
+    ("model", "message"), [("", "names no model"), (" ", "names no model"), (" tiny", "did you mean 'tiny'")]
+)
+def test_a_name_that_is_none_is_told(model, message):
+    """The empty name was the current folder."""
+    with pytest.raises(CheckpointError, match=message):
+        descant.load(model)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("model", [None, 5, ["tiny"]], ids=repr)
+def test_what_is_neither_a_name_nor_a_path_is_told(model):
+    with pytest.raises(InvalidRequest, match="expected a name or a path"):
+        descant.load(model)
 
 
 def test_a_model_that_is_not_there_is_told(tmp_path):
@@ -89,6 +119,23 @@ def test_text_request_and_list_ask_for_the_same(music):
         assert torch.equal(same.samples, clip.samples)
 
 
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("several", [tuple, iter, np.array])
+def test_prompts_may_come_in_anything_that_has_an_order(music, several):
+    texts = ["piano", "drums"]
+    expected = music.generate(texts, **SHORT)
+    clips = music.generate(several(texts), duration_s=np.float64(0.1), seed=np.int64(3), best_of=np.int8(1))
+    assert [clip.info for clip in clips] == [clip.info for clip in expected]
+    json.dumps(clips[0].info)
+    clip = music.generate(np.array("piano"), **SHORT)
+    assert torch.equal(clip.codes, expected[0].codes)
+    streams = (
+        music.stream(text, chunk_s=s, **SHORT) for text, s in (("piano", 0.5), (np.str_("piano"), np.float32(0.5)))
+    )
+    plain, numpys = ([chunk.samples for chunk in stream] for stream in streams)
+    assert all(map(torch.equal, plain, numpys))
+
+
 def test_no_text_asks_for_anything(music):
     nothing = [music.generate(**SHORT), music.generate(None, **SHORT), music.generate(" ", **SHORT)]
     assert torch.equal(nothing[0].codes, nothing[1].codes)
@@ -103,6 +150,11 @@ def test_no_text_asks_for_anything(music):
         (5, {}, "expected a prompt"),
         ([5], {}, "expected a prompt"),
         (b"piano", {}, "expected a prompt"),
+        ({"piano"}, {}, "a list of at least one"),
+        ({"piano": 1}, {}, "a list of at least one"),
+        (iter(()), {}, "a list of at least one"),
+        (np.array([1.5]), {}, "expected a prompt"),
+        ("piano", {"melody": "tune.wav"}, "Clip.read"),
         ("piano", {"length": 5}, "length: no field of a request; there are text, "),
         ("piano", {"text": "drums"}, "give one of them"),
         ("piano", {"duration_s": 3_601}, "at most 3600 seconds"),
@@ -276,6 +328,21 @@ def test_clips_of_any_rate_and_channels_are_coded_and_decoded(music):
     assert decoded.sample_rate_hz == 32_000
     assert torch.equal(decoded.codes, codes)
     torch.nn.Embedding(32, 2)(codes).sum().backward()
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("kind", [np.int64, np.uint16, torch.uint8, torch.int32])
+def test_codes_may_be_arrays_and_of_any_width(music, kind):
+    codes = torch.arange(20).reshape(4, 5)
+    given = codes.numpy().astype(kind) if isinstance(kind, type) else codes.to(kind)
+    assert torch.equal(music.codec.decode(given).samples, music.codec.decode(codes).samples)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("given", [np.zeros(100), torch.zeros(1, 100), "in.wav", None], ids=type)
+def test_only_clips_are_coded(music, given):
+    with pytest.raises(InvalidRequest, match=r"expected a Clip; Clip\(samples"):
+        music.codec.encode(given)
 
 
 @pytest.mark.parametrize(

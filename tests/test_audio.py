@@ -268,12 +268,9 @@ class TestClip:
     @pytest.mark.parametrize(
         ("samples", "rate_hz"),
         [
-            (torch.zeros(8), 8000),
             (torch.zeros(1, 1, 8), 8000),
             (torch.zeros(1, 0), 8000),
             (torch.zeros(0, 8), 8000),
-            (torch.zeros(1, 8, dtype=torch.float64), 8000),
-            (torch.zeros(1, 8, dtype=torch.int16), 8000),
             (torch.full((1, 8), math.nan), 8000),
             (torch.full((1, 8), math.inf), 8000),
             (torch.zeros(1, 8), 0),

@@ -3,18 +3,21 @@
 import hashlib
 import json
 import math
+import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from descant import presets
 from descant.audio import Clip
+from descant.audio.samples import as_codes
 from descant.checkpoints import hub
 from descant.checkpoints.layouts import load_model
 from descant.checkpoints.native import load_text_encoder, place, starter_folder
@@ -27,6 +30,8 @@ from descant.generation.request import MAX_DURATION_S, MAX_SEED, Guidance, Reque
 from descant.generation.stream import MusicStream
 from descant.model import MusicGenConfig, MusicGenModel
 from descant.nn.rvq import VectorQuantizer
+from descant.nn.settings import own_settings
+from descant.plain import Number, plain
 from descant.record import info_of
 from descant.version import __version__
 
@@ -46,33 +51,55 @@ LATER = {
 BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
-def load(model: str | Path = "starter", *, device: str = "auto", precision: str = "auto") -> "MusicGen":
+@own_settings()
+def load(
+    model: str | os.PathLike[str] = "starter",
+    *,
+    device: str | torch.device = "auto",
+    precision: str | torch.dtype = "auto",
+) -> "MusicGen":
     """A model that is ready to make music.
 
     Args:
         model: ``starter`` (ships with the package), ``tiny`` (random weights, for trying things), a model folder,
             or an id of the model hub such as ``facebook/musicgen-small``, with ``@revision`` behind it if wanted.
+            ``./starter`` and ``~/starter`` are folders.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``; auto takes a GPU where there is one.
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``, of the language model; auto is fp16 on CUDA, else fp32.
 
     Raises:
         CheckpointError: there is no such model, or it is broken.
-        InvalidRequest: the device or precision is not to be had.
+        InvalidRequest: the device or precision is not to be had, or ``model`` is neither a name nor a path.
     """
     chosen = select_device(device)
     dtype = _precision(precision, chosen)
-    if model == "tiny":
-        return MusicGen(place(_tiny(), chosen, dtype), "tiny")
-    folder = starter_folder() if model == "starter" else Path(model)
+    name = _model_name(model)
+    if name == "tiny":
+        return MusicGen(place(_tiny(), chosen, dtype), name)
+    folder = starter_folder() if name == "starter" else Path(name)
     try:
         is_there = folder.is_dir()
-        if not is_there and hub.is_id(str(model)):
-            folder, is_there = hub.find(str(model)), True
-    except OSError:  # a name too long for the file system
+        if not is_there and hub.is_id(name):
+            folder, is_there = hub.find(name), True
+    except (OSError, ValueError):  # a name too long for the file system, or one that no file can have
         is_there = False
     if not is_there:
-        raise CheckpointError(f"{str(model)!r:.200}: no such model; give starter, tiny, a model folder or a hub id")
-    return MusicGen(load_model(folder, chosen, dtype), str(model))
+        raise CheckpointError(f"{name!r:.200}: no such model; give starter, tiny, a model folder or a hub id")
+    return MusicGen(load_model(folder, chosen, dtype), name)
+
+
+def _model_name(model: Any) -> str:
+    """The name or path of a model as it is looked for and recorded: ``~`` expanded, no slash at its end."""
+    given = plain(model)
+    if not isinstance(given, str | os.PathLike):
+        raise InvalidRequest(f"model={model!r:.60}: expected a name or a path, such as starter or a model folder")
+    name = os.fsdecode(given)
+    if not name.strip():
+        raise CheckpointError(f"model={name!r:.60} names no model; give starter, tiny, a model folder or a hub id")
+    if name != name.strip():
+        raise CheckpointError(f"model={name!r:.200} has spaces around it; did you mean {name.strip()!r:.200}?")
+    expanded = os.path.expanduser(name)
+    return expanded.rstrip("/") or expanded
 
 
 class ClipCodec:
@@ -81,27 +108,34 @@ class ClipCodec:
     def __init__(self, codec: AudioCodec) -> None:
         self.codec = codec
 
-    @torch.no_grad()
+    @own_settings()
     def encode(self, clip: Clip) -> Int[Tensor, "K T"]:
-        """The clip's codes, after bringing it to the codec's rate and channels."""
+        """The clip's codes, after bringing it to the codec's rate and channels.
+
+        Raises:
+            InvalidRequest: it is no clip.
+        """
+        if not isinstance(clip, Clip):
+            raise InvalidRequest(f"clip={clip!r:.60}: expected a Clip; Clip(samples, sample_rate_hz) makes one")
         fitted = clip.resample(self.codec.sample_rate_hz).to_channels(self.codec.num_channels)
         return self.codec.encode(fitted.samples[None].to(_device_of(self.codec)))[0].cpu()
 
-    @torch.no_grad()
-    def decode(self, codes: Int[Tensor, "K T"]) -> Clip:
+    @own_settings()
+    def decode(self, codes: Int[Tensor, "K T"] | np.ndarray) -> Clip:
         """The sound of codes.
 
         Raises:
             InvalidRequest: codes of another codec: too many codebooks, or entries it does not have.
         """
         books, entries = self.codec.num_codebooks, self.codec.codebook_size
-        if codes.shape[0] != books or codes.shape[1] == 0:
-            raise InvalidRequest(f"codes are {tuple(codes.shape)}: this codec needs {books} rows of at least one frame")
-        low, high = int(codes.min()), int(codes.max())
+        rows = as_codes(codes)
+        if rows.shape[0] != books or rows.shape[1] == 0:
+            raise InvalidRequest(f"codes are {tuple(rows.shape)}: this codec needs {books} rows of at least one frame")
+        low, high = int(rows.min()), int(rows.max())
         if not 0 <= low <= high < entries:
             raise InvalidRequest(f"codes reach from {low} to {high}: this codec has entries 0 to {entries - 1}")
-        wave = self.codec.decode(codes[None].to(_device_of(self.codec)))[0].cpu()
-        return Clip(samples=wave, sample_rate_hz=self.codec.sample_rate_hz, codes=codes)
+        wave = self.codec.decode(rows[None].to(_device_of(self.codec), torch.long))[0].cpu()
+        return Clip(samples=wave, sample_rate_hz=self.codec.sample_rate_hz, codes=rows)
 
 
 class ClipStream:
@@ -186,12 +220,13 @@ class MusicGen:
     @overload
     def generate(self, request: str | Request | None = None, **fields: Any) -> Clip: ...
     @overload
-    def generate(self, request: Sequence[Request | str | None], **fields: Any) -> list[Clip]: ...
+    def generate(self, request: Iterable[Request | str | None], **fields: Any) -> list[Clip]: ...
+    @own_settings()
     def generate(
         self,
-        request: str | Request | Sequence[Request | str | None] | None = None,
+        request: str | Request | Iterable[Request | str | None] | None = None,
         *,
-        best_of: int = 1,
+        best_of: Number = 1,
         progress: Callable[[int, int], None] | None = None,
         cancel: Callable[[], bool] | None = None,
         **fields: Any,
@@ -199,7 +234,7 @@ class MusicGen:
         """Music for one request, or for several in their order; each is the same alone and in company.
 
         Args:
-            request: a prompt, a ``Request``, or a list of them.
+            request: a prompt, a ``Request``, or a list, an array or anything else that gives them in their order.
             best_of: makes so many of each, with seeds that follow each other, and gives the one in which the tempo, the
                 key and the melody that were asked for are heard best.
             progress: called with the steps done and the steps in all.
@@ -209,13 +244,16 @@ class MusicGen:
         Raises:
             InvalidRequest: a field is wrong, or the model cannot do what is asked.
         """
+        request, count = plain(request), plain(best_of)
         if request is None or isinstance(request, str | Request):
-            return self._best([_as_request(request, fields)], best_of, progress, cancel)[0]
-        if not isinstance(request, Sequence) or not request:
+            return self._best([_as_request(request, fields)], count, progress, cancel)[0]
+        is_list = isinstance(request, Iterable) and not isinstance(request, bytes | Mapping | Set | Tensor)
+        requests = [_as_request(item, fields) for item in request] if is_list else []
+        if not requests:
             raise InvalidRequest(f"request={request!r:.60}: expected a prompt, a Request, or a list of at least one")
-        return self._best([_as_request(item, fields) for item in request], best_of, progress, cancel)
+        return self._best(requests, count, progress, cancel)
 
-    def stream(self, request: str | Request | None = None, *, chunk_s: float = 0.5, **fields: Any) -> "ClipStream":
+    def stream(self, request: str | Request | None = None, *, chunk_s: Number = 0.5, **fields: Any) -> "ClipStream":
         """Music for one request while it is made: clips that together are what ``generate`` makes of it.
 
         Args:
@@ -225,9 +263,10 @@ class MusicGen:
         Raises:
             InvalidRequest: as ``generate``; or a loop is asked for, which is cut from the whole.
         """
-        if not isinstance(chunk_s, int | float) or not 0 < chunk_s <= MAX_DURATION_S:
+        seconds = plain(chunk_s)
+        if not isinstance(seconds, int | float) or not 0 < seconds <= MAX_DURATION_S:
             raise InvalidRequest(f"chunk_s={chunk_s!r:.60}: must be above 0 and at most {MAX_DURATION_S:g} seconds")
-        return ClipStream(self.engine.stream(_as_request(request, fields), chunk_s=chunk_s), self.sample_rate_hz)
+        return ClipStream(self.engine.stream(_as_request(request, fields), chunk_s=seconds), self.sample_rate_hz)
 
     def _best(
         self,
@@ -317,6 +356,7 @@ def _as_request(request: str | Request | None, fields: dict[str, Any]) -> Reques
     if unknown:
         allowed = ", ".join(Request.__dataclass_fields__)
         raise InvalidRequest(f"{unknown[0]}: no field of a request; there are {allowed}")
+    request = plain(request)
     if isinstance(request, Request):
         return replace(request, **fields)
     if request is not None and not isinstance(request, str):
@@ -338,12 +378,13 @@ def _tiny() -> MusicGenModel:
     return model.eval().requires_grad_(False)
 
 
-def select_device(name: str) -> torch.device:
+def select_device(device: str | torch.device) -> torch.device:
     """The device of that name; ``auto`` is a GPU where there is one.
 
     Raises:
         InvalidRequest: there is no such device, or this machine has none.
     """
+    name = str(device)
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if available[kind]))
@@ -355,7 +396,9 @@ def select_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _precision(name: str, device: torch.device) -> torch.dtype:
+def _precision(name: str | torch.dtype, device: torch.device) -> torch.dtype:
+    if isinstance(name, torch.dtype) and name in PRECISIONS.values():
+        return name
     if name == "auto":
         return torch.float16 if device.type == "cuda" else torch.float32
     if name not in PRECISIONS:

@@ -226,10 +226,12 @@ class MusicGenModel(nn.Module):
 
     def read(self, texts: Sequence[str | None]) -> Embedding:
         """The texts as the text encoder sees them; None is the null condition."""
-        if self.config.text.is_normalized:
-            readable = [readable_text(text) for text in texts]
-            texts = [None if text is None else normalize_text(text) for text in readable]
-        return self.text_encoder.encode(texts).to(self.device)
+        return self.text_encoder.encode([self.as_read(text) for text in texts]).to(self.device)
+
+    def as_read(self, text: str | None) -> str | None:
+        """The text that the text encoder is given; None where nothing is left to read."""
+        readable = readable_text(text)
+        return normalize_text(readable) if readable is not None and self.config.text.is_normalized else readable
 
     def heard(self, conditions: Sequence[Conditions]) -> Heard:
         """The conditions as the frozen encoders hear them.

@@ -35,6 +35,7 @@ def info_of(made: Made, asked: Request) -> dict[str, Any]:
         "stride_s": request.stride_s,
         "loop_bars": request.loop_bars,
         "beats_per_bar": request.beats_per_bar,
+        "unknown_words": list(made.unknown_words),
         "seed": request.seed,
         "sampling": asdict(request.sampling),
         "guidance": asdict(request.guidance),

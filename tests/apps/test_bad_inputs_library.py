@@ -57,8 +57,6 @@ GOOD_TEXTS = (
         "\n",
         "x",
         "drums 🥁👩‍🎤",
-        "موسيقى",
-        "穏やか",
         "e\u0301",
         "\a\x1b[31m\u200b",
         "<b>&amp;",
@@ -71,8 +69,16 @@ def test_any_text_makes_music_alone_and_in_company(tiny):
     requests = [Request(text=text, duration_s=0.1, seed=1) for text in GOOD_TEXTS]
     clips = tiny.generate(requests)
     assert [clip.samples.shape for clip in clips] == [(1, 3_200)] * len(requests)
-    for index in (0, 5, 7):
+    for index in (0, 5, 6):
         assert torch.equal(tiny.generate(requests[index]).codes, clips[index].codes)
+
+
+@pytest.mark.parametrize("text", ["موسيقى", "穏やか", "спокойная музыка", "🥁🎹", "..., привет!"])
+def test_a_text_without_a_word_that_the_model_knows_is_refused(tiny, text):
+    """All of these once made one and the same music."""
+    for fields in ({"text": text}, {"negative_text": text}, {"timeline": ((0.05, text),)}):
+        with pytest.raises(InvalidRequest, match=f"^{next(iter(fields))}=.*write it in English"):
+            tiny.generate(duration_s=0.1, **fields)
 
 
 def test_texts_that_say_nothing_are_the_same_request(tiny):
@@ -173,10 +179,10 @@ def test_short_silent_constant_and_absurdly_loud_sound_is_encoded(tiny, num_samp
         (torch.zeros(1, 10), 0),
         (torch.zeros(1, 10), 1),
         (torch.zeros(1, 10), 4_000_000_000),
-        (torch.zeros(1, 10, dtype=torch.float16), 32_000),
-        (torch.zeros(1, 10, dtype=torch.float64), 32_000),
+        (torch.zeros(1, 10, dtype=torch.int64), 32_000),
+        (torch.zeros(1, 10, dtype=torch.bool), 32_000),
     ],
-    ids=["no channel", "no sample", "nan", "inf", "rate 0", "rate 1", "rate 4e9", "float16", "float64"],
+    ids=["no channel", "no sample", "nan", "inf", "rate 0", "rate 1", "rate 4e9", "int64", "bool"],
 )
 def test_samples_that_are_no_clip_are_refused(samples, rate_hz):
     with pytest.raises(InvalidRequest):

@@ -27,14 +27,14 @@ ODD_PROMPTS = (
         "/etc/passwd",
         "<script>alert(1)</script>",
         "drums 🥁👩‍🎤",
-        "موسيقى هادئة",
+        "piano موسيقى هادئة",
     ),
     *(
-        "穏やかなピアノ",
+        "piano 穏やかなピアノ",
         "e\u0301tude a\u0300 la carte",
         "bell\a and \x1b[31mescape",
         "-",
-        "a" * 200,
+        "piano " + "a" * 200,
         "NUL\\0.wav\nnew line",
     ),
 )

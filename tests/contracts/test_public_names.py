@@ -41,6 +41,7 @@ def test_the_fields_of_a_request_are_these():
         "text",
         "timeline",
         "negative_text",
+        "long_prompt",
         "melody",
         "melody_chroma",
         "melody_part",

@@ -1,14 +1,26 @@
 """Requests are checked the moment they are made."""
 
+import enum
+import json
 import math
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, asdict
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from descant.audio import Clip
 from descant.errors import InvalidRequest
-from descant.generation.request import MAX_GUIDANCE, MAX_SEED, MAX_TEXT_CHARACTERS, Guidance, Request, Sampling
+from descant.generation.request import (
+    MAX_CUT_CHARACTERS,
+    MAX_GUIDANCE,
+    MAX_SEED,
+    MAX_TEXT_CHARACTERS,
+    Guidance,
+    Request,
+    Sampling,
+)
 
 SECOND = Clip(torch.zeros(1, 8_000), 8_000)
 CODES = torch.zeros(4, 2, dtype=torch.long)
@@ -68,6 +80,19 @@ def test_a_wrong_guidance_is_named(scale):
         {"sampling": {"top_k": 3}},
         {"guidance": 3.0},
         {"prompt": torch.zeros(1, 8)},
+        {"seed": np.bool_(True)},
+        {"seed": np.float64(1.0)},
+        {"seed": torch.tensor([1])},
+        {"seed": torch.tensor(1, device="meta")},
+        {"duration_s": np.array([1.0])},
+        {"duration_s": np.float32("nan")},
+        {"duration_s": np.complex64(1)},
+        {"text": np.array(["a", "b"])},
+        {"timeline": {3.0: "drums"}},
+        {"timeline": {(3.0, "drums")}},
+        {"timeline": ["35"]},
+        {"long_prompt": "truncate"},
+        {"long_prompt": "cut", "text": "x" * (MAX_CUT_CHARACTERS + 1)},
         {"prompt": SECOND, "duration_s": 1.0},
         {"duration_s": 3_601.0},
         {"stride_s": 0.0},
@@ -120,6 +145,70 @@ def test_a_wrong_field_of_a_request_is_named(fields):
 def test_whatever_is_sensible_is_taken(fields):
     request = Request(**fields)
     assert all(getattr(request, name) is value for name, value in fields.items())
+
+
+class Kind(str, enum.Enum):
+    DRUMS = "drums"
+
+
+class Beats(enum.IntEnum):
+    THREE = 3
+
+
+def test_numbers_and_texts_of_other_libraries_become_pythons_own():
+    """They were refused, with words such as "seed=np.int64(5): expected a whole number"."""
+    request = Request(
+        text=np.str_("piano"),
+        negative_text=Kind.DRUMS,
+        timeline=zip(np.array([1.0, 2.0], dtype=np.float32), np.array(["a", "b"]), strict=True),
+        duration_s=np.float32(3),
+        stride_s=torch.tensor(0.5),
+        loop_bars=None,
+        beats_per_bar=Beats.THREE,
+        seed=np.int64(5),
+        sampling=Sampling(
+            temperature=np.array(0.5), top_k=torch.tensor(3), top_p=np.longdouble(1), greedy=np.bool_(True)
+        ),
+        guidance=Guidance(scale=np.float16(2), schedule=np.array([[1.0, 2.0]]), text_scale=np.int32(5)),
+    )
+    expected = Request(
+        text="piano",
+        negative_text="drums",
+        timeline=((1.0, "a"), (2.0, "b")),
+        duration_s=3.0,
+        stride_s=0.5,
+        beats_per_bar=3,
+        seed=5,
+        sampling=Sampling(temperature=0.5, top_k=3, top_p=1.0, greedy=True),
+        guidance=Guidance(scale=2.0, schedule=((1.0, 2.0),), text_scale=5),
+    )
+    assert json.dumps(asdict(request)) == json.dumps(asdict(expected))
+    assert repr(request) == repr(expected)
+
+
+@pytest.mark.parametrize("timeline", [[[1, "a"], [2, "b"]], ((1, "a"), (2, "b")), iter([(1, "a"), (2, "b")])], ids=type)
+def test_a_timeline_may_be_any_ordered_pairs(timeline):
+    assert Request(timeline=timeline).timeline == ((1, "a"), (2, "b"))
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.int16, np.uint8, torch.int16, torch.uint8])
+def test_codes_may_be_arrays_and_of_any_width(kind):
+    codes = CODES.numpy().astype(kind) if isinstance(kind, type) else CODES.to(kind)
+    assert torch.equal(Request(prompt_codes=codes).prompt_codes.long(), CODES)
+
+
+@pytest.mark.parametrize("given", ["tune.wav", Path("tune.wav"), np.zeros(8)], ids=type)
+def test_a_file_or_an_array_where_a_clip_belongs_is_told_how_to_become_one(given):
+    for name in ("melody", "style", "prompt"):
+        with pytest.raises(InvalidRequest, match=rf"^{name}=.*Clip\.read\(\.\.\.\)"):
+            Request(**{name: given})
+
+
+def test_a_text_that_may_be_cut_may_be_long():
+    text = "x" * (MAX_TEXT_CHARACTERS + 1)
+    assert Request(text=text, long_prompt="cut").text == text
+    with pytest.raises(InvalidRequest, match="long_prompt='cut'"):
+        Request(text=text)
 
 
 def test_requests_cannot_be_changed():

@@ -1,7 +1,8 @@
 """The clip: samples with their rate, and where they came from."""
 
 import math
-from dataclasses import dataclass, field, replace
+import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,39 +15,165 @@ from torch import Tensor
 
 from descant.audio import files, tags
 from descant.audio.loudness import integrated_loudness
+from descant.audio.player import player, show_player
+from descant.audio.samples import Samples, as_codes, as_rate, as_samples
 from descant.errors import InvalidRequest
+from descant.plain import Number, plain
 
 PEAK_LIMIT = 0.99
 """The largest absolute sample after a gain was chosen here: lossy encoders overshoot a little."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False, init=False)
 class Clip:
     """A piece of sound.
 
-    ``samples`` are float32 and finite; [-1, 1] is full scale, and values beyond it are kept while in memory.
-    ``codes`` are the codec's codes it was decoded from, if it was. ``info`` is what is needed to make it again; it must
-    be JSON and is written into the tags of a saved file.
+    ``samples`` are float32 and finite, on the device where they came from; [-1, 1] is full scale, and values beyond it
+    are kept while in memory. ``codes`` are the codec's codes it was decoded from, if it was. ``info`` is what is needed
+    to make it again; it must be JSON and is written into the tags of a saved file.
+
+    ``clip[1.5:3]`` is a part of it in seconds, ``first + second`` one after the other, ``clip * 0.5`` the same sound
+    less loud, ``len(clip)`` the samples of a channel, ``numpy.asarray(clip)`` all of them. Two clips are equal only if
+    they are the same object; compare ``samples``.
+
+    Args:
+        samples: [channels, samples] or one channel, as a tensor, an array or a list. Floats have 1.0 as full scale,
+            integers are PCM of their width. Float32 tensors are shared with the caller, anything else is copied.
+
+    Raises:
+        InvalidRequest: samples, rate or codes that no clip may have.
     """
 
     samples: Float[Tensor, "C N"]
     sample_rate_hz: int
-    codes: Int[Tensor, "K T"] | None = None
-    info: dict[str, Any] = field(default_factory=dict)
+    codes: Int[Tensor, "K T"] | None
+    info: dict[str, Any]
 
-    def __post_init__(self) -> None:
-        if self.samples.ndim != 2 or 0 in self.samples.shape:
+    # NumPy's scalars leave ``scalar * clip`` to the clip then, and nobody iterates over seconds by accident.
+    __array_ufunc__ = None
+    __iter__ = None
+
+    def __init__(
+        self,
+        samples: Samples,
+        sample_rate_hz: Number,
+        codes: Int[Tensor, "K T"] | np.ndarray | None = None,
+        info: dict[str, Any] | None = None,
+    ) -> None:
+        if isinstance(samples, Clip):
+            raise InvalidRequest("samples: this is a clip already; clip.resample() gives it another rate")
+        codes = None if codes is None else as_codes(codes)
+        values = (as_samples(samples), as_rate(sample_rate_hz), codes, {} if info is None else info)
+        for name, value in zip(("samples", "sample_rate_hz", "codes", "info"), values, strict=True):
+            object.__setattr__(self, name, value)
+
+    def __repr__(self) -> str:
+        return f"Clip({self.label})"
+
+    def _repr_html_(self) -> str:
+        """A player, for notebooks."""
+        return player(self)
+
+    def __len__(self) -> int:
+        return self.samples.shape[1]
+
+    def __getitem__(self, seconds: slice) -> "Clip":
+        """The part between two seconds, which count from the end where they are negative.
+
+        As everywhere in Python, what lies outside the clip is left out. Codes and ``info`` do not survive: they are
+        those of the whole.
+
+        Raises:
+            InvalidRequest: not a slice, one with a step, or one in which nothing lies.
+        """
+        if not isinstance(seconds, slice) or seconds.step is not None:
             raise InvalidRequest(
-                f"samples of shape {tuple(self.samples.shape)}: a clip needs [channels, samples], at least one of each"
+                f"clip[{seconds!r:.60}]: give a range of seconds, for example clip[1.5:3]; single samples are "
+                "clip.samples[channel, sample]"
             )
-        if self.samples.dtype != torch.float32:
-            raise InvalidRequest(f"samples are {self.samples.dtype}: a clip needs float32, with 1.0 as full scale")
-        if not files.MIN_RATE_HZ <= self.sample_rate_hz <= files.MAX_RATE_HZ:
+        start, stop, _ = slice(self._sample_at(seconds.start), self._sample_at(seconds.stop)).indices(len(self))
+        if start >= stop:
             raise InvalidRequest(
-                f"sample_rate_hz={self.sample_rate_hz}: allowed are {files.MIN_RATE_HZ} to {files.MAX_RATE_HZ}"
+                f"clip[{seconds.start}:{seconds.stop}]: nothing lies there; the clip is {self.duration_s:g} s long"
             )
-        if not torch.isfinite(self.samples).all():
-            raise InvalidRequest("samples hold NaN or infinite values")
+        return Clip(self.samples[:, start:stop], self.sample_rate_hz)
+
+    def __add__(self, other: "Clip") -> "Clip":
+        """This clip and then the other. Codes and ``info`` do not survive.
+
+        Raises:
+            InvalidRequest: they differ in rate or channels.
+        """
+        if not isinstance(other, Clip):
+            return NotImplemented
+        if self.sample_rate_hz != other.sample_rate_hz:
+            raise InvalidRequest(
+                f"clips of {self.sample_rate_hz} and {other.sample_rate_hz} Hz cannot follow each other: bring one to "
+                f"the other's rate, for example with .resample({self.sample_rate_hz})"
+            )
+        if len(self.samples) != len(other.samples):
+            raise InvalidRequest(
+                f"clips of {len(self.samples)} and {len(other.samples)} channels cannot follow each other: bring one "
+                f"to the other's, for example with .to_channels({min(2, len(self.samples))})"
+            )
+        return Clip(torch.cat([self.samples, other.samples.to(self.samples.device)], dim=1), self.sample_rate_hz)
+
+    def __mul__(self, gain: Number) -> "Clip":
+        """The same sound, so many times as loud; nothing is clipped while in memory."""
+        factor = plain(gain)
+        if not isinstance(factor, int | float):
+            return NotImplemented
+        if isinstance(factor, bool) or not abs(factor) <= sys.float_info.max:
+            raise InvalidRequest(f"clip * {factor!r:.60}: expected a finite number")
+        return replace(self, samples=self.samples * factor)
+
+    __rmul__ = __mul__
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        """The samples for NumPy, read-only where they are shared with the clip.
+
+        Raises:
+            ValueError: ``copy=False``, and the samples are on another device or of another type.
+        """
+        is_shared = self.samples.device.type == "cpu" and dtype in (None, np.float32)
+        if copy is False and not is_shared:
+            raise ValueError("these samples cannot be had without a copy; leave copy=False out")
+        array = self.samples.cpu().numpy()
+        if copy or not is_shared:
+            return np.array(array, dtype=dtype)
+        shared = array.view()
+        shared.flags.writeable = False
+        return shared
+
+    def numpy(self) -> np.ndarray:
+        """The samples [channels, samples] as an array of its own; ``.T`` is what soundfile writes."""
+        return np.array(self)
+
+    def play(self) -> None:
+        """Shows a player in a notebook.
+
+        Raises:
+            InvalidRequest: this is no notebook.
+        """
+        show_player(self)
+
+    @property
+    def label(self) -> str:
+        """In a few words what it is: what was asked for where that is known, length, rate and channels."""
+        channels = {1: "mono", 2: "stereo"}.get(len(self.samples), f"{len(self.samples)} channels")
+        text = self.info.get("text") if isinstance(self.info, dict) else None
+        of_codes = "" if self.codes is None else f", codes {list(self.codes.shape)}"
+        asked = f"{text!r:.60}, " if isinstance(text, str) else ""
+        return f"{asked}{self.duration_s:.3f} s, {self.sample_rate_hz} Hz, {channels}{of_codes}"
+
+    def _sample_at(self, second: Any) -> int | None:
+        """The sample with which a second begins."""
+        second = plain(second)
+        if second is None:
+            return None
+        if isinstance(second, bool) or not isinstance(second, int | float) or not math.isfinite(second):
+            raise InvalidRequest(f"clip[...]: {second!r:.60} is not a second; give finite numbers")
+        return round(second * self.sample_rate_hz)
 
     @property
     def duration_s(self) -> float:
@@ -100,7 +227,7 @@ class Clip:
             clip, peak = replace(clip, samples=clip.samples * (PEAK_LIMIT / peak)), PEAK_LIMIT
         return clip, peak / before if before else 1.0
 
-    def resample(self, rate_hz: int) -> "Clip":
+    def resample(self, rate_hz: Number) -> "Clip":
         """The same sound at another rate (soxr, high quality), round(N * rate_hz / sample_rate_hz) samples long.
 
         Codes do not survive: they were those of the old samples.
@@ -108,16 +235,15 @@ class Clip:
         Raises:
             InvalidRequest: a rate that no clip may have, or that would leave not one sample.
         """
+        rate_hz = as_rate(rate_hz, "rate_hz")
         if rate_hz == self.sample_rate_hz:
             return self
-        if not files.MIN_RATE_HZ <= rate_hz <= files.MAX_RATE_HZ:
-            raise InvalidRequest(f"rate_hz={rate_hz}: allowed are {files.MIN_RATE_HZ} to {files.MAX_RATE_HZ}")
         interleaved = rearrange(self.samples.cpu(), "C N -> N C").numpy()
         resampled = soxr.resample(np.ascontiguousarray(interleaved), self.sample_rate_hz, rate_hz, quality="HQ")
         samples = rearrange(torch.from_numpy(resampled), "N C -> C N").contiguous()
         return replace(self, samples=samples, sample_rate_hz=rate_hz, codes=None)
 
-    def to_channels(self, num_channels: int) -> "Clip":
+    def to_channels(self, num_channels: Number) -> "Clip":
         """The same sound as mono or stereo: mono is copied to both sides, anything else is averaged.
 
         More than two channels (5.1) become the mean of all of them, on both sides if stereo is asked for: which
@@ -126,6 +252,7 @@ class Clip:
         Raises:
             InvalidRequest: neither one nor two channels are asked for.
         """
+        num_channels = plain(num_channels)
         if num_channels == len(self.samples):
             return self
         if num_channels not in (1, 2):
@@ -133,7 +260,7 @@ class Clip:
         mono = self.samples.mean(dim=0)
         return replace(self, samples=repeat(mono, "N -> C N", C=num_channels).contiguous(), codes=None)
 
-    def normalize_loudness(self, lufs: float) -> "Clip":
+    def normalize_loudness(self, lufs: Number) -> "Clip":
         """The clip with an integrated loudness of ``lufs``, by gain alone (ITU-R BS.1770-4).
 
         Where that gain would bring the peak past 0.99 a smaller one is used, and the clip ends below the target.
@@ -142,11 +269,12 @@ class Clip:
         Raises:
             InvalidRequest: a target that is not between -70 and 0 LUFS.
         """
-        if not -70 <= lufs <= 0:
-            raise InvalidRequest(f"loudness={lufs:g} LUFS: allowed are -70 to 0; streaming services play at -14")
+        target = plain(lufs)
+        if not -70 <= target <= 0:
+            raise InvalidRequest(f"loudness={target:g} LUFS: allowed are -70 to 0; streaming services play at -14")
         now = integrated_loudness(self.samples, self.sample_rate_hz)
         if now == -math.inf:
             return self
         peak = self.samples.abs().max().item()
-        gain = min(10 ** ((lufs - now) / 20), PEAK_LIMIT / peak)
+        gain = min(10 ** ((target - now) / 20), PEAK_LIMIT / peak)
         return replace(self, samples=self.samples * gain)

@@ -48,7 +48,7 @@ def _block_powers(samples: Float[Tensor, "C N"], sample_rate_hz: int) -> Float[T
         per_hop = squares[:, : num_samples // hop * hop].unflatten(1, (-1, hop)).mean(dim=2)
         per_hop = per_hop.unfold(1, HOPS_PER_BLOCK, 1).mean(dim=2)
     weights = WEIGHTS_5_1 if num_channels == len(WEIGHTS_5_1) else (1.0,) * num_channels
-    return torch.tensor(weights, dtype=torch.float64) @ per_hop
+    return torch.tensor(weights, dtype=torch.float64, device="cpu") @ per_hop
 
 
 def _weighted_squares(samples: Float[Tensor, "C N"], sample_rate_hz: int) -> Float[Tensor, "C N"]:
@@ -76,7 +76,7 @@ def _k_response(sample_rate_hz: int, size: int) -> Complex[Tensor, " bins"]:
     BS.1770-4 gives the coefficients at 48 kHz; these are the analogue filters behind them (De Man, Evaluation of
     implementations of the EBU R128 loudness measurement, 2018), brought to any rate by the bilinear transform.
     """
-    z = torch.exp(-2j * math.pi * torch.arange(size // 2 + 1, dtype=torch.float64) / size)
+    z = torch.exp(-2j * math.pi * torch.arange(size // 2 + 1, dtype=torch.float64, device="cpu") / size)
 
     k = math.tan(math.pi * 1681.974450955533 / sample_rate_hz)
     q, gain = 0.7071752369554196, 10 ** (3.999843853973347 / 20)

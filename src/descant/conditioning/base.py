@@ -59,6 +59,17 @@ class TextEncoder(ABC):
             InvalidRequest: the text has more tokens than the encoder reads. Nothing is cut off silently.
         """
 
+    @property
+    def max_tokens(self) -> int | None:
+        """The longest text it reads, in ``tokens``; None where there is no limit."""
+        return None
+
+    def tokens(self, text: str) -> list[str | None]:
+        """The text as the encoder sees it: the letters of each token, None for what it has no token for, and an empty
+        string for tokens that only frame a text. Here, for an encoder that knows everything, its words.
+        """
+        return [*text.split()]
+
     def encode(self, texts: Sequence[str | None]) -> Embedding:
         """Vectors for every text; ``None`` and texts with nothing visible in them give the null condition.
 

@@ -94,6 +94,15 @@ class JointEncoder(ABC):
             InvalidRequest: the text has more tokens than the encoder reads.
         """
 
+    @property
+    def max_tokens(self) -> int | None:
+        """The longest text it reads; None where there is no limit."""
+        return None
+
+    def num_tokens(self, text: str) -> int:
+        """How many tokens a text has; of an encoder without tokens, its words."""
+        return len(text.split())
+
     @abstractmethod
     def embed_window(self, wave: Float[Tensor, " N"]) -> Float[Tensor, " D"]:
         """Where one window of mono sound at the config's rate is; a short one is repeated, then filled with silence."""
@@ -130,15 +139,21 @@ class ClapEncoder(JointEncoder):
         moved._network = copy.deepcopy(self._network).to(device)
         return moved
 
+    @property
+    def max_tokens(self) -> int:
+        shape = self._network.config.text_config
+        # RoBERTa counts positions from behind its padding token.
+        return shape.max_position_embeddings - shape.pad_token_id - 1
+
+    def num_tokens(self, text: str) -> int:
+        return len(self._tokenizer(text).input_ids)
+
     @torch.no_grad()
     def embed_text(self, text: str) -> Float[Tensor, " D"]:
         tokens = self._tokenizer(text, return_tensors="pt").input_ids
-        shape = self._network.config.text_config
-        # RoBERTa counts positions from behind its padding token.
-        most = shape.max_position_embeddings - shape.pad_token_id - 1
-        if tokens.shape[1] > most:
+        if tokens.shape[1] > self.max_tokens:
             raise InvalidRequest(
-                f"text has {tokens.shape[1]} tokens: {self.config.name} reads up to {most}; shorten it"
+                f"text has {tokens.shape[1]} tokens: {self.config.name} reads up to {self.max_tokens}; shorten it"
             )
         pooled = self._network.text_model(input_ids=tokens.to(self._network.device)).pooler_output
         return F.normalize(self._network.text_projection(pooled)[0], dim=0).float().cpu()

@@ -17,6 +17,8 @@ from descant.errors import CheckpointError, InvalidRequest, MissingExtra
 
 MAX_TOKENS = 512
 """The longest text T5 was trained on (arXiv 1910.10683, section 3.1.4)."""
+WORD_START = "\u2581"
+"""How sentencepiece writes a space."""
 TOKENIZER_FILES = ("tokenizer.json", "spiece.model")
 TABLE, TABLE_AGAIN = "shared.weight", "encoder.embed_tokens.weight"
 
@@ -119,6 +121,19 @@ class T5Encoder(TextEncoder):
         moved._network.load_state_dict(self._network.state_dict())
         moved._network.eval().requires_grad_(False)
         return moved
+
+    @property
+    def max_tokens(self) -> int:
+        return MAX_TOKENS
+
+    def tokens(self, text: str) -> list[str | None]:
+        numbers = self._tokenizer(text).input_ids
+        frame, unknown = set(self._tokenizer.all_special_ids), self._tokenizer.unk_token_id
+        letters = [token.replace(WORD_START, "") for token in self._tokenizer.convert_ids_to_tokens(numbers)]
+        return [
+            None if number == unknown else "" if number in frame else token
+            for number, token in zip(numbers, letters, strict=True)
+        ]
 
     @torch.no_grad()
     def states(self, text: str) -> Float[Tensor, "L D"]:

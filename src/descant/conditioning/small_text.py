@@ -132,6 +132,18 @@ class SmallTextEncoder(TextEncoder):
         moved.load_state_dict(self._network.state_dict())
         return SmallTextEncoder(moved, self._tokenizer)
 
+    @property
+    def max_tokens(self) -> int:
+        return self._network.config.max_tokens
+
+    def tokens(self, text: str) -> list[str | None]:
+        read = self._tokenizer.encode(text)
+        unknown = self._tokenizer.model.unk_token
+        return [
+            "" if is_frame else None if token == unknown else token.removeprefix("##")
+            for token, is_frame in zip(read.tokens, read.special_tokens_mask, strict=True)
+        ]
+
     @torch.no_grad()
     def states(self, text: str) -> Float[Tensor, "L D"]:
         return self._network(self._numbers(text))[0]

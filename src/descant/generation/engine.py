@@ -1,6 +1,5 @@
 """Requests to music: settles what a request leaves open, batches what can share steps, decodes codes to sound."""
 
-import math
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -10,34 +9,35 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from descant.audio import Clip
 from descant.conditioning.base import readable_text
-from descant.conditioning.chroma import MelodyConfig
 from descant.conditioning.facts import read_facts
-from descant.conditioning.melody import FULL_LEVEL, hear_melody
+from descant.conditioning.melody import hear_melody
 from descant.conditioning.stems import melodic_part
-from descant.conditioning.style import StyleConfig
-from descant.errors import InvalidRequest
+from descant.errors import Cancelled, InvalidRequest
+from descant.generation.conditions import beginning, check_melody, checked_melody, checked_style
 from descant.generation.decode import Draft, decode
 from descant.generation.piece import Piece
 from descant.generation.request import Guidance, Request, Sampling
 from descant.generation.seams import joined, looped
 from descant.generation.stream import MusicStream
+from descant.generation.texts import TextReader
 from descant.generation.windows import Window
 from descant.model import MusicGenModel
-
-SILENT_PEAK = 1e-4
-"""What stays below this, 80 dB under full scale, is no melody."""
+from descant.nn.settings import own_settings
 
 
 @dataclass(frozen=True, eq=False)
 class Made:
-    """What came of a request: its music, its codes (the prompt's are the first of them), and the request settled."""
+    """What came of a request: its music, its codes (the prompt's are the first of them), and the request settled.
+
+    ``unknown_words`` are those of its texts that the text encoder has no token for.
+    """
 
     wave: Float[Tensor, "C N"]
     codes: Int[Tensor, "K T"]
     num_prompt_frames: int
     request: Request
+    unknown_words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Engine:
         """How strong guidance is where a request does not say."""
         return Guidance(scale=self.model.config.defaults.guidance)
 
-    @torch.no_grad()
+    @own_settings()
     def generate(
         self,
         requests: Sequence[Request],
@@ -86,17 +86,21 @@ class Engine:
 
         Args:
             progress: called with the steps done and the steps in all.
-            cancel: asked before each step; True stops everything.
+            cancel: asked before each step and between the requests while they are prepared; True stops everything.
 
         Raises:
             InvalidRequest: a request asks for what this model cannot do; nothing has been made then.
             Cancelled: ``cancel`` said so.
         """
         heard: dict[Any, Int[Tensor, "_ pitches"]] = {}
-        pieces = [self.piece(self.settle(request, heard)) for request in requests]
+        reader = TextReader(self.model)
+        pieces = []
+        for request in requests:
+            _check_cancel(cancel)
+            pieces.append(self.piece(self.settle(request, heard, reader)))
         total = sum(piece.num_steps(window) for piece in pieces for window in piece.windows)
         done = 0
-        for batch in self._rounds(pieces):
+        for batch in self._rounds(pieces, cancel):
             lengths = [piece.num_steps(window) for piece, window, _ in batch]
             before = done
 
@@ -109,8 +113,9 @@ class Engine:
             for (piece, window, _), codes in zip(batch, made, strict=True):
                 piece.write(codes, window)
             done += sum(lengths)
-        return [self._sound(piece) for piece in pieces]
+        return [self._sound(piece, tuple(reader.unknown_words(piece.request))) for piece in pieces]
 
+    @own_settings()
     def stream(self, request: Request, *, chunk_s: float = 0.5) -> MusicStream:
         """The music of one request, piece by piece while it is made: the same codes as ``generate`` gives.
 
@@ -125,15 +130,22 @@ class Engine:
         settled = self.settle(request)
         return MusicStream(self.piece(settled), self._span(settled).length, chunk_s)
 
-    def settle(self, request: Request, heard: dict[Any, Int[Tensor, "_ pitches"]] | None = None) -> Request:
+    def settle(
+        self,
+        request: Request,
+        heard: dict[Any, Int[Tensor, "_ pitches"]] | None = None,
+        reader: TextReader | None = None,
+    ) -> Request:
         """The request with nothing left open: as this model hears its conditions, and with its own defaults.
 
         Args:
             heard: melodies that were heard already, for requests that share one; what is heard is added.
+            reader: of texts, for requests that share some.
 
         Raises:
             InvalidRequest: it asks for what this model cannot do.
         """
+        request = (reader or TextReader(self.model)).settled(request)
         if request.loop_bars is not None:
             request = replace(request, duration_s=duration_of(request))
         guidance = request.guidance or self.default_guidance
@@ -189,17 +201,17 @@ class Engine:
             raise InvalidRequest("melody: this model takes no melody; leave it out, or use a melody model")
         if request.melody is not None:
             told_s = max(request.duration_s, config.num_frames / config.frame_rate_hz)
-            _check_melody(request.melody, config, "mix")
+            check_melody(request.melody, config, "mix")
             separation = request.melody_part or config.part
             key = (id(request.melody), separation, told_s)
             if key not in heard:
-                clip = _beginning(request.melody, told_s + config.window_samples / config.sample_rate_hz)
+                clip = beginning(request.melody, told_s + config.window_samples / config.sample_rate_hz)
                 part, how = melodic_part(clip, separation)
-                _check_melody(part, config, how)
+                check_melody(part, config, how)
                 heard[key] = hear_melody(part, config, told_s)
             return heard[key]
         assert request.melody_chroma is not None
-        return _checked_melody(request.melody_chroma, config)
+        return checked_melody(request.melody_chroma, config)
 
     def _style_codes(self, request: Request) -> Int[Tensor, "K L"] | None:
         """What the model hears of the request's style."""
@@ -209,7 +221,7 @@ class Engine:
             return None
         if self.model.config.style is None:
             raise InvalidRequest("style_codes: this model takes no style; leave them out, or use a style model")
-        return _checked_style(request.style_codes, self.model.config.style)
+        return checked_style(request.style_codes, self.model.config.style)
 
     def _prompt_codes(self, request: Request, num_frames: int) -> Int[Tensor, "K T"]:
         codec = self.model.codec
@@ -240,14 +252,16 @@ class Engine:
             )
         return codes
 
-    def _rounds(self, pieces: list[Piece]) -> Iterator[list[tuple[Piece, Window, Draft]]]:
+    def _rounds(
+        self, pieces: list[Piece], cancel: Callable[[], bool] | None
+    ) -> Iterator[list[tuple[Piece, Window, Draft]]]:
         """Batches of windows, the first window of every piece before the second of any."""
         for number in range(max(len(piece.windows) for piece in pieces)):
-            waiting = [
-                (piece, piece.windows[number], piece.draft(piece.windows[number]))
-                for piece in pieces
-                if number < len(piece.windows)
-            ]
+            waiting = []
+            for piece in pieces:
+                if number < len(piece.windows):
+                    _check_cancel(cancel)
+                    waiting.append((piece, piece.windows[number], piece.draft(piece.windows[number])))
             yield from self._batches(waiting)
 
     def _batches(self, waiting: list[tuple[Piece, Window, Draft]]) -> Iterator[list[tuple[Piece, Window, Draft]]]:
@@ -263,7 +277,7 @@ class Engine:
             for start in range(0, len(group), self.max_batch):
                 yield group[start : start + self.max_batch]
 
-    def _sound(self, piece: Piece) -> Made:
+    def _sound(self, piece: Piece, unknown_words: tuple[str, ...]) -> Made:
         """The wave of a finished piece: decoded, after what was given of it, cut to what was asked for."""
         codec, request, span = self.model.codec, piece.request, self._span(piece.request)
         if piece.num_frames <= piece.room:
@@ -277,23 +291,12 @@ class Engine:
             wave = joined(request.prompt.samples, wave, codec.sample_rate_hz)
         if request.loop_bars is not None:
             wave = looped(wave, span.lead_in, span.length, codec.sample_rate_hz)
-        return Made(wave, piece.codes.cpu(), piece.num_prompt_frames, request)
+        return Made(wave, piece.codes.cpu(), piece.num_prompt_frames, request, unknown_words)
 
 
-def _check_melody(melody: Clip, config: MelodyConfig, part: str) -> None:
-    shortest_s = config.window_samples / config.sample_rate_hz / 2
-    if melody.duration_s < shortest_s:
-        raise InvalidRequest(
-            f"melody: {melody.duration_s:.3g} s is too short to hear a tune in; give at least {shortest_s:.3g} s"
-        )
-    if melody.samples.abs().max() < SILENT_PEAK:
-        told = "silent" if part == "mix" else f"nothing is left of it as {part}"
-        raise InvalidRequest(f"melody: {told}, so there is no tune to follow; give one that can be heard, or none")
-
-
-def _beginning(clip: Clip, duration_s: float) -> Clip:
-    length = math.ceil(duration_s * clip.sample_rate_hz)
-    return Clip(clip.samples[:, :length], clip.sample_rate_hz)
+def _check_cancel(cancel: Callable[[], bool] | None) -> None:
+    if cancel is not None and cancel():
+        raise Cancelled("stopped while the next steps were prepared")
 
 
 def bar_of(request: Request) -> float:
@@ -306,23 +309,3 @@ def bar_of(request: Request) -> float:
 def duration_of(request: Request) -> float:
     """Seconds of what comes of a request, which for a loop hang on its bars."""
     return request.duration_s if request.loop_bars is None else request.loop_bars * bar_of(request)
-
-
-def _checked_melody(levels: Int[Tensor, "T P"], config: MelodyConfig) -> Int[Tensor, "T P"]:
-    low, high = int(levels.min()), int(levels.max())
-    if levels.shape[1] != config.num_pitches or not 0 <= low <= high <= FULL_LEVEL:
-        raise InvalidRequest(
-            f"melody_chroma: {levels.shape[1]} pitch classes with levels from {low} to {high}; this model takes "
-            f"{config.num_pitches} from 0 to {FULL_LEVEL}: give the melody as audio"
-        )
-    return levels.to("cpu", torch.long)
-
-
-def _checked_style(codes: Int[Tensor, "K L"], config: StyleConfig) -> Int[Tensor, "K L"]:
-    low, high = int(codes.min()), int(codes.max())
-    if len(codes) > config.num_codebooks or not 0 <= low <= high < config.codebook_size:
-        raise InvalidRequest(
-            f"style_codes: {len(codes)} codebooks with codes from {low} to {high}; this model has "
-            f"{config.num_codebooks} with codes from 0 to {config.codebook_size - 1}: give the style as audio"
-        )
-    return codes.to("cpu", torch.long)

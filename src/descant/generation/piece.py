@@ -21,7 +21,8 @@ attention sums over the same number of positions in any company."""
 
 
 class Piece:
-    """One request, settled. What the frozen encoders hear of its conditions is worked out once, when it is made.
+    """One request, settled. What the frozen encoders make of its conditions is worked out section by section, as the
+    piece comes there.
 
     Args:
         num_frames: how long it gets, in frames.
@@ -49,8 +50,8 @@ class Piece:
         self.room, self.keep = self._reach()
         self.windows = plan_windows(num_frames, self.num_prompt_frames, self.room, self.keep, self.sections)
         self.noise = NoiseSource(request.seed, model.codec.num_codebooks, model.codec.codebook_size)
-        needed = {window.section for window in self.windows}
-        self._heard = {index: self._hear(self.sections[index]) for index in sorted(needed)}
+        self._heard: dict[int, Heard] = {}
+        self._heard_in(self.windows[0].section)
 
     def change(self, text: str | None) -> None:
         """From the frame that comes next on, the prompt is another; earlier ones are forgotten."""
@@ -58,7 +59,7 @@ class Piece:
         current = next(section for section in reversed(self.sections) if section.start <= start)
         self.sections = [current.followed_by(start, text, self.model.codec.frame_rate_hz)]
         self.windows = plan_windows(self.num_frames, start, self.room, self.keep, self.sections)
-        self._heard = {0: self._hear(self.sections[0])}
+        self._heard = {}
 
     @torch.no_grad()
     def draft(self, window: Window) -> Draft:
@@ -66,7 +67,7 @@ class Piece:
         request = self.request
         assert request.sampling is not None
         assert request.guidance is not None
-        heard = self._heard[window.section]
+        heard = self._heard_in(window.section)
         inputs = dict(zip(self._roles(), self._inputs(heard, window), strict=True))
         text_scale, melody_scale = request.guidance.text_scale, request.guidance.melody_scale
         return Draft(
@@ -113,6 +114,12 @@ class Piece:
         if guidance.scale != 1 or guidance.schedule:
             roles.append("against")
         return roles
+
+    def _heard_in(self, section: int) -> Heard:
+        """What is heard of the conditions in a section; of earlier ones it is forgotten."""
+        if section not in self._heard:
+            self._heard = {section: self._hear(self.sections[section])}
+        return self._heard[section]
 
     @torch.no_grad()
     def _hear(self, section: Section) -> Heard:

@@ -1,10 +1,12 @@
 """What a user asks for, frozen and checked the moment it is made."""
 
 import sys
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -13,14 +15,18 @@ from descant.audio import Clip
 from descant.conditioning.facts import read_facts
 from descant.conditioning.stems import Separation
 from descant.errors import InvalidRequest
+from descant.plain import make_plain, plain
 
 MAX_TEXT_CHARACTERS = 4_096
+MAX_CUT_CHARACTERS = 100_000
+"""Of a text whose beginning is read."""
 MAX_SEED = 2**32 - 1
 """torch's CPU generator reads 32 bits of a seed: two larger ones that agree in them would make the same music."""
 MAX_GUIDANCE = 100.0
 MAX_DURATION_S = 3_600.0
 MAX_SECTIONS = 1_000
 MAX_LOOP_BARS, MAX_BEATS_PER_BAR = 256, 32
+WHOLE_NUMBERS = (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +46,7 @@ class Sampling:
     greedy: bool = False
 
     def __post_init__(self) -> None:
+        make_plain(self)
         _check_number("temperature", self.temperature)
         if not 0 < self.temperature <= 1e6:
             raise InvalidRequest(
@@ -76,6 +83,7 @@ class Guidance:
     schedule: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
+        make_plain(self)
         _check_scale("guidance", self.scale)
         points = _pairs("schedule of guidance", self.schedule)
         for second, scale in points:
@@ -92,11 +100,15 @@ class Guidance:
 class Request:
     """One piece of music to make.
 
+    Numbers and texts may be NumPy's or tensors without dimensions; kept are Python's own.
+
     Args:
         text: what it should sound like; None or blank asks for anything.
         timeline: prompts that follow ``text``, as (second, text), later ones later. The first frame that begins at or
             after the second is drawn under the new prompt.
         negative_text: what guidance pushes away from, instead of from "anything".
+        long_prompt: what to do with a text longer than the model reads: an ``error``, or ``cut`` it where a word ends.
+            The result's ``info`` holds the text that was read.
         prompt: music to continue; it becomes the beginning of the result.
         melody: a tune to follow, for models that were trained with melodies; of a long one the beginning is heard, a
             short one is repeated.
@@ -120,6 +132,7 @@ class Request:
     text: str | None = None
     timeline: tuple[tuple[float, str], ...] = ()
     negative_text: str | None = None
+    long_prompt: Literal["error", "cut"] = "error"
     melody: Clip | None = None
     melody_chroma: Int[Tensor, "frames pitches"] | None = None
     melody_part: Separation | None = None
@@ -136,8 +149,11 @@ class Request:
     guidance: Guidance | None = None
 
     def __post_init__(self) -> None:
-        _check_text("text", self.text)
-        _check_text("negative_text", self.negative_text)
+        make_plain(self)
+        if self.long_prompt not in ("error", "cut"):
+            raise InvalidRequest(f"long_prompt={self.long_prompt!r:.60}: allowed are error and cut")
+        self._check_text("text", self.text)
+        self._check_text("negative_text", self.negative_text)
         _check_number("duration_s", self.duration_s)
         if not 0 < self.duration_s <= MAX_DURATION_S:
             raise InvalidRequest(
@@ -157,12 +173,13 @@ class Request:
         for name, kind in kinds.items():
             value = getattr(self, name)
             if value is not None and not isinstance(value, kind):
-                raise InvalidRequest(f"{name}={value!r:.60}: expected a {kind.__name__} or None")
+                hint = "; Clip.read(...) reads one from a file, Clip(samples, rate) makes one" if kind is Clip else ""
+                raise InvalidRequest(f"{name}={value!r:.60}: expected a {kind.__name__} or None{hint}")
         if self.melody_part is not None and self.melody_part not in get_args(Separation):
             allowed = ", ".join(get_args(Separation))
             raise InvalidRequest(f"melody_part={self.melody_part!r:.60}: allowed are {allowed}, or None")
         for name, shape in (("prompt_codes", "[K, T]"), ("melody_chroma", "[T, P]"), ("style_codes", "[K, L]")):
-            _check_codes(name, getattr(self, name), shape)
+            object.__setattr__(self, name, _codes(name, getattr(self, name), shape))
         for name, settled in (("melody", "melody_chroma"), ("style", "style_codes")):
             if getattr(self, name) is not None and getattr(self, settled) is not None:
                 raise InvalidRequest(f"{name} and {settled}: give one of them, they say the same")
@@ -172,13 +189,20 @@ class Request:
                 "ask for more than that, or give a shorter prompt"
             )
 
+    def _check_text(self, name: str, text: Any) -> None:
+        _check_text(name, text)
+        limit = MAX_CUT_CHARACTERS if self.long_prompt == "cut" else MAX_TEXT_CHARACTERS
+        if text is not None and len(text) > limit:
+            told = "" if self.long_prompt == "cut" else "; long_prompt='cut' (--long-prompt cut) reads its beginning"
+            raise InvalidRequest(f"{name}: {len(text)} characters; at most {limit} are allowed{told}")
+
     def _check_timeline(self) -> None:
         sections = _pairs("timeline", self.timeline)
         if len(sections) > MAX_SECTIONS:
             raise InvalidRequest(f"timeline: {len(sections)} prompts; at most {MAX_SECTIONS} are allowed")
         for second, text in sections:
             _check_number("timeline: second", second)
-            _check_text("timeline", text)
+            self._check_text("timeline", text)
         _check_order("timeline", [0.0, *(second for second, _ in sections)])
         if sections and sections[-1][0] >= self.duration_s:
             raise InvalidRequest(
@@ -213,12 +237,21 @@ class Request:
 
 
 def _pairs(name: str, points: Any) -> tuple[tuple[Any, Any], ...]:
-    """The points as tuples, which a file's tags bring as lists."""
-    if not isinstance(points, tuple | list) or any(
-        not isinstance(point, tuple | list) or len(point) != 2 for point in points
-    ):
-        raise InvalidRequest(f"{name}={points!r:.60}: expected pairs, each with its second first")
-    return tuple((first, second) for first, second in points)
+    """The points as pairs of plain values, out of whatever gives them in their order: lists, arrays, a ``zip``."""
+    try:
+        if isinstance(points, str | bytes | Mapping | Set):
+            raise TypeError
+        pairs = tuple(_pair(point) for point in points)
+    except (TypeError, ValueError) as error:
+        raise InvalidRequest(f"{name}={points!r:.60}: expected pairs, each with its second first") from error
+    return pairs
+
+
+def _pair(point: Any) -> tuple[Any, Any]:
+    if isinstance(point, str | bytes | Mapping | Set):
+        raise TypeError
+    first, second = point
+    return plain(first), plain(second)
 
 
 def _check_order(name: str, seconds: list[float]) -> None:
@@ -234,21 +267,23 @@ def _check_text(name: str, text: Any) -> None:
         return
     if not isinstance(text, str):
         raise InvalidRequest(f"{name}={text!r:.60}: expected one string or None; for several, make several requests")
-    if len(text) > MAX_TEXT_CHARACTERS:
-        raise InvalidRequest(f"{name}: {len(text)} characters; at most {MAX_TEXT_CHARACTERS} are allowed")
     if "\0" in text:
         raise InvalidRequest(f"{name}: contains a NUL character; remove it")
     if any(0xD800 <= ord(character) <= 0xDFFF for character in text):
         raise InvalidRequest(f"{name}: contains half of a surrogate pair, which is no Unicode text; re-encode it")
 
 
-def _check_codes(name: str, codes: Any, shape: str) -> None:
+def _codes(name: str, codes: Any, shape: str) -> Tensor | None:
+    """Codes as a tensor; of an array a copy."""
+    if isinstance(codes, np.ndarray) and codes.dtype.kind in "iu":
+        codes = torch.from_numpy(codes.astype(np.int64))
     if codes is None:
-        return
-    if not isinstance(codes, Tensor) or codes.dtype not in (torch.int64, torch.int32) or codes.ndim != 2:
+        return None
+    if not isinstance(codes, Tensor) or codes.dtype not in WHOLE_NUMBERS or codes.ndim != 2:
         raise InvalidRequest(f"{name}={codes!r:.60}: expected a tensor {shape} of whole numbers, or None")
     if 0 in codes.shape:
         raise InvalidRequest(f"{name} are {tuple(codes.shape)}: give at least one frame, or None")
+    return codes
 
 
 def _check_scale(name: str, value: float) -> None:

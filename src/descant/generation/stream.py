@@ -10,7 +10,9 @@ from descant.generation.decode import Decoding
 from descant.generation.piece import Piece
 from descant.generation.request import Request
 from descant.generation.seams import FADE_S, joined
+from descant.generation.texts import TextReader
 from descant.model import Conditions
+from descant.nn.settings import own_settings
 
 
 class MusicStream:
@@ -38,14 +40,15 @@ class MusicStream:
         return self
 
     def __next__(self) -> Float[Tensor, "C n"]:
-        return next(self._waves)
+        with own_settings():  # not around the generator: between two values the settings are the caller's
+            return next(self._waves)
 
     @property
     def codes(self) -> Int[Tensor, "K T"]:
         """All codes of the windows that are done, the prompt's first; of a piece of one window none before its end."""
         return self._piece.codes.cpu()
 
-    @torch.no_grad()
+    @own_settings()
     def change(self, text: str | None) -> None:
         """From the next frame on the music is drawn under another prompt; prompts that were still to come are dropped.
 
@@ -53,8 +56,10 @@ class MusicStream:
             InvalidRequest: the text is none that a request may have.
         """
         # Refused here and now, not when the music has come so far.
-        self._piece.model.heard([Conditions(text=Request(text=text).text)])
-        self._next_text = [text]
+        request = Request(text=text, long_prompt=self.request.long_prompt)
+        settled = TextReader(self._piece.model).settled(request)
+        self._piece.model.heard([Conditions(text=settled.text)])
+        self._next_text = [settled.text]
 
     def _make(self) -> Iterator[Float[Tensor, "C n"]]:
         """What was given, then what is decoded of the rest; the two are joined as ``generate`` joins them."""

@@ -77,6 +77,12 @@ def add_conditions(parser: argparse.ArgumentParser) -> None:
     """What is told besides the prompt."""
     group = parser.add_argument_group("besides the prompt; a file that was generated can be any of these")
     group.add_argument("--negative", metavar="TEXT", help="what to stay away from")
+    group.add_argument(
+        "--long-prompt",
+        choices=("error", "cut"),
+        default="error",
+        help="a text longer than the model reads: refuse it, or read its beginning (default: error)",
+    )
     group.add_argument("--continue", dest="prompt", metavar="FILE", help="music to go on with; -d counts it in")
     group.add_argument("--melody", metavar="FILE", help="a tune to follow")
     group.add_argument(
@@ -137,6 +143,7 @@ def requests_of(arguments: argparse.Namespace) -> list["Request"]:
             text=text,
             timeline=tuple(arguments.then),
             negative_text=arguments.negative,
+            long_prompt=arguments.long_prompt,
             duration_s=duration_s,
             stride_s=arguments.stride,
             loop_bars=arguments.loop,

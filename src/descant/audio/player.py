@@ -1,0 +1,55 @@
+"""Clips in notebooks: an HTML player that holds the sound itself."""
+
+import base64
+import html
+import sys
+from typing import Any
+
+from descant.errors import InvalidRequest
+
+MAX_PLAYER_S = 120
+"""A notebook keeps every player it has shown: of longer clips the beginning is played."""
+MAX_WAV_BYTES = 1_000_000
+MP3_RATE_HZ = 44_100
+MIN_PLAYED_HZ, MAX_PLAYED_HZ = 8_000, 96_000
+"""Browsers play nothing slower, and many nothing faster."""
+
+
+def player(clip: Any) -> str:
+    """The clip as HTML, with its sound as a data URI: exact while it is small, else as mp3.
+
+    Of a clip longer than two minutes the beginning is in it, and the HTML says so.
+    """
+    words = clip.label
+    if clip.duration_s > MAX_PLAYER_S:
+        words += f"; this plays the first {MAX_PLAYER_S} s, clip.save(...) writes all of it"
+    format, content = _encoded(clip[:MAX_PLAYER_S])
+    data = base64.b64encode(content).decode("ascii")
+    source = f"data:audio/{format};base64,{data}"
+    return (
+        f'<div><audio controls preload="metadata" src="{source}"></audio><br><small>{html.escape(words)}</small></div>'
+    )
+
+
+def show_player(clip: Any) -> None:
+    """Shows the player in the notebook that this runs in.
+
+    Raises:
+        InvalidRequest: it does not run in one.
+    """
+    # IPython is not asked for: where a notebook runs, it has been imported.
+    ipython: Any = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    if shell is None or getattr(shell, "kernel", None) is None:  # IPython in a terminal has none
+        raise InvalidRequest("play: there is no notebook here to play it in; write it with clip.save('clip.wav')")
+    ipython.display.display(ipython.display.HTML(player(clip)))
+
+
+def _encoded(clip: Any) -> tuple[str, bytes]:
+    """A format that browsers play, and the clip in it."""
+    sound = clip if len(clip.samples) <= 2 else clip.to_channels(2)
+    if not MIN_PLAYED_HZ <= sound.sample_rate_hz <= MAX_PLAYED_HZ:
+        sound = sound.resample(MP3_RATE_HZ)
+    if sound.samples.numel() * 2 <= MAX_WAV_BYTES:
+        return "wav", sound.to_bytes("wav")
+    return "mpeg", sound.resample(MP3_RATE_HZ).to_bytes("mp3")

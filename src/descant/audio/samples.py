@@ -1,0 +1,127 @@
+"""What a clip may be made of: tensors and arrays of every kind that holds sound, as float32 [channels, samples]."""
+
+import sys
+from collections.abc import Sequence
+from typing import Any, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from descant.audio.files import MAX_RATE_HZ, MIN_RATE_HZ
+from descant.errors import InvalidRequest
+from descant.plain import plain
+
+
+@runtime_checkable
+class SupportsArray(Protocol):
+    """What NumPy can make an array of: a column of pandas, an array of JAX."""
+
+    def __array__(self) -> np.ndarray: ...
+
+
+Samples: TypeAlias = Tensor | np.ndarray | SupportsArray | Sequence[float] | Sequence[Sequence[float]]
+"""[channels, samples], or one channel alone. Floats have 1.0 as full scale; 8, 16 and 32 bit integers are PCM."""
+
+LIKELY_CHANNELS = 32
+"""More channels than this, and more channels than samples, are samples in the place of channels."""
+
+PCM = {
+    torch.int8: (0, 2**7),
+    torch.uint8: (2**7, 2**7),
+    torch.int16: (0, 2**15),
+    torch.int32: (0, 2**31),
+}
+"""By type: the value of silence, and how far full scale lies from it. As libsndfile reads PCM."""
+ALLOWED = "floats with 1.0 as full scale, or PCM in int16, int32, int8 or uint8"
+
+
+def as_samples(given: Any) -> Float[Tensor, "C N"]:
+    """Float32 samples on the device where they came from, without a gradient.
+
+    A float32 tensor is taken as it is and keeps its memory; everything else is copied.
+
+    Raises:
+        InvalidRequest: not numbers, numbers of a type whose full scale is unknown, NaN or infinite values, or another
+            shape than [channels, samples].
+    """
+    tensor = given.detach() if isinstance(given, Tensor) else _from_array(given)
+    if tensor.is_meta or tensor.layout != torch.strided:
+        raise InvalidRequest("samples: this tensor holds no values, or not all of them; give an ordinary tensor")
+    samples = _as_float(tensor)
+    samples = samples[None] if samples.ndim == 1 else samples
+    _check_shape(tuple(samples.shape))
+    if not torch.isfinite(samples).all():
+        raise InvalidRequest("samples hold NaN or infinite values")
+    return samples
+
+
+def as_rate(given: Any, name: str = "sample_rate_hz") -> int:
+    """A sample rate in hertz; 16000.0 is one too.
+
+    Raises:
+        InvalidRequest: not a whole number, or one that no clip may have.
+    """
+    rate = plain(given)
+    is_number = isinstance(rate, int | float) and not isinstance(rate, bool)
+    if not is_number or not abs(rate) <= sys.float_info.max or rate != int(rate):
+        raise InvalidRequest(f"{name}={given!r:.60}: expected a whole number of hertz, for example 44100")
+    if not MIN_RATE_HZ <= rate <= MAX_RATE_HZ:
+        raise InvalidRequest(f"{name}={rate:g}: allowed are {MIN_RATE_HZ} to {MAX_RATE_HZ}")
+    return int(rate)
+
+
+def as_codes(given: Any) -> Int[Tensor, "K T"]:
+    """Codes as a tensor; of an array a copy.
+
+    Raises:
+        InvalidRequest: they are not whole numbers in rows.
+    """
+    codes = given
+    if isinstance(given, np.ndarray) and given.dtype.kind in "iu":
+        codes = torch.from_numpy(given.astype(np.int64))
+    if not isinstance(codes, Tensor) or codes.ndim != 2 or codes.is_floating_point() or codes.dtype == torch.bool:
+        raise InvalidRequest(f"codes={given!r:.60}: expected a tensor [codebooks, frames] of whole numbers, or None")
+    return codes if codes.dtype.is_signed else codes.long()
+
+
+def _from_array(given: Any) -> Tensor:
+    """A copy in the machine's byte order and with rising strides, which may be written to."""
+    if isinstance(given, str | bytes) or given is None:
+        raise InvalidRequest(f"samples={given!r:.60}: expected {ALLOWED}; Clip.read(...) reads a file")
+    if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
+        raise InvalidRequest("samples: some are masked; fill them first, for example with samples.filled(0)")
+    try:
+        array = np.asarray(given)
+        array = np.array(array, dtype=array.dtype.newbyteorder("="), order="C")
+        # Extended precision has no counterpart in torch.
+        return torch.from_numpy(array.astype(np.float64) if array.dtype == np.longdouble else array)
+    except (TypeError, ValueError) as error:
+        kind = type(given).__name__
+        told = "rows of different lengths" if isinstance(given, Sequence) else f"a {kind}"
+        dtype = getattr(given, "dtype", None)
+        told = told if dtype is None else f"{kind} of {dtype}"
+        raise InvalidRequest(f"samples are {told}: expected {ALLOWED}") from error
+
+
+def _as_float(tensor: Tensor) -> Tensor:
+    if tensor.is_floating_point():
+        return tensor.to(torch.float32)
+    if tensor.dtype in PCM:
+        silence, full_scale = PCM[tensor.dtype]
+        return (tensor.to(torch.float32) - silence) / full_scale
+    name = str(tensor.dtype).removeprefix("torch.")
+    raise InvalidRequest(f"samples are {name}, whose full scale is not known: expected {ALLOWED}")
+
+
+def _check_shape(shape: tuple[int, ...]) -> None:
+    if len(shape) != 2 or 0 in shape:
+        raise InvalidRequest(
+            f"samples of shape {shape}: a clip needs [channels, samples], at least one of each, or one channel alone"
+        )
+    if shape[0] > LIKELY_CHANNELS and shape[0] > shape[1]:
+        raise InvalidRequest(
+            f"samples of shape {shape} look like [samples, channels], as soundfile gives them; "
+            "a clip needs [channels, samples]: pass samples.T"
+        )

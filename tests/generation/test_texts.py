@@ -1,0 +1,217 @@
+"""Texts that a model does not read to the last word: it says so, and never makes the same music of different ones."""
+
+import json
+import logging
+import time
+
+import pytest
+import torch
+
+import descant
+from descant import Guidance, InvalidRequest, MusicGen, Request, request_from_info
+from descant.conditioning.base import TextEncoder
+from descant.conditioning.clap import ClapConfig
+from descant.errors import Cancelled
+from descant.generation.engine import Engine
+from descant.generation.texts import TextReader, words_of
+from descant.model import SmallText
+
+SHORT = {"duration_s": 0.1, "seed": 1}
+SONG = "warm piano with soft strings, " * 60
+
+
+@pytest.fixture(scope="module")
+def tiny() -> MusicGen:
+    return descant.load("tiny", device="cpu")
+
+
+def notes(caplog) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name.startswith("descant")]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("warm piano", []),
+        ("Ещё, warm ПИАНО!", ["Ещё", "ПИАНО"]),
+        ("naïve café", []),
+        ("drums🥁 loud 🎹", ["drums🥁", "🎹"]),
+        ("日本 music; 日本", ["日本"]),
+        ("... warm - ?!", []),
+        ("it's lo-fi & r'n'b", []),
+        ("\u200b \x07 piano", []),
+    ],
+)
+def test_unknown_words_are_named(tiny, text, words):
+    assert TextReader(tiny.model).unknown_words(Request(text=text)) == words
+
+
+def test_words_stand_between_spaces_without_the_punctuation_around_them():
+    assert words_of("«Жди, (rock-'n'-roll)!» \u200b ... ♪") == ["Жди", "rock-'n'-roll", "♪"]
+
+
+def test_words_that_are_not_known_are_logged_and_kept_in_the_info(tiny, caplog):
+    request = Request(text="warm пиано", negative_text="шум noise", timeline=((0.05, "loud 🥁"),), **SHORT)
+    clip = tiny.generate([request, request])[0]
+    assert clip.info["unknown_words"] == ["пиано", "🥁", "шум"]
+    assert notes(caplog) == ["this model's text encoder reads English and does not know 'пиано', '🥁', 'шум'"]
+    assert torch.equal(tiny.generate(request_from_info(clip.info)).codes, clip.codes)
+    caplog.clear()
+    assert tiny.generate("warm piano", **SHORT).info["unknown_words"] == []
+    assert not notes(caplog)
+
+
+def test_of_many_unknown_words_some_are_named(tiny, caplog):
+    tiny.generate("warm " + " ".join(f"жди{number}" for number in range(100)), **SHORT)
+    assert "'жди7' and 92 more words" in notes(caplog)[0]
+    assert len(notes(caplog)[0]) < 300
+
+
+def test_a_stream_and_its_changes_say_what_they_do_not_know_too(tiny, caplog):
+    stream = tiny.stream("warm пиано", duration_s=0.4, seed=1)
+    stream.change("loud 🥁")
+    assert len(notes(caplog)) == 2
+    with pytest.raises(InvalidRequest, match="none of these words"):
+        stream.change("громко")
+
+
+def test_a_model_that_normalises_texts_knows_fillers_and_refuses_a_text_of_nothing_else(make_model):
+    pytest.importorskip("simplemma", reason="the extra normalize")
+    pytest.importorskip("lunr", reason="the extra normalize")
+    reader = TextReader(make_model(text=SmallText(dim=12, is_normalized=True)))
+    assert reader.unknown_words(Request(text="the warm 🎹")) == ["🎹"]
+    with pytest.raises(InvalidRequest, match="leaves out such words"):
+        reader.settled(Request(text="with the and of it"))
+    with pytest.raises(InvalidRequest, match="none of these words"):
+        reader.settled(Request(text="🎹"))
+
+
+def test_an_encoder_of_the_hub_says_what_it_does_not_know(transformers_model):
+    from descant.conditioning.encoders import T5Encoder
+
+    folder = transformers_model("odd").folder
+    tokens = descant.load(folder, device="cpu").model.text_encoder
+    assert isinstance(tokens, T5Encoder)
+    assert tokens.tokens("warm пиано") == ["warm", None, ""]
+    assert tokens.max_tokens == 512
+
+
+@pytest.mark.parametrize("field", ["text", "negative_text", "timeline"])
+def test_a_text_that_is_too_long_is_refused_before_anything_is_made_and_the_way_out_is_named(tiny, field):
+    value = ((0.05, SONG),) if field == "timeline" else SONG
+    steps = []
+    with pytest.raises(
+        InvalidRequest, match=rf"^{field}: \d+ tokens.*up to 256.*long_prompt='cut' \(--long-prompt cut\)"
+    ):
+        tiny.generate(["x", Request(**{field: value, **SHORT})], progress=lambda *_: steps.append(1), **SHORT)
+    assert not steps
+
+
+def test_a_text_that_may_be_cut_ends_with_a_word_and_makes_the_music_of_what_was_read(tiny, caplog):
+    cut = tiny.generate(SONG, long_prompt="cut", **SHORT)
+    read = cut.info["text"]
+    assert SONG.startswith(read)
+    assert SONG[len(read)].isspace()
+    encoder = tiny.model.text_encoder
+    longer = SONG[: SONG.index(" ", len(read) + 1)]
+    assert len(encoder.tokens(read)) <= 256 < len(encoder.tokens(longer))
+    assert notes(caplog) == [
+        f"text: of {len(SONG)} characters this model reads the first {len(read)}, up to {' '.join(read.split()[-4:])!r}"
+    ]
+    assert torch.equal(tiny.generate(read, **SHORT).codes, cut.codes)
+    assert torch.equal(tiny.generate(request_from_info(json.loads(json.dumps(cut.info)))).codes, cut.codes)
+
+
+def test_a_text_that_fits_is_not_cut(tiny, caplog):
+    assert tiny.generate("warm piano. ", long_prompt="cut", **SHORT).info["text"] == "warm piano. "
+    assert not notes(caplog)
+
+
+class Letters(TextEncoder):
+    """A token for each letter, up to five."""
+
+    dim, device, max_tokens = 12, torch.device("cpu"), 5
+
+    def to(self, device):
+        raise AssertionError(f"it is not moved to {device}")
+
+    def tokens(self, text):
+        return [*text]
+
+    def states(self, text):
+        return torch.ones(len(text), 12)
+
+
+def test_of_a_word_that_is_too_long_a_part_is_kept(make_model):
+    model = make_model()
+    model.text_encoder = Letters()
+    texts = {"abcdefgh": "abcde", "ab cdefgh": "ab", "ab cd ef": "ab cd", " abcdefgh": " abcd", "abcde": "abcde"}
+    for text, kept in texts.items():
+        assert TextReader(model).settled(Request(text=text, long_prompt="cut")).text == kept
+
+
+def test_what_is_cut_is_a_prompt_in_its_own_right(make_model):
+    """An encoder without a limit reads all of it, and a file's tags must hold it."""
+    request = TextReader(make_model()).settled(Request(text="warm piano " * 1_000, long_prompt="cut"))
+    assert Request(text=request.text).text == request.text
+    assert len(request.text) > 4_000
+
+
+def test_a_text_too_long_for_the_joint_space_is_too_long_or_cut(make_model, clap_config: ClapConfig):
+    from descant.conditioning.clap import ClapEncoder
+
+    model = make_model(clap=clap_config)
+    model.clap_encoder = ClapEncoder(clap_config)
+    most = model.clap_encoder.max_tokens
+    with pytest.raises(InvalidRequest, match=f"up to {most}"):
+        TextReader(model).settled(Request(text="piano " * 40))
+    settled = TextReader(model).settled(Request(text="piano " * 40, long_prompt="cut"))
+    assert model.clap_encoder.num_tokens(settled.text) == most
+
+
+def timeline(count: int) -> Request:
+    texts = tuple((0.02 * number, f"warm piano {number}") for number in range(1, count))
+    return Request(text="warm piano", timeline=texts, duration_s=0.02 * count, seed=1, guidance=Guidance(scale=1.0))
+
+
+def test_a_long_timeline_is_read_as_the_music_comes_there(tiny):
+    """Every text was once read before the first step: 16 s for 999, in which nothing could be seen or stopped."""
+    steps, began = [], time.monotonic()
+    with pytest.raises(Cancelled):
+        tiny.generate(timeline(999), progress=lambda *_: steps.append(time.monotonic()), cancel=lambda: len(steps) > 1)
+    assert steps[0] - began < 5
+
+
+def test_of_a_long_timeline_only_what_is_needed_is_kept(make_model, monkeypatch):
+    read = []
+    model = make_model()
+    states = model.text_encoder.states
+    monkeypatch.setattr(model.text_encoder, "states", lambda text: read.append(text) or states(text))
+    engine = Engine(model)
+    piece = engine.piece(engine.settle(timeline(40)))
+    assert read == ["warm piano"]
+    assert len(piece.windows) == 40
+    for window in piece.windows[:3]:
+        piece.draft(window)
+    assert read == ["warm piano", "warm piano 1", "warm piano 2"]
+    assert len(piece._heard) == 1
+
+
+def test_preparing_many_requests_can_be_stopped(tiny, monkeypatch):
+    asked, prepared = [], []
+    piece = tiny.engine.piece
+    monkeypatch.setattr(tiny.engine, "piece", lambda request: prepared.append(request) or piece(request))
+
+    def cancel() -> bool:
+        asked.append(1)
+        return len(asked) == 3
+
+    with pytest.raises(Cancelled, match="prepared"):
+        tiny.generate([Request(text="piano", **SHORT)] * 5, cancel=cancel)
+    assert len(prepared) == 2
+
+
+def test_the_notes_are_warnings_of_the_packages_log(tiny, caplog):
+    with caplog.at_level(logging.WARNING, logger="descant"):
+        tiny.generate("warm 🎹", **SHORT)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
