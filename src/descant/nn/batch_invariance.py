@@ -56,7 +56,8 @@ def measure_heights(product: Product, width: int, dtype: torch.dtype = torch.flo
 
     A product that does not even agree at four rows, each in any place, is used one row at a time.
     """
-    rows = torch.randn(PROBE_ROWS, 1, width, generator=torch.Generator().manual_seed(0)).to(dtype)
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(PROBE_ROWS, 1, width, generator=generator, dtype=torch.float32).to(dtype)
     expected = _in_blocks(product, rows, BASE_HEIGHT)
 
     def agrees(height: int) -> bool:
