@@ -18,7 +18,7 @@ from descant.audio import Clip
 from descant.checkpoints import hub
 from descant.checkpoints.layouts import load_model
 from descant.checkpoints.native import load_text_encoder, place, starter_folder
-from descant.codec.base import AudioCodec
+from descant.codec.base import AudioCodec, Progress
 from descant.config import to_dict
 from descant.errors import CheckpointError, InvalidRequest
 from descant.evaluation.asked import check_judge, fit
@@ -81,15 +81,20 @@ class ClipCodec:
     def __init__(self, codec: AudioCodec) -> None:
         self.codec = codec
 
-    @torch.no_grad()
-    def encode(self, clip: Clip) -> Int[Tensor, "K T"]:
-        """The clip's codes, after bringing it to the codec's rate and channels."""
-        fitted = clip.resample(self.codec.sample_rate_hz).to_channels(self.codec.num_channels)
-        return self.codec.encode(fitted.samples[None].to(_device_of(self.codec)))[0].cpu()
+    def encode(self, clip: Clip, progress: Progress | None = None) -> Int[Tensor, "K T"]:
+        """The clip's codes, after bringing it to the codec's rate and channels; in pieces, however long it is.
 
-    @torch.no_grad()
-    def decode(self, codes: Int[Tensor, "K T"]) -> Clip:
-        """The sound of codes.
+        Args:
+            progress: called with the samples that are encoded, and with all of them.
+        """
+        fitted = clip.resample(self.codec.sample_rate_hz).to_channels(self.codec.num_channels)
+        return self.codec.encode_in_pieces(fitted.samples[None].to(_device_of(self.codec)), progress)[0].cpu()
+
+    def decode(self, codes: Int[Tensor, "K T"], progress: Progress | None = None) -> Clip:
+        """The sound of codes, made in pieces, however many they are.
+
+        Args:
+            progress: called with the frames that are decoded, and with all of them.
 
         Raises:
             InvalidRequest: codes of another codec: too many codebooks, or entries it does not have.
@@ -100,7 +105,7 @@ class ClipCodec:
         low, high = int(codes.min()), int(codes.max())
         if not 0 <= low <= high < entries:
             raise InvalidRequest(f"codes reach from {low} to {high}: this codec has entries 0 to {entries - 1}")
-        wave = self.codec.decode(codes[None].to(_device_of(self.codec)))[0].cpu()
+        wave = self.codec.decode_in_pieces(codes[None].to(_device_of(self.codec)), progress)[0].cpu()
         return Clip(samples=wave, sample_rate_hz=self.codec.sample_rate_hz, codes=codes)
 
 
