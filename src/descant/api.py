@@ -27,7 +27,7 @@ from descant.generation.request import MAX_DURATION_S, MAX_SEED, Guidance, Reque
 from descant.generation.stream import MusicStream
 from descant.model import MusicGenConfig, MusicGenModel
 from descant.nn.rvq import VectorQuantizer
-from descant.record import info_of
+from descant.record import check_sources, info_of
 from descant.version import __version__
 
 MAX_CANDIDATES = 64
@@ -46,7 +46,9 @@ LATER = {
 BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
-def load(model: str | Path = "starter", *, device: str = "auto", precision: str = "auto") -> "MusicGen":
+def load(
+    model: str | Path = "starter", *, device: str = "auto", precision: str = "auto", folder: Path | None = None
+) -> "MusicGen":
     """A model that is ready to make music.
 
     Args:
@@ -54,6 +56,7 @@ def load(model: str | Path = "starter", *, device: str = "auto", precision: str 
             or an id of the model hub such as ``facebook/musicgen-small``, with ``@revision`` behind it if wanted.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``; auto takes a GPU where there is one.
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``, of the language model; auto is fp16 on CUDA, else fp32.
+        folder: where the model's files are, if that is known; its name is not looked up then.
 
     Raises:
         CheckpointError: there is no such model, or it is broken.
@@ -63,6 +66,8 @@ def load(model: str | Path = "starter", *, device: str = "auto", precision: str 
     dtype = _precision(precision, chosen)
     if model == "tiny":
         return MusicGen(place(_tiny(), chosen, dtype), "tiny")
+    if folder is not None:
+        return MusicGen(load_model(folder, chosen, dtype), str(model))
     folder = starter_folder() if model == "starter" else Path(model)
     try:
         is_there = folder.is_dir()
@@ -258,6 +263,8 @@ class MusicGen:
         progress: Callable[[int, int], None] | None,
         cancel: Callable[[], bool] | None,
     ) -> list[Clip]:
+        for request in requests:
+            check_sources(request)
         return [
             Clip(
                 samples=made.wave,

@@ -1,4 +1,4 @@
-"""A stream gives what decode and encode give, however the whole is cut, as early as can be, in memory that does not grow."""
+"""A stream gives what decode or encode gives, however the whole is cut, in memory that does not grow."""
 
 from dataclasses import replace
 

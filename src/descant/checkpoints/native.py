@@ -26,11 +26,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from descant import config as configs
-from descant.checkpoints.tensor_files import MappedFile, faults_of, is_finite, read_json, write_json
+from descant.checkpoints.tensor_files import MappedFile, check_header, faults_of, is_finite, read_json, write_json
+from descant.checkpoints.trust import part_named_in
 from descant.codec.base import AudioCodec
 from descant.conditioning.base import TextEncoder
 from descant.conditioning.clap import ClapEncoder
-from descant.conditioning.encoders import MERTFeatures, T5Encoder
+from descant.conditioning.encoders import MERTFeatures, T5Encoder, check_descriptions
 from descant.conditioning.small_text import SmallTextEncoder
 from descant.conditioning.style import StyleFeatures
 from descant.errors import CheckpointError
@@ -189,7 +190,7 @@ def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dt
     config = read_model_config(folder)
     with faults_of(folder):
         encoder = load_text_encoder(config, folder)
-        features, clap = load_style_features(config), load_clap_encoder(config)
+        features, clap = load_style_features(config, folder), load_clap_encoder(config, folder)
         # Without memory: a config that names absurd sizes has no weights that fit it, and weights that fit take the
         # place of what is there, so that no second copy is ever made.
         with torch.device("meta"):
@@ -248,21 +249,33 @@ def read_model_config(folder: Path) -> MusicGenConfig:
 def load_text_encoder(config: MusicGenConfig, folder: Path | None = None) -> TextEncoder:
     """The frozen text encoder that a config asks for: the folder's own, or the one in the package, or a T5 by name."""
     own = None if folder is None or not (folder / "text").is_dir() else folder / "text"
+    if own is not None:
+        check_descriptions(own)
+        check_header(own / WEIGHTS)
     if isinstance(config.text, T5Text):
-        return T5Encoder(config.text.name) if own is None else T5Encoder.load(own)
+        return T5Encoder(_read_as(config.text.name, folder)) if own is None else T5Encoder.load(own)
     if own is not None:
         return SmallTextEncoder.load(own)
     return SmallTextEncoder.load(starter_folder() / "text")
 
 
-def load_style_features(config: MusicGenConfig) -> StyleFeatures | None:
+def load_style_features(config: MusicGenConfig, folder: Path | None = None) -> StyleFeatures | None:
     """The frozen network that a style model listens with; None for other models."""
-    return None if config.style is None else MERTFeatures(config.style.features)
+    return None if config.style is None else MERTFeatures(_read_as(config.style.features, folder))
 
 
-def load_clap_encoder(config: MusicGenConfig) -> ClapEncoder | None:
+def load_clap_encoder(config: MusicGenConfig, folder: Path | None = None) -> ClapEncoder | None:
     """The frozen network that finds texts in a model's joint space; None for models without one."""
-    return None if config.clap is None else ClapEncoder(config.clap)
+    if config.clap is None:
+        return None
+    name = _read_as(config.clap.name, folder)
+    # The model compares its config with the encoder's: the name stays what the model calls it by.
+    return ClapEncoder(config.clap, None if name == config.clap.name else name)
+
+
+def _read_as(name: str, folder: Path | None) -> str:
+    """From where a frozen network is read that the config in a folder names; without a folder the user named it."""
+    return name if folder is None else part_named_in(folder, name)
 
 
 def starter_folder() -> Path:

@@ -18,6 +18,8 @@ from descant.errors import CheckpointError, InvalidRequest, MissingExtra
 MAX_TOKENS = 512
 """The longest text T5 was trained on (arXiv 1910.10683, section 3.1.4)."""
 TOKENIZER_FILES = ("tokenizer.json", "spiece.model")
+LONGEST_DESCRIPTION = 2**24
+"""The tokenizer of T5 has 2 MB; its library takes gigabytes for one of a hundred."""
 TABLE, TABLE_AGAIN = "shared.weight", "encoder.embed_tokens.weight"
 
 MERT_RATE_HZ = 24_000
@@ -136,6 +138,7 @@ def _load(name_or_path: str, revision: str | None) -> tuple[Any, Any]:
         from transformers import AutoConfig, AutoTokenizer, T5EncoderModel
     except ImportError as error:
         raise MissingExtra('T5 needs transformers: pip install "descant[t5]"') from error
+    check_descriptions(Path(name_or_path))
     try:
         config = AutoConfig.from_pretrained(name_or_path, revision=revision, trust_remote_code=False)
         if config.model_type != "t5":
@@ -184,6 +187,7 @@ def _network_of(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Any
 def _tokenizer_in(folder: Path, vocab_size: int) -> Any:
     from transformers import AutoTokenizer
 
+    check_descriptions(folder)
     # Where these are missing, transformers makes an empty tokenizer, which knows no word.
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise CheckpointError(f"{folder}: no tokenizer, which is {' or '.join(TOKENIZER_FILES)}, is there")
@@ -194,6 +198,19 @@ def _tokenizer_in(folder: Path, vocab_size: int) -> Any:
     if len(tokenizer) > vocab_size:
         raise CheckpointError(f"{folder}: the tokenizer has {len(tokenizer)} tokens, the text encoder {vocab_size}")
     return tokenizer
+
+
+def check_descriptions(folder: Path) -> None:
+    """Makes sure that no config and no tokenizer in a folder is longer than can be.
+
+    Raises:
+        CheckpointError: one is.
+    """
+    for pattern in ("*.json", "*.model", "*.txt"):
+        for file in folder.glob(pattern):
+            size = file.stat().st_size if file.is_file() else 0
+            if size > LONGEST_DESCRIPTION:
+                raise CheckpointError(f"{file}: has {size} bytes; at most {LONGEST_DESCRIPTION} are read")
 
 
 class MERTFeatures(StyleFeatures):
@@ -238,6 +255,7 @@ def _load_mert(name_or_path: str, revision: str | None) -> Any:
         from transformers import HubertConfig, HubertModel
     except ImportError as error:
         raise MissingExtra('MERT needs transformers: pip install "descant[t5]"') from error
+    check_descriptions(Path(name_or_path))
     try:
         # Typed as Any: the library's annotations know neither the report nor a missing revision.
         config_class: Any = HubertConfig

@@ -75,10 +75,13 @@ def decode(arguments: argparse.Namespace) -> None:
     from dataclasses import replace
 
     from descant.api import load
+    from descant.apps.cli.model_names import folder_named_in
     from descant.checkpoints.codes import load_codes
 
     codes, facts = load_codes(Path(arguments.codes))
-    model = load(arguments.model or facts.model, device=arguments.device, precision=arguments.precision)
+    folder = None if arguments.model is not None else folder_named_in(arguments.codes, facts.model)
+    name = facts.model if arguments.model is None else arguments.model
+    model = load(name, device=arguments.device, precision=arguments.precision, folder=folder)
     _check_same_codec(model, facts)
     began = time.monotonic()
     duration_s = facts.num_samples / facts.sample_rate_hz
