@@ -34,6 +34,7 @@ MAX_CANDIDATES = 64
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 LATER = {
     "is_normalized": False,
+    "has_projection": True,
     "bottleneck": "argmax",
     "strongest": 1,
     "pooled_frames": 1,

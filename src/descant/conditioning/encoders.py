@@ -28,6 +28,8 @@ MERT_RATE_HZ = 24_000
 T5_SHAPE = (
     *("vocab_size", "d_model", "d_kv", "d_ff", "num_layers", "num_heads", "relative_attention_num_buckets"),
     *("relative_attention_max_distance", "dropout_rate", "layer_norm_epsilon", "feed_forward_proj"),
+    # Parts of feed_forward_proj, which count where a config says otherwise there.
+    *("dense_act_fn", "is_gated_act"),
     *("pad_token_id", "eos_token_id", "decoder_start_token_id"),
 )
 """What is taken from a stored config of T5, and nothing else: a config can also name code for transformers to run."""
@@ -169,7 +171,9 @@ def _network_of(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Any
         with torch.device("meta"):
             network: Any = T5EncoderModel(T5Config(**{name: config[name] for name in T5_SHAPE if name in config}))
     except Exception as error:  # its checks raise many kinds, and a config in a file may hold anything
-        raise CheckpointError(f"text_encoder: no T5 can be made of its config ({_first_line(error)})") from error
+        # The one table that a config's words are looked up in.
+        reason = f"dense_act_fn={error}: no such activation" if isinstance(error, KeyError) else _first_line(error)
+        raise CheckpointError(f"text_encoder: no T5 can be made of its config ({reason})") from error
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items() if name != TABLE_AGAIN}
     given = {TABLE if name == TABLE_AGAIN and TABLE not in weights else name: weights[name] for name in weights}
     given.pop(TABLE_AGAIN, None)
