@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 
 from descant.checkpoints import audiocraft, hub
-from descant.checkpoints.layouts import read_model_config
+from descant.checkpoints.layouts import read_model_config, why_no_model
 from descant.checkpoints.native import starter_folder
 from descant.checkpoints.trust import model_named_in_file, shown
 from descant.errors import CheckpointError, InvalidRequest
@@ -27,12 +27,14 @@ def folder_of(name: str) -> Path | None:
     try:
         if hub.is_id(name) and not folder.is_dir():
             folder = hub.find(name)
-        is_there = folder.is_dir() and any(
-            (folder / file).exists() for file in ("config.json", audiocraft.LM, audiocraft.CODEC)
-        )
+        is_folder = folder.is_dir()
+        files = ("config.json", audiocraft.LM, audiocraft.CODEC)
+        is_there = is_folder and any((folder / file).exists() for file in files)
     except (OSError, ValueError):  # a name that no file can have
-        is_there = False
+        is_folder = is_there = False
     if not is_there:
+        if is_folder:
+            raise CheckpointError(f"model {name!r:.200}: {why_no_model(folder)}")
         told = f"; {name} is a preset, whose untrained weights descant models init writes" if name in PRESETS else ""
         raise CheckpointError(f"model {name!r:.200}: not there; give starter, tiny, a model folder or a hub id{told}")
     return folder
