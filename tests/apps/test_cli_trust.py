@@ -1,7 +1,9 @@
 """What the tags of a sound and a codes file name: used if it ships or is cached, else the option to add is told."""
 
+import contextlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,7 +31,7 @@ NAMES = {
 def named(made, folder, monkeypatch):
     """Writes a sound and a codes file that name a model; whatever asks the hub fails."""
     hub = pytest.importorskip("huggingface_hub")
-    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(folder / "cache"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(folder / "cache"))
     real = hub.snapshot_download
 
     def only_cached(*words, **settings):
@@ -42,8 +44,6 @@ def named(made, folder, monkeypatch):
     found, facts = codes.load_codes(made / "made.safetensors")
 
     def write(name: str, **changes: object) -> None:
-        from dataclasses import replace
-
         Clip(clip.samples, clip.sample_rate_hz, info={**info, "model": name, **changes}).save("a.wav")
         codes.save_codes(Path("a.safetensors"), found, replace(facts, model=name))
 
@@ -125,9 +125,7 @@ def test_what_a_prompts_tags_say_is_looked_at_before_music_is_made(run, made, mo
     assert "prompt" in outcome.err
 
 
-def test_encode_and_decode_show_how_far_they_are(run, monkeypatch, made):
-    import contextlib
-
+def test_encode_and_decode_show_how_far_they_are(run, monkeypatch):
     seen: list[tuple[str, float, int, int]] = []
 
     @contextlib.contextmanager

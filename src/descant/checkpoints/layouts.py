@@ -13,8 +13,6 @@ from descant.codec.base import AudioCodec
 from descant.errors import CheckpointError
 from descant.model import AnyCodecConfig, MusicGenConfig, MusicGenModel
 
-MODEL_OF_RUN = "RUN/model"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
@@ -148,12 +146,11 @@ def why_no_model(folder: Path) -> str:
     if is_run:
         return (
             f"{folder} is a training run that has not written its model yet; "
-            f"go on to its end, with a smaller trainer.max_steps if you like: descant train RECIPE --out {folder} --resume"
+            f"go on to its end: descant train RECIPE --out {folder} --resume"
         )
     if (folder / "state.json").is_file() and folder.name.startswith("step-"):
-        return (
-            f"{folder} is a checkpoint to go on training from; its run writes a model at its end, into {MODEL_OF_RUN}"
-        )
+        model = str(folder.parent / "model")
+        return f"{folder} is a checkpoint to go on training from; at the end of its run the model is in {model!r}"
     if any(layout.holds_codec(folder) for layout in LAYOUTS.values()):
         return f"{folder} holds a codec and no language model; a model is needed here"
     kind = _config_says(folder).get("model_type")
