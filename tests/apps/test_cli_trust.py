@@ -65,9 +65,21 @@ def test_what_a_file_names_is_neither_opened_nor_fetched(run, named, tiny_folder
         assert not Path("b.wav").exists()
 
 
-def test_the_option_that_is_told_can_be_pasted(run, named, tiny_folder):
+@pytest.fixture
+def codes_of(run, made, tiny_folder):
+    """Writes a codes file of the model in ``tiny_folder`` that has another name for it."""
+
+    def write(name: str) -> None:
+        assert run("encode", made / "made.wav", "--model", tiny_folder, "-o", "a.safetensors").code == 0
+        found, facts = codes.load_codes(Path("a.safetensors"))
+        codes.save_codes(Path("a.safetensors"), found, replace(facts, model=name))
+
+    return write
+
+
+def test_the_option_that_is_told_can_be_pasted(run, codes_of, tiny_folder):
     shutil.copytree(tiny_folder, "it's mine")
-    named("it's mine")
+    codes_of("it's mine")
     outcome = run("decode", "a.safetensors", "-o", "b.wav")
     assert outcome.err.strip().endswith("""add --model 'it'"'"'s mine'""")
     assert run("decode", "a.safetensors", "-o", "b.wav", "--model", "it's mine").code == 0
@@ -80,12 +92,13 @@ def test_an_empty_model_is_no_way_to_open_what_a_file_names(run, named, tiny_fol
         assert run(*words, "-o", "b.wav", "--model", "").code != 0
 
 
-def test_a_cached_model_is_used_and_keeps_its_name(run, named, tiny_folder, folder):
+@pytest.mark.usefixtures("named")
+def test_a_cached_model_is_used_and_keeps_its_name(run, codes_of, tiny_folder, folder):
     snapshot = folder / "cache" / "models--someone--song" / "snapshots" / ("c" * 40)
     shutil.copytree(tiny_folder, snapshot)
     (snapshot.parents[1] / "refs").mkdir()
     (snapshot.parents[1] / "refs" / "main").write_text("c" * 40)
-    named("someone/song")
+    codes_of("someone/song")
     outcome = run("decode", "a.safetensors", "-o", "b.wav", "--json")
     assert outcome.code == 0, outcome.err
     assert json.loads(outcome.out)["model"] == "someone/song"
