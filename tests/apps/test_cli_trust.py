@@ -138,6 +138,16 @@ def test_what_a_prompts_tags_say_is_looked_at_before_music_is_made(run, made, mo
     assert "prompt" in outcome.err
 
 
+def test_codes_of_more_than_an_hour_are_refused_before_the_work(run, made, monkeypatch):
+    found, facts = codes.load_codes(made / "made.safetensors")
+    hour = found[:, :1].repeat(1, 180_001)
+    codes.save_codes(Path("long.safetensors"), hour, replace(facts, num_samples=180_001 * 640))
+    monkeypatch.setattr("descant.api.ClipCodec.decode", lambda *_: pytest.fail("it was decoded"))
+    outcome = run("decode", "long.safetensors", "-o", "a.wav")
+    assert outcome.code == REFUSED
+    assert "at most 3600 s" in outcome.err
+
+
 def test_encode_and_decode_show_how_far_they_are(run, monkeypatch):
     seen: list[tuple[str, float, int, int]] = []
 

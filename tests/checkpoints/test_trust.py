@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from descant.checkpoints import audiocraft, hub, native, trust
+from descant.checkpoints import audiocraft, hub, layouts, native, trust
 from descant.conditioning import clap, encoders
 from descant.conditioning.style import StyleConfig
 from descant.errors import CheckpointError
@@ -72,6 +72,13 @@ def test_the_user_can_trust_every_name(cache, monkeypatch):  # noqa: ARG001
 
 
 @pytest.mark.parametrize("name", [*ELSEWHERE, "t5-base"])
+def test_a_folder_here_is_not_taken_for_a_well_known_encoder(cache, tmp_path):  # noqa: ARG001
+    for name in ("t5-base", "google/flan-t5-base"):
+        (tmp_path / name).mkdir(parents=True)
+        with pytest.raises(CheckpointError, match="not opened on a file's word"):
+            trust.part_named_in("m", name)
+
+
 def test_only_a_cached_model_is_a_model_that_a_file_names(cache, name, tmp_path):  # noqa: ARG001
     (tmp_path / "someone" / "encoder").mkdir(parents=True)
     assert trust.model_named_in_file(name) is None
@@ -100,7 +107,13 @@ def test_a_native_model_cannot_have_its_encoders_fetched(make_model, tmp_path, n
     native.save_model(make_model(text=T5Text(name=name, dim=12)), tmp_path / "m")
     with pytest.raises(CheckpointError, match="not opened on a file's word"):
         native.load_model(tmp_path / "m")
-    assert "not opened" in native.check_model(tmp_path / "m").problems[0]
+    assert "not opened" in layouts.check_model(tmp_path / "m").problems[0]
+
+
+@pytest.mark.usefixtures("cache", "no_transformers")
+def test_a_check_fetches_not_even_what_is_well_known(make_model, tmp_path):
+    native.save_model(make_model(text=T5Text(name="t5-base", dim=12)), tmp_path / "m")
+    assert layouts.check_model(tmp_path / "m").problems == ()
 
 
 @pytest.mark.usefixtures("cache", "no_transformers")

@@ -9,6 +9,7 @@ import torch
 from descant.checkpoints import audiocraft, huggingface, native
 from descant.checkpoints.native import ModelCheck
 from descant.checkpoints.tensor_files import has_weights, read_json
+from descant.checkpoints.untrained import Elsewhere
 from descant.codec.base import AudioCodec
 from descant.errors import CheckpointError
 from descant.model import AnyCodecConfig, MusicGenConfig, MusicGenModel
@@ -36,6 +37,12 @@ def _config_says(folder: Path) -> dict[str, object]:
         return {}
 
 
+def _own_of_audiocraft(folder: Path) -> MusicGenModel:
+    model = audiocraft.load_without_text(folder)
+    native.check_names(model.config, folder)
+    return model
+
+
 LAYOUTS = {
     "native": Layout(
         # A model's config says where text goes, a codec's has no word of it.
@@ -43,7 +50,7 @@ LAYOUTS = {
         holds_codec=lambda folder: {"format_version", "type"} <= set(_config_says(folder)),
         read_model_config=native.read_model_config,
         load_model=native.load_model,
-        load_own=native.load_model,
+        load_own=lambda folder: native.load_own(folder, Elsewhere),
         save_model=native.save_model,
         load_codec=native.load_codec,
         save_codec=native.save_codec,
@@ -66,7 +73,7 @@ LAYOUTS = {
         holds_codec=audiocraft.is_codec,
         read_model_config=audiocraft.read_model_config,
         load_model=audiocraft.load_model,
-        load_own=audiocraft.load_without_text,
+        load_own=_own_of_audiocraft,
         save_model=audiocraft.save_model,
         load_codec=audiocraft.load_codec,
         save_codec=audiocraft.save_codec,

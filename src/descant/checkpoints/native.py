@@ -191,6 +191,52 @@ def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dt
     with faults_of(folder):
         encoder = load_text_encoder(config, folder)
         features, clap = load_style_features(config, folder), load_clap_encoder(config, folder)
+        model = _load_around(folder, config, encoder, features, clap, dtype)
+    return place(model, torch.device(device), dtype)
+
+
+def load_own(folder: Path, elsewhere: Callable[[int], TextEncoder]) -> MusicGenModel:
+    """All of a model that is in its folder; frozen networks that its config only names are not read, nor fetched.
+
+    Args:
+        elsewhere: what stands for a text encoder of that width which is only named.
+
+    Raises:
+        CheckpointError: as ``load_model``; also if it names networks that would not be read on its word.
+    """
+    config = read_model_config(folder)
+    is_named = isinstance(config.text, T5Text) and not (folder / "text").is_dir()
+    with faults_of(folder):
+        check_names(config, folder)
+        encoder = elsewhere(config.text.dim) if is_named else load_text_encoder(config, folder)
+        model = _load_around(folder, config, encoder, None, None, torch.float32)
+    return place(model, torch.device("cpu"), torch.float32)
+
+
+def check_names(config: MusicGenConfig, folder: Path) -> None:
+    """Makes sure that whatever a model's config names would be read on its word; nothing is fetched for it.
+
+    Raises:
+        CheckpointError: a name would not.
+    """
+    if isinstance(config.text, T5Text) and not (folder / "text").is_dir():
+        part_named_in(folder, config.text.name)
+    if config.style is not None:
+        part_named_in(folder, config.style.features)
+    if config.clap is not None:
+        part_named_in(folder, config.clap.name)
+
+
+def _load_around(
+    folder: Path,
+    config: MusicGenConfig,
+    encoder: TextEncoder,
+    features: StyleFeatures | None,
+    clap: ClapEncoder | None,
+    dtype: torch.dtype,
+) -> MusicGenModel:
+    """The model in a folder, on the CPU, around frozen networks."""
+    with faults_of(folder):
         # Without memory: a config that names absurd sizes has no weights that fit it, and weights that fit take the
         # place of what is there, so that no second copy is ever made.
         with torch.device("meta"):
@@ -201,7 +247,7 @@ def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dt
     rest = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("codec.")}
     tensors = _read_tensors(folder / WEIGHTS, rest)
     model.load_state_dict({**{f"codec.{name}": tensor for name, tensor in of_codec.items()}, **tensors}, assign=True)
-    return place(model.eval().requires_grad_(False), torch.device(device), dtype)
+    return model.eval().requires_grad_(False)
 
 
 def place(model: MusicGenModel, device: torch.device, dtype: torch.dtype) -> MusicGenModel:

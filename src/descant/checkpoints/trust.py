@@ -31,7 +31,8 @@ _PRINTABLE = re.compile(r"[\w./@~ +-]{1,200}")
 def part_named_in(config: str | Path, name: str) -> str:
     """What to read for a text encoder, a codec or a listener that a model's config names and does not hold.
 
-    The rule: one of ``WELL_KNOWN`` is read, and fetched if it must be. Any other name is looked up in the hub's cache,
+    The rule: one of ``WELL_KNOWN`` is read, and fetched if it must be, unless a folder of that name lies in the current
+    one, which whoever reads it would open instead. Any other name is looked up in the hub's cache,
     where only what somebody fetched on purpose is, without asking the network. Nothing else is opened, no folder
     either, unless the environment has ``DESCANT_TRUST_NAMES=1``: then every name counts as if the user had given it.
 
@@ -41,7 +42,7 @@ def part_named_in(config: str | Path, name: str) -> str:
     Raises:
         CheckpointError: the name is not to be trusted; the message says what to do for one that is.
     """
-    if name in WELL_KNOWN or os.environ.get(TRUST_VARIABLE) == "1":
+    if os.environ.get(TRUST_VARIABLE) == "1" or (name in WELL_KNOWN and not Path(name).exists()):
         return name
     cached = hub.find_cached(name, hub.ANY_WEIGHTS)
     if cached is not None:

@@ -84,7 +84,9 @@ def decode(arguments: argparse.Namespace) -> None:
     model = load(name, device=arguments.device, precision=arguments.precision, folder=folder)
     _check_same_codec(model, facts)
     began = time.monotonic()
-    duration_s = facts.num_samples / facts.sample_rate_hz
+    duration_s = facts.num_samples / model.sample_rate_hz
+    if duration_s > MAX_AUDIO_S:
+        raise InvalidRequest(f"{arguments.codes!r} holds {duration_s:.1f} s; at most {MAX_AUDIO_S:g} s are decoded")
     with progress(f"decoding {duration_s:g} s", duration_s) as report:
         clip = model.codec.decode(codes, report)
     clip = replace(clip, samples=clip.samples[:, : facts.num_samples].contiguous())
