@@ -209,8 +209,7 @@ def load_own(folder: Path, elsewhere: Callable[[int], TextEncoder]) -> MusicGenM
     with faults_of(folder):
         check_names(config, folder)
         encoder = elsewhere(config.text.dim) if is_named else load_text_encoder(config, folder)
-        model = _load_around(folder, config, encoder, None, None, torch.float32)
-    return place(model, torch.device("cpu"), torch.float32)
+        return _load_around(folder, config, encoder, None, None, torch.float32)
 
 
 def check_names(config: MusicGenConfig, folder: Path) -> None:
