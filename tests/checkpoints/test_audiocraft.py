@@ -185,7 +185,7 @@ def _seeded_and_without_t5(monkeypatch, word_hashes):
     torch.manual_seed(0)
     for module in (audiocraft, native):
         monkeypatch.setattr(module, "load_text_encoder", lambda config, *_: word_hashes(config.text.dim))
-        monkeypatch.setattr(module, "load_style_features", lambda _: None)
+        monkeypatch.setattr(module, "load_style_features", lambda *_: None)
 
 
 @pytest.fixture
