@@ -158,8 +158,9 @@ def test_encode_and_decode_show_how_far_they_are(run, monkeypatch):
     monkeypatch.setattr("descant.apps.cli.codec.progress", watched)
     noise = 0.1 * torch.randn(1, 5 * 32_000, generator=torch.Generator().manual_seed(0))
     Clip(noise, 32_000).save("long.wav")
-    monkeypatch.setattr("descant.codec.base.AudioCodec.piece_s", 2.0)
-    monkeypatch.setattr("descant.codec.spectral.SpectralCodec.piece_s", 2.0)
+    for name in ("piece_s", "at_once_s"):
+        for kind in ("base.AudioCodec", "spectral.SpectralCodec"):
+            monkeypatch.setattr(f"descant.codec.{kind}.{name}", 2.0)
     assert run("encode", "long.wav", "-o", "long.safetensors", "--model", "tiny").code == 0
     assert [entry[2:] for entry in seen] == [(64_000, 160_000), (128_000, 160_000), (160_000, 160_000)]
     seen.clear()

@@ -197,7 +197,8 @@ def test_an_encoders_memory_is_the_same_after_50_and_500_frames(name):
 @pytest.mark.parametrize("name", ["encodec", "spectral", "stereo encodec"])
 def test_a_long_wave_there_and_back_in_pieces_is_as_in_one(name, monkeypatch):
     codec = make_codec(name)
-    monkeypatch.setattr(codec, "piece_s", 10 / codec.frame_rate_hz)
+    for name in ("piece_s", "at_once_s"):
+        monkeypatch.setattr(codec, name, 10 / codec.frame_rate_hz)
     wave = random_wave(codec, 43 * codec.hop_samples + 1)
     seen: list[tuple[int, int]] = []
     codes = codec.encode_in_pieces(wave, lambda done, whole: seen.append((done, whole)))

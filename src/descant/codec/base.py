@@ -30,7 +30,8 @@ class AudioCodec(nn.Module, ABC):
     """Audio as K codes a frame. Frames are ``hop_samples`` long; a wave of N samples has ceil(N / hop) of them.
 
     ``encode`` and ``decode`` hold all that happens inside at once; ``encode_in_pieces`` and ``decode_in_pieces`` give
-    the same for a wave of any length in the memory of ``piece_s`` seconds.
+    the same for a wave of any length: what is no longer than ``at_once_s`` in one pass, the rest in the memory of pieces
+    of ``piece_s`` seconds.
     """
 
     sample_rate_hz: int
@@ -39,6 +40,7 @@ class AudioCodec(nn.Module, ABC):
     codebook_size: int
     hop_samples: int
     piece_s: float = 2.0
+    at_once_s: float = 2.0
 
     @property
     def frame_rate_hz(self) -> float:
@@ -65,15 +67,14 @@ class AudioCodec(nn.Module, ABC):
             InvalidRequest: as ``encode``.
         """
         self.check_wave(wave)
-        piece = self._piece_frames * self.hop_samples
-        if wave.shape[-1] > piece:
-            return _joined(self.encoder_stream(), wave, piece, progress)
+        if wave.shape[-1] > self.at_once_s * self.sample_rate_hz:
+            return _joined(self.encoder_stream(), wave, self._piece_frames * self.hop_samples, progress)
         return self.encode(wave)
 
     @torch.no_grad()
     def decode_in_pieces(self, codes: Codes, progress: Progress | None = None) -> Wave:
         """What ``decode`` gives, to the last bits of float32; gradients do not pass."""
-        if codes.shape[-1] > self._piece_frames:
+        if codes.shape[-1] > self.at_once_s * self.frame_rate_hz:
             return _joined(self.stream(), codes, self._piece_frames, progress)
         return self.decode(codes)
 

@@ -94,7 +94,8 @@ class SpectralCodec(AudioCodec):
     the reconstruction can be judged as a wave.
     """
 
-    piece_s = 30.0
+    piece_s = 5.0
+    at_once_s = 30.0
 
     def __init__(self, config: SpectralCodecConfig) -> None:
         super().__init__()
