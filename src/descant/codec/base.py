@@ -30,8 +30,8 @@ class AudioCodec(nn.Module, ABC):
     """Audio as K codes a frame. Frames are ``hop_samples`` long; a wave of N samples has ceil(N / hop) of them.
 
     ``encode`` and ``decode`` hold all that happens inside at once; ``encode_in_pieces`` and ``decode_in_pieces`` give
-    the same for a wave of any length: what is no longer than ``at_once_s`` in one pass, the rest in the memory of pieces
-    of ``piece_s`` seconds.
+    the same for a wave of any length: what is no longer than ``at_once_s`` in one pass, the rest in pieces of
+    ``piece_s`` seconds, in the memory of one.
     """
 
     sample_rate_hz: int
