@@ -154,11 +154,35 @@ def clap_config(tmp_path_factory) -> ClapConfig:
 
 
 WORDS = ("warm", "slow", "piano", "drums", "techno", "with", "and", "a", "sad", "violin")
+GATED = {"is_gated_act": True, "d_kv": 5, "num_heads": 3, "d_ff": 20}
 TRANSFORMERS_KINDS: dict[str, dict[str, object]] = {
     "odd": {},
     "stereo": {"num_codebooks": 8, "audio_channels": 2, "num_layers": 2, "num_heads": 2, "width": 24},
     "two codebooks": {"num_codebooks": 2, "num_layers": 1, "num_heads": 1, "width": 8},
     "melody": {"is_melody": True, "num_layers": 2, "num_heads": 2, "width": 24},
+    # What transformers accepts beside the released shapes.
+    "text as wide": {"text": {"d_model": 20}},
+    "text as wide, by its name": {"text": {"d_model": 20}, "decoder": {"cross_attention_hidden_size": 20}},
+    "melody, text as wide": {"is_melody": True, "num_layers": 2, "num_heads": 2, "width": 24, "text": {"d_model": 24}},
+    "32 codebooks for 4": {"codec": {"target_bandwidths": [4.0, 16.0, 128.0]}},
+    "4 codebooks for 2": {"num_codebooks": 2, "codec": {"target_bandwidths": [16.0]}},
+    "stereo, 6 codebooks for 4": {"num_codebooks": 8, "audio_channels": 2, "codec": {"target_bandwidths": [24.0]}},
+    "gated text": {"text": {**GATED, "feed_forward_proj": "gated-gelu", "dense_act_fn": "gelu_new"}},
+    "gated text that says otherwise": {"text": {**GATED, "feed_forward_proj": "relu", "dense_act_fn": "silu"}},
+    "causal codec": {"codec": {"use_causal_conv": True, "use_conv_shortcut": True, "pad_mode": "constant"}},
+    "other codec": {
+        "codec": {
+            "num_residual_layers": 2,
+            "dilation_growth_rate": 3,
+            "residual_kernel_size": 5,
+            "compress": 4,
+            "num_lstm_layers": 1,
+            "kernel_size": 5,
+            "last_kernel_size": 3,
+            "overlap": 0.1,
+        }
+    },
+    "codec of two channels": {"codec": {"audio_channels": 2}},
 }
 
 
@@ -183,8 +207,13 @@ def make_transformers_model(
     num_heads: int = 5,
     width: int = 20,
     is_melody: bool = False,
+    **changes: dict[str, Any],
 ) -> Any:
-    """A random MusicGen of transformers, its weights large enough that everything is heard in its logits."""
+    """A random MusicGen of transformers, its weights large enough that everything is heard in its logits.
+
+    Args:
+        changes: other values of the configs of ``text``, ``codec`` and ``decoder``.
+    """
     import transformers
 
     torch.manual_seed(0)
@@ -214,7 +243,11 @@ def make_transformers_model(
     text = transformers.T5Config(
         vocab_size=3 + len(WORDS), d_model=16, d_kv=4, d_ff=32, num_layers=2, num_heads=4, decoder_start_token_id=0
     )
-    parts = {"text_encoder": text.to_dict(), "audio_encoder": codec.to_dict(), "decoder": decoder.to_dict()}
+    parts = {
+        "text_encoder": {**text.to_dict(), **changes.get("text", {})},
+        "audio_encoder": {**codec.to_dict(), **changes.get("codec", {})},
+        "decoder": {**decoder.to_dict(), **changes.get("decoder", {})},
+    }
     extra = {"chroma_length": 7} if is_melody else {}
     config = getattr(transformers, f"{kind}Config")(**parts, **extra)
     model = getattr(transformers, f"{kind}ForConditionalGeneration")(config).eval().requires_grad_(False)

@@ -21,7 +21,7 @@ from descant.audio.samples import as_codes
 from descant.checkpoints import hub
 from descant.checkpoints.layouts import load_model
 from descant.checkpoints.native import load_text_encoder, place, starter_folder
-from descant.codec.base import AudioCodec
+from descant.codec.base import AudioCodec, Progress
 from descant.config import to_dict
 from descant.errors import CheckpointError, InvalidRequest
 from descant.evaluation.asked import check_judge, fit
@@ -32,13 +32,14 @@ from descant.model import MusicGenConfig, MusicGenModel
 from descant.nn.rvq import VectorQuantizer
 from descant.nn.settings import own_settings
 from descant.plain import Number, plain
-from descant.record import info_of
+from descant.record import check_sources, info_of
 from descant.version import __version__
 
 MAX_CANDIDATES = 64
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 LATER = {
     "is_normalized": False,
+    "has_projection": True,
     "bottleneck": "argmax",
     "strongest": 1,
     "pooled_frames": 1,
@@ -57,6 +58,7 @@ def load(
     *,
     device: str | torch.device = "auto",
     precision: str | torch.dtype = "auto",
+    folder: Path | None = None,
 ) -> "MusicGen":
     """A model that is ready to make music.
 
@@ -66,6 +68,7 @@ def load(
             ``./starter`` and ``~/starter`` are folders.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``; auto takes a GPU where there is one.
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``, of the language model; auto is fp16 on CUDA, else fp32.
+        folder: where the model's files are, if that is known; its name is not looked up then.
 
     Raises:
         CheckpointError: there is no such model, or it is broken.
@@ -76,6 +79,8 @@ def load(
     name = _model_name(model)
     if name == "tiny":
         return MusicGen(place(_tiny(), chosen, dtype), name)
+    if folder is not None:
+        return MusicGen(load_model(folder, chosen, dtype), name)
     folder = starter_folder() if name == "starter" else Path(name)
     try:
         is_there = folder.is_dir()
@@ -109,20 +114,26 @@ class ClipCodec:
         self.codec = codec
 
     @own_settings()
-    def encode(self, clip: Clip) -> Int[Tensor, "K T"]:
-        """The clip's codes, after bringing it to the codec's rate and channels.
+    def encode(self, clip: Clip, progress: Progress | None = None) -> Int[Tensor, "K T"]:
+        """The clip's codes, after bringing it to the codec's rate and channels; in pieces, however long it is.
+
+        Args:
+            progress: called with the samples that are encoded, and with all of them.
 
         Raises:
-            InvalidRequest: it is no clip.
+            InvalidRequest: it is not a clip.
         """
         if not isinstance(clip, Clip):
             raise InvalidRequest(f"clip={clip!r:.60}: expected a Clip; Clip(samples, sample_rate_hz) makes one")
         fitted = clip.resample(self.codec.sample_rate_hz).to_channels(self.codec.num_channels)
-        return self.codec.encode(fitted.samples[None].to(_device_of(self.codec)))[0].cpu()
+        return self.codec.encode_in_pieces(fitted.samples[None].to(_device_of(self.codec)), progress)[0].cpu()
 
     @own_settings()
-    def decode(self, codes: Int[Tensor, "K T"] | np.ndarray) -> Clip:
-        """The sound of codes.
+    def decode(self, codes: Int[Tensor, "K T"] | np.ndarray, progress: Progress | None = None) -> Clip:
+        """The sound of codes, made in pieces, however many they are.
+
+        Args:
+            progress: called with the frames that are decoded, and with all of them.
 
         Raises:
             InvalidRequest: codes of another codec: too many codebooks, or entries it does not have.
@@ -134,7 +145,7 @@ class ClipCodec:
         low, high = int(rows.min()), int(rows.max())
         if not 0 <= low <= high < entries:
             raise InvalidRequest(f"codes reach from {low} to {high}: this codec has entries 0 to {entries - 1}")
-        wave = self.codec.decode(rows[None].to(_device_of(self.codec), torch.long))[0].cpu()
+        wave = self.codec.decode_in_pieces(rows[None].to(_device_of(self.codec), torch.long), progress)[0].cpu()
         return Clip(samples=wave, sample_rate_hz=self.codec.sample_rate_hz, codes=rows)
 
 
@@ -292,6 +303,8 @@ class MusicGen:
         progress: Callable[[int, int], None] | None,
         cancel: Callable[[], bool] | None,
     ) -> list[Clip]:
+        for request in requests:
+            check_sources(request)
         return [
             Clip(
                 samples=made.wave,

@@ -43,6 +43,7 @@ class T5Text:
     """Text through a frozen T5 or FLAN-T5, found by hub id or in a folder.
 
     Args:
+        has_projection: without one the model reads the T5's vectors as they are, which are as wide as itself then.
         has_sentence: the mean of a text's vectors is added to every step and to what the heads read, besides what
             cross-attention reads. For small models and short trainings; the released models have none.
         is_normalized: texts are read as ``normalize_text`` leaves them, in training as in use; tempo and key are still
@@ -51,6 +52,7 @@ class T5Text:
 
     name: str = "t5-base"
     dim: int = 768
+    has_projection: bool = True
     has_sentence: bool = False
     is_normalized: bool = False
 
@@ -118,10 +120,20 @@ class MusicGenConfig:
             )
         if size != self.lm.codebook_size:
             raise ConfigError(f"the codec has {size} entries a codebook, the language model {self.lm.codebook_size}")
+        if not self.has_text_projection and self.text.dim != self.lm.transformer.width:
+            raise ConfigError(
+                f"text.has_projection=False needs text.dim={self.text.dim} to be "
+                f"lm.transformer.width={self.lm.transformer.width}"
+            )
         if self.melody is not None and self.melody.fusion == "cross" and not self.lm.transformer.has_cross_attention:
             raise ConfigError("melody.fusion='cross' needs lm.transformer.has_cross_attention; take prefix or sum")
         if not self.max_duration_s > 0:
             raise ConfigError(f"max_duration_s={self.max_duration_s}: must be above 0")
+
+    @property
+    def has_text_projection(self) -> bool:
+        """Whether text goes through a linear map to the language model's width."""
+        return not isinstance(self.text, T5Text) or self.text.has_projection
 
 
 def codebooks_of(config: AnyCodecConfig) -> tuple[int, int]:
@@ -203,7 +215,9 @@ class MusicGenModel(nn.Module):
         self.codec = build_codec(config.codec)
         self.lm = MusicLM(config.lm)
         width = config.lm.transformer.width
-        self.text = TextConditioner(config.text.dim, width, config.text.has_sentence)
+        self.text = TextConditioner(
+            config.text.dim, width, config.text.has_sentence, has_projection=config.has_text_projection
+        )
         self.facts = None if config.facts is None else FactsConditioner(config.facts, width)
         self.melody = None if config.melody is None else MelodyConditioner(config.melody, width)
         self.style = None if config.style is None else StyleConditioner(config.style, width)
@@ -347,7 +361,7 @@ class MusicGenModel(nn.Module):
     def _told(
         self, texts: Sequence[str | None], read: Embedding, num_frames: int, first_beats: Float[Tensor, " B"] | None
     ) -> dict[str, Embedding]:
-        told = self.text(read)
+        told = self.text(Embedding(read.values.to(self.lm.norm.weight.dtype), read.mask))
         if self.facts is not None:
             is_null = ~read.mask.any(dim=1)
             facts = [read_facts(None if null else text) for text, null in zip(texts, is_null.tolist(), strict=True)]

@@ -1,5 +1,7 @@
 """What a file says of how it was made, and the request that makes it again."""
 
+import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -15,6 +17,14 @@ from descant.generation.request import Guidance, Request, Sampling
 
 KEPT_OF_SOURCES = ("text", "seed", "model", "model_fingerprint", "made_from")
 """What is told of music that other music was made from."""
+
+MOST_RECORD_BYTES = 2**24
+"""An hour of a prompt's codes in stereo takes seven million."""
+MOST_SOURCE_BYTES = 2**18
+"""What is carried on of music that other music is made from: texts of a chain of pieces, never codes."""
+MOST_NAME = 1_000
+MOST_NESTED = 32
+NAMES = ("model", "model_fingerprint", "device", "precision", "descant")
 
 
 def info_of(made: Made, asked: Request) -> dict[str, Any]:
@@ -53,8 +63,9 @@ def request_from_info(info: dict[str, Any]) -> Request:
     A continued prompt or a style comes back as its codes, a melody as its chroma: all that the model saw of them.
 
     Raises:
-        InvalidRequest: the info is not one that ``generate`` wrote.
+        InvalidRequest: the info is not one that ``generate`` wrote, or holds anything that could not be written again.
     """
+    check_record(info)
     try:
         request = Request(
             text=info["text"],
@@ -80,6 +91,68 @@ def request_from_info(info: dict[str, Any]) -> Request:
             raise
         raise InvalidRequest(f"the file says nothing of how it was made, or not all of it ({error!r:.80})") from error
     return replace(request, prompt_codes=prompt_codes, melody_chroma=melody_chroma, style_codes=style_codes)
+
+
+def check_record(info: dict[str, Any]) -> None:
+    """Makes sure of all that a file says of its music, before any of it is used: music takes long to make, and what
+    is wrong with a record would else be found when it is written again.
+
+    Raises:
+        InvalidRequest: it is too long, or holds what JSON has no word for, or a value of a kind that it never has.
+    """
+    if not isinstance(info, dict):
+        raise InvalidRequest(f"the file says nothing of how it was made, or not all of it ({info!r:.80})")
+    size = _size_of(info, "the file's record")
+    if size > MOST_RECORD_BYTES:
+        raise InvalidRequest(f"the file's record is {size} bytes long; at most {MOST_RECORD_BYTES} are read")
+    for name in NAMES:
+        value = info.get(name, "")
+        if not isinstance(value, str) or len(value) > MOST_NAME:
+            raise InvalidRequest(f"the file says its {name} is {value!r:.60}; a text of up to {MOST_NAME} letters is")
+    scores = info.get("scores", [])
+    if not isinstance(scores, list) or not all(type(score) in (int, float) for score in scores):
+        raise InvalidRequest(f"the file says its scores are {scores!r:.60}; a list of numbers is allowed")
+    if type(info.get("best_of", 1)) is not int:
+        raise InvalidRequest(f"the file says it is the best of {info['best_of']!r:.60}; a whole number is allowed")
+    sources = info.get("made_from", {})
+    if not isinstance(sources, dict) or _size_of(sources, "made_from") > MOST_SOURCE_BYTES:
+        raise InvalidRequest(f"the file's made_from is no record of up to {MOST_SOURCE_BYTES} bytes")
+
+
+def check_sources(request: Request) -> None:
+    """Makes sure of what is carried on of the music that a request is made from, before anything is made.
+
+    Raises:
+        InvalidRequest: it is too long, or holds what JSON has no word for.
+    """
+    for name, told in _sources(request).items():
+        size = _size_of(told, f"{name}.info")
+        if size > MOST_SOURCE_BYTES:
+            raise InvalidRequest(
+                f"{name}: its info is {size} bytes long, of which at most {MOST_SOURCE_BYTES} are carried on; "
+                "give it without: Clip(clip.samples, clip.sample_rate_hz), or a file without tags"
+            )
+
+
+def _size_of(told: Any, name: str) -> int:
+    """How long something is as JSON.
+
+    Raises:
+        InvalidRequest: it is no JSON, or nested too deeply.
+    """
+    waiting = [(told, 0)]
+    while waiting:
+        value, depth = waiting.pop()
+        is_odd = isinstance(value, float) and not math.isfinite(value)
+        if is_odd or depth > MOST_NESTED:
+            found = repr(value) if is_odd else f"more than {MOST_NESTED} things in each other"
+            raise InvalidRequest(f"{name} holds {found}: finite numbers, texts and lists of them are allowed")
+        items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+        waiting += [(item, depth + 1) for item in items]
+    try:
+        return len(json.dumps(told))
+    except (TypeError, ValueError) as error:
+        raise InvalidRequest(f"{name} has no JSON form: {error}") from error
 
 
 def given_part(info: dict[str, Any], clip: Clip) -> Clip | None:

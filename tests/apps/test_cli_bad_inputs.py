@@ -119,8 +119,8 @@ def test_a_prompt_longer_than_the_result_is_code_2(refused, made):
 
 def test_a_sound_too_long_for_the_codec_is_code_3(refused, tmp_path_factory):
     path = tmp_path_factory.mktemp("long") / "long.flac"
-    soundfile.write(path, np.zeros(601_000, dtype=np.int16), 1_000)
-    assert "600" in refused(FILE_IS_WRONG, "encode", str(path), "-o", "out.safetensors", "--model", "tiny")
+    soundfile.write(path, np.zeros(3_601_000, dtype=np.int16), 1_000)
+    assert "3600" in refused(FILE_IS_WRONG, "encode", str(path), "-o", "out.safetensors", "--model", "tiny")
 
 
 def test_a_sound_that_descant_did_not_make_cannot_be_made_again(refused, tmp_path_factory):

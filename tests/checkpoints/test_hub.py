@@ -18,42 +18,6 @@ COMMIT = "c" * 40
 WEIGHTS = bytes(range(256)) * 9
 
 
-class Cache:
-    """A hub cache as the library lays it out: files are links to blobs, which are named by their checksums."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def put(self, hub_id: str, files: dict[str, bytes], revision: str = "main") -> Path:
-        """Stores files as that revision, and gives the folder that the library would give."""
-        repo = self.root / f"models--{hub_id.replace('/', '--')}"
-        folder = repo / "snapshots" / COMMIT
-        for place in (repo / "refs", repo / "blobs", folder):
-            place.mkdir(parents=True, exist_ok=True)
-        (repo / "refs" / revision).write_text(COMMIT)
-        for name, content in files.items():
-            blob = repo / "blobs" / self.name_of(name, content)
-            blob.write_bytes(content)
-            (folder / name).parent.mkdir(exist_ok=True)
-            (folder / name).symlink_to(blob)
-        return folder
-
-    @staticmethod
-    def name_of(name: str, content: bytes) -> str:
-        if name.endswith(".json"):
-            return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-        return hashlib.sha256(content).hexdigest()
-
-
-@pytest.fixture
-def cache(tmp_path, monkeypatch) -> Cache:
-    """An empty cache, and a library that asks no network."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    return Cache(tmp_path / "cache")
-
-
 def test_a_folder_is_found_as_it_is_and_the_hub_is_not_asked(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: pytest.fail("the hub was asked"))
@@ -63,7 +27,15 @@ def test_a_folder_is_found_as_it_is_and_the_hub_is_not_asked(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize(
-    "name", ["", "piano", "a/b/c", "../../etc/passwd", "/a/b", "a/b@", "n" * 300, "a\0/b", "a/b\n"]
+    "name",
+    [
+        *("", "piano", "a/b/c", "../../etc/passwd", "/a/b", "a/b@", "n" * 300, "a\0/b", "a/b\n", "\na/b", "a/b "),
+        *("a/..", "../b", "a..b/c", "a/b..", "a/b.", "a/b-", "a./b", "a/b.git", "a--b/c", "a/b--c", "./b", "a/.b"),
+        *("C:/model", "C:\\model", "a\\b", "\\\\host\\share", "//host/share", "~/model", "file:///a", "hf://a/b"),
+        *("a/b@..", "a/b@../../x", "a/b@x/../../y", "a/b@x/..", "a/b@x//y", "a/b@/x", "a/b@x/", "a/b@x/.y", "a/b@x."),
+        *("a/b@x.lock", "a/b@x.lock/y", "a/b@x\n", "a/b@x@y", "a/b@x y", "a/b@x\\y", "a/b@x:y", "a/b@refs/../x"),
+        *("a/b\u00e9", "\u0430/b", "a\uff0fb", "a/b@\uff58", "a\u2215b", "a/b\u202e", "a/\u2025"),
+    ],
 )
 def test_what_is_no_folder_and_no_hub_id_never_reaches_the_hub(name, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: pytest.fail("the hub was asked"))
@@ -215,3 +187,86 @@ def test_without_the_library_the_line_that_installs_it_is_told(tmp_path, monkeyp
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(MissingExtra, match=r"descant\[hub\]"):
         hub.find("someone/song")
+
+
+# What is looked up without asking.
+
+
+def never_asked(monkeypatch) -> None:
+    """Fails if the library is let near the network."""
+    real = huggingface_hub.snapshot_download
+
+    def only_cached(*words: object, **settings: object) -> str:
+        assert settings.get("local_files_only") is True, "the hub was asked"
+        return real(*words, **settings)
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", only_cached)
+
+
+def test_the_cache_is_looked_into_without_asking_the_hub(cache, monkeypatch):
+    never_asked(monkeypatch)
+    folder = cache.put("someone/song", {"config.json": b"{}", "model.safetensors": WEIGHTS})
+    cache.put("someone/half", {"config.json": b"{}"})
+    audiocraft = cache.put("someone/other", {"state_dict.bin": WEIGHTS})
+    assert hub.find_cached("someone/song", *hub.LAYOUTS) == folder
+    assert hub.find_cached("someone/other", *hub.LAYOUTS) == audiocraft
+    for name in ("someone/half", "someone/unknown", "someone/song@v2", "starter", str(folder), "..", "a/b@../x"):
+        assert hub.find_cached(name, *hub.LAYOUTS) is None
+
+
+def test_no_folder_is_taken_for_the_cache(cache, monkeypatch, tmp_path):
+    """A folder below the current one may have the very name that a file holds."""
+    never_asked(monkeypatch)
+    mine = tmp_path / "someone" / "song"
+    mine.mkdir(parents=True)
+    (mine / "model.safetensors").write_bytes(WEIGHTS)
+    assert hub.find_cached("someone/song", *hub.LAYOUTS) is None
+    folder = cache.put("someone/song", {"model.safetensors": WEIGHTS})
+    assert hub.find_cached("someone/song", *hub.LAYOUTS) == folder
+
+
+def test_a_damaged_file_of_the_cache_is_not_taken_without_asking_either(cache):
+    folder = cache.put("someone/song", {"model.safetensors": WEIGHTS})
+    (folder / "model.safetensors").resolve().write_bytes(flip(WEIGHTS))
+    with pytest.raises(CheckpointError, match="is damaged"):
+        hub.find_cached("someone/song", *hub.LAYOUTS)
+
+
+def test_of_a_model_that_is_only_shown_nothing_but_its_configs_is_fetched(cache, monkeypatch):
+    real = huggingface_hub.snapshot_download
+    fetched: list[list[str]] = []
+
+    def download(hub_id: str, **settings: object) -> str:
+        if settings["local_files_only"]:
+            return real(hub_id, **settings)
+        fetched.append(settings["allow_patterns"])
+        (Path(settings["local_dir"]) / "config.json").write_text('{"model_type": "musicgen"}')
+        return str(settings["local_dir"])
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    with hub.settings_of("someone/song") as folder:
+        assert [file.name for file in folder.iterdir()] == ["config.json"]
+    assert not folder.exists()
+    assert len(fetched) == 1
+    assert not any("safetensors" in pattern or "bin" in pattern or "*" in pattern for pattern in fetched[0])
+    assert not list(cache.root.glob("*"))
+    whole = cache.put("someone/song", {"config.json": b"{}", "model.safetensors": WEIGHTS})
+    with hub.settings_of("someone/song") as folder:
+        assert folder == whole
+    assert len(fetched) == 1
+
+
+def test_configs_that_are_in_the_weights_are_fetched_with_them(cache, monkeypatch):
+    real = huggingface_hub.snapshot_download
+
+    def download(hub_id: str, **settings: object) -> str:
+        if settings["local_files_only"]:
+            return real(hub_id, **settings)
+        if settings["local_dir"] is not None:
+            return str(settings["local_dir"])
+        return str(next(cache.root.glob("*/snapshots/*"), None) or cache.put(hub_id, {"state_dict.bin": WEIGHTS}))
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    with hub.settings_of("someone/song") as folder:
+        assert (folder / "state_dict.bin").read_bytes() == WEIGHTS

@@ -144,7 +144,7 @@ CONFIGS: dict[str, tuple[str, str, object]] = {
     "a projecting quantiser": ("audio_encoder", "codebook_dim", 4),
     "another kind of codec": ("audio_encoder", "model_type", "dac"),
     "another text encoder": ("text_encoder", "model_type", "bert"),
-    "no projection": ("text_encoder", "d_model", 20),
+    "no width": ("text_encoder", "d_model", None),
     "an absurd T5": ("text_encoder", "num_layers", 10**9),
 }
 

@@ -135,6 +135,7 @@ def test_mert_gives_what_transformers_hubert_gives(mert):
 
 
 def test_a_style_model_is_read_with_its_listener(mert, make_model, word_hashes, tmp_path, monkeypatch):
+    monkeypatch.setenv("DESCANT_TRUST_NAMES", "1")
     """The listener was once looked for while tensors were made without memory, where transformers reads none."""
     monkeypatch.setattr(native, "load_text_encoder", lambda *_: word_hashes(12))
     config = replace(TINY, features=mert(), feature_dim=16)

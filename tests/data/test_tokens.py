@@ -52,6 +52,9 @@ class FakeCodec(AudioCodec):
     def decode(self, codes: Tensor) -> Tensor:
         raise NotImplementedError
 
+    def encoding_stage(self) -> StreamStage:
+        raise NotImplementedError
+
     def decoding_stage(self) -> StreamStage:
         raise NotImplementedError
 

@@ -33,6 +33,9 @@ class PCM(AudioCodec):
     def decode(self, codes):
         return rearrange(codes / 127.5 - 1, "B K T -> B 1 (T K)")
 
+    def encoding_stage(self):
+        return Each(self.encode)
+
     def decoding_stage(self):
         return Each(self.decode)
 

@@ -21,6 +21,7 @@ from descant.checkpoints.audiocraft_yaml import dump, parse
 from descant.checkpoints.keymap import AUDIOCRAFT_CONDITIONS, AUDIOCRAFT_LM, KeyMap, audiocraft_codec_keys
 from descant.checkpoints.native import in_precision, load_style_features, load_text_encoder, replacing
 from descant.checkpoints.tensor_files import TensorFiles, faults_of, only_tensors, planned, read_tensors, unpickled
+from descant.checkpoints.trust import part_named_in
 from descant.checkpoints.untrained import Elsewhere
 from descant.codec.base import AudioCodec
 from descant.codec.encodec import EnCodec, EnCodecConfig
@@ -68,14 +69,14 @@ def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dt
         MissingExtra: PyYAML or transformers is not installed.
     """
     model = load_without_text(folder, device, dtype)
-    encoder = load_text_encoder(model.config)
+    encoder = load_text_encoder(model.config, folder)
     if encoder.dim != model.config.text.dim:
         raise CheckpointError(
             f"{folder}: it was trained on text vectors {model.config.text.dim} wide, {model.config.text} gives "
             f"vectors {encoder.dim} wide"
         )
     model.text_encoder = encoder.to(device)
-    features = load_style_features(model.config)
+    features = load_style_features(model.config, folder)
     model.style_features = None if features is None else features.to(device)
     return model
 
@@ -186,7 +187,7 @@ def _released_codec(file: Path, name: object) -> Path:
         raise CheckpointError(f"{file}: names the codec {told}, which is no hub id; EnCodecs alone are read here")
     beside = file.parent.absolute().parent / name.split("/")[-1]
     try:
-        return beside if beside.is_dir() else hub.find(name)
+        return beside if beside.is_dir() else hub.find(part_named_in(file, name))
     except CheckpointError as error:
         raise CheckpointError(
             f"{file}: holds no codec, only the name of one, which is not beside it in {str(beside)!r} either; {error}"

@@ -199,10 +199,18 @@ def section_of(kind: type[Section], plain: dict[str, Any], path: str) -> Section
     return configs.from_dict(kind, section_at(plain, path, _IDLE[path]), path)
 
 
-def refuse_differences(ours: Any, again: Any) -> None:
+def refuse_differences(ours: Any, again: Any, path: str = "") -> None:
+    """Makes sure that a config and what audiocraft's words say of it are the same.
+
+    Raises:
+        CheckpointError: a field differs; the message has the path to it.
+    """
     for item in dataclasses.fields(ours):
         value, kept = getattr(ours, item.name), getattr(again, item.name)
-        if value != kept:
-            raise CheckpointError(
-                f"{item.name}={value!r:.80} has no place in audiocraft's layout, which has {kept!r:.80}"
-            )
+        if value == kept:
+            continue
+        if dataclasses.is_dataclass(value) and type(value) is type(kept):
+            refuse_differences(value, kept, f"{path}{item.name}.")
+        raise CheckpointError(
+            f"{path}{item.name}={value!r:.80} has no place in audiocraft's layout, which has {kept!r:.80}"
+        )

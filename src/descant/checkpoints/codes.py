@@ -12,6 +12,7 @@ from torch import Tensor
 
 from descant import config as configs
 from descant.audio import write_atomically
+from descant.checkpoints.tensor_files import check_header
 from descant.errors import CheckpointError, ConfigError, InvalidRequest
 
 FACTS_KEY = "descant_codes"
@@ -67,6 +68,7 @@ def load_codes(path: Path) -> tuple[Int[Tensor, "K T"], CodesFacts]:
         raise CheckpointError(
             f"{str(path)!r}: no such file; descant encode and generate --save-codes write codes files"
         )
+    check_header(path)
     try:
         with safe_open(path, framework="pt") as stored:
             names, metadata = list(stored.keys()), stored.metadata() or {}

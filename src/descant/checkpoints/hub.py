@@ -6,6 +6,9 @@ The only file of the package that imports huggingface_hub. Its own settings hold
 
 import hashlib
 import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatch
 from functools import lru_cache
 from pathlib import Path
@@ -16,8 +19,12 @@ from descant.errors import CheckpointError, MissingExtra
 DESCRIPTION = ("*.json", "*.txt", "*.model")
 SAFETENSORS = (*DESCRIPTION, "*.safetensors")
 AUDIOCRAFT = (*DESCRIPTION, "state_dict.bin", "compression_state_dict.bin")
+LAYOUTS = (SAFETENSORS, AUDIOCRAFT)
 """What is fetched, the first set that a model has. The released models lie there in several layouts, each with all the
 weights."""
+ANY_WEIGHTS = (*DESCRIPTION, "*.safetensors", "*.bin")
+"""What a frozen network may be made of; it is read by transformers."""
+SETTINGS = ("config.json", "generation_config.json", "preprocessor_config.json", "codec/config.json")
 
 _HUB_ID = re.compile(r"(?P<id>[\w][\w.-]{0,95}/[\w][\w.-]{0,95})(@(?P<revision>[\w][\w./-]{0,199}))?", re.ASCII)
 _BLOCK_BYTES = 2**20
@@ -40,19 +47,75 @@ def find(model: str | Path) -> Path:
     """
     if _is_folder(model):
         return Path(model)
-    parts = _HUB_ID.fullmatch(str(model))
-    if parts is None:
-        raise CheckpointError(f"{str(model)!r:.200}: no such folder, and no hub id such as facebook/musicgen-small")
-    folder, patterns = _fetch_either(parts["id"], parts["revision"])
-    for file in sorted(folder.rglob("*")):
-        if any(fnmatch(file.name, pattern) for pattern in patterns):
-            _check_content(file, parts["id"])
+    hub_id, revision = _parts(model)
+    folder, patterns = _fetch_either(hub_id, revision)
+    _check_files(folder, patterns, hub_id)
     return folder
+
+
+def find_cached(name: str, *layouts: tuple[str, ...]) -> Path | None:
+    """The folder in the cache with what was fetched under an id before; the network is not asked, no folder opened.
+
+    Args:
+        layouts: what to look for, the first of these sets of which weights are there; each file is compared with its
+            checksum.
+
+    Raises:
+        CheckpointError: a file in the cache is damaged.
+    """
+    if not is_id(name):
+        return None
+    hub_id, revision = _parts(name)
+    for patterns in layouts:
+        try:
+            folder = _fetch(hub_id, revision, patterns, from_cache=True)
+        except (CheckpointError, MissingExtra):
+            continue
+        if _has_weights(folder, patterns) and not _lacks_shards(folder):
+            _check_files(folder, patterns, hub_id)
+            return folder
+    return None
+
+
+@contextmanager
+def settings_of(name: str) -> Iterator[Path]:
+    """A folder with a model's configs, for as long as this lasts: of a model on the hub nothing else is fetched, unless
+    its configs are in its weights.
+
+    Raises:
+        CheckpointError, MissingExtra: as ``find``.
+    """
+    if _is_folder(name) or not is_id(name):
+        yield find(name)
+        return
+    cached = find_cached(name, *LAYOUTS)
+    if cached is not None:
+        yield cached
+        return
+    hub_id, revision = _parts(name)
+    with tempfile.TemporaryDirectory(prefix="descant-") as place:
+        # Not into the cache: half a model there would look like one whose download broke off.
+        folder = _fetch(hub_id, revision, SETTINGS, place=Path(place))
+        yield folder if (folder / "config.json").is_file() else find(name)
 
 
 def is_id(name: str) -> bool:
     """Whether a name could be a model's on the hub."""
-    return _HUB_ID.fullmatch(name) is not None
+    parts = _HUB_ID.fullmatch(name)
+    if parts is None or ".." in name:
+        return False
+    # All of these are paths in the cache, where "--" stands for the slash. The hub has no such ids, git no such refs.
+    has_id = not any("--" in part or part.endswith((".", "-", ".git")) for part in parts["id"].split("/"))
+    refs = (parts["revision"] or "main").split("/")
+    return has_id and all(ref and not ref.startswith(".") and not ref.endswith((".", ".lock")) for ref in refs)
+
+
+def _parts(model: str | Path) -> tuple[str, str | None]:
+    """A hub id without and with its revision."""
+    parts = _HUB_ID.fullmatch(str(model)) if is_id(str(model)) else None
+    if parts is None:
+        raise CheckpointError(f"{str(model)!r:.200}: no such folder, and no hub id such as facebook/musicgen-small")
+    return parts["id"], parts["revision"]
 
 
 def _is_folder(model: str | Path) -> bool:
@@ -72,8 +135,7 @@ def _fetch_either(hub_id: str, revision: str | None) -> tuple[Path, tuple[str, .
             # The cache may hold the other layout whole.
             first_error = first_error or error
             continue
-        weights = set(patterns) - set(DESCRIPTION)
-        if any(fnmatch(file.name, pattern) for file in folder.rglob("*") for pattern in weights):
+        if _has_weights(folder, patterns):
             if _lacks_shards(folder):
                 raise CheckpointError(_why_not_cached(hub_id))
             return folder, patterns
@@ -84,11 +146,34 @@ def _fetch_either(hub_id: str, revision: str | None) -> tuple[Path, tuple[str, .
     )
 
 
+def _has_weights(folder: Path, patterns: tuple[str, ...]) -> bool:
+    weights = set(patterns) - set(DESCRIPTION)
+    return any(fnmatch(file.name, pattern) for file in folder.rglob("*") for pattern in weights)
+
+
+def _check_files(folder: Path, patterns: tuple[str, ...], hub_id: str) -> None:
+    for file in sorted(folder.rglob("*")):
+        if any(fnmatch(file.name, pattern) for pattern in patterns):
+            _check_content(file, hub_id)
+
+
 class _NotInCache(CheckpointError):
     """The hub was not asked or did not answer, and the cache lacks files."""
 
 
-def _fetch(hub_id: str, revision: str | None, patterns: tuple[str, ...]) -> Path:
+def _fetch(
+    hub_id: str,
+    revision: str | None,
+    patterns: tuple[str, ...],
+    *,
+    from_cache: bool = False,
+    place: Path | None = None,
+) -> Path:
+    """The folder of a snapshot: in the cache, or in a place of its own.
+
+    Args:
+        from_cache: the network is not asked.
+    """
     try:
         import huggingface_hub
         from huggingface_hub import errors
@@ -97,7 +182,15 @@ def _fetch(hub_id: str, revision: str | None, patterns: tuple[str, ...]) -> Path
             f'{hub_id}: no such folder here, and to ask the model hub: pip install "descant[hub]"'
         ) from error
     try:
-        return Path(huggingface_hub.snapshot_download(hub_id, revision=revision, allow_patterns=list(patterns)))
+        return Path(
+            huggingface_hub.snapshot_download(
+                hub_id,
+                revision=revision,
+                allow_patterns=list(patterns),
+                local_files_only=from_cache,
+                local_dir=place,
+            )
+        )
     except errors.GatedRepoError as error:
         raise CheckpointError(
             f"{hub_id}: its owner grants access one by one; ask there, then: hf auth login"

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from descant.checkpoints.huggingface_config import read_codec, read_model, write_codec, write_model
+from descant.checkpoints.huggingface_config import read_codec, read_model, spare_codebooks, write_codec, write_model
 from descant.checkpoints.keymap import HUGGINGFACE_CODEC, HUGGINGFACE_CONDITIONS, HUGGINGFACE_LM, KeyMap
 from descant.checkpoints.native import in_precision, replacing
 from descant.checkpoints.tensor_files import (
@@ -88,7 +88,9 @@ def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dt
     with faults_of(folder), torch.device("meta"):
         model = in_precision(MusicGenModel(config, encoder), dtype)
     keys = _model_keys(config.codec)
-    keys = keys | KeyMap(rules={}, ignored=dict.fromkeys(of_text, "read by the text encoder"))
+    spare = [f"audio_encoder.quantizer.layers.{level}.{{rest}}" for level in spare_codebooks(plain)]
+    unused = {**dict.fromkeys(of_text, "read by the text encoder"), **dict.fromkeys(spare, "no code names them")}
+    keys = keys | KeyMap(rules={}, ignored=unused)
     _fill(model, files, keys, device)
     model.text_encoder = encoder.to(device)
     return model

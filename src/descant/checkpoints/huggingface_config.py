@@ -37,26 +37,74 @@ def read_model(plain: dict[str, Any], generation: dict[str, Any], processor: dic
         raise ConfigError(f"decoder.model_type={decoder.model_type!r} in a model of type {section.model_type!r}")
     if text.get("model_type", "t5") != "t5":
         raise ConfigError(f"text_encoder.model_type={text['model_type']!r}: only t5 is allowed")
-    if type(text.get("d_model")) is not int or text["d_model"] == decoder.hidden_size:
+    if type(text.get("d_model")) is not int:
+        raise ConfigError(f"text_encoder.d_model={text.get('d_model')!r:.80}: must be a number")
+    width = decoder.cross_attention_hidden_size
+    if width is not None and not width == text["d_model"] == decoder.hidden_size:
         raise ConfigError(
-            f"text_encoder.d_model={text.get('d_model')!r}: must be a number other than decoder.hidden_size, "
-            "where transformers has no projection between the two"
+            f"decoder.cross_attention_hidden_size={width}: must be null, or what text_encoder.d_model and "
+            "decoder.hidden_size are; transformers has no projection then"
         )
     if section.model_type == "musicgen_melody" and section.num_chroma == decoder.hidden_size:
         raise ConfigError(
             f"num_chroma={section.num_chroma}: must be another number than decoder.hidden_size, where transformers has "
             "no projection between the two"
         )
-    mono = section.audio_encoder.ours
+    _check_special_codes(generation, decoder.vocab_size)
+    mono = _codec_for(decoder, section.audio_encoder)
     return MusicGenConfig(
         codec=mono if decoder.audio_channels == 1 else StereoCodecConfig(mono=mono),
         lm=decoder.ours,
         pattern=_pattern(decoder.audio_channels, decoder.num_codebooks),
-        text=T5Text(name=text.get("_name_or_path") or UNNAMED, dim=text["d_model"]),
+        text=T5Text(
+            name=text.get("_name_or_path") or UNNAMED,
+            dim=text["d_model"],
+            # Where the widths are the same transformers has no layer between the two.
+            has_projection=text["d_model"] != decoder.hidden_size,
+        ),
         max_duration_s=_duration_s(generation, mono),
         defaults=_defaults(generation),
         melody=_melody(section, mono, processor) if section.model_type == "musicgen_melody" else None,
     )
+
+
+def spare_codebooks(plain: dict[str, Any]) -> range:
+    """Which levels of its codec a model does not use: an EnCodec can have more than a language model has learned.
+
+    Raises:
+        ConfigError: as ``read_model``.
+    """
+    section = section_of(MusicGenSection, plain, "")
+    return range(_codec_for(section.decoder, section.audio_encoder).num_codebooks, section.audio_encoder.num_codebooks)
+
+
+def _codec_for(decoder: DecoderSection, codec: EncodecSection) -> EnCodecConfig:
+    """The codec with the codebooks that the language model knows, which are the first: each adds to those before."""
+    wanted = decoder.num_codebooks // decoder.audio_channels
+    if codec.codebook_size != decoder.vocab_size:
+        raise ConfigError(
+            f"decoder.vocab_size={decoder.vocab_size}: must be audio_encoder.codebook_size={codec.codebook_size}"
+        )
+    if wanted > codec.num_codebooks:
+        raise ConfigError(
+            f"decoder.num_codebooks={decoder.num_codebooks}: audio_encoder.target_bandwidths pays for "
+            f"{codec.num_codebooks} a channel"
+        )
+    if codec.audio_channels != 1 and decoder.audio_channels != 1:
+        raise ConfigError(
+            f"audio_encoder.audio_channels={codec.audio_channels}: must be 1 where decoder.audio_channels is 2"
+        )
+    return dataclasses.replace(codec.ours, num_codebooks=wanted)
+
+
+def _check_special_codes(generation: dict[str, Any], special: int) -> None:
+    for name in ("decoder_start_token_id", "bos_token_id", "pad_token_id"):
+        if generation.get(name, special) not in (special, None):
+            raise ConfigError(
+                f"generation_config.{name}={generation[name]!r:.80}: must be decoder.vocab_size={special}"
+            )
+    if generation.get("eos_token_id") is not None:
+        raise ConfigError(f"generation_config.eos_token_id={generation['eos_token_id']!r:.80}: must be null")
 
 
 def read_codec(plain: dict[str, Any]) -> EnCodecConfig:

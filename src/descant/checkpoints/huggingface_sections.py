@@ -121,7 +121,7 @@ class DecoderSection:
     activation_function: Literal["gelu"] = "gelu"
     scale_embedding: Literal[False] = False
     tie_word_embeddings: Literal[False] = False
-    cross_attention_hidden_size: Literal[None] = None
+    cross_attention_hidden_size: int | None = None
     pad_token_id: int = 2_048
     bos_token_id: int = 2_048
     eos_token_id: Literal[None] = None
@@ -133,6 +133,10 @@ class DecoderSection:
             raise ConfigError(
                 f"pad_token_id={self.pad_token_id}, bos_token_id={self.bos_token_id}: both must be "
                 f"vocab_size={self.vocab_size}, the one code that is no sound"
+            )
+        if self.num_codebooks < 1 or self.num_codebooks % self.audio_channels:
+            raise ConfigError(
+                f"num_codebooks={self.num_codebooks}: must be as many for each of audio_channels={self.audio_channels}"
             )
 
     @property

@@ -9,6 +9,7 @@ import torch
 from descant.checkpoints import audiocraft, huggingface, native
 from descant.checkpoints.native import ModelCheck
 from descant.checkpoints.tensor_files import has_weights, read_json
+from descant.checkpoints.untrained import Elsewhere
 from descant.codec.base import AudioCodec
 from descant.errors import CheckpointError
 from descant.model import AnyCodecConfig, MusicGenConfig, MusicGenModel
@@ -36,6 +37,12 @@ def _config_says(folder: Path) -> dict[str, object]:
         return {}
 
 
+def _own_of_audiocraft(folder: Path) -> MusicGenModel:
+    model = audiocraft.load_without_text(folder)
+    native.check_names(model.config, folder)
+    return model
+
+
 LAYOUTS = {
     "native": Layout(
         # A model's config says where text goes, a codec's has no word of it.
@@ -43,7 +50,7 @@ LAYOUTS = {
         holds_codec=lambda folder: {"format_version", "type"} <= set(_config_says(folder)),
         read_model_config=native.read_model_config,
         load_model=native.load_model,
-        load_own=native.load_model,
+        load_own=lambda folder: native.load_own(folder, Elsewhere),
         save_model=native.save_model,
         load_codec=native.load_codec,
         save_codec=native.save_codec,
@@ -66,7 +73,7 @@ LAYOUTS = {
         holds_codec=audiocraft.is_codec,
         read_model_config=audiocraft.read_model_config,
         load_model=audiocraft.load_model,
-        load_own=audiocraft.load_without_text,
+        load_own=_own_of_audiocraft,
         save_model=audiocraft.save_model,
         load_codec=audiocraft.load_codec,
         save_codec=audiocraft.save_codec,
@@ -102,12 +109,14 @@ def load_codec(folder: Path) -> tuple[AudioCodec, AnyCodecConfig]:
         CheckpointError: as ``load_model``.
     """
     found = [layout for layout in LAYOUTS.values() if layout.holds_codec(folder)]
+    if not found and folder.is_dir() and not (folder / "config.json").exists():
+        raise CheckpointError(f"{folder} holds no codec: a config.json or a {audiocraft.CODEC} is needed")
     return (found or [LAYOUTS["native"]])[0].load_codec(folder)
 
 
 def check_model(folder: Path) -> ModelCheck:
     """Whether a folder of any layout would load; nothing unsafe is ever read."""
-    return native.check_model(folder, _layout_of(folder).load_own)
+    return native.check_model(folder, lambda checked: _layout_of(checked).load_own(checked))
 
 
 def convert(source: Path, target: Path, layout: str) -> int:
@@ -135,7 +144,33 @@ def convert(source: Path, target: Path, layout: str) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
+def why_no_model(folder: Path) -> str:
+    """Why a folder that is there has no model in any layout, and where one may be instead."""
+    is_run = (folder / "log.jsonl").is_file() or any(folder.glob("step-*/state.json"))
+    if any(layout.holds_model(folder / "model") for layout in LAYOUTS.values()):
+        what = "is a training run" if is_run else "holds no model itself"
+        return f"{folder} {what}; its model is in {str(folder / 'model')!r}: name that"
+    if is_run:
+        return (
+            f"{folder} is a training run that has not written its model yet; "
+            f"go on to its end: descant train RECIPE --out {folder} --resume"
+        )
+    if (folder / "state.json").is_file() and folder.name.startswith("step-"):
+        model = str(folder.parent / "model")
+        return f"{folder} is a checkpoint to go on training from; at the end of its run the model is in {model!r}"
+    if any(layout.holds_codec(folder) for layout in LAYOUTS.values()):
+        return f"{folder} holds a codec and no language model; a model is needed here"
+    kind = _config_says(folder).get("model_type")
+    if isinstance(kind, str):
+        return f"{folder}: config.json says model_type={kind!r:.80}; allowed are {', '.join(huggingface.MODEL_TYPES)}"
+    return f"{folder} holds no model: a config.json with weights, or audiocraft's {audiocraft.LM}, is needed"
+
+
 def _layout_of(folder: Path) -> Layout:
-    """The layout of a model's folder; our own if it is in none, which then tells what is wrong."""
+    """The layout of a model's folder; our own if it is in none but has a config, which then tells what is wrong."""
     found = [layout for layout in LAYOUTS.values() if layout.holds_model(folder)]
+    if not found and folder.is_dir():
+        holds_codec = any(layout.holds_codec(folder) for layout in LAYOUTS.values())
+        if holds_codec or "model_type" in _config_says(folder) or not (folder / "config.json").exists():
+            raise CheckpointError(why_no_model(folder))
     return (found or [LAYOUTS["native"]])[0]

@@ -26,11 +26,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from descant import config as configs
-from descant.checkpoints.tensor_files import MappedFile, faults_of, is_finite, read_json, write_json
+from descant.checkpoints.tensor_files import MappedFile, check_header, faults_of, is_finite, read_json, write_json
+from descant.checkpoints.trust import part_named_in
 from descant.codec.base import AudioCodec
 from descant.conditioning.base import TextEncoder
 from descant.conditioning.clap import ClapEncoder
-from descant.conditioning.encoders import MERTFeatures, T5Encoder
+from descant.conditioning.encoders import MERTFeatures, T5Encoder, check_descriptions
 from descant.conditioning.small_text import SmallTextEncoder
 from descant.conditioning.style import StyleFeatures
 from descant.errors import CheckpointError
@@ -189,7 +190,52 @@ def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dt
     config = read_model_config(folder)
     with faults_of(folder):
         encoder = load_text_encoder(config, folder)
-        features, clap = load_style_features(config), load_clap_encoder(config)
+        features, clap = load_style_features(config, folder), load_clap_encoder(config, folder)
+        model = _load_around(folder, config, encoder, features, clap, dtype)
+    return place(model, torch.device(device), dtype)
+
+
+def load_own(folder: Path, elsewhere: Callable[[int], TextEncoder]) -> MusicGenModel:
+    """All of a model that is in its folder; frozen networks that its config only names are not read, nor fetched.
+
+    Args:
+        elsewhere: what stands for a text encoder of that width which is only named.
+
+    Raises:
+        CheckpointError: as ``load_model``; also if it names networks that would not be read on its word.
+    """
+    config = read_model_config(folder)
+    is_named = isinstance(config.text, T5Text) and not (folder / "text").is_dir()
+    with faults_of(folder):
+        check_names(config, folder)
+        encoder = elsewhere(config.text.dim) if is_named else load_text_encoder(config, folder)
+        return _load_around(folder, config, encoder, None, None, torch.float32)
+
+
+def check_names(config: MusicGenConfig, folder: Path) -> None:
+    """Makes sure that whatever a model's config names would be read on its word; nothing is fetched for it.
+
+    Raises:
+        CheckpointError: a name would not.
+    """
+    if isinstance(config.text, T5Text) and not (folder / "text").is_dir():
+        part_named_in(folder, config.text.name)
+    if config.style is not None:
+        part_named_in(folder, config.style.features)
+    if config.clap is not None:
+        part_named_in(folder, config.clap.name)
+
+
+def _load_around(
+    folder: Path,
+    config: MusicGenConfig,
+    encoder: TextEncoder,
+    features: StyleFeatures | None,
+    clap: ClapEncoder | None,
+    dtype: torch.dtype,
+) -> MusicGenModel:
+    """The model in a folder, on the CPU, around frozen networks."""
+    with faults_of(folder):
         # Without memory: a config that names absurd sizes has no weights that fit it, and weights that fit take the
         # place of what is there, so that no second copy is ever made.
         with torch.device("meta"):
@@ -200,7 +246,7 @@ def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dt
     rest = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("codec.")}
     tensors = _read_tensors(folder / WEIGHTS, rest)
     model.load_state_dict({**{f"codec.{name}": tensor for name, tensor in of_codec.items()}, **tensors}, assign=True)
-    return place(model.eval().requires_grad_(False), torch.device(device), dtype)
+    return model.eval().requires_grad_(False)
 
 
 def place(model: MusicGenModel, device: torch.device, dtype: torch.dtype) -> MusicGenModel:
@@ -248,21 +294,33 @@ def read_model_config(folder: Path) -> MusicGenConfig:
 def load_text_encoder(config: MusicGenConfig, folder: Path | None = None) -> TextEncoder:
     """The frozen text encoder that a config asks for: the folder's own, or the one in the package, or a T5 by name."""
     own = None if folder is None or not (folder / "text").is_dir() else folder / "text"
+    if own is not None:
+        check_descriptions(own)
+        check_header(own / WEIGHTS)
     if isinstance(config.text, T5Text):
-        return T5Encoder(config.text.name) if own is None else T5Encoder.load(own)
+        return T5Encoder(_read_as(config.text.name, folder)) if own is None else T5Encoder.load(own)
     if own is not None:
         return SmallTextEncoder.load(own)
     return SmallTextEncoder.load(starter_folder() / "text")
 
 
-def load_style_features(config: MusicGenConfig) -> StyleFeatures | None:
+def load_style_features(config: MusicGenConfig, folder: Path | None = None) -> StyleFeatures | None:
     """The frozen network that a style model listens with; None for other models."""
-    return None if config.style is None else MERTFeatures(config.style.features)
+    return None if config.style is None else MERTFeatures(_read_as(config.style.features, folder))
 
 
-def load_clap_encoder(config: MusicGenConfig) -> ClapEncoder | None:
+def load_clap_encoder(config: MusicGenConfig, folder: Path | None = None) -> ClapEncoder | None:
     """The frozen network that finds texts in a model's joint space; None for models without one."""
-    return None if config.clap is None else ClapEncoder(config.clap)
+    if config.clap is None:
+        return None
+    name = _read_as(config.clap.name, folder)
+    # The model compares its config with the encoder's: the name stays what the model calls it by.
+    return ClapEncoder(config.clap, None if name == config.clap.name else name)
+
+
+def _read_as(name: str, folder: Path | None) -> str:
+    """From where a frozen network is read that the config in a folder names; without a folder the user named it."""
+    return name if folder is None else part_named_in(folder, name)
 
 
 def starter_folder() -> Path:

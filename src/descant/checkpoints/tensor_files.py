@@ -4,7 +4,9 @@ Safetensors, whole or in shards, come first; pickles are read only by torch's ``
 tensors and plain containers and calls nothing else.
 """
 
+import io
 import json
+import os
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +24,13 @@ SAFETENSORS, PICKLE = "model.safetensors", "pytorch_model.bin"
 REOPEN_BYTES = 2**26
 """What is read from a mapped file counts as the process's memory until the file is closed."""
 
-LONGEST_JSON = 2**24
+LONGEST_JSON = 2**22
+LONGEST_HEADER = 2**22
+MOST_TENSORS = 2**15
+LONGEST_PICKLE = 2**21
+"""The largest released model has 1,200 tensors, described in 200 kB; a thousand layers would have twelve times as many.
+Longer ones are refused before they are read: Python takes a minute and gigabytes for what 80 MB of names hold."""
+
 MOST_NAMES = 4
 """A tied weight is stored once under several names, but no weight has more than this."""
 
@@ -70,22 +78,13 @@ class MappedFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._bytes_read = 0
+        check_header(path)
         self._opened = self._open()
-        self._check_names()
         try:
             names = self._opened.keys()
             self.shapes = {name: tuple(self._opened.get_slice(name).get_shape()) for name in names}
         except SafetensorError as error:
             raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from error
-
-    def _check_names(self) -> None:
-        """Makes sure that no name is there twice: the library takes the last and says nothing."""
-        try:
-            with self.path.open("rb") as file:
-                length = int.from_bytes(file.read(8), "little")
-                json.loads(file.read(length), object_pairs_hook=_without_repeats)
-        except (OSError, ValueError, RecursionError) as error:
-            raise CheckpointError(f"{self.path}: not a readable safetensors file ({error})") from error
 
     def read(self, name: str) -> Tensor:
         """One tensor; its memory is the file's."""
@@ -103,6 +102,25 @@ class MappedFile:
             return safe_open(self.path, framework="pt")
         except (SafetensorError, OSError) as error:
             raise CheckpointError(f"{self.path}: not a readable safetensors file ({error})") from error
+
+
+def check_header(path: Path) -> None:
+    """Makes sure that a safetensors file has a header of bearable length, in which no name is there twice: of two the
+    library takes the last and says nothing.
+
+    Raises:
+        CheckpointError: it has not.
+    """
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > LONGEST_HEADER:
+                raise ValueError(f"its header claims {length} bytes; at most {LONGEST_HEADER} are read")
+            header = json.loads(file.read(length), object_pairs_hook=_without_repeats)
+        if len(header) > MOST_TENSORS:
+            raise ValueError(f"it claims {len(header)} tensors; at most {MOST_TENSORS} are read")
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from error
 
 
 class HeldTensors:
@@ -183,15 +201,29 @@ def _check_archive(file: Path) -> None:
         CheckpointError: it is no such archive, or damaged.
     """
     try:
-        with zipfile.ZipFile(file) as archive:
+        with _Frugal(io.FileIO(file)) as content, zipfile.ZipFile(content) as archive:
             # torch packs nothing; what is packed could unpack to any size.
             is_plain = all(record.compress_type == zipfile.ZIP_STORED for record in archive.infolist())
+            longest = max((r.file_size for r in archive.infolist() if r.filename.endswith("data.pkl")), default=0)
+            if longest > LONGEST_PICKLE:
+                raise ValueError(f"its pickle has {longest} bytes; at most {LONGEST_PICKLE} are read")
             damaged = archive.testzip() if is_plain else None
     except Exception as error:  # as with pickles
         raise CheckpointError(f"{file}: not a pickle in torch's archive ({error})") from error
     if not is_plain or damaged is not None:
         what = "has packed records, which torch never writes" if damaged is None else f"{damaged} is damaged"
         raise CheckpointError(f"{file}: {what}; fetch the file again")
+
+
+class _Frugal(io.BufferedReader):
+    """A file that is never read in large pieces, as Python reads a zip archive's directory."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        left = os.fstat(self.fileno()).st_size - self.tell()
+        wanted = left if size is None or size < 0 else min(size, left)
+        if wanted > LONGEST_HEADER:
+            raise ValueError(f"its directory has {wanted} bytes; at most {LONGEST_HEADER} are read")
+        return super().read(wanted)
 
 
 def only_tensors(content: Any, file: Path) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from descant.codec.base import AudioCodec, CodecOutput
 from descant.codec.seanet import SEANetConfig, SEANetDecoder, SEANetEncoder
-from descant.errors import ConfigError, InvalidRequest
+from descant.errors import ConfigError
 from descant.nn.rvq import ResidualVectorQuantizer, RVQConfig
 from descant.nn.stream import Chain, Each, StreamStage
 from descant.shapes import Codes, Wave
@@ -95,6 +95,10 @@ class EnCodec(AudioCodec):
         """The audio of T frames, exactly ``T * hop_samples`` samples; nothing bounds its values."""
         return self.decoder(self.quantizer.decode(codes))
 
+    def encoding_stage(self) -> StreamStage:
+        """A fresh stage from audio to codes."""
+        return Chain(self.encoder.stream(), Each(self.quantizer.encode))
+
     def decoding_stage(self) -> StreamStage:
         """A fresh stage from codes to audio."""
         return Chain(Each(self.quantizer.decode), self.decoder.stream())
@@ -114,9 +118,5 @@ class EnCodec(AudioCodec):
         self.quantizer.is_frozen = True
 
     def _latents(self, wave: Wave) -> Float[Tensor, "B D T"]:
-        if wave.shape[1] != self.num_channels or wave.shape[-1] == 0:
-            raise InvalidRequest(
-                f"a wave of {wave.shape[1]} channels and {wave.shape[-1]} samples: this codec takes "
-                f"{self.num_channels} channels and at least one sample"
-            )
+        self.check_wave(wave)
         return self.encoder(wave)

@@ -117,3 +117,18 @@ class AnalysisStream(StreamStage):
 
     def last_needed(self, step: int) -> int:
         return step * self.stft.hop_samples - self.stft.margin + self.stft.window_samples - 1
+
+
+class WholeHops(StreamStage):
+    """Fills up the last hop with silence."""
+
+    def __init__(self, hop_samples: int) -> None:
+        self.hop_samples = hop_samples
+        self.num_seen = 0
+
+    def push(self, piece: Float[Tensor, "B N"], is_last: bool) -> Float[Tensor, "B filled"]:
+        self.num_seen += piece.shape[-1]
+        return pad(piece, (0, -self.num_seen % self.hop_samples)) if is_last else piece
+
+    def last_needed(self, step: int) -> int:
+        return step

@@ -176,6 +176,10 @@ class SEANetEncoder(nn.Module):
         """Latents of ceil(N / hop) frames."""
         return self.layers(wave)
 
+    def stream(self) -> StreamStage:
+        """A fresh stage from audio to latents."""
+        return Chain(*map(_stream, self.layers))
+
 
 class SEANetDecoder(nn.Module):
     """Latents to waves, the encoder mirrored."""

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from descant.codec.base import AudioCodec, CodecOutput
 from descant.codec.phase import FramedSTFT, find_wave
-from descant.codec.phase_stream import WaveStream
+from descant.codec.phase_stream import AnalysisStream, WaveStream, WholeHops
 from descant.errors import ConfigError
 from descant.nn.conv import ConvStream
 from descant.nn.rvq import ResidualVectorQuantizer, RVQConfig
@@ -94,6 +94,9 @@ class SpectralCodec(AudioCodec):
     the reconstruction can be judged as a wave.
     """
 
+    piece_s = 5.0
+    at_once_s = 30.0
+
     def __init__(self, config: SpectralCodecConfig) -> None:
         super().__init__()
         self.config = config
@@ -113,6 +116,16 @@ class SpectralCodec(AudioCodec):
     def decode(self, codes: Codes) -> Wave:
         magnitudes = self.decoder(self.quantizer.decode(codes))
         return find_wave(self.stft, magnitudes, self.config.phase_iterations).unsqueeze(1)
+
+    def encoding_stage(self) -> StreamStage:
+        return Chain(
+            Each(lambda wave: wave.squeeze(1)),
+            WholeHops(self.hop_samples),
+            AnalysisStream(self.stft),
+            Each(torch.abs),
+            self.encoder.stream(),
+            Each(self.quantizer.encode),
+        )
 
     def decoding_stage(self) -> StreamStage:
         return Chain(
@@ -185,10 +198,18 @@ class SpectralEncoder(nn.Module):
         self.to_latent = nn.Linear(config.encoder_width, config.quantizer.dim)
 
     def forward(self, magnitudes: Float[Tensor, "B T bins"]) -> Float[Tensor, "B D T"]:
+        return self._latents(self.blocks(self._embed(magnitudes)))
+
+    def stream(self) -> StreamStage:
+        """A fresh stage from magnitudes to latents."""
+        return Chain(Each(self._embed), *_block_stages(self.blocks), Each(self._latents))
+
+    def _embed(self, magnitudes: Float[Tensor, "B T bins"]) -> Float[Tensor, "B T D"]:
         # Loudness as ears have it, from about -1 to 1.
-        loudness = magnitudes.clamp(min=1e-4).log10() / 2 + 1
-        hidden = self.blocks(self.embed(loudness))
-        return rearrange(self.to_latent(self.norm(hidden)), "B T D -> B D T")
+        return multiply(self.embed, magnitudes.clamp(min=1e-4).log10() / 2 + 1)
+
+    def _latents(self, hidden: Float[Tensor, "B T D_in"]) -> Float[Tensor, "B D T"]:
+        return rearrange(multiply(self.to_latent, self.norm(hidden)), "B T D -> B D T")
 
 
 class SpectralDecoder(nn.Module):
@@ -208,8 +229,7 @@ class SpectralDecoder(nn.Module):
 
     def stream(self) -> StreamStage:
         """A fresh stage from latents to magnitudes."""
-        blocks = [block.stream() for block in self.blocks if isinstance(block, ConvNeXtBlock)]
-        return Chain(Each(self._embed), *blocks, Each(self._magnitudes))
+        return Chain(Each(self._embed), *_block_stages(self.blocks), Each(self._magnitudes))
 
     def _embed(self, latents: Float[Tensor, "B D_in T"]) -> Float[Tensor, "B T D"]:
         return multiply(self.embed, rearrange(latents, "B D T -> B T D"))
@@ -233,3 +253,7 @@ def multiply(layer: nn.Linear, rows: Float[Tensor, "B T D_in"]) -> Float[Tensor,
 
 def _blocks(width: int, kernel_size: int, mlp_scale: int, num_layers: int) -> nn.Sequential:
     return nn.Sequential(*(ConvNeXtBlock(width, kernel_size, mlp_scale, num_layers) for _ in range(num_layers)))
+
+
+def _block_stages(blocks: nn.Sequential) -> list[StreamStage]:
+    return [block.stream() for block in blocks if isinstance(block, ConvNeXtBlock)]

@@ -26,6 +26,7 @@ class StereoCodec(AudioCodec):
         self.num_codebooks = 2 * mono.num_codebooks
         self.codebook_size = mono.codebook_size
         self.hop_samples = mono.hop_samples
+        self.piece_s, self.at_once_s = mono.piece_s / 2, mono.at_once_s / 2
 
     def encode(self, wave: Float[Tensor, "B C N"]) -> Int[Tensor, "B Q T"]:
         """The codes of both sides.
@@ -38,6 +39,10 @@ class StereoCodec(AudioCodec):
     def decode(self, codes: Int[Tensor, "B Q T"]) -> Float[Tensor, "B 2 N"]:
         """The audio of T frames, exactly ``T * hop_samples`` samples a side."""
         return _pair(self.mono.decode(_split(codes)))
+
+    def encoding_stage(self) -> StreamStage:
+        """The mono codec's stage, on both sides as rows."""
+        return Chain(Each(_as_rows), self.mono.encoding_stage(), Each(_interleave))
 
     def decoding_stage(self) -> StreamStage:
         """The mono codec's stage, on both sides as rows."""

@@ -122,14 +122,17 @@ class JointEncoder(ABC):
 class ClapEncoder(JointEncoder):
     """CLAP (arXiv 2211.06687) as transformers has it, frozen, in float32.
 
+    Args:
+        place: where it is read from, if not from where the config's name says.
+
     Raises:
         MissingExtra: transformers is not installed.
         CheckpointError: there is no such model, it is no CLAP, a weight is missing, or it is not what the config says.
     """
 
-    def __init__(self, config: ClapConfig) -> None:
+    def __init__(self, config: ClapConfig, place: str | None = None) -> None:
         super().__init__(config)
-        self._network, self._tokenizer, self._listener = _load(config)
+        self._network, self._tokenizer, self._listener = _load(config, place or config.name)
 
     def to(self, device: torch.device | str) -> "ClapEncoder":
         if torch.device(device) == self._network.device:  # frozen, so nobody can tell it from a copy
@@ -173,7 +176,7 @@ class ClapEncoder(JointEncoder):
         return F.normalize(self._network.audio_projection(pooled)[0], dim=0).float().cpu()
 
 
-def _load(config: ClapConfig) -> tuple[Any, Any, Any]:
+def _load(config: ClapConfig, place: str) -> tuple[Any, Any, Any]:
     """Network, tokenizer and feature extractor."""
     try:
         from transformers import AutoConfig, AutoTokenizer, ClapFeatureExtractor, ClapModel
@@ -183,13 +186,13 @@ def _load(config: ClapConfig) -> tuple[Any, Any, Any]:
     network_class: Any = ClapModel
     listener_class: Any = ClapFeatureExtractor
     try:
-        described = AutoConfig.from_pretrained(config.name, trust_remote_code=False)
+        described = AutoConfig.from_pretrained(place, trust_remote_code=False)
         if described.model_type != "clap":
             raise CheckpointError(f"{config.name}: a {described.model_type} model; CLAP is allowed here")
-        listener = listener_class.from_pretrained(config.name)
+        listener = listener_class.from_pretrained(place)
         _check(config, described, listener)
-        tokenizer = AutoTokenizer.from_pretrained(config.name, trust_remote_code=False)
-        network, report = network_class.from_pretrained(config.name, config=described, output_loading_info=True)
+        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+        network, report = network_class.from_pretrained(place, config=described, output_loading_info=True)
     except (OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{config.name}: no CLAP could be read from there ({error})") from error
     # transformers fills what a file lacks with random numbers and a warning.

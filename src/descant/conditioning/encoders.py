@@ -20,6 +20,8 @@ MAX_TOKENS = 512
 WORD_START = "\u2581"
 """How sentencepiece writes a space."""
 TOKENIZER_FILES = ("tokenizer.json", "spiece.model")
+LONGEST_DESCRIPTION = 2**24
+"""The tokenizer of T5 has 2 MB; its library takes gigabytes for one of a hundred."""
 TABLE, TABLE_AGAIN = "shared.weight", "encoder.embed_tokens.weight"
 
 MERT_RATE_HZ = 24_000
@@ -28,6 +30,8 @@ MERT_RATE_HZ = 24_000
 T5_SHAPE = (
     *("vocab_size", "d_model", "d_kv", "d_ff", "num_layers", "num_heads", "relative_attention_num_buckets"),
     *("relative_attention_max_distance", "dropout_rate", "layer_norm_epsilon", "feed_forward_proj"),
+    # Parts of feed_forward_proj, which count where a config says otherwise there.
+    *("dense_act_fn", "is_gated_act"),
     *("pad_token_id", "eos_token_id", "decoder_start_token_id"),
 )
 """What is taken from a stored config of T5, and nothing else: a config can also name code for transformers to run."""
@@ -151,6 +155,7 @@ def _load(name_or_path: str, revision: str | None) -> tuple[Any, Any]:
         from transformers import AutoConfig, AutoTokenizer, T5EncoderModel
     except ImportError as error:
         raise MissingExtra('T5 needs transformers: pip install "descant[t5]"') from error
+    check_descriptions(Path(name_or_path))
     try:
         config = AutoConfig.from_pretrained(name_or_path, revision=revision, trust_remote_code=False)
         if config.model_type != "t5":
@@ -181,7 +186,9 @@ def _network_of(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Any
         with torch.device("meta"):
             network: Any = T5EncoderModel(T5Config(**{name: config[name] for name in T5_SHAPE if name in config}))
     except Exception as error:  # its checks raise many kinds, and a config in a file may hold anything
-        raise CheckpointError(f"text_encoder: no T5 can be made of its config ({_first_line(error)})") from error
+        # The one table that a config's words are looked up in.
+        reason = f"dense_act_fn={error}: no such activation" if isinstance(error, KeyError) else _first_line(error)
+        raise CheckpointError(f"text_encoder: no T5 can be made of its config ({reason})") from error
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items() if name != TABLE_AGAIN}
     given = {TABLE if name == TABLE_AGAIN and TABLE not in weights else name: weights[name] for name in weights}
     given.pop(TABLE_AGAIN, None)
@@ -199,6 +206,7 @@ def _network_of(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Any
 def _tokenizer_in(folder: Path, vocab_size: int) -> Any:
     from transformers import AutoTokenizer
 
+    check_descriptions(folder)
     # Where these are missing, transformers makes an empty tokenizer, which knows no word.
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise CheckpointError(f"{folder}: no tokenizer, which is {' or '.join(TOKENIZER_FILES)}, is there")
@@ -209,6 +217,19 @@ def _tokenizer_in(folder: Path, vocab_size: int) -> Any:
     if len(tokenizer) > vocab_size:
         raise CheckpointError(f"{folder}: the tokenizer has {len(tokenizer)} tokens, the text encoder {vocab_size}")
     return tokenizer
+
+
+def check_descriptions(folder: Path) -> None:
+    """Makes sure that no config and no tokenizer in a folder is longer than can be.
+
+    Raises:
+        CheckpointError: one is.
+    """
+    for pattern in ("*.json", "*.model", "*.txt"):
+        for file in folder.glob(pattern):
+            size = file.stat().st_size if file.is_file() else 0
+            if size > LONGEST_DESCRIPTION:
+                raise CheckpointError(f"{file}: has {size} bytes; at most {LONGEST_DESCRIPTION} are read")
 
 
 class MERTFeatures(StyleFeatures):
@@ -253,6 +274,7 @@ def _load_mert(name_or_path: str, revision: str | None) -> Any:
         from transformers import HubertConfig, HubertModel
     except ImportError as error:
         raise MissingExtra('MERT needs transformers: pip install "descant[t5]"') from error
+    check_descriptions(Path(name_or_path))
     try:
         # Typed as Any: the library's annotations know neither the report nor a missing revision.
         config_class: Any = HubertConfig

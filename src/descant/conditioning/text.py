@@ -13,11 +13,14 @@ class TextConditioner(nn.Module):
         encoder_dim: width of the text encoder's vectors.
         width: width of the language model.
         has_sentence: the text as a whole is told too, not its tokens alone.
+        has_projection: without one the encoder's vectors, as wide as the model, are read as they are.
     """
 
-    def __init__(self, encoder_dim: int, width: int, has_sentence: bool = False) -> None:
+    def __init__(
+        self, encoder_dim: int, width: int, has_sentence: bool = False, *, has_projection: bool = True
+    ) -> None:
         super().__init__()
-        self.project = nn.Linear(encoder_dim, width)
+        self.project = nn.Linear(encoder_dim, width) if has_projection else nn.Identity()
         self.project_sentence = nn.Linear(encoder_dim, width) if has_sentence else None
         self.project_output = nn.Linear(encoder_dim, width) if has_sentence else None
         if self.project_output is not None:
@@ -33,7 +36,8 @@ class TextConditioner(nn.Module):
         The mean's last bits may change with the padding: whoever promises the same codes in any batch embeds each
         request by itself, as ``generation/engine.py`` does.
         """
-        values = embedding.values.to(self.project.weight.dtype)
+        weight = next(self.parameters(), None)
+        values = embedding.values if weight is None else embedding.values.to(weight.dtype)
         # The maps have biases: without the mask a null row would say something (audiocraft, T5Conditioner.forward).
         told = {"text": Embedding(self.project(values) * embedding.mask[:, :, None], embedding.mask)}
         if self.project_sentence is not None and self.project_output is not None:

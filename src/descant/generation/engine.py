@@ -244,7 +244,7 @@ class Engine:
                 raise InvalidRequest(
                     f"prompt: {request.prompt.duration_s:g} s is less than one frame; give a longer one"
                 )
-            codes = codec.encode(given[None, :, :whole].to(self.model.device))[0]
+            codes = codec.encode_in_pieces(given[None, :, :whole].to(self.model.device))[0]
         if codes.shape[-1] >= num_frames:
             raise InvalidRequest(
                 f"duration_s={request.duration_s:g}: the prompt fills {codes.shape[-1]} of {num_frames} frames; "
@@ -280,13 +280,7 @@ class Engine:
     def _sound(self, piece: Piece, unknown_words: tuple[str, ...]) -> Made:
         """The wave of a finished piece: decoded, after what was given of it, cut to what was asked for."""
         codec, request, span = self.model.codec, piece.request, self._span(piece.request)
-        if piece.num_frames <= piece.room:
-            wave = codec.decode(piece.codes[None])[0]
-        else:
-            stream = codec.stream()
-            parts = [stream.push(part[None]) for part in piece.codes.split(piece.room, dim=-1)]
-            wave = torch.cat([*parts, stream.finish()], dim=-1)[0]
-        wave = wave[:, : span.num_samples].float().cpu()
+        wave = codec.decode_in_pieces(piece.codes[None])[0, :, : span.num_samples].float().cpu()
         if request.prompt is not None:
             wave = joined(request.prompt.samples, wave, codec.sample_rate_hz)
         if request.loop_bars is not None:

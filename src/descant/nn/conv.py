@@ -66,8 +66,7 @@ class PaddedConv1d(nn.Module):
         return self.conv(padded)
 
     def stream(self) -> "ConvStream":
-        """A fresh stage of this layer; only layers of stride 1 have one, as all of a decoder's are."""
-        assert self.stride == 1, "the rule that fills up the last window is not streamed"
+        """A fresh stage of this layer."""
         return ConvStream(self.conv, self.padding_left, self.padding_right, self.padding_mode)
 
 
@@ -96,18 +95,21 @@ class PaddedConvTranspose1d(nn.Module):
 
 
 class ConvStream(StreamStage):
-    """A convolution of stride 1 over pieces, which keeps the inputs that its next window begins with.
+    """A convolution over pieces, which keeps the inputs that its next window begins with.
 
     Args:
-        conv: only its weights and its dilation count; ``left`` and ``right`` say how much is padded, left no less.
+        conv: only its weights, its stride and its dilation count; ``left`` and ``right`` say how much is padded.
     """
 
     def __init__(self, conv: nn.Conv1d, left: int, right: int, mode: PaddingMode) -> None:
         self.conv = conv
         self.left, self.right, self.mode = left, right, mode
-        self.overlap = left + right
+        self.stride = conv.stride[0]
+        self.window = (conv.kernel_size[0] - 1) * conv.dilation[0] + 1
+        self.num_seen = 0
         self.has_started = False
         self.kept: Tensor | None = None
+        self.latest: Tensor | None = None
 
     @cached_property
     def weight(self) -> Tensor:
@@ -115,19 +117,40 @@ class ConvStream(StreamStage):
         return self.conv.weight.detach()
 
     def push(self, piece: Float[Tensor, "B D_in T"], is_last: bool) -> Float[Tensor, "B D_out T_out"]:
+        self.num_seen += piece.shape[-1]
         values = piece if self.kept is None else torch.cat([self.kept, piece], dim=-1)
+        self._remember(piece)
+        if is_last:
+            values = self._ended(values)
         # Until the mirror at the start is full it is not known whether zeros have to fill it up, see pad_time.
-        if self.has_started or is_last or self.mode == "constant" or values.shape[-1] > self.left:
-            values = pad_time(values, 0 if self.has_started else self.left, self.right if is_last else 0, self.mode)
+        elif not self.has_started and (self.mode == "constant" or values.shape[-1] > self.left):
+            values = pad_time(values, self.left, 0, self.mode)
             self.has_started = True
-        num_ready = max(0, values.shape[-1] - self.overlap) if self.has_started else 0
-        self.kept = values[..., num_ready:].clone()
+        num_ready = max(0, (values.shape[-1] - self.window) // self.stride + 1) if self.has_started or is_last else 0
+        self.kept = values[..., num_ready * self.stride :].clone()
         if not num_ready:
             return values.new_zeros(len(values), self.conv.out_channels, 0)
-        return conv1d(values, self.weight, self.conv.bias, dilation=self.conv.dilation, groups=self.conv.groups)
+        conv = self.conv
+        return conv1d(values, self.weight, conv.bias, stride=conv.stride, dilation=conv.dilation, groups=conv.groups)
+
+    def _remember(self, piece: Float[Tensor, "B D_in T"]) -> None:
+        """Keeps as many of the latest inputs as a mirror at the end may show, and the one that it stands on."""
+        count = self.right + self.stride
+        if self.latest is not None and piece.shape[-1] < count:
+            piece = torch.cat([self.latest, piece], dim=-1)
+        self.latest = piece[..., max(0, piece.shape[-1] - count) :].clone()
+
+    def _ended(self, values: Float[Tensor, "B D_in T"]) -> Float[Tensor, "B D_in T_padded"]:
+        """The values that are left, padded at the end, and at the start too if that was still open."""
+        right = self.right + -self.num_seen % self.stride
+        if not self.has_started or self.latest is None:
+            return pad_time(values, self.left, right, self.mode)
+        mirrored = pad_time(self.latest, 0, right, self.mode)[..., self.latest.shape[-1] :]
+        return torch.cat([values, mirrored], dim=-1)
 
     def last_needed(self, step: int) -> int:
-        return step + self.right if self.mode == "constant" else max(step + self.right, self.left)
+        last = step * self.stride + self.window - 1 - self.left
+        return last if self.mode == "constant" else max(last, self.left)
 
 
 class ConvTransposeStream(StreamStage):

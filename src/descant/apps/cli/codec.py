@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 from descant.apps.cli.options import Commands, add_audio_options, add_json_option, add_model_options
 from descant.apps.cli.outputs import audio_target, codes_target, show
+from descant.apps.cli.progress import progress
 from descant.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from descant.api import MusicGen
     from descant.checkpoints.codes import CodesFacts
 
-MAX_AUDIO_S = 600.0
-"""The codec works on a clip as a whole, in memory that grows with it."""
+MAX_AUDIO_S = 3_600.0
+"""The codec works in pieces, but the sound itself is held as a whole: an hour of it in a gigabyte or two."""
 
 
 def add_commands(commands: Commands) -> None:
@@ -47,9 +48,12 @@ def encode(arguments: argparse.Namespace) -> None:
     clip = Clip.read(arguments.audio, max_duration_s=MAX_AUDIO_S)
     model = load(arguments.model, device=arguments.device, precision=arguments.precision)
     began = time.monotonic()
-    fitted = clip.to_channels(model.num_channels).resample(model.sample_rate_hz)
-    codes = model.codec.encode(fitted)
-    facts = facts_of(model, fitted.samples.shape[-1])
+    # One name for all three: an hour of stereo is a gigabyte, which goes as soon as it is not needed.
+    clip = clip.to_channels(model.num_channels)
+    clip = clip.resample(model.sample_rate_hz)
+    with progress(f"encoding {clip.duration_s:g} s", clip.duration_s) as report:
+        codes = model.codec.encode(clip, report)
+    facts = facts_of(model, clip.samples.shape[-1])
     save_codes(target, codes, facts)
     result = {
         "file": str(target),
@@ -57,7 +61,7 @@ def encode(arguments: argparse.Namespace) -> None:
         "num_frames": codes.shape[1],
         "codebook_size": facts.codebook_size,
         "sample_rate_hz": facts.sample_rate_hz,
-        "duration_s": fitted.duration_s,
+        "duration_s": clip.duration_s,
         "seconds_taken": time.monotonic() - began,
         "model": model.name,
     }
@@ -71,13 +75,20 @@ def decode(arguments: argparse.Namespace) -> None:
     from dataclasses import replace
 
     from descant.api import load
+    from descant.apps.cli.model_names import folder_named_in
     from descant.checkpoints.codes import load_codes
 
     codes, facts = load_codes(Path(arguments.codes))
-    model = load(arguments.model or facts.model, device=arguments.device, precision=arguments.precision)
+    folder = None if arguments.model is not None else folder_named_in(arguments.codes, facts.model)
+    name = facts.model if arguments.model is None else arguments.model
+    model = load(name, device=arguments.device, precision=arguments.precision, folder=folder)
     _check_same_codec(model, facts)
     began = time.monotonic()
-    clip = model.codec.decode(codes)
+    duration_s = facts.num_samples / model.sample_rate_hz
+    if duration_s > MAX_AUDIO_S:
+        raise InvalidRequest(f"{arguments.codes!r} holds {duration_s:.1f} s; at most {MAX_AUDIO_S:g} s are decoded")
+    with progress(f"decoding {duration_s:g} s", duration_s) as report:
+        clip = model.codec.decode(codes, report)
     clip = replace(clip, samples=clip.samples[:, : facts.num_samples].contiguous())
     clip.save(path, format=target.suffix, loudness=arguments.loudness)
     result = {

@@ -122,6 +122,7 @@ def generate(arguments: argparse.Namespace) -> None:
 def regenerate(arguments: argparse.Namespace) -> None:
     """Makes a file's music again, with the settings and the weights that its tags name."""
     from descant.api import load
+    from descant.apps.cli.model_names import folder_named_in
     from descant.audio import Clip, read_info
     from descant.record import given_part, request_from_info
 
@@ -140,9 +141,10 @@ def regenerate(arguments: argparse.Namespace) -> None:
     suffix = suffix if suffix in AUDIO_FORMATS else "wav"
     target = audio_target(arguments.output or f"{source.stem}-again.{suffix}", arguments.format, 1)
     codes = None if arguments.save_codes is None else codes_target(arguments.save_codes, 1)
-    name = arguments.model or _recorded(info, "model")
+    name = _recorded(info, "model") if arguments.model is None else arguments.model
+    folder = None if arguments.model is not None else folder_named_in(arguments.file, name)
     device, precision = (getattr(arguments, key) or _recorded(info, key) for key in ("device", "precision"))
-    model = load(name, device=device, precision=precision)
+    model = load(name, device=device, precision=precision, folder=folder)
     if model.fingerprint != info.get("model_fingerprint"):
         told = f"{name!r} has other weights than the model that made {arguments.file!r}"
         if arguments.model is None:
