@@ -11,7 +11,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from descant import config as configs
-from descant.audio import write_atomically
+from descant.atomic import write_atomically
 from descant.errors import CheckpointError, ConfigError, InvalidRequest
 
 FACTS_KEY = "descant_codes"
