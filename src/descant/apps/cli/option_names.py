@@ -19,16 +19,16 @@ OPTIONS = {
     "top_k": "--top-k",
     "top_p": "--top-p",
     "greedy": "--greedy",
-    "scale": "--guidance",
-    "text_scale": "--text-guidance",
-    "melody_scale": "--melody-guidance",
-    "schedule": "--guidance-at",
+    "guidance": "--guidance",
+    "text_scale of guidance": "--text-guidance",
+    "melody_scale of guidance": "--melody-guidance",
+    "schedule of guidance": "--guidance-at",
     "melody": "--melody",
     "melody_part": "--melody-part",
     "style": "--style",
     "prompt": "--continue",
 }
-"""The option of ``generate`` for each field of a request, its sampling and its guidance."""
+"""The option of ``generate`` for each field of a request, by the words in which the library's errors begin."""
 
 _FIELD = re.compile(rf"({'|'.join(OPTIONS)})(=[^:]*)?:")
 
