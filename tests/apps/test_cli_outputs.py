@@ -372,7 +372,7 @@ def test_librosa_comes_where_no_cache_can_be_written(tmp_path):
 
 
 def test_a_read_only_system_hears_melodies(tmp_path):
-    """The whole story, where this machine allows a name space of its own: nothing but the current folder is writable."""
+    """Nothing but the current folder is writable, where this machine allows a name space of its own."""
     read_only = ["unshare", "-m", "bash", "-c", 'mount -t tmpfs tmpfs . && mount -o remount,ro,bind / && cd . && "$@"']
     if subprocess.run([*read_only, "bash", "true"], cwd=tmp_path, capture_output=True, check=False).returncode:
         pytest.skip("needs the right to mount")
