@@ -7,6 +7,7 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 
 def import_librosa() -> ModuleType:
@@ -20,19 +21,20 @@ def import_librosa() -> ModuleType:
     """
     import numba
 
-    if not any(_is_writable(folder) for folder in _cache_folders(numba)):
-        numba.config.CACHE_DIR = tempfile.mkdtemp(prefix="descant-numba-")
-        atexit.register(shutil.rmtree, numba.config.CACHE_DIR, ignore_errors=True)
+    settings: Any = numba.config  # a module that gets its names when it is imported
+    if not any(_is_writable(folder) for folder in _cache_folders(settings.CACHE_DIR)):
+        settings.CACHE_DIR = tempfile.mkdtemp(prefix="descant-numba-")
+        atexit.register(shutil.rmtree, settings.CACHE_DIR, ignore_errors=True)
     import librosa
 
     return librosa
 
 
-def _cache_folders(numba: ModuleType) -> list[Path]:
+def _cache_folders(setting: str) -> list[Path]:
     """Where numba tries to keep what it compiles of librosa (numba/core/caching.py)."""
     from numba.misc.appdirs import AppDirs
 
-    asked_for = [Path(numba.config.CACHE_DIR)] if numba.config.CACHE_DIR else []
+    asked_for = [Path(setting)] if setting else []
     spec = find_spec("librosa")
     installed = [] if spec is None or spec.origin is None else [Path(spec.origin).parent / "util" / "__pycache__"]
     return [*asked_for, *installed, Path(AppDirs(appname="numba", appauthor=False).user_cache_dir)]
