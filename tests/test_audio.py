@@ -12,7 +12,7 @@ import pytest
 import soundfile
 import torch
 
-from descant.audio import FORMATS, Clip, audio_facts, integrated_loudness, read_info, read_samples, write_atomically
+from descant.audio import FORMATS, Clip, audio_facts, integrated_loudness, read_info, read_samples
 from descant.errors import AudioError, InvalidRequest
 
 INFO = {"prompt": 'a "quoted"\n\0 é 音 \u2028 😀 \ud800', "seed": 2**63, "nested": {"list": [1, 2.5, None, True]}}
@@ -371,13 +371,3 @@ class TestLoudness:
         assert Clip(torch.full((1, 500), 1e30), 32_000).normalize_loudness(-14.0).samples.abs().max() <= 0.99
         with pytest.raises(InvalidRequest, match="loudness=3"):
             silence.normalize_loudness(3.0)
-
-
-def test_a_file_is_replaced_in_one_step(tmp_path):
-    path = tmp_path / "a.txt"
-    path.write_bytes(b"old")
-    with path.open("rb") as reader:
-        write_atomically(path, b"new")
-        assert reader.read() == b"old"
-    assert path.read_bytes() == b"new"
-    assert os.listdir(tmp_path) == ["a.txt"]

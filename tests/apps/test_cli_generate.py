@@ -2,6 +2,7 @@
 
 import json
 import os
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +75,7 @@ def test_any_text_is_a_prompt_and_none_escapes_the_folder(run, folder):
     assert os.listdir(folder) == ["out"]
     assert sorted(os.listdir("out")) == [os.path.basename(file) for file in files]
     assert len(files) == len(set(files)) == len(ODD_PROMPTS)
-    assert all(set(file) <= set("abcdefghijklmnopqrstuvwxyz0123456789-./") for file in files)
+    assert all(unicodedata.category(c)[0] in "LMN" or c in "-./" for file in files for c in file)
     assert all(len(os.path.basename(file)) <= 60 for file in files)
 
 
@@ -201,12 +202,40 @@ def test_loudness_is_that_asked_for(run):
     assert len(set(levels)) == 3
 
 
-def test_slugs_hold_harmless_characters_only():
-    assert outputs.slug("Warm lo-fi piano, slow!") == "warm-lo-fi-piano-slow"
-    assert outputs.slug("../../etc/passwd") == "etc-passwd"
-    assert outputs.slug("Ünïcödé 穏やか") == "unicode"
-    assert outputs.slug("穏やか") == outputs.slug("") == outputs.slug(None) == "music"
-    assert len(outputs.slug("a b " * 100)) <= 40
+SLUGS = {
+    "Warm lo-fi piano, slow!": "warm-lo-fi-piano-slow",
+    "../../etc/passwd": "etc-passwd",
+    "Ünïcödé 穏やか": "ünïcödé-穏やか",
+    "穏やかなピアノ": "穏やかなピアノ",
+    "Тёплое ПИАНИНО": "тёплое-пианино",
+    "موسيقى هادئة": "موسيقى-هادئة",
+    "शांत संगीत": "शांत-संगीत",
+    "e\u0301tude a\u0300 la carte": "\xe9tude-\xe0-la-carte",
+    "\u0645\u06cc\u200c\u062e": "\u0645\u06cc\u062e",  # a joiner within a Persian word
+    "drums 🥁👩\u200d🎤 1": "drums-1",
+    "\u0301\u0301 accents alone": "accents-alone",
+    "a\u202egnp.wav": "agnp-wav",
+    "🥁": "music",
+    "": "music",
+    "CON": "con",
+    "a\ud800b": "ab",
+}
+
+
+@pytest.mark.parametrize(("text", "name"), SLUGS.items(), ids=ascii)
+def test_slugs_keep_the_letters_of_every_script(text, name):
+    assert outputs.slug(text) == name
+
+
+def test_slugs_are_short_in_characters_and_in_bytes():
+    assert outputs.slug(None) == "music"
+    for text in ("a b " * 100, "穏やか" * 100, "शांत संगीत " * 100, "\U00020000" * 100, "a" + "\u0300" * 500):
+        slug = outputs.slug(text)
+        assert len(slug) <= 40
+        assert len(slug.encode()) <= 90
+        assert text == unicodedata.normalize("NFC", text) or slug == "music"
+    # Never a letter without the marks that follow it.
+    assert unicodedata.category(outputs.slug("x" * 39 + "शां")[-1]) == "Ll"
 
 
 def test_printed_text_stays_on_its_line_and_obeys_no_escape():

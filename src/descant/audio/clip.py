@@ -13,6 +13,7 @@ from einops import rearrange, repeat
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from descant.atomic import write_atomically
 from descant.audio import files, tags
 from descant.audio.loudness import integrated_loudness
 from descant.audio.player import player, show_player
@@ -208,7 +209,7 @@ class Clip:
         """
         format = Path(path).suffix.lower().lstrip(".") if format is None else format
         content = self.to_bytes(format, loudness=loudness)
-        files.write_atomically(path, content)
+        write_atomically(path, content)
 
     def to_bytes(self, format: str, *, loudness: float | None = None) -> bytes:
         """What ``save`` writes."""

@@ -6,11 +6,9 @@ Only regular files are opened, for reading a FIFO or a device would never end. E
 
 import io
 import os
-import secrets
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -144,27 +142,6 @@ def encode(samples: Float[Tensor, "C N"], sample_rate_hz: int, format: str) -> b
     except soundfile.LibsndfileError as error:
         raise InvalidRequest(f"{format} cannot hold {num_channels} channels at {sample_rate_hz} Hz") from error
     return target.getvalue()
-
-
-def write_atomically(path: AnyPath, content: bytes) -> None:
-    """Puts a file under its name in one step: whoever looks sees the old file, or the whole new one, never a part.
-
-    Raises:
-        AudioError: the folder is missing, full or not writable.
-    """
-    # Not derived from the name: that may already be as long as the file system allows.
-    temporary = Path(path).parent / f".descant-{secrets.token_hex(8)}.part"
-    try:
-        try:
-            with open(temporary, "xb") as file:
-                file.write(content)
-            os.replace(temporary, path)
-        except BaseException:
-            with suppress(OSError, ValueError):
-                temporary.unlink()
-            raise
-    except (OSError, ValueError) as error:
-        raise AudioError(f"cannot write {quoted(path)}: {_reason(error)}") from error
 
 
 @contextmanager

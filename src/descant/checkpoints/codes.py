@@ -11,7 +11,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from descant import config as configs
-from descant.audio import write_atomically
+from descant.atomic import write_atomically
 from descant.checkpoints.tensor_files import check_header
 from descant.errors import CheckpointError, ConfigError, InvalidRequest
 
@@ -50,12 +50,21 @@ def save_codes(path: Path, codes: Int[Tensor, "K T"], facts: CodesFacts) -> None
         InvalidRequest: the codes are not what the facts say.
         AudioError: the file cannot be written.
     """
+    write_atomically(path, codes_to_bytes(codes, facts))
+
+
+def codes_to_bytes(codes: Int[Tensor, "K T"], facts: CodesFacts) -> bytes:
+    """What ``save_codes`` writes.
+
+    Raises:
+        InvalidRequest: the codes are not what the facts say.
+    """
     problem = _contradiction(codes, facts)
     if problem:
         raise InvalidRequest(f"codes: {problem}")
     metadata = {FACTS_KEY: json.dumps(configs.to_dict(facts))}
     stored = codes.detach().to("cpu", torch.int32).contiguous()
-    write_atomically(path, save({"codes": stored}, metadata=metadata))
+    return save({"codes": stored}, metadata=metadata)
 
 
 def load_codes(path: Path) -> tuple[Int[Tensor, "K T"], CodesFacts]:

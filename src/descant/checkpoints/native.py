@@ -10,9 +10,6 @@
     README.md            the model card
 """
 
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from descant import config as configs
+from descant.atomic import replacing_folder
 from descant.checkpoints.tensor_files import MappedFile, check_header, faults_of, is_finite, read_json, write_json
 from descant.checkpoints.trust import part_named_in
 from descant.codec.base import AudioCodec
@@ -66,41 +64,18 @@ def save_model(
 
 @contextmanager
 def replacing(folder: Path, parts: frozenset[str]) -> Iterator[Path]:
-    """An empty folder to write into. When all is written it takes the place of ``folder``, of which only ``parts`` may
-    be there before.
+    """An empty folder to write a model into, which takes the place of ``folder`` once all is written. An existing
+    ``folder`` must be empty, or a native model with no other entries than ``parts``.
     """
-    folder = folder.resolve()
     try:
-        if folder.exists() and not _holds_only(folder, parts):
-            raise CheckpointError(f"{folder} exists and is no such model: choose another folder, or remove it")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-        try:
-            (staging / "new").mkdir()
-            yield staging / "new"
-            _flush(staging / "new")
-            # Moved aside first: a folder deleted file by file would, after a crash, be half a model.
-            if folder.exists():
-                os.replace(folder, staging / "old")
-            os.replace(staging / "new", folder)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{folder}: cannot be written ({error})") from error
-
-
-def _flush(folder: Path) -> None:
-    """Brings all files to the disk: after a power cut a name would else stand for a file that is not whole."""
-    for file in folder.rglob("*"):
-        if file.is_file():
-            with file.open("rb") as written:
-                os.fsync(written.fileno())
+        with replacing_folder(folder, lambda old: _holds_only(old, parts)) as staging:
+            yield staging
+    except SafetensorError as error:
+        raise CheckpointError(f"cannot write {str(folder)!r}: {error}") from error
 
 
 def _holds_only(folder: Path, parts: frozenset[str]) -> bool:
     """Whether the folder is empty or holds one of our configs and nothing beside ``parts``."""
-    if not folder.is_dir():
-        return False
     names = {entry.name for entry in folder.iterdir()}
     try:
         return not names or (names <= parts and bool(_read_json(folder / "config.json")))

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from descant.audio import Clip
+from descant.audio.analysis import import_librosa
 from descant.errors import CheckpointError, InvalidRequest, MissingExtra
 
 Heard: TypeAlias = Literal["stems", "harmonic", "mix"]
@@ -88,7 +89,7 @@ def _stems(clip: Clip) -> Clip:
 def _harmonic(clip: Clip) -> Clip:
     """By median filters along time and along frequency (Fitzgerald, "Harmonic/percussive separation", DAFx 2010)."""
     try:
-        from librosa.decompose import hpss
+        hpss = import_librosa().decompose.hpss
     except ImportError as error:
         raise MissingExtra(
             "separation='harmonic' needs librosa: pip install \"descant[eval]\", or ask for 'mix'"

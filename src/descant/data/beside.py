@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from descant.audio import write_atomically
+from descant.atomic import write_atomically
 from descant.codec.base import AudioCodec
 from descant.data.shards import Shard, read_index, read_shard, shard_path
 from descant.data.tokenize import codec_facts

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from descant.audio import audio_facts, write_atomically
+from descant.atomic import write_atomically
+from descant.audio import audio_facts
 from descant.errors import AudioError, DataError, InvalidRequest
 
 Split = Literal["train", "valid"]

@@ -20,7 +20,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from descant import config as config_files
-from descant.audio import write_atomically
+from descant.atomic import write_atomically
 from descant.data.manifest import Split
 from descant.errors import AudioError, ConfigError, DataError
 

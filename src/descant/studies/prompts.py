@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from descant.audio import Clip, audio_facts, read_samples, write_atomically
+from descant.atomic import write_atomically
+from descant.audio import Clip, audio_facts, read_samples
 from descant.conditioning.facts import read_facts
 from descant.config import to_dict
 from descant.data.manifest import ClipRecord

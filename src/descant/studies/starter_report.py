@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from descant import api
-from descant.audio import Clip, write_atomically
+from descant.atomic import write_atomically
+from descant.audio import Clip
 from descant.config import from_dict, to_dict
 from descant.data.manifest import read_manifest
 from descant.errors import InvalidRequest

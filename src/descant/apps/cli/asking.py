@@ -18,16 +18,26 @@ PARTS = ("auto", "stems", "harmonic", "mix")
 
 
 def add_time_options(parser: argparse.ArgumentParser) -> None:
-    """How long, how often, and what comes when."""
+    """Length, seeds and variations, and what changes over time."""
     parser.add_argument(
         "-d", "--duration", type=number, metavar="SECONDS", help=f"length, up to an hour (default: {DURATION_S:g})"
     )
-    parser.add_argument("--seed", type=whole_number, metavar="N", help="the same seed, the same music (default: any)")
     parser.add_argument(
-        "--count", type=whole_number, default=1, metavar="N", help="variations of each prompt, seeds N, N+1, ..."
+        "--seed", type=whole_number, metavar="N", help="the same seed gives the same music (default: random)"
     )
     parser.add_argument(
-        "--best-of", type=whole_number, default=1, metavar="N", help="of N variations the one that fits the prompt best"
+        "--count",
+        type=whole_number,
+        default=1,
+        metavar="N",
+        help="variations of each prompt; their seeds count up from --seed",
+    )
+    parser.add_argument(
+        "--best-of",
+        type=whole_number,
+        default=1,
+        metavar="N",
+        help="make N variations, keep the one that fits the prompt best",
     )
     group = parser.add_argument_group("over time")
     group.add_argument(
@@ -36,32 +46,48 @@ def add_time_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="'SECOND TEXT'",
-        help="another prompt from a second on, again and again: --then '20 drums enter' --then '40 full band'",
+        help="another prompt from this second on; may be given several times: --then '20 drums' --then '40 full band'",
     )
-    group.add_argument("--stride", type=number, metavar="SECONDS", help="how far the windows of long music slide")
-    group.add_argument("--loop", type=whole_number, metavar="BARS", help="a loop of whole bars, in the prompt's tempo")
-    group.add_argument("--beats-per-bar", type=whole_number, metavar="N", help="of a loop (default: 4)")
+    group.add_argument(
+        "--stride",
+        type=number,
+        metavar="SECONDS",
+        help="how far the window slides in music longer than the model makes at once",
+    )
+    group.add_argument(
+        "--loop", type=whole_number, metavar="BARS", help="make a loop of this many bars, in the prompt's tempo"
+    )
+    group.add_argument(
+        "--beats-per-bar", type=whole_number, metavar="N", help="beats in a bar of the loop (default: 4)"
+    )
 
 
 def add_sampling_options(parser: argparse.ArgumentParser) -> None:
-    """How codes are drawn, and how hard they are pushed."""
-    group = parser.add_argument_group("sampling; each is the model's own choice where it is left out")
+    """How codes are sampled and guided."""
+    group = parser.add_argument_group("sampling (default: what suits the model)")
     group.add_argument("--temperature", type=number, metavar="T", help="above 0; 1 is the model's own distribution")
-    group.add_argument("--top-k", type=whole_number, metavar="K", help="draw among the K likeliest; 0: among all")
-    group.add_argument("--top-p", type=number, metavar="P", help="draw among the likeliest that hold P; 1: among all")
-    group.add_argument("--greedy", action="store_true", default=None, help="always take the likeliest")
+    group.add_argument(
+        "--top-k", type=whole_number, metavar="K", help="sample among the K likeliest codes; 0: among all"
+    )
+    group.add_argument(
+        "--top-p",
+        type=number,
+        metavar="P",
+        help="sample among the likeliest codes that together have probability P; 1: all",
+    )
+    group.add_argument("--greedy", action="store_true", default=None, help="always take the likeliest code")
     group.add_argument("--guidance", type=number, metavar="G", help="0 ignores the prompt, 1 is plain, 3 follows it")
     group.add_argument(
         "--text-guidance",
         type=number,
         metavar="T",
-        help="beside --style: how much further the text is followed, 0 to 100; try 5",
+        help="with --style: how much more the prompt counts than the style, 0 to 100; try 5",
     )
     group.add_argument(
         "--melody-guidance",
         type=number,
         metavar="M",
-        help="how much further --melody is followed than the prompt, 0 to 100",
+        help="how much more the --melody counts than the prompt, 0 to 100",
     )
     group.add_argument(
         "--guidance-at",
@@ -69,26 +95,27 @@ def add_sampling_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="SECOND:G",
-        help="guidance goes on to this by then, again and again: --guidance 4 --guidance-at 2:2",
+        help="guidance reaches G at this second; may be given several times: --guidance 4 --guidance-at 2:2",
     )
 
 
 def add_conditions(parser: argparse.ArgumentParser) -> None:
-    """What is told besides the prompt."""
-    group = parser.add_argument_group("besides the prompt; a file that was generated can be any of these")
-    group.add_argument("--negative", metavar="TEXT", help="what to stay away from")
+    """What the music is conditioned on besides the prompt."""
+    group = parser.add_argument_group("conditions besides the prompt (each FILE may be a recording or generated)")
+    group.add_argument("--negative", metavar="TEXT", help="what the music should not sound like")
     group.add_argument(
         "--long-prompt",
         choices=("error", "cut"),
         default="error",
         help="a text longer than the model reads: refuse it, or read its beginning (default: error)",
     )
-    group.add_argument("--continue", dest="prompt", metavar="FILE", help="music to go on with; -d counts it in")
+    group.add_argument("--continue", dest="prompt", metavar="FILE", help="music to continue; --duration includes it")
     group.add_argument("--melody", metavar="FILE", help="a tune to follow")
     group.add_argument(
         "--melody-part",
         choices=PARTS,
-        help="what is heard of it: its stems but drums and bass, its harmonic part, or the mix (default: the model's)",
+        help="the part of the melody file to use: all stems but drums and bass, the harmonic part, or the whole mix "
+        "(default: the model's choice)",
     )
     group.add_argument("--style", metavar="FILE", help="music to resemble, 3 s from its middle")
 

@@ -3,11 +3,12 @@
 import argparse
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from descant.apps.cli import asking
+from descant.apps.cli.option_names import errors_name_options
 from descant.apps.cli.options import (
     AUDIO_FORMATS,
     LOUDNESS_LUFS,
@@ -16,15 +17,15 @@ from descant.apps.cli.options import (
     add_model_options,
     loudness,
 )
-from descant.apps.cli.outputs import Target, audio_target, codes_target, note, show, tell_what_is_logged
-from descant.apps.cli.progress import Report, part_of, progress
+from descant.apps.cli.outputs import Target, audio_target, codes_target, note, tell_what_is_logged
+from descant.apps.cli.pieces import Piece, Writer, Written, show_written, total_duration_s, write_piece
+from descant.apps.cli.progress import Report, part_of, progress, waiting
 from descant.apps.cli.streaming import add_stream_options, check_stream, stream
+from descant.atomic import place_of
 from descant.errors import AudioError, CheckpointError, InvalidRequest
-from descant.version import __version__
 
 if TYPE_CHECKING:
     from descant.api import MusicGen
-    from descant.audio import Clip
     from descant.generation.request import Request
 
 MAX_FILES = 1_000
@@ -33,32 +34,27 @@ GROUP = 8
 """Pieces that are made and written together: the engine's batch. Of a long run, what is written stays."""
 
 
-@dataclass(frozen=True)
-class Piece:
-    """One file to be made; the number is its place in the run."""
-
-    number: int
-    request: "Request"
-
-
 def add_commands(commands: Commands) -> None:
     """Adds ``generate`` and ``regenerate``."""
     parser = commands.add(
         "generate", "music from text", 'descant generate "warm lo-fi piano, slow" -d 10 --seed 7 -o piano.wav'
     )
-    parser.add_argument("prompts", nargs="+", metavar="PROMPT", help='what it should sound like; "" asks for anything')
+    parser.add_argument(
+        "prompts",
+        nargs="+",
+        metavar="PROMPT",
+        help='what the music should sound like; "" leaves it open; put -- before prompts that begin with -',
+    )
     asking.add_time_options(parser)
     _add_output_options(parser)
-    parser.add_argument(
-        "--format", choices=AUDIO_FORMATS, help="what to write (default: what the file's suffix says, or wav)"
-    )
-    # Absent unless given: what was given to continue is left as it is where nobody asks for a loudness.
+    parser.add_argument("--format", choices=AUDIO_FORMATS, help="audio format (default: by the suffix of FILE, or wav)")
+    # Absent unless given: music to continue keeps its level unless a loudness is asked for.
     parser.add_argument(
         "--loudness",
         type=loudness,
         default=argparse.SUPPRESS,
         metavar="LUFS",
-        help=f"-70 to 0, or off (default: {LOUDNESS_LUFS:g}, with --continue off)",
+        help=f"loudness of the file, -70 to 0, or off (default: {LOUDNESS_LUFS:g}; with --continue: off)",
     )
     add_stream_options(parser)
     asking.add_sampling_options(parser)
@@ -69,19 +65,19 @@ def add_commands(commands: Commands) -> None:
 
     parser = commands.add(
         "regenerate",
-        "the same music again from what generate wrote into a file's tags",
+        "make the music of a file again, from the settings that generate wrote into its tags",
         "descant regenerate piano.wav -o again.wav",
     )
     parser.add_argument("file", metavar="FILE", help="a file that generate has written")
     _add_output_options(parser)
-    parser.add_argument("--format", choices=AUDIO_FORMATS, help="what to write (default: as FILE)")
-    # Absent unless given: off is a value of its own, and without the option the file's record counts.
+    parser.add_argument("--format", choices=AUDIO_FORMATS, help="audio format (default: that of FILE)")
+    # Absent unless given: off is a value of its own, and without the option the file's tags decide.
     parser.add_argument(
         "--loudness",
         type=loudness,
         default=argparse.SUPPRESS,
         metavar="LUFS",
-        help="-70 to 0, or off (default: as FILE)",
+        help="loudness of the new file, -70 to 0, or off (default: that of FILE)",
     )
     add_model_options(parser, default=None)
     parser.set_defaults(run=regenerate, device=None, precision=None)
@@ -89,8 +85,17 @@ def add_commands(commands: Commands) -> None:
 
 
 def _add_output_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("-o", "--output", metavar="FILE or DIR", help="where to; a DIR that is new ends in /")
-    parser.add_argument("--save-codes", metavar="FILE or DIR", help="also write the codes (.safetensors)")
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE or DIR",
+        help="where to write. An existing FILE is replaced. In a DIR, which is created if its name ends in /, each "
+        "result gets a name of its own and no file is replaced. - writes one finished file to standard output "
+        "(default: the current folder, under a name of its own)",
+    )
+    parser.add_argument(
+        "--save-codes", metavar="FILE or DIR", help="also write the codes, as .safetensors; FILE and DIR as with -o"
+    )
 
 
 def generate(arguments: argparse.Namespace) -> None:
@@ -99,17 +104,24 @@ def generate(arguments: argparse.Namespace) -> None:
     if arguments.stream is not None:
         check_stream(arguments, num_files)
     elif arguments.stream_format is not None:
-        raise InvalidRequest("--stream-format: says how a --stream is written; give both, or neither")
-    asking.refuse_conditions(arguments)
-    target = audio_target(arguments.output, arguments.format, num_files)
+        raise InvalidRequest("--stream-format: the format of a --stream; give both, or neither")
+    target = audio_target(arguments.output, arguments.format, num_files, takes_stdout=True)
     codes = None if arguments.save_codes is None else codes_target(arguments.save_codes, num_files)
-    requests = asking.requests_of(arguments)
+    _check_targets(arguments, target, codes)
+    with errors_name_options():
+        _generate(arguments, target, codes)
 
-    from descant.api import load
 
+def _generate(arguments: argparse.Namespace, target: Target, codes: Target | None) -> None:
     tell_what_is_logged()
-    model = load(arguments.model, device=arguments.device, precision=arguments.precision)
-    requests = [asking.settled(request, arguments, model) for request in requests]
+    with waiting(f"loading {arguments.model}"):
+        asking.refuse_conditions(arguments)
+        requests = asking.requests_of(arguments)
+
+        from descant.api import load
+
+        model = load(arguments.model, device=arguments.device, precision=arguments.precision)
+        requests = [asking.settled(request, arguments, model) for request in requests]
     if arguments.stream is not None:
         stream(model, requests[0], arguments.stream_format or "wav")
         return
@@ -121,6 +133,12 @@ def generate(arguments: argparse.Namespace) -> None:
 
 def regenerate(arguments: argparse.Namespace) -> None:
     """Makes a file's music again, with the settings and the weights that its tags name."""
+    with waiting(f"reading {arguments.file}"):
+        request, writer = _recorded_request(arguments)
+    _make(writer.model, [Piece(1, request)], writer, arguments.json)
+
+
+def _recorded_request(arguments: argparse.Namespace) -> tuple["Request", "Writer"]:
     from descant.api import load
     from descant.apps.cli.model_names import folder_named_in
     from descant.audio import Clip, read_info
@@ -137,10 +155,9 @@ def regenerate(arguments: argparse.Namespace) -> None:
     if given is not None:
         request = replace(request, prompt=Clip(given.samples / _recorded_gain(info), given.sample_rate_hz))
     lufs = arguments.loudness if "loudness" in arguments else _recorded_loudness(info)
-    suffix = arguments.format or source.suffix.lower().lstrip(".")
-    suffix = suffix if suffix in AUDIO_FORMATS else "wav"
-    target = audio_target(arguments.output or f"{source.stem}-again.{suffix}", arguments.format, 1)
+    target = _regenerated_target(arguments, source)
     codes = None if arguments.save_codes is None else codes_target(arguments.save_codes, 1)
+    _check_targets(arguments, target, codes)
     name = _recorded(info, "model") if arguments.model is None else arguments.model
     folder = None if arguments.model is not None else folder_named_in(arguments.file, name)
     device, precision = (getattr(arguments, key) or _recorded(info, key) for key in ("device", "precision"))
@@ -151,77 +168,55 @@ def regenerate(arguments: argparse.Namespace) -> None:
             raise CheckpointError(f"{told}: name one with --model, and the music will be another")
         note(f"note: {told}: the music is another")
     kept = {name: info[name] for name in KEPT if name in info}
-    _make(model, [Piece(1, request)], Writer(model, target, codes, lufs, kept), arguments.json)
+    return request, Writer(model, target, codes, lufs, kept)
 
 
-@dataclass(frozen=True)
-class Writer:
-    """Writes what was made: audio, and codes where they are asked for.
+def _regenerated_target(arguments: argparse.Namespace, source: Path) -> Target:
+    """Where the music goes that is made again; without ``--output`` under a free name like ``SOURCE-again``."""
+    suffix = source.suffix.lower().lstrip(".")
+    suffix = suffix if suffix in AUDIO_FORMATS else "wav"
+    if arguments.output is None:
+        target = audio_target(f"{source.stem}-again.{arguments.format or suffix}", arguments.format, 1)
+        return replace(target, may_replace=False)
+    target = audio_target(arguments.output, arguments.format, 1, takes_stdout=True)
+    return replace(target, suffix=suffix) if target.is_stdout and arguments.format is None else target
 
-    Args:
-        kept: what a file's tags said that music made anew does not know: what it was made from.
-    """
 
-    model: "MusicGen"
-    target: Target
-    codes: Target | None
-    loudness_lufs: float | None
-    kept: dict[str, Any] = field(default_factory=dict)
-
-    def write(self, piece: Piece, clip: "Clip") -> tuple[Path, Path | None]:
-        """Writes one piece; gives the paths of the audio and of the codes."""
-        from descant.audio.clip import PEAK_LIMIT
-        from descant.generation.seams import turned_down
-
-        seed = clip.info["seed"]
-        path = self.target.file(piece.number, seed, piece.request.text)
-        given = clip.info["prompt_samples"]
-        if given is not None and self.loudness_lufs is None:
-            clip = replace(clip, samples=turned_down(clip.samples, given, PEAK_LIMIT, clip.sample_rate_hz))
-        level, gain = clip.leveled(self.loudness_lufs)
-        info = {**clip.info, **self.kept, "loudness_lufs": self.loudness_lufs, "gain": gain}
-        replace(level, info=info).save(path, format=self.target.suffix)
-        return path, None if self.codes is None else self._write_codes(piece, clip, self.codes)
-
-    def _write_codes(self, piece: Piece, clip: "Clip", target: Target) -> Path:
-        from descant.apps.cli.codec import facts_of
-        from descant.checkpoints.codes import save_codes
-
-        assert clip.codes is not None
-        path = target.file(piece.number, clip.info["seed"], piece.request.text)
-        save_codes(path, clip.codes, facts_of(self.model, clip.samples.shape[-1]))
-        return path
+def _check_targets(arguments: argparse.Namespace, audio: Target, codes: Target | None) -> None:
+    """Refuses two results in one place."""
+    if audio.is_stdout and arguments.json:
+        raise InvalidRequest("--json: both it and --output - write to standard output; leave one of them out")
+    if (
+        codes is not None
+        and not audio.is_folder
+        and not codes.is_folder
+        and place_of(audio.path) == place_of(codes.path)
+    ):
+        raise InvalidRequest(f"--save-codes {str(codes.path)!r}: the audio goes there; name another file")
 
 
 def _make(model: "MusicGen", pieces: list[Piece], writer: Writer, as_json: bool, best_of: int = 1) -> None:
-    """Makes and writes the pieces, and says what came of them."""
-    from descant.generation.engine import duration_of
-
-    audio_s = sum(duration_of(piece.request) for piece in pieces)
-    seeds: list[int] = []
+    """Makes and writes the pieces, and prints what was written, also where an error ends the run half way."""
+    audio_s = total_duration_s(pieces)
+    written: list[Written] = []
     began = time.monotonic()
-    written: list[tuple[Path, Path | None]] = []
-    with progress(f"{audio_s:g} s with {model.name} on {model.device}", audio_s) as report:
-        for group, of_group in _groups(pieces, report):
-            clips = model.generate([piece.request for piece in group], best_of=best_of, progress=of_group)
-            seeds += [clip.info["seed"] for clip in clips]
-            written += [writer.write(piece, clip) for piece, clip in zip(group, clips, strict=True)]
+    try:
+        with progress(f"{audio_s:g} s with {model.name} on {model.device}", audio_s) as report:
+            for group, of_group in _groups(pieces, report):
+                clips = model.generate([piece.request for piece in group], best_of=best_of, progress=of_group)
+                for piece, clip in zip(group, clips, strict=True):
+                    write_piece(piece, clip, writer, written)
+    except KeyboardInterrupt as stop:
+        if written:
+            stop.args = (f"{len(written)} of {len(pieces)} files are finished and stay",)
+        raise
+    except Exception as error:
+        if written:
+            show_written(model, written, time.monotonic() - began, as_json, {"error": str(error)})
+        raise
     seconds_taken = time.monotonic() - began
-    result = {
-        "files": [str(path) for path, _ in written],
-        "codes_files": [str(path) for _, path in written if path is not None],
-        "seeds": seeds,
-        "prompts": [piece.request.text for piece in pieces],
-        "duration_s": duration_of(pieces[0].request),
-        "sample_rate_hz": model.sample_rate_hz,
-        "seconds_taken": seconds_taken,
-        "real_time_factor": seconds_taken / audio_s,
-        "model": model.name,
-        "device": model.device,
-        "precision": model.precision,
-        "version": __version__,
-    }
-    show(result, [str(path) for pair in written for path in pair if path is not None], as_json)
+    if not writer.target.is_stdout:
+        show_written(model, written, seconds_taken, as_json)
     if not as_json:
         note(f"{audio_s:g} s of audio in {seconds_taken:.1f} s, {audio_s / seconds_taken:.2g}x real time")
 

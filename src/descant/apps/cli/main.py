@@ -1,6 +1,5 @@
 """The command ``descant``: parses, runs a command, and turns whatever went wrong into one line and an exit code."""
 
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -9,7 +8,9 @@ from importlib.metadata import version
 from descant import threads
 from descant.apps.cli import bench, codec, data, doctor, generate, models, train
 from descant.apps.cli.options import Commands, Parser
-from descant.apps.cli.outputs import printable
+from descant.apps.cli.outputs import note
+from descant.apps.cli.standard_streams import discard, prepared_streams
+from descant.apps.cli.termination import Terminated, termination_raises
 from descant.errors import (
     AudioError,
     Cancelled,
@@ -35,30 +36,35 @@ GROUPS = (generate, codec, models, data, train, bench, doctor)
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and gives its exit code.
 
-    0 done, 1 our fault, 2 the request is wrong, 3 a file or model is missing or broken, 130 interrupted.
+    0 done, 1 our fault, 2 the request is wrong, 3 a file or model is missing or broken, 130 interrupted, 143 or 129
+    ended by SIGTERM or SIGHUP.
     """
     words = sys.argv[1:] if argv is None else list(argv)
-    try:
-        code = _run(words)
-        if sys.stdout is not None:  # it is where the shell closed it: descant ... >&-
-            sys.stdout.flush()
-        return code
-    except BaseException as error:
-        _drop_unwritable_output()
-        if isinstance(error, BrokenPipeError):  # whoever read our output has enough of it
-            return DONE
-        if "--debug" in words:
-            traceback.print_exc()
-        code, message = explain(error)
-        print(f"descant: error: {printable(message)}", file=sys.stderr)
-        return code
+    with prepared_streams():
+        try:
+            with termination_raises():
+                code = _run(words)
+                if sys.stdout is not None:  # it is where the shell closed it: descant ... >&-
+                    sys.stdout.flush()
+            return code
+        except BaseException as error:
+            _drop_undelivered_output()
+            if isinstance(error, BrokenPipeError):  # the reader of our output has enough of it
+                return DONE
+            if "--debug" in words:
+                traceback.print_exc()
+            code, message = explain(error)
+            note(f"descant: error: {message}")
+            return code
 
 
 def explain(error: BaseException) -> tuple[int, str]:
     """The exit code that an error means, and what to say of it."""
     message = str(error)
     if isinstance(error, Cancelled | KeyboardInterrupt):
-        return INTERRUPTED, f"interrupted{message and f': {message}'}; no unfinished file is left"
+        code = error.exit_code if isinstance(error, Terminated) else INTERRUPTED
+        by = f" by {error.signal.name}" if isinstance(error, Terminated) else ""
+        return code, f"interrupted{by}{message and f': {message}'}; no unfinished file is left"
     if isinstance(error, InvalidRequest | ConfigError | MissingExtra | TrainingDiverged):
         return REQUEST_IS_WRONG, message
     if isinstance(error, AudioError | CheckpointError | DataError):
@@ -101,13 +107,12 @@ def build_parser() -> Parser:
     return parser
 
 
-def _drop_unwritable_output() -> None:
-    """Lets go of printed text that cannot be delivered: Python would try it again on exit, and complain."""
+def _drop_undelivered_output() -> None:
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard(sys.stdout)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -5,9 +5,10 @@ Nothing here imports torch: help and a mistyped option are answered at once.
 
 import argparse
 import re
+import sys
 from typing import NoReturn
 
-from descant.errors import InvalidRequest
+from descant.errors import CheckpointError, InvalidRequest
 
 AUDIO_FORMATS = ("wav", "flac", "ogg", "mp3")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
@@ -29,8 +30,22 @@ class Parser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
 
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def,override]
+        """As argparse does it; remembers the words, for ``error`` to look at."""
+        self._words = sys.argv[1:] if args is None else list(args)
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
-        raise InvalidRequest(f"{message}; see: {self.prog} --help")
+        raise InvalidRequest(f"{message}{self._hint(message)}; see: {self.prog} --help")
+
+    def _hint(self, message: str) -> str:
+        """What to do about a prompt such as ``-foo``, which looks like an option."""
+        if "PROMPT" not in message and not message.startswith("unrecognized arguments: "):
+            return ""
+        before = self._words[: self._words.index("--")] if "--" in self._words else self._words
+        odd = [word for word in before if re.match("-[^-]", word) and word[:2] not in self._option_string_actions]
+        odd = [word for word in odd if "PROMPT" in message or word in message.split()]
+        return f"; if {odd[0]!r:.60} is the prompt, put -- before it: -- {odd[0]!r:.60}" if odd else ""
 
 
 class Commands:
@@ -80,6 +95,13 @@ def loudness(text: str) -> float | None:
     return lufs
 
 
+def model_name(text: str) -> str:
+    """A model's name. An empty one, perhaps of a shell variable that is not set, would be the current folder."""
+    if not text.strip():
+        raise CheckpointError(f"--model {text!r}: the name is empty; give starter, tiny, a model folder or a hub id")
+    return text
+
+
 def precision(text: str) -> str:
     """The name of a precision that there is."""
     if text in PLANNED_PRECISIONS:
@@ -106,8 +128,14 @@ def setting(text: str) -> tuple[str, str]:
 
 def add_model_options(parser: argparse.ArgumentParser, default: str | None = "starter") -> None:
     """``--model``, ``--device`` and ``--precision``."""
-    told = "" if default is None else f" (default: {default})"
-    parser.add_argument("--model", default=default, metavar="ID_OR_PATH", help=f"a model's name or folder{told}")
+    by_default = "" if default is None else f" (default: {default})"
+    parser.add_argument(
+        "--model",
+        type=model_name,
+        default=default,
+        metavar="ID_OR_PATH",
+        help=f"a model's name, folder or hub id{by_default}",
+    )
     parser.add_argument("--device", type=device, default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
     parser.add_argument("--precision", type=precision, default="auto", help=f"{', '.join(PRECISIONS)} (default: auto)")
 

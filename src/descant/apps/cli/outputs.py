@@ -5,7 +5,6 @@ import json
 import logging
 import os
 import re
-import stat
 import sys
 import unicodedata
 from collections.abc import Sequence
@@ -14,45 +13,82 @@ from pathlib import Path
 from typing import Any
 
 from descant.apps.cli.options import AUDIO_FORMATS
+from descant.apps.cli.standard_streams import binary_stdout
+from descant.atomic import place_of, write_atomically, write_new
 from descant.errors import InvalidRequest
 
+STDOUT = "-"
 MAX_SLUG_CHARACTERS = 40
+MAX_SLUG_BYTES = 90
+"""With a number, a seed and a suffix that stays under the 143 bytes that encrypted home folders allow for a name."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """A file, or a folder in which names are made up; ``suffix`` is without its dot."""
+    """A file, a folder in which names are made up, or standard output (``-``).
+
+    Args:
+        suffix: the format, without a dot.
+        may_replace: whether an existing file is replaced. One that the user named is, as ``cp`` does; a name that was
+            made up never takes the place of earlier music.
+    """
 
     path: Path
     is_folder: bool
     suffix: str
+    may_replace: bool = True
+    is_stdout: bool = False
 
-    def file(self, number: int, seed: int, text: str | None) -> Path:
-        """The path of one result; its folder exists then. Of the prompt only harmless characters enter a name."""
-        if not self.is_folder:
+    def write(self, content: bytes, stem: str) -> Path:
+        """Writes one result and gives its path. In a folder its name is ``stem``, or the next free one: ``stem-2``.
+
+        Raises:
+            AudioError: it cannot be written.
+        """
+        if self.is_stdout:
+            sys.stdout.buffer.write(content)
+            sys.stdout.buffer.flush()
             return self.path
-        self.path.mkdir(parents=True, exist_ok=True)
-        return self.path / f"{number:04d}-seed{seed}-{slug(text)}.{self.suffix}"
+        if self.is_folder:
+            self.path.mkdir(parents=True, exist_ok=True)
+            return write_new(self.path / f"{stem}.{self.suffix}", content)
+        if not self.may_replace:
+            return write_new(self.path, content)
+        write_atomically(self.path, content)
+        return self.path
 
 
-def audio_target(output: str | None, format: str | None, num_files: int) -> Target:
-    """The place for so many audio files; without ``output`` the current folder.
+def audio_target(output: str | None, format: str | None, num_files: int, *, takes_stdout: bool = False) -> Target:
+    """The place for a number of audio files; without ``output`` the current folder.
 
     Raises:
         InvalidRequest: the format is unknown, or the place cannot take these files.
+        OSError: standard output is closed, or the user may not write there.
     """
+    if output == STDOUT and takes_stdout and num_files == 1:
+        binary_stdout("--output -")
+        return Target(Path(STDOUT), is_folder=False, suffix=format or "wav", is_stdout=True)
     return _target(output, num_files, AUDIO_FORMATS, format, default_suffix="wav")
 
 
 def codes_target(output: str, num_files: int) -> Target:
-    """The place for so many codes files; raises as ``audio_target``."""
+    """The place for a number of codes files; raises as ``audio_target``."""
     return _target(output, num_files, ("safetensors",), None, default_suffix="safetensors")
 
 
 def slug(text: str | None) -> str:
-    """The words of a text as part of a file name: of a-z, 0-9 and - only, at most 40 of them."""
-    plain = unicodedata.normalize("NFKD", text or "").encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9]+", "-", plain)[:MAX_SLUG_CHARACTERS].strip("-") or "music"
+    """The words of a text as part of a file name: lower-case letters and digits of any script, joined by ``-``.
+
+    At most 40 characters and 90 bytes, whole letters with their combining marks, composed (NFKC) where that is defined.
+    """
+    lowered = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text or "").lower())
+    encoding = sys.getfilesystemencoding()
+    name = ""
+    for letter in _letters(lowered.encode(encoding, "ignore").decode(encoding)):
+        if len(name + letter) > MAX_SLUG_CHARACTERS or len((name + letter).encode()) > MAX_SLUG_BYTES:
+            break
+        name += letter
+    return name.strip("-") or "music"
 
 
 def show(result: dict[str, Any], lines: Sequence[str], as_json: bool) -> None:
@@ -65,7 +101,7 @@ def show(result: dict[str, Any], lines: Sequence[str], as_json: bool) -> None:
 
 
 def note(text: str) -> None:
-    """Tells people something on stderr, where it is in nobody's way."""
+    """Writes a line for people to stderr, where it does not mix with the results."""
     print(printable(text), file=sys.stderr)
 
 
@@ -85,46 +121,85 @@ def tell_what_is_logged() -> None:
 def printable(text: str) -> str:
     """The text on one line, with an escape for whatever a terminal could not show or would obey."""
     line = re.sub(r"\s*[\r\n]\s*", " ", text.strip())
-    escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    return escaped.encode(encoding, "backslashreplace").decode(encoding)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
+
+def _letters(text: str) -> list[str]:
+    """Letters and digits, each with the marks that follow it, and a ``-`` for whatever stands between words."""
+    letters: list[str] = []
+    for character in text:
+        kind = unicodedata.category(character)
+        if kind == "Cf" or "\ufe00" <= character <= "\ufe0f":  # joiners and variants, invisible within words
+            continue
+        if kind[0] == "L" or kind == "Nd":
+            letters.append(character)
+        elif letters and letters[-1] != "-":
+            if kind in ("Mn", "Mc"):
+                letters[-1] += character
+            else:
+                letters.append("-")
+    return letters
 
 
 def _target(
     output: str | None, num_files: int, allowed: Sequence[str], suffix: str | None, default_suffix: str
 ) -> Target:
-    path = Path("." if output is None else output)
+    if output is not None and not output.strip():
+        raise InvalidRequest(
+            f"output {output!r} is empty: name a file, or a folder ending in / (./ is the current one)"
+        )
+    if output == STDOUT:
+        raise InvalidRequest("output '-': standard output takes one audio file of generate or regenerate; name a file")
+    path = Path("." if output is None else os.path.expanduser(output))
     named = path.suffix.lower().lstrip(".")
-    mode = _mode(path)
-    if output is None or output.endswith(("/", os.sep)) or (mode is not None and stat.S_ISDIR(mode)):
+    if output is None or output.endswith(("/", os.sep)) or os.path.isdir(path):
         is_folder = True
     elif num_files > 1 and named in allowed:
         raise InvalidRequest(f"output {output!r}: one file for {num_files} results; give a folder: {path.stem + '/'!r}")
     else:
         is_folder = num_files > 1
-    if not is_folder:
-        suffix = _agreed(output or "", named, suffix, allowed)
-        if mode is not None and not stat.S_ISREG(mode):
-            raise InvalidRequest(f"output {output!r} is there and is no regular file; choose another name")
-    _check_folder(path if is_folder else path.parent, may_be_new=is_folder)
+    if is_folder:
+        _check_folder(path, may_be_new=True)
+    else:
+        suffix = _agreed_suffix(output or "", named, suffix, allowed)
+        _check_folder(_place(output or "", path).parent, may_be_new=False)
     return Target(path, is_folder, suffix or default_suffix)
 
 
-def _agreed(output: str, named: str, asked: str | None, allowed: Sequence[str]) -> str:
+def _agreed_suffix(output: str, named: str, asked: str | None, allowed: Sequence[str]) -> str:
     """The format of a single file, by its name, by ``--format``, or by both."""
     if named in allowed and asked not in (None, named):
         raise InvalidRequest(f"output {output!r} and --format {asked} contradict each other; leave one of them out")
     if named not in allowed and asked is None:
+        if named.strip() in allowed:
+            raise InvalidRequest(f"output {output!r} ends in white space; take it away")
+        if Path(output).name.lower().lstrip(".") in allowed:
+            raise InvalidRequest(f"output {output!r} is a suffix without a name; for example {'music' + output!r}")
         endings = ", ".join(f".{name}" for name in allowed)
-        told = ", or add --format" if len(allowed) > 1 else ""
-        raise InvalidRequest(f"output {output!r}: end the file in {endings}{told}; or end a folder in /")
+        or_format = ", or add --format" if len(allowed) > 1 else ""
+        raise InvalidRequest(f"output {output!r}: end the file in {endings}{or_format}; or end a folder in /")
     return asked or named
+
+
+def _place(output: str, path: Path) -> Path:
+    """Where a file will be, links followed.
+
+    Raises:
+        InvalidRequest: no file can be there.
+        PermissionError: the file is write-protected.
+    """
+    try:
+        return place_of(path)
+    except PermissionError:
+        raise
+    except (OSError, ValueError) as error:
+        raise InvalidRequest(f"output {output!r:.300}: {getattr(error, 'strerror', None) or error}") from error
 
 
 def _check_folder(folder: Path, may_be_new: bool) -> None:
     """Whatever can be known now of a later failure to write there."""
     nearest = folder
-    while not os.path.lexists(nearest) and nearest != nearest.parent:
+    while not _exists(nearest) and nearest != nearest.parent:
         nearest = nearest.parent
     if nearest != folder and not may_be_new:
         raise InvalidRequest(f"output: there is no folder {str(folder)!r:.300}; make it first")
@@ -134,11 +209,13 @@ def _check_folder(folder: Path, may_be_new: bool) -> None:
         raise PermissionError(errno.EACCES, "no permission to write there", str(nearest))
 
 
-def _mode(path: Path) -> int | None:
-    """The mode of what is at this path; None if there is nothing."""
+def _exists(path: Path) -> bool:
     try:
-        return path.stat().st_mode
+        path.lstat()
     except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError) as error:
+        return False
+    except PermissionError:
+        raise
+    except (OSError, ValueError) as error:  # a name that no folder can have
         raise InvalidRequest(f"output {str(path)!r:.300}: {getattr(error, 'strerror', None) or error}") from error
+    return True

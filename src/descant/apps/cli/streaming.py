@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from descant.apps.cli.outputs import note
+from descant.apps.cli.standard_streams import binary_stdout
 from descant.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -23,13 +24,17 @@ BENT_FROM = 0.8
 def add_stream_options(parser: argparse.ArgumentParser) -> None:
     """``--stream`` and ``--stream-format``."""
     parser.add_argument(
-        "--stream", choices=["-"], help="write to standard output while it is made: --stream - | ffplay -i -"
+        "--stream",
+        choices=["-"],
+        help="write the music to standard output while it is being made, for a player: --stream - | ffplay -i -",
     )
-    parser.add_argument("--stream-format", choices=FORMATS, help="wav, or its 16-bit samples alone (default: wav)")
+    parser.add_argument(
+        "--stream-format", choices=FORMATS, help="wav, or raw: its 16-bit samples without a header (default: wav)"
+    )
 
 
 def check_stream(arguments: argparse.Namespace, num_files: int) -> None:
-    """Refuses what cannot be told or done while the music is still being made."""
+    """Refuses what can only be done or known once the music is complete, and a standard output that takes no audio."""
     refused = {
         "--output": arguments.output,
         "--format": arguments.format,
@@ -41,9 +46,10 @@ def check_stream(arguments: argparse.Namespace, num_files: int) -> None:
     }
     for name, value in refused.items():
         if value is not None:
-            raise InvalidRequest(f"{name}: cannot be had while the music streams; leave it out, or leave --stream out")
+            raise InvalidRequest(f"{name}: not possible together with --stream; leave one of them out")
     if num_files != 1:
         raise InvalidRequest(f"--stream: {num_files} pieces do not fit one stream; ask for one")
+    binary_stdout("--stream -")
 
 
 def stream(model: "MusicGen", request: "Request", format: str) -> None:
@@ -51,7 +57,7 @@ def stream(model: "MusicGen", request: "Request", format: str) -> None:
     began, first_s = time.monotonic(), 0.0
     music = model.stream(request)
     num_samples = round(music.request.duration_s * model.sample_rate_hz)
-    out = sys.stdout.buffer
+    out = binary_stdout("--stream -")
     written = 0
     try:
         if format == "wav":
@@ -74,9 +80,9 @@ def stream(model: "MusicGen", request: "Request", format: str) -> None:
 
 
 def pcm(samples: "Tensor") -> bytes:
-    """Samples [C, N] as interleaved 16-bit numbers, what comes near full scale bent so that it never passes it.
+    """Samples [C, N] as interleaved 16-bit integers, with a soft limit from 0.8 on so that none passes full scale.
 
-    A file is turned down as a whole instead; of a stream nobody knows how loud it will get.
+    A file is turned down as a whole instead; how loud a stream will get is not known while it is written.
     """
     over = (samples.abs() - BENT_FROM).clamp(min=0)
     bent = samples.clamp(-BENT_FROM, BENT_FROM) + samples.sign() * (1 - BENT_FROM) * (over / (1 - BENT_FROM)).tanh()
@@ -85,7 +91,7 @@ def pcm(samples: "Tensor") -> bytes:
 
 
 def wav_header(num_samples: int, sample_rate_hz: int, num_channels: int) -> bytes:
-    """The header of a wav file of so many samples (RIFF, PCM)."""
+    """The header of a wav file with this number of samples (RIFF, PCM)."""
     frame = num_channels * BYTES_PER_SAMPLE
     size = num_samples * frame
     facts = struct.pack("<HHIIHH", 1, num_channels, sample_rate_hz, sample_rate_hz * frame, frame, 8 * BYTES_PER_SAMPLE)

@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from descant.audio import Clip, write_atomically
+from descant.atomic import write_atomically
+from descant.audio import Clip
 from descant.data.starter.card import card_text
 from descant.data.starter.pieces import make_piece, plan_piece, planned_duration_s
 from descant.data.starter.render import Synthesizer
