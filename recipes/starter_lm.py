@@ -98,6 +98,7 @@ def train(run: LMRun, out_dir: Path, resume: bool) -> dict[str, Any]:
     count = min(run.num_validation_batches, held_out.num_fixed_batches)
     validation = [held_out.fixed_batch(number) for number in range(count)]
     task = LMTask(model, run.task, validation)
+    task.captions.name_long_ones(training.clips, run.batches.captions)
     trainer = Trainer(
         task, training, run.trainer, out_dir, facts={"tokens": to_dict(training.index), "batches": to_dict(run.batches)}
     )

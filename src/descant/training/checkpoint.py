@@ -53,12 +53,19 @@ def save_checkpoint(
     return folder
 
 
+def checkpoints(run_dir: Path) -> list[Path]:
+    """The folders of a run's checkpoints, whole or not, the oldest first."""
+    if not run_dir.is_dir():
+        return []
+    return sorted((path for path in run_dir.iterdir() if re.fullmatch(r"step-\d{8,}", path.name)), key=_step_of)
+
+
 def newest_checkpoint(run_dir: Path, note: Callable[[str], None]) -> tuple[Path, dict[str, Any]] | None:
     """The newest whole checkpoint of a run and its ``state.json``, or None where there is none.
 
     Damaged ones are passed over, each with a line to ``note``.
     """
-    for folder in sorted(_checkpoints(run_dir), reverse=True):
+    for folder in reversed(checkpoints(run_dir)):
         try:
             return folder, read_state(folder)
         except CheckpointError as error:
@@ -74,14 +81,19 @@ def read_state(folder: Path) -> dict[str, Any]:
     """
     try:
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        format_, files = state["format"], dict(state["files"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        format_, files = (
+            state["format"],
+            {name: (facts["bytes"], facts["crc32"]) for name, facts in state["files"].items()},
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{folder}: no readable state.json ({error})") from error
     if format_ != FORMAT:
         raise CheckpointError(f"{folder}: format {format_}, this version reads format {FORMAT}")
-    for name, facts in files.items():
+    if state.get("step") != _step_of(folder):
+        raise CheckpointError(f"{folder}: its state.json is of step {state.get('step')!r:.40}")
+    for name, (num_bytes, crc32) in files.items():
         file = folder / name
-        if not file.is_file() or file.stat().st_size != facts["bytes"] or _crc32(file) != facts["crc32"]:
+        if not file.is_file() or file.stat().st_size != num_bytes or _crc32(file) != crc32:
             raise CheckpointError(f"{file}: missing, cut short or altered")
     return state
 
@@ -104,7 +116,7 @@ def prune_checkpoints(run_dir: Path, step: int, keep_last: int, keep_steps: Coll
 
     Later ones are left: there are some only where a run went on from an older checkpoint because they were damaged.
     """
-    folders = {_step_of(folder): folder for folder in _checkpoints(run_dir)}
+    folders = {_step_of(folder): folder for folder in checkpoints(run_dir)}
     past = sorted(number for number in folders if number <= step)
     for number in past[:-keep_last]:
         if number not in keep_steps:
@@ -129,12 +141,6 @@ def check_same_run(saved: Any, now: Any, free: Collection[str], path: str = "") 
             f"{path}: the run was begun with {saved!r:.200}, now it is {now!r:.200}. "
             f"Give the old value, or start anew in another folder; only {', '.join(sorted(free))} may change"
         )
-
-
-def _checkpoints(run_dir: Path) -> list[Path]:
-    if not run_dir.is_dir():
-        return []
-    return [folder for folder in run_dir.iterdir() if re.fullmatch(r"step-\d{8}", folder.name)]
 
 
 def _step_of(folder: Path) -> int:
