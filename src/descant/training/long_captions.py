@@ -49,7 +49,7 @@ class CaptionReader:
 
     def _problem(self, text: str | None) -> str | None:
         """Why the model cannot read this text, or None where it can."""
-        if text is None or len(text) <= SHORT_CHARACTERS and text.isprintable():
+        if text is None or (len(text) <= SHORT_CHARACTERS and text.isprintable()):
             return None
         try:
             self._read([text])
