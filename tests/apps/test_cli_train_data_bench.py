@@ -192,9 +192,11 @@ def test_an_error_of_a_recipe_is_the_recipes(refused, folder, text, says):
     assert says in line
 
 
-def test_an_error_while_a_recipe_trains_is_the_recipes_if_it_arose_there(refused, folder):
+def test_an_error_while_a_recipe_trains_is_the_recipes_if_it_arose_there(run, folder):
     (folder / "r.py").write_text(RECIPE.replace("    out_dir.mkdir", "    [][1]\n    out_dir.mkdir"))
-    assert "IndexError" in refused(2, "train", "r.py", "--out", "r")
+    outcome = run("train", "r.py", "--out", "r")
+    assert outcome.code == 2
+    assert "r.py', line 16: IndexError: list index out of range" in outcome.err.splitlines()[-1]
 
 
 def test_a_device_that_is_not_there_is_refused_before_the_recipe_trains(refused, folder):

@@ -178,7 +178,7 @@ class _Descriptions:
 
 
 def _split(records: list[ClipRecord], shares: list[float], valid_share: float) -> list[ClipRecord]:
-    """The records with their splits: below ``valid_share`` to validate on, and if it is no whole share, one at least."""
+    """The records with their splits: below ``valid_share`` to validate on; where both are asked for, one at least."""
     is_valid = [share < valid_share for share in shares]
     if 0 < valid_share < 1 and len(records) > 1:
         order = sorted(range(len(records)), key=shares.__getitem__)

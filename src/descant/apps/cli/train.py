@@ -79,20 +79,19 @@ def check_run_folder(out_dir: Path, resume: bool) -> None:
     from descant.training.run_folder import refuse_a_run, visible_names
 
     named = f"--out {str(out_dir)!r:.300}"
+    if "\0" in str(out_dir):
+        raise InvalidRequest(f"{named}: no folder can be called so")
     try:
-        if out_dir.exists() and not out_dir.is_dir():
-            raise InvalidRequest(f"{named} is a file; name a folder")
+        nearest = next(path for path in (out_dir, *out_dir.absolute().parents) if path.exists())
+        if not nearest.is_dir():
+            raise InvalidRequest(f"{named}: {str(nearest)!r:.300} is no folder; choose another place")
         names = visible_names(out_dir)
-        nearest = next(path for path in (out_dir, *out_dir.absolute().parents) if path.is_dir())
         # Tried and not asked for: /proc says that root may write there.
         with tempfile.TemporaryDirectory(prefix=".descant-", dir=nearest):
             pass
     except OSError as error:
-        raise InvalidRequest(
-            f"{named}: cannot be written to ({error.strerror or error}); choose another folder"
-        ) from error
-    except ValueError as error:
-        raise InvalidRequest(f"{named}: no folder can be called so ({error})") from error
+        reason = error.strerror or error
+        raise InvalidRequest(f"{named}: cannot be written to ({reason}); choose another folder") from error
     if resume and not names:
         raise InvalidRequest(
             f"--resume: there is no run in {str(out_dir)!r:.300} to go on from; leave it out to begin one"
