@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import descant
-from descant.data.manifest import scan_folder
+from descant.data.scan import scan_folder
 from descant.data.token_dataset import TokenBatchConfig, TokenBatches
 from descant.data.tokenize import tokenize
 from descant.training.lm import LMTask, LMTaskConfig
@@ -16,7 +16,7 @@ for seed, text in enumerate(["folk jig, flute", "slow piano", "techno, 130 bpm"]
     starter.generate(text, duration_s=2, seed=seed).save(f"music/{seed}.wav")
     Path(f"music/{seed}.txt").write_text(text)
 
-records, _ = scan_folder("music", valid_share=0.0)
+records = scan_folder("music", valid_share=0.0).records
 model = descant.load("tiny").model
 tokenize(records, model.codec, "shards")
 batches = TokenBatches("shards", TokenBatchConfig(batch_size=2, segment_frames=50))

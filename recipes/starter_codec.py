@@ -14,8 +14,8 @@ from descant.codec.losses import MelLossConfig
 from descant.codec.spectral import SpectralCodec, SpectralCodecConfig
 from descant.config import to_dict
 from descant.data.audio_dataset import AudioBatchConfig, AudioBatches
-from descant.data.manifest import read_manifest
-from descant.errors import ConfigError
+from descant.data.manifest import read_manifest, require_files
+from descant.errors import ConfigError, naming
 from descant.training.codec import CodecTask, CodecTaskConfig
 from descant.training.optim import AdamWConfig, PlateauLinear
 from descant.training.settings import TrainerConfig
@@ -82,15 +82,17 @@ def train(run: CodecRun, out_dir: Path, resume: bool) -> dict[str, Any]:
     if run.start is None:
         codec, shape = SpectralCodec(run.codec), run.codec
     else:
-        codec, shape = load_codec(run.start)
+        with naming("start"):
+            codec, shape = load_codec(run.start)
         if not isinstance(codec, SpectralCodec) or not isinstance(shape, SpectralCodecConfig):
             raise ConfigError(f"start={run.start}: holds another kind of codec")
         codec.requires_grad_(True)
     discriminator = None if run.discriminator is None else MultiScaleSTFTDiscriminator(run.discriminator)
-    held_out = AudioBatches(read_manifest(run.manifest, "valid"), run.validation)
+    records, to_validate = read_manifest(run.manifest, "train"), read_manifest(run.manifest, "valid")
+    require_files([*records, *to_validate])
+    held_out = AudioBatches(to_validate, run.validation)
     validation = [held_out.batch(number) for number in range(run.num_validation_batches)]
     task = CodecTask(codec, discriminator, run.task, validation)
-    records = read_manifest(run.manifest, "train")
     facts = {"codec": to_dict(shape), "batches": to_dict(run.batches), "clips": len(records)}
     trainer = Trainer(task, AudioBatches(records, run.batches), run.trainer, out_dir, facts)
     result = trainer.run(resume)

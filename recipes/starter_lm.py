@@ -20,7 +20,7 @@ from descant.config import to_dict
 from descant.data.captions import CaptionConfig
 from descant.data.token_dataset import TokenBatchConfig, TokenBatches
 from descant.data.tokenize import codec_facts
-from descant.errors import ConfigError
+from descant.errors import ConfigError, naming
 from descant.lm.init import start_from_codebooks
 from descant.model import MusicGenConfig, MusicGenModel
 from descant.training.lm import LMTask, LMTaskConfig
@@ -79,7 +79,8 @@ def config() -> LMRun:
 
 def train(run: LMRun, out_dir: Path, resume: bool) -> dict[str, Any]:
     """Trains, and writes the whole model, codec and text encoder included, to ``out_dir/model``."""
-    codec, shape = load_codec(run.codec)
+    with naming("codec"):
+        codec, shape = load_codec(run.codec)
     if not isinstance(shape, SpectralCodecConfig):
         raise ConfigError(f"codec={run.codec}: the starter is built on a spectral codec")
     torch.manual_seed(run.trainer.seed)
@@ -90,14 +91,18 @@ def train(run: LMRun, out_dir: Path, resume: bool) -> dict[str, Any]:
         codebooks = [level.codebook for level in codec.quantizer.levels]
         start_from_codebooks(model.lm.embeddings, model.lm.heads, codebooks)
     else:
-        go_on_from(model, load_model(run.start))
-    training = TokenBatches(run.tokens, run.batches, settled.melody, settled.clap)
-    held_out = TokenBatches(run.tokens, replace(run.batches, split="valid"), settled.melody, settled.clap)
+        with naming("start"):
+            earlier = load_model(run.start)
+        go_on_from(model, earlier)
+    with naming("tokens"):
+        training = TokenBatches(run.tokens, run.batches, settled.melody, settled.clap)
+        held_out = TokenBatches(run.tokens, replace(run.batches, split="valid"), settled.melody, settled.clap)
     if model.clap is not None:
         model.clap.start(training.embeddings)
     count = min(run.num_validation_batches, held_out.num_fixed_batches)
     validation = [held_out.fixed_batch(number) for number in range(count)]
     task = LMTask(model, run.task, validation)
+    task.captions.name_long_ones(training.clips, run.batches.captions)
     trainer = Trainer(
         task, training, run.trainer, out_dir, facts={"tokens": to_dict(training.index), "batches": to_dict(run.batches)}
     )

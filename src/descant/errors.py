@@ -1,5 +1,8 @@
 """What can go wrong, told to the person who can mend it: what came, what is allowed, what to do."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class DescantError(Exception):
     """Every error that Descant raises on purpose."""
@@ -35,3 +38,12 @@ class MissingExtra(DescantError, ImportError):
 
 class TrainingDiverged(DescantError):
     """Loss or gradients stayed infinite or undefined for many steps in a row."""
+
+
+@contextmanager
+def naming(field: str) -> Iterator[None]:
+    """Begins the message of whatever is wrong with a file with the option or the field of a config that named it."""
+    try:
+        yield
+    except (AudioError, CheckpointError, ConfigError, DataError) as error:
+        raise type(error)(f"{field}: {error}") from error

@@ -151,3 +151,89 @@ def test_shards_are_heard_by_a_clap_and_heard_once(run, refused, folder, tiny_fo
     assert (folder / "shards" / "clap-00000.safetensors").read_bytes() == heard
     make_clap(folder / "other")
     refused(3, *words[:-2], folder / "other")
+
+
+def test_a_run_is_refused_where_something_is_and_resumed_only_where_something_is(run, refused, recipe, folder):
+    (folder / "r").mkdir()
+    refused(2, "train", recipe, "--out", "r", "--resume")
+    (folder / "r" / "notes").write_text("mine")
+    assert "holds notes, and nothing is overwritten" in refused(2, "train", recipe, "--out", "r")
+    (folder / "r" / "log.jsonl").write_text("")
+    assert "go on with it (--resume)" in refused(2, "train", recipe, "--out", "r")
+    assert run("train", recipe, "--out", "r", "--resume").code == 0
+
+
+@pytest.mark.parametrize("out", ["/proc/nosuch", "/proc", "/dev/null", "json.py", "json.py/r", "nul\0"])
+def test_a_folder_that_takes_nothing_is_refused_before_anything_is_loaded(refused, folder, out):
+    (folder / "json.py").write_text("raise SystemError('loaded')")
+    assert "--out" in refused(2, "train", "json.py", "--out", out)
+
+
+def test_several_processes_are_refused_before_anything_is_loaded(refused, folder, monkeypatch):
+    (folder / "r.py").write_text("raise SystemError('loaded')")
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    assert "WORLD_SIZE=8" in refused(2, "train", "r.py")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("import nosuch_module", "line 1: ModuleNotFoundError"),
+        ("x = 1\nraise RuntimeError('two\\nlines')", "line 2: RuntimeError: two lines"),
+        ("raise SystemExit(0)", "line 1: SystemExit"),
+        ("def config():\n    return 1 / 0\ndef train(run, out, resume): pass", "line 2: ZeroDivisionError"),
+        ("x = '\0'", "line 1"),
+    ],
+)
+def test_an_error_of_a_recipe_is_the_recipes(refused, folder, text, says):
+    (folder / "r.py").write_text(text)
+    line = refused(2, "train", "r.py")
+    assert "r.py" in line
+    assert says in line
+
+
+def test_an_error_while_a_recipe_trains_is_the_recipes_if_it_arose_there(run, folder):
+    (folder / "r.py").write_text(RECIPE.replace("    out_dir.mkdir", "    [][1]\n    out_dir.mkdir"))
+    outcome = run("train", "r.py", "--out", "r")
+    assert outcome.code == 2
+    assert "r.py', line 16: IndexError: list index out of range" in outcome.err.splitlines()[-1]
+
+
+def test_a_device_that_is_not_there_is_refused_before_the_recipe_trains(refused, folder):
+    text = RECIPE.replace("    rate: float = 0.5", "    trainer: TrainerConfig = TrainerConfig(max_steps=1)")
+    (folder / "r.py").write_text("from descant.training.settings import TrainerConfig\n" + text)
+    assert "this machine has cpu" in refused(2, "train", "r.py", "--set", "trainer.device=cuda:77")
+
+
+def test_a_scan_counts_what_it_found_and_one_bad_description_stops_nothing(run, music):
+    (music / "a.json").write_text('{"bpm": 120,}')
+    (music / "b.json").write_text('{"genre": "folk"}')
+    (music / "._a.wav").write_bytes(b"\0\5\x16\7")
+    outcome = run("data", "scan", music, "--json")
+    assert outcome.code == 0, outcome.err
+    result = json.loads(outcome.out)
+    assert result["described_by"] == {"name.txt": 3, "name.json": 1}
+    assert result["skipped"] == {"macOS resource file (._name)": 1}
+    assert result["num_valid"] >= 1
+    assert "a.json" in outcome.err
+    assert "passed over: 1 x macOS" in run("data", "scan", music).out
+
+
+def test_tokenize_names_broken_clips_and_leaves_them_out_where_asked(run, music):
+    assert run("data", "scan", music, "--valid-share", "0").code == 0
+    (music / "b.wav").write_bytes(b"no sound any more")
+    words = ("data", "tokenize", music / "manifest.jsonl", "-o", "shards", "--model", "tiny", "--json")
+    outcome = run(*words)
+    assert outcome.code == 3
+    assert "b.wav" in outcome.err.splitlines()[-1]
+    outcome = run(*words, "--skip-broken")
+    assert outcome.code == 0, outcome.err
+    result = json.loads(outcome.out)
+    assert result["num_clips"] == 2
+    assert [path.endswith("b.wav") for path in result["left_out"]] == [True]
+
+
+def test_a_codec_that_is_not_there_is_named_by_its_option(run, refused, music):
+    assert run("data", "scan", music).code == 0
+    line = refused(3, "data", "tokenize", music / "manifest.jsonl", "-o", "shards", "--codec", "nosuch")
+    assert "--codec 'nosuch'" in line

@@ -58,6 +58,7 @@ def test_every_problem_is_found_where_it_is(saved, tmp_path):
         saved("rate.wav", rate_hz=16000, samples=0.1 * torch.rand(1, 16000)),
         saved("short.wav", 0.1 * torch.rand(1, 100)),
         saved("mute.wav", captions=()),
+        saved("one.wav", 0.1 * torch.rand(1, 1) + 0.01),
     ]
     records[0].path.unlink()
     records[1].path.write_text("RIFF but no music")
@@ -67,12 +68,13 @@ def test_every_problem_is_found_where_it_is(saved, tmp_path):
         "missing": ["gone.wav"],
         "unreadable": ["text.wav", "empty.wav"],
         "changed": ["longer.wav"],
+        "too short": ["one.wav"],
         "leaked": ["other split.wav"],
         "duplicate": ["again.flac"],
         "silent": ["silent.wav"],
         "clipped": ["loud.wav"],
         "other rate": ["rate.wav"],
-        "short": ["short.wav"],
+        "short": ["short.wav", "one.wav"],
         "without caption": ["mute.wav"],
     }
     assert list(problems) == list(PROBLEMS)

@@ -1,22 +1,16 @@
+import codecs
 import json
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
 
-from descant.audio import Clip
-from descant.data.manifest import ClipRecord, read_manifest, scan_folder, write_manifest
-from descant.errors import DataError, InvalidRequest
+from descant.data.manifest import ClipRecord, read_manifest, require_files, write_manifest
+from descant.errors import DataError
 
 
 def record(path: Path, **changes) -> ClipRecord:
     return replace(ClipRecord(path=path, duration_s=1.5, sample_rate_hz=8000, num_channels=1), **changes)
-
-
-def noise(path: Path, duration_s: float = 0.1) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Clip(0.1 * torch.randn(1, round(8000 * duration_s)), 8000).save(path)
 
 
 def test_written_then_read_is_the_same(tmp_path):
@@ -80,38 +74,14 @@ def test_a_manifest_without_clips_is_an_error(tmp_path):
             ask()
 
 
-def test_a_scan_finds_facts_captions_and_tags(tmp_path):
-    noise(tmp_path / "b.wav")
-    noise(tmp_path / "a" / "c\nd é.flac", 0.2)
-    (tmp_path / "b.json").write_text('{"title": "B", "description": "a drum", "key": "", "bpm": 120, "moods": []}')
-    (tmp_path / "b.txt").write_text("drums\n\n  a beat \n")
-    (tmp_path / "notes.txt").write_text("no audio")
-    (tmp_path / "broken.mp3").write_text("no audio either")
-    records, problems = scan_folder(tmp_path, valid_share=0.0)
-    assert [found.path.name for found in records] == ["c\nd é.flac", "b.wav"]
-    assert [found.duration_s for found in records] == [0.2, 0.1]
-    assert records[1].captions == ("a drum", "drums", "a beat")
-    assert records[1].tags == {"title": "B", "bpm": 120}
-    assert list(problems) == [tmp_path / "broken.mp3"]
+def test_a_manifest_from_another_system_is_read(tmp_path):
+    text = "".join(json.dumps(GOOD | {"path": name}) + "\r\n" for name in ("a.wav", "b.wav"))
+    (tmp_path / "set.jsonl").write_bytes(codecs.BOM_UTF8 + text.encode())
+    assert [found.path.name for found in read_manifest(tmp_path / "set.jsonl")] == ["a.wav", "b.wav"]
 
 
-def test_a_clip_keeps_its_split_when_others_come(tmp_path):
-    for index in range(20):
-        noise(tmp_path / f"{index}.wav", 0.01)
-    before = {found.path: found.split for found in scan_folder(tmp_path, valid_share=0.3)[0]}
-    for index in range(20, 40):
-        noise(tmp_path / f"{index}.wav", 0.01)
-    after = {found.path: found.split for found in scan_folder(tmp_path, valid_share=0.3)[0]}
-    assert {path: after[path] for path in before} == before
-    assert 4 <= sum(split == "valid" for split in after.values()) <= 20
-
-
-def test_a_scan_says_what_it_cannot_use(tmp_path):
-    noise(tmp_path / "a.wav")
-    (tmp_path / "a.json").write_text("{")
-    with pytest.raises(DataError, match=r"a\.wav"):
-        scan_folder(tmp_path)
-    with pytest.raises(DataError, match="not a folder"):
-        scan_folder(tmp_path / "none")
-    with pytest.raises(InvalidRequest, match="valid_share"):
-        scan_folder(tmp_path, valid_share=5.0)
+def test_clips_that_are_not_there_are_counted_and_the_first_is_named(tmp_path):
+    (tmp_path / "a.wav").write_bytes(b"")
+    require_files([record(tmp_path / "a.wav")])
+    with pytest.raises(DataError, match=r"2 of 3 clips are not there, first '.*b\.wav'"):
+        require_files([record(tmp_path / name) for name in ("a.wav", "b.wav", "c.wav")])

@@ -142,10 +142,13 @@ def test_other_clips_or_another_codec_are_refused(records, tmp_path):
     codec = FakeCodec()
     tokenize(records, codec, tmp_path / "codes")
     changed = [replace(records[0], captions=("other words",)), *records[1:]]
-    with pytest.raises(DataError, match="another records_fingerprint:"):
+    with pytest.raises(DataError, match="other clips than the manifest: 1 with other captions or tags"):
         tokenize(changed, codec, tmp_path / "codes")
-    with pytest.raises(DataError, match="another records_fingerprint and num_clips:"):
+    with pytest.raises(DataError, match="other clips than the manifest: 1 removed"):
         tokenize(records[1:], codec, tmp_path / "codes")
+    moved = [replace(records[0], split="valid"), replace(records[1], sample_rate_hz=2000), *records[2:]]
+    with pytest.raises(DataError, match=r"1 moved between train and valid, 1 of another length, rate"):
+        tokenize(moved, codec, tmp_path / "codes")
     with pytest.raises(DataError, match="another shard_clips:"):
         tokenize(records, codec, tmp_path / "codes", shard_clips=3)
     torch.nn.init.ones_(codec.encoder.weight)
@@ -333,3 +336,98 @@ def test_facts_of_a_codec_hang_on_what_makes_its_codes():
     assert codec_facts(codec) == before
     torch.nn.init.ones_(codec.encoder.bias)
     assert codec_facts(codec).fingerprint != before.fingerprint
+
+
+def test_a_file_that_cannot_be_read_costs_no_other_clip_and_is_made_up_for_once_mended(records, tmp_path):
+    """Once the run ended at such a file, and the folder was refused for ever after the set was scanned again."""
+    sound = records[4].path.read_bytes()
+    records[4].path.write_bytes(sound[:200])
+    with pytest.raises(AudioError, match=r"4\.wav.*all other clips are written"):
+        tokenize(records, FakeCodec(), tmp_path / "codes", shard_clips=3)
+    assert sorted(files_of(tmp_path / "codes")) == ["index.json"] + [f"shard-0000{n}.safetensors" for n in (0, 2)]
+    records[4].path.write_bytes(sound)
+    codec = FakeCodec()
+    tokenize(records, codec, tmp_path / "codes", shard_clips=3)
+    assert codec.frames_seen == 50 * (1 + 2 + 3)
+    tokenize(records, FakeCodec(), tmp_path / "whole", shard_clips=3)
+    assert files_of(tmp_path / "codes") == files_of(tmp_path / "whole")
+
+
+def test_the_manifest_may_lose_the_broken_clip_and_gain_others_at_its_end(records, tmp_path):
+    records[7].path.unlink()
+    with pytest.raises(AudioError, match=r"valid\.wav"):
+        tokenize(records, FakeCodec(), tmp_path / "codes", shard_clips=3)
+    mended = [*records[:7], saved(tmp_path / "audio" / "z.wav", 2.0, seed=11)]
+    codec = FakeCodec()
+    tokenize(mended, codec, tmp_path / "codes", shard_clips=3)
+    assert codec.frames_seen == 50 * (1 + 2)
+    longer = [*mended, saved(tmp_path / "audio" / "zz.wav", 2.0, seed=12)]
+    tokenize(longer, FakeCodec(), tmp_path / "codes", shard_clips=3)
+    tokenize(longer, FakeCodec(), tmp_path / "whole", shard_clips=3)
+    assert files_of(tmp_path / "codes") == files_of(tmp_path / "whole")
+    with pytest.raises(DataError, match="3 in another shard, since clips before them were added or removed"):
+        tokenize([saved(tmp_path / "audio" / "00.wav", 1.0), *longer], FakeCodec(), tmp_path / "codes", shard_clips=3)
+
+
+def test_broken_clips_can_be_left_out_and_are_tried_again(records, tmp_path):
+    sounds = {index: records[index].path.read_bytes() for index in (0, 4)}
+    for index in sounds:
+        records[index].path.write_bytes(sounds[index][:200])
+    for _ in range(2):
+        names, reasons = [], []
+
+        def skip(record, reason, names=names, reasons=reasons):
+            names.append(record.path.name)
+            reasons.append(reason)
+
+        tokenize(records, FakeCodec(), tmp_path / "codes", shard_clips=3, skip=skip)
+        assert names == ["0.wav", "4.wav"]
+        assert all(name in reason for name, reason in zip(names, reasons, strict=True))
+    good = [record for record in records if record not in (records[0], records[4])]
+    assert len(TokenBatches(tmp_path / "codes", TokenBatchConfig()).clips) == len(good) - 1
+    with pytest.raises(AudioError, match=r"0\.wav"):
+        tokenize(records, FakeCodec(), tmp_path / "codes", shard_clips=3)
+    for index in sounds:
+        records[index].path.write_bytes(sounds[index])
+    tokenize(records, FakeCodec(), tmp_path / "codes", shard_clips=3)
+    tokenize(records, FakeCodec(), tmp_path / "whole", shard_clips=3)
+    assert files_of(tmp_path / "codes") == files_of(tmp_path / "whole")
+
+
+def test_a_shard_without_a_broken_clip_is_that_of_a_set_that_never_had_it(tmp_path):
+    records = [saved(tmp_path / "audio" / f"{index}.wav", 1.0, seed=index) for index in range(6)]
+    records[2].path.write_bytes(records[2].path.read_bytes()[:200])
+    tokenize(records, FakeCodec(), tmp_path / "left", batch_size=2, skip=lambda *_: None)
+    tokenize([*records[:2], *records[3:]], FakeCodec(), tmp_path / "never", batch_size=2)
+    left, never = (shard_path(tmp_path / name, 0).read_bytes() for name in ("left", "never"))
+    assert left == never
+
+
+def test_where_no_clip_can_be_read_that_is_said(tmp_path):
+    records = [saved(tmp_path / "audio" / f"{index}.wav", 1.0) for index in range(2)]
+    for record in records:
+        record.path.unlink()
+    with pytest.raises(AudioError, match="all 2 clips"):
+        tokenize(records, FakeCodec(), tmp_path / "codes", skip=lambda *_: None)
+
+
+def test_a_clip_of_one_sample_is_named(tmp_path):
+    """Once it passed scan and check, and ended tokenize with "range() arg 3 must not be zero"."""
+    Clip(torch.ones(1, 1), 96_000).save(tmp_path / "one.wav")
+    record = ClipRecord(path=tmp_path / "one.wav", duration_s=1 / 96_000, sample_rate_hz=96_000, num_channels=1)
+    with pytest.raises(AudioError, match=r"one\.wav.*too short: 1 samples"):
+        tokenize([record], FakeCodec(), tmp_path / "codes")
+
+
+def test_two_processes_do_not_write_shards_into_one_folder(records, tmp_path):
+    def second(*_):
+        with pytest.raises(InvalidRequest, match="in use by process"):
+            tokenize(records, FakeCodec(), tmp_path / "codes")
+
+    tokenize(records, FakeCodec(), tmp_path / "codes", progress=second)
+
+
+def test_what_a_killed_run_left_in_a_new_folder_is_no_hindrance(records, tmp_path):
+    (tmp_path / "codes").mkdir()
+    (tmp_path / "codes" / ".descant-0123.part").write_bytes(b"half an index")
+    tokenize(records, FakeCodec(), tmp_path / "codes")

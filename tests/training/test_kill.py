@@ -21,7 +21,7 @@ sys.path.insert(0, sys.argv[1])
 from conftest import Toy, Slow
 trainer = Toy.trainer(Path(sys.argv[2]), batches=Slow(), **Slow.settings)
 print("ready", flush=True)
-trainer.run(resume=True)
+trainer.run(resume=trainer.log.file.exists())
 """
 
 

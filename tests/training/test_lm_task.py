@@ -77,7 +77,7 @@ def test_a_language_model_with_dropout_resumes_with_the_same_bits(toy, tmp_path)
     whole.run()
     for minutes in (1e-9, 1e-9, None):
         last = trainer_of(toy, tiny_task(), tmp_path / "parts", max_minutes=minutes)
-        last.run(resume=True)
+        last.run(resume=last.log.file.exists())
     assert toy.same_bits(toy.weights(last), toy.weights(whole))
 
 
@@ -242,7 +242,7 @@ def test_projection_and_codebooks_learn_and_a_second_run_has_the_same_bits(toy, 
     def run(name, **changes):
         trainer = Trainer(heard_task(), Heard(), toy.config(max_steps=9, save_every=4, **changes), tmp_path / name)
         before = toy.weights(trainer)
-        trainer.run(resume=True)
+        trainer.run(resume=trainer.log.file.exists())
         return before, toy.weights(trainer)
 
     before, first = run("first")

@@ -1,7 +1,12 @@
+import json
+import os
+import re
+from pathlib import Path
+
 import pytest
 import torch
 
-from descant.errors import ConfigError, TrainingDiverged
+from descant.errors import CheckpointError, ConfigError, InvalidRequest, TrainingDiverged
 from descant.training.checkpoint import read_tensors
 from descant.training.logs import read_log
 from descant.training.trainer import Trainer
@@ -160,3 +165,125 @@ def test_the_callers_random_state_is_given_back(toy, tmp_path):
     before = torch.get_rng_state()
     trainer.run()
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_run_whose_checkpoints_are_all_damaged_is_left_as_it_is(toy, tmp_path, resume):
+    """Once such a run began again with step 1, emptied its log and ended as if nothing had happened."""
+    toy.trainer(tmp_path).run()
+    for folder in tmp_path.glob("step-*"):
+        (folder / "trained.safetensors").write_bytes(b"damaged")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    wrong, words = (CheckpointError, r"checkpoints \(2\) are damaged") if resume else (ConfigError, "holds a run")
+    with pytest.raises(wrong, match=words):
+        toy.trainer(tmp_path).run(resume=resume)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("names", [(), ("model/weights",), ("model/weights", "log.jsonl")])
+def test_there_is_nothing_to_resume_where_no_checkpoint_is(toy, tmp_path, names):
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("earlier")
+    with pytest.raises(ConfigError, match="no checkpoint to go on from"):
+        toy.trainer(tmp_path).run(resume=True)
+    assert all((tmp_path / name).read_text() == "earlier" for name in names)
+
+
+def test_a_run_stopped_before_its_first_checkpoint_begins_again_and_keeps_its_log(toy, tmp_path, capsys):
+    toy.stop_at(toy.trainer(tmp_path), 4)
+    with pytest.raises(ConfigError, match="saved nothing yet"):
+        toy.trainer(tmp_path).run()
+    earlier = (tmp_path / "log.jsonl").read_text()
+    assert earlier
+    assert toy.trainer(tmp_path).run(resume=True).finished
+    assert (tmp_path / "log-1.jsonl").read_text() == earlier
+    assert "begins again with step 1" in capsys.readouterr().err
+
+
+def test_a_second_run_in_the_same_folder_is_refused_while_the_first_goes_on(toy, tmp_path):
+    class Twice:
+        def batch(self, step):
+            if step == 3:
+                with pytest.raises(InvalidRequest, match=rf"in use by process {os.getpid()} on"):
+                    toy.trainer(tmp_path).run(resume=True)
+            return toy.Batches().batch(step)
+
+    assert toy.trainer(tmp_path, batches=Twice()).run().finished
+    assert not (tmp_path / ".descant.lock").exists()
+
+
+def test_a_loss_that_explodes_ends_the_run_and_the_good_checkpoint_stays(toy, tmp_path):
+    class Exploding(toy.Task):
+        def loss(self, turn, batch, context):
+            loss, metrics = super().loss(turn, batch, context)
+            return (loss * 1e6 if context.step >= 7 else loss), metrics
+
+    trainer = Trainer(Exploding(), toy.Batches(), toy.config(max_skips=5, save_every=2, keep_last=1), tmp_path)
+    with pytest.raises(TrainingDiverged, match=r"step 11: the loss .* 5 times in a row.*lr=0.01.*step-00000006$"):
+        trainer.run()
+    assert [path.name for path in tmp_path.glob("step-*")] == ["step-00000006"]
+    patient = toy.config(max_skips=5, max_loss_growth=None)
+    assert Trainer(Exploding(), toy.Batches(), patient, tmp_path / "patient").run().finished
+
+
+def test_a_single_jump_of_the_loss_ends_nothing(toy, tmp_path):
+    class Jumping(toy.Task):
+        def loss(self, turn, batch, context):
+            loss, metrics = super().loss(turn, batch, context)
+            return (loss * 1e6 if context.step % 3 == 2 else loss), metrics
+
+    assert Trainer(Jumping(), toy.Batches(), toy.config(max_skips=2), tmp_path).run().finished
+
+
+def test_a_diverged_run_without_a_checkpoint_says_so(toy, tmp_path):
+    trainer = toy.trainer(tmp_path, batches=toy.Batches(bad=tuple(range(99))), max_skips=3)
+    with pytest.raises(TrainingDiverged, match="last good checkpoint: none was saved before"):
+        trainer.run()
+
+
+def test_a_run_out_of_time_is_validated_and_its_first_step_says_how_long_it_will_take(toy, tmp_path, capsys):
+    result = toy.trainer(tmp_path, max_minutes=1e-9, log_every=100).run()
+    assert result.metrics.keys() == {"error"}
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "training 20 steps on cpu, a checkpoint every 5"
+    assert re.fullmatch(r"step 1/20  took \S+ s: about \d+:\d\d in all, at most 0:00", lines[1])
+    assert lines[2].startswith("valid step 1/20  error")
+
+
+def test_a_damaged_line_of_the_log_is_named_and_the_run_goes_on(toy, tmp_path, capsys):
+    toy.trainer(tmp_path, max_steps=10).run()
+    log = tmp_path / "log.jsonl"
+    first, second, *others = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join([first, b"\x00\xff{\n", b"[1]\n", b'{"kind": "train"}\n', *others]))
+    toy.trainer(tmp_path, max_steps=12).run(resume=True)
+    assert "left out 3 damaged lines, number 2, 3, 4" in capsys.readouterr().err
+    assert json.loads(second)["step"] not in [line["step"] for line in read_log(log) if line["kind"] == "train"]
+    assert read_log(log)[-1]["step"] == 12
+
+
+def test_a_device_that_is_not_there_is_refused_with_those_that_are(toy, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    for name in ("cuda", "cuda:3", "tpu", "cuda:x", ""):
+        with pytest.raises(ConfigError, match=r"trainer\.device=.*this machine has cpu"):
+            toy.trainer(tmp_path, device=name)
+    assert toy.trainer(tmp_path, device="auto").device == torch.device("cpu")
+
+
+def test_a_checkpoint_that_lost_its_counters_does_not_fit(toy, tmp_path):
+    toy.trainer(tmp_path).run()
+    state = tmp_path / "step-00000020" / "state.json"
+    document = json.loads(state.read_text())
+    del document["skipped"]
+    state.write_text(json.dumps(document))
+    with pytest.raises(CheckpointError, match="does not fit"):
+        toy.trainer(tmp_path).run(resume=True)
+
+
+def test_a_disk_that_is_full_for_the_log_is_said_and_the_run_can_go_on(toy, tmp_path, monkeypatch):
+    trainer = toy.trainer(tmp_path)
+    monkeypatch.setattr(trainer.log, "file", Path("/dev/full"))
+    monkeypatch.setattr(trainer.log, "rewind", lambda step: step)
+    monkeypatch.setattr(trainer.log, "set_aside", lambda: None)
+    with pytest.raises(CheckpointError, match=r"/dev/full: cannot be written \(No space left"):
+        trainer.run()

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from descant.audio import Clip
-from descant.data.manifest import ClipRecord, read_manifest
+from descant.data.manifest import MIN_CLIP_S, ClipRecord, read_manifest
 from descant.errors import AudioError
 
 PROBLEMS = {
     "missing": "the file is not there",
     "unreadable": "the file is empty, damaged or no audio",
     "changed": "length, rate or channels are not those of the manifest",
+    "too short": f"it has less than the {MIN_CLIP_S:g} s that a codec needs",
     "leaked": "the same sound is in the other split too, so validation would measure memory",
     "duplicate": "the same sound came before in this split",
     "silent": "on the whole it is below -60 dB",
@@ -23,7 +24,7 @@ PROBLEMS = {
 }
 """What is looked for, worst first, each with what it means."""
 
-STOPPING = ("missing", "unreadable", "changed")
+STOPPING = ("missing", "unreadable", "changed", "too short")
 """The problems that end a run with an error when it comes to such a clip."""
 
 SILENCE_DB = -60.0
@@ -102,6 +103,8 @@ def _problems(
         return
     if not _is_as_recorded(record, clip):
         yield "changed"
+    if clip.duration_s < MIN_CLIP_S:
+        yield "too short"
     if sample_rate_hz is not None and clip.sample_rate_hz != sample_rate_hz:
         yield "other rate"
     if segment_s is not None and clip.duration_s < segment_s:

@@ -1,4 +1,4 @@
-"""The manifest: one line of JSON for every clip of a training set, and the scan that makes it from a folder.
+"""The manifest: one line of JSON for every clip of a training set; ``data/scan.py`` makes it from a folder.
 
 A line is ``{"path", "duration_s", "sample_rate_hz", "num_channels", "split", "captions", "tags"}``; paths are relative
 to the manifest's folder, so that a training set can be moved as a whole. Keys of ``tags`` that captions are made from:
@@ -6,7 +6,6 @@ genre, style, instrument, instrument_family, moods, keywords, bpm, key, metre; f
 """
 
 import dataclasses
-import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -15,12 +14,12 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from descant.atomic import write_atomically
-from descant.audio import audio_facts
-from descant.errors import AudioError, DataError, InvalidRequest
+from descant.errors import DataError
 
 Split = Literal["train", "valid"]
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".w64", ".rf64", ".caf")
+MIN_CLIP_S = 0.001
+"""The shortest clip that is taken: at a codec's rate of 1 kHz, the lowest there is, it is still one sample."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +55,7 @@ def read_manifest(path: str | os.PathLike[str], split: Split | None = None) -> l
     """
     manifest = Path(path)
     try:
-        lines = manifest.read_text(encoding="utf-8").split("\n")
+        lines = manifest.read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read the manifest {str(path)!r}: {error}") from error
     records = []
@@ -83,6 +82,19 @@ def read_manifest(path: str | os.PathLike[str], split: Split | None = None) -> l
     return chosen
 
 
+def require_files(records: list[ClipRecord]) -> None:
+    """Nothing, if the files of all clips are there.
+
+    Raises:
+        DataError: some are not; a run would end at whatever step draws one.
+    """
+    missing = [str(record.path) for record in records if not record.path.is_file()]
+    if missing:
+        raise DataError(
+            f"{len(missing)} of {len(records)} clips are not there, first {missing[0]!r}: put them back or scan again"
+        )
+
+
 def write_manifest(path: str | os.PathLike[str], records: list[ClipRecord]) -> None:
     """Writes the manifest, all of it or nothing; paths under its folder become relative to it.
 
@@ -95,82 +107,6 @@ def write_manifest(path: str | os.PathLike[str], records: list[ClipRecord]) -> N
         write_atomically(path, text.encode())
     except (TypeError, ValueError) as error:
         raise DataError(f"cannot write the manifest {str(path)!r}: {error}") from error
-
-
-def scan_folder(
-    folder: str | os.PathLike[str], *, valid_share: float = 0.05
-) -> tuple[list[ClipRecord], dict[Path, str]]:
-    """Every audio file below a folder as a record, in the order of their names, and what is wrong with the others.
-
-    Captions come from ``name.txt`` beside ``name.wav`` (one a line), tags from ``name.json`` with MusicGen's fields
-    title, artist, key, bpm, genre, moods, keywords, description, name, instrument and any others; its ``description``
-    becomes a caption. A clip's split hangs on the hash of its path below the folder, so that it stays where it is when
-    others are added. Clips to be validated on must not share a source with trained ones: split such sets yourself.
-
-    Args:
-        valid_share: how many of the clips are kept for validation, 0 to 1.
-
-    Raises:
-        DataError: there is no such folder, or a sidecar cannot be read.
-        InvalidRequest: ``valid_share`` is no share.
-    """
-    if not 0 <= valid_share <= 1:
-        raise InvalidRequest(f"valid_share={valid_share}: allowed are 0 to 1")
-    root = Path(folder)
-    if not root.is_dir():
-        raise DataError(f"{str(folder)!r} is not a folder")
-    found = [Path(place) / name for place, _, names in os.walk(root) for name in names]
-    audio = sorted((path for path in found if path.suffix.lower() in AUDIO_SUFFIXES), key=lambda path: path.parts)
-    records, problems = [], {}
-    for path in audio:
-        try:
-            facts = audio_facts(path)
-        except AudioError as error:
-            problems[path] = str(error)
-            continue
-        captions, tags = read_sidecars(path)
-        records.append(
-            ClipRecord(
-                path=path.absolute(),
-                duration_s=facts.duration_s,
-                sample_rate_hz=facts.sample_rate_hz,
-                num_channels=facts.num_channels,
-                split="valid" if _share_of(path.relative_to(root)) < valid_share else "train",
-                captions=captions,
-                tags=tags,
-            )
-        )
-    return records, problems
-
-
-def read_sidecars(audio: Path) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """The captions and tags that lie beside an audio file; both empty if nothing does.
-
-    Raises:
-        DataError: a sidecar is there and cannot be read.
-    """
-    captions: list[str] = []
-    tags: dict[str, Any] = {}
-    metadata, wordings = audio.with_suffix(".json"), audio.with_suffix(".txt")
-    try:
-        if metadata.is_file():
-            tags = json.loads(metadata.read_text(encoding="utf-8"))
-            if not isinstance(tags, dict):
-                raise DataError(f"{str(metadata)!r}: expected a JSON object")
-            tags = {key: value for key, value in tags.items() if value not in (None, "", [])}
-            description = tags.pop("description", None)
-            captions += [] if description is None else [str(description)]
-        if wordings.is_file():
-            captions += [line.strip() for line in wordings.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"cannot read what lies beside {str(audio)!r}: {error}") from error
-    return tuple(captions), tags
-
-
-def _share_of(path: Path) -> float:
-    """A number in [0, 1) that is drawn once for all for this path."""
-    digest = hashlib.sha256(os.fsencode(path.as_posix())).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def _line(record: ClipRecord, folder: Path) -> str:

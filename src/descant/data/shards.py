@@ -72,7 +72,10 @@ class ShardIndex:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizedClip:
-    """One clip of a shard: its frames are ``codes[:, start_frame : start_frame + num_frames]``."""
+    """One clip of a shard: its frames are ``codes[:, start_frame : start_frame + num_frames]``.
+
+    ``source`` is what the manifest said of its file, "" in shards of older versions.
+    """
 
     id: str
     start_frame: int
@@ -80,6 +83,7 @@ class TokenizedClip:
     split: Split
     captions: tuple[str, ...] = ()
     tags: dict[str, Any] = field(default_factory=dict)
+    source: str = ""
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,10 @@ class TokenBatches:
         shards = [read_shard(shard_path(folder, number)) for number in range(self.index.num_shards)]
         pairs = [(clip, shard.codes) for shard in shards for clip in shard.clips if clip.split == config.split]
         if not pairs:
-            raise DataError(f"{str(Path(folder))!r} has no clip of split {config.split!r}")
+            raise DataError(
+                f"{str(Path(folder))!r} has no clip of split {config.split!r}: scan at least two clips with a "
+                f"--valid-share between 0 and 1, and tokenize into a new folder"
+            )
         self.clips = [clip for clip, _ in pairs]
         self._codes = [codes[:, clip.start_frame : clip.start_frame + clip.num_frames] for clip, codes in pairs]
         self._chroma: list[UInt8[Tensor, "_ P"]] = []

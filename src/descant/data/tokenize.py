@@ -9,25 +9,28 @@ import json
 import math
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int16
 from torch import Tensor
 
-from descant.audio import AudioFacts, Clip, audio_facts, read_samples
+from descant.audio import AudioFacts, Clip, read_samples
 from descant.codec.base import AudioCodec
 from descant.data.manifest import ClipRecord
+from descant.data.scan import plausible_facts
+from descant.data.shard_plan import begin
 from descant.data.shards import (
     CodecFacts,
     ShardIndex,
     TokenizedClip,
-    read_index,
+    read_shard,
     shard_path,
-    write_index,
     write_shard,
 )
-from descant.errors import DataError, InvalidRequest
+from descant.errors import AudioError, DataError, InvalidRequest
+from descant.folder_lock import locked
 
 CONTEXT_S = 1.0
 """What a window of a long clip is given to hear on each side; the codes of it are thrown away."""
@@ -44,8 +47,13 @@ def tokenize(
     window_s: float = 60.0,
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], None] | None = None,
+    skip: Callable[[ClipRecord, str], None] | None = None,
 ) -> ShardIndex:
     """Encodes every clip and writes the shards that the folder does not have yet.
+
+    A file that cannot be read costs no other one: without ``skip`` its shard is not written, all others are, and the
+    error comes last; with it the clip is left out of its shard, and tried again by the next run. The clips may change
+    between two runs as long as those of the shards that are there stay what and where they were.
 
     Clips of equal length are encoded ``batch_size`` at a time. Those longer than ``window_s`` are encoded in windows,
     each with a second of context on both sides, so that memory does not grow with their length.
@@ -53,12 +61,13 @@ def tokenize(
     Args:
         device: where the codec is.
         progress: is called with the number of clips done and of all clips, after every shard.
+        skip: is called for each clip that is missing, damaged or too short, with the reason.
 
     Raises:
-        DataError: the folder was begun with other clips, another codec or another plan, or cannot be written.
-        AudioError: a clip is missing or damaged; ``doctor.check`` finds all such clips at once.
+        DataError: the folder has shards of other clips, another codec or another plan, or cannot be written.
+        AudioError: a clip is missing, damaged or too short; ``doctor.check`` finds all such clips at once.
         ConfigError: a batch, a shard or a window of nothing.
-        InvalidRequest: the codec is in training mode or its codes do not fit 16 bits.
+        InvalidRequest: the codec is in training mode, its codes do not fit 16 bits, or another process writes there.
     """
     if codec.training:
         raise InvalidRequest("the codec is in training mode: call codec.eval() before tokenizing with it")
@@ -75,16 +84,117 @@ def tokenize(
         batch_size=batch_size,
         window_s=window_s,
     )
-    _begin(Path(folder), plan)
-    for number in range(plan.num_shards):
-        of_shard = slice(number * shard_clips, (number + 1) * shard_clips)
-        if not shard_path(folder, number).exists():
-            codes = _encode_all(records[of_shard], codec, plan, device)
-            clips = _described(records[of_shard], ids[of_shard], codes)
-            write_shard(shard_path(folder, number), clips, torch.cat(codes, dim=1))
-        if progress is not None:
-            progress(min(of_shard.stop, len(records)), len(records))
+    wanted = [_described(record, name) for record, name in zip(records, ids, strict=True)]
+    unread: list[str] = []
+    with locked(folder):
+        begin(Path(folder), plan, wanted)
+        for number in range(plan.num_shards):
+            of_shard = slice(number * shard_clips, (number + 1) * shard_clips)
+            work = _ShardWork(records[of_shard], wanted[of_shard], codec, plan, device)
+            broken = work.write(shard_path(folder, number), may_leave_out=skip is not None)
+            for record, reason in broken:
+                unread.append(reason)
+                if skip is not None:
+                    skip(record, reason)
+            if progress is not None:
+                progress(min(of_shard.stop, len(records)), len(records))
+    if unread and skip is None:
+        raise AudioError(
+            f"{unread[0]}{f' (and {len(unread) - 1} more)' if len(unread) > 1 else ''}: the shards of all other clips "
+            f"are written; mend the file or take it out of the manifest, and tokenize again"
+        )
     return plan
+
+
+@dataclass(frozen=True)
+class _ShardWork:
+    """The clips of one shard, with what is to be written of them but their frames."""
+
+    records: Sequence[ClipRecord]
+    wanted: Sequence[TokenizedClip]
+    codec: AudioCodec
+    plan: ShardIndex
+    device: torch.device | str
+
+    def write(self, path: Path, *, may_leave_out: bool) -> list[tuple[ClipRecord, str]]:
+        """Writes the shard unless it is there and whole; gives the clips that could not be read, each with the reason.
+
+        Without ``may_leave_out`` nothing is written if there is such a clip, and only the first is given.
+        """
+        if path.exists():
+            there = {clip.id for clip in read_shard(path).clips}
+            missing = [index for index, clip in enumerate(self.wanted) if clip.id not in there]
+            codes, broken = self._codes(missing)
+            # Whole anew if a clip is back, so that a shard stays a function of its clips.
+            if not codes:
+                return broken
+        codes, broken = self._codes(range(len(self.records)), stops_early=not may_leave_out)
+        if broken and not may_leave_out:
+            return broken
+        clips, start = [], 0
+        for index in sorted(codes):
+            clips.append(replace(self.wanted[index], start_frame=start, num_frames=codes[index].shape[1]))
+            start += codes[index].shape[1]
+        if not clips:
+            raise AudioError(f"{broken[0][1]} (and so are all {len(broken)} clips of its shard)")
+        write_shard(path, clips, torch.cat([codes[index] for index in sorted(codes)], dim=1))
+        return broken
+
+    def _codes(
+        self, indices: Sequence[int], *, stops_early: bool = False
+    ) -> tuple[dict[int, Int16[Tensor, "K _"]], list[tuple[ClipRecord, str]]]:
+        """The codes of these clips by index, and those that cannot be read, in order, or the first that was met."""
+        reasons: dict[int, str] = {}
+        equals: dict[AudioFacts, list[int]] = {}
+        for index in indices:
+            try:
+                facts = _facts(self.records[index])
+                equals.setdefault(facts._replace(num_channels=0), []).append(index)
+            except AudioError as error:
+                reasons[index] = str(error)
+        codes: dict[int, Tensor] = {}
+        for facts, equal in equals.items():
+            codes.update(self._encode_equal(facts, equal, reasons, stops_early))
+            if reasons and stops_early:
+                break
+        return codes, [(self.records[index], reasons[index]) for index in sorted(reasons)]
+
+    def _encode_equal(
+        self, facts: AudioFacts, indices: list[int], reasons: dict[int, str], stops_early: bool
+    ) -> dict[int, Int16[Tensor, "K _"]]:
+        """The codes of equally long clips; ``reasons`` gets those that cannot be read."""
+        codes: dict[int, Tensor] = {}
+        size = self.plan.batch_size
+        while not (reasons and stops_early) and len(codes) < len(indices):
+            batch = indices[len(codes) : len(codes) + size]
+            paths = [self.records[index].path for index in batch]
+            try:
+                found = _encode_batch(paths, facts, self.codec, self.plan, self.device)
+                codes.update(zip(batch, found, strict=True))
+            except _UnreadableError as error:
+                # Begun again without it, so that the batches are those of a set that never had it.
+                reasons[batch[paths.index(error.path)]] = str(error)
+                indices = [index for index in indices if index not in reasons]
+                codes = {}
+        return codes
+
+
+def _facts(record: ClipRecord) -> AudioFacts:
+    """What a clip's file says, if the manifest says the same: a WAV that was cut short does not tell by itself."""
+    facts = plausible_facts(record.path)
+    # A tenth of a second of grace, as the doctor has: manifests of other tools round.
+    if abs(facts.duration_s - record.duration_s) >= 0.1 or facts.sample_rate_hz != record.sample_rate_hz:
+        raise AudioError(
+            f"{str(record.path)!r} has {facts.duration_s:.3f} s at {facts.sample_rate_hz} Hz where the manifest says "
+            f"{record.duration_s:.3f} s at {record.sample_rate_hz} Hz: put the file back, or scan the folder again"
+        )
+    return facts
+
+
+class _UnreadableError(Exception):
+    def __init__(self, path: Path, reason: AudioError) -> None:
+        super().__init__(str(reason))
+        self.path = path
 
 
 def codec_facts(codec: AudioCodec) -> CodecFacts:
@@ -105,42 +215,6 @@ def codec_facts(codec: AudioCodec) -> CodecFacts:
         codebook_size=codec.codebook_size,
         hop_samples=codec.hop_samples,
     )
-
-
-def _begin(folder: Path, plan: ShardIndex) -> None:
-    """Makes the folder with its plan, or finds it as an earlier run with the same plan has left it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        is_new = not any(folder.iterdir())
-    except OSError as error:
-        raise DataError(f"cannot write shards to {str(folder)!r}: {error}") from error
-    if is_new:
-        write_index(folder, plan)
-        return
-    found = read_index(folder)
-    changed = [name for name, value in vars(plan).items() if getattr(found, name) != value]
-    if changed:
-        raise DataError(
-            f"{str(folder)!r} was begun with another {' and '.join(changed)}: its shards would not belong together. "
-            f"Use a new folder, or delete this one"
-        )
-
-
-def _encode_all(
-    records: Sequence[ClipRecord], codec: AudioCodec, plan: ShardIndex, device: torch.device | str
-) -> list[Int16[Tensor, "K _"]]:
-    """The codes of every clip, in order."""
-    facts = [audio_facts(record.path) for record in records]
-    equals: dict[tuple[int, int], list[int]] = {}
-    for index, (num_samples, rate_hz, _) in enumerate(facts):
-        equals.setdefault((num_samples, rate_hz), []).append(index)
-    codes: dict[int, Tensor] = {}
-    for equal in equals.values():
-        for start in range(0, len(equal), plan.batch_size):
-            batch = equal[start : start + plan.batch_size]
-            found = _encode_batch([records[index].path for index in batch], facts[batch[0]], codec, plan, device)
-            codes.update(zip(batch, found, strict=True))
-    return [codes[index] for index in range(len(records))]
 
 
 def _encode_batch(
@@ -173,29 +247,26 @@ def _wave(
     path: Path, offset: int, num_samples: int, codec: AudioCodec, rate_hz: int, length: int
 ) -> Float[Tensor, "C N"]:
     """A piece of a file as the codec wants it, ``length`` samples of the codec's rate."""
-    clip = Clip(read_samples(path, offset, num_samples), rate_hz).to_channels(codec.num_channels)
+    try:
+        clip = Clip(read_samples(path, offset, num_samples), rate_hz).to_channels(codec.num_channels)
+    except AudioError as error:
+        raise _UnreadableError(path, error) from error
     samples = clip.resample(codec.sample_rate_hz).samples
     # The resampler rounds a length in its own way; one sample more could begin another frame.
     return torch.nn.functional.pad(samples, (0, length - samples.shape[1]))
 
 
-def _described(
-    records: Sequence[ClipRecord], ids: Sequence[str], codes: Sequence[Int16[Tensor, "K _"]]
-) -> list[TokenizedClip]:
-    clips, start = [], 0
-    for record, name, of_clip in zip(records, ids, codes, strict=True):
-        clips.append(
-            TokenizedClip(
-                id=name,
-                start_frame=start,
-                num_frames=of_clip.shape[1],
-                split=record.split,
-                captions=record.captions,
-                tags=record.tags,
-            )
-        )
-        start += of_clip.shape[1]
-    return clips
+def _described(record: ClipRecord, name: str) -> TokenizedClip:
+    """What a shard says of a clip, as far as it is known before its codes."""
+    return TokenizedClip(
+        id=name,
+        start_frame=0,
+        num_frames=0,
+        split=record.split,
+        captions=record.captions,
+        tags=record.tags,
+        source=f"{record.duration_s!r} s, {record.sample_rate_hz} Hz, {record.num_channels} channels",
+    )
 
 
 def _ids(records: Sequence[ClipRecord]) -> list[str]:

@@ -1,12 +1,11 @@
 """The state of a run on disk: one folder a step, written whole or not at all.
 
-A checkpoint is safetensors files and one ``state.json``, no pickle. It is written under a temporary name and renamed
-when everything is on the disk, so a folder named ``step-...`` was once complete. ``state.json`` holds the size and the
+A checkpoint is safetensors files and one ``state.json``, no pickle. `atomic.py` writes it aside and renames it when
+everything is on the disk, so a folder named ``step-...`` was once complete. ``state.json`` holds the size and the
 CRC-32 of every other file, so one that was damaged later is told from a good one.
 """
 
 import json
-import os
 import re
 import shutil
 import zlib
@@ -17,6 +16,7 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from descant.atomic import replacing_folder
 from descant.errors import CheckpointError, ConfigError
 
 FORMAT = 1
@@ -31,26 +31,25 @@ def save_checkpoint(
         CheckpointError: the disk is full or the folder cannot be written. Older checkpoints are untouched.
     """
     folder = run_dir / f"step-{step:08d}"
-    partial = run_dir / f".partial-{folder.name}"
     try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        files = {}
-        for group, members in tensors.items():
-            file = partial / f"{group}.safetensors"
-            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in members.items()}, file)
-            files[file.name] = {"bytes": file.stat().st_size, "crc32": _crc32(file)}
-        document = {"format": FORMAT, "step": step, "files": files, **state}
-        (partial / "state.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-        for file in partial.iterdir():
-            _to_disk(file)
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(partial, folder)
-        _to_disk(run_dir)
+        with replacing_folder(folder, is_replaceable=lambda _: True) as new:
+            files = {}
+            for group, members in tensors.items():
+                file = new / f"{group}.safetensors"
+                save_file({name: tensor.detach().cpu().contiguous() for name, tensor in members.items()}, file)
+                files[file.name] = {"bytes": file.stat().st_size, "crc32": _crc32(file)}
+            document = {"format": FORMAT, "step": step, "files": files, **state}
+            (new / "state.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     except Exception as error:
-        shutil.rmtree(partial, ignore_errors=True)
         raise CheckpointError(f"{folder}: cannot be saved ({error}); free the disk or choose another folder") from error
     return folder
+
+
+def checkpoints(run_dir: Path) -> list[Path]:
+    """The folders of a run's checkpoints, whole or not, the oldest first."""
+    if not run_dir.is_dir():
+        return []
+    return sorted((path for path in run_dir.iterdir() if re.fullmatch(r"step-\d{8,}", path.name)), key=_step_of)
 
 
 def newest_checkpoint(run_dir: Path, note: Callable[[str], None]) -> tuple[Path, dict[str, Any]] | None:
@@ -58,7 +57,7 @@ def newest_checkpoint(run_dir: Path, note: Callable[[str], None]) -> tuple[Path,
 
     Damaged ones are passed over, each with a line to ``note``.
     """
-    for folder in sorted(_checkpoints(run_dir), reverse=True):
+    for folder in reversed(checkpoints(run_dir)):
         try:
             return folder, read_state(folder)
         except CheckpointError as error:
@@ -74,14 +73,19 @@ def read_state(folder: Path) -> dict[str, Any]:
     """
     try:
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        format_, files = state["format"], dict(state["files"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        format_, files = (
+            state["format"],
+            {name: (facts["bytes"], facts["crc32"]) for name, facts in state["files"].items()},
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{folder}: no readable state.json ({error})") from error
     if format_ != FORMAT:
         raise CheckpointError(f"{folder}: format {format_}, this version reads format {FORMAT}")
-    for name, facts in files.items():
+    if state.get("step") != _step_of(folder):
+        raise CheckpointError(f"{folder}: its state.json is of step {state.get('step')!r:.40}")
+    for name, (num_bytes, crc32) in files.items():
         file = folder / name
-        if not file.is_file() or file.stat().st_size != facts["bytes"] or _crc32(file) != facts["crc32"]:
+        if not file.is_file() or file.stat().st_size != num_bytes or _crc32(file) != crc32:
             raise CheckpointError(f"{file}: missing, cut short or altered")
     return state
 
@@ -104,13 +108,11 @@ def prune_checkpoints(run_dir: Path, step: int, keep_last: int, keep_steps: Coll
 
     Later ones are left: there are some only where a run went on from an older checkpoint because they were damaged.
     """
-    folders = {_step_of(folder): folder for folder in _checkpoints(run_dir)}
+    folders = {_step_of(folder): folder for folder in checkpoints(run_dir)}
     past = sorted(number for number in folders if number <= step)
     for number in past[:-keep_last]:
         if number not in keep_steps:
             shutil.rmtree(folders[number])
-    for partial in run_dir.glob(".partial-*"):
-        shutil.rmtree(partial)
 
 
 def check_same_run(saved: Any, now: Any, free: Collection[str], path: str = "") -> None:
@@ -131,12 +133,6 @@ def check_same_run(saved: Any, now: Any, free: Collection[str], path: str = "") 
         )
 
 
-def _checkpoints(run_dir: Path) -> list[Path]:
-    if not run_dir.is_dir():
-        return []
-    return [folder for folder in run_dir.iterdir() if re.fullmatch(r"step-\d{8}", folder.name)]
-
-
 def _step_of(folder: Path) -> int:
     return int(folder.name.removeprefix("step-"))
 
@@ -147,11 +143,3 @@ def _crc32(file: Path) -> int:
         while block := stream.read(1 << 20):
             value = zlib.crc32(block, value)
     return value
-
-
-def _to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

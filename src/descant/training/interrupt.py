@@ -1,8 +1,11 @@
-"""Ctrl-C and SIGTERM as a polite question: stop at the next good moment."""
+"""Ctrl-C, SIGTERM and SIGHUP as a request: stop at the next good moment."""
 
 import signal
 import threading
 from types import FrameType, TracebackType
+
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+"""Windows has no SIGHUP."""
 
 
 class StopSignals:
@@ -17,8 +20,10 @@ class StopSignals:
 
     def __enter__(self) -> "StopSignals":
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._ask)
+            for number in _SIGNALS:
+                # What was started under nohup goes on without its terminal.
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._ask)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:

@@ -20,6 +20,8 @@ from descant.model import MusicGenModel
 from descant.nn.inputs import LMInputs
 from descant.patterns import interleave
 from descant.shapes import Codes, Logits
+from descant.training.logs import say
+from descant.training.long_captions import CaptionReader
 from descant.training.task import Metrics, StepContext, Task
 
 
@@ -57,6 +59,9 @@ class LMTask(Task):
 
     Args:
         validation: batches that every validation reads; the same for all runs to be compared.
+
+    Captions that are too long for the text encoder are cut, with a note; ``captions.name_long_ones`` says beforehand
+    whose.
     """
 
     def __init__(self, model: MusicGenModel, config: LMTaskConfig, validation: Sequence[TokenBatch] = ()) -> None:
@@ -74,6 +79,7 @@ class LMTask(Task):
         }
         self.model = self.trained = nn.ModuleDict({name: part for name, part in parts.items() if part is not None})
         self.validation = validation
+        self.captions = CaptionReader(model.read, note=say)
 
     def to(self, device: torch.device) -> None:
         self.trained.to(device)
@@ -88,7 +94,7 @@ class LMTask(Task):
         """Cross-entropy in nats: of all codes (``ce``) and of each codebook's (``ce_q0``, ...)."""
         assert turn == "lm", "a language model has one turn"
         lost = self.config.dropout.rows(len(batch.captions), context.generator)
-        read = self.music.read(batch.captions)
+        read = self.captions.read(batch.captions, batch.clips)
         read = read.without(lost["text"].to(read.mask.device))
         inputs = self._inputs(batch, batch.captions, read, ~lost["melody"], ~lost["clap"])
         device = self.music.device
@@ -157,7 +163,9 @@ class LMTask(Task):
             codes, mask = batch.codes.to(self.music.device), batch.frame_mask.to(self.music.device)
             texts = [next(left) for _ in range(len(codes))]
             is_told = [torch.full((len(codes),), told) for told in (has_melody, has_clap)]
-            logits = self._logits(codes, mask, self._inputs(batch, texts, self.music.read(texts), *is_told))
+            logits = self._logits(
+                codes, mask, self._inputs(batch, texts, self.captions.read(texts, batch.clips), *is_told)
+            )
             for clip in zip(logits.split(1), codes.split(1), mask.split(1), strict=True):
                 rows.append(pattern_cross_entropy(clip[0], clip[1], self.pattern, clip[2])[1])
         return torch.stack(rows).cpu()

@@ -1,16 +1,19 @@
 """What a run tells while it goes: a line on the console and the same as JSON, one object a line."""
 
+import itertools
 import json
 import math
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from descant.errors import CheckpointError
 from descant.training.task import Metrics
 
 
@@ -51,19 +54,30 @@ class RunLog:
         self.file = file
 
     def write(self, step: int, kind: str, values: Mapping[str, float]) -> None:
-        """Appends one line, on disk before this returns to the caller's process dying (but not the machine's)."""
+        """Appends one line, which outlives the process (but not the machine) once this returns.
+
+        Raises:
+            CheckpointError: the disk is full or the file cannot be written.
+        """
         line = {"step": step, "kind": kind, **{name: _json_number(value) for name, value in values.items()}}
-        with self.file.open("a", encoding="utf-8") as stream:
+        with _writing(self.file), self.file.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(line) + "\n")
 
     def rewind(self, step: int) -> None:
-        """Forgets what was written after that step, and a last line that was cut off."""
-        if not self.file.exists():
-            return
-        kept = [line for line in read_log(self.file) if line["step"] <= step]
+        """Forgets what was written after that step, a last line that was cut off, and damaged lines, which it names."""
+        kept = [line for line in read_log(self.file, note=say) if line["step"] <= step] if self.file.exists() else []
         partial = self.file.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        os.replace(partial, self.file)
+        with _writing(self.file):
+            partial.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
+            os.replace(partial, self.file)
+
+    def set_aside(self) -> None:
+        """Gives a log that has lines another name, ``log-1.jsonl`` or the next that is free."""
+        if not self.file.exists() or not self.file.stat().st_size:
+            return
+        names = (self.file.with_name(f"{self.file.stem}-{number}{self.file.suffix}") for number in itertools.count(1))
+        with _writing(self.file):
+            self.file.rename(next(name for name in names if not name.exists()))
 
     def last(self, step: int, kind: str) -> dict[str, float] | None:
         """The values already written for this step, if there are any."""
@@ -74,10 +88,37 @@ class RunLog:
         return {name: value for name, value in found[-1].items() if name not in ("step", "kind")}
 
 
-def read_log(file: Path) -> list[dict[str, Any]]:
-    """The lines of a run's log, without a last one that a dying process left unfinished."""
-    *whole, _ = file.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in whole]
+def read_log(file: Path, note: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
+    """The lines of a run's log, without a last one that a dying process left unfinished and without damaged ones.
+
+    Args:
+        note: is given a message that names the damaged lines, if there are any.
+    """
+    *whole, _ = file.read_bytes().split(b"\n")
+    lines = [_log_line(line) for line in whole]
+    damaged = [str(number) for number, line in enumerate(lines, start=1) if line is None]
+    if damaged and note is not None:
+        note(f"{file}: left out {len(damaged)} damaged lines, number {', '.join(damaged[:5])}")
+    return [line for line in lines if line is not None]
+
+
+def _log_line(text: bytes) -> dict[str, Any] | None:
+    """The line as it was written, or None if something else stands there."""
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return line if isinstance(line, dict) and type(line.get("step")) is int and "kind" in line else None
+
+
+@contextmanager
+def _writing(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointError(
+            f"{file}: cannot be written ({error.strerror or error}); free the disk, then resume"
+        ) from error
 
 
 def say(text: str) -> None:
@@ -89,10 +130,14 @@ def console_line(step: int, max_steps: int, values: Mapping[str, float], left_s:
     """The values of one log line for people, for example ``step 120/5000  ce 5.31  lr 0.0003  left 12:05``."""
     parts = [f"step {step}/{max_steps}"] + [f"{name} {value:.4g}" for name, value in values.items()]
     if left_s is not None:
-        minutes, seconds = divmod(round(left_s), 60)
-        clock = f"{minutes}:{seconds:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
-        parts.append(f"left {clock}")
+        parts.append(f"left {clock(left_s)}")
     return "  ".join(parts)
+
+
+def clock(duration_s: float) -> str:
+    """A duration as ``12:05`` or, from an hour on, ``3:12:05``."""
+    minutes, seconds = divmod(round(duration_s), 60)
+    return f"{minutes}:{seconds:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
 
 
 def _json_number(value: float) -> float | None:

@@ -10,7 +10,7 @@ MAY_CHANGE = frozenset(
     f"trainer.{name}"
     for name in (
         "max_steps", "max_minutes", "log_every", "save_every", "validate_every", "keep_last", "keep_steps",
-        "num_threads", "device",
+        "num_threads", "device", "max_skips", "max_loss_growth",
     )
 )  # fmt: skip
 """What a resumed run may change: its budget and its habits, not its mathematics."""
@@ -25,10 +25,13 @@ class TrainerConfig:
         clip_norm: the largest norm of a turn's gradient; longer ones are shortened to it. None leaves them.
         ema_decay: of the averaged weights, per step. None averages nothing, and the last weights are the result.
         precision: "bf16" computes the forward pass in torch.autocast; weights stay float32.
-        max_minutes: stop then, with a checkpoint to resume from.
+        max_minutes: stop then, with a validation and a checkpoint to resume from.
         keep_last: how many checkpoints stay on the disk, besides those of ``keep_steps``.
         keep_steps: steps at which to save and never delete, for example just before the learning rate falls.
-        max_skips: so many turns in a row with a loss or gradient that is not finite end the run.
+        max_skips: so many turns in a row with a loss or gradient that is not finite, or a loss that has exploded, end
+            the run.
+        max_loss_growth: a loss has exploded when it is this many times what it was in the first step (or 1, if that was
+            less). None lets it grow.
         num_threads: of torch on the CPU; None leaves them. Another number may change the last bits.
     """
 
@@ -49,12 +52,13 @@ class TrainerConfig:
     keep_steps: tuple[int, ...] = ()
     validate_every: int | None = 500
     max_skips: int = 20
+    max_loss_growth: float | None = 1_000.0
 
     def __post_init__(self) -> None:
         for name in ("max_steps", "accumulate", "log_every", "save_every", "keep_last", "max_skips"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)}: must be at least 1")
-        for name in ("clip_norm", "num_threads", "max_minutes", "validate_every"):
+        for name in ("clip_norm", "num_threads", "max_minutes", "validate_every", "max_loss_growth"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ConfigError(f"{name}={value}: must be positive, or none to switch it off")

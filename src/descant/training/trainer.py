@@ -16,17 +16,19 @@ import torch
 from torch import nn
 
 from descant.config import to_dict
-from descant.errors import Cancelled, CheckpointError, ConfigError
+from descant.errors import Cancelled, CheckpointError, ConfigError, TrainingDiverged
+from descant.folder_lock import locked
 from descant.training.checkpoint import (
     check_same_run,
-    newest_checkpoint,
     prune_checkpoints,
     read_tensors,
     save_checkpoint,
 )
+from descant.training.environment import select_device
 from descant.training.interrupt import StopSignals
-from descant.training.logs import RunLog, Window, console_line, say
+from descant.training.logs import RunLog, Window, clock, console_line, say
 from descant.training.prefetch import Prefetcher
+from descant.training.run_folder import LOG_NAME, checkpoint_to_resume
 from descant.training.settings import MAY_CHANGE, TrainerConfig
 from descant.training.task import BatchSource, Task
 from descant.training.update import Updater
@@ -63,33 +65,45 @@ class Trainer:
         self.batches = batches
         self.config = config
         self.out_dir = Path(out_dir)
-        self.device = _device(config.device)
+        self.device = select_device(config.device)
         task.to(self.device)
         self.updater = Updater(task, config, self.device)
-        self.log = RunLog(self.out_dir / "log.jsonl")
+        self.log = RunLog(self.out_dir / LOG_NAME)
         self.identity = {"trainer": to_dict(config), "task": task.facts(), "run": dict(facts or {})}
         self.step = 0
         self.metrics: dict[str, float] = {}
+        self.last_good: Path | None = None
 
     def run(self, resume: bool = False) -> TrainResult:
         """Trains to ``max_steps`` or until the time is up, and leaves a checkpoint of the last step.
 
-        With ``resume`` it goes on from the newest whole checkpoint of the folder, or begins where there is none.
+        With ``resume`` it goes on from the newest whole checkpoint of the folder.
 
         Raises:
             Cancelled: SIGINT or SIGTERM came; everything up to that step is saved.
-            ConfigError: the folder holds a run and ``resume`` is off, or the run's config or facts changed.
-            TrainingDiverged: ``max_skips`` turns in a row had no finite gradient; the last checkpoint is older.
-            CheckpointError: the disk is full, or a checkpoint does not fit the model.
+            ConfigError: the folder holds a run and ``resume`` is off, it holds none and ``resume`` is on, or the run's
+                config or facts changed.
+            TrainingDiverged: ``max_skips`` turns in a row had no finite gradient or an exploded loss; the last good
+                checkpoint is older.
+            CheckpointError: the disk is full, all checkpoints are damaged, or one does not fit the model.
+            InvalidRequest: another process trains in this folder.
+            DataError: the folder cannot be written to.
         """
-        self.out_dir.mkdir(parents=True, exist_ok=True)
+        with locked(self.out_dir):
+            return self._run(resume)
+
+    def _run(self, resume: bool) -> TrainResult:
         checkpoint = self._begin(resume)
         # The global generator is seeded anew in every step; the caller gets its own state back.
         devices = [self.device] if self.device.type == "cuda" else []
         with _threads(self.config.num_threads), torch.random.fork_rng(devices), StopSignals() as stop:
             if checkpoint is not None and self._validates_here() and not self.metrics:
                 self._validate()
-            checkpoint = self._loop(stop) or checkpoint
+            try:
+                checkpoint = self._loop(stop) or checkpoint
+            except TrainingDiverged as error:
+                good = "none was saved before" if self.last_good is None else str(self.last_good)
+                raise TrainingDiverged(f"{error}; the last good checkpoint: {good}") from error
         assert checkpoint is not None, "a run ends with a save, or began at its end"
         is_finished = self.step == self.config.max_steps
         return TrainResult(self.step, is_finished, self.metrics, checkpoint, self.updater.skipped)
@@ -100,6 +114,8 @@ class Trainer:
 
     def _loop(self, stop: StopSignals) -> Path | None:
         config, first, began = self.config, self.step, time.monotonic()
+        if first < config.max_steps:
+            say(f"training {config.max_steps - first} steps on {self.device}, a checkpoint every {config.save_every}")
         window = Window()
         checkpoint = None
         numbers = range(first * config.accumulate, config.max_steps * config.accumulate)
@@ -111,14 +127,19 @@ class Trainer:
                 self.step += 1
                 elapsed_s = time.monotonic() - began
                 is_out_of_time = config.max_minutes is not None and elapsed_s > 60 * config.max_minutes
+                if self.step == first + 1:
+                    say(self._forecast(elapsed_s, config.max_steps - first))
                 if self._logs_here():
                     self._write_log(window, left_s=elapsed_s / (self.step - first) * (config.max_steps - self.step))
                 if self._saves_here() or is_out_of_time or stop.asked:
                     # Saved before it is validated: a fault in the validation must not cost the weights.
                     checkpoint = self._save()
                 if stop.asked:
-                    raise Cancelled(f"stopped at step {self.step}, saved in {checkpoint}; resume to go on")
-                if self._validates_here():
+                    raise Cancelled(
+                        f"stopped at step {self.step}, saved in {checkpoint}; --resume goes on, and --resume --set "
+                        f"trainer.max_steps={self.step} writes the model as it is now"
+                    )
+                if self._validates_here() or is_out_of_time:
                     self._validate()
                 if is_out_of_time:
                     break
@@ -129,7 +150,15 @@ class Trainer:
 
     def _saves_here(self) -> bool:
         is_due = self.step % self.config.save_every == 0 or self.step in self.config.keep_steps
-        return is_due or self.step == self.config.max_steps
+        # The newest checkpoint is what a resumed run starts from: none is made of weights that are past saving.
+        return (is_due and not self.updater.has_exploded) or self.step == self.config.max_steps
+
+    def _forecast(self, step_s: float, num_steps: int) -> str:
+        text = (
+            f"step {self.step}/{self.config.max_steps}  took {step_s:.2g} s: about {clock(step_s * num_steps)} in all"
+        )
+        minutes = self.config.max_minutes
+        return text if minutes is None else f"{text}, at most {clock(60 * minutes)}"
 
     def _validates_here(self) -> bool:
         every = self.config.validate_every
@@ -151,42 +180,35 @@ class Trainer:
         say("valid " + console_line(self.step, self.config.max_steps, self.metrics))
 
     def _save(self) -> Path:
-        state = {
-            "run": self.identity,
-            "skipped": self.updater.skipped,
-            "skips_in_a_row": self.updater.skips_in_a_row,
-        }
+        state = {"run": self.identity, **self.updater.counters()}
         folder = save_checkpoint(self.out_dir, self.step, self.updater.tensors(), state)
-        prune_checkpoints(self.out_dir, self.step, self.config.keep_last, self.config.keep_steps)
+        if not self.updater.has_exploded:
+            self.last_good = folder
+            prune_checkpoints(self.out_dir, self.step, self.config.keep_last, self.config.keep_steps)
         return folder
 
     def _begin(self, resume: bool) -> Path | None:
-        found = newest_checkpoint(self.out_dir, note=say)
+        found = checkpoint_to_resume(self.out_dir, resume, note=say)
         if found is None:
+            self.log.set_aside()
+            # An empty log says that a run has begun here, until there is a checkpoint.
             self.log.rewind(step=0)
             return None
         folder, state = found
-        if not resume:
-            raise ConfigError(f"{self.out_dir} holds a run saved at {folder.name}; resume it, or choose another folder")
-        check_same_run(state["run"], self.identity, MAY_CHANGE)
+        check_same_run(state.get("run"), self.identity, MAY_CHANGE)
         if state["step"] > self.config.max_steps:
             raise ConfigError(f"max_steps={self.config.max_steps}: the run is already at step {state['step']}")
         try:
             self.updater.load(partial(read_tensors, folder))
+            self.updater.load_counters(state)
         except (RuntimeError, KeyError) as error:
-            raise CheckpointError(f"{folder}: does not fit this model ({error})") from error
+            raise CheckpointError(f"{folder}: does not fit this model ({' '.join(str(error).split()):.300})") from error
         self.step = state["step"]
-        self.updater.skipped, self.updater.skips_in_a_row = state["skipped"], state["skips_in_a_row"]
+        self.last_good = None if self.updater.has_exploded else folder
         self.log.rewind(self.step)
         self.metrics = self.log.last(self.step, "validation") or {}
         say(f"resumed from {folder}")
         return folder
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
 
 
 @contextmanager

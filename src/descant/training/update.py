@@ -1,7 +1,7 @@
 """One step of training: every turn of a task on the same batches, with what its optimisers and averages remember."""
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -36,6 +36,8 @@ class Updater:
         self.average = None if config.ema_decay is None else AveragedWeights(task.model, config.ema_decay)
         self.skipped = 0
         self.skips_in_a_row = dict.fromkeys(self.parameters, 0)
+        self.explosions_in_a_row = dict.fromkeys(self.parameters, 0)
+        self.first_losses: dict[str, float] = {}
 
     def learning_rate(self, step: int) -> float:
         """What update number ``step`` (from 0) uses."""
@@ -45,7 +47,7 @@ class Updater:
         """Takes the turns of update number ``step`` (from 0) and gives their metrics.
 
         Raises:
-            TrainingDiverged: a turn was skipped ``max_skips`` times in a row.
+            TrainingDiverged: a turn was skipped ``max_skips`` times in a row, or its loss had exploded as often.
         """
         carried: list[dict[str, Tensor]] = [{} for _ in batches]
         gathered: list[Metrics] = []
@@ -57,6 +59,7 @@ class Updater:
             norm = get_total_norm(gradients)
             if bool(torch.isfinite(norm) & torch.isfinite(torch.stack(losses)).all()):
                 self._apply(step, turn, norm)
+                self._watch(step, turn, float(torch.stack(losses).mean()))
                 gathered += [*metrics, {f"norm_{turn}": norm}]
             else:
                 self._skip(step, turn, buffers)
@@ -64,6 +67,26 @@ class Updater:
         if self.average is not None:
             self.average.update(self.task.model, count=step + 1)
         return gathered
+
+    @property
+    def has_exploded(self) -> bool:
+        """Whether a loss was out of all bounds in the last step."""
+        return any(self.explosions_in_a_row.values())
+
+    def counters(self) -> dict[str, Any]:
+        """What a checkpoint must hold besides tensors, as plain data."""
+        return {
+            "skipped": self.skipped,
+            "skips_in_a_row": self.skips_in_a_row,
+            "explosions_in_a_row": self.explosions_in_a_row,
+            "first_losses": self.first_losses,
+        }
+
+    def load_counters(self, state: Mapping[str, Any]) -> None:
+        """Puts back what ``counters`` gave; what an older version did not write begins anew."""
+        self.skipped, self.skips_in_a_row = state["skipped"], state["skips_in_a_row"]
+        self.explosions_in_a_row = state.get("explosions_in_a_row", self.explosions_in_a_row)
+        self.first_losses = state.get("first_losses", {})
 
     @contextmanager
     def averaged_model(self) -> Iterator[nn.Module]:
@@ -142,8 +165,28 @@ class Updater:
         if self.skips_in_a_row[turn] >= self.config.max_skips:
             raise TrainingDiverged(
                 f"step {step}: the {turn} turn had no finite loss and gradient {self.config.max_skips} times in a row. "
-                f"Train anew with a lower learning rate, or look at the data"
+                f"{self._advice()}"
             )
+
+    def _watch(self, step: int, turn: str, loss: float) -> None:
+        """Ends a run whose loss is still a number and has left all bounds: it does not come back from there."""
+        first = self.first_losses.setdefault(turn, loss)
+        growth = self.config.max_loss_growth
+        if growth is None or loss <= growth * max(1.0, abs(first)):
+            self.explosions_in_a_row[turn] = 0
+            return
+        self.explosions_in_a_row[turn] += 1
+        if self.explosions_in_a_row[turn] >= self.config.max_skips:
+            raise TrainingDiverged(
+                f"step {step}: the loss of the {turn} turn is {loss:.3g} and was {first:.3g} in the first step; so it "
+                f"has been {self.config.max_skips} times in a row. {self._advice()}"
+            )
+
+    def _advice(self) -> str:
+        return (
+            f"Train anew with a learning rate below optimizer.lr={self.config.optimizer.lr:g}, a tenth of it for "
+            f"example, with more warm-up steps, or look at the data"
+        )
 
 
 def _seed(seed: int, step: int, number: int, turn: str) -> int:

@@ -7,10 +7,11 @@ from pathlib import Path
 from descant.apps.cli.options import Commands, add_json_option, add_model_options, device, number, whole_number
 from descant.apps.cli.outputs import note, show
 from descant.apps.cli.progress import progress
-from descant.errors import DataError, InvalidRequest
+from descant.errors import DataError, InvalidRequest, naming
 
 MAX_HOURS = 10_000
 MAX_WORKERS = 256
+MAX_PROBLEMS = 20
 
 
 def add_commands(commands: Commands) -> None:
@@ -18,7 +19,9 @@ def add_commands(commands: Commands) -> None:
     group = commands.group("data", "training data: scan, check, tokenize, melodies, embeddings, render-starter")
 
     parser = group.add("scan", "a manifest of a folder of audio", "descant data scan music -o music/manifest.jsonl")
-    parser.add_argument("folder", metavar="FOLDER", help="a folder of sound files, with .txt and .json beside them")
+    parser.add_argument(
+        "folder", metavar="FOLDER", help="a folder of sound files, described by .txt, .json, metadata.csv or tags"
+    )
     parser.add_argument("-o", "--output", metavar="FILE", help="the manifest (default: FOLDER/manifest.jsonl)")
     parser.add_argument(
         "--valid-share", type=number, default=0.05, metavar="SHARE", help="kept for validation (default: 0.05)"
@@ -42,6 +45,9 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument("-o", "--output", required=True, metavar="DIR", help="the folder for the shards")
     parser.add_argument("--codec", metavar="DIR", help="a trained codec's folder, instead of a whole model's codec")
     parser.add_argument("--batch-size", type=whole_number, default=8, metavar="N", help="clips at a time (default: 8)")
+    parser.add_argument(
+        "--skip-broken", action="store_true", help="leave out clips that cannot be read, and name them at the end"
+    )
     add_model_options(parser)
     add_json_option(parser)
     parser.set_defaults(run=tokenize)
@@ -85,28 +91,46 @@ def add_commands(commands: Commands) -> None:
 
 def scan(arguments: argparse.Namespace) -> None:
     """Writes a manifest; files that are no audio are listed and left out."""
-    from descant.data.manifest import scan_folder, write_manifest
+    from descant.data.manifest import write_manifest
+    from descant.data.scan import scan_folder
 
     output = Path(arguments.output or Path(arguments.folder) / "manifest.jsonl")
     if arguments.output and not output.absolute().parent.is_dir():
         raise InvalidRequest(f"--output {str(output)!r}: there is no folder {str(output.parent)!r}; make it first")
-    records, problems = scan_folder(arguments.folder, valid_share=arguments.valid_share)
-    if not records:
-        raise DataError(f"{arguments.folder!r}: no readable audio in it ({len(problems)} unreadable files)")
-    write_manifest(output, records)
-    for problem in problems.values():
-        note(f"left out: {problem}")
-    duration_s = sum(record.duration_s for record in records)
+    found = scan_folder(arguments.folder, valid_share=arguments.valid_share)
+    problems = [f"left out: {problem}" for problem in found.problems.values()] + found.notes
+    for line in [*problems[:MAX_PROBLEMS], *_more(problems)]:
+        note(line)
+    if not found.records:
+        raise DataError(f"{arguments.folder!r}: no readable audio in it ({len(found.problems)} unreadable files)")
+    write_manifest(output, found.records)
+    duration_s = sum(record.duration_s for record in found.records)
+    num_valid = sum(record.split == "valid" for record in found.records)
+    num_captioned = sum(bool(record.captions or record.tags) for record in found.records)
     result = {
         "manifest": str(output),
-        "num_clips": len(records),
-        "num_valid": sum(record.split == "valid" for record in records),
-        "num_captioned": sum(bool(record.captions or record.tags) for record in records),
+        "num_clips": len(found.records),
+        "num_valid": num_valid,
+        "num_captioned": num_captioned,
+        "described_by": found.described,
         "duration_s": duration_s,
-        "left_out": [str(path) for path in problems],
+        "left_out": [str(path) for path in found.problems],
+        "skipped": found.skipped,
+        "notes": found.notes,
     }
-    lines = [f"{output}: {len(records)} clips, {duration_s / 3_600:.2f} h, {len(problems)} files left out"]
+    lines = [
+        f"{output}: {len(found.records)} clips, {duration_s / 3_600:.2f} h, {len(found.problems)} files left out",
+        f"{num_valid} of them to validate on, {num_captioned} with captions or tags"
+        + "".join(f"; {count} by {kind}" for kind, count in found.described.items()),
+        *(f"passed over: {count} x {kind}" for kind, count in found.skipped.items()),
+    ]
     show(result, lines, arguments.json)
+
+
+def _more(problems: list[str]) -> list[str]:
+    """A line for the problems that are not printed."""
+    left = len(problems) - MAX_PROBLEMS
+    return [f"and {left} more; --json lists them all"] if left > 0 else []
 
 
 def check(arguments: argparse.Namespace) -> None:
@@ -141,7 +165,7 @@ def tokenize(arguments: argparse.Namespace) -> None:
         raise InvalidRequest(f"--batch-size {arguments.batch_size}: allowed are 1 to 1024")
     from descant.api import load, select_device
     from descant.checkpoints.layouts import load_codec
-    from descant.data.manifest import read_manifest
+    from descant.data.manifest import ClipRecord, read_manifest
     from descant.data.tokenize import tokenize as write_shards
 
     records = read_manifest(arguments.manifest)
@@ -149,7 +173,14 @@ def tokenize(arguments: argparse.Namespace) -> None:
     if arguments.codec is None:
         codec = load(arguments.model, device=arguments.device, precision=arguments.precision).model.codec
     else:
-        codec = load_codec(Path(arguments.codec))[0].to(chosen)
+        with naming(f"--codec {arguments.codec!r}"):
+            codec = load_codec(Path(arguments.codec))[0].to(chosen)
+    left_out: list[str] = []
+
+    def skip(record: ClipRecord, reason: str) -> None:
+        left_out.append(str(record.path))
+        note(f"left out: {reason}")
+
     audio_s = sum(record.duration_s for record in records)
     with progress(f"tokenizing {audio_s / 3_600:.2f} h", audio_s) as report:
         index = write_shards(
@@ -159,15 +190,22 @@ def tokenize(arguments: argparse.Namespace) -> None:
             batch_size=arguments.batch_size,
             device=chosen,
             progress=report,
+            skip=skip if arguments.skip_broken else None,
         )
+    num_clips = index.num_clips - len(left_out)
     result = {
         "folder": arguments.output,
-        "num_clips": index.num_clips,
+        "num_clips": num_clips,
+        "left_out": left_out,
         "num_shards": index.num_shards,
         "duration_s": audio_s,
         "codec": index.codec.fingerprint,
     }
-    show(result, [f"{arguments.output}: {index.num_clips} clips in {index.num_shards} shards"], arguments.json)
+    show(
+        result,
+        [f"{arguments.output}: {num_clips} clips in {index.num_shards} shards, {len(left_out)} left out"],
+        arguments.json,
+    )
 
 
 def melodies(arguments: argparse.Namespace) -> None:
@@ -181,7 +219,8 @@ def melodies(arguments: argparse.Namespace) -> None:
     index = read_index(arguments.folder)
     audio_s = _audio_s(arguments.folder)
     chosen = select_device(arguments.device)
-    codec = load_codec(Path(arguments.codec))[0].to(chosen)
+    with naming(f"--codec {arguments.codec!r}"):
+        codec = load_codec(Path(arguments.codec))[0].to(chosen)
     with progress(f"hearing {audio_s / 3_600:.2f} h", audio_s) as report:
         add_melodies(arguments.folder, codec, MelodyConfig(), device=chosen, progress=report)
     result = {"folder": arguments.folder, "num_clips": index.num_clips, "num_shards": index.num_shards}
@@ -199,7 +238,8 @@ def embeddings(arguments: argparse.Namespace) -> None:
     index = read_index(arguments.folder)
     audio_s = _audio_s(arguments.folder)
     chosen = select_device(arguments.device)
-    codec = load_codec(Path(arguments.codec))[0].to(chosen)
+    with naming(f"--codec {arguments.codec!r}"):
+        codec = load_codec(Path(arguments.codec))[0].to(chosen)
     encoder = ClapEncoder(ClapConfig() if arguments.clap is None else ClapConfig(name=arguments.clap)).to(chosen)
     with progress(f"hearing {audio_s / 3_600:.2f} h", audio_s) as report:
         add_embeddings(arguments.folder, codec, encoder, device=chosen, progress=report)

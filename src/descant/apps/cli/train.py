@@ -7,7 +7,10 @@ a colon), and ``train(config, out_dir, resume)``, which does the run and gives a
 import argparse
 import importlib.util
 import sys
-from collections.abc import Callable
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import is_dataclass
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +18,7 @@ from typing import Any
 
 from descant.apps.cli.options import Commands, add_json_option, setting
 from descant.apps.cli.outputs import note, show
-from descant.errors import ConfigError, InvalidRequest
+from descant.errors import ConfigError, DescantError, InvalidRequest
 
 DEFAULT_FUNCTION = "config"
 
@@ -47,19 +50,61 @@ def add_commands(commands: Commands) -> None:
 
 def train(arguments: argparse.Namespace) -> None:
     """Runs the recipe and prints what it gives back."""
+    from descant.training.environment import refuse_several_processes, select_device
+
+    refuse_several_processes()
     file, function = _parts(arguments.recipe)
-    out_dir = Path(arguments.out or Path("runs") / file.stem)
-    if out_dir.exists() and not out_dir.is_dir():
-        raise InvalidRequest(f"--out {str(out_dir)!r} is a file; name a folder")
-    if arguments.resume and not out_dir.is_dir():
-        raise InvalidRequest(f"--resume: there is no folder {str(out_dir)!r} to go on from")
+    out_dir = Path("runs") / file.stem if arguments.out is None else Path(arguments.out)
+    check_run_folder(out_dir, arguments.resume)
     config, run = read_recipe(file, function, dict(arguments.settings))
+    if isinstance(device := getattr(getattr(config, "trainer", None), "device", None), str):
+        select_device(device)
     note(f"training {file.stem} in {out_dir}")
-    result = run(config, out_dir, arguments.resume)
+    with _blaming(file):
+        result = run(config, out_dir, arguments.resume)
     if not isinstance(result, dict):
         raise ConfigError(f"{str(file)!r}: train() gave {type(result).__name__}, a dict is wanted")
     lines = [f"{name:<22} {value}" for name, value in result.items()]
     show({"recipe": arguments.recipe, "out": str(out_dir), **result}, lines, arguments.json)
+
+
+def check_run_folder(out_dir: Path, resume: bool) -> None:
+    """Nothing, if a run can begin in this folder, or go on there, before anything was loaded for it.
+
+    Raises:
+        InvalidRequest: it cannot be written to, another process trains there, it holds something and ``resume`` is off,
+            or it holds nothing and ``resume`` is on.
+    """
+    from descant.folder_lock import locked
+    from descant.training.run_folder import refuse_a_run, visible_names
+
+    named = f"--out {str(out_dir)!r:.300}"
+    if "\0" in str(out_dir):
+        raise InvalidRequest(f"{named}: no folder can be called so")
+    try:
+        nearest = next(path for path in (out_dir, *out_dir.absolute().parents) if path.exists())
+        if not nearest.is_dir():
+            raise InvalidRequest(f"{named}: {str(nearest)!r:.300} is no folder; choose another place")
+        names = visible_names(out_dir)
+        # Tried and not asked for: /proc says that root may write there.
+        with tempfile.TemporaryDirectory(prefix=".descant-", dir=nearest):
+            pass
+    except OSError as error:
+        reason = error.strerror or error
+        raise InvalidRequest(f"{named}: cannot be written to ({reason}); choose another folder") from error
+    if resume and not names:
+        raise InvalidRequest(
+            f"--resume: there is no run in {str(out_dir)!r:.300} to go on from; leave it out to begin one"
+        )
+    if names and not resume:
+        refuse_a_run(out_dir)
+        raise InvalidRequest(
+            f"{named} holds {', '.join(names[:3])}{' and more' if len(names) > 3 else ''}, and nothing is overwritten: "
+            f"name a new or empty folder, or go on with the run that is there with --resume"
+        )
+    if names:
+        with locked(out_dir):
+            pass
 
 
 def read_recipe(
@@ -81,7 +126,8 @@ def read_recipe(
         )
     if not callable(run):
         raise ConfigError(f"{str(file)!r} is no recipe: it needs train(config, out_dir, resume)")
-    config = make()
+    with _blaming(file):
+        config = make()
     if not is_dataclass(config) or isinstance(config, type):
         raise ConfigError(f"{str(file)!r}: {function}() gave {type(config).__name__}, a config dataclass is wanted")
     return override(config, settings), run
@@ -106,11 +152,28 @@ def _imported(file: Path) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[module.__name__] = module
-    try:
+    with _blaming(file):
         spec.loader.exec_module(module)
-    except SyntaxError as error:
-        raise ConfigError(f"{str(file)!r}, line {error.lineno}: {error.msg}") from error
     return module
+
+
+@contextmanager
+def _blaming(file: Path) -> Iterator[None]:
+    """Calls an error that arose in the recipe's own lines the recipe's; what our code raised on purpose is left."""
+    try:
+        yield
+    except DescantError:
+        raise
+    except SyntaxError as error:
+        raise ConfigError(f"{str(error.filename or file)!r}, line {error.lineno or 1}: {error.msg}") from error
+    except (Exception, SystemExit) as error:
+        # The import system's own frames come last where a module was not found.
+        frames = [at for at in traceback.extract_tb(error.__traceback__) if not at.filename.startswith("<frozen")]
+        if not frames or Path(frames[-1].filename).resolve() != file.resolve():
+            raise
+        raise ConfigError(
+            f"{str(file)!r}, line {frames[-1].lineno}: {type(error).__name__}: {' '.join(str(error).split()):.300}"
+        ) from error
 
 
 def _functions(module: ModuleType) -> list[str]:

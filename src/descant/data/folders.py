@@ -1,0 +1,133 @@
+"""Which files below a folder are sound to learn from, and what is passed over and why."""
+
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+AUDIO_SUFFIXES = frozenset(
+    (
+        *(
+            ".wav",
+            ".wave",
+            ".rf64",
+            ".w64",
+            ".flac",
+            ".ogg",
+            ".oga",
+            ".opus",
+            ".mp2",
+            ".mp3",
+            ".m4a",
+            ".m4b",
+            ".mp4",
+            ".aac",
+        ),
+        *(
+            ".aif",
+            ".aiff",
+            ".aifc",
+            ".wma",
+            ".webm",
+            ".mka",
+            ".mkv",
+            ".wv",
+            ".caf",
+            ".au",
+            ".snd",
+            ".voc",
+            ".amr",
+            ".ape",
+        ),
+        *(".tta"),
+    )
+)
+SIDECAR_SUFFIXES = frozenset({".txt", ".json"})
+TABLE_NAMES = frozenset({"metadata.csv", "metadata.jsonl", "data.jsonl", "data.jsonl.gz"})
+
+SYSTEM_FOLDERS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"})
+
+HIDDEN_FOLDER = "hidden or system folder"
+HIDDEN_FILE = "hidden sound file"
+MACOS_FILE = "macOS resource file (._name)"
+SAME_FOLDER = "link to a folder that is scanned already"
+UNREADABLE_FOLDER = "folder that cannot be read"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderContents:
+    """The files of a folder and all below it.
+
+    Args:
+        audio: sound files by their suffix, in the order of their paths' parts.
+        sidecars: text files by the path they would have with a suffix in small letters.
+        tables: files that describe many clips at once.
+        skipped: how many things of each kind were passed over.
+    """
+
+    audio: list[Path] = field(default_factory=list)
+    sidecars: dict[Path, Path] = field(default_factory=dict)
+    tables: list[Path] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
+
+
+def list_folder(root: Path) -> FolderContents:
+    """All that is below a folder, without hidden and system folders.
+
+    Links to folders are followed, after all that is there without links; no folder is visited twice, so that loops end.
+    """
+    found = FolderContents()
+    seen: set[tuple[int, int]] = set()
+    waiting = [root]
+    while waiting:
+        linked: list[Path] = []
+        for folder in waiting:
+            linked += _walk(folder, found, seen)
+        waiting = sorted(linked)
+    found.audio.sort(key=lambda path: path.parts)
+    found.tables.sort()
+    return found
+
+
+def _walk(root: Path, found: FolderContents, seen: set[tuple[int, int]]) -> list[Path]:
+    """Adds what is below a folder without following links; gives the linked folders it came upon."""
+    linked: list[Path] = []
+
+    def unreadable(error: OSError) -> None:
+        del error
+        found.skipped[UNREADABLE_FOLDER] += 1
+
+    for place, folders, files in os.walk(root, onerror=unreadable):
+        if _identity(place) in seen:
+            found.skipped[SAME_FOLDER] += 1
+            folders.clear()
+            continue
+        seen.add(_identity(place))
+        for name in sorted(folders):
+            if name.startswith(".") or name in SYSTEM_FOLDERS:
+                found.skipped[HIDDEN_FOLDER] += 1
+                folders.remove(name)
+            elif os.path.islink(os.path.join(place, name)):
+                linked.append(Path(place, name))
+                folders.remove(name)
+        for name in files:
+            _sort_in(Path(place, name), found)
+    return linked
+
+
+def _sort_in(path: Path, found: FolderContents) -> None:
+    suffix = path.suffix.lower()
+    if path.name.startswith("."):
+        if suffix in AUDIO_SUFFIXES:
+            found.skipped[MACOS_FILE if path.name.startswith("._") else HIDDEN_FILE] += 1
+    elif path.name in TABLE_NAMES:
+        found.tables.append(path)
+    elif suffix in AUDIO_SUFFIXES:
+        found.audio.append(path)
+    elif suffix in SIDECAR_SUFFIXES:
+        found.sidecars[path.with_suffix(suffix)] = path
+
+
+def _identity(folder: str) -> tuple[int, int]:
+    state = os.stat(folder)
+    return state.st_dev, state.st_ino

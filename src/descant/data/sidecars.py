@@ -1,0 +1,180 @@
+"""What text files say of clips: ``name.txt`` and ``name.json`` next to a clip, and tables that describe many clips.
+
+Text is read by one rule: what its byte-order mark says, else UTF-8, else Windows-1252, which is noted. A file that
+cannot be read raises ``DataError``; whoever scans a folder reports it and goes on.
+"""
+
+import codecs
+import csv
+import gzip
+import io
+import json
+import math
+import os
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from descant.errors import DataError
+
+CAPTION_KEYS = ("description", "caption", "captions", "text", "prompt")
+"""Fields that hold wordings, each a text or a list of texts. All other fields are tags."""
+
+TECHNICAL_KEYS = frozenset(
+    {"duration", "sample_rate", "file_extension", "amplitude", "weight", "info_path", "num_frames", "num_channels"}
+)
+"""Fields of audiocraft's files that say nothing of the music; the file itself is asked for them."""
+
+MAX_DEPTH = 10
+MAX_SIDECAR_BYTES = 1 << 20
+MAX_TABLE_BYTES = 1 << 28
+
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """What one file says of a clip; ``is_guessed`` where its encoding was not certain."""
+
+    captions: tuple[str, ...] = ()
+    tags: dict[str, Any] = field(default_factory=dict)
+    is_guessed: bool = False
+
+
+def read_text(path: Path, max_bytes: int = MAX_SIDECAR_BYTES) -> tuple[str, bool]:
+    """The text of a file without its byte-order mark, and whether Windows-1252 was the last resort.
+
+    Raises:
+        DataError: it cannot be read, is larger than ``max_bytes``, or holds what is no text.
+    """
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            content = file.read(max_bytes + 1)
+        if len(content) > max_bytes:
+            raise DataError(f"{str(path)!r} has more than {max_bytes} bytes: this is no file of captions")
+        encoding = next((name for mark, name in _MARKS if content.startswith(mark)), None)
+        text, is_guessed = (content.decode(encoding), False) if encoding else _decoded(content)
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise DataError(f"{str(path)!r} cannot be read ({error}): save it as UTF-8") from error
+    if "\0" in text:
+        raise DataError(f"{str(path)!r} holds NUL characters: save it as UTF-8")
+    return text, is_guessed
+
+
+def read_txt(path: Path) -> Description:
+    """The wordings of a text file, one a line."""
+    text, is_guessed = read_text(path)
+    return Description(
+        captions=tuple(line.strip() for line in text.splitlines() if line.strip()), is_guessed=is_guessed
+    )
+
+
+def read_json(path: Path) -> Description:
+    """What a JSON object says of a clip: MusicGen's fields (audiocraft's sidecars), or any others."""
+    text, is_guessed = read_text(path)
+    captions, tags = describe(parse_json(text, repr(str(path))), repr(str(path)))
+    return Description(captions=captions, tags=tags, is_guessed=is_guessed)
+
+
+def read_table(path: Path) -> dict[Path, Description]:
+    """The descriptions in a table by the path of their clip, relative ones below the table's folder.
+
+    ``metadata.csv`` and ``metadata.jsonl`` name a clip by ``file_name`` (Hugging Face's audio folders), audiocraft's
+    ``data.jsonl`` by ``path``.
+    """
+    text, is_guessed = read_text(path, MAX_TABLE_BYTES)
+    described: dict[Path, Description] = {}
+    for number, row in _csv_rows(path, text) if path.suffix == ".csv" else _json_rows(path, text):
+        where = f"{str(path)!r}, line {number}"
+        names = [row.pop(key) for key in ("file_name", "path") if key in row]
+        if not names or not isinstance(names[0], str) or not names[0] or "\0" in names[0]:
+            raise DataError(f"{where}: no file_name (or path) that names a clip")
+        captions, tags = describe(row, where)
+        clip = Path(os.path.normpath(path.absolute().parent / names[0]))
+        if clip in described:
+            earlier = described[clip]
+            captions, tags = earlier.captions + captions, {**tags, **earlier.tags}
+        described[clip] = Description(captions=captions, tags=tags, is_guessed=is_guessed)
+    return described
+
+
+def describe(data: dict[str, Any], where: str) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """The captions and the tags of one object; empty fields say nothing.
+
+    Raises:
+        DataError: a field of wordings holds something else, or a text is broken Unicode; ``where`` begins the message.
+    """
+    if not _is_flat(data, MAX_DEPTH):
+        raise DataError(f"{where}: more than {MAX_DEPTH} objects or lists within each other")
+    said = {key: value for key, value in data.items() if value not in (None, "", []) and key not in TECHNICAL_KEYS}
+    captions: list[str] = []
+    for key in CAPTION_KEYS:
+        value = said.pop(key, None)
+        wordings = [] if value is None else value if isinstance(value, list) else [value]
+        if not all(isinstance(text, str) for text in wordings):
+            raise DataError(f"{where}: {key}={value!r:.60}: expected a text or a list of texts")
+        captions += [text.strip() for text in wordings if text.strip()]
+    if any("\ud800" <= letter <= "\udfff" for letter in json.dumps([captions, said], ensure_ascii=False)):
+        raise DataError(f"{where}: a text is broken Unicode (half of a surrogate pair)")
+    return tuple(captions), said
+
+
+def parse_json(text: str, where: str) -> dict[str, Any]:
+    """A JSON object without NaN and infinite numbers, which a manifest could not hold.
+
+    Raises:
+        DataError: it is something else; ``where`` begins the message.
+    """
+    try:
+        data = json.loads(text, parse_constant=_refuse_number, parse_float=_finite)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where}: not JSON ({error})") from error
+    if not isinstance(data, dict):
+        raise DataError(f"{where}: expected a JSON object, got {text.strip()!r:.40}")
+    return data
+
+
+def _decoded(content: bytes) -> tuple[str, bool]:
+    try:
+        return content.decode("utf-8"), False
+    except UnicodeDecodeError:
+        return content.decode("cp1252"), True
+
+
+def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    header = text.partition("\n")[0]
+    reader = csv.DictReader(io.StringIO(text), delimiter=next((sign for sign in ",;\t" if sign in header), ","))
+    try:
+        for row in reader:
+            # Cells beyond the header's are collected under None.
+            yield reader.line_num, {key: value for key, value in row.items() if key is not None}
+    except csv.Error as error:
+        raise DataError(f"{str(path)!r}, line {reader.line_num}: {error}") from error
+
+
+def _json_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield number, parse_json(line, f"{str(path)!r}, line {number}")
+
+
+def _is_flat(value: Any, depth: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return depth > 0 and all(_is_flat(item, depth - 1) for item in inner)
+
+
+def _refuse_number(name: str) -> float:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    return value if math.isfinite(value) else _refuse_number(digits)

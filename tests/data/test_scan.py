@@ -1,0 +1,267 @@
+import codecs
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from mutagen.flac import FLAC
+
+from descant.audio import AudioFacts, Clip
+from descant.data import scan
+from descant.data.manifest import read_manifest, write_manifest
+from descant.data.scan import FILE_TAGS, scan_folder
+from descant.errors import DataError, InvalidRequest
+
+
+def noise(path: Path, num_samples: int = 80) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Clip(0.1 * torch.randn(1, num_samples), 8000).save(path)
+    return path
+
+
+def only(folder, **settings):
+    found = scan_folder(folder, **settings)
+    assert len(found.records) == 1
+    return found.records[0], found
+
+
+def test_a_scan_finds_facts_captions_and_tags(tmp_path):
+    noise(tmp_path / "b.wav", 800)
+    noise(tmp_path / "a" / "c\nd é.flac", 1_600)
+    (tmp_path / "b.json").write_text('{"title": "B", "description": "a drum", "key": "", "bpm": 120, "moods": []}')
+    (tmp_path / "b.txt").write_text("drums\n\n  a beat \n")
+    (tmp_path / "notes.txt").write_text("no audio")
+    (tmp_path / "broken.mp3").write_text("no audio either")
+    found = scan_folder(tmp_path, valid_share=0.0)
+    assert [record.path.name for record in found.records] == ["c\nd é.flac", "b.wav"]
+    assert [record.duration_s for record in found.records] == [0.2, 0.1]
+    assert found.records[1].captions == ("a drum", "drums", "a beat")
+    assert found.records[1].tags == {"title": "B", "bpm": 120}
+    assert list(found.problems) == [tmp_path / "broken.mp3"]
+    assert found.described == {"name.json": 1, "name.txt": 1}
+
+
+WORDS = "línea, Über, “quoted”"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        WORDS.encode(),
+        codecs.BOM_UTF8 + WORDS.encode(),
+        WORDS.encode("utf-16"),
+        codecs.BOM_UTF16_BE + WORDS.encode("utf-16-be"),
+        WORDS.encode("utf-32"),
+        WORDS.encode("cp1252"),
+        WORDS.encode() + b"\r\n",
+    ],
+)
+def test_captions_are_read_in_whatever_encoding_and_no_mark_stays(tmp_path, content):
+    noise(tmp_path / "a.wav")
+    (tmp_path / "a.txt").write_bytes(content)
+    record, found = only(tmp_path)
+    assert record.captions == (WORDS,)
+    assert any("Windows-1252" in note for note in found.notes) == (content == WORDS.encode("cp1252"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.json", b"{"),
+        ("a.json", b'{"bpm": 120,}'),
+        ("a.json", b'{"bpm": NaN}'),
+        ("a.json", b'{"bpm": 1e999}'),
+        ("a.json", b'["a drum"]'),
+        ("a.json", b'{"caption": {"en": "a drum"}}'),
+        ("a.json", b'{"caption": ["a drum", 3]}'),
+        ("a.json", b'{"caption": "half \\ud800"}'),
+        ("a.json", b"[" * 100_000),
+        ("a.json", b'{"a":' * 400 + b"1" + b"}" * 400),
+        ("a.json", b'{"bpm": ' + b"9" * 5_000 + b"}"),
+        ("a.json", b'{"caption": "' + b"x" * (1 << 20) + b'"}'),
+        ("a.txt", b"\x81\x8d not in Windows-1252"),
+        ("a.txt", "no mark".encode("utf-16-le")),
+        ("metadata.csv", b"name,text\na.wav,a drum\n"),
+        ("metadata.csv", b"file_name,text\na.wav," + b"x" * 200_000),
+        ("metadata.jsonl", b'{"file_name": "a.wav"}\n{"file_name": 3}\n'),
+        ("data.jsonl.gz", b"no gzip"),
+        ("data.jsonl.gz", gzip.compress(b"{}")[:-9]),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_one_bad_description_is_noted_and_the_scan_goes_on(tmp_path, name, content):
+    """Once a single trailing comma ended the scan of a folder of thousands."""
+    noise(tmp_path / "a.wav")
+    noise(tmp_path / "b.wav")
+    (tmp_path / "b.txt").write_text("a flute")
+    (tmp_path / name).write_bytes(content)
+    found = scan_folder(tmp_path)
+    assert [(record.captions, record.tags) for record in found.records] == [((), {}), (("a flute",), {})]
+    assert [name in note for note in found.notes] == [True]
+    write_manifest(tmp_path / "manifest.jsonl", found.records)
+    assert read_manifest(tmp_path / "manifest.jsonl") == found.records
+
+
+@pytest.mark.parametrize("key", ["description", "caption", "captions", "text", "prompt"])
+@pytest.mark.parametrize("value", ["a drum", ["a drum", "drums"]])
+def test_wordings_stand_under_the_names_that_people_use(tmp_path, key, value):
+    noise(tmp_path / "a.wav")
+    (tmp_path / "a.json").write_text(json.dumps({key: value, "genre": "folk", "duration": 3.0, "sample_rate": 8000}))
+    record, _ = only(tmp_path)
+    assert list(record.captions) == ([value] if isinstance(value, str) else value)
+    assert record.tags == {"genre": "folk"}
+
+
+TABLES = {
+    "metadata.csv": "file_name,text,bpm\nsub/a.wav,a drum,120\ngone.wav,nothing,\n",
+    "metadata.csv with marks": "\ufefffile_name;text;bpm\r\nsub/a.wav;a drum;120\r\ngone.wav;;\r\n",
+    "metadata.jsonl": '{"file_name": "sub/a.wav", "text": "a drum", "bpm": "120"}\n{"file_name": "gone.wav"}\n',
+    "data.jsonl": '{"path": "sub/a.wav", "duration": 9, "caption": "a drum", "bpm": "120"}\n{"path": "/gone.wav"}\n',
+    "data.jsonl.gz": '{"path": "sub/a.wav", "caption": "a drum", "bpm": "120"}\n\n{"path": "gone.wav"}',
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_describes_its_clips_and_rows_without_a_clip_are_counted(tmp_path, name):
+    noise(tmp_path / "sub" / "a.wav")
+    content = TABLES[name].encode()
+    (tmp_path / name.split()[0]).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    record, found = only(tmp_path)
+    assert (record.captions, record.tags) == (("a drum",), {"bpm": "120"})
+    assert found.described == {name.split()[0]: 1}
+    assert "1 of its 2 clips are not in this scan" in found.notes[-1] or "1 of its 2" in found.notes[0]
+
+
+def test_wordings_add_up_and_the_nearest_source_of_a_tag_holds(tmp_path):
+    clip = noise(tmp_path / "sub" / "a.flac")
+    audio = FLAC(clip)
+    audio["genre"], audio["title"], audio["bpm"], audio["comment"] = "rock", "A", "98.5", "ripped at home"
+    audio.save()
+    (tmp_path / "sub" / "a.json").write_text('{"text": "a drum", "genre": "folk"}')
+    (tmp_path / "sub" / "a.txt").write_text("a drum\ndrums")
+    (tmp_path / "sub" / "metadata.csv").write_text("file_name,text,genre,key\na.flac,near,jazz,C\n")
+    (tmp_path / "metadata.csv").write_text("file_name,text,key\nsub/a.flac,far,D\n")
+    record, found = only(tmp_path)
+    assert record.captions == ("a drum", "drums", "near", "far")
+    assert record.tags == {"genre": "folk", "key": "C", "title": "A", "bpm": 98.5, "comment": "ripped at home"}
+    assert found.described == {"name.json": 1, "name.txt": 1, "metadata.csv": 2, FILE_TAGS: 1}
+
+
+def test_files_of_one_stem_are_named_and_can_be_described_apart(tmp_path):
+    noise(tmp_path / "a.wav")
+    noise(tmp_path / "a.flac")
+    (tmp_path / "a.txt").write_text("both")
+    (tmp_path / "a.wav.txt").write_text("the wav alone")
+    found = scan_folder(tmp_path)
+    assert [record.captions for record in found.records] == [("both",), ("the wav alone",)]
+    assert "1 names are those of several sound files" in found.notes[0]
+
+
+def test_what_is_passed_over_is_counted(tmp_path):
+    noise(tmp_path / "music" / "a.wav")
+    (tmp_path / "music" / "a.wav").rename(tmp_path / "music" / "A.WAVE")
+    noise(tmp_path / "music" / "b.ogg").rename(tmp_path / "music" / "b.oga")
+    for place in (".git", ".ipynb_checkpoints", "__MACOSX"):
+        noise(tmp_path / "music" / place / "copy.wav")
+    noise(tmp_path / "music" / ".hidden.wav")
+    (tmp_path / "music" / "._a.wav").write_bytes(b"\0\5\x16\7")
+    noise(tmp_path / "other" / "c.wav")
+    (tmp_path / "music" / "alink").symlink_to(tmp_path / "other")
+    (tmp_path / "music" / "blink").symlink_to(tmp_path / "other")
+    (tmp_path / "music" / "loop").symlink_to(tmp_path / "music")
+    (tmp_path / "other" / "back").symlink_to(tmp_path / "music")
+    found = scan_folder(tmp_path / "music")
+    assert [str(record.path.relative_to(tmp_path / "music")) for record in found.records] == [
+        "A.WAVE", "alink/c.wav", "b.oga",
+    ]  # fmt: skip
+    assert found.problems == {}
+    assert found.skipped == {
+        "hidden or system folder": 3,
+        "hidden sound file": 1,
+        "macOS resource file (._name)": 1,
+        "link to a folder that is scanned already": 3,
+    }
+
+
+def test_a_folder_that_is_there_and_linked_is_taken_where_it_is(tmp_path):
+    noise(tmp_path / "z" / "c.wav")
+    (tmp_path / "a").symlink_to(tmp_path / "z")
+    record, _ = only(tmp_path)
+    assert record.path == tmp_path / "z" / "c.wav"
+
+
+def test_names_that_are_no_utf_8_are_kept(tmp_path):
+    path = Path(str(tmp_path) + "/\udcff.wav")
+    noise(tmp_path / "a.wav").rename(path)
+    path.with_suffix(".txt").write_text("a drum")
+    record, found = only(tmp_path)
+    write_manifest(tmp_path / "manifest.jsonl", found.records)
+    assert read_manifest(tmp_path / "manifest.jsonl")[0] == record
+    assert record.path.exists()
+    assert record.captions == ("a drum",)
+
+
+def test_a_header_that_promises_more_than_its_file_can_hold_is_left_out(tmp_path, monkeypatch):
+    """A FLAC written to a pipe does not say how long it is; one reader takes that for 58 billion hours."""
+    noise(tmp_path / "a.wav")
+    monkeypatch.setattr(scan, "audio_facts", lambda _: AudioFacts(2**63 - 1, 44_100, 1))
+    found = scan_folder(tmp_path)
+    assert found.records == []
+    assert "promises 5.81e+10 hours" in found.problems[tmp_path / "a.wav"]
+
+
+def test_silence_packed_as_densely_as_can_be_is_plausible(tmp_path):
+    Clip(torch.zeros(1, 600_000), 8000).save(tmp_path / "a.flac")
+    record, _ = only(tmp_path)
+    assert record.duration_s == 75
+
+
+def test_a_clip_too_short_for_any_codec_is_left_out(tmp_path):
+    Clip(torch.ones(1, 1), 96_000).save(tmp_path / "a.wav")
+    noise(tmp_path / "b.wav", 8)
+    record, found = only(tmp_path)
+    assert record.path.name == "b.wav"
+    assert "too short: 1 samples" in found.problems[tmp_path / "a.wav"]
+
+
+def test_a_clip_keeps_its_split_when_others_come(tmp_path):
+    for index in range(20):
+        noise(tmp_path / f"{index}.wav")
+    before = {record.path: record.split for record in scan_folder(tmp_path, valid_share=0.3).records}
+    for index in range(20, 40):
+        noise(tmp_path / f"{index}.wav")
+    after = {record.path: record.split for record in scan_folder(tmp_path, valid_share=0.3).records}
+    assert {path: after[path] for path in before} == before
+    assert 4 <= sum(split == "valid" for split in after.values()) <= 20
+
+
+@pytest.mark.parametrize("valid_share", [1e-9, 0.05, 0.2, 0.5, 1 - 1e-9])
+@pytest.mark.parametrize("num_clips", [2, 3, 6, 12])
+def test_both_parts_have_a_clip_whatever_the_names_are(valid_share, num_clips):
+    """Of twelve songs at a share of 0.05 none was kept for validation in 54 % of all folders, and training ended."""
+    clip = scan.ClipRecord(path=Path("a"), duration_s=1.0, sample_rate_hz=1, num_channels=1)
+    for folder in range(50):
+        shares = [scan._share_of(Path(f"{folder}/{number}.wav")) for number in range(num_clips)]
+        parts = [record.split for record in scan._split([clip] * num_clips, shares, valid_share)]
+        assert set(parts) == {"train", "valid"}
+        changed = [
+            share for share, part in zip(shares, parts, strict=True) if (share < valid_share) != (part == "valid")
+        ]
+        assert len(changed) <= 1
+
+
+def test_a_share_of_none_or_all_is_taken_at_its_word_and_one_clip_is_trained_on(tmp_path):
+    noise(tmp_path / "a.wav")
+    record, found = only(tmp_path, valid_share=0.9999)
+    assert record.split == "valid" or "one clip" in found.notes[0]
+    noise(tmp_path / "b.wav")
+    for share, split in ((0.0, "train"), (1.0, "valid")):
+        assert {record.split for record in scan_folder(tmp_path, valid_share=share).records} == {split}
+
+
+def test_a_scan_says_what_it_cannot_use(tmp_path):
+    with pytest.raises(DataError, match="not a folder"):
+        scan_folder(tmp_path / "none")
+    with pytest.raises(InvalidRequest, match="valid_share"):
+        scan_folder(tmp_path, valid_share=5.0)
