@@ -67,7 +67,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_note(tmp_path, damage):
 
 
 def test_a_folder_without_checkpoints_has_no_newest(tmp_path):
-    (tmp_path / ".partial-step-00000003").mkdir()
+    (tmp_path / ".descant-0123456789abcdef.part").mkdir()
     (tmp_path / "step-3").mkdir()
     assert newest_checkpoint(tmp_path, note=pytest.fail) is None
     assert newest_checkpoint(tmp_path / "absent", note=pytest.fail) is None
@@ -88,7 +88,6 @@ def test_a_full_disk_leaves_the_older_checkpoint_and_nothing_else(tmp_path, monk
 
 def test_the_last_ones_and_the_chosen_ones_are_kept(tmp_path):
     saved(tmp_path, 1, 2, 3, 4, 5)
-    (tmp_path / ".partial-step-00000009").mkdir()
     prune_checkpoints(tmp_path, step=5, keep_last=2, keep_steps=(2,))
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"step-{step:08d}" for step in (2, 4, 5)]
 

@@ -79,7 +79,7 @@ def test_a_run_killed_twenty_times_ends_with_the_same_bits(toy, tmp_path):
     killed_again_and_again(toy, tmp_path, times=20)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_run_that_is_told_to_stop_saves_and_can_go_on(toy, tmp_path, number):
     class Stopping:
         def batch(self, step):

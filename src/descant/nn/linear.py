@@ -48,7 +48,8 @@ class StepProducts:
 
 def _step_product(layer: nn.Module, rows: Float[Tensor, "B 1 i"], num_outputs: int | None) -> tuple[Product, Heights]:
     """How single steps are multiplied with a layer's weight, and at which heights."""
-    kind, product = type(layer).__qualname__, partial(linear, layer, num_outputs=num_outputs)
+    kind = type(layer).__qualname__
+    product: Product = partial(linear, layer, num_outputs=num_outputs)
     if isinstance(layer, nn.Linear) and _may_pack(layer, rows, num_outputs):
         kind, product = pack(layer.weight[:num_outputs].detach())
     num_inputs, threads = rows.shape[-1], torch.get_num_threads()
