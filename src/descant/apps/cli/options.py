@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from descant.errors import InvalidRequest
 
-AUDIO_FORMATS = ("wav", "flac", "ogg", "mp3")
+AUDIO_FORMATS = ("wav", "flac", "ogg", "mp3", "opus", "aiff", "m4a")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 PLANNED_PRECISIONS = ("int8", "int4")
 LOUDNESS_LUFS = -14.0

@@ -1,0 +1,208 @@
+"""FFmpeg's decoders, by way of PyAV: the only place that knows it. Imported when a file needs it and not before."""
+
+import io
+from collections.abc import Iterator
+from contextlib import suppress
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Float, Float32
+from torch import Tensor
+
+from descant.audio.source import NoSound, Source
+from descant.errors import MissingExtra
+
+if TYPE_CHECKING:
+    import av
+
+Rated = Iterator[tuple[int, Float32[np.ndarray, "N C"]]]
+"""Blocks of samples, each with its rate in hertz."""
+
+FULL_SCALES = {"u8": 1 << 7, "s16": 1 << 15, "s32": 1 << 31, "s64": 1 << 63, "flt": 1, "dbl": 1}
+"""By FFmpeg's sample format what stands for 1.0. Samples of 24 bits stand in the upper part of 32."""
+
+LOSSLESS = ("flac", "wv", "tta", "ape", "tak")
+"""Containers that say how many samples they hold, to the sample; and whose codecs check what they have decoded."""
+
+MP4_FILLING = 2_048
+"""So much of a track's last frames may be filling. What lies further behind its end is sound that the length forgot."""
+
+ENCODERS = {"m4a": ("ipod", "aac", "fltp", 128_000), "opus": ("opus", "libopus", "flt", 96_000)}
+"""The formats that FFmpeg writes: its container, its encoder and the samples it takes, and bits a second for each channel."""
+
+
+class Decoding:
+    """One pass of FFmpeg over a file, from its beginning.
+
+    Of several audio streams it takes the one that is marked as default, else the one with the most channels, as the
+    ``ffmpeg`` command does; pictures, video and subtitles are passed over. ``losses`` are complete when ``blocks()`` is
+    exhausted.
+
+    Args:
+        file: gives bytes and can be moved about in.
+        starts_s: where in the music it begins, for messages.
+    """
+
+    def __init__(self, file: Any, source: Source, starts_s: float = 0.0) -> None:
+        self.losses: list[str] = []
+        self._file, self._source = file, source
+        self._now_s = starts_s
+        self._num_samples = 0
+
+    def blocks(self) -> Rated:
+        """The samples as they come, each time with their rate.
+
+        Raises:
+            NoSound: nothing can be decoded.
+        """
+        import av
+
+        self._file.seek(0)
+        try:
+            with av.open(self._file, format=self._source.demuxer, metadata_errors="replace") as container:
+                stream = _best_stream(container)
+                rated = ((frame.sample_rate, _samples(frame)) for frame in self._frames(container, stream))
+                if self._source.demuxer == "mov" and stream.duration is not None:
+                    rated = _without_filling(rated, float(stream.duration * stream.time_base))
+                rate_hz = 0
+                for rate_hz, block in rated:
+                    self._num_samples += len(block)
+                    self._now_s += len(block) / rate_hz
+                    yield rate_hz, block
+                self._check_promise(stream, rate_hz)
+        except av.FFmpegError as error:
+            raise NoSound(f"cannot be decoded as {self._source.name} ({_reason(error)})") from error
+
+    def _frames(self, container: "av.container.InputContainer", stream: Any) -> Iterator["av.AudioFrame"]:
+        """Every frame that can be decoded; packets that cannot are counted."""
+        import av
+
+        packets = container.demux(stream)
+        num_errors, first_s = 0, 0.0
+        while True:
+            try:
+                packet = next(packets)
+            except StopIteration:
+                break
+            except av.FFmpegError as error:
+                self.losses.append(f"reading ends at {self._now_s:.2f} s ({_reason(error)})")
+                break
+            try:
+                frames = packet.decode()
+            except av.FFmpegError:
+                # An error of the flush at the end repeats that of the last packet.
+                first_s = first_s if num_errors else self._now_s
+                num_errors += packet.size > 0
+                continue
+            yield from frames
+        with suppress(av.FFmpegError):
+            yield from stream.codec_context.decode(None)
+        if num_errors:
+            many = "a packet" if num_errors == 1 else f"{num_errors} packets"
+            self.losses.append(f"{many} cannot be decoded, at {first_s:.2f} s{' and later' * (num_errors > 1)}")
+
+    def _check_promise(self, stream: Any, rate_hz: int) -> None:
+        if self._source.demuxer not in LOSSLESS or stream.duration is None or self._source.losses:
+            return
+        promised = int(stream.duration * stream.time_base * rate_hz)
+        if self._num_samples < promised:
+            self.losses.append(f"its header promises {promised} samples, {self._num_samples} are there")
+
+
+def _without_filling(rated: Rated, duration_s: float) -> Rated:
+    """The blocks of an MP4 track up to the length that it gives itself: an encoder fills up its last frame."""
+    at, behind = 0, []
+    for rate_hz, block in rated:
+        inside = block[: max(0, round(duration_s * rate_hz) - at)]
+        at += len(block)
+        if len(inside):
+            yield rate_hz, inside
+        if len(inside) < len(block):
+            behind.append((rate_hz, block[len(inside) :]))
+    # More than filling: sound that the length forgot.
+    if sum(len(block) for _, block in behind) > MP4_FILLING:
+        yield from behind
+
+
+def _best_stream(container: "av.container.InputContainer") -> Any:
+    from av.stream import Disposition
+
+    streams = container.streams.audio
+    if not streams:
+        kinds = sorted({stream.type or "data" for stream in container.streams})
+        raise NoSound(f"holds no audio: {'only ' + ' and '.join(kinds) if kinds else 'no stream at all'}")
+
+    def rank(stream: Any) -> tuple[bool, int]:
+        context = stream.codec_context
+        return bool(stream.disposition & Disposition.default), 0 if context is None else context.channels
+
+    stream = max(streams, key=rank)
+    context = stream.codec_context
+    if context is None:
+        raise NoSound("is in a codec that is not known here, or protected against copying")
+    if context.codec_tag in ("drms", "enca"):
+        raise NoSound("is protected against copying (DRM) and cannot be decoded")
+    context.thread_count = 1
+    if container.format.name in LOSSLESS:
+        context.options = {"err_detect": "crccheck+explode"}
+    return stream
+
+
+def _samples(frame: "av.AudioFrame") -> Float32[np.ndarray, "N C"]:
+    """The samples of a frame, integers scaled to [-1, 1]."""
+    name = frame.format.name.removesuffix("p")
+    values = frame.to_ndarray()
+    if frame.format.is_planar:
+        values = rearrange(values, "C N -> N C")
+    else:
+        values = rearrange(values, "1 (N C) -> N C", C=frame.layout.nb_channels)
+    if name in ("flt", "dbl"):
+        return np.ascontiguousarray(values, dtype=np.float32)
+    if name == "u8":
+        values = values.astype(np.int16) - 128
+    # Through float64 where float32 could not hold the integer.
+    wide = np.float32 if name in ("u8", "s16") else np.float64
+    return np.ascontiguousarray(values.astype(wide) / FULL_SCALES[name], dtype=np.float32)
+
+
+def encode(samples: Float[Tensor, "C N"], sample_rate_hz: int, format: str) -> bytes:
+    """The bytes of an audio file in one of ``ENCODERS``, of one or two channels.
+
+    Raises:
+        MissingExtra: this FFmpeg was built without the encoder.
+    """
+    import av
+
+    container_name, codec, kind, bits_per_s = ENCODERS[format]
+    if codec not in av.codecs_available:
+        raise MissingExtra(
+            f"{format} needs FFmpeg's encoder {codec}, which the installed PyAV lacks: pip install -U av"
+        )
+    values = rearrange(samples.detach().cpu().to(torch.float32), "C N -> N C").contiguous().numpy()
+    layout = "mono" if values.shape[1] == 1 else "stereo"
+    target = io.BytesIO()
+    # Bitexact: no version of a library and no time is written, so that equal clips give equal bytes.
+    with av.open(target, "w", format=container_name, options={"fflags": "+bitexact"}) as container:
+        stream = container.add_stream(codec, rate=sample_rate_hz, layout=layout)
+        context = stream.codec_context
+        context.flags |= av.codec.context.Flags.bitexact
+        context.bit_rate, context.thread_count = bits_per_s * values.shape[1], 1
+        context.format = kind
+        context.open()
+        for start in range(0, len(values), context.frame_size):
+            piece = np.ascontiguousarray(values[start : start + context.frame_size])
+            piece = rearrange(piece, "N C -> C N" if kind.endswith("p") else "N C -> 1 (N C)")
+            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(piece), kind, layout)
+            # Without a time the muxer would not know of the encoder's delay, and players would play it.
+            frame.sample_rate, frame.pts, frame.time_base = sample_rate_hz, start, Fraction(1, sample_rate_hz)
+            container.mux(context.encode(frame))
+        container.mux(context.encode(None))
+    return target.getvalue()
+
+
+def _reason(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or str(error)
+    return " ".join(text.split()).rstrip(".")
