@@ -33,6 +33,11 @@ OPUS_RATE_HZ = 48_000
 MAX_CHANNELS = {"wav": 32, "flac": 8, "ogg": 32, "mp3": 2, "opus": 2, "aiff": 32, "m4a": 2}
 
 
+# Vorbis has its own order of channels: by its place, where each stands in WAV, FLAC and everywhere else here.
+VORBIS_ORDER = {3: (0, 2, 1), 5: (0, 2, 1, 3, 4), 6: (0, 2, 1, 4, 5, 3), 7: (0, 2, 1, 5, 6, 4, 3)}
+VORBIS_ORDER |= {8: (0, 2, 1, 6, 7, 4, 5, 3)}
+
+
 def checked_format(format: str) -> str:
     """The name of a format as it stands in ``FORMATS``; ``.WAV`` is ``wav``.
 
@@ -70,6 +75,8 @@ def encode(samples: Float[Tensor, "C N"], sample_rate_hz: int, format: str) -> b
     if format in ffmpeg.ENCODERS:
         return ffmpeg.encode(samples, sample_rate_hz, format)
     values = rearrange(samples.detach().cpu(), "C N -> N C").contiguous().numpy()
+    if format == "ogg" and num_channels in VORBIS_ORDER:
+        values = np.ascontiguousarray(values[:, VORBIS_ORDER[num_channels]])
     if sndfile.ENCODINGS[format][1] == "PCM_16":
         # Rounded here, because libsndfile multiplies by 32767 and reads by 32768: written and read would not be equal.
         values = np.clip(np.rint(values * 32768.0), -32768, 32767).astype(np.int16)

@@ -30,6 +30,9 @@ LOSSLESS = ("flac", "wv", "tta", "ape", "tak")
 MP4_FILLING = 2_048
 """So much of a track's last frames may be filling. What lies further behind its end is sound that the length forgot."""
 
+HOLE_S = 0.001
+CHECKED_BY_HEADER = ("wav", "w64", "aiff", "au", "caf")
+
 ENCODERS = {"m4a": ("ipod", "aac", "fltp", 128_000), "opus": ("opus", "libopus", "flt", 96_000)}
 """The formats that FFmpeg writes: its container, its encoder and the samples it takes, and bits a second for each channel."""
 
@@ -44,11 +47,14 @@ class Decoding:
     Args:
         file: gives bytes and can be moved about in.
         starts_s: where in the music it begins, for messages.
+        num_frames: how many there are, if that is known.
     """
 
-    def __init__(self, file: Any, source: Source, starts_s: float = 0.0) -> None:
+    def __init__(self, file: Any, source: Source, starts_s: float, num_frames: int | None) -> None:
         self.losses: list[str] = []
-        self._file, self._source = file, source
+        self.notes: list[str] = []
+        self._file, self._source, self._num_frames = file, source, num_frames
+        self._first_hole_s: float | None = None
         self._now_s = starts_s
         self._num_samples = 0
 
@@ -81,7 +87,8 @@ class Decoding:
         import av
 
         packets = container.demux(stream)
-        num_errors, first_s = 0, 0.0
+        num_good = num_errors = usual_bytes = 0
+        first_s, is_remainder = 0.0, False
         while True:
             try:
                 packet = next(packets)
@@ -96,20 +103,38 @@ class Decoding:
                 # An error of the flush at the end repeats that of the last packet.
                 first_s = first_s if num_errors else self._now_s
                 num_errors += packet.size > 0
+                is_remainder = num_errors == 1 and packet.size < usual_bytes
                 continue
+            num_good += packet.size > 0
+            usual_bytes = max(usual_bytes, packet.size)
+            if frames and packet.pts is not None and self._first_hole_s is None:
+                starts_s = float(packet.pts * packet.time_base)
+                # Frames of these formats carry their place; a hole shows as a leap.
+                if self._source.demuxer in LOSSLESS and starts_s > self._now_s + HOLE_S:
+                    self._first_hole_s = self._now_s
             yield from frames
         with suppress(av.FFmpegError):
             yield from stream.codec_context.decode(None)
-        if num_errors:
-            many = "a packet" if num_errors == 1 else f"{num_errors} packets"
-            self.losses.append(f"{many} cannot be decoded, at {first_s:.2f} s{' and later' * (num_errors > 1)}")
+        num_lost = num_errors
+        if self._num_frames is not None:
+            # The first frame may be a header without sound, which is not decoded.
+            num_lost = min(num_errors, self._num_frames - 1 - num_good)
+        elif is_remainder and self._source.demuxer in CHECKED_BY_HEADER and not self._source.losses:
+            # All the bytes are there that the header promises; what is left of a block at the end is filling.
+            num_lost = 0
+        if num_lost > 0:
+            many = "a packet" if num_lost == 1 else f"{num_lost} packets"
+            self.losses.append(f"{many} cannot be decoded, at {first_s:.2f} s{' and later' * (num_lost > 1)}")
+        elif num_errors:
+            self.notes.append("bytes at its end that are not a whole packet were passed over")
 
     def _check_promise(self, stream: Any, rate_hz: int) -> None:
         if self._source.demuxer not in LOSSLESS or stream.duration is None or self._source.losses:
             return
         promised = int(stream.duration * stream.time_base * rate_hz)
         if self._num_samples < promised:
-            self.losses.append(f"its header promises {promised} samples, {self._num_samples} are there")
+            where = "" if self._first_hole_s is None else f", the first hole at {self._first_hole_s:.2f} s"
+            self.losses.append(f"its header promises {promised} samples, {self._num_samples} are there{where}")
 
 
 def _without_filling(rated: Rated, duration_s: float) -> Rated:
@@ -143,12 +168,19 @@ def _best_stream(container: "av.container.InputContainer") -> Any:
     context = stream.codec_context
     if context is None:
         raise NoSound("is in a codec that is not known here, or protected against copying")
-    if context.codec_tag in ("drms", "enca"):
+    if _tag(context) in ("drms", "enca"):
         raise NoSound("is protected against copying (DRM) and cannot be decoded")
     context.thread_count = 1
     if container.format.name in LOSSLESS:
         context.options = {"err_detect": "crccheck+explode"}
     return stream
+
+
+def _tag(context: Any) -> str:
+    try:
+        return context.codec_tag
+    except UnicodeDecodeError:
+        return ""
 
 
 def _samples(frame: "av.AudioFrame") -> Float32[np.ndarray, "N C"]:

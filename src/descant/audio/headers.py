@@ -197,6 +197,8 @@ def _caf(file: BinaryIO, size: int) -> Header | None:
                 return Header(is_exact=False, promised=None, present=size - start, bytes_per_s=float(bytes_per_s))
             promised = length - 4
             present = min(promised, size - start)
+            # libsndfile refuses a CAF file that is cut short.
+            is_exact &= present == promised
             return Header(is_exact=is_exact, promised=promised, present=present, bytes_per_s=float(bytes_per_s))
         if length < 0:
             return None

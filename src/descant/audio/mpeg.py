@@ -42,17 +42,49 @@ ReadFrame = Callable[[Content, int], Frame | None]
 
 
 @dataclass
-class Walk:
-    """What was found along the frames of a file."""
+class Piece:
+    """Frames that were written as one file: of joined files there are several pieces.
 
+    ``spans`` are where its frames are, as (first byte, end); ``promised_frames`` is what its header says, if it has one.
+    """
+
+    kind: int
+    promised_frames: int | None
     num_frames: int = 0
     duration_s: float = 0.0
-    promised_frames: int | None = None
+    spans: list[tuple[int, int]] = field(default_factory=list)
+
+    def add(self, at: int, frame: Frame) -> None:
+        """Adds the frame that begins there."""
+        self.num_frames += 1
+        self.duration_s += frame.duration_s
+        end = at + frame.num_bytes
+        if self.spans and self.spans[-1][1] == at:
+            at = self.spans.pop()[0]
+        self.spans.append((at, end))
+
+    @property
+    def promised_s(self) -> float:
+        """How long it would be with all its frames, in seconds."""
+        return self.duration_s / self.num_frames * (self.promised_frames or self.num_frames)
+
+
+@dataclass
+class Walk:
+    """What was found along the frames of a file.
+
+    ``gaps`` are bytes that are neither frames nor tags: after how many seconds of sound, and how many. ``torn_bytes`` are
+    those of a last frame that is not there as a whole.
+    """
+
+    pieces: list[Piece] = field(default_factory=list)
     gaps: list[tuple[float, int]] = field(default_factory=list)
-    """Bytes that are neither frames nor tags: after how many seconds of sound, and how many."""
     torn_bytes: int = 0
-    """Of a last frame that is not there as a whole."""
-    rates_hz: set[int] = field(default_factory=set)
+
+    @property
+    def duration_s(self) -> float:
+        """Length of all frames in seconds."""
+        return sum(piece.duration_s for piece in self.pieces)
 
 
 def mpeg_frame(content: Content, at: int) -> Frame | None:
@@ -98,10 +130,11 @@ def first_frame(content: Content, at: int, read_frame: ReadFrame, num_followers:
 
 
 def _is_followed(content: Content, at: int, frame: Frame, read_frame: ReadFrame, count: int) -> bool:
-    for _ in range(count):
+    for number in range(count):
         at += frame.num_bytes
         if at >= len(content):
-            return at == len(content)
+            # The last of several may be torn.
+            return at == len(content) or number > 0
         following = read_frame(content, at)
         if following is None or following.kind != frame.kind:
             return _tag_end(content, at) is not None
@@ -116,19 +149,19 @@ def walk(content: Content, read_frame: ReadFrame) -> Walk:
     at = 0
     while at < end:
         frame = read_frame(content, at)
-        if frame is not None and at + frame.num_bytes <= end:
-            if found.num_frames == 0:
-                found.promised_frames = _promised_frames(content, at, frame)
-            found.num_frames += 1
-            found.duration_s += frame.duration_s
-            found.rates_hz.add(frame.sample_rate_hz)
+        if frame is not None and at + frame.num_bytes <= end and _continues(found, content, at, frame, read_frame):
+            promised = _promised_frames(content, at)
+            if not found.pieces or promised is not None:
+                found.pieces.append(Piece(frame.kind, promised))
+            found.pieces[-1].kind = frame.kind
+            found.pieces[-1].add(at, frame)
             at += frame.num_bytes
             continue
         if (behind := _tag_end(content, at)) is not None:
             at = min(behind, end)
             continue
         following = first_frame(content, at + 1, read_frame)
-        if following is None and frame is not None and found.num_frames:
+        if following is None and frame is not None and found.pieces:
             found.torn_bytes = end - at
             break
         following = end if following is None else following
@@ -138,15 +171,22 @@ def walk(content: Content, read_frame: ReadFrame) -> Walk:
     return found
 
 
-def _promised_frames(content: Content, at: int, frame: Frame) -> int | None:
-    """What a Xing, Info or VBRI header in the first frame says, itself counted in."""
-    body = content[at : at + frame.num_bytes]
-    for name in (b"Xing", b"Info"):
-        place = body.find(name, 4, 64)
-        if place > 0 and len(body) >= place + 12:
-            flags, count = struct.unpack_from(">II", body, place + 4)
-            return count + 1 if flags & 1 and count else None
-    if body[36:40] == b"VBRI" and len(body) >= 54:
+def _continues(found: Walk, content: Content, at: int, frame: Frame, read_frame: ReadFrame) -> bool:
+    """Whether a frame is to be believed: noise can look like one, but hardly like the frames before it."""
+    if found.pieces and found.pieces[-1].kind == frame.kind:
+        return True
+    return _is_followed(content, at, frame, read_frame, count=2)
+
+
+def _promised_frames(content: Content, at: int) -> int | None:
+    """What a Xing, Info or VBRI header says that stands in the frame there, itself counted in."""
+    body = content[at : at + 64]
+    is_mono, is_first = len(body) == 64 and body[3] >> 6 == 3, len(body) == 64 and body[1] & 0x08
+    place = (21 if is_mono else 36) if is_first else (13 if is_mono else 21)
+    if body[place : place + 4] in (b"Xing", b"Info"):
+        flags, count = struct.unpack_from(">II", body, place + 4)
+        return count + 1 if flags & 1 and count else None
+    if body[36:40] == b"VBRI":
         return struct.unpack_from(">I", body, 50)[0] + 1
     return None
 

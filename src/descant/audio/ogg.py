@@ -65,18 +65,18 @@ def walk(content: Content) -> Pages:
         at += length
     pages.links.append((start, size))
     if num_damaged:
-        pages.losses.append(f"{num_damaged} of its pages are damaged, the first at byte {first_damage}")
+        pages.losses.append(f"{num_damaged} damaged page{'s' * (num_damaged > 1)}, the first at byte {first_damage}")
     elif num_missing:
-        pages.losses.append(f"{num_missing} of its pages are missing")
+        pages.losses.append(f"{num_missing} missing page{'s' * (num_missing > 1)}")
     if not is_ended:
         pages.notes.append("it has no end mark, as if it was cut or taken from a broadcast")
     return pages
 
 
 def is_vorbis(content: Content, start: int) -> bool:
-    """Whether the stream that begins there is Vorbis and nothing is played with it."""
+    """Whether the stream that begins there is Vorbis, of one or two channels, and nothing is played with it."""
     size = page_size(content, start)
-    if size is None or content[start + 28 : start + 35] != b"\x01vorbis":
+    if size is None or content[start + 28 : start + 35] != b"\x01vorbis" or content[start + 39] > 2:
         return False
     return not content[start + size + 5] & 2
 

@@ -11,7 +11,7 @@ from jaxtyping import Float32
 
 from descant.audio import ffmpeg, sndfile
 from descant.audio.decoded import DecodedFiles, Outcome
-from descant.audio.source import FFMPEG, NoSound, Source, Span
+from descant.audio.source import FFMPEG, NoSound, Part, Source
 from descant.errors import AudioError
 
 MIN_RATE_HZ = 1_000
@@ -62,8 +62,6 @@ class Opened:
             return
         lost = "; ".join(outcome.losses)
         readable_s = outcome.num_samples / outcome.sample_rate_hz
-        if not outcome.num_samples:
-            raise AudioError(f"{self.name} is damaged: {lost}; nothing of it can be read")
         if not self.salvage:
             raise AudioError(
                 f"{self.name} is damaged: {lost}. {readable_s:.2f} s can be read; --salvage (salvage=True) takes them"
@@ -203,9 +201,9 @@ class DecodedAudio(Audio):
     def _decode(self) -> Generator[Float32[np.ndarray, "N C"], None, Outcome]:
         """The samples, and what was found on the way."""
         num_samples = num_channels = 0
-        losses = list(self._opened.source.losses)
+        losses, notes = list(self._opened.source.losses), list(self._opened.source.notes)
         try:
-            for rate_hz, block in self._parts(losses):
+            for rate_hz, block in self._parts(losses, notes):
                 if not num_samples:
                     check_rate(rate_hz, self._opened.name)
                     self._rate_hz, num_channels = rate_hz, block.shape[1]
@@ -215,12 +213,14 @@ class DecodedAudio(Audio):
                 num_samples += len(block)
                 yield block
         except NoSound as error:
-            lost = "".join(f"; {loss}" for loss in losses)
-            raise AudioError(f"{self._opened.name} {error}{lost}") from error
+            if losses:
+                raise AudioError(f"{self._opened.name} is damaged: {'; '.join(losses)}; it {error}") from error
+            raise AudioError(f"{self._opened.name} {error}") from error
+        if not num_samples and losses:
+            raise AudioError(f"{self._opened.name} is damaged: {'; '.join(losses)}; nothing of it can be read")
         if not num_samples:
-            lost = "; ".join(losses) or "it has a header and no sound"
-            raise AudioError(f"{self._opened.name} holds no samples: {lost}")
-        for note in self._opened.source.notes:
+            raise AudioError(f"{self._opened.name} holds no samples: it has a header and no sound")
+        for note in notes:
             _log.warning("%s: %s", self._opened.name, note)
         outcome = Outcome(
             num_samples=num_samples, sample_rate_hz=self._rate_hz, num_channels=num_channels, losses=tuple(losses)
@@ -228,16 +228,18 @@ class DecodedAudio(Audio):
         _decoded.remember(self._opened.key, outcome)
         return outcome
 
-    def _parts(self, losses: list[str]) -> ffmpeg.Rated:
-        """The blocks of every part of the file; what is lost of them is added to ``losses``."""
+    def _parts(self, losses: list[str], notes: list[str]) -> ffmpeg.Rated:
+        """The blocks of every part of the file; what is found on the way is added to ``losses`` and ``notes``."""
         source, now_s = self._opened.source, 0.0
-        spans = [Span(self._opened.file, start, end) for start, end in source.spans]
-        for part in spans or [self._opened.file]:
-            decoding = ffmpeg.Decoding(part, source, now_s)
+        parts = [Part(self._opened.file, spans) for spans in source.parts]
+        for number, part in enumerate(parts or [self._opened.file]):
+            num_frames = source.num_frames[number] if source.num_frames else None
+            decoding = ffmpeg.Decoding(part, source, now_s, num_frames)
             for rate_hz, block in decoding.blocks() if source.library == FFMPEG else _by_libsndfile(part):
                 now_s += len(block) / rate_hz
                 yield rate_hz, block
             losses += decoding.losses
+            notes += decoding.notes
 
     def _change(self, num_samples: int, num_channels: int, rate_hz: int, channels: int) -> str:
         what = f"rate changes from {self._rate_hz} to {rate_hz} Hz"
@@ -251,7 +253,7 @@ def _by_libsndfile(file: Any) -> ffmpeg.Rated:
         reading = sndfile.Reading(file, is_sequential=True)
     except NoSound as error:
         raise NoSound(
-            f"is not audio that can be read here ({error}). Readable are wav, flac, ogg, opus, mp3, m4a, aiff and "
+            f"is not audio that can be read here. Readable are wav, flac, ogg, opus, mp3, m4a, aiff and "
             f"more of FFmpeg and libsndfile; convert others first: ffmpeg -i INPUT output.wav"
         ) from error
     with reading:

@@ -82,6 +82,7 @@ _BY_MAGIC = (
     (0, b"NIST_1A", "NIST SPHERE", "nistsphere"),
     (0, b"qoaf", "QOA", "qoa"),
 )
+_FRAMED = (("AAC", "aac", mpeg.adts_frame), ("MP3", "mp3", mpeg.mpeg_frame))
 _MOV_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"styp")
 
 
@@ -112,9 +113,9 @@ def sniff(file: BinaryIO) -> Source:
             return Source(name=name, demuxer=demuxer)
     if head[:1] == b"\x47" and head[188:189] == b"\x47" and head[376:377] == b"\x47":
         return Source(name="MPEG transport stream", demuxer="mpegts")
-    _refuse_text(head, size_of(file))
-    if (source := _buried_mpeg(file)) is not None:
+    if (source := _buried(file)) is not None:
         return source
+    _refuse_text(head)
     # The rest of what libsndfile knows: PAF, 8SVX, IRCAM, PVF, HTK, SDS, MPC 2000 and the like.
     return Source(name="audio", library=LIBSNDFILE)
 
@@ -138,10 +139,11 @@ def _ogg(file: BinaryIO, head: bytes) -> Source | None:
         is_vorbis = all(ogg.is_vorbis(content, start) for start, _ in pages.links)
     return Source(
         name="Ogg",
-        # FFmpeg gives other lengths than Ogg says, up to a thousand samples; libsndfile, read in order, does not.
+        # FFmpeg gives other lengths than Ogg says, up to a thousand samples; libsndfile, read in order, does not. But
+        # more than two channels it leaves in the order of Vorbis.
         library=LIBSNDFILE if is_vorbis else "FFmpeg",
         demuxer="ogg",
-        spans=tuple(pages.links) if len(pages.links) > 1 else (),
+        parts=tuple((link,) for link in pages.links) if len(pages.links) > 1 else (),
         losses=tuple(pages.losses),
         notes=tuple(pages.notes),
     )
@@ -154,7 +156,7 @@ def _framed(file: BinaryIO, head: bytes) -> Source | None:
         at += size
         file.seek(at)
         head = file.read(HEAD_BYTES)
-    for name, demuxer, read_frame in (("AAC", "aac", mpeg.adts_frame), ("MP3", "mp3", mpeg.mpeg_frame)):
+    for name, demuxer, read_frame in _FRAMED:
         frame = read_frame(head, 0)
         if frame is None:
             continue
@@ -175,29 +177,36 @@ def _framed(file: BinaryIO, head: bytes) -> Source | None:
 def _walked(file: BinaryIO, name: str, demuxer: str, read_frame: mpeg.ReadFrame) -> Source:
     with _mapped(file) as content:
         found = mpeg.walk(content, read_frame)
-    if not found.num_frames:
+    if not found.pieces:
         raise NoSound(f"has tags as an {name} has, but no frame of sound behind them")
-    losses = []
-    if found.promised_frames is not None and found.num_frames < found.promised_frames:
-        frame_s = found.duration_s / found.num_frames
-        losses.append(
-            f"it is cut short: its header promises {found.promised_frames * frame_s:.2f} s, "
-            f"{found.duration_s:.2f} s are there"
-        )
+    losses = [
+        f"{'' if found.gaps else 'it is cut short: '}its header promises {piece.promised_s:.2f} s, "
+        f"{piece.duration_s:.2f} s are there"
+        for piece in found.pieces
+        if piece.num_frames < (piece.promised_frames or 0)
+    ]
     if found.torn_bytes and not losses:
-        losses.append(f"it is cut short: of its last frame {found.torn_bytes} bytes are there")
+        losses.append(f"it is cut short: of its last frame only {found.torn_bytes} bytes are there")
     gaps = [f"{size} bytes at {at_s:.2f} s are no sound and were passed over" for at_s, size in found.gaps[:3]]
     gaps += [f"{len(found.gaps) - 3} more such places"] if len(found.gaps) > 3 else []
-    return Source(name=name, demuxer=demuxer, losses=tuple(losses), notes=tuple(gaps))
+    return Source(
+        name=name,
+        demuxer=demuxer,
+        parts=tuple(tuple(piece.spans) for piece in found.pieces),
+        num_frames=tuple(piece.num_frames for piece in found.pieces),
+        losses=tuple(losses + gaps if losses else losses),
+        notes=() if losses else tuple(gaps),
+    )
 
 
-def _buried_mpeg(file: BinaryIO) -> Source | None:
-    """An MP3 that begins with something else: zeros, half a frame, what a broken download left."""
+def _buried(file: BinaryIO) -> Source | None:
+    """An MP3 or AAC file that begins with something else: zeros, half a frame, what a broken download left."""
     file.seek(0)
     content = file.read(SEARCHED_BYTES)
-    if mpeg.first_frame(content, 0, mpeg.mpeg_frame, num_followers=4) is None:
-        return None
-    return _walked(file, "MP3", "mp3", mpeg.mpeg_frame)
+    for name, demuxer, read_frame in _FRAMED:
+        if mpeg.first_frame(content, 0, read_frame, num_followers=4) is not None:
+            return _walked(file, name, demuxer, read_frame)
+    return None
 
 
 def _box(file: BinaryIO, head: bytes) -> Source | None:
@@ -219,13 +228,13 @@ def _box(file: BinaryIO, head: bytes) -> Source | None:
     return Source(name=name, demuxer=demuxer, losses=tuple(losses_of(file)))
 
 
-def _refuse_text(head: bytes, size: int) -> None:
+def _refuse_text(head: bytes) -> None:
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     for pattern, what in _TEXTS:
         if pattern.match(text):
             raise NoSound(what)
     if not head.strip(b"\0"):
-        raise NoSound(f"holds nothing but zeros at its beginning ({size} bytes in all): a download that failed?")
+        raise NoSound(f"begins with {len(head)} zeros and no sound: a download that failed?")
     if all(32 <= byte < 127 or byte in b"\t\n\r\f" for byte in head):
         raise NoSound("is text and no sound")
 

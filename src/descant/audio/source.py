@@ -3,8 +3,6 @@
 The decision is made once, from the content alone, and length, whole and pieces of a file all follow from it.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -17,6 +15,9 @@ LIBSNDFILE = "libsndfile"
 FFMPEG = "FFmpeg"
 
 
+Spans = tuple[tuple[int, int], ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """How a file is read.
@@ -26,7 +27,8 @@ class Source:
         library: ``LIBSNDFILE`` or ``FFMPEG``.
         demuxer: FFmpeg's name of the container.
         seeks: any sample can be reached at once, and is then the same as after decoding all before it.
-        spans: the parts of the file that are decoded one after the other, as (first byte, end); all of it if empty.
+        parts: what is decoded one after the other, each as a list of (first byte, end); the whole file if empty.
+        num_frames: of formats that are nothing but frames, how many each part has.
         losses: what the container shows to be missing.
         notes: bytes that are no sound and are passed over; nothing is missing.
     """
@@ -35,29 +37,34 @@ class Source:
     library: str = FFMPEG
     demuxer: str = ""
     seeks: bool = False
-    spans: tuple[tuple[int, int], ...] = ()
+    parts: tuple[Spans, ...] = ()
+    num_frames: tuple[int, ...] = ()
     losses: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
-class Span:
-    """A part of a file as a file of its own, for libraries that read from a file's beginning."""
+class Part:
+    """Some bytes of a file as a file of its own, for libraries that read from a file's beginning."""
 
-    def __init__(self, file: BinaryIO, start: int, end: int) -> None:
-        self._file, self._start, self._size, self._at = file, start, end - start, 0
+    def __init__(self, file: BinaryIO, spans: Spans) -> None:
+        self._file, self._spans, self._at = file, spans, 0
+        self._size = sum(end - start for start, end in spans)
 
     def read(self, size: int = -1) -> bytes:
         """The next bytes, at most ``size``; all that are left if it is negative."""
-        left = max(0, self._size - self._at)
-        self._file.seek(self._start + self._at)
-        content = self._file.read(left if size < 0 else min(size, left))
-        self._at += len(content)
-        return content
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """Moves to a byte of the part; as files do, beyond its end too."""
-        self._at = max(0, offset + (0, self._at, self._size)[whence])
-        return self._at
+        missing = self._size - self._at if size < 0 else min(size, self._size - self._at)
+        found, before = [], 0
+        for start, end in self._spans:
+            inside = self._at - before
+            before += end - start
+            if missing <= 0:
+                break
+            if inside < end - start:
+                self._file.seek(start + inside)
+                found.append(self._file.read(min(missing, end - start - inside)))
+                self._at += len(found[-1])
+                missing -= len(found[-1])
+        return b"".join(found)
 
     def readinto(self, buffer: Any) -> int:
         """Fills a buffer with the next bytes, as far as there are any."""
@@ -65,20 +72,14 @@ class Span:
         buffer[: len(content)] = content
         return len(content)
 
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Moves to a byte of the part; as files do, beyond its end too."""
+        self._at = max(0, offset + (0, self._at, self._size)[whence])
+        return self._at
+
     def tell(self) -> int:
         """Where the next read begins."""
         return self._at
-
-
-@contextmanager
-def kept_place(file: BinaryIO) -> Iterator[BinaryIO]:
-    """The file at its beginning; afterwards it stands where it stood."""
-    place = file.tell()
-    file.seek(0)
-    try:
-        yield file
-    finally:
-        file.seek(place)
 
 
 def size_of(file: BinaryIO) -> int:
