@@ -1,4 +1,4 @@
-"""The law of reading: what a player plays is read, to the sample and the same by every way in, or refused in a sentence.
+"""The law of reading: what a player plays is read, to the sample and the same by every way in, or it is refused.
 
 ``zoo.py`` makes the files, and the ffmpeg command is the judge.
 """

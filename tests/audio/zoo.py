@@ -82,6 +82,7 @@ def ffmpeg(source: str, options: str) -> str:
     return f"ffmpeg -v error -y -i {{{source}}} -map_metadata -1 -bitexact {options} {{out}}"
 
 
+TEST_VIDEO = "ffmpeg -v error -y -f lavfi -i testsrc=d=1:s=64x64 "
 CUT = "cut short.*can be read"
 HALF = 0.5
 
@@ -430,7 +431,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("speex", ffmpeg("sixteen", "-c:a libspeex -f ogg")),
     Entry(
         "ogg with video",
-        "ffmpeg -v error -y -f lavfi -i testsrc=d=1:s=64x64 -i {plucks} -bitexact -c:v libtheora -c:a libvorbis -f ogg {out}",
+        TEST_VIDEO + "-i {plucks} -bitexact -c:v libtheora -c:a libvorbis -f ogg {out}",
     ),
     # AAC and the containers of video.
     Entry("m4a", ffmpeg("plucks", "-c:a aac -f ipod"), slack=1_024),
@@ -448,12 +449,12 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("aac without its start", lambda made: made["aac"][1_000:]),
     Entry(
         "mp4 with video",
-        "ffmpeg -v error -y -f lavfi -i testsrc=d=1:s=64x64 -i {plucks} -bitexact -c:v mpeg4 -c:a aac -f mp4 {out}",
+        TEST_VIDEO + "-i {plucks} -bitexact -c:v mpeg4 -c:a aac -f mp4 {out}",
         slack=1_024,
     ),
     Entry(
         "mp4 video only",
-        "ffmpeg -v error -y -f lavfi -i testsrc=d=1:s=64x64 -bitexact -c:v mpeg4 -f mp4 {out}",
+        TEST_VIDEO + "-bitexact -c:v mpeg4 -f mp4 {out}",
         "no audio",
     ),
     Entry("mov pcm", ffmpeg("plucks", "-c:a pcm_s16le -f mov")),
@@ -564,7 +565,7 @@ def decoded_by_ffmpeg(path: Path) -> tuple[np.ndarray, int] | None:
 
 
 def reference(zoo: Zoo, entry: Entry) -> tuple[np.ndarray, int] | None:
-    """What a file holds, [samples, channels], and its rate, by another program's word; None if it makes nothing of it."""
+    """What another program finds in a file, [samples, channels], and its rate; None if it makes nothing of it."""
     if entry.judge == "libsndfile":
         # In a single read: soundfile seeks between two.
         return soundfile.read(zoo.paths[entry.name], dtype="float32", always_2d=True)

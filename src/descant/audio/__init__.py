@@ -2,7 +2,7 @@
 
 from descant.audio.clip import Clip
 from descant.audio.encode import FORMATS
-from descant.audio.files import audio_facts, read_in_blocks, read_samples, usable_facts, write_atomically
+from descant.audio.files import audio_facts, check_usable, read_in_blocks, read_samples, write_atomically
 from descant.audio.loudness import integrated_loudness
 from descant.audio.opened import AudioFacts
 from descant.audio.tags import read_info
@@ -12,10 +12,10 @@ __all__ = [
     "AudioFacts",
     "Clip",
     "audio_facts",
+    "check_usable",
     "integrated_loudness",
     "read_in_blocks",
     "read_info",
     "read_samples",
-    "usable_facts",
     "write_atomically",
 ]

@@ -9,6 +9,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 import numpy as np
 from jaxtyping import Float32
@@ -19,7 +20,9 @@ MAX_BYTES = 2 << 30
 """What is kept of decoded files, in temporary files: an hour and a half of stereo at 44.1 kHz. A single longer file is
 kept all the same, alone."""
 
-MAX_OUTCOMES = 20_000
+MAX_REMEMBERED = 20_000
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +33,28 @@ class Outcome:
     sample_rate_hz: int
     num_channels: int
     losses: tuple[str, ...] = ()
+
+
+class Remembered(Generic[Value]):
+    """What was found out about files, by key: of the last so many. Safe to share between threads."""
+
+    def __init__(self, max_items: int = MAX_REMEMBERED) -> None:
+        self._max_items = max_items
+        self._lock = threading.Lock()
+        self._values: OrderedDict[Hashable, Value] = OrderedDict()
+
+    def get(self, key: Hashable) -> Value | None:
+        """What was remembered of a file, if anything."""
+        with self._lock:
+            return self._values.get(key)
+
+    def put(self, key: Hashable, value: Value) -> None:
+        """Remembers it, and forgets what was remembered longest ago."""
+        with self._lock:
+            self._values[key] = value
+            self._values.move_to_end(key)
+            while len(self._values) > self._max_items:
+                self._values.popitem(last=False)
 
 
 @dataclass
@@ -48,19 +73,6 @@ class DecodedFiles:
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
         self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()
-        self._outcomes: OrderedDict[Hashable, Outcome] = OrderedDict()
-
-    def outcome(self, key: Hashable) -> Outcome | None:
-        """What was remembered of a file, if anything."""
-        with self._lock:
-            return self._outcomes.get(key)
-
-    def remember(self, key: Hashable, outcome: Outcome) -> None:
-        """Keeps what decoding has shown: far smaller than the samples, so of many more files."""
-        with self._lock:
-            self._outcomes[key] = outcome
-            while len(self._outcomes) > MAX_OUTCOMES:
-                self._outcomes.popitem(last=False)
 
     def samples(
         self, key: Hashable, decode: Callable[[], Iterable[Float32[np.ndarray, "N C"]]]

@@ -44,9 +44,9 @@ def checked_format(format: str) -> str:
     Raises:
         InvalidRequest: there is none of that name.
     """
-    name = format.lower().removeprefix(".") if isinstance(format, str) else format
+    name = format.lower().removeprefix(".")
     if name not in FORMATS:
-        raise InvalidRequest(f"format {format!r:.40}: allowed are {', '.join(FORMATS)}")
+        raise InvalidRequest(f"format {name!r:.40}: allowed are {', '.join(FORMATS)}")
     return name
 
 

@@ -34,7 +34,7 @@ HOLE_S = 0.001
 CHECKED_BY_HEADER = ("wav", "w64", "aiff", "au", "caf")
 
 ENCODERS = {"m4a": ("ipod", "aac", "fltp", 128_000), "opus": ("opus", "libopus", "flt", 96_000)}
-"""The formats that FFmpeg writes: its container, its encoder and the samples it takes, and bits a second for each channel."""
+"""The formats that FFmpeg writes: container, encoder, the samples that it takes, bits a second for each channel."""
 
 
 class Decoding:

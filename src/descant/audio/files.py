@@ -1,8 +1,8 @@
 """Samples out of audio files: the one door for reading, whatever library decodes.
 
 Only regular files are opened by name, for reading a FIFO or a device would never end. Everything a file can be wrong in
-is an ``AudioError`` of one line. Nothing is lost in silence: a file of which a part cannot be read is refused, with what
-is lost and how much can be read, or salvaged where that is asked for.
+is an ``AudioError`` of one line. Nothing is lost in silence: a file of which a part cannot be read is refused, with
+what is lost and how much can be read, or salvaged where that is asked for.
 """
 
 import hashlib
@@ -11,6 +11,7 @@ import math
 import os
 import secrets
 import stat
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -19,14 +20,14 @@ from typing import IO, Any, BinaryIO
 
 import numpy as np
 import torch
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
 from descant.audio import sndfile
+from descant.audio.decoded import Remembered
 from descant.audio.opened import MAX_RATE_HZ, MIN_RATE_HZ, Audio, AudioFacts, DecodedAudio, Opened, SeekableAudio
 from descant.audio.sniff import sniff
-from descant.audio.source import FFMPEG, NoSound
+from descant.audio.source import FFMPEG, NoSound, Source
 from descant.errors import AudioError, InvalidRequest
 
 AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
@@ -34,6 +35,8 @@ AnyFile = AnyPath | IO[Any]
 
 MIN_USABLE_S = 1 / MIN_RATE_HZ
 """A file shorter than this is no material for training: at the lowest rate allowed it is not one sample."""
+
+_sources: Remembered[Source] = Remembered()
 
 __all__ = ["MAX_RATE_HZ", "MIN_RATE_HZ", "AudioFacts"]
 
@@ -51,19 +54,17 @@ def audio_facts(path: AnyFile, *, salvage: bool = False) -> AudioFacts:
         return audio.facts()
 
 
-def usable_facts(path: AnyFile) -> AudioFacts:
-    """What ``audio_facts`` gives, of a file that is long enough to learn from.
+def check_usable(path: AnyFile, facts: AudioFacts) -> None:
+    """Refuses a file that is too short to learn from.
 
     Raises:
-        AudioError: as ``audio_facts`` does, or the file is shorter than a millisecond.
+        AudioError: it is shorter than a millisecond.
     """
-    facts = audio_facts(path)
     if facts.duration_s < MIN_USABLE_S:
         raise AudioError(
             f"{quoted(path)} is too short: {facts.num_samples} samples at {facts.sample_rate_hz} Hz are "
             f"{1_000 * facts.duration_s:.2g} ms, and at least 1 ms is needed"
         )
-    return facts
 
 
 def read(
@@ -82,8 +83,8 @@ def read(
         salvage: takes what can be read of a damaged file, and logs what is lost.
 
     Raises:
-        AudioError: no regular file, no audio, empty, damaged, longer than ``max_duration_s``, an absurd rate, or samples
-            that are not finite.
+        AudioError: no regular file, no audio, empty, damaged, longer than ``max_duration_s``, an absurd rate, or
+            samples that are not finite.
         InvalidRequest: times that cannot be, or that lie behind the file's end.
     """
     if not 0 <= offset_s < math.inf or not (duration_s is None or 0 < duration_s < math.inf):
@@ -94,7 +95,8 @@ def read(
         known_s = audio.known_duration_s
         if max_duration_s is not None and known_s is not None and known_s > max_duration_s:
             raise AudioError(f"{quoted(path)} is {known_s:.1f} s long; at most {max_duration_s:g} s are allowed here")
-        blocks, num_samples = [], 0
+        blocks: deque[np.ndarray] = deque()
+        num_samples = 0
         for block in audio.between(offset_s, duration_s):
             blocks.append(block)
             num_samples += len(block)
@@ -124,7 +126,7 @@ def read_samples(
                 f"samples {offset_samples} to {offset_samples + num_samples} of {quoted(path)}: "
                 f"it has {facts.num_samples}"
             )
-        return _tensor([audio.piece(offset_samples, num_samples)], path)
+        return _tensor(deque([audio.piece(offset_samples, num_samples)]), path)
 
 
 def read_in_blocks(path: AnyFile, *, salvage: bool = False) -> Iterator[tuple[Float[Tensor, "C N"], int]]:
@@ -135,7 +137,7 @@ def read_in_blocks(path: AnyFile, *, salvage: bool = False) -> Iterator[tuple[Fl
     """
     with _opened(path, salvage) as audio:
         for block in audio.blocks():
-            yield _tensor([block], path), audio.sample_rate_hz
+            yield _tensor(deque([block]), path), audio.sample_rate_hz
 
 
 def write_atomically(path: AnyPath, content: bytes) -> None:
@@ -238,15 +240,17 @@ def _content(file: IO[Any]) -> bytes:
 def _opened(path: AnyFile, salvage: bool) -> Iterator[Audio]:
     """A file and the decision how it is read."""
     with open_regular(path) as file:
-        name = quoted(path)
+        name, key = quoted(path), _identity(file)
         try:
-            source = sniff(file)
+            # Remembered, for to go along the frames of a long MP3 takes longer than to read a piece of it.
+            source = _sources.get(key) or sniff(file)
         except NoSound as error:
             raise AudioError(f"{name} {error}") from error
+        _sources.put(key, source)
         if salvage and source.name == "FLAC":
             # libsndfile stops at the first damage, FFmpeg goes on behind it.
             source = replace(source, library=FFMPEG, seeks=False)
-        opened = Opened(file=file, name=name, key=_identity(file), source=source, salvage=salvage)
+        opened = Opened(file=file, name=name, key=key, source=source, salvage=salvage)
         if not source.seeks:
             yield DecodedAudio(opened)
             return
@@ -268,15 +272,14 @@ def _identity(file: BinaryIO) -> object:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _tensor(blocks: list[np.ndarray], path: AnyFile) -> Float[Tensor, "C N"]:
-    channels, num_samples = blocks[0].shape[1], sum(map(len, blocks))
-    samples = torch.empty(channels, num_samples)
+def _tensor(blocks: deque[np.ndarray], path: AnyFile) -> Float[Tensor, "C N"]:
+    samples = torch.empty(blocks[0].shape[1], sum(map(len, blocks)))
     at = 0
     # One block after the other, and each let go: the whole is in memory once and not twice.
     while blocks:
-        block = torch.from_numpy(np.array(blocks.pop(0)))
-        samples[:, at : at + len(block)] = rearrange(block, "N C -> C N")
+        block = blocks.popleft()
+        if not np.isfinite(block).all():
+            raise AudioError(f"{quoted(path)} holds samples that are NaN or infinite")
+        samples[:, at : at + len(block)] = torch.from_numpy(np.array(block.T))
         at += len(block)
-    if not torch.isfinite(samples).all():
-        raise AudioError(f"{quoted(path)} holds samples that are NaN or infinite")
     return samples

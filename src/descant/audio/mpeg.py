@@ -45,7 +45,7 @@ ReadFrame = Callable[[Content, int], Frame | None]
 class Piece:
     """Frames that were written as one file: of joined files there are several pieces.
 
-    ``spans`` are where its frames are, as (first byte, end); ``promised_frames`` is what its header says, if it has one.
+    ``spans`` say where its frames are, as (first byte, end); ``promised_frames`` how many its header promises.
     """
 
     kind: int
@@ -73,8 +73,8 @@ class Piece:
 class Walk:
     """What was found along the frames of a file.
 
-    ``gaps`` are bytes that are neither frames nor tags: after how many seconds of sound, and how many. ``torn_bytes`` are
-    those of a last frame that is not there as a whole.
+    ``gaps`` are bytes that are neither frames nor tags: after how many seconds of sound, and how many. ``torn_bytes``
+    are those of a last frame that is not there as a whole.
     """
 
     pieces: list[Piece] = field(default_factory=list)

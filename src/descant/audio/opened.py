@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from descant.audio import ffmpeg, sndfile
-from descant.audio.decoded import DecodedFiles, Outcome
+from descant.audio.decoded import DecodedFiles, Outcome, Remembered
 from descant.audio.source import FFMPEG, NoSound, Part, Source
 from descant.errors import AudioError
 
@@ -21,6 +21,7 @@ Blocks = Iterator[Float32[np.ndarray, "N C"]]
 
 _log = logging.getLogger("descant")
 _decoded = DecodedFiles()
+_outcomes: Remembered[Outcome] = Remembered()
 
 
 class AudioFacts(NamedTuple):
@@ -52,8 +53,8 @@ class Opened:
     source: Source
     salvage: bool
 
-    def judge(self, outcome: Outcome) -> None:
-        """Raises or logs what is lost.
+    def judge(self, outcome: Outcome, logs: bool) -> None:
+        """Raises what is lost; or, where it is to be salvaged, logs it if that is asked for.
 
         Raises:
             AudioError: something is, and it is not to be salvaged.
@@ -66,7 +67,8 @@ class Opened:
             raise AudioError(
                 f"{self.name} is damaged: {lost}. {readable_s:.2f} s can be read; --salvage (salvage=True) takes them"
             )
-        _log.warning("salvaged %.2f s of %s: %s", readable_s, self.name, lost)
+        if logs:
+            _log.warning("salvaged %.2f s of %s: %s", readable_s, self.name, lost)
 
 
 class Audio(ABC):
@@ -108,7 +110,7 @@ class SeekableAudio(Audio):
         if reading.num_samples < 1:
             raise AudioError(f"{opened.name} holds no samples: it has a header and no sound")
         self._facts = AudioFacts(reading.num_samples, reading.sample_rate_hz, reading.num_channels)
-        opened.judge(Outcome(**self._facts._asdict(), losses=opened.source.losses))
+        self._judge(logs=False)
 
     @property
     def sample_rate_hz(self) -> int:
@@ -120,9 +122,11 @@ class SeekableAudio(Audio):
         return self._facts
 
     def blocks(self) -> Blocks:
+        self._judge(logs=True)
         return self._exactly(0, self._facts.num_samples)
 
     def between(self, offset_s: float, duration_s: float | None) -> Blocks:
+        self._judge(logs=True)
         start, end = _places(offset_s, duration_s, self.sample_rate_hz)
         end = self._facts.num_samples if end is None else min(end, self._facts.num_samples)
         return self._exactly(start, end - start)
@@ -133,6 +137,9 @@ class SeekableAudio(Audio):
     @property
     def known_duration_s(self) -> float | None:
         return self._facts.duration_s
+
+    def _judge(self, logs: bool) -> None:
+        self._opened.judge(Outcome(**self._facts._asdict(), losses=self._opened.source.losses), logs)
 
     def _exactly(self, start: int, count: int) -> Blocks:
         found = 0
@@ -169,20 +176,20 @@ class DecodedAudio(Audio):
     @property
     def sample_rate_hz(self) -> int:
         if not self._rate_hz:
-            outcome = _decoded.outcome(self._opened.key)
+            outcome = _outcomes.get(self._opened.key)
             self._rate_hz = 0 if outcome is None else outcome.sample_rate_hz
         if not self._rate_hz:
             next(self._decode())
         return self._rate_hz
 
     def facts(self) -> AudioFacts:
-        outcome = _decoded.outcome(self._opened.key) or _outcome_of(self._decode())
-        self._opened.judge(outcome)
+        outcome = _outcomes.get(self._opened.key) or _outcome_of(self._decode())
+        self._opened.judge(outcome, logs=False)
         return AudioFacts(outcome.num_samples, outcome.sample_rate_hz, outcome.num_channels)
 
     def blocks(self) -> Blocks:
         outcome = yield from self._decode()
-        self._opened.judge(outcome)
+        self._opened.judge(outcome, logs=True)
 
     def between(self, offset_s: float, duration_s: float | None) -> Blocks:
         start, end = _places(offset_s, duration_s, self.sample_rate_hz)
@@ -225,7 +232,7 @@ class DecodedAudio(Audio):
         outcome = Outcome(
             num_samples=num_samples, sample_rate_hz=self._rate_hz, num_channels=num_channels, losses=tuple(losses)
         )
-        _decoded.remember(self._opened.key, outcome)
+        _outcomes.put(self._opened.key, outcome)
         return outcome
 
     def _parts(self, losses: list[str], notes: list[str]) -> ffmpeg.Rated:

@@ -29,8 +29,10 @@ _ERRORS = (soundfile.LibsndfileError, RuntimeError, ValueError, TypeError)
 
 
 class _Sequential(soundfile.SoundFile):
-    """A file that is read from its beginning to its end: of one that seeks, soundfile seeks after every block, and where
-    seeking is not exact, that is a click."""
+    """A file that is read from its beginning to its end.
+
+    In one that seeks, soundfile seeks after every block; where seeking is not exact, that is a click.
+    """
 
     def seekable(self) -> bool:
         return False

@@ -31,9 +31,9 @@ _OTHERS = (
     (
         0,
         b"\x00\x05\x16\x07",
-        "holds what macOS keeps about another file (AppleDouble): the sound is in the file without ._",
+        "is what macOS keeps about another file (AppleDouble): the sound is in the file without ._",
     ),
-    (0, b"\x00\x05\x16\x00", "holds what macOS keeps about another file (AppleSingle)"),
+    (0, b"\x00\x05\x16\x00", "is what macOS keeps about another file (AppleSingle)"),
     (0, b"MThd", "is a MIDI file: notes and no sound; render it first"),
     (8, b"RMID", "is a MIDI file: notes and no sound; render it first"),
     (8, b"WEBP", "is a picture (WebP)"),

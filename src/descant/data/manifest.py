@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from descant.audio import audio_facts, write_atomically
+from descant.audio import audio_facts, check_usable, write_atomically
 from descant.errors import AudioError, DataError, InvalidRequest
 
 Split = Literal["train", "valid"]
@@ -124,6 +124,7 @@ def scan_folder(
     for path in audio:
         try:
             facts = audio_facts(path)
+            check_usable(path, facts)
         except AudioError as error:
             problems[path] = str(error)
             continue

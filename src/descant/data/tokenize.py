@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int16
 from torch import Tensor
 
-from descant.audio import AudioFacts, Clip, audio_facts, read_samples
+from descant.audio import AudioFacts, Clip, audio_facts, check_usable, read_samples
 from descant.codec.base import AudioCodec
 from descant.data.manifest import ClipRecord
 from descant.data.shards import (
@@ -131,6 +131,8 @@ def _encode_all(
 ) -> list[Int16[Tensor, "K _"]]:
     """The codes of every clip, in order."""
     facts = [audio_facts(record.path) for record in records]
+    for record, found in zip(records, facts, strict=True):
+        check_usable(record.path, found)
     equals: dict[tuple[int, int], list[int]] = {}
     for index, (num_samples, rate_hz, _) in enumerate(facts):
         equals.setdefault((num_samples, rate_hz), []).append(index)

@@ -103,11 +103,11 @@ def generate(arguments: argparse.Namespace) -> None:
     asking.refuse_conditions(arguments)
     target = audio_target(arguments.output, arguments.format, num_files)
     codes = None if arguments.save_codes is None else codes_target(arguments.save_codes, num_files)
+    tell_what_is_logged()
     requests = asking.requests_of(arguments)
 
     from descant.api import load
 
-    tell_what_is_logged()
     model = load(arguments.model, device=arguments.device, precision=arguments.precision)
     requests = [asking.settled(request, arguments, model) for request in requests]
     if arguments.stream is not None:
@@ -132,7 +132,7 @@ def regenerate(arguments: argparse.Namespace) -> None:
             f"{arguments.file!r} does not say how it was made; only what descant generate wrote does, streams aside"
         )
     request = request_from_info(info)
-    given = given_part(info, Clip.read(source))
+    given = given_part(info, _as_made(info, Clip.read(source)))
     if given is not None:
         request = replace(request, prompt=Clip(given.samples / _recorded_gain(info), given.sample_rate_hz))
     lufs = arguments.loudness if "loudness" in arguments else _recorded_loudness(info)
@@ -177,7 +177,8 @@ class Writer:
         if given is not None and self.loudness_lufs is None:
             clip = replace(clip, samples=turned_down(clip.samples, given, PEAK_LIMIT, clip.sample_rate_hz))
         level, gain = clip.leveled(self.loudness_lufs)
-        info = {**clip.info, **self.kept, "loudness_lufs": self.loudness_lufs, "gain": gain}
+        made = {"loudness_lufs": self.loudness_lufs, "gain": gain, "sample_rate_hz": clip.sample_rate_hz}
+        info = {**clip.info, **self.kept, **made}
         replace(level, info=info).save(path, format=self.target.suffix)
         return path, None if self.codes is None else self._write_codes(piece, clip, self.codes)
 
@@ -262,3 +263,13 @@ def _recorded_gain(info: dict[str, Any]) -> float:
     if isinstance(gain, bool) or not isinstance(gain, int | float) or not 1e-6 < gain < 1e6:
         raise AudioError(f"the file says it was made {gain!r:.20} times as loud, which cannot be; generate it anew")
     return float(gain)
+
+
+def _as_made(info: dict[str, Any], clip: "Clip") -> "Clip":
+    """The clip at the rate that it was made at; Opus files have another."""
+    from descant.audio.files import MAX_RATE_HZ, MIN_RATE_HZ
+
+    rate_hz = info.get("sample_rate_hz", clip.sample_rate_hz)
+    if isinstance(rate_hz, bool) or not isinstance(rate_hz, int) or not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
+        raise AudioError(f"the file says it was made at {rate_hz!r:.20} Hz, which cannot be; generate it anew")
+    return clip.resample(rate_hz)

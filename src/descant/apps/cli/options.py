@@ -120,6 +120,13 @@ def add_audio_options(parser: argparse.ArgumentParser, loudness_lufs: float | No
     )
 
 
+def add_salvage_option(parser: argparse._ActionsContainer) -> None:
+    """``--salvage``."""
+    parser.add_argument(
+        "--salvage", action="store_true", help="take what can be read of a damaged FILE, and say what is lost"
+    )
+
+
 def add_json_option(parser: argparse.ArgumentParser) -> None:
     """``--json``."""
     parser.add_argument("--json", action="store_true", help="print exactly one JSON object instead of text")
