@@ -123,3 +123,9 @@ def test_an_open_file_holds_what_the_file_of_that_name_holds(animals, entry):
     path = animals.paths[entry.name]
     with path.open("rb") as file:
         assert torch.equal(Clip.read(file).samples, Clip.read(path).samples)
+
+
+def test_the_page_on_formats_has_the_tables_of_today(animals):
+    """To write them anew: ``python tests/audio/zoo.py FOLDER docs/formats.md``."""
+    page = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
+    assert zoo.with_tables(page, zoo.tables(animals)) == page

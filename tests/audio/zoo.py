@@ -3,7 +3,8 @@
 Every entry is a line: its name, how it is made, and what is expected of it. A maker is a command line, in which
 ``{plucks}`` and the like are sources and ``{out}`` is the file; or a function of the files made so far, by name.
 
-    python tests/audio/zoo.py FOLDER    makes them all and says what the library makes of each
+    python tests/audio/zoo.py FOLDER                   makes them all and says what the library makes of each
+    python tests/audio/zoo.py FOLDER docs/formats.md   makes them all and writes the page's tables anew
 """
 
 import re
@@ -575,13 +576,46 @@ def reference(zoo: Zoo, entry: Entry) -> tuple[np.ndarray, int] | None:
     return np.concatenate([samples for samples, _ in parts]), parts[0][1]
 
 
-def main(folder: Path) -> None:
-    """Makes the zoo and says what the library makes of it."""
+BEGIN, END = "<!-- made by tests/audio/zoo.py -->", "<!-- end -->"
+
+
+def tables(zoo: Zoo) -> str:
+    """The tables of docs/formats.md: what is written, and by which library each kind of file is read."""
+    from descant.audio.encode import FORMATS, MAX_CHANNELS, MAX_RATE_HZ, RATES_HZ
+    from descant.audio.sniff import sniff
+
+    lines = ["| Written | Holds | Channels | Rates in Hz |", "| --- | --- | --- | --- |"]
+    for name, holds in FORMATS.items():
+        rates = ", ".join(map(str, RATES_HZ[name])) if name in RATES_HZ else f"1000 to {MAX_RATE_HZ.get(name, 768_000)}"
+        lines.append(f"| {name} | {holds} | up to {MAX_CHANNELS[name]} | {rates} |")
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for entry in ENTRIES:
+        if entry.says is None:
+            with zoo.paths[entry.name].open("rb") as file:
+                source = sniff(file)
+            pieces = "by themselves" if source.seeks else "after decoding all"
+            found.setdefault((source.name, source.library, pieces), []).append(entry.name)
+    lines += ["", "| Read | By | Pieces | Tested with |", "| --- | --- | --- | --- |"]
+    lines += [f"| {' | '.join(kind)} | {', '.join(names)} |" for kind, names in sorted(found.items())]
+    return "\n".join(lines)
+
+
+def with_tables(page: str, made: str) -> str:
+    """A page with these tables between its marks."""
+    before, rest = page.split(BEGIN)
+    return f"{before}{BEGIN}\n\n{made}\n\n{END}{rest.split(END)[1]}"
+
+
+def main(folder: Path, page: Path | None) -> None:
+    """Makes the zoo and says what the library makes of it; or writes the tables of a page anew."""
     from descant.audio import Clip
     from descant.errors import AudioError
 
     folder.mkdir(parents=True, exist_ok=True)
     zoo = make_zoo(folder)
+    if page is not None:
+        page.write_text(with_tables(page.read_text(encoding="utf-8"), tables(zoo)), encoding="utf-8")
+        return
     for entry in ENTRIES:
         path = zoo.paths[entry.name]
         expected = reference(zoo, entry)
@@ -598,4 +632,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else None)

@@ -85,7 +85,9 @@ class Clip:
         )
         return cls(samples, sample_rate_hz)
 
-    def save(self, path: files.AnyFile, *, format: str | None = None, loudness: float | None = None) -> None:
+    def save(
+        self, path: files.AnyPath | files.Writable, *, format: str | None = None, loudness: float | None = None
+    ) -> None:
         """Writes a wav, flac or aiff (16 bit), ogg (Vorbis), mp3, opus or m4a (AAC) file, the whole of it or nothing.
 
         A clip that passes full scale is turned down as a whole until its peak is 0.99; nothing is clipped. The same

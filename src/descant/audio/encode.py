@@ -27,15 +27,12 @@ RATES_HZ = {
     "m4a": (*_MPEG_RATES_HZ, 64_000, 88_200, 96_000),
     "opus": (8_000, 12_000, 16_000, 24_000, 48_000),
 }
-"""The rates of formats that do not take any."""
+"""The rates of formats that take only some; the others go by ``MAX_RATE_HZ``."""
+
+MAX_RATE_HZ = {"flac": 655_350, "ogg": 200_000}
 
 OPUS_RATE_HZ = 48_000
-MAX_CHANNELS = {"wav": 32, "flac": 8, "ogg": 32, "mp3": 2, "opus": 2, "aiff": 32, "m4a": 2}
-
-
-# Vorbis has its own order of channels: by its place, where each stands in WAV, FLAC and everywhere else here.
-VORBIS_ORDER = {3: (0, 2, 1), 5: (0, 2, 1, 3, 4), 6: (0, 2, 1, 4, 5, 3), 7: (0, 2, 1, 5, 6, 4, 3)}
-VORBIS_ORDER |= {8: (0, 2, 1, 6, 7, 4, 5, 3)}
+MAX_CHANNELS = {"wav": 32, "flac": 8, "ogg": 8, "mp3": 2, "opus": 2, "aiff": 32, "m4a": 2}
 
 
 def checked_format(format: str) -> str:
@@ -44,7 +41,7 @@ def checked_format(format: str) -> str:
     Raises:
         InvalidRequest: there is none of that name.
     """
-    name = format.lower().removeprefix(".")
+    name = str(format).lower().removeprefix(".")
     if name not in FORMATS:
         raise InvalidRequest(f"format {name!r:.40}: allowed are {', '.join(FORMATS)}")
     return name
@@ -72,11 +69,14 @@ def encode(samples: Float[Tensor, "C N"], sample_rate_hz: int, format: str) -> b
             f"{format} has no rate of {sample_rate_hz} Hz: allowed are {', '.join(map(str, RATES_HZ[format]))}; "
             f"resample the clip first or write another format"
         )
+    if sample_rate_hz > MAX_RATE_HZ.get(format, sample_rate_hz):
+        raise InvalidRequest(
+            f"{format} has no rate of {sample_rate_hz} Hz: at most {MAX_RATE_HZ[format]} Hz; "
+            f"resample the clip first or write another format"
+        )
     if format in ffmpeg.ENCODERS:
         return ffmpeg.encode(samples, sample_rate_hz, format)
     values = rearrange(samples.detach().cpu(), "C N -> N C").contiguous().numpy()
-    if format == "ogg" and num_channels in VORBIS_ORDER:
-        values = np.ascontiguousarray(values[:, VORBIS_ORDER[num_channels]])
     if sndfile.ENCODINGS[format][1] == "PCM_16":
         # Rounded here, because libsndfile multiplies by 32767 and reads by 32768: written and read would not be equal.
         values = np.clip(np.rint(values * 32768.0), -32768, 32767).astype(np.int16)

@@ -1,6 +1,7 @@
 """FFmpeg's decoders, by way of PyAV: the only place that knows it. Imported when a file needs it and not before."""
 
 import io
+from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
@@ -21,14 +22,21 @@ if TYPE_CHECKING:
 Rated = Iterator[tuple[int, Float32[np.ndarray, "N C"]]]
 """Blocks of samples, each with its rate in hertz."""
 
-FULL_SCALES = {"u8": 1 << 7, "s16": 1 << 15, "s32": 1 << 31, "s64": 1 << 63, "flt": 1, "dbl": 1}
-"""By FFmpeg's sample format what stands for 1.0. Samples of 24 bits stand in the upper part of 32."""
+SAMPLE_KINDS: dict[str, tuple[type, int]] = {
+    "u8": (np.uint8, 1 << 7),
+    "s16": (np.int16, 1 << 15),
+    "s32": (np.int32, 1 << 31),
+    "s64": (np.int64, 1 << 63),
+    "flt": (np.float32, 1),
+    "dbl": (np.float64, 1),
+}
+"""FFmpeg's kinds of samples: how they are stored, and what stands for 1.0. 24 bits stand in the upper part of 32."""
 
 LOSSLESS = ("flac", "wv", "tta", "ape", "tak")
 """Containers that say how many samples they hold, to the sample; and whose codecs check what they have decoded."""
 
 MP4_FILLING = 2_048
-"""So much of a track's last frames may be filling. What lies further behind its end is sound that the length forgot."""
+"""So much of a track's last frames may be filling: two frames of AAC."""
 
 HOLE_S = 0.001
 CHECKED_BY_HEADER = ("wav", "w64", "aiff", "au", "caf")
@@ -55,6 +63,7 @@ class Decoding:
         self.notes: list[str] = []
         self._file, self._source, self._num_frames = file, source, num_frames
         self._first_hole_s: float | None = None
+        self._end_s = Fraction(0)
         self._now_s = starts_s
         self._num_samples = 0
 
@@ -71,15 +80,15 @@ class Decoding:
             with av.open(self._file, format=self._source.demuxer, metadata_errors="replace") as container:
                 stream = _best_stream(container)
                 rated = ((frame.sample_rate, _samples(frame)) for frame in self._frames(container, stream))
-                if self._source.demuxer == "mov" and stream.duration is not None:
-                    rated = _without_filling(rated, float(stream.duration * stream.time_base))
+                if self._source.demuxer == "mov":
+                    rated = self._without_filling(rated)
                 rate_hz = 0
                 for rate_hz, block in rated:
                     self._num_samples += len(block)
                     self._now_s += len(block) / rate_hz
                     yield rate_hz, block
                 self._check_promise(stream, rate_hz)
-        except av.FFmpegError as error:
+        except (av.FFmpegError, OSError, ValueError) as error:
             raise NoSound(f"cannot be decoded as {self._source.name} ({_reason(error)})") from error
 
     def _frames(self, container: "av.container.InputContainer", stream: Any) -> Iterator["av.AudioFrame"]:
@@ -97,6 +106,8 @@ class Decoding:
             except av.FFmpegError as error:
                 self.losses.append(f"reading ends at {self._now_s:.2f} s ({_reason(error)})")
                 break
+            if packet.pts is not None and packet.duration:
+                self._end_s = max(self._end_s, (packet.pts + packet.duration) * packet.time_base)
             try:
                 frames = packet.decode()
             except av.FFmpegError:
@@ -128,6 +139,25 @@ class Decoding:
         elif num_errors:
             self.notes.append("bytes at its end that are not a whole packet were passed over")
 
+    def _without_filling(self, rated: Rated) -> Rated:
+        """The blocks of an MP4 track up to the end of its last packet: an encoder fills up its last frame."""
+        held: deque[tuple[int, Float32[np.ndarray, "N C"]]] = deque()
+        num_samples = num_held = rate_hz = 0
+        for rate_hz, block in rated:
+            held.append((rate_hz, block))
+            num_samples, num_held = num_samples + len(block), num_held + len(block)
+            while num_held - len(held[0][1]) >= MP4_FILLING:
+                num_held -= len(held[0][1])
+                yield held.popleft()
+        filling = num_samples - round(self._end_s * rate_hz)
+        if not 0 < filling <= min(MP4_FILLING, num_held):
+            filling = 0
+        for rate_hz, block in held:
+            num_held -= len(block)
+            kept = block[: len(block) - max(0, filling - num_held)]
+            if len(kept):
+                yield rate_hz, kept
+
     def _check_promise(self, stream: Any, rate_hz: int) -> None:
         if self._source.demuxer not in LOSSLESS or stream.duration is None or self._source.losses:
             return
@@ -135,21 +165,6 @@ class Decoding:
         if self._num_samples < promised:
             where = "" if self._first_hole_s is None else f", the first hole at {self._first_hole_s:.2f} s"
             self.losses.append(f"its header promises {promised} samples, {self._num_samples} are there{where}")
-
-
-def _without_filling(rated: Rated, duration_s: float) -> Rated:
-    """The blocks of an MP4 track up to the length that it gives itself: an encoder fills up its last frame."""
-    at, behind = 0, []
-    for rate_hz, block in rated:
-        inside = block[: max(0, round(duration_s * rate_hz) - at)]
-        at += len(block)
-        if len(inside):
-            yield rate_hz, inside
-        if len(inside) < len(block):
-            behind.append((rate_hz, block[len(inside) :]))
-    # More than filling: sound that the length forgot.
-    if sum(len(block) for _, block in behind) > MP4_FILLING:
-        yield from behind
 
 
 def _best_stream(container: "av.container.InputContainer") -> Any:
@@ -185,19 +200,20 @@ def _tag(context: Any) -> str:
 
 def _samples(frame: "av.AudioFrame") -> Float32[np.ndarray, "N C"]:
     """The samples of a frame, integers scaled to [-1, 1]."""
-    name = frame.format.name.removesuffix("p")
-    values = frame.to_ndarray()
-    if frame.format.is_planar:
-        values = rearrange(values, "C N -> N C")
-    else:
-        values = rearrange(values, "1 (N C) -> N C", C=frame.layout.nb_channels)
-    if name in ("flt", "dbl"):
+    kind, num_channels = frame.format.name.removesuffix("p"), frame.layout.nb_channels
+    dtype, full_scale = SAMPLE_KINDS[kind]
+    # Not ``to_ndarray``: of eight channels and more PyAV counts planes that are not there, and reads them.
+    num_planes = num_channels if frame.format.is_planar else 1
+    count = frame.samples * num_channels // num_planes
+    values = np.stack([np.frombuffer(plane, dtype, count) for plane in frame.planes[:num_planes]])
+    values = rearrange(values, "planes (N C) -> N (planes C)", N=frame.samples)
+    if kind in ("flt", "dbl"):
         return np.ascontiguousarray(values, dtype=np.float32)
-    if name == "u8":
+    if kind == "u8":
         values = values.astype(np.int16) - 128
     # Through float64 where float32 could not hold the integer.
-    wide = np.float32 if name in ("u8", "s16") else np.float64
-    return np.ascontiguousarray(values.astype(wide) / FULL_SCALES[name], dtype=np.float32)
+    wide = np.float32 if kind in ("u8", "s16") else np.float64
+    return np.ascontiguousarray(values.astype(wide) / full_scale, dtype=np.float32)
 
 
 def encode(samples: Float[Tensor, "C N"], sample_rate_hz: int, format: str) -> bytes:
@@ -217,7 +233,11 @@ def encode(samples: Float[Tensor, "C N"], sample_rate_hz: int, format: str) -> b
     layout = "mono" if values.shape[1] == 1 else "stereo"
     target = io.BytesIO()
     # Bitexact: no version of a library and no time is written, so that equal clips give equal bytes.
-    with av.open(target, "w", format=container_name, options={"fflags": "+bitexact"}) as container:
+    options = {"fflags": "+bitexact"}
+    if format == "m4a":
+        # Else the length of the track is rounded to milliseconds.
+        options["movie_timescale"] = str(sample_rate_hz)
+    with av.open(target, "w", format=container_name, options=options) as container:
         stream = container.add_stream(codec, rate=sample_rate_hz, layout=layout)
         context = stream.codec_context
         context.flags |= av.codec.context.Flags.bitexact

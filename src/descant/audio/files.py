@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import Any, BinaryIO, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -31,7 +31,25 @@ from descant.audio.source import FFMPEG, NoSound, Source
 from descant.errors import AudioError, InvalidRequest
 
 AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
-AnyFile = AnyPath | IO[Any]
+
+
+@runtime_checkable
+class Readable(Protocol):
+    """A file that is open for reading bytes."""
+
+    def read(self, size: int = -1, /) -> Any:
+        """The next bytes; all that are left if ``size`` is negative."""
+
+
+@runtime_checkable
+class Writable(Protocol):
+    """A file that is open for writing bytes."""
+
+    def write(self, content: bytes, /) -> Any:
+        """Writes them where the file stands."""
+
+
+AnyFile = AnyPath | Readable
 
 MIN_USABLE_S = 1 / MIN_RATE_HZ
 """A file shorter than this is no material for training: at the lowest rate allowed it is not one sample."""
@@ -162,7 +180,7 @@ def write_atomically(path: AnyPath, content: bytes) -> None:
         raise AudioError(f"cannot write {quoted(path)}: {sndfile.reason(error)}") from error
 
 
-def write_into(file: IO[Any], content: bytes) -> None:
+def write_into(file: Writable, content: bytes) -> None:
     """Writes into a file that is open for writing bytes, where it stands.
 
     Raises:
@@ -216,7 +234,7 @@ def as_path(path: AnyPath) -> Path:
     return Path(os.path.expanduser(os.fsdecode(path)))
 
 
-def quoted(path: AnyFile) -> str:
+def quoted(path: AnyFile | Writable) -> str:
     """A path for a message, on one line whatever is in it; of an open file its name, if it has one."""
     if isinstance(path, str | bytes | os.PathLike):
         return repr(os.fsdecode(path))
@@ -224,7 +242,7 @@ def quoted(path: AnyFile) -> str:
     return repr(name) if isinstance(name, str) else f"the {type(path).__name__}"
 
 
-def _content(file: IO[Any]) -> bytes:
+def _content(file: Readable) -> bytes:
     try:
         content = file.read()
     except (OSError, ValueError, AttributeError) as error:

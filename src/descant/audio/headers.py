@@ -69,7 +69,8 @@ def read_header(file: BinaryIO) -> Header | None:
         return None
     try:
         return reader(file, size_of(file))
-    except (struct.error, OverflowError, ValueError):
+    # A seek to a place that no file has is an OSError.
+    except (struct.error, OverflowError, ValueError, OSError):
         return None
 
 

@@ -84,7 +84,7 @@ class Walk:
     @property
     def duration_s(self) -> float:
         """Length of all frames in seconds."""
-        return sum(piece.duration_s for piece in self.pieces)
+        return sum((piece.duration_s for piece in self.pieces), 0.0)
 
 
 def mpeg_frame(content: Content, at: int) -> Frame | None:

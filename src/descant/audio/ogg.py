@@ -74,11 +74,12 @@ def walk(content: Content) -> Pages:
 
 
 def is_vorbis(content: Content, start: int) -> bool:
-    """Whether the stream that begins there is Vorbis, of one or two channels, and nothing is played with it."""
+    """Whether the stream that begins there is Vorbis and nothing is played with it."""
     size = page_size(content, start)
-    if size is None or content[start + 28 : start + 35] != b"\x01vorbis" or content[start + 39] > 2:
+    if size is None or content[start + 28 : start + 35] != b"\x01vorbis":
         return False
-    return not content[start + size + 5] & 2
+    flags = content[start + size + 5 : start + size + 6]
+    return bool(flags) and not flags[0] & 2
 
 
 def page_size(content: Content, at: int) -> int | None:

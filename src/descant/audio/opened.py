@@ -11,7 +11,7 @@ from jaxtyping import Float32
 
 from descant.audio import ffmpeg, sndfile
 from descant.audio.decoded import DecodedFiles, Outcome, Remembered
-from descant.audio.source import FFMPEG, NoSound, Part, Source
+from descant.audio.source import FFMPEG, NoSound, Part, Source, size_of
 from descant.errors import AudioError
 
 MIN_RATE_HZ = 1_000
@@ -238,8 +238,10 @@ class DecodedAudio(Audio):
     def _parts(self, losses: list[str], notes: list[str]) -> ffmpeg.Rated:
         """The blocks of every part of the file; what is found on the way is added to ``losses`` and ``notes``."""
         source, now_s = self._opened.source, 0.0
-        parts = [Part(self._opened.file, spans) for spans in source.parts]
-        for number, part in enumerate(parts or [self._opened.file]):
+        # A part takes any offset; a file refuses to go to places that cannot be.
+        all_of_it = (((0, size_of(self._opened.file)),),)
+        for number, spans in enumerate(source.parts or all_of_it):
+            part = Part(self._opened.file, spans)
             num_frames = source.num_frames[number] if source.num_frames else None
             decoding = ffmpeg.Decoding(part, source, now_s, num_frames)
             for rate_hz, block in decoding.blocks() if source.library == FFMPEG else _by_libsndfile(part):
@@ -260,8 +262,8 @@ def _by_libsndfile(file: Any) -> ffmpeg.Rated:
         reading = sndfile.Reading(file, is_sequential=True)
     except NoSound as error:
         raise NoSound(
-            f"is not audio that can be read here. Readable are wav, flac, ogg, opus, mp3, m4a, aiff and "
-            f"more of FFmpeg and libsndfile; convert others first: ffmpeg -i INPUT output.wav"
+            "is not audio that can be read here. Readable are wav, flac, ogg, opus, mp3, m4a, aiff and "
+            "more of FFmpeg and libsndfile; convert others first: ffmpeg -i INPUT output.wav"
         ) from error
     with reading:
         for block in reading.blocks():

@@ -25,6 +25,10 @@ ENCODINGS = {
 }
 """The formats that libsndfile writes: container and encoding in soundfile's words."""
 
+VORBIS_ORDER = {3: (0, 2, 1), 5: (0, 2, 1, 3, 4), 6: (0, 2, 1, 4, 5, 3), 7: (0, 2, 1, 5, 6, 4, 3)}
+VORBIS_ORDER |= {8: (0, 2, 1, 6, 7, 4, 5, 3)}
+"""Vorbis has its own order of channels: by its place, where each stands in WAV, FLAC and everywhere else here."""
+
 _ERRORS = (soundfile.LibsndfileError, RuntimeError, ValueError, TypeError)
 
 
@@ -63,6 +67,10 @@ class Reading:
         except _ERRORS as error:
             raise NoSound(reason(error)) from error
 
+        self._order: slice | list[int] = slice(None)
+        if self._file.subtype == "VORBIS" and self.num_channels in VORBIS_ORDER:
+            self._order = np.argsort(VORBIS_ORDER[self.num_channels]).tolist()
+
     def __enter__(self) -> "Reading":
         return self
 
@@ -95,7 +103,7 @@ class Reading:
                 block = self._file.read(size, dtype="float32", always_2d=True)
                 if not len(block):
                     return
-                yield block
+                yield block[:, self._order]
                 missing -= len(block)
         except _ERRORS as error:
             raise NoSound(reason(error)) from error
@@ -109,6 +117,8 @@ def encode(values: np.ndarray, sample_rate_hz: int, format: str) -> bytes:
     """
     container, subtype = ENCODINGS[format]
     num_channels = values.shape[1]
+    if subtype == "VORBIS" and num_channels in VORBIS_ORDER:
+        values = np.ascontiguousarray(values[:, VORBIS_ORDER[num_channels]])
     target = io.BytesIO()
     block = BLOCK_VALUES // num_channels
     try:

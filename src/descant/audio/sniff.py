@@ -117,7 +117,7 @@ def sniff(file: BinaryIO) -> Source:
         return source
     _refuse_text(head)
     # The rest of what libsndfile knows: PAF, 8SVX, IRCAM, PVF, HTK, SDS, MPC 2000 and the like.
-    return Source(name="audio", library=LIBSNDFILE)
+    return Source(name="others", library=LIBSNDFILE)
 
 
 def _flac(file: BinaryIO, head: bytes) -> Source | None:
@@ -139,8 +139,7 @@ def _ogg(file: BinaryIO, head: bytes) -> Source | None:
         is_vorbis = all(ogg.is_vorbis(content, start) for start, _ in pages.links)
     return Source(
         name="Ogg",
-        # FFmpeg gives other lengths than Ogg says, up to a thousand samples; libsndfile, read in order, does not. But
-        # more than two channels it leaves in the order of Vorbis.
+        # FFmpeg gives other lengths than Ogg says, up to a thousand samples; libsndfile, read in order, does not.
         library=LIBSNDFILE if is_vorbis else "FFmpeg",
         demuxer="ogg",
         parts=tuple((link,) for link in pages.links) if len(pages.links) > 1 else (),
