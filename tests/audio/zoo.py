@@ -373,7 +373,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("mp3 cut, no header", cut("mp3 cbr no header", 0.503), CUT, salvages=True),
     Entry("mp3 48 kHz, no header", "lame --quiet -t -b 128 --resample 48 {plucks} {out}"),
     Entry("mp3 of two frames", lambda made: made["mp3 48 kHz, no header"][:768]),
-    Entry("mp3 of one frame and a half", lambda made: made["mp3 48 kHz, no header"][:600], CUT, salvages=True),
+    Entry("mp3 of two frames and a half", lambda made: made["mp3 48 kHz, no header"][:1_000], CUT, salvages=True),
     Entry("mp3 tags only", lambda _: id3(2_000), "no frame of sound"),
     Entry("mp2", "twolame --quiet {plucks} {out}"),
     Entry("mp2 mono", "twolame --quiet -m mono {plucks} {out}"),
