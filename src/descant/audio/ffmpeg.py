@@ -4,6 +4,7 @@ import io
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,29 @@ CHECKED_BY_HEADER = ("wav", "w64", "aiff", "au", "caf")
 
 ENCODERS = {"m4a": ("ipod", "aac", "fltp", 128_000), "opus": ("opus", "libopus", "flt", 96_000)}
 """The formats that FFmpeg writes: container, encoder, the samples that it takes, bits a second for each channel."""
+
+
+@dataclass
+class _Count:
+    """Packets that could be decoded, and those that could not."""
+
+    num_good: int = 0
+    num_bad: int = 0
+    first_bad_s: float = 0.0
+    is_remainder: bool = False
+    """Whether the bad ones are a single one, shorter than those before it."""
+    usual_bytes: int = 0
+
+    def add_good(self, num_bytes: int) -> None:
+        # Of no bytes is the packet that only makes the decoder give what it holds.
+        self.num_good += num_bytes > 0
+        self.usual_bytes = max(self.usual_bytes, num_bytes)
+
+    def add_bad(self, num_bytes: int, now_s: float) -> None:
+        if not self.num_bad:
+            self.first_bad_s = now_s
+        self.num_bad += num_bytes > 0
+        self.is_remainder = self.num_bad == 1 and num_bytes < self.usual_bytes
 
 
 class Decoding:
@@ -95,9 +119,7 @@ class Decoding:
         """Every frame that can be decoded; packets that cannot are counted."""
         import av
 
-        packets = container.demux(stream)
-        num_good = num_errors = usual_bytes = 0
-        first_s, is_remainder = 0.0, False
+        packets, count = container.demux(stream), _Count()
         while True:
             try:
                 packet = next(packets)
@@ -106,37 +128,43 @@ class Decoding:
             except av.FFmpegError as error:
                 self.losses.append(f"reading ends at {self._now_s:.2f} s ({_reason(error)})")
                 break
-            if packet.pts is not None and packet.duration:
-                self._end_s = max(self._end_s, (packet.pts + packet.duration) * packet.time_base)
             try:
                 frames = packet.decode()
             except av.FFmpegError:
-                # An error of the flush at the end repeats that of the last packet.
-                first_s = first_s if num_errors else self._now_s
-                num_errors += packet.size > 0
-                is_remainder = num_errors == 1 and packet.size < usual_bytes
+                count.add_bad(packet.size, self._now_s)
                 continue
-            num_good += packet.size > 0
-            usual_bytes = max(usual_bytes, packet.size)
-            if frames and packet.pts is not None and self._first_hole_s is None:
-                starts_s = float(packet.pts * packet.time_base)
-                # Frames of these formats carry their place; a hole shows as a leap.
-                if self._source.demuxer in LOSSLESS and starts_s > self._now_s + HOLE_S:
-                    self._first_hole_s = self._now_s
+            count.add_good(packet.size)
+            self._note_place(packet)
             yield from frames
         with suppress(av.FFmpegError):
             yield from stream.codec_context.decode(None)
-        num_lost = num_errors
+        self._judge(count)
+
+    def _note_place(self, packet: Any) -> None:
+        """Keeps where a packet says that it ends, and where the first one begins too late."""
+        if packet.pts is None:
+            return
+        if packet.duration:
+            self._end_s = max(self._end_s, (packet.pts + packet.duration) * packet.time_base)
+        # Packets of these formats carry their place; a hole shows as a leap.
+        is_late = packet.pts * packet.time_base > self._now_s + HOLE_S
+        if self._source.demuxer in LOSSLESS and is_late and self._first_hole_s is None:
+            self._first_hole_s = self._now_s
+
+    def _judge(self, count: "_Count") -> None:
+        """Says what the packets that could not be decoded mean."""
+        num_lost = count.num_bad
         if self._num_frames is not None:
             # The first frame may be a header without sound, which is not decoded.
-            num_lost = min(num_errors, self._num_frames - 1 - num_good)
-        elif is_remainder and self._source.demuxer in CHECKED_BY_HEADER and not self._source.losses:
+            num_lost = min(count.num_bad, self._num_frames - 1 - count.num_good)
+        elif count.is_remainder and self._source.demuxer in CHECKED_BY_HEADER and not self._source.losses:
             # All the bytes are there that the header promises; what is left of a block at the end is filling.
             num_lost = 0
         if num_lost > 0:
             many = "a packet" if num_lost == 1 else f"{num_lost} packets"
-            self.losses.append(f"{many} cannot be decoded, at {first_s:.2f} s{' and later' * (num_lost > 1)}")
-        elif num_errors:
+            later = " and later" if num_lost > 1 else ""
+            self.losses.append(f"{many} cannot be decoded, at {count.first_bad_s:.2f} s{later}")
+        elif count.num_bad:
             self.notes.append("bytes at its end that are not a whole packet were passed over")
 
     def _without_filling(self, rated: Rated) -> Rated:

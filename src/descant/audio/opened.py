@@ -43,7 +43,7 @@ class Opened:
 
     Args:
         name: how messages call it.
-        key: what tells it from every other content; None if nothing does.
+        key: what tells it from every other content.
         salvage: what can be read of a damaged file is taken, and what is lost is logged.
     """
 
@@ -117,8 +117,11 @@ class SeekableAudio(Audio):
         return self._facts.sample_rate_hz
 
     def facts(self) -> AudioFacts:
-        # A look at the end, so that a FLAC file whose header promises too much is found out here as well.
-        self.piece(self._facts.num_samples - 1, 1)
+        # A look at the end, once, so that a FLAC file whose header promises too much is found out here as well.
+        key = (self._opened.key, "its end is there")
+        if _outcomes.get(key) is None:
+            self.piece(self._facts.num_samples - 1, 1)
+            _outcomes.put(key, Outcome(**self._facts._asdict()))
         return self._facts
 
     def blocks(self) -> Blocks:
