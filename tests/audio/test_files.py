@@ -89,7 +89,7 @@ class TestPieces:
         whole = Clip.read(io.BytesIO(content)).samples
         part = Clip.read(io.BytesIO(content), offset_s=1.25, duration_s=0.5)
         assert torch.equal(part.samples, whole[:, 60_000:84_000])
-        assert torch.equal(Clip.read(io.BytesIO(content), offset_s=2.5, duration_s=9).samples, whole[:, 120_000:])
+        assert torch.equal(Clip.read(io.BytesIO(content), offset_s=2.5, duration_s=9.0).samples, whole[:, 120_000:])
         with pytest.raises(InvalidRequest, match="it has 3 s"):
             Clip.read(io.BytesIO(content), offset_s=3.0)
 
@@ -102,7 +102,7 @@ class TestPieces:
         """soundfile seeks after every 262,144 values, and a decoder that begins anew there gives other samples."""
         plucks(8.0).save(tmp_path / "a.mp3")
         whole = Clip.read(tmp_path / "a.mp3").samples
-        with sndfile.Reading((tmp_path / "a.mp3").open("rb"), is_sequential=True) as reading:
+        with (tmp_path / "a.mp3").open("rb") as file, sndfile.Reading(file, is_sequential=True) as reading:
             once = torch.from_numpy(np.concatenate(list(reading.blocks())).T.copy())
         torch.testing.assert_close(whole, once, rtol=0, atol=1e-4)
 
@@ -204,7 +204,7 @@ class TestMemory:
         (tmp_path / "a.txt").write_text("silence")
         write_manifest(manifest, scan_folder(tmp_path)[0])
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        assert Clip.read(tmp_path / "a.flac", offset_s=900, duration_s=3).duration_s == 3
+        assert Clip.read(tmp_path / "a.flac", offset_s=900.0, duration_s=3.0).duration_s == 3
         assert "silent" in check(manifest).found
         # The whole would be 318 MB.
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 60_000

@@ -24,7 +24,6 @@ _spec.loader.exec_module(zoo)
 MISSING = zoo.missing_programs()
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
 
-TOLERANCE = 1e-3
 READ = [entry for entry in zoo.ENTRIES if entry.says is None]
 REFUSED = [entry for entry in zoo.ENTRIES if entry.says is not None]
 
@@ -51,7 +50,7 @@ def test_a_file_that_plays_is_read_to_the_sample(animals, entry):
     assert samples.shape[1] == expected.shape[1]
     assert abs(len(samples) - len(expected)) <= entry.slack
     shared = min(len(samples), len(expected))
-    assert np.abs(samples[:shared] - expected[:shared]).max() <= TOLERANCE
+    assert np.abs(samples[:shared] - expected[:shared]).max() <= entry.tolerance
 
 
 @pytest.mark.parametrize("entry", READ, ids=named)

@@ -1,9 +1,8 @@
 """Containers whose parts say how long they are: where such a file is cut, and by how much."""
 
 import struct
-from typing import BinaryIO
 
-from descant.audio.source import size_of
+from descant.audio.source import ByteFile, size_of
 
 _ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c 47a9 cf11 8ee4 00c00c205365")
 _SEGMENT = 0x1853_8067
@@ -16,7 +15,7 @@ def _cut(promised: int, size: int) -> list[str]:
     return [f"it is cut short: {promised - size} of {promised} bytes are missing at its end"]
 
 
-def losses_of_mov(file: BinaryIO) -> list[str]:
+def losses_of_mov(file: ByteFile) -> list[str]:
     """What is missing of an MP4 or QuickTime file, by its outermost boxes."""
     size, at, has_index, lost = size_of(file), 0, False, 0
     for _ in range(_MAX_PARTS):
@@ -39,7 +38,7 @@ def losses_of_mov(file: BinaryIO) -> list[str]:
     return _cut(size + lost, size)
 
 
-def losses_of_matroska(file: BinaryIO) -> list[str]:
+def losses_of_matroska(file: ByteFile) -> list[str]:
     """What is missing of a Matroska or WebM file, by the size of its segment; none if that was left open."""
     size = size_of(file)
     file.seek(0)
@@ -54,7 +53,7 @@ def losses_of_matroska(file: BinaryIO) -> list[str]:
     return []
 
 
-def _vint(file: BinaryIO, keeps_mark: bool) -> tuple[int | None, bool]:
+def _vint(file: ByteFile, keeps_mark: bool) -> tuple[int | None, bool]:
     """A number of EBML, and whether all its bits are set, which means that it is not known."""
     first = file.read(1)
     if not first or not first[0]:
@@ -66,7 +65,7 @@ def _vint(file: BinaryIO, keeps_mark: bool) -> tuple[int | None, bool]:
     return (value if keeps_mark else value & mask), value & mask == mask
 
 
-def losses_of_asf(file: BinaryIO) -> list[str]:
+def losses_of_asf(file: ByteFile) -> list[str]:
     """What is missing of a WMA or ASF file, by the size in its header; none of a broadcast."""
     file.seek(0)
     head = file.read(1 << 16)
@@ -78,7 +77,7 @@ def losses_of_asf(file: BinaryIO) -> list[str]:
     return [] if flags & 1 else _cut(promised, size_of(file))
 
 
-def losses_of_wavpack(file: BinaryIO) -> list[str]:
+def losses_of_wavpack(file: ByteFile) -> list[str]:
     """What is missing of a WavPack file: of the samples its first block promises, those of no later block."""
     size, at, num_samples = size_of(file), 0, 0
     promised: int | None = None

@@ -103,7 +103,7 @@ class Decoding:
         try:
             with av.open(self._file, format=self._source.demuxer, metadata_errors="replace") as container:
                 stream = _best_stream(container)
-                rated = ((frame.sample_rate, _samples(frame)) for frame in self._frames(container, stream))
+                rated: Rated = ((frame.sample_rate, _samples(frame)) for frame in self._frames(container, stream))
                 if self._source.demuxer == "mov":
                     rated = self._without_filling(rated)
                 rate_hz = 0
@@ -233,7 +233,8 @@ def _samples(frame: "av.AudioFrame") -> Float32[np.ndarray, "N C"]:
     # Not ``to_ndarray``: of eight channels and more PyAV counts planes that are not there, and reads them.
     num_planes = num_channels if frame.format.is_planar else 1
     count = frame.samples * num_channels // num_planes
-    values = np.stack([np.frombuffer(plane, dtype, count) for plane in frame.planes[:num_planes]])
+    planes: list[Any] = list(frame.planes[:num_planes])
+    values = np.stack([np.frombuffer(plane, dtype, count) for plane in planes])
     values = rearrange(values, "planes (N C) -> N (planes C)", N=frame.samples)
     if kind in ("flt", "dbl"):
         return np.ascontiguousarray(values, dtype=np.float32)
@@ -267,7 +268,7 @@ def encode(samples: Float[Tensor, "C N"], sample_rate_hz: int, format: str) -> b
         options["movie_timescale"] = str(sample_rate_hz)
     with av.open(target, "w", format=container_name, options=options) as container:
         stream = container.add_stream(codec, rate=sample_rate_hz, layout=layout)
-        context = stream.codec_context
+        context: Any = stream.codec_context
         context.flags |= av.codec.context.Flags.bitexact
         context.bit_rate, context.thread_count = bits_per_s * values.shape[1], 1
         context.format = kind

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ from descant.audio import sndfile
 from descant.audio.decoded import Remembered
 from descant.audio.opened import MAX_RATE_HZ, MIN_RATE_HZ, Audio, AudioFacts, DecodedAudio, Opened, SeekableAudio
 from descant.audio.sniff import sniff
-from descant.audio.source import FFMPEG, NoSound, Source
+from descant.audio.source import FFMPEG, ByteFile, NoSound, Source
 from descant.errors import AudioError, InvalidRequest
 
 AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
@@ -196,7 +196,7 @@ def write_into(file: Writable, content: bytes) -> None:
 
 
 @contextmanager
-def open_regular(path: AnyFile) -> Iterator[BinaryIO]:
+def open_regular(path: AnyFile) -> Iterator[ByteFile]:
     """A file for reading, if it is a regular one with something in it (or a link to one).
 
     What is open already is read from where it stands to its end, and left there.
@@ -280,7 +280,7 @@ def _opened(path: AnyFile, salvage: bool) -> Iterator[Audio]:
             yield SeekableAudio(opened, reading)
 
 
-def _identity(file: BinaryIO) -> object:
+def _identity(file: ByteFile) -> object:
     """What changes when a file's content does."""
     file.seek(0)
     try:

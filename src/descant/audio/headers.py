@@ -6,9 +6,8 @@ two are compared.
 
 import struct
 from dataclasses import dataclass
-from typing import BinaryIO
 
-from descant.audio.source import size_of
+from descant.audio.source import ByteFile, size_of
 
 STREAMED_BYTES = 0x7FFF_0000
 """From this size on a header means "not known yet": writers into a pipe leave the largest number, or nearly."""
@@ -50,7 +49,7 @@ class Header:
         return f"it is cut short: its header promises {promised_s:.2f} s, {present_s:.2f} s are there"
 
 
-def read_header(file: BinaryIO) -> Header | None:
+def read_header(file: ByteFile) -> Header | None:
     """The header of one of these containers; None where it is none, or one that cannot be followed to its sound."""
     file.seek(0)
     magic = file.read(16)
@@ -74,7 +73,7 @@ def read_header(file: BinaryIO) -> Header | None:
         return None
 
 
-def _wav(file: BinaryIO, size: int) -> Header | None:
+def _wav(file: ByteFile, size: int) -> Header | None:
     file.seek(0)
     magic = file.read(4)
     order = ">" if magic == b"RIFX" else "<"
@@ -109,7 +108,7 @@ def _described_wav(fields: bytes, order: str, promised: int | None, present: int
     return Header(is_exact=is_plain, promised=promised, present=present, bytes_per_s=float(bytes_per_s))
 
 
-def _w64(file: BinaryIO, size: int) -> Header | None:
+def _w64(file: ByteFile, size: int) -> Header | None:
     file.seek(40)
     fields = b""
     for _ in range(_MAX_CHUNKS):
@@ -126,7 +125,7 @@ def _w64(file: BinaryIO, size: int) -> Header | None:
     return None
 
 
-def _aiff(file: BinaryIO, size: int) -> Header | None:
+def _aiff(file: ByteFile, size: int) -> Header | None:
     file.seek(8)
     is_compressed = file.read(4) == b"AIFC"
     common, sound = b"", None
@@ -163,7 +162,7 @@ def _aiff(file: BinaryIO, size: int) -> Header | None:
     )
 
 
-def _au(file: BinaryIO, size: int) -> Header | None:
+def _au(file: ByteFile, size: int) -> Header | None:
     file.seek(4)
     start, length, encoding, rate, channels = struct.unpack(">5I", file.read(20))
     if encoding not in _AU_EXACT:
@@ -182,7 +181,7 @@ def _au(file: BinaryIO, size: int) -> Header | None:
     )
 
 
-def _caf(file: BinaryIO, size: int) -> Header | None:
+def _caf(file: ByteFile, size: int) -> Header | None:
     file.seek(8)
     is_exact, bytes_per_s = False, 0.0
     for _ in range(_MAX_CHUNKS):

@@ -4,14 +4,14 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Hashable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float32
 
 from descant.audio import ffmpeg, sndfile
 from descant.audio.decoded import DecodedFiles, Outcome, Remembered
-from descant.audio.source import FFMPEG, NoSound, Part, Source, size_of
+from descant.audio.source import FFMPEG, ByteFile, NoSound, Part, Source, size_of
 from descant.errors import AudioError
 
 MIN_RATE_HZ = 1_000
@@ -47,7 +47,7 @@ class Opened:
         salvage: what can be read of a damaged file is taken, and what is lost is logged.
     """
 
-    file: BinaryIO
+    file: ByteFile
     name: str
     key: Hashable
     source: Source

@@ -54,7 +54,8 @@ class Reading:
     """
 
     def __init__(self, file: Any, is_sequential: bool = False) -> None:
-        self._is_sequential = is_sequential
+        # Kept, for a file that nobody holds is closed, and its descriptor with it.
+        self._source, self._is_sequential = file, is_sequential
         try:
             # By descriptor where there is one: much faster, and the bytes decide on the format and not the name.
             source = file.fileno()

@@ -8,11 +8,10 @@ import mmap
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
 
 from descant.audio import containers, mpeg, ogg
 from descant.audio.headers import W64_RIFF, read_header
-from descant.audio.source import LIBSNDFILE, NoSound, Source, size_of
+from descant.audio.source import LIBSNDFILE, ByteFile, NoSound, Source, size_of
 
 HEAD_BYTES = 4_096
 SEARCHED_BYTES = 1 << 20
@@ -58,7 +57,12 @@ _OTHERS = (
     (0, b"ADIF", "is AAC in an ADIF container, which is not read here"),
     (0, b"OFR ", "is an OptimFROG file, which is not read here"),
 )
-_HEADED = ((b"RIFF", "WAV", "wav"), (b"RIFX", "WAV", "wav"), (b"RF64", "WAV", "wav"), (b"BW64", "WAV", "wav"))
+_HEADED: tuple[tuple[bytes, str, str], ...] = (
+    (b"RIFF", "WAV", "wav"),
+    (b"RIFX", "WAV", "wav"),
+    (b"RF64", "WAV", "wav"),
+    (b"BW64", "WAV", "wav"),
+)
 _HEADED += ((W64_RIFF, "W64", "w64"), (b"FORM", "AIFF", "aiff"), (b".snd", "AU", "au"), (b"caff", "CAF", "caf"))
 _BY_MAGIC = (
     (0, b"MAC ", "Monkey's Audio", "ape"),
@@ -86,7 +90,7 @@ _FRAMED = (("AAC", "aac", mpeg.adts_frame), ("MP3", "mp3", mpeg.mpeg_frame))
 _MOV_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"styp")
 
 
-def sniff(file: BinaryIO) -> Source:
+def sniff(file: ByteFile) -> Source:
     """How this file is read.
 
     Raises:
@@ -120,7 +124,7 @@ def sniff(file: BinaryIO) -> Source:
     return Source(name="others", library=LIBSNDFILE)
 
 
-def _flac(file: BinaryIO, head: bytes) -> Source | None:
+def _flac(file: ByteFile, head: bytes) -> Source | None:
     tag = mpeg.id3_size(head)
     file.seek(tag)
     start = file.read(30)
@@ -131,7 +135,7 @@ def _flac(file: BinaryIO, head: bytes) -> Source | None:
     return Source(name="FLAC", library=LIBSNDFILE if is_plain else "FFmpeg", demuxer="flac", seeks=is_plain)
 
 
-def _ogg(file: BinaryIO, head: bytes) -> Source | None:
+def _ogg(file: ByteFile, head: bytes) -> Source | None:
     if head[:4] != b"OggS":
         return None
     with _mapped(file) as content:
@@ -148,7 +152,7 @@ def _ogg(file: BinaryIO, head: bytes) -> Source | None:
     )
 
 
-def _framed(file: BinaryIO, head: bytes) -> Source | None:
+def _framed(file: ByteFile, head: bytes) -> Source | None:
     """MPEG audio or ADTS, with ID3 tags before it or not."""
     at = 0
     while size := mpeg.id3_size(head):
@@ -173,7 +177,7 @@ def _framed(file: BinaryIO, head: bytes) -> Source | None:
     return None
 
 
-def _walked(file: BinaryIO, name: str, demuxer: str, read_frame: mpeg.ReadFrame) -> Source:
+def _walked(file: ByteFile, name: str, demuxer: str, read_frame: mpeg.ReadFrame) -> Source:
     with _mapped(file) as content:
         found = mpeg.walk(content, read_frame)
     if not found.pieces:
@@ -198,7 +202,7 @@ def _walked(file: BinaryIO, name: str, demuxer: str, read_frame: mpeg.ReadFrame)
     )
 
 
-def _buried(file: BinaryIO) -> Source | None:
+def _buried(file: ByteFile) -> Source | None:
     """An MP3 or AAC file that begins with something else: zeros, half a frame, what a broken download left."""
     file.seek(0)
     content = file.read(SEARCHED_BYTES)
@@ -208,9 +212,9 @@ def _buried(file: BinaryIO) -> Source | None:
     return None
 
 
-def _box(file: BinaryIO, head: bytes) -> Source | None:
+def _box(file: ByteFile, head: bytes) -> Source | None:
     """Containers of boxes, whose sizes show where they were cut."""
-    found: tuple[str, str, Callable[[BinaryIO], list[str]]] | None = None
+    found: tuple[str, str, Callable[[ByteFile], list[str]]] | None = None
     if head[4:8] in _MOV_BOXES:
         found = ("MP4", "mov", containers.losses_of_mov)
     elif head[:4] == b"\x1a\x45\xdf\xa3":
@@ -239,7 +243,7 @@ def _refuse_text(head: bytes) -> None:
 
 
 @contextmanager
-def _mapped(file: BinaryIO) -> Iterator[bytes]:
+def _mapped(file: ByteFile) -> Iterator[bytes]:
     """The bytes of a file without reading them all at once, where the file is one of the system."""
     try:
         content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

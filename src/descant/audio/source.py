@@ -4,7 +4,24 @@ The decision is made once, from the content alone, and length, whole and pieces 
 """
 
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, Protocol, runtime_checkable
+
+
+@runtime_checkable
+class ByteFile(Protocol):
+    """An open file whose bytes can be read anywhere."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """The next bytes; all that are left if ``size`` is negative."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Moves to a byte."""
+
+    def tell(self) -> int:
+        """Where it stands."""
+
+    def fileno(self) -> int:
+        """The system's number for it, if it is one of the system."""
 
 
 class NoSound(Exception):
@@ -46,7 +63,7 @@ class Source:
 class Part:
     """Some bytes of a file as a file of its own, for libraries that read from a file's beginning."""
 
-    def __init__(self, file: BinaryIO, spans: Spans) -> None:
+    def __init__(self, file: ByteFile, spans: Spans) -> None:
         self._file, self._spans, self._at = file, spans, 0
         self._size = sum(end - start for start, end in spans)
 
@@ -82,7 +99,7 @@ class Part:
         return self._at
 
 
-def size_of(file: BinaryIO) -> int:
+def size_of(file: ByteFile) -> int:
     """Bytes of an open file."""
     place = file.tell()
     size = file.seek(0, 2)

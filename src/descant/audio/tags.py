@@ -7,7 +7,7 @@ mutagen.
 
 import io
 import json
-from typing import Any, BinaryIO
+from typing import Any
 
 from mutagen.aiff import AIFF
 from mutagen.flac import FLAC
@@ -20,6 +20,7 @@ from mutagen.oggvorbis import OggVorbis
 from mutagen.wave import WAVE
 
 from descant.audio.files import AnyFile, open_regular, quoted
+from descant.audio.source import ByteFile
 from descant.errors import AudioError, InvalidRequest
 
 NAME = "descant"
@@ -27,7 +28,12 @@ NAME = "descant"
 ATOM = f"----:com.apple.iTunes:{NAME}"
 
 _READERS = {"wav": WAVE, "flac": FLAC, "ogg": OggVorbis, "mp3": MP3, "opus": OggOpus, "aiff": AIFF, "m4a": MP4}
-_MAGIC = ((0, b"RIFF", "wav"), (0, b"fLaC", "flac"), (28, b"OpusHead", "opus"), (0, b"OggS", "ogg"))
+_MAGIC: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"RIFF", "wav"),
+    (0, b"fLaC", "flac"),
+    (28, b"OpusHead", "opus"),
+    (0, b"OggS", "ogg"),
+)
 _MAGIC += ((0, b"FORM", "aiff"), (4, b"ftyp", "m4a"))
 
 
@@ -77,7 +83,7 @@ def with_info(content: bytes, format: str, info: dict[str, Any]) -> bytes:
     return _with_fixed_serial(buffer.getvalue()) if format in ("ogg", "opus") else buffer.getvalue()
 
 
-def _text(file: BinaryIO, format: str) -> str | None:
+def _text(file: ByteFile, format: str) -> str | None:
     audio = _READERS[format](file)
     if audio.tags is None:
         return None

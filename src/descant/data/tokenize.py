@@ -131,8 +131,8 @@ def _encode_all(
 ) -> list[Int16[Tensor, "K _"]]:
     """The codes of every clip, in order."""
     facts = [audio_facts(record.path) for record in records]
-    for record, found in zip(records, facts, strict=True):
-        check_usable(record.path, found)
+    for record, known in zip(records, facts, strict=True):
+        check_usable(record.path, known)
     equals: dict[tuple[int, int], list[int]] = {}
     for index, (num_samples, rate_hz, _) in enumerate(facts):
         equals.setdefault((num_samples, rate_hz), []).append(index)
