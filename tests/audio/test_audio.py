@@ -51,7 +51,9 @@ class TestFiles:
         again = Clip.read(tmp_path / "a")
         assert again.samples.shape == clip.samples.shape
         if num_samples == 48_000:
-            assert (again.samples - clip.samples).square().mean() < 1e-3 * clip.samples.square().mean()
+            # FFmpeg's AAC encoder is the weakest of the four.
+            allowed = 3e-3 if format == "m4a" else 1e-3
+            assert (again.samples - clip.samples).square().mean() < allowed * clip.samples.square().mean()
 
     @pytest.mark.parametrize("rate_hz", [32_000, 44_100])
     def test_opus_is_written_at_48_khz(self, tmp_path, rate_hz):

@@ -234,7 +234,7 @@ def _samples(frame: "av.AudioFrame") -> Float32[np.ndarray, "N C"]:
     num_planes = num_channels if frame.format.is_planar else 1
     count = frame.samples * num_channels // num_planes
     planes: list[Any] = list(frame.planes[:num_planes])
-    values = np.stack([np.frombuffer(plane, dtype, count) for plane in planes])
+    values: Any = np.stack([np.frombuffer(plane, dtype, count) for plane in planes])
     values = rearrange(values, "planes (N C) -> N (planes C)", N=frame.samples)
     if kind in ("flt", "dbl"):
         return np.ascontiguousarray(values, dtype=np.float32)
