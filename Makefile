@@ -1,6 +1,7 @@
-# Five commands; each makes what it needs. PYTHON and VENV may be set from outside.
+# Five commands; each makes what it needs. PYTHON, VENV and WORKERS may be set from outside.
 PYTHON ?= python3
 VENV ?= .venv
+WORKERS ?= 2
 BIN := $(VENV)/bin
 
 .PHONY: setup run test check bench clean
@@ -16,7 +17,8 @@ test: $(VENV)/.developer ## everything that CI runs
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -m "not slow and not gpu and not network"
+	@# One thread a worker: the workers are the parallelism.
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal -m "not slow and not gpu and not network"
 
 check: test ## format, lint, types, layers, fast tests
 

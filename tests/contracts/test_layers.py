@@ -37,7 +37,8 @@ def imported_by(file: Path) -> set[str]:
     ("library", "doors"),
     [
         ("transformers", {"conditioning/clap.py", "conditioning/encoders.py"}),
-        ("soundfile", {"audio/files.py"}),
+        ("soundfile", {"audio/sndfile.py"}),
+        ("av", {"audio/ffmpeg.py"}),
         ("mutagen", {"audio/tags.py"}),
         ("demucs", {"conditioning/stems.py"}),
         ("librosa", {"conditioning/stems.py", "evaluation/musical.py"}),

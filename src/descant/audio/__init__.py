@@ -1,8 +1,10 @@
 """Sound in memory and in files: the clip, and all that is known here of file formats, tags and loudness."""
 
 from descant.audio.clip import Clip
-from descant.audio.files import FORMATS, AudioFacts, audio_facts, read_samples
+from descant.audio.encode import FORMATS
+from descant.audio.files import audio_facts, check_usable, read_in_blocks, read_samples
 from descant.audio.loudness import integrated_loudness
+from descant.audio.opened import AudioFacts
 from descant.audio.tags import read_info
 
 __all__ = [
@@ -10,7 +12,9 @@ __all__ = [
     "AudioFacts",
     "Clip",
     "audio_facts",
+    "check_usable",
     "integrated_loudness",
+    "read_in_blocks",
     "read_info",
     "read_samples",
 ]

@@ -1,9 +1,10 @@
 """The clip: samples with their rate, and where they came from."""
 
+import logging
 import math
+import os
 import sys
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from descant.atomic import write_atomically
-from descant.audio import files, tags
+from descant.audio import encode, files, tags
 from descant.audio.loudness import integrated_loudness
 from descant.audio.player import player, show_player
 from descant.audio.samples import Samples, as_codes, as_rate, as_samples
 from descant.errors import InvalidRequest
 from descant.plain import Number, plain
+
+_log = logging.getLogger("descant")
 
 PEAK_LIMIT = 0.99
 """The largest absolute sample after a gain was chosen here: lossy encoders overshoot a little."""
@@ -182,39 +185,66 @@ class Clip:
         return self.samples.shape[1] / self.sample_rate_hz
 
     @classmethod
-    def read(cls, path: files.AnyPath, *, max_duration_s: float | None = None) -> "Clip":
-        """The clip in an audio file: wav, flac, ogg, opus, mp3, aiff and whatever else libsndfile reads.
+    def read(
+        cls,
+        path: files.AnyFile,
+        *,
+        max_duration_s: float | None = None,
+        offset_s: float = 0.0,
+        duration_s: float | None = None,
+        salvage: bool = False,
+    ) -> "Clip":
+        """The clip in an audio file, or in a file that is open already: whatever libsndfile and FFmpeg read.
 
         ``info`` stays empty; ``read_info`` gives it.
 
+        Args:
+            offset_s: where in the file to begin.
+            duration_s: how much to read; less where the file ends before. Without it, to the end.
+            salvage: takes what can be read of a damaged file, and logs what is lost.
+
         Raises:
             AudioError: the file is missing, no audio, empty, damaged, or longer than ``max_duration_s``.
+            InvalidRequest: ``offset_s`` lies behind the file's end.
         """
-        samples, sample_rate_hz = files.read(path, max_duration_s)
+        samples, sample_rate_hz = files.read(
+            path, max_duration_s, offset_s=offset_s, duration_s=duration_s, salvage=salvage
+        )
         return cls(samples, sample_rate_hz)
 
-    def save(self, path: files.AnyPath, *, format: str | None = None, loudness: float | None = None) -> None:
-        """Writes a wav or flac (16 bit), ogg (Vorbis) or mp3 file, the whole of it or nothing.
+    def save(
+        self, path: files.AnyPath | files.Writable, *, format: str | None = None, loudness: float | None = None
+    ) -> None:
+        """Writes a wav, flac or aiff (16 bit), ogg (Vorbis), mp3, opus or m4a (AAC) file, the whole of it or nothing.
 
         A clip that passes full scale is turned down as a whole until its peak is 0.99; nothing is clipped. The same
-        clip gives the same bytes.
+        clip gives the same bytes. Opus has few rates: a clip of any other is written at 48 kHz.
 
         Args:
-            format: one of those four; without it the suffix of ``path`` decides.
+            path: where to; or a file that is open for writing bytes, which then needs ``format``.
+            format: one of those seven; without it the suffix of ``path`` decides.
             loudness: in LUFS; the clip is brought there first, as ``normalize_loudness`` does.
 
         Raises:
             InvalidRequest: an unknown format, a rate or channels it has no place for, or an ``info`` that is not JSON.
             AudioError: the file cannot be written.
         """
-        format = Path(path).suffix.lower().lstrip(".") if format is None else format
+        if not isinstance(path, str | bytes | os.PathLike):
+            if format is None:
+                raise InvalidRequest(
+                    f"format=None: an open file has no suffix; give one of {', '.join(encode.FORMATS)}"
+                )
+            files.write_into(path, self.to_bytes(format, loudness=loudness))
+            return
+        format = files.as_path(path).suffix if format is None else format
         content = self.to_bytes(format, loudness=loudness)
-        write_atomically(path, content)
+        write_atomically(files.as_path(path), content)
 
     def to_bytes(self, format: str, *, loudness: float | None = None) -> bytes:
         """What ``save`` writes."""
+        format = encode.checked_format(format)
         samples = self.leveled(loudness)[0].samples
-        return tags.with_info(files.encode(samples, self.sample_rate_hz, format), format, self.info)
+        return tags.with_info(encode.encode(samples, self.sample_rate_hz, format), format, self.info)
 
     def leveled(self, loudness: float | None) -> "tuple[Clip, float]":
         """The clip as ``save`` levels it, and the gain that this took.
@@ -239,6 +269,11 @@ class Clip:
         rate_hz = as_rate(rate_hz, "rate_hz")
         if rate_hz == self.sample_rate_hz:
             return self
+        if 2 * self.samples.shape[1] * rate_hz <= self.sample_rate_hz:
+            raise InvalidRequest(
+                f"a clip of {self.samples.shape[1]} samples at {self.sample_rate_hz} Hz is less than one sample at "
+                f"{rate_hz} Hz: give a longer one"
+            )
         interleaved = rearrange(self.samples.cpu(), "C N -> N C").numpy()
         resampled = soxr.resample(np.ascontiguousarray(interleaved), self.sample_rate_hz, rate_hz, quality="HQ")
         samples = rearrange(torch.from_numpy(resampled), "N C -> C N").contiguous()
@@ -248,7 +283,7 @@ class Clip:
         """The same sound as mono or stereo: mono is copied to both sides, anything else is averaged.
 
         More than two channels (5.1) become the mean of all of them, on both sides if stereo is asked for: which
-        channel stands where is not known for every format.
+        channel stands where is not known for every format. Where channels cancel, that is logged as a warning.
 
         Raises:
             InvalidRequest: neither one nor two channels are asked for.
@@ -259,6 +294,8 @@ class Clip:
         if num_channels not in (1, 2):
             raise InvalidRequest(f"num_channels={num_channels}: allowed are 1 and 2")
         mono = self.samples.mean(dim=0)
+        if len(self.samples) > 1:
+            _warn_of_cancelling(self.samples, mono)
         return replace(self, samples=repeat(mono, "N -> C N", C=num_channels).contiguous(), codes=None)
 
     def normalize_loudness(self, lufs: Number) -> "Clip":
@@ -279,3 +316,16 @@ class Clip:
         peak = self.samples.abs().max().item()
         gain = min(10 ** ((target - now) / 20), PEAK_LIMIT / peak)
         return replace(self, samples=self.samples * gain)
+
+
+CANCELLED_DB = -40.0
+"""How far below its channels their mean must be to count as silence that was made by adding them."""
+
+
+def _warn_of_cancelling(samples: Float[Tensor, "C N"], mono: Float[Tensor, " N"]) -> None:
+    power, left = samples.square().mean().item(), mono.square().mean().item()
+    if left < power * 10 ** (CANCELLED_DB / 10):
+        _log.warning(
+            "the channels of this clip cancel each other: their mean is silent or nearly so. One of them is probably "
+            "inverted; use a single channel (ffmpeg -i INPUT -af pan=mono|c0=c0 OUTPUT)"
+        )

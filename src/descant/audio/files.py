@@ -1,162 +1,196 @@
-"""Samples in and out of audio files: the only place that knows soundfile.
+"""Samples out of audio files: the one door for reading, whatever library decodes.
 
-Only regular files are opened, for reading a FIFO or a device would never end. Everything a file can be wrong in is an
-``AudioError`` of one line; what the header says is believed only as far as the samples bear it out.
+Only regular files are opened by name, for reading a FIFO or a device would never end. Everything a file can be wrong in
+is an ``AudioError`` of one line. Nothing is lost in silence: a file of which a part cannot be read is refused, with
+what is lost and how much can be read, or salvaged where that is asked for.
 """
 
+import hashlib
 import io
+import math
 import os
 import stat
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO, NamedTuple
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-import soundfile
 import torch
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
+from descant.audio import sndfile
+from descant.audio.decoded import Remembered
+from descant.audio.opened import MAX_RATE_HZ, MIN_RATE_HZ, Audio, AudioFacts, DecodedAudio, Opened, SeekableAudio
+from descant.audio.sniff import sniff
+from descant.audio.source import FFMPEG, ByteFile, NoSound, Source
 from descant.errors import AudioError, InvalidRequest
 
-AnyPath = str | os.PathLike[str]
-
-MIN_RATE_HZ = 1_000
-MAX_RATE_HZ = 768_000
-
-FORMATS = {
-    "wav": ("WAV", "PCM_16"),
-    "flac": ("FLAC", "PCM_16"),
-    "ogg": ("OGG", "VORBIS"),
-    "mp3": ("MP3", "MPEG_LAYER_III"),
-}
-"""The formats that are written, by suffix: container and encoding in soundfile's words."""
-
-MP3_RATES_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
-MAX_CHANNELS = {"wav": 32, "flac": 8, "ogg": 32, "mp3": 2}
-
-# Values (frames times channels) handed to libsndfile at a time. A header may promise any number of frames, so memory is
-# taken as they come; and its Vorbis encoder overflows the C stack when it is given minutes in a single call.
-BLOCK_VALUES = 1 << 18
+AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 
-class AudioFacts(NamedTuple):
-    """What a file's header says of its sound."""
+@runtime_checkable
+class Readable(Protocol):
+    """A file that is open for reading bytes."""
 
-    num_samples: int
-    sample_rate_hz: int
-    num_channels: int
-
-    @property
-    def duration_s(self) -> float:
-        """Length in seconds."""
-        return self.num_samples / self.sample_rate_hz
+    def read(self, size: int = -1, /) -> Any:
+        """The next bytes; all that are left if ``size`` is negative."""
 
 
-def audio_facts(path: AnyPath) -> AudioFacts:
-    """Length, rate and channels of an audio file, from its header wherever that tells the length.
+@runtime_checkable
+class Writable(Protocol):
+    """A file that is open for writing bytes."""
+
+    def write(self, content: bytes, /) -> Any:
+        """Writes them where the file stands."""
+
+
+AnyFile = AnyPath | Readable
+
+MIN_USABLE_S = 1 / MIN_RATE_HZ
+"""A file shorter than this is no material for training: at the lowest rate allowed it is not one sample."""
+
+_sources: Remembered[Source] = Remembered()
+
+__all__ = ["MAX_RATE_HZ", "MIN_RATE_HZ", "AudioFacts"]
+
+
+def audio_facts(path: AnyFile, *, salvage: bool = False) -> AudioFacts:
+    """Length, rate and channels of an audio file: of PCM and FLAC from the header, of any other by decoding it.
+
+    Args:
+        salvage: a damaged file is as long as what can be read of it.
 
     Raises:
-        AudioError: as ``read`` does, except for what only the samples show.
+        AudioError: as ``read`` does, except for what only the samples of PCM and FLAC show.
     """
-    with _opened(path) as file:
-        facts = _facts(file)
-        return facts._replace(num_samples=_counted(file, path)) if file.format == "MP3" else facts
+    with _opened(path, salvage) as audio:
+        return audio.facts()
 
 
-def read(path: AnyPath, max_duration_s: float | None = None) -> tuple[Float[Tensor, "C N"], int]:
-    """All samples of an audio file as float32 (integers scaled to [-1, 1]), and its rate in hertz.
+def check_usable(path: AnyFile, facts: AudioFacts) -> None:
+    """Refuses a file that is too short to learn from.
 
     Raises:
-        AudioError: no regular file, no audio, empty, cut short, longer than ``max_duration_s``, an absurd rate, or
+        AudioError: it is shorter than a millisecond.
+    """
+    if facts.duration_s < MIN_USABLE_S:
+        raise AudioError(
+            f"{quoted(path)} is too short: {facts.num_samples} samples at {facts.sample_rate_hz} Hz are "
+            f"{1_000 * facts.duration_s:.2g} ms, and at least 1 ms is needed"
+        )
+
+
+def read(
+    path: AnyFile,
+    max_duration_s: float | None = None,
+    *,
+    offset_s: float = 0.0,
+    duration_s: float | None = None,
+    salvage: bool = False,
+) -> tuple[Float[Tensor, "C N"], int]:
+    """The samples of an audio file as float32 (integers scaled to [-1, 1]), and its rate in hertz.
+
+    Args:
+        offset_s: where to begin. Only from there on samples are kept, and of PCM and FLAC decoded.
+        duration_s: how much to read, at most; what comes after that is not looked at.
+        salvage: takes what can be read of a damaged file, and logs what is lost.
+
+    Raises:
+        AudioError: no regular file, no audio, empty, damaged, longer than ``max_duration_s``, an absurd rate, or
             samples that are not finite.
+        InvalidRequest: times that cannot be, or that lie behind the file's end.
     """
-    with _opened(path) as file:
-        facts = _facts(file)
-        if max_duration_s is not None and facts.duration_s > max_duration_s:
-            raise AudioError(
-                f"{quoted(path)} is {facts.duration_s:.1f} s long; at most {max_duration_s:g} s are allowed here"
-            )
-        samples = _read(file, facts.num_samples, path)
-        if file.format == "MP3":
-            _check_read_to_its_end(file, path)
-        elif samples.shape[1] < facts.num_samples:
-            raise AudioError(_cut_short(path, facts.num_samples, samples.shape[1]))
-        return samples, facts.sample_rate_hz
+    if not 0 <= offset_s < math.inf or not (duration_s is None or 0 < duration_s < math.inf):
+        raise InvalidRequest(
+            f"offset_s={offset_s}, duration_s={duration_s}: allowed are an offset of 0 or more and a duration above 0"
+        )
+    with _opened(path, salvage) as audio:
+        known_s = audio.known_duration_s
+        if max_duration_s is not None and known_s is not None and known_s > max_duration_s:
+            raise AudioError(f"{quoted(path)} is {known_s:.1f} s long; at most {max_duration_s:g} s are allowed here")
+        blocks: deque[np.ndarray] = deque()
+        num_samples = 0
+        for block in audio.between(offset_s, duration_s):
+            blocks.append(block)
+            num_samples += len(block)
+            if max_duration_s is not None and num_samples > max_duration_s * audio.sample_rate_hz:
+                raise AudioError(f"{quoted(path)} is more than {max_duration_s:g} s long; at most that is allowed here")
+        if not blocks:
+            raise InvalidRequest(f"offset_s={offset_s:g} of {quoted(path)}: it has {audio.facts().duration_s:g} s")
+        return _tensor(blocks, path), audio.sample_rate_hz
 
 
-def read_samples(path: AnyPath, offset_samples: int, num_samples: int) -> Float[Tensor, "C N"]:
-    """A piece of an audio file, the same values as that slice of the whole; only the piece is decoded.
+def read_samples(
+    path: AnyFile, offset_samples: int, num_samples: int, *, salvage: bool = False
+) -> Float[Tensor, "C N"]:
+    """A piece of an audio file, bit for bit that slice of the whole.
+
+    Of PCM and FLAC only the piece is decoded. Any other file is decoded from its beginning, once, and kept for the next
+    pieces in a temporary file.
 
     Raises:
         AudioError: as ``read`` does.
         InvalidRequest: the piece is empty or reaches beyond the file.
     """
-    with _opened(path) as file:
-        facts = _facts(file)
+    with _opened(path, salvage) as audio:
+        facts = audio.facts()
         if offset_samples < 0 or num_samples < 1 or offset_samples + num_samples > facts.num_samples:
             raise InvalidRequest(
                 f"samples {offset_samples} to {offset_samples + num_samples} of {quoted(path)}: "
                 f"it has {facts.num_samples}"
             )
-        try:
-            file.seek(offset_samples)
-        except (soundfile.LibsndfileError, RuntimeError) as error:
-            raise AudioError(f"{quoted(path)} is damaged: {_reason(error)}") from error
-        samples = _read(file, num_samples, path)
-        if samples.shape[1] < num_samples:
-            raise AudioError(_cut_short(path, facts.num_samples, offset_samples + samples.shape[1]))
-        return samples
+        return _tensor(deque([audio.piece(offset_samples, num_samples)]), path)
 
 
-def encode(samples: Float[Tensor, "C N"], sample_rate_hz: int, format: str) -> bytes:
-    """The bytes of an audio file in one of ``FORMATS``.
-
-    wav and flac hold 16-bit integers: the nearest to ``32768 x``. The samples must lie in [-1, 1].
+def read_in_blocks(path: AnyFile, *, salvage: bool = False) -> Iterator[tuple[Float[Tensor, "C N"], int]]:
+    """The samples of an audio file in order, a few seconds at a time at most, each time with the rate in hertz.
 
     Raises:
-        InvalidRequest: an unknown format, or a rate or number of channels that it has no place for.
+        AudioError: as ``read`` does; after the last block where only the end shows what is lost.
     """
-    if format not in FORMATS:
-        raise InvalidRequest(f"format {format!r:.40}: allowed are {', '.join(FORMATS)}")
-    num_channels = len(samples)
-    if num_channels > MAX_CHANNELS[format]:
-        raise InvalidRequest(f"{num_channels} channels: {format} holds at most {MAX_CHANNELS[format]}")
-    if format == "mp3" and sample_rate_hz not in MP3_RATES_HZ:
-        raise InvalidRequest(
-            f"mp3 has no rate of {sample_rate_hz} Hz: allowed are {', '.join(map(str, MP3_RATES_HZ))}; "
-            f"resample the clip first or write another format"
-        )
-    container, subtype = FORMATS[format]
-    interleaved = rearrange(samples.detach().cpu(), "C N -> N C").numpy()
-    if subtype == "PCM_16":
-        # Rounded here, because libsndfile multiplies by 32767 and reads by 32768: written and read would not be equal.
-        interleaved = np.clip(np.rint(interleaved * 32768.0), -32768, 32767).astype(np.int16)
-    block = BLOCK_VALUES // num_channels
-    target = io.BytesIO()
+    with _opened(path, salvage) as audio:
+        for block in audio.blocks():
+            yield _tensor(deque([block]), path), audio.sample_rate_hz
+
+
+def write_into(file: Writable, content: bytes) -> None:
+    """Writes into a file that is open for writing bytes, where it stands.
+
+    Raises:
+        AudioError: it cannot be written.
+        InvalidRequest: it takes no bytes.
+    """
     try:
-        with soundfile.SoundFile(target, "w", sample_rate_hz, num_channels, subtype, format=container) as file:
-            for start in range(0, len(interleaved), block):
-                file.write(interleaved[start : start + block])
-    except soundfile.LibsndfileError as error:
-        raise InvalidRequest(f"{format} cannot hold {num_channels} channels at {sample_rate_hz} Hz") from error
-    return target.getvalue()
+        file.write(content)
+    except TypeError as error:
+        raise InvalidRequest(f"{quoted(file)} takes no bytes: open audio files with 'wb'") from error
+    except (OSError, ValueError, AttributeError) as error:
+        raise AudioError(f"cannot write {quoted(file)}: {sndfile.reason(error)}") from error
 
 
 @contextmanager
-def open_regular(path: AnyPath) -> Iterator[BinaryIO]:
+def open_regular(path: AnyFile) -> Iterator[ByteFile]:
     """A file for reading, if it is a regular one with something in it (or a link to one).
+
+    What is open already is read from where it stands to its end, and left there.
 
     Raises:
         AudioError: it is missing, forbidden, empty, a folder, a FIFO or a device.
+        InvalidRequest: it is an open file that does not give bytes.
     """
+    if not isinstance(path, str | bytes | os.PathLike):
+        yield io.BytesIO(_content(path))
+        return
     # Without O_NONBLOCK the open itself would wait for ever on a FIFO that nobody writes to.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
-        descriptor = os.open(path, flags)
+        descriptor = os.open(as_path(path), flags)
     except (OSError, ValueError) as error:
-        raise AudioError(f"cannot open {quoted(path)}: {_reason(error)}") from error
+        raise AudioError(f"cannot open {quoted(path)}: {sndfile.reason(error)}") from error
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
@@ -167,94 +201,80 @@ def open_regular(path: AnyPath) -> Iterator[BinaryIO]:
     except BaseException:
         os.close(descriptor)
         raise
-    with os.fdopen(descriptor, "rb") as file:
-        yield file
+    # Without a buffer, for libsndfile reads by the descriptor and moves its place.
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        yield file  # type: ignore[misc]
 
 
-def quoted(path: AnyPath) -> str:
-    """A path for a message: on one line, whatever is in it."""
-    return repr(os.fspath(path))
+def as_path(path: AnyPath) -> Path:
+    """A path with ``~`` as the user's folder. ``~`` stays where there is no such user."""
+    return Path(os.path.expanduser(os.fsdecode(path)))
+
+
+def quoted(path: AnyFile | Writable) -> str:
+    """A path for a message, on one line whatever is in it; of an open file its name, if it has one."""
+    if isinstance(path, str | bytes | os.PathLike):
+        return repr(os.fsdecode(path))
+    name = getattr(path, "name", None)
+    return repr(name) if isinstance(name, str) else f"the {type(path).__name__}"
+
+
+def _content(file: Readable) -> bytes:
+    try:
+        content = file.read()
+    except (OSError, ValueError, AttributeError) as error:
+        raise AudioError(f"cannot read {quoted(file)}: {sndfile.reason(error)}") from error
+    if not isinstance(content, bytes):
+        raise InvalidRequest(f"{quoted(file)} gives {type(content).__name__}: open audio files with 'rb'")
+    if not content:
+        raise AudioError(f"{quoted(file)} is empty (0 bytes), or has been read to its end")
+    return content
 
 
 @contextmanager
-def _opened(path: AnyPath) -> Iterator[soundfile.SoundFile]:
-    with open_regular(path) as handle:
+def _opened(path: AnyFile, salvage: bool) -> Iterator[Audio]:
+    """A file and the decision how it is read."""
+    with open_regular(path) as file:
+        name, key = quoted(path), _identity(file)
         try:
-            # By descriptor, so that the bytes decide on the format and not the name.
-            file = soundfile.SoundFile(handle.fileno(), closefd=False)
-        except (soundfile.LibsndfileError, RuntimeError, ValueError, TypeError) as error:
-            raise AudioError(
-                f"{quoted(path)} is not audio that can be read here ({_reason(error)}). Readable are wav, flac, ogg, "
-                f"opus, mp3, aiff and more of libsndfile; convert others first: ffmpeg -i INPUT output.wav"
-            ) from error
-        with file:
-            _check_header(file, path)
-            yield file
+            # Remembered, for to go along the frames of a long MP3 takes longer than to read a piece of it.
+            source = _sources.get(key) or sniff(file)
+        except NoSound as error:
+            raise AudioError(f"{name} {error}") from error
+        _sources.put(key, source)
+        if salvage and source.name == "FLAC":
+            # libsndfile stops at the first damage, FFmpeg goes on behind it.
+            source = replace(source, library=FFMPEG, seeks=False)
+        opened = Opened(file=file, name=name, key=key, source=source, salvage=salvage)
+        if not source.seeks:
+            yield DecodedAudio(opened)
+            return
+        try:
+            reading = sndfile.Reading(file)
+        except NoSound as error:
+            raise AudioError(f"{name} is damaged: it begins as {source.name} does ({error})") from error
+        with reading:
+            yield SeekableAudio(opened, reading)
 
 
-def _check_header(file: soundfile.SoundFile, path: AnyPath) -> None:
-    if not MIN_RATE_HZ <= file.samplerate <= MAX_RATE_HZ:
-        raise AudioError(
-            f"{quoted(path)} has a rate of {file.samplerate} Hz; allowed are {MIN_RATE_HZ} to {MAX_RATE_HZ} Hz"
-        )
-    if file.frames < 1:
-        raise AudioError(f"{quoted(path)} holds no samples: it has a header and no sound")
-
-
-def _facts(file: soundfile.SoundFile) -> AudioFacts:
-    return AudioFacts(file.frames, file.samplerate, file.channels)
-
-
-def _counted(file: soundfile.SoundFile, path: AnyPath) -> int:
-    """The samples of an MP3. Without a Xing header its length is an estimate, some hundred samples too long."""
+def _identity(file: ByteFile) -> object:
+    """What changes when a file's content does."""
+    file.seek(0)
     try:
-        file.seek(file.frames - 1)
-        if len(file.read(1)):
-            return file.frames
-        file.seek(0)
-        counts = iter(lambda: len(file.read(BLOCK_VALUES // file.channels, dtype="float32")), 0)
-        return sum(counts)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise AudioError(f"{quoted(path)} is damaged: {_reason(error)}") from error
+        found = os.fstat(file.fileno())
+    except (OSError, ValueError):
+        return hashlib.sha256(file.read()).hexdigest()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _check_read_to_its_end(file: soundfile.SoundFile, path: AnyPath) -> None:
-    """Refuses an MP3 of varying bitrate without a Xing header: libsndfile guesses its length, and may stop half way."""
-    size = os.fstat(file.name).st_size
-    unread = size - os.lseek(file.name, 0, os.SEEK_CUR)
-    # Tags may follow the sound, and the last frames need not be read to be heard.
-    if unread > max(size // 10, 1 << 14):
-        raise AudioError(
-            f"{quoted(path)} does not say how long it is, and {unread} of its {size} bytes would be missed; "
-            f"write it anew: ffmpeg -i INPUT output.wav"
-        )
-
-
-def _read(file: soundfile.SoundFile, num_samples: int, path: AnyPath) -> Float[Tensor, "C N"]:
-    """The next samples of a file, as many as asked for or as there are."""
-    blocks: list[np.ndarray] = []
-    missing = num_samples
-    try:
-        while missing:
-            block = file.read(min(missing, BLOCK_VALUES // file.channels), dtype="float32", always_2d=True)
-            if not len(block):
-                break
-            blocks.append(block)
-            missing -= len(block)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise AudioError(f"{quoted(path)} is damaged: {_reason(error)}") from error
-    if not blocks:
-        raise AudioError(_cut_short(path, file.frames, 0))
-    samples = rearrange(torch.from_numpy(np.concatenate(blocks)), "N C -> C N").contiguous()
-    if not torch.isfinite(samples).all():
-        raise AudioError(f"{quoted(path)} holds samples that are NaN or infinite")
+def _tensor(blocks: deque[np.ndarray], path: AnyFile) -> Float[Tensor, "C N"]:
+    samples = torch.empty(blocks[0].shape[1], sum(map(len, blocks)))
+    at = 0
+    # One block after the other, and each let go: the whole is in memory once and not twice.
+    while blocks:
+        block = blocks.popleft()
+        if not np.isfinite(block).all():
+            raise AudioError(f"{quoted(path)} holds samples that are NaN or infinite")
+        samples[:, at : at + len(block)] = torch.from_numpy(np.array(block.T))
+        at += len(block)
     return samples
-
-
-def _cut_short(path: AnyPath, promised: int, found: int) -> str:
-    return f"{quoted(path)} is cut short: its header promises {promised} samples, {found} are there"
-
-
-def _reason(error: Exception) -> str:
-    text = getattr(error, "strerror", None) or getattr(error, "error_string", None) or str(error)
-    return " ".join(text.split()).rstrip(".")

@@ -4,16 +4,19 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
-from descant.audio import Clip
-from descant.data.manifest import MIN_CLIP_S, ClipRecord, read_manifest
+from einops import rearrange
+
+from descant.audio import AudioFacts, check_usable, read_in_blocks
+from descant.data.manifest import ClipRecord, read_manifest
 from descant.errors import AudioError
 
 PROBLEMS = {
     "missing": "the file is not there",
     "unreadable": "the file is empty, damaged or no audio",
     "changed": "length, rate or channels are not those of the manifest",
-    "too short": f"it has less than the {MIN_CLIP_S:g} s that a codec needs",
+    "too short": "it has less than the millisecond that a codec needs",
     "leaked": "the same sound is in the other split too, so validation would measure memory",
     "duplicate": "the same sound came before in this split",
     "silent": "on the whole it is below -60 dB",
@@ -97,33 +100,62 @@ def _problems(
         yield "missing"
         return
     try:
-        clip = Clip.read(record.path)
+        sound = _listen(record.path)
     except AudioError:
         yield "unreadable"
         return
-    if not _is_as_recorded(record, clip):
+    if not _is_as_recorded(record, sound.facts):
         yield "changed"
-    if clip.duration_s < MIN_CLIP_S:
+    try:
+        check_usable(record.path, sound.facts)
+    except AudioError:
         yield "too short"
-    if sample_rate_hz is not None and clip.sample_rate_hz != sample_rate_hz:
+    if sample_rate_hz is not None and sound.facts.sample_rate_hz != sample_rate_hz:
         yield "other rate"
-    if segment_s is not None and clip.duration_s < segment_s:
+    if segment_s is not None and sound.facts.duration_s < segment_s:
         yield "short"
-    if clip.samples.square().mean() < 10 ** (SILENCE_DB / 10):
+    if sound.power < 10 ** (SILENCE_DB / 10):
         yield "silent"
-    if (clip.samples.abs() >= FULL_SCALE).float().mean() > CLIPPED_SHARE:
+    if sound.clipped_share > CLIPPED_SHARE:
         yield "clipped"
-    # Of the samples and not of the file: the same sound with other tags is the same sound.
-    sound = hashlib.sha256(clip.samples.numpy().tobytes()).hexdigest()
-    if sound in heard:
-        yield "duplicate" if heard[sound] == record.split else "leaked"
-    heard.setdefault(sound, record.split)
+    if sound.digest in heard:
+        yield "duplicate" if heard[sound.digest] == record.split else "leaked"
+    heard.setdefault(sound.digest, record.split)
 
 
-def _is_as_recorded(record: ClipRecord, clip: Clip) -> bool:
+@dataclass(frozen=True)
+class _Sound:
+    """What is kept of a clip that has been read.
+
+    The digest is one of the samples and not of the file: the same sound with other tags is the same sound.
+    """
+
+    facts: AudioFacts
+    power: float
+    clipped_share: float
+    digest: str
+
+
+def _listen(path: Path) -> _Sound:
+    """Reads a clip block by block, so that a long one takes no more memory than a short one."""
+    digest, power = hashlib.sha256(), 0.0
+    num_clipped = num_samples = num_channels = sample_rate_hz = 0
+    for block, rate_hz in read_in_blocks(path):
+        digest.update(rearrange(block, "C N -> N C").contiguous().numpy().tobytes())
+        power += block.double().square().sum().item()
+        num_clipped += int((block.abs() >= FULL_SCALE).sum())
+        num_samples += block.shape[1]
+        num_channels, sample_rate_hz = len(block), rate_hz
+    facts = AudioFacts(num_samples, sample_rate_hz, num_channels)
+    num_values = num_samples * num_channels
+    digest.update(repr(facts[1:]).encode())
+    return _Sound(facts, power / num_values, num_clipped / num_values, digest.hexdigest())
+
+
+def _is_as_recorded(record: ClipRecord, facts: AudioFacts) -> bool:
     # A tenth of a second of grace: manifests of other tools round.
     return (
-        abs(clip.duration_s - record.duration_s) < 0.1
-        and clip.sample_rate_hz == record.sample_rate_hz
-        and len(clip.samples) == record.num_channels
+        abs(facts.duration_s - record.duration_s) < 0.1
+        and facts.sample_rate_hz == record.sample_rate_hz
+        and facts.num_channels == record.num_channels
     )

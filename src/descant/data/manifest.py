@@ -18,9 +18,6 @@ from descant.errors import DataError
 
 Split = Literal["train", "valid"]
 
-MIN_CLIP_S = 0.001
-"""The shortest clip that is taken: at a codec's rate of 1 kHz, the lowest there is, it is still one sample."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class ClipRecord:

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from descant.audio import AudioFacts, audio_facts
+from descant.audio import AudioFacts, audio_facts, check_usable
 from descant.audio.common_tags import read_common_tags
 from descant.data.folders import FolderContents, list_folder
-from descant.data.manifest import MIN_CLIP_S, ClipRecord
+from descant.data.manifest import ClipRecord
 from descant.data.sidecars import Description, read_json, read_table, read_txt
 from descant.errors import AudioError, DataError, InvalidRequest
 
@@ -110,8 +110,7 @@ def plausible_facts(path: Path) -> AudioFacts:
             f"{str(path)!r} is damaged: its header promises {facts.duration_s / 3_600:.3g} hours, the file has {size} "
             f"bytes; write it anew: ffmpeg -i INPUT output.wav"
         )
-    if facts.duration_s < MIN_CLIP_S:
-        raise AudioError(f"{str(path)!r} is too short: {facts.num_samples} samples, {MIN_CLIP_S:g} s are needed")
+    check_usable(path, facts)
     return facts
 
 

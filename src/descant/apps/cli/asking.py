@@ -5,7 +5,7 @@ import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from descant.apps.cli.options import number, whole_number
+from descant.apps.cli.options import add_salvage_option, number, whole_number
 from descant.errors import AudioError, InvalidRequest
 
 if TYPE_CHECKING:
@@ -118,6 +118,7 @@ def add_conditions(parser: argparse.ArgumentParser) -> None:
         "(default: the model's choice)",
     )
     group.add_argument("--style", metavar="FILE", help="music to resemble, 3 s from its middle")
+    add_salvage_option(group)
 
 
 def second_and_text(text: str) -> tuple[float, str]:
@@ -181,10 +182,11 @@ def requests_of(arguments: argparse.Namespace) -> list["Request"]:
         for text in arguments.prompts
         for variation in range(arguments.count)
     ]
-    melody, style = (None if file is None else _read(file) for file in (arguments.melody, arguments.style))
+    melody = None if arguments.melody is None else _read_melody(arguments, requests[0])
+    style = None if arguments.style is None else _read_style(arguments)
     requests = [replace(request, melody=melody, style=style) for request in requests]
     if arguments.prompt is not None:
-        prompt = _read_prompt(arguments.prompt, duration_s)
+        prompt = _read_prompt(arguments.prompt, duration_s, arguments.salvage)
         requests = [replace(request, prompt=prompt) for request in requests]
     return requests
 
@@ -211,23 +213,49 @@ def _asked_sampling(arguments: argparse.Namespace) -> dict[str, Any]:
     return {name: value for name, value in asked.items() if value is not None}
 
 
-def _read(file: str) -> "Clip":
-    """The clip in a file, with what the file says of how it was made."""
+def _read_melody(arguments: argparse.Namespace, request: "Request") -> "Clip":
+    """As much of a melody as can be followed, and a second more: of a long recording the rest is not read."""
+    from descant.apps.cli.model_names import config_of
+    from descant.generation.engine import duration_of
+
+    config = config_of(arguments.model).melody
+    assert config is not None
+    window_s = config.window_samples / config.sample_rate_hz
+    needed_s = max(duration_of(request), config.num_frames / config.frame_rate_hz) + window_s + 1
+    return _read(arguments.melody, arguments.salvage, duration_s=needed_s)
+
+
+def _read_style(arguments: argparse.Namespace) -> "Clip":
+    """The middle of a piece of music, as much as the model listens to; all of a shorter one."""
+    from descant.apps.cli.model_names import config_of
+    from descant.audio import audio_facts
+
+    config = config_of(arguments.model).style
+    assert config is not None
+    facts = audio_facts(arguments.style, salvage=arguments.salvage)
+    num_samples = round(config.excerpt_s * facts.sample_rate_hz)
+    start = max(0, facts.num_samples - num_samples) // 2
+    rate_hz = facts.sample_rate_hz
+    return _read(arguments.style, arguments.salvage, start / rate_hz, num_samples / rate_hz)
+
+
+def _read(file: str, salvage: bool, offset_s: float = 0.0, duration_s: float | None = None) -> "Clip":
+    """A clip from a file, with what the file says of how it was made."""
     from descant.audio import Clip, read_info
 
-    clip = Clip.read(file)
+    clip = Clip.read(file, offset_s=offset_s, duration_s=duration_s, salvage=salvage)
     try:
         return replace(clip, info=read_info(file))
     except AudioError:  # a format that carries no tags of ours
         return clip
 
 
-def _read_prompt(file: str, duration_s: float) -> "Clip":
+def _read_prompt(file: str, duration_s: float, salvage: bool) -> "Clip":
     from descant.audio import audio_facts
 
-    facts = audio_facts(file)
+    facts = audio_facts(file, salvage=salvage)
     if facts.duration_s >= duration_s:
         raise InvalidRequest(
             f"--continue {file!r} is {facts.duration_s:g} s long, -d counts it in and is {duration_s:g}; ask for more"
         )
-    return _read(file)
+    return _read(file, salvage)

@@ -5,8 +5,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from descant.apps.cli.options import Commands, add_audio_options, add_json_option, add_model_options
-from descant.apps.cli.outputs import audio_target, codes_target, show
+from descant.apps.cli.options import Commands, add_audio_options, add_json_option, add_model_options, add_salvage_option
+from descant.apps.cli.outputs import audio_target, codes_target, show, tell_what_is_logged
 from descant.apps.cli.progress import progress
 from descant.errors import InvalidRequest
 
@@ -23,6 +23,7 @@ def add_commands(commands: Commands) -> None:
     parser = commands.add("encode", "audio to codes", "descant encode song.flac -o song.safetensors")
     parser.add_argument("audio", metavar="AUDIO", help=f"a sound file of up to {MAX_AUDIO_S:g} s")
     parser.add_argument("-o", "--output", required=True, metavar="CODES", help="a .safetensors file to write")
+    add_salvage_option(parser)
     add_model_options(parser)
     add_json_option(parser)
     parser.set_defaults(run=encode)
@@ -45,7 +46,8 @@ def encode(arguments: argparse.Namespace) -> None:
     from descant.checkpoints.codes import save_codes
 
     config_of(arguments.model)
-    clip = Clip.read(arguments.audio, max_duration_s=MAX_AUDIO_S)
+    tell_what_is_logged()
+    clip = Clip.read(arguments.audio, max_duration_s=MAX_AUDIO_S, salvage=arguments.salvage)
     model = load(arguments.model, device=arguments.device, precision=arguments.precision)
     began = time.monotonic()
     # One name for all three: an hour of stereo is a gigabyte, which goes as soon as it is not needed.

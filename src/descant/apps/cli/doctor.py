@@ -15,7 +15,7 @@ from descant.apps.cli.outputs import show
 from descant.errors import DescantError
 from descant.version import __version__
 
-PACKAGES = ("torch", "numpy", "soundfile", "soxr", "safetensors", "tokenizers", "mutagen")
+PACKAGES = ("torch", "numpy", "soundfile", "av", "soxr", "safetensors", "tokenizers", "mutagen")
 EXTRAS = {
     "t5": ("transformers", "sentencepiece"),
     "hub": ("huggingface_hub",),

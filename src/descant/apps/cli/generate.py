@@ -151,7 +151,7 @@ def _recorded_request(arguments: argparse.Namespace) -> tuple["Request", "Writer
             f"{arguments.file!r} does not say how it was made; only what descant generate wrote does, streams aside"
         )
     request = request_from_info(info)
-    given = given_part(info, Clip.read(source))
+    given = given_part(info, _as_made(info, Clip.read(source)))
     if given is not None:
         request = replace(request, prompt=Clip(given.samples / _recorded_gain(info), given.sample_rate_hz))
     lufs = arguments.loudness if "loudness" in arguments else _recorded_loudness(info)
@@ -259,3 +259,13 @@ def _recorded_gain(info: dict[str, Any]) -> float:
     if isinstance(gain, bool) or not isinstance(gain, int | float) or not 1e-6 < gain < 1e6:
         raise AudioError(f"the file says it was made {gain!r:.20} times as loud, which cannot be; generate it anew")
     return float(gain)
+
+
+def _as_made(info: dict[str, Any], clip: "Clip") -> "Clip":
+    """The clip at the rate that it was made at; Opus files have another."""
+    from descant.audio.files import MAX_RATE_HZ, MIN_RATE_HZ
+
+    rate_hz = info.get("sample_rate_hz", clip.sample_rate_hz)
+    if isinstance(rate_hz, bool) or not isinstance(rate_hz, int) or not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
+        raise AudioError(f"the file says it was made at {rate_hz!r:.20} Hz, which cannot be; generate it anew")
+    return clip.resample(rate_hz)

@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from descant.errors import CheckpointError, InvalidRequest
 
-AUDIO_FORMATS = ("wav", "flac", "ogg", "mp3")
+AUDIO_FORMATS = ("wav", "flac", "ogg", "mp3", "opus", "aiff", "m4a")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 PLANNED_PRECISIONS = ("int8", "int4")
 LOUDNESS_LUFS = -14.0
@@ -148,6 +148,13 @@ def add_audio_options(parser: argparse.ArgumentParser, loudness_lufs: float | No
     told = "off" if loudness_lufs is None else f"{loudness_lufs:g}"
     parser.add_argument(
         "--loudness", type=loudness, default=loudness_lufs, metavar="LUFS", help=f"-70 to 0, or off (default: {told})"
+    )
+
+
+def add_salvage_option(parser: argparse._ActionsContainer) -> None:
+    """``--salvage``."""
+    parser.add_argument(
+        "--salvage", action="store_true", help="take what can be read of a damaged FILE, and say what is lost"
     )
 
 

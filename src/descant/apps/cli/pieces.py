@@ -54,7 +54,8 @@ class Writer:
         if given is not None and self.loudness_lufs is None:
             clip = replace(clip, samples=turned_down(clip.samples, given, PEAK_LIMIT, clip.sample_rate_hz))
         level, gain = clip.leveled(self.loudness_lufs)
-        info = {**clip.info, **self.kept, "loudness_lufs": self.loudness_lufs, "gain": gain}
+        made = {"loudness_lufs": self.loudness_lufs, "gain": gain, "sample_rate_hz": clip.sample_rate_hz}
+        info = {**clip.info, **self.kept, **made}
         content = replace(level, info=info).to_bytes(self.target.suffix)
         return self.target.write(content, _stem(piece, clip))
 

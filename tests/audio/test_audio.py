@@ -32,7 +32,7 @@ def sine(frequency_hz: float, duration_s: float = 1.0, rate_hz: int = 32_000, nu
 
 class TestFiles:
     @pytest.mark.parametrize("num_channels", [1, 2, 6])
-    @pytest.mark.parametrize("format", ["wav", "flac"])
+    @pytest.mark.parametrize("format", ["wav", "flac", "aiff"])
     def test_written_then_read_is_the_same(self, tmp_path, format, num_channels):
         clip = noise(num_channels, scale=1.0)
         clip.save(tmp_path / f"a.{format}")
@@ -41,26 +41,47 @@ class TestFiles:
         # Full scale itself is one step too many for 16 bits.
         torch.testing.assert_close(again.samples, clip.samples.clamp(max=32767 / 32768), rtol=0, atol=0)
 
-    @pytest.mark.parametrize("format", ["ogg", "mp3"])
-    def test_lossy_formats_keep_length_and_sound(self, tmp_path, format):
-        clip = sine(440, num_channels=2)
-        clip = Clip(clip.samples * 0.5, clip.sample_rate_hz)
+    @pytest.mark.parametrize("num_samples", [1, 100, 1_023, 1_024, 1_025, 48_000])
+    @pytest.mark.parametrize("num_channels", [1, 2])
+    @pytest.mark.parametrize("format", ["ogg", "mp3", "opus", "m4a"])
+    def test_lossy_formats_keep_length_and_sound(self, tmp_path, format, num_channels, num_samples):
+        clip = sine(440, rate_hz=48_000, num_channels=num_channels)
+        clip = Clip(clip.samples[:, :num_samples] * 0.5, clip.sample_rate_hz)
         clip.save(tmp_path / "a", format=format)
         again = Clip.read(tmp_path / "a")
         assert again.samples.shape == clip.samples.shape
-        assert (again.samples - clip.samples).square().mean() < 1e-3 * clip.samples.square().mean()
+        if num_samples == 48_000:
+            # FFmpeg's AAC encoder is the weakest of the four.
+            allowed = 3e-3 if format == "m4a" else 1e-3
+            assert (again.samples - clip.samples).square().mean() < allowed * clip.samples.square().mean()
+
+    @pytest.mark.parametrize("rate_hz", [32_000, 44_100])
+    def test_opus_is_written_at_48_khz(self, tmp_path, rate_hz):
+        clip = Clip(sine(440, rate_hz=rate_hz).samples * 0.5, rate_hz)
+        clip.save(tmp_path / "a.opus")
+        again = Clip.read(tmp_path / "a.opus")
+        assert (again.sample_rate_hz, again.samples.shape) == (48_000, (1, 48_000))
+        assert (again.samples - sine(440, rate_hz=48_000).samples * 0.5).abs().max() < 0.05
+
+    @pytest.mark.parametrize("format", ["wav", "flac", "ogg", "aiff"])
+    @pytest.mark.parametrize("num_channels", [3, 4, 5, 6, 7, 8])
+    def test_many_channels_keep_their_places(self, tmp_path, format, num_channels):
+        """Vorbis has an order of its own, in which the deep channel is the last."""
+        tones = torch.cat([sine(200 * (channel + 1)).samples * 0.2 for channel in range(num_channels)])
+        Clip(tones, 32_000).save(tmp_path / "a", format=format)
+        torch.testing.assert_close(Clip.read(tmp_path / "a").samples, tones, rtol=0, atol=0.05)
 
     @pytest.mark.parametrize("format", FORMATS)
     def test_a_piece_is_that_slice_of_the_whole(self, tmp_path, format):
         path = tmp_path / f"a.{format}"
-        noise(2).save(path)
+        noise(2).resample(48_000).save(path)
         whole = Clip.read(path).samples
-        for offset, length in ((0, 1), (0, 16_000), (7_777, 4_321), (15_999, 1)):
+        for offset, length in ((0, 1), (0, 24_000), (7_777, 4_321), (23_999, 1)):
             piece = read_samples(path, offset, length)
-            torch.testing.assert_close(piece, whole[:, offset : offset + length], rtol=0, atol=1e-6)
-        assert tuple(audio_facts(path)) == (16_000, 32_000, 2)
-        for offset, length in ((-1, 5), (0, 0), (0, 16_001), (16_000, 1)):
-            with pytest.raises(InvalidRequest, match="it has 16000"):
+            assert torch.equal(piece, whole[:, offset : offset + length])
+        assert tuple(audio_facts(path)) == (24_000, 48_000, 2)
+        for offset, length in ((-1, 5), (0, 0), (0, 24_001), (24_000, 1)):
+            with pytest.raises(InvalidRequest, match="it has 24000"):
                 read_samples(path, offset, length)
 
     @pytest.mark.parametrize("format", FORMATS)
@@ -92,22 +113,18 @@ class TestFiles:
         torch.testing.assert_close(Clip.read(tmp_path / "a.wav").samples, clip.samples * 0.99 / 4, rtol=0, atol=1e-4)
 
     @pytest.mark.parametrize("bitrate_mode", ["CONSTANT", "VARIABLE"])
-    def test_an_mp3_without_a_length_is_counted_or_refused(self, tmp_path, bitrate_mode):
-        """libsndfile guesses from the bitrate: a little too long if that is constant, else anything."""
+    def test_an_mp3_without_a_length_is_counted(self, tmp_path, bitrate_mode):
+        """A guess from the bitrate is a little too long if that is constant, and anything else if it varies."""
         path = tmp_path / "a.mp3"
         wave = np.concatenate([noise(duration_s=10.0).samples[0].numpy(), np.zeros(5 * 32_000)])
         soundfile.write(path, wave, 32_000, format="MP3", bitrate_mode=bitrate_mode, compression_level=0.5)
         whole = path.read_bytes()
         second_frame = whole.index(whole[:2], max(whole.find(b"Xing"), whole.find(b"Info")))
         path.write_bytes(whole[second_frame:])
-        if bitrate_mode == "CONSTANT":
-            facts = audio_facts(path)
-            assert Clip.read(path).samples.shape[1] == facts.num_samples
-            assert facts.duration_s == pytest.approx(15, abs=0.1)
-            read_samples(path, facts.num_samples - 100, 100)
-        else:
-            with pytest.raises(AudioError, match="does not say how long"):
-                Clip.read(path)
+        facts = audio_facts(path)
+        assert Clip.read(path).samples.shape[1] == facts.num_samples
+        assert facts.duration_s == pytest.approx(15, abs=0.1)
+        read_samples(path, facts.num_samples - 100, 100)
 
     def test_a_link_and_any_name_will_do(self, tmp_path):
         for name in ("with\nnewline.wav", "é 音 😀.wav", "x" * 251 + ".wav", "-rf.wav"):
@@ -120,11 +137,11 @@ class TestFiles:
     @pytest.mark.parametrize("format", FORMATS)
     def test_info_survives_in_every_format(self, tmp_path, format):
         path = tmp_path / f"a.{format}"
-        clip = noise(2)
+        clip = noise(2, rate_hz=48_000)
         Clip(clip.samples, clip.sample_rate_hz, info=INFO).save(path)
         assert read_info(path) == INFO
         assert Clip.read(path).samples.shape == clip.samples.shape
-        soundfile.write(path, np.zeros(100), 8000)
+        clip.save(path)
         assert read_info(path) == {}
 
     @pytest.mark.parametrize("info", [{"a": math.nan}, {"a": object()}, {"a": torch.zeros(1)}])
@@ -137,10 +154,10 @@ class TestFiles:
 class TestRefusals:
     @pytest.mark.parametrize(
         ("name", "says"),
-        [("a.m4a", "'m4a'"), ("a", "''"), ("a.", "''"), (".wav", "''"), ("a.wav.exe", "'exe'")],
+        [("a.wma", "'wma'"), ("a", "''"), ("a.", "''"), (".wav", "''"), ("a.wav.exe", "'exe'")],
     )
     def test_an_unknown_format_names_the_known(self, tmp_path, name, says):
-        with pytest.raises(InvalidRequest, match="allowed are wav, flac, ogg, mp3") as raised:
+        with pytest.raises(InvalidRequest, match=r"allowed are wav, flac, ogg, mp3, opus, aiff, m4a$") as raised:
             noise().save(tmp_path / name)
         assert says in str(raised.value)
         assert not list(tmp_path.iterdir())
@@ -148,6 +165,13 @@ class TestRefusals:
     def test_what_a_format_has_no_place_for_is_refused(self):
         with pytest.raises(InvalidRequest, match="32000, 44100, 48000"):
             noise(rate_hz=44_000).to_bytes("mp3")
+        with pytest.raises(InvalidRequest, match="44100, 48000, 64000"):
+            noise(rate_hz=44_000).to_bytes("m4a")
+        # libvorbis would end the process with a segmentation fault.
+        with pytest.raises(InvalidRequest, match="at most 200000"):
+            noise(rate_hz=200_001).to_bytes("ogg")
+        with pytest.raises(InvalidRequest, match="at most 655350"):
+            noise(rate_hz=768_000).to_bytes("flac")
         with pytest.raises(InvalidRequest, match="at most 2"):
             noise(3).to_bytes("mp3")
         with pytest.raises(InvalidRequest, match="at most 8"):
@@ -205,10 +229,10 @@ class TestRefusals:
             assert "\n" not in message
         assert len(list(tmp_path.iterdir())) == 18
 
-    def test_what_soundfile_cannot_read_is_told_how_to_convert(self, tmp_path):
-        (tmp_path / "phone.m4a").write_bytes(struct.pack(">I", 24) + b"ftypM4A " + bytes(1000))
+    def test_what_nothing_here_can_read_is_told_how_to_convert(self, tmp_path):
+        (tmp_path / "raw.pcm").write_bytes(np.random.default_rng(0).bytes(5_000))
         with pytest.raises(AudioError, match=r"wav, flac, ogg.*ffmpeg -i"):
-            Clip.read(tmp_path / "phone.m4a")
+            Clip.read(tmp_path / "raw.pcm")
 
     def test_a_long_file_is_refused_before_it_is_read(self, tmp_path):
         soundfile.write(tmp_path / "a.flac", np.zeros(3_600_000, dtype=np.int16), 1000)
