@@ -11,6 +11,7 @@ that is killed outright cannot, so each later write into the same folder removes
         old/my-model                      a folder that is being replaced, until the new one is in place
 """
 
+import atexit
 import errno
 import os
 import re
@@ -39,6 +40,9 @@ ABANDONED_AFTER_S = 600.0
 The lock alone would do on a local disk. Some network file systems keep locks within one machine, though, and there a
 second machine would delete what the first is still writing.
 """
+
+_unfinished: dict[Path, int] = {}
+"""The staging folders of this process, with its number: a fork has the list too, and must leave them alone."""
 
 _STAGING_NAME = re.compile(r"\.descant-[0-9a-f]{16}\.part")
 _ACCESS_LIST = "system.posix_acl_access"
@@ -159,8 +163,9 @@ def _reported_as(error: type[DescantError], path: AnyPath) -> Iterator[None]:
 def _staging(parent: Path) -> Iterator[Path]:
     """A locked folder of its own in ``parent``. Its name is short, whatever the name of the file to come."""
     staging = parent / f".descant-{secrets.token_hex(8)}.part"
-    staging.mkdir(mode=0o700)
+    _unfinished[staging] = os.getpid()
     try:
+        staging.mkdir(mode=0o700)
         with open(staging / "lock", "xb") as lock:
             if fcntl is not None:
                 with suppress(OSError):  # a file system without locks: this folder is then never swept
@@ -169,6 +174,15 @@ def _staging(parent: Path) -> Iterator[Path]:
             yield staging
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+        _unfinished.pop(staging, None)
+
+
+@atexit.register
+def _remove_unfinished() -> None:
+    """Removes what Ctrl-C has left by coming between the lines of ``_staging``, or while it was removing a folder."""
+    for staging, process in _unfinished.items():
+        if process == os.getpid():
+            shutil.rmtree(staging, ignore_errors=True)
 
 
 def _sweep(parent: Path, now: float) -> None:

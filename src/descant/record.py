@@ -126,7 +126,7 @@ def check_sources(request: Request) -> None:
         InvalidRequest: it is too long, or holds what JSON has no word for.
     """
     for name, told in _sources(request).items():
-        size = _size_of(told, f"{name}.info")
+        size = _size_of(told, f"{name}: its info")
         if size > MOST_SOURCE_BYTES:
             raise InvalidRequest(
                 f"{name}: its info is {size} bytes long, of which at most {MOST_SOURCE_BYTES} are carried on; "

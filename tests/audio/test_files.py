@@ -19,7 +19,8 @@ import torch
 from descant.audio import FORMATS, Clip, audio_facts, files, ogg, read_info, read_samples, sndfile
 from descant.audio.decoded import DecodedFiles, Remembered
 from descant.data.doctor import check
-from descant.data.manifest import ClipRecord, scan_folder, write_manifest
+from descant.data.manifest import ClipRecord, write_manifest
+from descant.data.scan import scan_folder
 from descant.data.tokenize import tokenize
 from descant.errors import AudioError, InvalidRequest
 
@@ -202,7 +203,7 @@ class TestMemory:
         soundfile.write(tmp_path / "a.flac", np.zeros((30 * 60 * 44_100, 1), np.int16), 44_100)
         manifest = tmp_path / "set.jsonl"
         (tmp_path / "a.txt").write_text("silence")
-        write_manifest(manifest, scan_folder(tmp_path)[0])
+        write_manifest(manifest, scan_folder(tmp_path).records)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         assert Clip.read(tmp_path / "a.flac", offset_s=900.0, duration_s=3.0).duration_s == 3
         assert "silent" in check(manifest).found
@@ -230,12 +231,12 @@ class TestWhatCannotBe:
         path, is_enough = tmp_path / "a.wav", num_samples >= 96
         soundfile.write(path, np.zeros(num_samples), 96_000)
         assert Clip.read(path).samples.shape == (1, num_samples)
-        found, problems = scan_folder(tmp_path)
-        assert bool(found) == is_enough
-        assert is_enough or "too short" in problems[path]
+        found = scan_folder(tmp_path)
+        assert bool(found.records) == is_enough
+        assert is_enough or "too short" in found.problems[path]
         record = ClipRecord(path=path, duration_s=num_samples / 96_000, sample_rate_hz=96_000, num_channels=1)
         write_manifest(tmp_path / "set.jsonl", [record])
-        assert ("unreadable" in check(tmp_path / "set.jsonl").found) != is_enough
+        assert ("too short" in check(tmp_path / "set.jsonl").found) != is_enough
         with contextlib.nullcontext() if is_enough else pytest.raises(AudioError, match="too short"):
             tokenize([record], tiny_model.codec, tmp_path / "out")
 

@@ -82,7 +82,7 @@ def run(*words: str) -> Outcome:
 
 
 CHECK = ("models", "check", "model")
-GENERATE = ("generate", "x", "--model", "model", "-d", "0.1", "-o", "out.wav", "--loudness", "off")
+GENERATE = ("generate", "warm", "--model", "model", "-d", "0.1", "-o", "out.wav", "--loudness", "off")
 
 
 @pytest.fixture

@@ -237,7 +237,7 @@ def test_what_transformers_has_no_word_for_is_refused_and_nothing_is_written(mak
     with pytest.raises(CheckpointError, match="hears a style"):
         write_model(PRESETS["style"](), {"d_model": 768})
     (tmp_path / "mine.txt").write_text("years of work")
-    with pytest.raises(CheckpointError, match="exists and is no such model"):
+    with pytest.raises(CheckpointError, match="exists and holds something else"):
         huggingface.save_model(model, tmp_path)
     assert not (tmp_path / "a").exists()
 

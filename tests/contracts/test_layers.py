@@ -39,9 +39,9 @@ def imported_by(file: Path) -> set[str]:
         ("transformers", {"conditioning/clap.py", "conditioning/encoders.py"}),
         ("soundfile", {"audio/sndfile.py"}),
         ("av", {"audio/ffmpeg.py"}),
-        ("mutagen", {"audio/tags.py"}),
+        ("mutagen", {"audio/tags.py", "audio/common_tags.py"}),
         ("demucs", {"conditioning/stems.py"}),
-        ("librosa", {"conditioning/stems.py", "evaluation/musical.py"}),
+        ("librosa", {"audio/analysis.py"}),
         ("tokenizers", {"conditioning/small_text.py", "conditioning/distill.py"}),
     ],
 )

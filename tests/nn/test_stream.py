@@ -55,8 +55,3 @@ def test_a_sum_waits_for_its_slower_branch():
         stage = Sum(*branches)
         assert stage.last_needed(0) == 2
         torch.testing.assert_close(in_pieces(stage, values, 2), values + conv(values))
-
-
-def test_an_encoders_convolution_has_no_stage():
-    with pytest.raises(AssertionError, match="not streamed"):
-        PaddedConv1d(1, 1, 4, stride=2).stream()
