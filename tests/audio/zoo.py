@@ -596,7 +596,7 @@ def tables(zoo: Zoo) -> str:
             with zoo.paths[entry.name].open("rb") as file:
                 source = sniff(file)
             pieces = "by themselves" if source.seeks else "after decoding all"
-            found.setdefault((source.name, source.library, pieces), []).append(entry.name)
+            found.setdefault((source.name, source.decoder, pieces), []).append(entry.name)
     lines += ["", "| Read | By | Pieces | Tested with |", "| --- | --- | --- | --- |"]
     lines += [f"| {' | '.join(kind)} | {', '.join(names)} |" for kind, names in sorted(found.items())]
     return "\n".join(lines)

@@ -244,7 +244,7 @@ def _opened(path: AnyFile, salvage: bool) -> Iterator[Audio]:
         _sources.put(key, source)
         if salvage and source.name == "FLAC":
             # libsndfile stops at the first damage, FFmpeg goes on behind it.
-            source = replace(source, library=FFMPEG, seeks=False)
+            source = replace(source, decoder=FFMPEG, seeks=False)
         opened = Opened(file=file, name=name, key=key, source=source, salvage=salvage)
         if not source.seeks:
             yield DecodedAudio(opened)

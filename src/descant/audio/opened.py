@@ -157,7 +157,7 @@ class SeekableAudio(Audio):
 
     def _report(self) -> str:
         """What a decoder finds that goes on behind the first damage."""
-        source = replace(self._opened.source, library=FFMPEG, seeks=False)
+        source = replace(self._opened.source, decoder=FFMPEG, seeks=False)
         try:
             DecodedAudio(replace(self._opened, source=source)).facts()
         except AudioError as error:
@@ -247,7 +247,7 @@ class DecodedAudio(Audio):
             part = Part(self._opened.file, spans)
             num_frames = source.num_frames[number] if source.num_frames else None
             decoding = ffmpeg.Decoding(part, source, now_s, num_frames)
-            for rate_hz, block in decoding.blocks() if source.library == FFMPEG else _by_libsndfile(part):
+            for rate_hz, block in decoding.blocks() if source.decoder == FFMPEG else _by_libsndfile(part):
                 now_s += len(block) / rate_hz
                 yield rate_hz, block
             losses += decoding.losses

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from descant.audio import containers, mpeg, ogg
 from descant.audio.headers import W64_RIFF, read_header
-from descant.audio.source import LIBSNDFILE, ByteFile, NoSound, Source, size_of
+from descant.audio.source import FFMPEG, LIBSNDFILE, ByteFile, NoSound, Source, size_of
 
 HEAD_BYTES = 4_096
 SEARCHED_BYTES = 1 << 20
@@ -107,8 +107,8 @@ def sniff(file: ByteFile) -> Source:
             if header.present < 1:
                 raise NoSound("holds no samples: it has a header and no sound")
             losses = () if header.loss is None else (header.loss,)
-            library = LIBSNDFILE if header.is_exact else "FFmpeg"
-            return Source(name=name, library=library, demuxer=demuxer, seeks=header.is_exact, losses=losses)
+            decoder = LIBSNDFILE if header.is_exact else FFMPEG
+            return Source(name=name, decoder=decoder, demuxer=demuxer, seeks=header.is_exact, losses=losses)
     for read in (_flac, _ogg, _framed, _box):
         if (source := read(file, head)) is not None:
             return source
@@ -121,7 +121,7 @@ def sniff(file: ByteFile) -> Source:
         return source
     _refuse_text(head)
     # The rest of what libsndfile knows: PAF, 8SVX, IRCAM, PVF, HTK, SDS, MPC 2000 and the like.
-    return Source(name="others", library=LIBSNDFILE)
+    return Source(name="others", decoder=LIBSNDFILE)
 
 
 def _flac(file: ByteFile, head: bytes) -> Source | None:
@@ -132,7 +132,7 @@ def _flac(file: ByteFile, head: bytes) -> Source | None:
         return None
     has_length = int.from_bytes(start[21:26], "big") & 0xF_FFFF_FFFF != 0
     is_plain = tag == 0 and has_length
-    return Source(name="FLAC", library=LIBSNDFILE if is_plain else "FFmpeg", demuxer="flac", seeks=is_plain)
+    return Source(name="FLAC", decoder=LIBSNDFILE if is_plain else FFMPEG, demuxer="flac", seeks=is_plain)
 
 
 def _ogg(file: ByteFile, head: bytes) -> Source | None:
@@ -144,7 +144,7 @@ def _ogg(file: ByteFile, head: bytes) -> Source | None:
     return Source(
         name="Ogg",
         # FFmpeg gives other lengths than Ogg says, up to a thousand samples; libsndfile, read in order, does not.
-        library=LIBSNDFILE if is_vorbis else "FFmpeg",
+        decoder=LIBSNDFILE if is_vorbis else FFMPEG,
         demuxer="ogg",
         parts=tuple((link,) for link in pages.links) if len(pages.links) > 1 else (),
         losses=tuple(pages.losses),

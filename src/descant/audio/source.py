@@ -41,7 +41,7 @@ class Source:
 
     Args:
         name: the format, for messages.
-        library: ``LIBSNDFILE`` or ``FFMPEG``.
+        decoder: ``LIBSNDFILE`` or ``FFMPEG``.
         demuxer: FFmpeg's name of the container.
         seeks: any sample can be reached at once, and is then the same as after decoding all before it.
         parts: what is decoded one after the other, each as a list of (first byte, end); the whole file if empty.
@@ -51,7 +51,7 @@ class Source:
     """
 
     name: str
-    library: str = FFMPEG
+    decoder: str = FFMPEG
     demuxer: str = ""
     seeks: bool = False
     parts: tuple[Spans, ...] = ()
