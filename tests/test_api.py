@@ -14,7 +14,7 @@ import torch
 
 import descant
 from descant import Clip, Guidance, InvalidRequest, MusicGen, Request, Sampling, request_from_info
-from descant.api import fingerprint
+from descant.checkpoints.fingerprint import fingerprint
 from descant.checkpoints.native import save_model
 from descant.errors import Cancelled, CheckpointError
 from descant.evaluation.asked import fit

@@ -1,7 +1,5 @@
 """The facade: load a model by name, ask it for music."""
 
-import hashlib
-import json
 import math
 import os
 import secrets
@@ -19,10 +17,10 @@ from descant import presets
 from descant.audio import Clip
 from descant.audio.samples import as_codes
 from descant.checkpoints import hub
+from descant.checkpoints.fingerprint import fingerprint
 from descant.checkpoints.layouts import load_model
 from descant.checkpoints.native import load_text_encoder, place, starter_folder
 from descant.codec.base import AudioCodec, Progress
-from descant.config import to_dict
 from descant.errors import CheckpointError, InvalidRequest
 from descant.evaluation.asked import check_judge, fit
 from descant.generation.engine import Engine
@@ -37,19 +35,6 @@ from descant.version import __version__
 
 MAX_CANDIDATES = 64
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-LATER = {
-    "is_normalized": False,
-    "has_projection": True,
-    "bottleneck": "argmax",
-    "strongest": 1,
-    "pooled_frames": 1,
-    "fusion": "prefix",
-    "neighbours": 0,
-    "part": "auto",
-    "null": "c",
-}
-"""Fields that configs did not always have, and what models without them do."""
-BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 @own_settings()
@@ -343,25 +328,6 @@ def _fittest(request: Request, clips: Sequence[Clip]) -> Clip:
     scores = [fit(clip, request.text, request.melody).score or 0.0 for clip in clips]
     best = scores.index(max(scores))
     return replace(clips[best], info={**clips[best].info, "best_of": len(clips), "scores": scores})
-
-
-def fingerprint(model: MusicGenModel) -> str:
-    """A short name for exactly these weights: a hash of the config and, for every tensor, of some of its values and a
-    sum over the bits of all. To hash all the bits of a large model would take longer than to load it.
-    """
-    digest = hashlib.sha256(json.dumps(_as_it_was(to_dict(model.config)), sort_keys=True).encode())
-    for name, tensor in sorted(model.state_dict().items()):
-        flat = tensor.detach().flatten()
-        bits = flat.view(BITS[flat.element_size()])
-        picked = bits[:: max(1, len(bits) // 256)].to("cpu", torch.int64)
-        digest.update(f"{name} {int(bits.sum(dtype=torch.int64))}".encode() + picked.numpy().tobytes())
-    return digest.hexdigest()[:16]
-
-
-def _as_it_was(config: dict[str, Any]) -> dict[str, Any]:
-    """A config without what it does not have and what came later, so that no older model's name changes."""
-    kept = {name: value for name, value in config.items() if value is not None and LATER.get(name, ...) != value}
-    return {name: _as_it_was(value) if isinstance(value, dict) else value for name, value in kept.items()}
 
 
 def _as_request(request: str | Request | None, fields: dict[str, Any]) -> Request:
