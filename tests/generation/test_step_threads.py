@@ -76,15 +76,29 @@ def test_a_step_that_fails_leaves_the_usual_number_behind():
         assert torch.get_num_threads() == 2
 
 
-def test_threads_that_decode_at_once_leave_the_usual_number_behind():
+def test_threads_that_decode_at_once_and_those_that_start_meanwhile_keep_the_usual_number():
+    """torch's own setting is the process's: a thread that began in the middle of a step once kept one for good."""
+    after: list[int] = []
+    meanwhile: list[int] = []
+
+    def decode(steps: _Steps) -> None:
+        for _ in range(100):
+            steps.take(1)
+            fresh = threading.Thread(target=lambda: meanwhile.append(torch.get_num_threads()))
+            with steps.threads.step():
+                fresh.start()
+                fresh.join()
+        after.append(torch.get_num_threads())
+
     several = [_Steps() for _ in range(4)]
-    workers = [threading.Thread(target=steps.take, args=(300,)) for steps in several]
+    workers = [threading.Thread(target=decode, args=(steps,)) for steps in several]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
+    assert all(set(steps.seen) == {1, 2} for steps in several)
+    assert set(after) == set(meanwhile) == {2}
     assert torch.get_num_threads() == 2
-    assert all(set(steps.seen) <= {1, 2} for steps in several)
 
 
 def test_where_one_thread_is_usual_nothing_is_tried():

@@ -116,6 +116,15 @@ def test_only_heights_that_agree_are_used(product, expected):
     assert measure_heights(product, width=4) == expected
 
 
+def test_heights_hold_for_one_thread_and_for_all():
+    def product(rows: torch.Tensor) -> torch.Tensor:
+        wrong = wrong_at(2, 16) if torch.get_num_threads() == 1 else wrong_in_last_rows(2, 3, 32)
+        return wrong(rows)
+
+    assert measure_heights(product, width=4, num_threads=2) == Heights(4, 8)
+    assert measure_heights(wrong_in_last_rows(1, 4), width=4, num_threads=2) == Heights(1, 1)
+
+
 @pytest.mark.parametrize("product", [wrong_at(1, 2, 7), wrong_in_last_rows(2, 1, 2, 32), wrong_in_last_rows(1, 4)])
 def test_rows_are_filled_up_or_multiplied_in_blocks_so_that_they_agree(product):
     heights, rows = measure_heights(product, width=4), torch.randn(32, 1, 4)

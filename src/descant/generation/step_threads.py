@@ -6,12 +6,13 @@ gain little from threads anyway. Neither can be known in advance, so steps are t
 number of threads (`tests/nn/test_batch_invariance.py`), so the choice changes no music.
 """
 
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+
+from descant.threads import threads_of_caller
 
 TRIAL_STEPS = 3
 FIRST_STAY = 32
@@ -60,35 +61,6 @@ class FasterChoice:
         self.current, self._recent = 1 - self.current, []
 
 
-class UsualThreads:
-    """The number of threads outside of steps: torch has one number for the whole process, which steps of several
-    requests may be changing at the same time."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._num_changing = 0
-        self._usual = 1
-
-    @contextmanager
-    def replaced_by(self, num_threads: int | None) -> Iterator[None]:
-        """``num_threads`` inside of it, the usual number if None; the usual number after it."""
-        with self._lock:
-            if self._num_changing == 0:
-                self._usual = torch.get_num_threads()
-            self._num_changing += 1
-            usual = self._usual
-        try:
-            torch.set_num_threads(num_threads or usual)
-            yield
-        finally:
-            with self._lock:
-                self._num_changing -= 1
-                torch.set_num_threads(usual)
-
-
-_usual_threads = UsualThreads()
-
-
 class StepThreads:
     """Runs each step of one decoding with all threads or with one."""
 
@@ -102,7 +74,7 @@ class StepThreads:
         if not self._has_choice:
             yield
             return
-        with _usual_threads.replaced_by(1 if self._choice.current == 1 else None):
+        with threads_of_caller(1 if self._choice.current == 1 else torch.get_num_threads()):
             began = time.perf_counter()
             yield
             self._choice.observe(time.perf_counter() - began)

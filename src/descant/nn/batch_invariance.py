@@ -22,6 +22,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from descant.threads import threads_of_caller
+
 Product: TypeAlias = Callable[[Tensor], Tensor]
 """Multiplies the rows [B 1 i] of one decoding step with a weight: [B 1 o]."""
 
@@ -51,31 +53,37 @@ class Heights:
         return product(rows)
 
 
-def measure_heights(product: Product, width: int, dtype: torch.dtype = torch.float32) -> Heights:
+def measure_heights(product: Product, width: int, dtype: torch.dtype = torch.float32, num_threads: int = 1) -> Heights:
     """At which heights the product agrees with itself on this processor, tried on random rows of ``width`` values.
 
     A product that does not even agree at four rows, each in any place, is used one row at a time.
+
+    Args:
+        num_threads: the heights hold for one thread and for this many.
     """
     generator = torch.Generator().manual_seed(0)
     rows = torch.randn(PROBE_ROWS, 1, width, generator=generator, dtype=torch.float32).to(dtype)
-    expected = _in_blocks(product, rows, BASE_HEIGHT)
+    counts = sorted({1, num_threads})
+    expected = {count: _in_blocks(product, rows, BASE_HEIGHT, count) for count in counts}
 
     def agrees(height: int) -> bool:
         # In the first place of a block, and moved by one: a kernel may treat its last rows in another way.
         return all(
-            torch.equal(_in_blocks(product, rows.roll(shift, 0), height), expected.roll(shift, 0)) for shift in (0, 1)
+            torch.equal(_in_blocks(product, rows.roll(shift, 0), height, count), expected[count].roll(shift, 0))
+            for count in counts
+            for shift in (0, 1)
         )
 
     if not agrees(BASE_HEIGHT):
         return Heights(1, 1)
-    smallest, largest = BASE_HEIGHT, BASE_HEIGHT
+    largest = BASE_HEIGHT
     for height in HIGH_HEIGHTS:
         if not agrees(height):
             break
         largest = height
-    smallest = next((height for height in LOW_HEIGHTS if agrees(height)), BASE_HEIGHT)
-    return Heights(smallest, largest)
+    return Heights(next((height for height in LOW_HEIGHTS if agrees(height)), BASE_HEIGHT), largest)
 
 
-def _in_blocks(product: Product, rows: Float[Tensor, "B 1 i"], height: int) -> Float[Tensor, "B 1 o"]:
-    return torch.cat([product(block) for block in rows.split(height)])
+def _in_blocks(product: Product, rows: Float[Tensor, "B 1 i"], height: int, num_threads: int) -> Float[Tensor, "B 1 o"]:
+    with threads_of_caller(num_threads):
+        return torch.cat([product(block) for block in rows.split(height)])

@@ -48,15 +48,14 @@ class StepProducts:
 
 def _step_product(layer: nn.Module, rows: Float[Tensor, "B 1 i"], num_outputs: int | None) -> tuple[Product, Heights]:
     """How single steps are multiplied with a layer's weight, and at which heights."""
-    kind = type(layer).__qualname__
+    kind = f"{type(layer).__qualname__}, bias {getattr(layer, 'bias', None) is not None}"
     product: Product = partial(linear, layer, num_outputs=num_outputs)
     if isinstance(layer, nn.Linear) and _may_pack(layer, rows, num_outputs):
         kind, product = pack(layer.weight[:num_outputs].detach())
-    num_inputs, threads = rows.shape[-1], torch.get_num_threads()
-    shape = (num_inputs, product(rows).shape[-1], rows.dtype)
-    key = (kind, shape, threads)
+    num_inputs, num_threads = rows.shape[-1], torch.get_num_threads()
+    key = (kind, num_inputs, product(rows).shape[-1], rows.dtype, num_threads)
     if key not in _HEIGHTS:
-        _HEIGHTS[key] = measure_heights(product, num_inputs, rows.dtype)
+        _HEIGHTS[key] = measure_heights(product, num_inputs, rows.dtype, num_threads)
     return product, _HEIGHTS[key]
 
 
