@@ -30,4 +30,6 @@ def test_shares_of_the_ceiling_are_what_the_other_numbers_say():
     result = speed.decode_speed(descant.load("tiny"), 0.2, repeats=1)
     assert result["ceiling_steps_per_s"] * result["share_of_ceiling"] == pytest.approx(result["steps_per_s"])
     assert result["real_time_factor"] == pytest.approx(result["seconds"] / 0.2)
+    assert torch.backends.cpu.get_cpu_capability() in result["processor"]
+    assert len(result["processor"]) > 10
     assert result["ms_per_step"] * result["steps_per_s"] == pytest.approx(1_000)

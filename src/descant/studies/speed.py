@@ -5,12 +5,14 @@ training are bound by arithmetic, and stand beside the rate of a large matrix pr
 now, on the same device and with the same threads. Numbers of a busy machine are only good for ratios.
 """
 
+import platform
 import resource
 import statistics
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -157,7 +159,7 @@ def timed(work: Callable[[], object], device: torch.device) -> float:
 
 
 def machine_facts(model: MusicGen) -> dict[str, Any]:
-    """What a number hangs on besides the code: device, precision, threads, torch; and the memory it took."""
+    """What a number depends on besides the code: device, processor, precision, threads, torch; and the memory used."""
     device = model.model.device
     is_cuda = device.type == "cuda"
     return {
@@ -165,10 +167,24 @@ def machine_facts(model: MusicGen) -> dict[str, Any]:
         "model": model.name,
         "num_parameters": sum(parameter.numel() for parameter in model.model.parameters()),
         "device": torch.cuda.get_device_name(device) if is_cuda else device.type,
+        "processor": processor_name(),
         "precision": model.precision,
         "num_threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
+
+
+def processor_name() -> str:
+    """The processor's own name, its family and model, which tell apart processors of one name, and the vector
+    instructions that torch uses on it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+    except OSError:
+        lines = []
+    fields = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    name = fields.get("model name") or platform.processor() or platform.machine()
+    numbers = [f"{field.split()[-1]} {fields[field]}" for field in ("cpu family", "model") if field in fields]
+    return ", ".join([name, *numbers, torch.backends.cpu.get_cpu_capability()])
 
 
 def _one_decode(model: MusicGen, request: Request) -> tuple[float, float]:
