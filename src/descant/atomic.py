@@ -13,6 +13,7 @@ that is killed outright cannot, so each later write into the same folder removes
 
 import atexit
 import errno
+import io
 import os
 import re
 import secrets
@@ -22,7 +23,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from descant.errors import AudioError, CheckpointError, DescantError
 
@@ -82,6 +83,24 @@ def write_new(path: Path, content: bytes) -> Path:
         free = next(name for name in _numbered(path) if _put_if_free(staging / "new", name))
         _flush(path.parent)
         return free
+
+
+def write_all(file: Any, content: bytes) -> None:
+    """Writes all of it: a file without a buffer may take only a part at a time, and says how much.
+
+    An object that is not one of Python's files and gives no count is taken to have written everything.
+
+    Raises:
+        OSError: it takes no more.
+    """
+    rest: bytes | memoryview = content
+    while rest:
+        count = file.write(rest)
+        if count is None and not isinstance(file, io.IOBase):
+            return
+        if not count:
+            raise OSError(errno.EAGAIN, f"it took only {len(content) - len(rest)} of {len(content)} bytes")
+        rest = memoryview(rest)[count:]
 
 
 @contextmanager

@@ -196,6 +196,16 @@ def test_closed_and_full_streams_change_no_exit_code_and_get_nothing(tmp_path, c
 
 
 @pytest.mark.parametrize("option", ["--stream", "-o"])
+def test_a_file_that_takes_only_a_part_is_an_error_without_a_buffer_too(tmp_path, option):
+    """Without a buffer a write may take a part of what it is given, and says so only by the count."""
+    command = f"ulimit -f 20; descant generate piano -d 3 --model tiny --seed 1 {option} - > cut.wav"
+    done = sh(command, tmp_path, PYTHONUNBUFFERED="1")
+    assert done.returncode == 3, done
+    assert is_one_error(done.stderr.splitlines(keepends=True)[-1]), done
+    assert (tmp_path / "cut.wav").stat().st_size == 20 * 1_024
+
+
+@pytest.mark.parametrize("option", ["--stream", "-o"])
 def test_a_terminal_gets_no_audio(tmp_path, option):
     ours, theirs = pty.openpty()
     words = [*DESCANT, "generate", "x", "--model", "tiny", "-d", "0.2", option, "-"]

@@ -64,6 +64,34 @@ class TestNames:
         assert read_info(memory) == {"a": 1}
         assert not memory.closed
 
+    @pytest.mark.parametrize("takes", [None, 0])
+    def test_a_file_that_takes_a_part_at_a_time_gets_all_or_fails(self, takes):
+        class Raw(io.RawIOBase):
+            content = b""
+
+            def write(self, rest):
+                self.content += bytes(rest[:100])
+                return min(100, len(rest)) if len(self.content) < limit else takes
+
+        limit, raw = 1 << 30, Raw()
+        plucks(0.1).save(raw, format="wav")
+        assert raw.content == plucks(0.1).to_bytes("wav")
+        limit = 500
+        with pytest.raises(AudioError, match="took only 400 of"):
+            plucks(0.1).save(Raw(), format="wav")
+
+    def test_an_object_that_counts_nothing_gets_all(self):
+        class Upload:
+            def __init__(self):
+                self.parts = []
+
+            def write(self, content):
+                self.parts.append(content)
+
+        upload = Upload()
+        plucks(0.1).save(upload, format="wav")
+        assert upload.parts == [plucks(0.1).to_bytes("wav")]
+
     def test_an_open_file_is_read_from_where_it_stands(self):
         memory = io.BytesIO(b"something else" + plucks().to_bytes("ogg"))
         memory.seek(14)

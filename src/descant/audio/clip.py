@@ -14,7 +14,7 @@ from einops import rearrange, repeat
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from descant.atomic import write_atomically
+from descant.atomic import AnyPath, write_atomically
 from descant.audio import encode, files, tags
 from descant.audio.loudness import integrated_loudness
 from descant.audio.player import player, show_player
@@ -212,9 +212,7 @@ class Clip:
         )
         return cls(samples, sample_rate_hz)
 
-    def save(
-        self, path: files.AnyPath | files.Writable, *, format: str | None = None, loudness: float | None = None
-    ) -> None:
+    def save(self, path: AnyPath | files.Writable, *, format: str | None = None, loudness: float | None = None) -> None:
         """Writes a wav, flac or aiff (16 bit), ogg (Vorbis), mp3, opus or m4a (AAC) file, the whole of it or nothing.
 
         A clip that passes full scale is turned down as a whole until its peak is 0.99; nothing is clipped. The same

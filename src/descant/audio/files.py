@@ -22,14 +22,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from descant.atomic import AnyPath, write_all
 from descant.audio import sndfile
 from descant.audio.decoded import Remembered
 from descant.audio.opened import MAX_RATE_HZ, MIN_RATE_HZ, Audio, AudioFacts, DecodedAudio, Opened, SeekableAudio
 from descant.audio.sniff import sniff
 from descant.audio.source import FFMPEG, ByteFile, NoSound, Source
 from descant.errors import AudioError, InvalidRequest
-
-AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 
 @runtime_checkable
@@ -165,7 +164,7 @@ def write_into(file: Writable, content: bytes) -> None:
         InvalidRequest: it takes no bytes.
     """
     try:
-        file.write(content)
+        write_all(file, content)
     except TypeError as error:
         raise InvalidRequest(f"{quoted(file)} takes no bytes: open audio files with 'wb'") from error
     except (OSError, ValueError, AttributeError) as error:
@@ -241,6 +240,9 @@ def _opened(path: AnyFile, salvage: bool) -> Iterator[Audio]:
             source = _sources.get(key) or sniff(file)
         except NoSound as error:
             raise AudioError(f"{name} {error}") from error
+        # A disk that fails, or a size within the file that leads to where no file can have a byte.
+        except (OSError, OverflowError) as error:
+            raise AudioError(f"{name} cannot be read or is damaged: {sndfile.reason(error)}") from error
         _sources.put(key, source)
         if salvage and source.name == "FLAC":
             # libsndfile stops at the first damage, FFmpeg goes on behind it.

@@ -14,7 +14,7 @@ from typing import Any
 
 from descant.apps.cli.options import AUDIO_FORMATS
 from descant.apps.cli.standard_streams import binary_stdout
-from descant.atomic import place_of, write_atomically, write_new
+from descant.atomic import place_of, write_all, write_atomically, write_new
 from descant.errors import InvalidRequest
 
 STDOUT = "-"
@@ -46,7 +46,7 @@ class Target:
             AudioError: it cannot be written.
         """
         if self.is_stdout:
-            sys.stdout.buffer.write(content)
+            write_all(sys.stdout.buffer, content)
             sys.stdout.buffer.flush()
             return self.path
         if self.is_folder:

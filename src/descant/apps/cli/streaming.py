@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from descant.apps.cli.outputs import note
 from descant.apps.cli.standard_streams import binary_stdout
+from descant.atomic import write_all
 from descant.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -61,10 +62,10 @@ def stream(model: "MusicGen", request: "Request", format: str) -> None:
     written = 0
     try:
         if format == "wav":
-            out.write(wav_header(num_samples, model.sample_rate_hz, model.num_channels))
+            write_all(out, wav_header(num_samples, model.sample_rate_hz, model.num_channels))
         for clip in music:
             first_s = first_s or time.monotonic() - began
-            out.write(pcm(clip.samples))
+            write_all(out, pcm(clip.samples))
             out.flush()
             written += clip.samples.shape[1]
     except BrokenPipeError:
