@@ -16,7 +16,7 @@ import pytest
 import soundfile
 import torch
 
-from descant.audio import FORMATS, Clip, audio_facts, files, ogg, read_info, read_samples, sndfile
+from descant.audio import FORMATS, Clip, audio_facts, files, mpeg, ogg, read_info, read_samples, sndfile
 from descant.audio.decoded import DecodedFiles, Remembered
 from descant.data.doctor import check
 from descant.data.manifest import ClipRecord, write_manifest
@@ -121,6 +121,14 @@ class TestPieces:
         assert torch.equal(Clip.read(io.BytesIO(content), offset_s=2.5, duration_s=9.0).samples, whole[:, 120_000:])
         with pytest.raises(InvalidRequest, match="it has 3 s"):
             Clip.read(io.BytesIO(content), offset_s=3.0)
+
+    @pytest.mark.parametrize("offset_s", [3.5, 1e300, 1e308])
+    @pytest.mark.parametrize("format", FORMATS)
+    def test_an_offset_behind_the_end_is_the_callers_mistake_in_every_format(self, format, offset_s):
+        content = plucks(3.0).to_bytes(format)
+        with pytest.raises(InvalidRequest, match="it has 3 s"):
+            Clip.read(io.BytesIO(content), offset_s=offset_s)
+        assert Clip.read(io.BytesIO(content), offset_s=2.5, duration_s=1e308).duration_s == 0.5
 
     @pytest.mark.parametrize("times", [{"offset_s": -1.0}, {"offset_s": float("nan")}, {"duration_s": 0.0}])
     def test_times_that_cannot_be_are_refused(self, times):
@@ -237,6 +245,23 @@ class TestMemory:
         assert "silent" in check(manifest).found
         # The whole would be 318 MB.
         assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 60_000
+
+
+class TestWhatWouldTakeForEver:
+    def test_the_end_of_lyrics_is_looked_for_nearby_and_not_up_to_the_end_of_the_file(self):
+        searched: list[int] = []
+
+        class Counting(bytes):
+            def find(self, mark, start=0, end=None):
+                end = len(self) if end is None else min(end, len(self))
+                if mark.startswith(b"LYRICS"):
+                    searched.append(end - start)
+                return super().find(mark, start, end)
+
+        frame = b"\xff\xfb\x90\x00" + bytes(413)
+        mpeg.walk(Counting((frame + b"LYRICSBEGIN") * 200), mpeg.mpeg_frame)
+        assert searched
+        assert max(searched) <= 5_200
 
 
 class TestWhatCannotBe:

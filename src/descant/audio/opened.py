@@ -16,6 +16,8 @@ from descant.errors import AudioError
 
 MIN_RATE_HZ = 1_000
 MAX_RATE_HZ = 768_000
+MOST_SAMPLES = float(1 << 62)
+"""More than any file has; a larger product of seconds and rate may not even be finite."""
 
 Blocks = Iterator[Float32[np.ndarray, "N C"]]
 
@@ -132,6 +134,8 @@ class SeekableAudio(Audio):
         self._judge(logs=True)
         start, end = _places(offset_s, duration_s, self.sample_rate_hz)
         end = self._facts.num_samples if end is None else min(end, self._facts.num_samples)
+        if start >= end:
+            return iter(())
         return self._exactly(start, end - start)
 
     def piece(self, offset: int, count: int) -> Float32[np.ndarray, "N C"]:
@@ -293,5 +297,5 @@ def _outcome_of(decoding: Generator[Float32[np.ndarray, "N C"], None, Outcome]) 
 
 def _places(offset_s: float, duration_s: float | None, rate_hz: int) -> tuple[int, int | None]:
     """The first sample between two times, and the first behind them."""
-    start = round(offset_s * rate_hz)
-    return start, None if duration_s is None else start + max(1, round(duration_s * rate_hz))
+    start = round(min(offset_s * rate_hz, MOST_SAMPLES))
+    return start, None if duration_s is None else start + max(1, round(min(duration_s * rate_hz, MOST_SAMPLES)))
