@@ -18,6 +18,7 @@ import torch
 
 from descant.audio import FORMATS, Clip, audio_facts, files, mpeg, ogg, read_info, read_samples, sndfile
 from descant.audio.decoded import DecodedFiles, Remembered
+from descant.audio.opened import DecodedAudio
 from descant.data.doctor import check
 from descant.data.manifest import ClipRecord, write_manifest
 from descant.data.scan import scan_folder
@@ -208,6 +209,21 @@ class TestWhatIsKept:
         with pytest.raises(AudioError, match="once"):
             kept.samples("a", fail)
         assert kept.samples("a", lambda: self.blocks(2.0))[0, 0] == 2.0
+
+        assert list(kept._kept) == ["a"]
+        with pytest.raises(AudioError, match="once"):
+            kept.samples("b", fail)
+        assert list(kept._kept) == ["a"]
+
+    @pytest.mark.parametrize("format", ["mp3", "ogg", "m4a"])
+    def test_the_first_piece_of_a_file_takes_one_decoding(self, tmp_path, monkeypatch, format):
+        decoded = []
+        parts = DecodedAudio._parts
+        monkeypatch.setattr(DecodedAudio, "_parts", lambda *given: (decoded.append(1), parts(*given))[1])
+        plucks().save(tmp_path / f"a.{format}")
+        for _ in range(2):
+            read_samples(tmp_path / f"a.{format}", 100, 100)
+        assert len(decoded) == 1
 
     def test_a_full_disk_says_what_to_do(self, monkeypatch):
         def full(**_):

@@ -136,6 +136,7 @@ def read_samples(
         InvalidRequest: the piece is empty or reaches beyond the file.
     """
     with _opened(path, salvage) as audio:
+        audio.prepare_pieces()
         facts = audio.facts()
         if offset_samples < 0 or num_samples < 1 or offset_samples + num_samples > facts.num_samples:
             raise InvalidRequest(

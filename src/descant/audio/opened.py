@@ -89,6 +89,10 @@ class Audio(ABC):
         """The samples between two times, as many as there are."""
 
     @abstractmethod
+    def prepare_pieces(self) -> None:
+        """Decodes, once, what pieces are then taken from, if they cannot be read by themselves."""
+
+    @abstractmethod
     def piece(self, offset: int, count: int) -> Float32[np.ndarray, "N C"]:
         """That many samples from that place on, which must be there."""
 
@@ -137,6 +141,9 @@ class SeekableAudio(Audio):
         if start >= end:
             return iter(())
         return self._exactly(start, end - start)
+
+    def prepare_pieces(self) -> None:
+        del self  # any piece can be read by itself
 
     def piece(self, offset: int, count: int) -> Float32[np.ndarray, "N C"]:
         return np.concatenate(list(self._exactly(offset, count)))
@@ -209,6 +216,10 @@ class DecodedAudio(Audio):
             if end is not None and at >= end:
                 return
 
+    def prepare_pieces(self) -> None:
+        if _outcomes.get(self._opened.key) is None:
+            _decoded.samples(self._opened.key, self._decode)
+
     def piece(self, offset: int, count: int) -> Float32[np.ndarray, "N C"]:
         return _decoded.samples(self._opened.key, self._decode)[offset : offset + count]
 
@@ -234,7 +245,7 @@ class DecodedAudio(Audio):
             raise AudioError(f"{self._opened.name} is damaged: {'; '.join(losses)}; nothing of it can be read")
         if not num_samples:
             raise AudioError(f"{self._opened.name} holds no samples: it has a header and no sound")
-        for note in notes:
+        for note in notes if _outcomes.get(self._opened.key) is None else ():
             _log.warning("%s: %s", self._opened.name, note)
         outcome = Outcome(
             num_samples=num_samples, sample_rate_hz=self._rate_hz, num_channels=num_channels, losses=tuple(losses)

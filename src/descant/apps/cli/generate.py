@@ -17,7 +17,7 @@ from descant.apps.cli.options import (
     add_model_options,
     loudness,
 )
-from descant.apps.cli.outputs import Target, audio_target, codes_target, note, tell_what_is_logged
+from descant.apps.cli.outputs import Target, audio_target, codes_target, note
 from descant.apps.cli.pieces import Piece, Writer, Written, show_written, total_duration_s, write_piece
 from descant.apps.cli.progress import Report, part_of, progress, waiting
 from descant.apps.cli.streaming import add_stream_options, check_stream, stream
@@ -113,7 +113,6 @@ def generate(arguments: argparse.Namespace) -> None:
 
 
 def _generate(arguments: argparse.Namespace, target: Target, codes: Target | None) -> None:
-    tell_what_is_logged()
     with waiting(f"loading {arguments.model}"):
         asking.refuse_conditions(arguments)
         requests = asking.requests_of(arguments)

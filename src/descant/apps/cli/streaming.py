@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from descant.apps.cli.outputs import note
-from descant.apps.cli.standard_streams import binary_stdout
+from descant.apps.cli.standard_streams import binary_stdout, reader_has_gone
 from descant.atomic import write_all
 from descant.errors import InvalidRequest
 
@@ -69,6 +69,8 @@ def stream(model: "MusicGen", request: "Request", format: str) -> None:
             out.flush()
             written += clip.samples.shape[1]
     except BrokenPipeError:
+        if not reader_has_gone():
+            raise
         # Whatever still lies in the buffer has nowhere to go; at exit Python would try again.
         sys.stdout = None  # type: ignore[assignment]
         note(f"the reader has gone after {written / model.sample_rate_hz:.1f} s of audio")
