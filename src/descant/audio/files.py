@@ -7,7 +7,6 @@ what is lost and how much can be read, or salvaged where that is asked for.
 
 import hashlib
 import io
-import math
 import os
 import stat
 from collections import deque
@@ -25,6 +24,7 @@ from torch import Tensor
 from descant.atomic import AnyPath, write_all
 from descant.audio import sndfile
 from descant.audio.decoded import Remembered
+from descant.audio.numbers import checked_number
 from descant.audio.opened import MAX_RATE_HZ, MIN_RATE_HZ, Audio, AudioFacts, DecodedAudio, Opened, SeekableAudio
 from descant.audio.sniff import sniff
 from descant.audio.source import FFMPEG, ByteFile, NoSound, Source
@@ -103,7 +103,12 @@ def read(
             samples that are not finite.
         InvalidRequest: times that cannot be, or that lie behind the file's end.
     """
-    if not 0 <= offset_s < math.inf or not (duration_s is None or 0 < duration_s < math.inf):
+    offset_s = checked_number(offset_s, "offset_s", "a number of seconds, 0 or more")
+    if duration_s is not None:
+        duration_s = checked_number(duration_s, "duration_s", "a number of seconds above 0, or None")
+    if max_duration_s is not None:
+        max_duration_s = checked_number(max_duration_s, "max_duration_s", "a number of seconds, or None")
+    if offset_s < 0 or (duration_s is not None and duration_s <= 0):
         raise InvalidRequest(
             f"offset_s={offset_s}, duration_s={duration_s}: allowed are an offset of 0 or more and a duration above 0"
         )
