@@ -162,10 +162,10 @@ def _recorded_request(arguments: argparse.Namespace) -> tuple["Request", "Writer
     device, precision = (getattr(arguments, key) or _recorded(info, key) for key in ("device", "precision"))
     model = load(name, device=device, precision=precision, folder=folder)
     if model.fingerprint != info.get("model_fingerprint"):
-        told = f"{name!r} has other weights than the model that made {arguments.file!r}"
+        difference = f"{name!r} has other weights than the model that made {arguments.file!r}"
         if arguments.model is None:
-            raise CheckpointError(f"{told}: name one with --model, and the music will be another")
-        note(f"note: {told}: the music is another")
+            raise CheckpointError(f"{difference}: name one with --model, and the music will be another")
+        note(f"note: {difference}: the music is another")
     kept = {name: info[name] for name in KEPT if name in info}
     return request, Writer(model, target, codes, lufs, kept)
 
