@@ -1,9 +1,11 @@
 """Files and folders appear whole or not at all, and nothing else is left, whatever ends the process."""
 
 import errno
+import fcntl
 import os
 import resource
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -189,6 +191,34 @@ def test_new_files_need_no_hard_links(tmp_path, monkeypatch):
     assert (tmp_path / "a.wav").read_bytes() == b"new"
 
 
+@pytest.mark.parametrize("fault", [KeyboardInterrupt(), OSError(errno.EIO, "Input/output error")], ids=repr)
+def test_no_empty_file_stays_where_a_name_was_taken_and_not_filled(tmp_path, monkeypatch, fault):
+    def refuse(*_):
+        raise PermissionError(errno.EPERM, "no links here")
+
+    def fail(*_):
+        raise fault
+
+    monkeypatch.setattr(atomic.os, "link", refuse)
+    monkeypatch.setattr(atomic.os, "replace", fail)
+    with pytest.raises((KeyboardInterrupt, AudioError)):
+        write_new(tmp_path / "a.wav", b"new")
+    assert os.listdir(tmp_path) == []
+
+
+def test_files_are_flushed_where_only_a_writer_may_do_so(tmp_path, monkeypatch):
+    """As on Windows, where flushing a file that is open for reading is an error."""
+    sync = atomic._sync
+
+    def windows(descriptor):
+        if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            assert fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
+        sync(descriptor)
+
+    monkeypatch.setattr(atomic, "_sync", windows)
+    fill(tmp_path / "a", b"new")
+
+
 def test_processes_that_choose_names_at_once_lose_nothing(tmp_path):
     code = (
         "import sys\nfrom pathlib import Path\nfrom descant.atomic import write_new\n"
@@ -263,8 +293,18 @@ def test_what_a_killed_process_left_goes_with_the_next_write(tmp_path):
     write_atomically(tmp_path / "a", b"new")
     assert left in os.listdir(tmp_path), "not yet: it could be another machine's"
     grow_old(tmp_path / left, ABANDONED_AFTER_S + 1)
+    atomic._swept.discard(tmp_path)  # as in another process: each looks once
     write_atomically(tmp_path / "a", b"new")
     assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_process_looks_once_for_what_was_abandoned_in_a_folder(tmp_path, monkeypatch):
+    scanned = []
+    scandir = os.scandir
+    monkeypatch.setattr(atomic.os, "scandir", lambda path: (scanned.append(path), scandir(path))[1])
+    for number in range(3):
+        write_atomically(tmp_path / f"{number}", b"new")
+    assert scanned.count(tmp_path) == 1
 
 
 def test_what_another_process_is_still_writing_stays_however_old_it_is(tmp_path):
@@ -337,11 +377,49 @@ def test_a_folder_that_may_not_be_replaced_stays(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "letters").write_text("mine")
     (tmp_path / "file").write_text("mine")
-    (tmp_path / "link").symlink_to("nowhere/at/all")
     for name in ("model", "file"):
         with pytest.raises(CheckpointError, match="holds something else"), replacing_folder(tmp_path / name, is_empty):
             pass
     assert (tmp_path / "model" / "letters").read_text() == (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_folder_through_a_link_to_nothing_is_made_where_it_leads(tmp_path):
+    (tmp_path / "link").symlink_to("nowhere/at/all")
+    fill(tmp_path / "link", b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "nowhere/at/all/weights").read_bytes() == b"new"
+    assert os.listdir(tmp_path / "nowhere/at") == ["all"]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        FileNotFoundError(errno.ENOENT, "No such file or directory", "/elsewhere/weights"),
+        PermissionError(errno.EACCES, "Permission denied"),
+        BrokenPipeError(errno.EPIPE, "Broken pipe"),
+        ValueError("a mistake of the caller"),
+    ],
+    ids=repr,
+)
+def test_the_callers_own_errors_pass_as_they_are(tmp_path, fault):
+    with pytest.raises(type(fault)) as raised, replacing_folder(tmp_path / "model", is_empty):
+        raise fault
+    assert raised.value is fault
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS])
+def test_a_disk_that_takes_no_more_is_an_error_of_the_folder(tmp_path, number):
+    with pytest.raises(CheckpointError, match="cannot write"), replacing_folder(tmp_path / "model", is_empty):
+        raise OSError(number, os.strerror(number))
+
+
+def test_an_error_about_a_file_in_the_new_folder_is_one_of_the_folder(tmp_path):
+    with (
+        pytest.raises(CheckpointError, match=r"cannot write '.*model': No such file"),
+        replacing_folder(tmp_path / "model", is_empty) as new,
+    ):
+        (new / "no" / "weights").write_text("new")
 
 
 def test_saved_weights_have_the_mode_of_the_config(tmp_path, tiny_model, umask):

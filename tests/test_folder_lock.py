@@ -2,6 +2,7 @@ import fcntl
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -73,3 +74,20 @@ def test_a_file_system_without_locks_is_said_and_stops_nothing(tmp_path, monkeyp
     monkeypatch.setattr(fcntl, "flock", unsupported)
     with locked(tmp_path):
         assert "has no locks" in caplog.text
+
+
+def test_a_file_removed_by_its_last_holder_just_now_is_made_anew(tmp_path, monkeypatch):
+    """Between the look whether it exists and the next one it may go."""
+    lock, removed = folder_lock._lock, []
+
+    def lock_after_removal(descriptor):
+        lock(descriptor)
+        if not removed:
+            removed.append(True)
+            (tmp_path / folder_lock.NAME).unlink()
+
+    monkeypatch.setattr(folder_lock, "_lock", lock_after_removal)
+    monkeypatch.setattr(Path, "exists", lambda _: True)
+    with folder_lock.locked(tmp_path):
+        assert removed
+        assert (tmp_path / folder_lock.NAME).read_text().startswith("process")

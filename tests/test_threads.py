@@ -89,12 +89,21 @@ def test_a_quota_of_a_container_is_read(tmp_path, files, quota):
     assert threads.quota_of(tmp_path) == quota
 
 
-@pytest.mark.parametrize(("quota", "expected"), [(1.5, 1), (0.5, 1), (1.0, 1)])
+@pytest.mark.parametrize(("quota", "expected"), [(1.5, 1), (0.5, 1), (1.0, 1), (2.5, 2), (3.0, 3)])
 def test_a_quota_limits_the_threads(monkeypatch, quota, expected):
     monkeypatch.setattr(threads, "_cpu_quota", lambda: quota)
     monkeypatch.setattr(threads, "_core_of", str)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
     assert threads.usable_cores() == (expected, f"a CPU quota of {quota:g} cores")
+
+
+def test_a_quota_of_more_than_there_is_does_not_limit(monkeypatch):
+    monkeypatch.setattr(threads, "_cpu_quota", lambda: 6.0)
+    monkeypatch.setattr(threads, "_core_of", str)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
+    cores, reason = threads.usable_cores()
+    assert cores == 4
+    assert "quota" not in reason
 
 
 def test_two_processors_of_one_core_get_one_thread(monkeypatch):

@@ -2,7 +2,8 @@
 
 Everything is first written into a hidden staging folder beside its destination and then renamed, which is one step for
 the file system: whoever looks sees the old content or the new. An error or Ctrl-C removes the staging folder. A process
-that is killed outright cannot, so each later write into the same folder removes what it finds abandoned there::
+that is killed outright cannot, so the first write of a later process into the same folder removes what it finds
+abandoned there::
 
     music/
       .descant-5f0c1a77e2b94d06.part/     removed in the end, also after an error
@@ -13,16 +14,17 @@ that is killed outright cannot, so each later write into the same folder removes
 
 import atexit
 import errno
+import io
 import os
 import re
 import secrets
 import shutil
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from descant.errors import AudioError, CheckpointError, DescantError
 
@@ -44,6 +46,11 @@ second machine would delete what the first is still writing.
 _unfinished: dict[Path, int] = {}
 """The staging folders of this process, with its number: a fork has the list too, and must leave them alone."""
 
+_swept: set[Path] = set()
+"""The folders in which this process has looked for what others abandoned: a look at each write would be slow in large
+ones."""
+
+_DISK_ERRORS = {errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC)}
 _STAGING_NAME = re.compile(r"\.descant-[0-9a-f]{16}\.part")
 _ACCESS_LIST = "system.posix_acl_access"
 _NOT_REPLACEABLE = (
@@ -84,6 +91,24 @@ def write_new(path: Path, content: bytes) -> Path:
         return free
 
 
+def write_all(file: Any, content: bytes) -> None:
+    """Writes all of it: a file without a buffer may take only a part at a time, and says how much.
+
+    An object that is not one of Python's files and gives no count is taken to have written everything.
+
+    Raises:
+        OSError: it takes no more.
+    """
+    rest: bytes | memoryview = content
+    while rest:
+        count = file.write(rest)
+        if count is None and not isinstance(file, io.IOBase):
+            return
+        if not count:
+            raise OSError(errno.EAGAIN, f"it took only {len(content) - len(rest)} of {len(content)} bytes")
+        rest = memoryview(rest)[count:]
+
+
 @contextmanager
 def replacing_folder(folder: Path, is_replaceable: Callable[[Path], bool]) -> Iterator[Path]:
     """Gives an empty folder to write into; after the block, and only if it succeeds, it takes the place of ``folder``.
@@ -94,17 +119,21 @@ def replacing_folder(folder: Path, is_replaceable: Callable[[Path], bool]) -> It
         is_replaceable: whether an existing folder may be deleted.
 
     Raises:
-        CheckpointError: something else is there already, or the folder cannot be written.
+        CheckpointError: something else is there already, or the folder cannot be written. Errors of the block that are
+            not of writing there pass as they are.
     """
     folder = Path(os.path.realpath(folder))
     if os.path.lexists(folder) and not (folder.is_dir() and is_replaceable(folder)):
         raise CheckpointError(f"{folder} exists and holds something else: choose another folder, or remove it")
-    with _reported_as(CheckpointError, folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with _staging(folder.parent) as staging:
+    with ExitStack() as stack:
+        with _reported_as(CheckpointError, folder):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            staging = stack.enter_context(_staging(folder.parent))
             new = staging / "new"
             new.mkdir()
+        with _reported_as(CheckpointError, folder, within=staging):
             yield new
+        with _reported_as(CheckpointError, folder):
             _settle_modes(new, folder)
             for path in (*new.rglob("*"), new):
                 _flush(path)
@@ -149,14 +178,31 @@ def _check_replaceable(place: Path) -> None:
 
 
 @contextmanager
-def _reported_as(error: type[DescantError], path: AnyPath) -> Iterator[None]:
+def _reported_as(error: type[DescantError], path: AnyPath, within: Path | None = None) -> Iterator[None]:
+    """Turns what went wrong with the writing of ``path`` into ``error``.
+
+    Args:
+        within: the block is the caller's, and only errors of a full or broken disk, or about files in this folder, are
+            about writing.
+    """
     try:
         yield
     except DescantError:  # some of ours are ValueErrors
         raise
     except (OSError, ValueError) as fault:
+        if within is not None and not _is_of_writing(fault, within):
+            raise
         reason = getattr(fault, "strerror", None) or str(fault)
         raise error(f"cannot write {os.fsdecode(path)!r}: {reason}") from fault
+
+
+def _is_of_writing(fault: Exception, folder: Path) -> bool:
+    if not isinstance(fault, OSError):
+        return False
+    if fault.errno in _DISK_ERRORS:
+        return True
+    names = [name for name in (fault.filename, fault.filename2) if isinstance(name, str | bytes | os.PathLike)]
+    return any(folder in Path(os.fsdecode(name)).parents for name in names)
 
 
 @contextmanager
@@ -191,8 +237,9 @@ def _sweep(parent: Path, now: float) -> None:
     Args:
         now: by the clock of the file system, which may be another machine's.
     """
-    if fcntl is None:
+    if fcntl is None or parent in _swept:
         return
+    _swept.add(parent)
     with suppress(OSError), os.scandir(parent) as entries:
         for entry in entries:
             if _STAGING_NAME.fullmatch(entry.name) and _is_abandoned(entry, now):
@@ -279,10 +326,17 @@ def _put_if_free(new: Path, path: Path) -> bool:
         return False
     except OSError:  # a file system without hard links, or an error that the next call meets as well
         try:
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
         except FileExistsError:
             return False
-        os.replace(new, path)
+        try:
+            os.close(descriptor)
+            os.replace(new, path)
+        except BaseException:
+            if new.exists():  # what has the name is still the empty file
+                with suppress(OSError):
+                    os.unlink(path)
+            raise
     return True
 
 
@@ -294,14 +348,17 @@ def _numbered(path: Path) -> Iterator[Path]:
 
 def _flush(path: Path) -> None:
     """Brings a file's content, or a folder's list of names, to the disk."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except PermissionError:  # Windows opens no folders; elsewhere a file may be write-only
+    # Windows flushes only what is open for writing; elsewhere a file may be read-only, and does as well.
+    for access in (os.O_RDONLY,) if path.is_dir() else (os.O_RDWR, os.O_RDONLY):
+        try:
+            descriptor = os.open(path, access)
+        except PermissionError:  # Windows opens no folders; elsewhere a file may be write-only
+            continue
+        try:
+            _sync(descriptor)
+        finally:
+            os.close(descriptor)
         return
-    try:
-        _sync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _sync(descriptor: int) -> None:

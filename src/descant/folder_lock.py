@@ -52,10 +52,11 @@ def _acquired(path: Path) -> int:
         try:
             _lock(descriptor)
             # Its last holder may have removed it between our two calls: then we hold a file that nobody else will find.
-            if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
-                os.ftruncate(descriptor, 0)
-                os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
-                return descriptor
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(descriptor), path.stat()):
+                    os.ftruncate(descriptor, 0)
+                    os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
+                    return descriptor
         except BaseException:
             os.close(descriptor)
             raise

@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import os
 import pty
 import re
@@ -14,6 +15,8 @@ from pathlib import Path
 import pytest
 import soundfile
 
+from descant.apps.cli.main import main
+from descant.apps.cli.outputs import show
 from descant.apps.cli.standard_streams import LenientStderr
 from descant.audio import read_info
 
@@ -196,6 +199,16 @@ def test_closed_and_full_streams_change_no_exit_code_and_get_nothing(tmp_path, c
 
 
 @pytest.mark.parametrize("option", ["--stream", "-o"])
+def test_a_file_that_takes_only_a_part_is_an_error_without_a_buffer_too(tmp_path, option):
+    """Without a buffer a write may take a part of what it is given, and says so only by the count."""
+    command = f"ulimit -f 20; descant generate piano -d 3 --model tiny --seed 1 {option} - > cut.wav"
+    done = sh(command, tmp_path, PYTHONUNBUFFERED="1")
+    assert done.returncode == 3, done
+    assert is_one_error(done.stderr.splitlines(keepends=True)[-1]), done
+    assert (tmp_path / "cut.wav").stat().st_size == 20 * 1_024
+
+
+@pytest.mark.parametrize("option", ["--stream", "-o"])
 def test_a_terminal_gets_no_audio(tmp_path, option):
     ours, theirs = pty.openpty()
     words = [*DESCANT, "generate", "x", "--model", "tiny", "-d", "0.2", option, "-"]
@@ -212,6 +225,36 @@ def test_a_reader_that_has_enough_is_no_error(tmp_path):
     assert done.returncode == 0, done
     assert len(done.stdout) == 9
     assert b"Traceback" not in done.stderr
+
+
+def test_a_broken_pipe_that_is_not_standard_output_is_an_error(tmp_path):
+    code = (
+        "import sys\nfrom descant.apps.cli import main as cli, models\n"
+        "def fail(*_):\n    raise BrokenPipeError(32, 'Broken pipe')\n"
+        "models.show = fail\nsys.exit(cli.main(['models', 'list']))"
+    )
+    for unbuffered in ("", "1"):
+        environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, env=environment)
+        assert done.returncode == 3, done
+        assert b"error: Broken pipe" in done.stderr
+        gone = sh("(sleep 0.5; descant models list) | true; exit ${PIPESTATUS[0]}", tmp_path, **environment)
+        assert (gone.returncode, gone.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("path", [" a\u3000b .wav", "\u200d.wav", "\xa0"])
+def test_the_path_of_a_result_is_printed_as_it_is(path, capsys):
+    show({}, [path], as_json=False)
+    assert capsys.readouterr().out == f"{path}\n"
+    show({}, ["a\nb\x1b[m\u202e"], as_json=False)
+    assert capsys.readouterr().out == "a\\nb\\x1b[m\\u202e\n"
+
+
+@pytest.mark.parametrize("command", [("regenerate", "a.wav"), ("decode", "a.safetensors"), ("tokenize", "set.jsonl")])
+def test_what_the_package_logs_is_printed_by_every_command(command, capfd):
+    main(command)
+    logging.getLogger("descant").info("of every command")
+    assert "note: of every command" in capfd.readouterr().err
 
 
 def test_an_encoding_without_the_letters_gets_escapes(tmp_path):

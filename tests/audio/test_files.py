@@ -4,7 +4,6 @@ import contextlib
 import io
 import logging
 import os
-import resource
 import subprocess
 import sys
 import threading
@@ -16,8 +15,9 @@ import pytest
 import soundfile
 import torch
 
-from descant.audio import FORMATS, Clip, audio_facts, files, ogg, read_info, read_samples, sndfile
+from descant.audio import FORMATS, Clip, audio_facts, files, mpeg, ogg, read_info, read_samples, sndfile
 from descant.audio.decoded import DecodedFiles, Remembered
+from descant.audio.opened import DecodedAudio
 from descant.data.doctor import check
 from descant.data.manifest import ClipRecord, write_manifest
 from descant.data.scan import scan_folder
@@ -64,6 +64,34 @@ class TestNames:
         assert read_info(memory) == {"a": 1}
         assert not memory.closed
 
+    @pytest.mark.parametrize("takes", [None, 0])
+    def test_a_file_that_takes_a_part_at_a_time_gets_all_or_fails(self, takes):
+        class Raw(io.RawIOBase):
+            content = b""
+
+            def write(self, rest):
+                self.content += bytes(rest[:100])
+                return min(100, len(rest)) if len(self.content) < limit else takes
+
+        limit, raw = 1 << 30, Raw()
+        plucks(0.1).save(raw, format="wav")
+        assert raw.content == plucks(0.1).to_bytes("wav")
+        limit = 500
+        with pytest.raises(AudioError, match="took only 400 of"):
+            plucks(0.1).save(Raw(), format="wav")
+
+    def test_an_object_that_counts_nothing_gets_all(self):
+        class Upload:
+            def __init__(self):
+                self.parts = []
+
+            def write(self, content):
+                self.parts.append(content)
+
+        upload = Upload()
+        plucks(0.1).save(upload, format="wav")
+        assert upload.parts == [plucks(0.1).to_bytes("wav")]
+
     def test_an_open_file_is_read_from_where_it_stands(self):
         memory = io.BytesIO(b"something else" + plucks().to_bytes("ogg"))
         memory.seek(14)
@@ -93,6 +121,14 @@ class TestPieces:
         assert torch.equal(Clip.read(io.BytesIO(content), offset_s=2.5, duration_s=9.0).samples, whole[:, 120_000:])
         with pytest.raises(InvalidRequest, match="it has 3 s"):
             Clip.read(io.BytesIO(content), offset_s=3.0)
+
+    @pytest.mark.parametrize("offset_s", [3.5, 1e300, 1e308])
+    @pytest.mark.parametrize("format", FORMATS)
+    def test_an_offset_behind_the_end_is_the_callers_mistake_in_every_format(self, format, offset_s):
+        content = plucks(3.0).to_bytes(format)
+        with pytest.raises(InvalidRequest, match="it has 3 s"):
+            Clip.read(io.BytesIO(content), offset_s=offset_s)
+        assert Clip.read(io.BytesIO(content), offset_s=2.5, duration_s=1e308).duration_s == 0.5
 
     @pytest.mark.parametrize("times", [{"offset_s": -1.0}, {"offset_s": float("nan")}, {"duration_s": 0.0}])
     def test_times_that_cannot_be_are_refused(self, times):
@@ -173,6 +209,21 @@ class TestWhatIsKept:
             kept.samples("a", fail)
         assert kept.samples("a", lambda: self.blocks(2.0))[0, 0] == 2.0
 
+        assert list(kept._kept) == ["a"]
+        with pytest.raises(AudioError, match="once"):
+            kept.samples("b", fail)
+        assert list(kept._kept) == ["a"]
+
+    @pytest.mark.parametrize("format", ["mp3", "ogg", "m4a"])
+    def test_the_first_piece_of_a_file_takes_one_decoding(self, tmp_path, monkeypatch, format):
+        decoded = []
+        parts = DecodedAudio._parts
+        monkeypatch.setattr(DecodedAudio, "_parts", lambda *given: (decoded.append(1), parts(*given))[1])
+        plucks().save(tmp_path / f"a.{format}")
+        for _ in range(2):
+            read_samples(tmp_path / f"a.{format}", 100, 100)
+        assert len(decoded) == 1
+
     def test_a_full_disk_says_what_to_do(self, monkeypatch):
         def full(**_):
             raise OSError(28, "No space left on device")
@@ -204,11 +255,65 @@ class TestMemory:
         manifest = tmp_path / "set.jsonl"
         (tmp_path / "a.txt").write_text("silence")
         write_manifest(manifest, scan_folder(tmp_path).records)
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        assert Clip.read(tmp_path / "a.flac", offset_s=900.0, duration_s=3.0).duration_s == 3
-        assert "silent" in check(manifest).found
+        code = (
+            "import resource, sys\nfrom descant.audio import Clip\nfrom descant.data.doctor import check\n"
+            "def peak():\n    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+            "short = Clip.read(sys.argv[1], duration_s=3.0)\nbefore = peak()\n"
+            "assert Clip.read(sys.argv[1], offset_s=900.0, duration_s=3.0).duration_s == 3\n"
+            "assert 'silent' in check(sys.argv[2]).found\n"
+            "print(peak() - before)\n"
+        )
+        # In a process of its own: the peak of this one, after other tests, lies higher than any of these.
+        words = [sys.executable, "-c", code, str(tmp_path / "a.flac"), str(manifest)]
+        done = subprocess.run(words, capture_output=True, check=True)
         # The whole would be 318 MB.
-        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 60_000
+        assert int(done.stdout) < 60_000
+
+
+@pytest.mark.usefixtures("unchecked")
+class TestNumbers:
+    @pytest.mark.parametrize("name", ["offset_s", "duration_s", "max_duration_s"])
+    @pytest.mark.parametrize("value", ["1", True, float("nan"), [1], 1j])
+    def test_a_time_that_is_not_a_number_is_refused(self, name, value):
+        with pytest.raises(InvalidRequest, match=f"{name}=.*: expected a number of seconds"):
+            files.read(io.BytesIO(plucks().to_bytes("wav")), **{name: value})
+
+    @pytest.mark.parametrize("value", ["-14", True, float("nan"), [1]])
+    def test_a_loudness_that_is_not_a_number_is_refused(self, tmp_path, value):
+        for level in (
+            lambda clip: clip.save(tmp_path / "a.wav", loudness=value),
+            lambda clip: clip.to_bytes("wav", loudness=value),
+            lambda clip: clip.normalize_loudness(value),
+            lambda clip: clip.normalize_loudness(None),
+        ):
+            with pytest.raises(InvalidRequest, match=r"loudness=.*: expected a number of LUFS"):
+                level(plucks())
+        assert not os.listdir(tmp_path)
+
+    def test_channels_are_one_or_two_however_they_are_typed(self):
+        for one in (1, 1.0, np.float32(1), torch.tensor(1)):
+            assert plucks().to_channels(one).samples.shape == (1, 48_000)
+        assert plucks(num_channels=1).to_channels(2.0).samples.shape == (2, 48_000)
+        for value in (True, "1", None, 1.5, 3, float("nan")):
+            with pytest.raises(InvalidRequest, match="num_channels="):
+                plucks().to_channels(value)
+
+
+class TestWhatWouldTakeForEver:
+    def test_the_end_of_lyrics_is_looked_for_nearby_and_not_up_to_the_end_of_the_file(self):
+        searched: list[int] = []
+
+        class Counting(bytes):
+            def find(self, mark, start=0, end=None):
+                end = len(self) if end is None else min(end, len(self))
+                if mark.startswith(b"LYRICS"):
+                    searched.append(end - start)
+                return super().find(mark, start, end)
+
+        frame = b"\xff\xfb\x90\x00" + bytes(413)
+        mpeg.walk(Counting((frame + b"LYRICSBEGIN") * 200), mpeg.mpeg_frame)
+        assert searched
+        assert max(searched) <= 5_200
 
 
 class TestWhatCannotBe:

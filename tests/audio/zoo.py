@@ -136,6 +136,31 @@ def wav_with_size(name: str, size: int) -> Callable[[Mapping[str, bytes]], bytes
     return make
 
 
+def flac_with_length(name: str, num_samples: int) -> Callable[[Mapping[str, bytes]], bytes]:
+    """A FLAC file whose header promises another number of samples."""
+
+    def make(made: Mapping[str, bytes]) -> bytes:
+        fields = int.from_bytes(made[name][18:26], "big") >> 36 << 36 | num_samples
+        return made[name][:18] + fields.to_bytes(8, "big") + made[name][26:]
+
+    return make
+
+
+def with_endless_box(name: str) -> Callable[[Mapping[str, bytes]], bytes]:
+    """An MP4 file with one more box at its end, of a size that no file can have."""
+    return lambda made: made[name] + struct.pack(">I4sQ", 1, b"free", (1 << 64) - 1) + bytes(8)
+
+
+def with_endless_element(name: str) -> Callable[[Mapping[str, bytes]], bytes]:
+    """A Matroska file with an element before its segment that is larger than any file."""
+
+    def make(made: Mapping[str, bytes]) -> bytes:
+        at = made[name].index(b"\x18\x53\x80\x67")
+        return made[name][:at] + b"\xec\x01" + b"\xff" * 6 + b"\xfe" + made[name][at:]
+
+    return make
+
+
 def rifx(made: Mapping[str, bytes]) -> bytes:
     """A WAV file of 16 bits in the other byte order."""
     content = made["wav s16"]
@@ -168,6 +193,8 @@ def lyrics3() -> bytes:
     body = b"LYRICSBEGIN" + b"IND00002" + b"00" + b"LYR00012" + b"[00:01]tones"
     return body + b"%06d" % len(body) + b"LYRICS200"
 
+
+LIST_CHUNK = b"LIST" + struct.pack("<I4s4sI6s", 18, b"INFO", b"INAM", 6, b"tones")
 
 ID3V1 = b"TAG" + b"tones".ljust(125, b"\0")
 
@@ -246,6 +273,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("wav cut", cut("wav s16"), CUT, salvages=True),
     Entry("wav size too large", wav_with_size("wav s16", 10_000_000), CUT, salvages=True),
     Entry("wav header only", lambda made: made["wav s16"][:44], "no samples"),
+    Entry("wav no sound but tags", lambda made: made["wav size zero"][:44] + LIST_CHUNK, "no samples"),
     Entry("wav one sample", "sox {one} -t wav {out}", says=None),
     Entry("wav without data", lambda made: made["wav s16"][:36], "not audio|cannot be decoded|no samples"),
     *(Entry(f"wav {kind}", ffmpeg("plucks", f"-c:a {kind} -f wav")) for kind in ("adpcm_ms", "adpcm_yamaha")),
@@ -294,6 +322,10 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("flac id3 before", lambda made: id3(1_000) + made["flac s16"]),
     Entry("flac id3 of 400 kB", lambda made: id3(400_000) + made["flac s16"]),
     Entry("flac id3v1 behind", lambda made: made["flac s16"] + ID3V1),
+    Entry("flac twice", joined("flac s16", "flac s16"), like=("flac s16", "flac s16")),
+    Entry("flac three times", joined("flac s16", "flac of ffmpeg", "flac s16"), like=("flac s16",) * 3),
+    Entry("flac twice, other rate", joined("flac s16", "flac s24"), "rate changes", salvages=True),
+    Entry("flac of more than it promises", flac_with_length("flac s16", 20_000), like=("flac s16",)),
     Entry("flac cut", cut("flac s16"), "damaged.*can be read", salvages=True),
     Entry("flac cut at 99 %", cut("flac s16", 0.99), "damaged.*can be read", salvages=True),
     Entry("flac noise in the middle", overwritten("flac s16", 0.5, 3_000), "damaged.*can be read", salvages=True),
@@ -445,6 +477,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("m4a in fragments", ffmpeg("plucks", "-c:a aac -movflags frag_keyframe+empty_moov -f mp4"), slack=2_048),
     Entry("m4a cut", cut("m4a"), "damaged|index"),
     Entry("m4a index first, cut", cut("m4a index first"), CUT, salvages=True),
+    Entry("m4a box beyond every file", with_endless_box("m4a"), CUT, salvages=True),
     Entry("m4a protected", replaced("m4a", b"mp4a", b"drms"), "protected"),
     Entry("aac", ffmpeg("plucks", "-c:a aac -f adts")),
     Entry("aac id3 before", lambda made: id3(300) + made["aac"]),
@@ -478,6 +511,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("webm vorbis", ffmpeg("plucks", "-c:a libvorbis -f webm")),
     Entry("webm from a pipe", "sh -c 'ffmpeg -v error -i {studio} -c:a libopus -f webm - | cat > {out}'"),
     Entry("webm cut", cut("webm opus"), CUT, salvages=True),
+    Entry("mka element beyond every file", with_endless_element("mka flac"), "cut short"),
     Entry("mka cut", cut("mka flac"), CUT, salvages=True),
     *(Entry(f"wma {codec}", ffmpeg("plucks", f"-c:a {codec} -f asf")) for codec in ("wmav1", "wmav2")),
     Entry("wma cut", cut("wma wmav2"), CUT, salvages=True),

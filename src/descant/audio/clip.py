@@ -14,9 +14,10 @@ from einops import rearrange, repeat
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from descant.atomic import write_atomically
+from descant.atomic import AnyPath, write_atomically
 from descant.audio import encode, files, tags
 from descant.audio.loudness import integrated_loudness
+from descant.audio.numbers import checked_number
 from descant.audio.player import player, show_player
 from descant.audio.samples import Samples, as_codes, as_rate, as_samples
 from descant.errors import InvalidRequest
@@ -212,9 +213,7 @@ class Clip:
         )
         return cls(samples, sample_rate_hz)
 
-    def save(
-        self, path: files.AnyPath | files.Writable, *, format: str | None = None, loudness: float | None = None
-    ) -> None:
+    def save(self, path: AnyPath | files.Writable, *, format: str | None = None, loudness: float | None = None) -> None:
         """Writes a wav, flac or aiff (16 bit), ogg (Vorbis), mp3, opus or m4a (AAC) file, the whole of it or nothing.
 
         A clip that passes full scale is turned down as a whole until its peak is 0.99; nothing is clipped. The same
@@ -288,15 +287,15 @@ class Clip:
         Raises:
             InvalidRequest: neither one nor two channels are asked for.
         """
-        num_channels = plain(num_channels)
-        if num_channels == len(self.samples):
+        count = checked_number(num_channels, "num_channels", "1 or 2")
+        if count == len(self.samples):
             return self
-        if num_channels not in (1, 2):
-            raise InvalidRequest(f"num_channels={num_channels}: allowed are 1 and 2")
+        if count not in (1, 2):
+            raise InvalidRequest(f"num_channels={count}: allowed are 1 and 2")
         mono = self.samples.mean(dim=0)
         if len(self.samples) > 1:
             _warn_of_cancelling(self.samples, mono)
-        return replace(self, samples=repeat(mono, "N -> C N", C=num_channels).contiguous(), codes=None)
+        return replace(self, samples=repeat(mono, "N -> C N", C=int(count)).contiguous(), codes=None)
 
     def normalize_loudness(self, lufs: Number) -> "Clip":
         """The clip with an integrated loudness of ``lufs``, by gain alone (ITU-R BS.1770-4).
@@ -307,7 +306,7 @@ class Clip:
         Raises:
             InvalidRequest: a target that is not between -70 and 0 LUFS.
         """
-        target = plain(lufs)
+        target = checked_number(lufs, "loudness", "a number of LUFS from -70 to 0, for example -14")
         if not -70 <= target <= 0:
             raise InvalidRequest(f"loudness={target:g} LUFS: allowed are -70 to 0; streaming services play at -14")
         now = integrated_loudness(self.samples, self.sample_rate_hz)

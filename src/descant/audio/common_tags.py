@@ -4,7 +4,8 @@ from typing import Any
 
 import mutagen
 
-from descant.audio.files import AnyPath, open_regular, quoted
+from descant.atomic import AnyPath
+from descant.audio.files import open_regular, quoted
 from descant.errors import AudioError
 
 MAX_CHARACTERS = 2_000

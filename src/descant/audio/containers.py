@@ -19,6 +19,8 @@ def losses_of_mov(file: ByteFile) -> list[str]:
     """What is missing of an MP4 or QuickTime file, by its outermost boxes."""
     size, at, has_index, lost = size_of(file), 0, False, 0
     for _ in range(_MAX_PARTS):
+        if at > size:  # perhaps so far behind the end that no file can be moved there
+            break
         file.seek(at)
         head = file.read(16)
         if len(head) < 8:
@@ -49,6 +51,8 @@ def losses_of_matroska(file: ByteFile) -> list[str]:
             return []
         if name == _SEGMENT:
             return [] if is_open else _cut(file.tell() + length, size)
+        if file.tell() + length > size:
+            return _cut(file.tell() + length, size)
         file.seek(length, 1)
     return []
 
@@ -82,6 +86,8 @@ def losses_of_wavpack(file: ByteFile) -> list[str]:
     size, at, num_samples = size_of(file), 0, 0
     promised: int | None = None
     for _ in range(_MAX_PARTS):
+        if at > size:
+            break
         file.seek(at)
         head = file.read(32)
         if len(head) < 32 or head[:4] != b"wvpk":

@@ -86,9 +86,17 @@ class DecodedFiles:
             kept = self._kept.setdefault(key, _Kept())
             self._kept.move_to_end(key)
         with kept.lock:
-            if kept.samples is None:
-                kept.samples = _stored(decode())
+            try:
+                if kept.samples is None:
+                    kept.samples = _stored(decode())
+            except BaseException:
+                with self._lock:
+                    if self._kept.get(key) is kept:
+                        del self._kept[key]
+                raise
             samples = kept.samples
+        with self._lock:  # whoever waited for one that failed has decoded it again
+            self._kept.setdefault(key, kept)
         self._shrink()
         return samples
 

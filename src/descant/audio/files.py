@@ -7,7 +7,6 @@ what is lost and how much can be read, or salvaged where that is asked for.
 
 import hashlib
 import io
-import math
 import os
 import stat
 from collections import deque
@@ -22,14 +21,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from descant.atomic import AnyPath, write_all
 from descant.audio import sndfile
 from descant.audio.decoded import Remembered
+from descant.audio.numbers import checked_number
 from descant.audio.opened import MAX_RATE_HZ, MIN_RATE_HZ, Audio, AudioFacts, DecodedAudio, Opened, SeekableAudio
 from descant.audio.sniff import sniff
 from descant.audio.source import FFMPEG, ByteFile, NoSound, Source
 from descant.errors import AudioError, InvalidRequest
-
-AnyPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 
 @runtime_checkable
@@ -104,7 +103,12 @@ def read(
             samples that are not finite.
         InvalidRequest: times that cannot be, or that lie behind the file's end.
     """
-    if not 0 <= offset_s < math.inf or not (duration_s is None or 0 < duration_s < math.inf):
+    offset_s = checked_number(offset_s, "offset_s", "a number of seconds, 0 or more")
+    if duration_s is not None:
+        duration_s = checked_number(duration_s, "duration_s", "a number of seconds above 0, or None")
+    if max_duration_s is not None:
+        max_duration_s = checked_number(max_duration_s, "max_duration_s", "a number of seconds, or None")
+    if offset_s < 0 or (duration_s is not None and duration_s <= 0):
         raise InvalidRequest(
             f"offset_s={offset_s}, duration_s={duration_s}: allowed are an offset of 0 or more and a duration above 0"
         )
@@ -137,6 +141,7 @@ def read_samples(
         InvalidRequest: the piece is empty or reaches beyond the file.
     """
     with _opened(path, salvage) as audio:
+        audio.prepare_pieces()
         facts = audio.facts()
         if offset_samples < 0 or num_samples < 1 or offset_samples + num_samples > facts.num_samples:
             raise InvalidRequest(
@@ -165,7 +170,7 @@ def write_into(file: Writable, content: bytes) -> None:
         InvalidRequest: it takes no bytes.
     """
     try:
-        file.write(content)
+        write_all(file, content)
     except TypeError as error:
         raise InvalidRequest(f"{quoted(file)} takes no bytes: open audio files with 'wb'") from error
     except (OSError, ValueError, AttributeError) as error:
@@ -241,6 +246,9 @@ def _opened(path: AnyFile, salvage: bool) -> Iterator[Audio]:
             source = _sources.get(key) or sniff(file)
         except NoSound as error:
             raise AudioError(f"{name} {error}") from error
+        # A disk that fails, or a size within the file that leads to where no file can have a byte.
+        except (OSError, OverflowError) as error:
+            raise AudioError(f"{name} cannot be read or is damaged: {sndfile.reason(error)}") from error
         _sources.put(key, source)
         if salvage and source.name == "FLAC":
             # libsndfile stops at the first damage, FFmpeg goes on behind it.

@@ -89,12 +89,27 @@ def _wav(file: ByteFile, size: int) -> Header | None:
         elif name == b"data":
             if long_size is not None and length == 0xFFFF_FFFF:
                 length = long_size
-            elif length == 0 or length >= STREAMED_BYTES > size:
+            elif (length == 0 and not _are_chunks(file, start, size, order)) or length >= STREAMED_BYTES > size:
                 # Nothing behind it: then there is no sound; else it was written into a pipe.
                 return _described_wav(fields, order, None, size - start)
             return _described_wav(fields, order, length, min(length, size - start))
         file.seek(start + length + length % 2)
     return None
+
+
+def _are_chunks(file: ByteFile, at: int, size: int, order: str) -> bool:
+    """Whether chunks with names fill a file up from there to its end, such as tags behind sound that is none."""
+    begin = at
+    while at + 8 <= size:
+        file.seek(at)
+        name, length = struct.unpack(f"{order}4sI", file.read(8))
+        if not (name.isascii() and name.decode("latin-1").isprintable()):
+            return False
+        at += 8 + length
+        if at == size:
+            return True
+        at += length % 2
+    return begin < at == size
 
 
 def _described_wav(fields: bytes, order: str, promised: int | None, present: int) -> Header:

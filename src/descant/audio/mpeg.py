@@ -21,6 +21,8 @@ _KBITS = {
 }
 _RATES_HZ = (44_100, 48_000, 32_000)
 _ADTS_RATES_HZ = (96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350)
+MAX_LYRICS_BYTES = 5_200
+"""How far the end of a Lyrics3 tag is looked for: its first version allows 5,100 bytes of words."""
 
 
 @dataclass(frozen=True)
@@ -143,9 +145,13 @@ def _is_followed(content: Content, at: int, frame: Frame, read_frame: ReadFrame,
 
 
 def walk(content: Content, read_frame: ReadFrame) -> Walk:
-    """Goes along the frames of a file from its first byte to its last."""
-    found, end = Walk(), _sound_end(content)
-    content = content[:end]
+    """Goes along the frames of a file from its first byte to its last.
+
+    A mapped file is best mapped up to ``sound_end``: a part of it would be copied into memory.
+    """
+    found, end = Walk(), sound_end(content)
+    if end < len(content):
+        content = content[:end]
     at = 0
     while at < end:
         frame = read_frame(content, at)
@@ -211,12 +217,12 @@ def _tag_end(content: Content, at: int) -> int | None:
     if content[at : at + 3] == b"TAG":
         return at + 128
     if content[at : at + 11] == b"LYRICSBEGIN":
-        ends = [content.find(mark, at) for mark in (b"LYRICSEND", b"LYRICS200")]
+        ends = [content.find(mark, at, at + MAX_LYRICS_BYTES) for mark in (b"LYRICSEND", b"LYRICS200")]
         return min((place + 9 for place in ends if place >= 0), default=None)
     return None
 
 
-def _sound_end(content: Content) -> int:
+def sound_end(content: Content) -> int:
     """Where the tags and zeros at the end of a file begin."""
     end, before = len(content), -1
     while end != before:
@@ -229,7 +235,7 @@ def _sound_end(content: Content) -> int:
         elif content[max(0, end - 9) : end] == b"LYRICS200" and content[end - 15 : end - 9].isdigit():
             end -= int(content[end - 15 : end - 9]) + 15
         elif content[max(0, end - 9) : end] == b"LYRICSEND":
-            begin = content.rfind(b"LYRICSBEGIN", max(0, end - 5_200), end)
+            begin = content.rfind(b"LYRICSBEGIN", max(0, end - MAX_LYRICS_BYTES), end)
             end = begin if begin >= 0 else end
         end = max(end, 0)
     # Zeros inside the last frame belong to it; a run of them behind it does not, and is harmless either way.

@@ -16,6 +16,8 @@ from descant.errors import AudioError
 
 MIN_RATE_HZ = 1_000
 MAX_RATE_HZ = 768_000
+MOST_SAMPLES = float(1 << 62)
+"""More than any file has; a larger product of seconds and rate may not even be finite."""
 
 Blocks = Iterator[Float32[np.ndarray, "N C"]]
 
@@ -87,6 +89,10 @@ class Audio(ABC):
         """The samples between two times, as many as there are."""
 
     @abstractmethod
+    def prepare_pieces(self) -> None:
+        """Decodes, once, what pieces are then taken from, if they cannot be read by themselves."""
+
+    @abstractmethod
     def piece(self, offset: int, count: int) -> Float32[np.ndarray, "N C"]:
         """That many samples from that place on, which must be there."""
 
@@ -132,7 +138,12 @@ class SeekableAudio(Audio):
         self._judge(logs=True)
         start, end = _places(offset_s, duration_s, self.sample_rate_hz)
         end = self._facts.num_samples if end is None else min(end, self._facts.num_samples)
+        if start >= end:
+            return iter(())
         return self._exactly(start, end - start)
+
+    def prepare_pieces(self) -> None:
+        del self  # any piece can be read by itself
 
     def piece(self, offset: int, count: int) -> Float32[np.ndarray, "N C"]:
         return np.concatenate(list(self._exactly(offset, count)))
@@ -205,6 +216,10 @@ class DecodedAudio(Audio):
             if end is not None and at >= end:
                 return
 
+    def prepare_pieces(self) -> None:
+        if _outcomes.get(self._opened.key) is None:
+            _decoded.samples(self._opened.key, self._decode)
+
     def piece(self, offset: int, count: int) -> Float32[np.ndarray, "N C"]:
         return _decoded.samples(self._opened.key, self._decode)[offset : offset + count]
 
@@ -230,7 +245,7 @@ class DecodedAudio(Audio):
             raise AudioError(f"{self._opened.name} is damaged: {'; '.join(losses)}; nothing of it can be read")
         if not num_samples:
             raise AudioError(f"{self._opened.name} holds no samples: it has a header and no sound")
-        for note in notes:
+        for note in notes if _outcomes.get(self._opened.key) is None else ():
             _log.warning("%s: %s", self._opened.name, note)
         outcome = Outcome(
             num_samples=num_samples, sample_rate_hz=self._rate_hz, num_channels=num_channels, losses=tuple(losses)
@@ -293,5 +308,5 @@ def _outcome_of(decoding: Generator[Float32[np.ndarray, "N C"], None, Outcome]) 
 
 def _places(offset_s: float, duration_s: float | None, rate_hz: int) -> tuple[int, int | None]:
     """The first sample between two times, and the first behind them."""
-    start = round(offset_s * rate_hz)
-    return start, None if duration_s is None else start + max(1, round(duration_s * rate_hz))
+    start = round(min(offset_s * rate_hz, MOST_SAMPLES))
+    return start, None if duration_s is None else start + max(1, round(min(duration_s * rate_hz, MOST_SAMPLES)))

@@ -1,6 +1,5 @@
 """What a clip may be made of: tensors and arrays of every kind that holds sound, as float32 [channels, samples]."""
 
-import sys
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
@@ -10,8 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from descant.audio.files import MAX_RATE_HZ, MIN_RATE_HZ
+from descant.audio.numbers import checked_number
 from descant.errors import InvalidRequest
-from descant.plain import plain
 
 
 @runtime_checkable
@@ -63,10 +62,10 @@ def as_rate(given: Any, name: str = "sample_rate_hz") -> int:
     Raises:
         InvalidRequest: not a whole number, or one that no clip may have.
     """
-    rate = plain(given)
-    is_number = isinstance(rate, int | float) and not isinstance(rate, bool)
-    if not is_number or not abs(rate) <= sys.float_info.max or rate != int(rate):
-        raise InvalidRequest(f"{name}={given!r:.60}: expected a whole number of hertz, for example 44100")
+    expected = "a whole number of hertz, for example 44100"
+    rate = checked_number(given, name, expected)
+    if rate != int(rate):
+        raise InvalidRequest(f"{name}={given!r:.60}: expected {expected}")
     if not MIN_RATE_HZ <= rate <= MAX_RATE_HZ:
         raise InvalidRequest(f"{name}={rate:g}: allowed are {MIN_RATE_HZ} to {MAX_RATE_HZ}")
     return int(rate)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from descant.audio import containers, mpeg, ogg
+from descant.audio import containers, flac, mpeg, ogg
 from descant.audio.headers import W64_RIFF, read_header
 from descant.audio.source import FFMPEG, LIBSNDFILE, ByteFile, NoSound, Source, size_of
 
@@ -127,12 +127,20 @@ def sniff(file: ByteFile) -> Source:
 def _flac(file: ByteFile, head: bytes) -> Source | None:
     tag = mpeg.id3_size(head)
     file.seek(tag)
-    start = file.read(30)
-    if start[:4] != b"fLaC":
+    if file.read(4) != flac.MARK:
         return None
-    has_length = int.from_bytes(start[21:26], "big") & 0xF_FFFF_FFFF != 0
-    is_plain = tag == 0 and has_length
-    return Source(name="FLAC", decoder=LIBSNDFILE if is_plain else FFMPEG, demuxer="flac", seeks=is_plain)
+    is_plain, parts = False, []
+    if tag == 0:
+        with _mapped(file) as content:
+            parts, promised = flac.parts(content), flac.num_samples(content)
+            is_plain = len(parts) == 1 and promised > 0 and (flac.last_sample(content) or 0) <= promised
+    return Source(
+        name="FLAC",
+        decoder=LIBSNDFILE if is_plain else FFMPEG,
+        demuxer="flac",
+        seeks=is_plain,
+        parts=tuple((part,) for part in parts) if len(parts) > 1 else (),
+    )
 
 
 def _ogg(file: ByteFile, head: bytes) -> Source | None:
@@ -179,6 +187,8 @@ def _framed(file: ByteFile, head: bytes) -> Source | None:
 
 def _walked(file: ByteFile, name: str, demuxer: str, read_frame: mpeg.ReadFrame) -> Source:
     with _mapped(file) as content:
+        end = mpeg.sound_end(content)
+    with _mapped(file, end) as content:
         found = mpeg.walk(content, read_frame)
     if not found.pieces:
         raise NoSound(f"has tags as an {name} has, but no frame of sound behind them")
@@ -243,13 +253,13 @@ def _refuse_text(head: bytes) -> None:
 
 
 @contextmanager
-def _mapped(file: ByteFile) -> Iterator[bytes]:
-    """The bytes of a file without reading them all at once, where the file is one of the system."""
+def _mapped(file: ByteFile, end: int = 0) -> Iterator[bytes]:
+    """The bytes of a file, up to ``end`` unless that is 0, without reading them all at once where the system has it."""
     try:
-        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        content = mmap.mmap(file.fileno(), end, access=mmap.ACCESS_READ)
     except (OSError, ValueError):
         file.seek(0)
-        yield file.read()
+        yield file.read(end or -1)
         return
     with content:
         yield content  # type: ignore[misc]

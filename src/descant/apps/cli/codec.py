@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from descant.apps.cli.options import Commands, add_audio_options, add_json_option, add_model_options, add_salvage_option
-from descant.apps.cli.outputs import audio_target, codes_target, show, tell_what_is_logged
+from descant.apps.cli.outputs import audio_target, codes_target, show
 from descant.apps.cli.progress import progress
 from descant.errors import InvalidRequest
 
@@ -46,7 +46,6 @@ def encode(arguments: argparse.Namespace) -> None:
     from descant.checkpoints.codes import save_codes
 
     config_of(arguments.model)
-    tell_what_is_logged()
     clip = Clip.read(arguments.audio, max_duration_s=MAX_AUDIO_S, salvage=arguments.salvage)
     model = load(arguments.model, device=arguments.device, precision=arguments.precision)
     began = time.monotonic()

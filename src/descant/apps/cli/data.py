@@ -17,7 +17,11 @@ MAX_PROBLEMS = 20
 def add_commands(commands: Commands) -> None:
     """Adds ``data scan``, ``check``, ``tokenize``, ``melodies``, ``embeddings`` and ``render-starter``."""
     group = commands.group("data", "training data: scan, check, tokenize, melodies, embeddings, render-starter")
+    for add in (_add_scan, _add_check, _add_tokenize, _add_melodies, _add_embeddings, _add_render_starter):
+        add(group)
 
+
+def _add_scan(group: Commands) -> None:
     parser = group.add("scan", "a manifest of a folder of audio", "descant data scan music -o music/manifest.jsonl")
     parser.add_argument(
         "folder", metavar="FOLDER", help="a folder of sound files, described by .txt, .json, metadata.csv or tags"
@@ -29,6 +33,8 @@ def add_commands(commands: Commands) -> None:
     add_json_option(parser)
     parser.set_defaults(run=scan)
 
+
+def _add_check(group: Commands) -> None:
     parser = group.add("check", "the data doctor: what would stop or spoil a run", "descant data check m.jsonl")
     parser.add_argument("manifest", metavar="MANIFEST", help="what data scan has written")
     parser.add_argument("--segment", type=number, metavar="SECONDS", help="how long a crop will be")
@@ -36,6 +42,8 @@ def add_commands(commands: Commands) -> None:
     add_json_option(parser)
     parser.set_defaults(run=check)
 
+
+def _add_tokenize(group: Commands) -> None:
     parser = group.add(
         "tokenize",
         "the codes of all clips, resumable",
@@ -52,6 +60,8 @@ def add_commands(commands: Commands) -> None:
     add_json_option(parser)
     parser.set_defaults(run=tokenize)
 
+
+def _add_melodies(group: Commands) -> None:
     parser = group.add(
         "melodies",
         "the melodies of all tokenized clips, for a model that is to follow some; resumable",
@@ -63,6 +73,8 @@ def add_commands(commands: Commands) -> None:
     add_json_option(parser)
     parser.set_defaults(run=melodies)
 
+
+def _add_embeddings(group: Commands) -> None:
     parser = group.add(
         "embeddings",
         "where all tokenized clips are in CLAP's space, for a model that is told points of it; resumable",
@@ -75,6 +87,8 @@ def add_commands(commands: Commands) -> None:
     add_json_option(parser)
     parser.set_defaults(run=embeddings)
 
+
+def _add_render_starter(group: Commands) -> None:
     parser = group.add(
         "render-starter",
         "the starter's training set, made from scores by this machine; resumable",

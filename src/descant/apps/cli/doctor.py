@@ -112,11 +112,11 @@ def _lines(result: dict[str, Any]) -> list[str]:
     chosen = result["threads"]
     lines.append(f"threads: {chosen['count']} ({chosen['because_of']}); while they wait {chosen['waiting']}")
     for name, missing in result["extras"].items():
-        told = f'missing {", ".join(missing)}: pip install "descant[{name}]"' if missing else "installed"
-        lines.append(f"extra {name}: {told}")
+        state = f'missing {", ".join(missing)}: pip install "descant[{name}]"' if missing else "installed"
+        lines.append(f"extra {name}: {state}")
     for name, is_there in result["programs"].items():
         lines.append(f"program {name}: {'there' if is_there else f'not there; {PROGRAMS[name]} needs it'}")
     for name, made in result["generations"].items():
-        told = f"one second in {made['seconds_taken']:.2f} s on {made['device']}" if made["works"] else made["problem"]
-        lines.append(f"model {name}: {told}")
+        state = f"one second in {made['seconds_taken']:.2f} s on {made['device']}" if made["works"] else made["problem"]
+        lines.append(f"model {name}: {state}")
     return lines

@@ -17,7 +17,7 @@ from descant.apps.cli.options import (
     add_model_options,
     loudness,
 )
-from descant.apps.cli.outputs import Target, audio_target, codes_target, note, tell_what_is_logged
+from descant.apps.cli.outputs import Target, audio_target, codes_target, note
 from descant.apps.cli.pieces import Piece, Writer, Written, show_written, total_duration_s, write_piece
 from descant.apps.cli.progress import Report, part_of, progress, waiting
 from descant.apps.cli.streaming import add_stream_options, check_stream, stream
@@ -113,7 +113,6 @@ def generate(arguments: argparse.Namespace) -> None:
 
 
 def _generate(arguments: argparse.Namespace, target: Target, codes: Target | None) -> None:
-    tell_what_is_logged()
     with waiting(f"loading {arguments.model}"):
         asking.refuse_conditions(arguments)
         requests = asking.requests_of(arguments)
@@ -163,10 +162,10 @@ def _recorded_request(arguments: argparse.Namespace) -> tuple["Request", "Writer
     device, precision = (getattr(arguments, key) or _recorded(info, key) for key in ("device", "precision"))
     model = load(name, device=device, precision=precision, folder=folder)
     if model.fingerprint != info.get("model_fingerprint"):
-        told = f"{name!r} has other weights than the model that made {arguments.file!r}"
+        difference = f"{name!r} has other weights than the model that made {arguments.file!r}"
         if arguments.model is None:
-            raise CheckpointError(f"{told}: name one with --model, and the music will be another")
-        note(f"note: {told}: the music is another")
+            raise CheckpointError(f"{difference}: name one with --model, and the music will be another")
+        note(f"note: {difference}: the music is another")
     kept = {name: info[name] for name in KEPT if name in info}
     return request, Writer(model, target, codes, lufs, kept)
 

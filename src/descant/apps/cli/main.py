@@ -8,8 +8,8 @@ from importlib.metadata import version
 from descant import threads
 from descant.apps.cli import bench, codec, data, doctor, generate, models, train
 from descant.apps.cli.options import Commands, Parser
-from descant.apps.cli.outputs import note
-from descant.apps.cli.standard_streams import discard, prepared_streams
+from descant.apps.cli.outputs import note, tell_what_is_logged
+from descant.apps.cli.standard_streams import discard, prepared_streams, reader_has_gone
 from descant.apps.cli.termination import Terminated, termination_raises
 from descant.errors import (
     AudioError,
@@ -48,8 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                     sys.stdout.flush()
             return code
         except BaseException as error:
+            # A reader that has enough of our output is no error; any other broken pipe is one.
+            is_done = isinstance(error, BrokenPipeError) and reader_has_gone()
             _drop_undelivered_output()
-            if isinstance(error, BrokenPipeError):  # the reader of our output has enough of it
+            if is_done:
                 return DONE
             if "--debug" in words:
                 traceback.print_exc()
@@ -89,6 +91,7 @@ def _run(words: list[str]) -> int:
         return DONE if stop.code is None else int(stop.code)
     if arguments.threads is not None:
         threads.use(arguments.threads)
+    tell_what_is_logged()
     arguments.run(arguments)
     return DONE
 

@@ -35,8 +35,8 @@ def folder_of(name: str) -> Path | None:
     if not is_there:
         if is_folder:
             raise CheckpointError(f"model {name!r:.200}: {why_no_model(folder)}")
-        told = f"; {name} is a preset, whose untrained weights descant models init writes" if name in PRESETS else ""
-        raise CheckpointError(f"model {name!r:.200}: not there; give starter, tiny, a model folder or a hub id{told}")
+        hint = f"; {name} is a preset, whose untrained weights descant models init writes" if name in PRESETS else ""
+        raise CheckpointError(f"model {name!r:.200}: not there; give starter, tiny, a model folder or a hub id{hint}")
     return folder
 
 

@@ -74,10 +74,10 @@ def list_models(arguments: argparse.Namespace) -> None:
                 "max_duration_s": config.max_duration_s,
             }
         )
-    told = {"shipped": "ready", "random": "ready, random weights", "none": "a shape for models init"}
+    states = {"shipped": "ready", "random": "ready, random weights", "none": "a shape for models init"}
     lines = [
         f"{model['name']:<20} {_millions(model['num_parameters']):>9}  {model['max_duration_s']:>4g} s  "
-        f"{told[str(model['weights'])]}"
+        f"{states[str(model['weights'])]}"
         for model in models
     ]
     show({"models": models}, lines, arguments.json)

@@ -74,7 +74,7 @@ def whole_number(text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r:.60} is no whole number") from None
+        raise argparse.ArgumentTypeError(f"{text!r:.60} is not a whole number") from None
 
 
 def number(text: str) -> float:
@@ -82,7 +82,7 @@ def number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r:.60} is no number") from None
+        raise argparse.ArgumentTypeError(f"{text!r:.60} is not a number") from None
 
 
 def loudness(text: str) -> float | None:
@@ -145,9 +145,13 @@ def add_audio_options(parser: argparse.ArgumentParser, loudness_lufs: float | No
     parser.add_argument(
         "--format", choices=AUDIO_FORMATS, help="what to write (default: what the file's suffix says, or wav)"
     )
-    told = "off" if loudness_lufs is None else f"{loudness_lufs:g}"
+    default = "off" if loudness_lufs is None else f"{loudness_lufs:g}"
     parser.add_argument(
-        "--loudness", type=loudness, default=loudness_lufs, metavar="LUFS", help=f"-70 to 0, or off (default: {told})"
+        "--loudness",
+        type=loudness,
+        default=loudness_lufs,
+        metavar="LUFS",
+        help=f"-70 to 0, or off (default: {default})",
     )
 
 

@@ -14,13 +14,15 @@ from typing import Any
 
 from descant.apps.cli.options import AUDIO_FORMATS
 from descant.apps.cli.standard_streams import binary_stdout
-from descant.atomic import place_of, write_atomically, write_new
+from descant.atomic import place_of, write_all, write_atomically, write_new
 from descant.errors import InvalidRequest
 
 STDOUT = "-"
 MAX_SLUG_CHARACTERS = 40
 MAX_SLUG_BYTES = 90
 """With a number, a seed and a suffix that stays under the 143 bytes that encrypted home folders allow for a name."""
+JOINERS = "\u200c\u200d"
+"""Invisible, and part of the spelling of words and of emoji; the other invisible characters turn the text around."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Target:
             AudioError: it cannot be written.
         """
         if self.is_stdout:
-            sys.stdout.buffer.write(content)
+            write_all(sys.stdout.buffer, content)
             sys.stdout.buffer.flush()
             return self.path
         if self.is_folder:
@@ -97,7 +99,7 @@ def show(result: dict[str, Any], lines: Sequence[str], as_json: bool) -> None:
         print(json.dumps(result, ensure_ascii=True, allow_nan=False))
     else:
         for line in lines:
-            print(printable(line))
+            print(escaped(line))
 
 
 def note(text: str) -> None:
@@ -120,8 +122,16 @@ def tell_what_is_logged() -> None:
 
 def printable(text: str) -> str:
     """The text on one line, with an escape for whatever a terminal could not show or would obey."""
-    line = re.sub(r"\s*[\r\n]\s*", " ", text.strip())
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    return escaped(re.sub(r"\s*[\r\n]\s*", " ", text.strip()))
+
+
+def escaped(text: str) -> str:
+    """The text as it is, and so a path that leads to its file, but for an escape where a terminal would obey."""
+    return "".join(c if _is_harmless(c) else c.encode("unicode_escape").decode() for c in text)
+
+
+def _is_harmless(character: str) -> bool:
+    return character.isprintable() or unicodedata.category(character) == "Zs" or character in JOINERS
 
 
 def _letters(text: str) -> list[str]:

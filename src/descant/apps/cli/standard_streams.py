@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import select
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
@@ -80,6 +81,20 @@ def binary_stdout(option: str) -> BinaryIO:
             "send it into a player (| ffplay -i -) or to a file (> music.wav)"
         )
     return sys.stdout.buffer
+
+
+def reader_has_gone() -> bool:
+    """Whether standard output is a pipe that nobody reads any more."""
+    poll = getattr(select, "poll", None)  # Windows has none, and reports such pipes otherwise
+    if poll is None or sys.stdout is None:
+        return False
+    try:
+        descriptor = sys.stdout.fileno()
+    except (OSError, ValueError):
+        return False
+    poller = poll()
+    poller.register(descriptor, 0)
+    return any(events & (select.POLLERR | select.POLLHUP) for _, events in poller.poll(0))
 
 
 def discard(stream: TextStream | None) -> None:

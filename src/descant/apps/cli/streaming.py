@@ -7,7 +7,8 @@ import time
 from typing import TYPE_CHECKING
 
 from descant.apps.cli.outputs import note
-from descant.apps.cli.standard_streams import binary_stdout
+from descant.apps.cli.standard_streams import binary_stdout, reader_has_gone
+from descant.atomic import write_all
 from descant.errors import InvalidRequest
 
 if TYPE_CHECKING:
@@ -61,13 +62,15 @@ def stream(model: "MusicGen", request: "Request", format: str) -> None:
     written = 0
     try:
         if format == "wav":
-            out.write(wav_header(num_samples, model.sample_rate_hz, model.num_channels))
+            write_all(out, wav_header(num_samples, model.sample_rate_hz, model.num_channels))
         for clip in music:
             first_s = first_s or time.monotonic() - began
-            out.write(pcm(clip.samples))
+            write_all(out, pcm(clip.samples))
             out.flush()
             written += clip.samples.shape[1]
     except BrokenPipeError:
+        if not reader_has_gone():
+            raise
         # Whatever still lies in the buffer has nowhere to go; at exit Python would try again.
         sys.stdout = None  # type: ignore[assignment]
         note(f"the reader has gone after {written / model.sample_rate_hz:.1f} s of audio")

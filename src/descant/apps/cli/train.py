@@ -84,7 +84,7 @@ def check_run_folder(out_dir: Path, resume: bool) -> None:
     try:
         nearest = next(path for path in (out_dir, *out_dir.absolute().parents) if path.exists())
         if not nearest.is_dir():
-            raise InvalidRequest(f"{named}: {str(nearest)!r:.300} is no folder; choose another place")
+            raise InvalidRequest(f"{named}: {str(nearest)!r:.300} is not a folder; choose another place")
         names = visible_names(out_dir)
         # Tried and not asked for: /proc says that root may write there.
         with tempfile.TemporaryDirectory(prefix=".descant-", dir=nearest):
