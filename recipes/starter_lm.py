@@ -104,7 +104,7 @@ def train(run: LMRun, out_dir: Path, resume: bool) -> dict[str, Any]:
     task = LMTask(model, run.task, validation)
     task.captions.name_long_ones(training.clips, run.batches.captions)
     trainer = Trainer(
-        task, training, run.trainer, out_dir, facts={"tokens": to_dict(training.index), "batches": to_dict(run.batches)}
+        task, training, run.trainer, out_dir, facts={"tokens": training.identity, "batches": to_dict(run.batches)}
     )
     result = trainer.run(resume)
     with trainer.averaged_model():

@@ -14,7 +14,9 @@ import torch
 
 import descant
 from descant import Clip, Guidance, InvalidRequest, MusicGen, Request, Sampling, request_from_info
+from descant.apps.cli.model_names import config_of
 from descant.checkpoints.fingerprint import fingerprint
+from descant.checkpoints.names import folder_of
 from descant.checkpoints.native import save_model
 from descant.errors import Cancelled, CheckpointError
 from descant.evaluation.asked import fit
@@ -59,6 +61,24 @@ def test_models_are_found_by_the_paths_that_people_write(tmp_path, monkeypatch):
         assert again.precision == "fp32"
     assert descant.load(Path("tiny"), device="cpu").name == "tiny"
     assert descant.load(Path("starter"), device="cpu").name == "starter"
+
+
+@pytest.mark.parametrize("name", ["tiny", "starter"])
+def test_a_folder_that_is_called_as_a_preset_is_loaded_where_a_path_says_so(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    saved = descant.load("tiny", device="cpu").model
+    with torch.no_grad():
+        saved.lm.norm.weight.add_(1.0)
+    save_model(saved, tmp_path / name)
+    mark = descant.load(tmp_path / name, device="cpu").fingerprint
+    assert descant.load(name, device="cpu").fingerprint != mark
+    for path in (f"{name}/", f"./{name}", f"./{name}/"):
+        loaded = descant.load(path, device="cpu")
+        assert loaded.fingerprint == mark
+        assert descant.load(loaded.name, device="cpu").fingerprint == mark
+        assert config_of(path) == loaded.config
+        assert folder_of(path).resolve() == tmp_path / name
+    assert descant.load(name, device="cpu", folder=tmp_path / name).fingerprint == mark
 
 
 @pytest.mark.parametrize(

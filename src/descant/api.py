@@ -16,10 +16,10 @@ from torch import Tensor
 from descant import presets
 from descant.audio import Clip
 from descant.audio.samples import as_codes
-from descant.checkpoints import hub
 from descant.checkpoints.fingerprint import fingerprint
 from descant.checkpoints.layouts import load_model
-from descant.checkpoints.native import load_text_encoder, place, starter_folder
+from descant.checkpoints.names import folder_of, recorded_name
+from descant.checkpoints.native import load_text_encoder, place
 from descant.codec.base import AudioCodec, Progress
 from descant.errors import CheckpointError, InvalidRequest
 from descant.evaluation.asked import check_judge, fit
@@ -50,7 +50,7 @@ def load(
     Args:
         model: ``starter`` (ships with the package), ``tiny`` (random weights, for trying things), a model folder,
             or an id of the model hub such as ``facebook/musicgen-small``, with ``@revision`` behind it if wanted.
-            ``./starter`` and ``~/starter`` are folders.
+            ``./starter``, ``starter/`` and ``~/starter`` are folders.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``; auto takes a GPU where there is one.
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``, of the language model; auto is fp16 on CUDA, else fp32.
         folder: where the model's files are, if that is known; its name is not looked up then.
@@ -61,25 +61,14 @@ def load(
     """
     chosen = select_device(device)
     dtype = _precision(precision, chosen)
-    name = _model_name(model)
-    if name == "tiny":
-        return MusicGen(place(_tiny(), chosen, dtype), name)
-    if folder is not None:
-        return MusicGen(load_model(folder, chosen, dtype), name)
-    folder = starter_folder() if name == "starter" else Path(name)
-    try:
-        is_there = folder.is_dir()
-        if not is_there and hub.is_id(name):
-            folder, is_there = hub.find(name), True
-    except (OSError, ValueError):  # a name too long for the file system, or one that no file can have
-        is_there = False
-    if not is_there:
-        raise CheckpointError(f"{name!r:.200}: no such model; give starter, tiny, a model folder or a hub id")
-    return MusicGen(load_model(folder, chosen, dtype), name)
+    given = _checked_name(model)
+    found = folder_of(given) if folder is None else folder
+    loaded = place(_tiny(), chosen, dtype) if found is None else load_model(found, chosen, dtype)
+    return MusicGen(loaded, recorded_name(given))
 
 
-def _model_name(model: Any) -> str:
-    """The name or path of a model as it is looked for and recorded: ``~`` expanded, no slash at its end."""
+def _checked_name(model: Any) -> str:
+    """The name or path of a model as text, if it can be one."""
     given = plain(model)
     if not isinstance(given, str | os.PathLike):
         raise InvalidRequest(f"model={model!r:.60}: expected a name or a path, such as starter or a model folder")
@@ -88,8 +77,7 @@ def _model_name(model: Any) -> str:
         raise CheckpointError(f"model={name!r:.60} names no model; give starter, tiny, a model folder or a hub id")
     if name != name.strip():
         raise CheckpointError(f"model={name!r:.200} has spaces around it; did you mean {name.strip()!r:.200}?")
-    expanded = os.path.expanduser(name)
-    return expanded.rstrip("/") or expanded
+    return name
 
 
 class ClipCodec:

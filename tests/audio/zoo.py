@@ -314,6 +314,11 @@ ENTRIES: tuple[Entry, ...] = (
     # Lossless codecs.
     Entry("flac s16", "flac -s -f {plucks} -o {out}"),
     Entry("flac s24", "flac -s -f {studio} -o {out}"),
+    Entry(
+        "flac s32",
+        "sh -c 'sox {plucks} -b 32 {out}.wav && flac -s -f {out}.wav -o {out}; rm {out}.wav'",
+        like=("flac s16",),
+    ),
     Entry("flac 5.1", ffmpeg("surround", "-c:a flac -f flac")),
     Entry("flac mono level 0", "flac -s -f -0 {mono} -o {out}"),
     Entry("flac of ffmpeg", ffmpeg("plucks", "-c:a flac -f flac")),

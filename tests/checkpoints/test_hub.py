@@ -257,6 +257,35 @@ def test_of_a_model_that_is_only_shown_nothing_but_its_configs_is_fetched(cache,
     assert len(fetched) == 1
 
 
+@pytest.mark.usefixtures("cache")
+def test_nothing_is_promised_of_configs_that_are_fetched_only_to_be_shown(monkeypatch):
+    def fail(*_: object, **settings: object) -> str:
+        if settings["local_files_only"]:
+            raise errors.LocalEntryNotFoundError("not here")
+        raise ConnectionResetError(104, "reset by peer")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
+    with pytest.raises(CheckpointError, match=r"broke off .*; run the same again$"), hub.settings_of("someone/song"):
+        pass
+    with pytest.raises(CheckpointError, match=r"broke off .*; what has arrived is kept, run the same again to go on$"):
+        hub.find("someone/song")
+
+
+def test_of_a_cached_model_that_is_only_shown_the_configs_are_checked_and_the_weights_are_not(cache, monkeypatch):
+    never_asked(monkeypatch)
+    folder = cache.put("someone/song", {"config.json": b"{}", "model.safetensors": WEIGHTS})
+    (folder / "model.safetensors").resolve().write_bytes(flip(WEIGHTS))
+    with hub.settings_of("someone/song") as found:
+        assert found == folder
+    (folder / "config.json").resolve().write_bytes(b"[]")
+    with pytest.raises(CheckpointError, match=r"config\.json is damaged"), hub.settings_of("someone/song"):
+        pass
+    other = cache.put("someone/other", {"state_dict.bin": WEIGHTS})
+    (other / "state_dict.bin").resolve().write_bytes(flip(WEIGHTS))
+    with pytest.raises(CheckpointError, match=r"state_dict\.bin is damaged"), hub.settings_of("someone/other"):
+        pass
+
+
 def test_configs_that_are_in_the_weights_are_fetched_with_them(cache, monkeypatch):
     real = huggingface_hub.snapshot_download
 

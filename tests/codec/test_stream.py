@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from descant.checkpoints.native import load_codec, starter_folder
 from descant.codec.base import AudioCodec
 from descant.codec.encodec import EnCodec, EnCodecConfig
 from descant.codec.spectral import SpectralCodec, SpectralCodecConfig
@@ -192,6 +193,20 @@ def test_an_encoders_memory_is_the_same_after_50_and_500_frames(name):
     for _ in range(9):
         stream.push(random_wave(codec, 50 * codec.hop_samples))
     assert size_of_state(stream) == after_50 > 0
+
+
+@torch.no_grad()
+def test_the_shipped_codec_decodes_noise_in_pieces_as_in_one_within_its_own_tolerance(monkeypatch):
+    codec, _ = load_codec(starter_folder() / "codec")
+    for name in ("piece_s", "at_once_s"):
+        monkeypatch.setattr(codec, name, 1.0)
+    wave = 0.1 * torch.randn(1, 1, 4 * codec.sample_rate_hz, generator=torch.Generator().manual_seed(0))
+    codes = codec.encode(wave)
+    whole = codec.decode(codes)
+    peak = float(whole.abs().max())
+    assert peak > 0.1
+    assert StereoCodec(codec).pieces_tolerance == codec.pieces_tolerance > AudioCodec.pieces_tolerance
+    torch.testing.assert_close(codec.decode_in_pieces(codes), whole, rtol=0, atol=codec.pieces_tolerance * peak)
 
 
 @pytest.mark.parametrize("name", ["encodec", "spectral", "stereo encodec"])

@@ -93,6 +93,13 @@ def test_the_text_counts_and_gives_the_first_examples(saved, tmp_path):
     assert seen == [(number, 5) for number in range(1, 6)]
 
 
+def test_a_header_that_promises_too_much_is_found_as_tokenizing_would_find_it(saved, tmp_path, monkeypatch):
+    records = [saved("a.wav")]
+    assert found(tmp_path, records) == {}
+    monkeypatch.setattr("descant.data.scan.MAX_SAMPLES_PER_BYTE", 0.001)
+    assert found(tmp_path, records) == {"unreadable": ["a.wav"]}
+
+
 def test_a_broken_manifest_is_told_as_such(tmp_path):
     with pytest.raises(DataError, match="manifest"):
         check(tmp_path / "none.jsonl")

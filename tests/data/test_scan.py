@@ -1,6 +1,7 @@
 import codecs
 import gzip
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,27 @@ from mutagen.flac import FLAC
 
 from descant.audio import AudioFacts, Clip
 from descant.data import scan
+from descant.data.folders import AUDIO_SUFFIXES
 from descant.data.manifest import read_manifest, write_manifest
 from descant.data.scan import FILE_TAGS, scan_folder
 from descant.errors import DataError, InvalidRequest
+
+SUFFIXES = {
+    **{kind: (f".{kind.lower()}",) for kind in ("AAC", "AU", "CAF", "DTS", "FLAC", "MP3", "VOC", "W64", "WAV")},
+    "AC-3": (".ac3", ".eac3"),
+    "AIFF": (".aif", ".aiff", ".aifc"),
+    "ASF": (".wma",),
+    "MP4": (".mp4", ".m4a", ".m4b"),
+    "Matroska": (".mka", ".mkv", ".webm"),
+    "Ogg": (".ogg", ".oga", ".opus", ".spx"),
+    "True Audio": (".tta",),
+    "WavPack": (".wv",),
+}
+NOT_LOOKED_FOR = {
+    *("8SVX", "AVI", "FLV", "MPEG program stream", "MPEG transport stream", "NIST SPHERE", "SoX", "others"),
+    *("---", "Read"),
+}
+"""Videos and rarities, which can be read but are not what a folder of music is made of."""
 
 
 def noise(path: Path, num_samples: int = 80) -> Path:
@@ -86,7 +105,7 @@ def test_captions_are_read_in_whatever_encoding_and_no_mark_stays(tmp_path, cont
         ("metadata.csv", b"file_name,text\na.wav," + b"x" * 200_000),
         ("metadata.jsonl", b'{"file_name": "a.wav"}\n{"file_name": 3}\n'),
         ("data.jsonl.gz", b"no gzip"),
-        ("data.jsonl.gz", gzip.compress(b"{}")[:-9]),
+        ("data.jsonl.gz", gzip.compress(b"{}", mtime=0)[:-9]),
     ],
     ids=lambda value: repr(value)[:30],
 )
@@ -98,7 +117,7 @@ def test_one_bad_description_is_noted_and_the_scan_goes_on(tmp_path, name, conte
     (tmp_path / name).write_bytes(content)
     found = scan_folder(tmp_path)
     assert [(record.captions, record.tags) for record in found.records] == [((), {}), (("a flute",), {})]
-    assert [name in note for note in found.notes] == [True]
+    assert [name in note for note in found.notes if "may move to the other part" not in note] == [True]
     write_manifest(tmp_path / "manifest.jsonl", found.records)
     assert read_manifest(tmp_path / "manifest.jsonl") == found.records
 
@@ -130,7 +149,32 @@ def test_a_table_describes_its_clips_and_rows_without_a_clip_are_counted(tmp_pat
     record, found = only(tmp_path)
     assert (record.captions, record.tags) == (("a drum",), {"bpm": "120"})
     assert found.described == {name.split()[0]: 1}
-    assert "1 of its 2 clips are not in this scan" in found.notes[-1] or "1 of its 2" in found.notes[0]
+    (table,) = tmp_path.glob("*data*")
+    (unused,) = [note for note in found.notes if "not in this scan" in note]
+    assert unused.startswith(f"{str(table)!r}: 1 of its 2 clips are not in this scan, first ")
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_a_bad_row_of_a_table_costs_no_other_and_is_named_by_its_line(tmp_path, kind):
+    names = ["a.wav", "", *[""] * 6, "b.wav"]
+    for name in ("a.wav", "b.wav"):
+        noise(tmp_path / name)
+    rows = [
+        f"{name},text of {name}" if kind == "csv" else json.dumps({"file_name": name, "text": f"text of {name}"})
+        for name in names
+    ]
+    if kind == "csv":
+        rows[1] = "c.wav," + "x" * 200_000
+    else:
+        rows[1] = "{"
+    (tmp_path / f"metadata.{kind}").write_text("\n".join([*(["file_name,text"] if kind == "csv" else []), *rows]))
+    found = scan_folder(tmp_path)
+    assert [record.captions for record in found.records] == [("text of a.wav",), ("text of b.wav",)]
+    notes = [note for note in found.notes if "left unread" in note]
+    first = 3 if kind == "csv" else 2
+    assert [re.search(r"', line (\d+): ", note)[1] for note in notes[:5]] == [str(first + index) for index in range(5)]
+    assert "2 more rows of" in notes[5]
+    assert len(notes) == 6
 
 
 def test_wordings_add_up_and_the_nearest_source_of_a_tag_holds(tmp_path):
@@ -243,7 +287,7 @@ def test_both_parts_have_a_clip_whatever_the_names_are(valid_share, num_clips):
     clip = scan.ClipRecord(path=Path("a"), duration_s=1.0, sample_rate_hz=1, num_channels=1)
     for folder in range(50):
         shares = [scan._share_of(Path(f"{folder}/{number}.wav")) for number in range(num_clips)]
-        parts = [record.split for record in scan._split([clip] * num_clips, shares, valid_share)]
+        parts = [record.split for record in scan._split([clip] * num_clips, shares, valid_share)[0]]
         assert set(parts) == {"train", "valid"}
         changed = [
             share for share, part in zip(shares, parts, strict=True) if (share < valid_share) != (part == "valid")
@@ -251,10 +295,35 @@ def test_both_parts_have_a_clip_whatever_the_names_are(valid_share, num_clips):
         assert len(changed) <= 1
 
 
+def test_a_clip_that_only_keeps_a_part_from_being_empty_is_named(tmp_path):
+    for index in range(3):
+        noise(tmp_path / f"{index}.wav")
+    shares = {record.path: scan._share_of(Path(record.path.name)) for record in scan_folder(tmp_path).records}
+    least, most = min(shares, key=shares.__getitem__), max(shares, key=shares.__getitem__)
+    for share, forced, part in ((shares[least] / 2, least, "valid"), ((1 + shares[most]) / 2, most, "train")):
+        found = scan_folder(tmp_path, valid_share=share)
+        assert [record.path for record in found.records if record.split == part] == [forced]
+        assert next(note for note in found.notes if "may move" in note).startswith(
+            f"{str(forced)!r} was put into {part}"
+        )
+    assert scan_folder(tmp_path, valid_share=(shares[least] + shares[most]) / 2).notes == []
+
+
+def test_every_suffix_begins_with_a_dot_and_what_the_documents_name_is_found():
+    assert all(suffix[0] == "." and len(suffix) > 2 and suffix == suffix.lower() for suffix in AUDIO_SUFFIXES)
+    text = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
+    written, read = text.split("| Read |")
+    names = {name.lower() for name in re.findall(r"^\| (\w+) \| [^|]+ \| up to ", written, flags=re.MULTILINE)}
+    assert len(names) >= 7
+    kinds = set(re.findall(r"^\| ([^|]+) \| (?:FFmpeg|libsndfile) \|", read, flags=re.MULTILINE)) - NOT_LOOKED_FOR
+    assert {f".{name}" for name in names} | {suffix for kind in kinds for suffix in SUFFIXES[kind]} <= AUDIO_SUFFIXES
+
+
 def test_a_share_of_none_or_all_is_taken_at_its_word_and_one_clip_is_trained_on(tmp_path):
     noise(tmp_path / "a.wav")
-    record, found = only(tmp_path, valid_share=0.9999)
-    assert record.split == "valid" or "one clip" in found.notes[0]
+    record, found = only(tmp_path, valid_share=0.5)
+    assert record.split == ("valid" if scan._share_of(Path("a.wav")) < 0.5 else "train")
+    assert found.notes == ["there is one clip: it is trained on, and none is left to validate on"]
     noise(tmp_path / "b.wav")
     for share, split in ((0.0, "train"), (1.0, "valid")):
         assert {record.split for record in scan_folder(tmp_path, valid_share=share).records} == {split}

@@ -10,8 +10,9 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from descant.audio import Clip
+from descant.audio import Clip, read_samples
 from descant.codec.base import AudioCodec, CodecOutput
+from descant.data.beside import Beside, add_beside, read_beside
 from descant.data.captions import CaptionConfig
 from descant.data.manifest import ClipRecord
 from descant.data.shards import TokenizedClip, read_shard, shard_path, write_shard
@@ -407,8 +408,73 @@ def test_where_no_clip_can_be_read_that_is_said(tmp_path):
     records = [saved(tmp_path / "audio" / f"{index}.wav", 1.0) for index in range(2)]
     for record in records:
         record.path.unlink()
-    with pytest.raises(AudioError, match="all 2 clips"):
-        tokenize(records, FakeCodec(), tmp_path / "codes", skip=lambda *_: None)
+    for shard_clips in (1, 2):
+        with pytest.raises(AudioError, match="none of all 2 clips"):
+            tokenize(records, FakeCodec(), tmp_path / f"{shard_clips}", shard_clips=shard_clips, skip=lambda *_: None)
+
+
+def test_what_the_error_advises_for_a_broken_clip_of_the_first_shard_helps(records, tmp_path):
+    records[0].path.write_bytes(records[0].path.read_bytes()[:200])
+    with pytest.raises(AudioError, match=r"0\.wav.*leave it out with --skip-broken \(skip=\)"):
+        tokenize(records, FakeCodec(), tmp_path / "codes", shard_clips=3)
+    with pytest.raises(DataError, match=r"in another shard.*left out by --skip-broken \(skip=\)"):
+        tokenize(records[1:], FakeCodec(), tmp_path / "codes", shard_clips=3)
+    tokenize(records, FakeCodec(), tmp_path / "codes", shard_clips=3, skip=lambda *_: None)
+    assert len(TokenBatches(tmp_path / "codes", TokenBatchConfig()).clips) == 6
+
+
+def test_a_shard_of_broken_clips_alone_costs_no_other_and_comes_back(records, tmp_path):
+    sounds = {record.path: record.path.read_bytes() for record in records[:3]}
+    for path, content in sounds.items():
+        path.write_bytes(content[:200])
+    names = []
+    tokenize(
+        records, FakeCodec(), tmp_path / "codes", shard_clips=3, skip=lambda record, _: names.append(record.path.name)
+    )
+    assert names == ["0.wav", "1.wav", "2.wav"]
+    assert [len(read_shard(shard_path(tmp_path / "codes", number)).clips) for number in range(3)] == [0, 3, 2]
+    kind = Beside("lengths", "make lengths", torch.uint8, 2, {})
+    add_beside(tmp_path / "codes", FakeCodec(), kind, lambda codes: torch.full((codes.shape[2], 2), 7))
+    rows = [
+        read_beside(tmp_path / "codes", number, read_shard(shard_path(tmp_path / "codes", number)), kind)
+        for number in range(3)
+    ]
+    assert [len(of_shard) for of_shard in rows] == [0, 3, 2]
+    broken = TokenBatches(tmp_path / "codes", TokenBatchConfig())
+    assert len(broken.clips) == 4
+    for path, content in sounds.items():
+        path.write_bytes(content)
+    tokenize(records, FakeCodec(), tmp_path / "codes", shard_clips=3, skip=lambda *_: None)
+    mended = TokenBatches(tmp_path / "codes", TokenBatchConfig())
+    assert len(mended.clips) == 7
+    # Training asks for this before it goes on: the index is the same, and what is trained on is not.
+    assert mended.index == broken.index
+    assert mended.identity != broken.identity
+    assert mended.identity == TokenBatches(tmp_path / "codes", TokenBatchConfig()).identity
+
+
+def test_a_file_found_broken_while_it_is_read_costs_its_own_batch_only(tmp_path, monkeypatch):
+    records = [saved(tmp_path / "audio" / f"{index}.wav", 1.0, seed=index) for index in range(7)]
+
+    def read(path, *place):
+        if path.name in ("4.wav", "5.wav"):
+            raise AudioError(f"{path.name} is broken")
+        return read_samples(path, *place)
+
+    monkeypatch.setattr("descant.data.tokenize.read_samples", read)
+    codec, names = FakeCodec(), []
+    tokenize(records, codec, tmp_path / "left", batch_size=2, skip=lambda record, _: names.append(record.path.name))
+    assert names == ["4.wav", "5.wav"]
+    assert codec.frames_seen == 5 * 50
+    tokenize([*records[:4], records[6]], FakeCodec(), tmp_path / "never", batch_size=2)
+    left, never = (shard_path(tmp_path / name, 0).read_bytes() for name in ("left", "never"))
+    assert left == never
+
+
+def test_a_file_with_other_channels_than_the_manifest_says_is_not_tokenized(tmp_path):
+    record = replace(saved(tmp_path / "audio" / "a.wav", 1.0), num_channels=2)
+    with pytest.raises(AudioError, match="put the file back, or scan the folder again"):
+        tokenize([record], FakeCodec(), tmp_path / "codes")
 
 
 def test_a_clip_of_one_sample_is_named(tmp_path):

@@ -144,7 +144,9 @@ def test_a_wrong_field_of_a_request_is_named(fields):
 )
 def test_whatever_is_sensible_is_taken(fields):
     request = Request(**fields)
-    assert all(getattr(request, name) is value for name, value in fields.items())
+    for name, value in fields.items():
+        taken = getattr(request, name)
+        assert torch.equal(taken, value) and taken.dtype == value.dtype if name == "prompt_codes" else taken is value
 
 
 class Kind(str, enum.Enum):
@@ -195,6 +197,14 @@ def test_a_timeline_may_be_any_ordered_pairs(timeline):
 def test_codes_may_be_arrays_and_of_any_width(kind):
     codes = CODES.numpy().astype(kind) if isinstance(kind, type) else CODES.to(kind)
     assert torch.equal(Request(prompt_codes=codes).prompt_codes.long(), CODES)
+
+
+@pytest.mark.parametrize("kind", [torch.Tensor.clone, torch.Tensor.numpy])
+def test_codes_that_are_changed_later_change_no_request(kind):
+    given = kind(CODES.clone())
+    request = Request(prompt_codes=given)
+    given[:] = 1
+    assert torch.equal(request.prompt_codes, CODES)
 
 
 @pytest.mark.parametrize("given", ["tune.wav", Path("tune.wav"), np.zeros(8)], ids=type)

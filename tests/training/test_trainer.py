@@ -1,12 +1,13 @@
 import json
 import os
 import re
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 
-from descant.errors import CheckpointError, ConfigError, InvalidRequest, TrainingDiverged
+from descant.errors import Cancelled, CheckpointError, ConfigError, InvalidRequest, TrainingDiverged
 from descant.training.checkpoint import read_tensors
 from descant.training.logs import read_log
 from descant.training.trainer import Trainer
@@ -201,6 +202,13 @@ def test_a_run_stopped_before_its_first_checkpoint_begins_again_and_keeps_its_lo
     assert "begins again with step 1" in capsys.readouterr().err
 
 
+def test_a_run_may_die_any_number_of_times_before_its_first_checkpoint(toy, tmp_path):
+    for _ in range(3):
+        toy.stop_at(toy.trainer(tmp_path), 4)
+    assert toy.trainer(tmp_path).run(resume=True).finished
+    assert sorted(path.name for path in tmp_path.glob("log*")) == [f"log{end}.jsonl" for end in ("-1", "-2", "-3", "")]
+
+
 def test_a_second_run_in_the_same_folder_is_refused_while_the_first_goes_on(toy, tmp_path):
     class Twice:
         def batch(self, step):
@@ -220,11 +228,72 @@ def test_a_loss_that_explodes_ends_the_run_and_the_good_checkpoint_stays(toy, tm
             return (loss * 1e6 if context.step >= 7 else loss), metrics
 
     trainer = Trainer(Exploding(), toy.Batches(), toy.config(max_skips=5, save_every=2, keep_last=1), tmp_path)
-    with pytest.raises(TrainingDiverged, match=r"step 11: the loss .* 5 times in a row.*lr=0.01.*step-00000006$"):
+    with pytest.raises(
+        TrainingDiverged, match=r"step 11: the loss .* 5 times in a row.*trainer\.optimizer\.lr=0\.01.*step-00000006$"
+    ):
         trainer.run()
     assert [path.name for path in tmp_path.glob("step-*")] == ["step-00000006"]
     patient = toy.config(max_skips=5, max_loss_growth=None)
     assert Trainer(Exploding(), toy.Batches(), patient, tmp_path / "patient").run().finished
+
+
+class ExplodingFrom:
+    """Makes a task of the toy whose loss explodes at one step and, for this test, calls something back there."""
+
+    def __init__(self, toy, step, then=lambda: None):
+        self.toy, self.step, self.then = toy, step, then
+
+    def task(self):
+        outer = self
+
+        class Exploding(self.toy.Task):
+            def loss(self, turn, batch, context):
+                loss, metrics = super().loss(turn, batch, context)
+                if context.step == outer.step:
+                    outer.then()
+                return (loss * 1e6 if context.step >= outer.step else loss), metrics
+
+        return Exploding()
+
+
+def test_a_run_stopped_while_its_loss_explodes_goes_on_from_the_last_good_checkpoint(toy, tmp_path):
+    def stop():
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    config = toy.config(max_skips=5, save_every=2)
+    trainer = Trainer(ExplodingFrom(toy, 7, stop).task(), toy.Batches(), config, tmp_path)
+    with pytest.raises(Cancelled, match=r"stopped at step 8, .* not saved; .*step-00000006; --resume"):
+        trainer.run()
+    assert max(path.name for path in tmp_path.glob("step-*")) == "step-00000006"
+    assert toy.trainer(tmp_path, max_skips=5, save_every=2).run(resume=True).finished
+
+
+def test_a_run_out_of_time_while_its_loss_explodes_saves_and_gives_nothing(toy, tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("descant.training.trainer.time.monotonic", lambda: now[0])
+
+    def wait():
+        now[0] = 120.0
+
+    config = toy.config(max_skips=5, save_every=2, max_minutes=1.0)
+    trainer = Trainer(ExplodingFrom(toy, 7, wait).task(), toy.Batches(), config, tmp_path)
+    with pytest.raises(TrainingDiverged, match=r"step 8: the time is up.*last good checkpoint: .*step-00000006$"):
+        trainer.run()
+    assert max(path.name for path in tmp_path.glob("step-*")) == "step-00000006"
+
+
+def test_an_exploded_checkpoint_is_passed_over_and_the_last_good_one_is_known(toy, tmp_path, capsys):
+    """The last step is saved as it is; a run that is given more steps does not start from it if it exploded there."""
+    config = toy.config(max_skips=5, save_every=2, max_steps=8)
+    first = Trainer(ExplodingFrom(toy, 7).task(), toy.Batches(), config, tmp_path).run()
+    assert (first.finished, first.checkpoint.name) == (True, "step-00000008")
+    again = Trainer(ExplodingFrom(toy, 7).task(), toy.Batches(), config, tmp_path).run(resume=True)
+    assert again.checkpoint == first.checkpoint
+    longer = toy.config(max_skips=5, save_every=2, max_steps=20)
+    trainer = Trainer(ExplodingFrom(toy, 7).task(), toy.Batches(), longer, tmp_path)
+    with pytest.raises(TrainingDiverged, match=r"step 11.*last good checkpoint: .*step-00000006$"):
+        trainer.run(resume=True)
+    assert "step-00000008, where the loss had exploded: the run goes on from step-00000006" in capsys.readouterr().err
 
 
 def test_a_single_jump_of_the_loss_ends_nothing(toy, tmp_path):

@@ -29,6 +29,11 @@ def num_samples(content: Content) -> int:
     return int.from_bytes(content[21:26], "big") & 0xF_FFFF_FFFF
 
 
+def bits_per_sample(content: Content) -> int:
+    """How many bits a sample has, 4 to 32."""
+    return (int.from_bytes(content[18:26], "big") >> 36 & 31) + 1
+
+
 def last_sample(content: Content) -> int | None:
     """How many samples there are up to the end of the last frame, by its own header; None if none is found."""
     begin = _sound_begin(content, 0)

@@ -15,6 +15,8 @@ from descant.audio.source import FFMPEG, LIBSNDFILE, ByteFile, NoSound, Source, 
 
 HEAD_BYTES = 4_096
 SEARCHED_BYTES = 1 << 20
+MAX_FLAC_BITS = 24
+"""libsndfile reads no FLAC of more bits."""
 """How far the first frame of an MP3 is looked for behind bytes that are no sound."""
 
 DRM_OF_ASF = bytes.fromhex("fbb31122 23bd d211 b4b7 00a0c955fc6e")
@@ -133,7 +135,8 @@ def _flac(file: ByteFile, head: bytes) -> Source | None:
     if tag == 0:
         with _mapped(file) as content:
             parts, promised = flac.parts(content), flac.num_samples(content)
-            is_plain = len(parts) == 1 and promised > 0 and (flac.last_sample(content) or 0) <= promised
+            is_complete = promised > 0 and (flac.last_sample(content) or 0) <= promised
+            is_plain = len(parts) == 1 and is_complete and flac.bits_per_sample(content) <= MAX_FLAC_BITS
     return Source(
         name="FLAC",
         decoder=LIBSNDFILE if is_plain else FFMPEG,

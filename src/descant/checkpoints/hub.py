@@ -53,12 +53,12 @@ def find(model: str | Path) -> Path:
     return folder
 
 
-def find_cached(name: str, *layouts: tuple[str, ...]) -> Path | None:
+def find_cached(name: str, *layouts: tuple[str, ...], checked: tuple[str, ...] | None = None) -> Path | None:
     """The folder in the cache with what was fetched under an id before; the network is not asked, no folder opened.
 
     Args:
-        layouts: what to look for, the first of these sets of which weights are there; each file is compared with its
-            checksum.
+        layouts: what to look for, the first of these sets of which weights are there.
+        checked: which files are compared with their checksums; None for all of that set.
 
     Raises:
         CheckpointError: a file in the cache is damaged.
@@ -72,7 +72,7 @@ def find_cached(name: str, *layouts: tuple[str, ...]) -> Path | None:
         except (CheckpointError, MissingExtra):
             continue
         if _has_weights(folder, patterns) and not _lacks_shards(folder):
-            _check_files(folder, patterns, hub_id)
+            _check_files(folder, patterns if checked is None else checked, hub_id)
             return folder
     return None
 
@@ -88,9 +88,9 @@ def settings_of(name: str) -> Iterator[Path]:
     if _is_folder(name) or not is_id(name):
         yield find(name)
         return
-    cached = find_cached(name, *LAYOUTS)
+    cached = find_cached(name, *LAYOUTS, checked=DESCRIPTION)
     if cached is not None:
-        yield cached
+        yield cached if (cached / "config.json").is_file() else find_cached(name, *LAYOUTS) or cached
         return
     hub_id, revision = _parts(name)
     with tempfile.TemporaryDirectory(prefix="descant-") as place:
@@ -207,7 +207,7 @@ def _fetch(
     except Exception as error:
         raise CheckpointError(
             f"{hub_id}: the download broke off ({type(error).__name__}: {' '.join(str(error).split())[:200]}); "
-            "what has arrived is kept, run the same again to go on"
+            + ("what has arrived is kept, run the same again to go on" if place is None else "run the same again")
         ) from error
 
 

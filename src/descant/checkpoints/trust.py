@@ -40,10 +40,15 @@ def part_named_in(config: str | Path, name: str) -> str:
         config: where the name stands, for messages.
 
     Raises:
-        CheckpointError: the name is not to be trusted; the message says what to do for one that is.
+        CheckpointError: the name is not to be trusted, or a folder hides the encoder; the message says what to do.
     """
     if os.environ.get(TRUST_VARIABLE) == "1" or (name in WELL_KNOWN and not Path(name).exists()):
         return name
+    if name in WELL_KNOWN:
+        raise CheckpointError(
+            f"{config}: a folder {name!r} in the current directory hides the encoder of that name; "
+            f"run elsewhere or rename it"
+        )
     cached = hub.find_cached(name, hub.ANY_WEIGHTS)
     if cached is not None:
         return str(cached)

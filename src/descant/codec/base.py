@@ -41,6 +41,7 @@ class AudioCodec(nn.Module, ABC):
     hop_samples: int
     piece_s: float = 2.0
     at_once_s: float = 2.0
+    pieces_tolerance: float = 1e-4
 
     @property
     def frame_rate_hz(self) -> float:
@@ -73,7 +74,7 @@ class AudioCodec(nn.Module, ABC):
 
     @torch.no_grad()
     def decode_in_pieces(self, codes: Codes, progress: Progress | None = None) -> Wave:
-        """What ``decode`` gives, to the last bits of float32; gradients do not pass."""
+        """What ``decode`` gives, within ``pieces_tolerance`` of the loudest sample; gradients do not pass."""
         if codes.shape[-1] > self.at_once_s * self.frame_rate_hz:
             return _joined(self.stream(), codes, self._piece_frames, progress)
         return self.decode(codes)

@@ -26,6 +26,7 @@ class StereoCodec(AudioCodec):
         self.num_codebooks = 2 * mono.num_codebooks
         self.codebook_size = mono.codebook_size
         self.hop_samples = mono.hop_samples
+        self.pieces_tolerance = mono.pieces_tolerance
         self.piece_s, self.at_once_s = mono.piece_s / 2, mono.at_once_s / 2
 
     def encode(self, wave: Float[Tensor, "B C N"]) -> Int[Tensor, "B Q T"]:

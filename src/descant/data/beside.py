@@ -6,7 +6,6 @@ and how. It is made from the codes alone, so nothing but the shards is needed.
 
 import hashlib
 import json
-import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -120,8 +119,8 @@ def codes_of(shard: Shard) -> list[Tensor]:
 
 
 def _write(path: Path, rows: list[Tensor], shard: Shard, kind: Beside) -> None:
-    whole = torch.cat(rows)
-    if not math.isfinite(float(whole.float().abs().max())):
+    whole = torch.cat([torch.empty(0, kind.width, dtype=kind.dtype), *rows])
+    if not whole.float().isfinite().all():
         raise DataError(f"{str(path)!r}: what was heard is no number; the codec or what hears it is broken")
     described = {
         "rows": [len(of_clip) for of_clip in rows],

@@ -10,6 +10,8 @@ from einops import rearrange
 
 from descant.audio import AudioFacts, check_usable, read_in_blocks
 from descant.data.manifest import ClipRecord, read_manifest
+from descant.data.recorded import is_as_recorded
+from descant.data.scan import plausible_facts
 from descant.errors import AudioError
 
 PROBLEMS = {
@@ -104,12 +106,9 @@ def _problems(
     except AudioError:
         yield "unreadable"
         return
-    if not _is_as_recorded(record, sound.facts):
-        yield "changed"
-    try:
-        check_usable(record.path, sound.facts)
-    except AudioError:
-        yield "too short"
+    problem = _problem_of_facts(record, sound.facts)
+    if problem is not None:
+        yield problem
     if sample_rate_hz is not None and sound.facts.sample_rate_hz != sample_rate_hz:
         yield "other rate"
     if segment_s is not None and sound.facts.duration_s < segment_s:
@@ -121,6 +120,19 @@ def _problems(
     if sound.digest in heard:
         yield "duplicate" if heard[sound.digest] == record.split else "leaked"
     heard.setdefault(sound.digest, record.split)
+
+
+def _problem_of_facts(record: ClipRecord, facts: AudioFacts) -> str | None:
+    """What is wrong with a clip's length, rate or channels, by its samples or by its header, which tokenize reads."""
+    try:
+        check_usable(record.path, facts)
+    except AudioError:
+        return "too short"
+    try:
+        header = plausible_facts(record.path)
+    except AudioError:
+        return "unreadable"
+    return None if is_as_recorded(record, facts) and is_as_recorded(record, header) else "changed"
 
 
 @dataclass(frozen=True)
@@ -150,12 +162,3 @@ def _listen(path: Path) -> _Sound:
     num_values = num_samples * num_channels
     digest.update(repr(facts[1:]).encode())
     return _Sound(facts, power / num_values, num_clipped / num_values, digest.hexdigest())
-
-
-def _is_as_recorded(record: ClipRecord, facts: AudioFacts) -> bool:
-    # A tenth of a second of grace: manifests of other tools round.
-    return (
-        abs(facts.duration_s - record.duration_s) < 0.1
-        and facts.sample_rate_hz == record.sample_rate_hz
-        and facts.num_channels == record.num_channels
-    )

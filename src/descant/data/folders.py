@@ -6,13 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 AUDIO_SUFFIXES = frozenset(
-    (
+    [
+        *(".wav", ".wave", ".rf64", ".w64", ".aif", ".aiff", ".aifc", ".caf", ".au", ".snd", ".voc"),
+        *(".flac", ".wv", ".ape", ".tta"),
         *(
-            ".wav",
-            ".wave",
-            ".rf64",
-            ".w64",
-            ".flac",
             ".ogg",
             ".oga",
             ".opus",
@@ -22,25 +19,15 @@ AUDIO_SUFFIXES = frozenset(
             ".m4b",
             ".mp4",
             ".aac",
-        ),
-        *(
-            ".aif",
-            ".aiff",
-            ".aifc",
             ".wma",
-            ".webm",
-            ".mka",
-            ".mkv",
-            ".wv",
-            ".caf",
-            ".au",
-            ".snd",
-            ".voc",
             ".amr",
-            ".ape",
+            ".spx",
+            ".ac3",
+            ".eac3",
+            ".dts",
         ),
-        *(".tta"),
-    )
+        *(".webm", ".mka", ".mkv"),
+    ]
 )
 SIDECAR_SUFFIXES = frozenset({".txt", ".json"})
 TABLE_NAMES = frozenset({"metadata.csv", "metadata.jsonl", "data.jsonl", "data.jsonl.gz"})

@@ -48,8 +48,9 @@ def scan_folder(folder: str | os.PathLike[str], *, valid_share: float = 0.05) ->
     """Every sound file below a folder as a record, in the order of their names.
 
     A clip's split follows from the hash of its path below the folder, so that it stays where it is when others are
-    added; where no hash is small enough, the clip with the smallest is kept for validation all the same. Clips to be
-    validated on must not share a source with trained ones: split such sets yourself.
+    added. Where the hashes would leave one part empty, the clip whose hash is nearest is put there all the same, with a
+    note; it may move to the other part when clips are added. Clips to be validated on must not share a source with
+    trained ones: split such sets yourself.
 
     Args:
         valid_share: how many of the clips are kept for validation, 0 to 1. Between the two each part has a clip.
@@ -88,8 +89,14 @@ def scan_folder(folder: str | os.PathLike[str], *, valid_share: float = 0.05) ->
     shares = [_share_of(record.path.relative_to(root.absolute())) for record in records]
     if len(records) == 1 and 0 < valid_share < 1:
         notes.append("there is one clip: it is trained on, and none is left to validate on")
+    chosen, forced = _split(records, shares, valid_share)
+    if forced is not None:
+        notes.append(
+            f"{str(forced.path)!r} was put into {forced.split} so that it is not empty, and may move to the other part "
+            f"when clips are added: keep this manifest for a run that has begun"
+        )
     return Scan(
-        records=_split(records, shares, valid_share),
+        records=chosen,
         problems=problems,
         notes=notes,
         described=dict(descriptions.counts),
@@ -126,7 +133,7 @@ class _Descriptions:
         self._tables: dict[Path, dict[Path, Description]] = {}
         for table in contents.tables:
             try:
-                self._tables[table] = read_table(table)
+                self._tables[table] = read_table(table, notes.append)
             except DataError as error:
                 notes.append(f"left unread: {error}")
 
@@ -176,15 +183,22 @@ class _Descriptions:
             self._notes.append(f"left unread: {error}")
 
 
-def _split(records: list[ClipRecord], shares: list[float], valid_share: float) -> list[ClipRecord]:
-    """The records with their splits: below ``valid_share`` to validate on; where both are asked for, one at least."""
+def _split(
+    records: list[ClipRecord], shares: list[float], valid_share: float
+) -> tuple[list[ClipRecord], ClipRecord | None]:
+    """The records with their splits, and the one whose share does not say so but a part would be empty without it.
+
+    Shares below ``valid_share`` are to validate on.
+    """
     is_valid = [share < valid_share for share in shares]
-    if 0 < valid_share < 1 and len(records) > 1:
-        order = sorted(range(len(records)), key=shares.__getitem__)
-        is_valid[order[0]], is_valid[order[-1]] = True, False
-    return [
+    forced = None
+    if 0 < valid_share < 1 and len(records) > 1 and len(set(is_valid)) == 1:
+        forced = max(range(len(records)), key=shares.__getitem__) if is_valid[0] else shares.index(min(shares))
+        is_valid[forced] = not is_valid[forced]
+    split = [
         replace(record, split="valid" if chosen else "train") for record, chosen in zip(records, is_valid, strict=True)
     ]
+    return split, None if forced is None else split[forced]
 
 
 def _share_of(path: Path) -> float:

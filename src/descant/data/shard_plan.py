@@ -35,7 +35,8 @@ def begin(folder: Path, plan: ShardIndex, wanted: Sequence[TokenizedClip]) -> No
         said = ", ".join(f"{count} {what}" for what, count in differences.items())
         raise DataError(
             f"{str(folder)!r} has shards of other clips than the manifest: {said}. Use a new folder, or delete this "
-            f"one; with the manifest as it was it can be gone on with"
+            f"one, or go on with the manifest as it was; clips that cannot be read are left out by --skip-broken "
+            f"(skip=)"
         )
     write_index(folder, plan)
 

@@ -88,7 +88,7 @@ class TokenizedClip:
 
 @dataclass(frozen=True)
 class Shard:
-    """The codes of some clips, and which frames are whose."""
+    """The codes of some clips, and which frames are whose. Where no clip could be read there are no frames."""
 
     codes: Int16[Tensor, "K T"]
     clips: tuple[TokenizedClip, ...]
@@ -131,6 +131,12 @@ def read_shard(path: Path) -> Shard:
             f"which makes only what is not there"
         ) from error
     return Shard(codes, tuple(clips))
+
+
+def clips_fingerprint(shards: Sequence[Shard]) -> str:
+    """Changes with the clips that are in the shards: which they are, how long, and what is said of them."""
+    clips = [[asdict(clip) for clip in shard.clips] for shard in shards]
+    return hashlib.sha256(json.dumps(clips, ensure_ascii=True, sort_keys=True).encode()).hexdigest()
 
 
 def write_index(folder: str | os.PathLike[str], index: ShardIndex) -> None:

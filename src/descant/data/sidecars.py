@@ -12,7 +12,7 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ TECHNICAL_KEYS = frozenset(
 MAX_DEPTH = 10
 MAX_SIDECAR_BYTES = 1 << 20
 MAX_TABLE_BYTES = 1 << 28
+MAX_BAD_ROWS = 5
+"""Rows of a table that are named one by one; of more it is said how many there are."""
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -84,26 +86,41 @@ def read_json(path: Path) -> Description:
     return Description(captions=captions, tags=tags, is_guessed=is_guessed)
 
 
-def read_table(path: Path) -> dict[Path, Description]:
+def read_table(path: Path, note: Callable[[str], None]) -> dict[Path, Description]:
     """The descriptions in a table by the path of their clip, relative ones below the table's folder.
+
+    A row that cannot be used costs no other one: of the first such rows ``note`` is given the line and the reason.
 
     ``metadata.csv`` and ``metadata.jsonl`` name a clip by ``file_name`` (Hugging Face's audio folders), audiocraft's
     ``data.jsonl`` by ``path``.
     """
     text, is_guessed = read_text(path, MAX_TABLE_BYTES)
     described: dict[Path, Description] = {}
-    for number, row in _csv_rows(path, text) if path.suffix == ".csv" else _json_rows(path, text):
-        where = f"{str(path)!r}, line {number}"
-        names = [row.pop(key) for key in ("file_name", "path") if key in row]
-        if not names or not isinstance(names[0], str) or not names[0] or "\0" in names[0]:
-            raise DataError(f"{where}: no file_name (or path) that names a clip")
-        captions, tags = describe(row, where)
-        clip = Path(os.path.normpath(path.absolute().parent / names[0]))
+    bad: list[str] = []
+    for where, row in _csv_rows(path, text, bad) if path.suffix == ".csv" else _json_rows(path, text):
+        try:
+            name, captions, tags = _described_clip(parse_json(row, where) if isinstance(row, str) else row, where)
+        except DataError as error:
+            bad.append(str(error))
+            continue
+        clip = Path(os.path.normpath(path.absolute().parent / name))
         if clip in described:
             earlier = described[clip]
             captions, tags = earlier.captions + captions, {**tags, **earlier.tags}
         described[clip] = Description(captions=captions, tags=tags, is_guessed=is_guessed)
+    for reason in bad[:MAX_BAD_ROWS]:
+        note(f"left unread: {reason}")
+    if len(bad) > MAX_BAD_ROWS:
+        note(f"left unread: {len(bad) - MAX_BAD_ROWS} more rows of {str(path)!r}")
     return described
+
+
+def _described_clip(row: dict[str, Any], where: str) -> tuple[str, tuple[str, ...], dict[str, Any]]:
+    """The name of a row's clip, its captions and its tags."""
+    names = [row.pop(key) for key in ("file_name", "path") if key in row]
+    if not names or not isinstance(names[0], str) or not names[0] or "\0" in names[0]:
+        raise DataError(f"{where}: no file_name (or path) that names a clip")
+    return (names[0], *describe(row, where))
 
 
 def describe(data: dict[str, Any], where: str) -> tuple[tuple[str, ...], dict[str, Any]]:
@@ -149,21 +166,29 @@ def _decoded(content: bytes) -> tuple[str, bool]:
         return content.decode("cp1252"), True
 
 
-def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _csv_rows(path: Path, text: str, bad: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows, each with its place; ``bad`` gets the reason for each that cannot be parsed."""
     header = text.partition("\n")[0]
     reader = csv.DictReader(io.StringIO(text), delimiter=next((sign for sign in ",;\t" if sign in header), ","))
-    try:
-        for row in reader:
-            # Cells beyond the header's are collected under None.
-            yield reader.line_num, {key: value for key, value in row.items() if key is not None}
-    except csv.Error as error:
-        raise DataError(f"{str(path)!r}, line {reader.line_num}: {error}") from error
+    while True:
+        where = f"{str(path)!r}, line {reader.line_num + 1}"
+        try:
+            row = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            bad.append(f"{where}: {error}")
+            if reader.line_num == 0:
+                return
+            continue
+        # Cells beyond the header's are collected under None.
+        yield f"{str(path)!r}, line {reader.line_num}", {key: value for key, value in row.items() if key is not None}
 
 
-def _json_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _json_rows(path: Path, text: str) -> Iterator[tuple[str, str]]:
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
-            yield number, parse_json(line, f"{str(path)!r}, line {number}")
+            yield f"{str(path)!r}, line {number}", line
 
 
 def _is_flat(value: Any, depth: int) -> bool:

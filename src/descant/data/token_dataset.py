@@ -17,12 +17,13 @@ from torch import Tensor
 
 from descant.conditioning.chroma import MelodyConfig
 from descant.conditioning.clap import ClapConfig
+from descant.config import to_dict
 from descant.data.beside import read_beside
 from descant.data.captions import CaptionConfig, caption
 from descant.data.embeddings import crop_embedding, embeddings
 from descant.data.manifest import Split
 from descant.data.melodies import crop, melodies
-from descant.data.shards import Shard, TokenizedClip, read_index, read_shard, shard_path
+from descant.data.shards import Shard, TokenizedClip, clips_fingerprint, read_index, read_shard, shard_path
 from descant.errors import ConfigError, DataError
 from descant.shapes import Codes
 
@@ -112,6 +113,8 @@ class TokenBatches:
                 f"{str(Path(folder))!r} has no clip of split {config.split!r}: scan at least two clips with a "
                 f"--valid-share between 0 and 1, and tokenize into a new folder"
             )
+        self.identity = {**to_dict(self.index), "clips_fingerprint": clips_fingerprint(shards)}
+        """What a run was trained on, as plain data: a clip that was mended and tokenized later changes it."""
         self.clips = [clip for clip, _ in pairs]
         self._codes = [codes[:, clip.start_frame : clip.start_frame + clip.num_frames] for clip, codes in pairs]
         self._chroma: list[UInt8[Tensor, "_ P"]] = []

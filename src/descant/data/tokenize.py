@@ -19,7 +19,7 @@ from torch import Tensor
 from descant.audio import AudioFacts, Clip, read_samples
 from descant.codec.base import AudioCodec
 from descant.data.manifest import ClipRecord
-from descant.data.scan import plausible_facts
+from descant.data.recorded import facts_as_recorded
 from descant.data.shard_plan import begin
 from descant.data.shards import (
     CodecFacts,
@@ -52,8 +52,9 @@ def tokenize(
     """Encodes every clip and writes the shards that the folder does not have yet.
 
     A file that cannot be read costs no other one: without ``skip`` its shard is not written, all others are, and the
-    error comes last; with it the clip is left out of its shard, and tried again by the next run. The clips may change
-    between two runs as long as those of the shards that are there stay what and where they were.
+    error comes last; with it the clip is left out of its shard, which may then have no clip, and tried again by the
+    next run. The clips may change between two runs as long as those of the shards that are there stay what and where
+    they were.
 
     Clips of equal length are encoded ``batch_size`` at a time. Those longer than ``window_s`` are encoded in windows,
     each with a second of context on both sides, so that memory does not grow with their length.
@@ -65,14 +66,11 @@ def tokenize(
 
     Raises:
         DataError: the folder has shards of other clips, another codec or another plan, or cannot be written.
-        AudioError: a clip is missing, damaged or too short; ``doctor.check`` finds all such clips at once.
+        AudioError: a clip is missing, damaged or too short, or with ``skip`` all are; ``doctor.check`` finds them.
         ConfigError: a batch, a shard or a window of nothing.
         InvalidRequest: the codec is in training mode, its codes do not fit 16 bits, or another process writes there.
     """
-    if codec.training:
-        raise InvalidRequest("the codec is in training mode: call codec.eval() before tokenizing with it")
-    if codec.codebook_size > torch.iinfo(torch.int16).max:
-        raise InvalidRequest(f"codebooks of {codec.codebook_size} entries do not fit the shards' 16 bits")
+    _check_codec(codec)
     if not records:
         raise DataError("there are no clips to tokenize")
     ids = _ids(records)
@@ -98,12 +96,26 @@ def tokenize(
                     skip(record, reason)
             if progress is not None:
                 progress(min(of_shard.stop, len(records)), len(records))
-    if unread and skip is None:
+    _check_read(unread, len(records), may_leave_out=skip is not None)
+    return plan
+
+
+def _check_codec(codec: AudioCodec) -> None:
+    if codec.training:
+        raise InvalidRequest("the codec is in training mode: call codec.eval() before tokenizing with it")
+    if codec.codebook_size > torch.iinfo(torch.int16).max:
+        raise InvalidRequest(f"codebooks of {codec.codebook_size} entries do not fit the shards' 16 bits")
+
+
+def _check_read(unread: Sequence[str], num_clips: int, *, may_leave_out: bool) -> None:
+    """Raises if clips that could not be read must not be left out, or none could be read; ``unread`` are reasons."""
+    if may_leave_out and len(unread) == num_clips:
+        raise AudioError(f"{unread[0]} (none of all {num_clips} clips can be read)")
+    if unread and not may_leave_out:
         raise AudioError(
             f"{unread[0]}{f' (and {len(unread) - 1} more)' if len(unread) > 1 else ''}: the shards of all other clips "
-            f"are written; mend the file or take it out of the manifest, and tokenize again"
+            f"are written; mend the file and tokenize again, or leave it out with --skip-broken (skip=)"
         )
-    return plan
 
 
 @dataclass(frozen=True)
@@ -135,9 +147,8 @@ class _ShardWork:
         for index in sorted(codes):
             clips.append(replace(self.wanted[index], start_frame=start, num_frames=codes[index].shape[1]))
             start += codes[index].shape[1]
-        if not clips:
-            raise AudioError(f"{broken[0][1]} (and so are all {len(broken)} clips of its shard)")
-        write_shard(path, clips, torch.cat([codes[index] for index in sorted(codes)], dim=1))
+        nothing = torch.empty(self.plan.codec.num_codebooks, 0, dtype=torch.int16)
+        write_shard(path, clips, torch.cat([nothing, *(codes[index] for index in sorted(codes))], dim=1))
         return broken
 
     def _codes(
@@ -148,7 +159,7 @@ class _ShardWork:
         equals: dict[AudioFacts, list[int]] = {}
         for index in indices:
             try:
-                facts = _facts(self.records[index])
+                facts = facts_as_recorded(self.records[index])
                 equals.setdefault(facts._replace(num_channels=0), []).append(index)
             except AudioError as error:
                 reasons[index] = str(error)
@@ -172,23 +183,10 @@ class _ShardWork:
                 found = _encode_batch(paths, facts, self.codec, self.plan, self.device)
                 codes.update(zip(batch, found, strict=True))
             except _UnreadableError as error:
-                # Begun again without it, so that the batches are those of a set that never had it.
+                # This batch is filled up anew, so that the batches are those of a set that never had the file.
                 reasons[batch[paths.index(error.path)]] = str(error)
                 indices = [index for index in indices if index not in reasons]
-                codes = {}
         return codes
-
-
-def _facts(record: ClipRecord) -> AudioFacts:
-    """What a clip's file says, if the manifest says the same: a WAV that was cut short does not tell by itself."""
-    facts = plausible_facts(record.path)
-    # A tenth of a second of grace, as the doctor has: manifests of other tools round.
-    if abs(facts.duration_s - record.duration_s) >= 0.1 or facts.sample_rate_hz != record.sample_rate_hz:
-        raise AudioError(
-            f"{str(record.path)!r} has {facts.duration_s:.3f} s at {facts.sample_rate_hz} Hz where the manifest says "
-            f"{record.duration_s:.3f} s at {record.sample_rate_hz} Hz: put the file back, or scan the folder again"
-        )
-    return facts
 
 
 class _UnreadableError(Exception):

@@ -274,7 +274,7 @@ def _check_text(name: str, text: Any) -> None:
 
 
 def _codes(name: str, codes: Any, shape: str) -> Tensor | None:
-    """Codes as a tensor; of an array a copy."""
+    """Codes as a tensor of the request's own: what the caller changes later is not changed here."""
     if isinstance(codes, np.ndarray) and codes.dtype.kind in "iu":
         codes = torch.from_numpy(codes.astype(np.int64))
     if codes is None:
@@ -283,7 +283,7 @@ def _codes(name: str, codes: Any, shape: str) -> Tensor | None:
         raise InvalidRequest(f"{name}={codes!r:.60}: expected a tensor {shape} of whole numbers, or None")
     if 0 in codes.shape:
         raise InvalidRequest(f"{name} are {tuple(codes.shape)}: give at least one frame, or None")
-    return codes
+    return codes.detach().clone()
 
 
 def _check_scale(name: str, value: float) -> None:

@@ -79,14 +79,18 @@ class TextReader:
 
     def _cut(self, name: str, text: str) -> str:
         """The longest beginning of whole words that the model reads; where one word is too long, a part of it."""
-        kept = text
+        # A text that fits stays as it came; of one to be cut, blanks at its beginning are not what should be kept.
+        kept = text if self._fits(text) else text.lstrip()
         # What is kept must be a prompt in its own right, for that is what a file's tags hold.
         for limit in ((MAX_TEXT_CHARACTERS, len), *self._limits()):
             kept = _beginning(kept, limit)
         if kept != text:
             end = " ".join(kept.split()[-4:])[-60:]
-            self._say(f"{name}: of {len(text)} characters this model reads the first {len(kept)}, up to {end!r}")
+            self._say(f"{name}: of {len(text)} characters this model reads {len(kept)}, up to {end!r}")
         return kept
+
+    def _fits(self, text: str) -> bool:
+        return all(count(text) <= most for most, count in ((MAX_TEXT_CHARACTERS, len), *self._limits()))
 
     def _limits(self) -> list[Limit]:
         encoder, clap = self._model.text_encoder, self._model.clap_encoder

@@ -31,7 +31,11 @@ def own_settings() -> Iterator[None]:
 
 
 class _DefaultDtype:
-    """Float32 as the default while anyone is inside; who leaves last brings the caller's back."""
+    """Float32 as the default while anyone is inside; the last to leave brings back what was set outside.
+
+    Another thread may set the default meanwhile: whoever enters next makes it float32 again and remembers that setting,
+    and the last to leave keeps one that was set since.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -41,17 +45,18 @@ class _DefaultDtype:
     @contextmanager
     def held(self) -> Iterator[None]:
         with self._lock:
-            if self._inside == 0:
-                self._outer = torch.get_default_dtype()
-                if self._outer != torch.float32:
-                    torch.set_default_dtype(torch.float32)
+            found = torch.get_default_dtype()
+            if self._inside == 0 or found != torch.float32:
+                self._outer = found
+            if found != torch.float32:
+                torch.set_default_dtype(torch.float32)
             self._inside += 1
         try:
             yield
         finally:
             with self._lock:
                 self._inside -= 1
-                if self._inside == 0 and self._outer != torch.float32:
+                if self._inside == 0 and torch.get_default_dtype() == torch.float32 != self._outer:
                     torch.set_default_dtype(self._outer)
 
 

@@ -52,16 +52,24 @@ def checkpoints(run_dir: Path) -> list[Path]:
     return sorted((path for path in run_dir.iterdir() if re.fullmatch(r"step-\d{8,}", path.name)), key=_step_of)
 
 
-def newest_checkpoint(run_dir: Path, note: Callable[[str], None]) -> tuple[Path, dict[str, Any]] | None:
+def newest_checkpoint(
+    run_dir: Path, note: Callable[[str], None], is_wanted: Callable[[Mapping[str, Any]], bool] = lambda _: True
+) -> tuple[Path, dict[str, Any]] | None:
     """The newest whole checkpoint of a run and its ``state.json``, or None where there is none.
 
     Damaged ones are passed over, each with a line to ``note``.
+
+    Args:
+        is_wanted: says of a ``state.json`` whether the checkpoint will do.
     """
     for folder in reversed(checkpoints(run_dir)):
         try:
-            return folder, read_state(folder)
+            state = read_state(folder)
         except CheckpointError as error:
             note(f"ignored a damaged checkpoint: {error}")
+            continue
+        if is_wanted(state):
+            return folder, state
     return None
 
 
@@ -106,7 +114,8 @@ def read_tensors(folder: Path, group: str) -> dict[str, Tensor]:
 def prune_checkpoints(run_dir: Path, step: int, keep_last: int, keep_steps: Collection[int]) -> None:
     """Deletes all but the newest ``keep_last`` checkpoints up to ``step`` and those of ``keep_steps``.
 
-    Later ones are left: there are some only where a run went on from an older checkpoint because they were damaged.
+    Later ones are left: there are some only where a run went on from an older checkpoint because they were damaged or
+    their loss had exploded.
     """
     folders = {_step_of(folder): folder for folder in checkpoints(run_dir)}
     past = sorted(number for number in folders if number <= step)
@@ -116,7 +125,7 @@ def prune_checkpoints(run_dir: Path, step: int, keep_last: int, keep_steps: Coll
 
 
 def check_same_run(saved: Any, now: Any, free: Collection[str], path: str = "") -> None:
-    """Nothing, if two descriptions of a run agree in every field but the ``free`` ones (dotted paths).
+    """Raises if two descriptions of a run differ in any field but the ``free`` ones (dotted paths).
 
     Raises:
         ConfigError: the first field that differs, with both values.

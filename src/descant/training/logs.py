@@ -1,9 +1,8 @@
-"""What a run tells while it goes: a line on the console and the same as JSON, one object a line."""
+"""What a run reports as it goes: a line on the console and the same as JSON, one object a line."""
 
 import itertools
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
-from descant.errors import CheckpointError
+from descant.atomic import write_atomically
+from descant.errors import AudioError, CheckpointError
 from descant.training.task import Metrics
 
 
@@ -66,10 +66,8 @@ class RunLog:
     def rewind(self, step: int) -> None:
         """Forgets what was written after that step, a last line that was cut off, and damaged lines, which it names."""
         kept = [line for line in read_log(self.file, note=say) if line["step"] <= step] if self.file.exists() else []
-        partial = self.file.with_suffix(".partial")
         with _writing(self.file):
-            partial.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-            os.replace(partial, self.file)
+            write_atomically(self.file, "".join(json.dumps(line) + "\n" for line in kept).encode())
 
     def set_aside(self) -> None:
         """Gives a log that has lines another name, ``log-1.jsonl`` or the next that is free."""
@@ -115,10 +113,9 @@ def _log_line(text: bytes) -> dict[str, Any] | None:
 def _writing(file: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        raise CheckpointError(
-            f"{file}: cannot be written ({error.strerror or error}); free the disk, then resume"
-        ) from error
+    except (OSError, AudioError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CheckpointError(f"{file}: cannot be written ({reason}); free the disk, then resume") from error
 
 
 def say(text: str) -> None:

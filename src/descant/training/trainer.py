@@ -77,14 +77,15 @@ class Trainer:
     def run(self, resume: bool = False) -> TrainResult:
         """Trains to ``max_steps`` or until the time is up, and leaves a checkpoint of the last step.
 
-        With ``resume`` it goes on from the newest whole checkpoint of the folder.
+        With ``resume`` it goes on from the newest whole checkpoint of the folder. Weights whose loss has exploded are
+        saved only as those of the last step.
 
         Raises:
-            Cancelled: SIGINT or SIGTERM came; everything up to that step is saved.
+            Cancelled: SIGINT or SIGTERM came; everything up to that step is saved, unless the loss had exploded.
             ConfigError: the folder holds a run and ``resume`` is off, it holds none and ``resume`` is on, or the run's
                 config or facts changed.
-            TrainingDiverged: ``max_skips`` turns in a row had no finite gradient or an exploded loss; the last good
-                checkpoint is older.
+            TrainingDiverged: ``max_skips`` turns in a row had no finite gradient or an exploded loss, or the time was
+                up while the loss had exploded; the last good checkpoint is older.
             CheckpointError: the disk is full, all checkpoints are damaged, or one does not fit the model.
             InvalidRequest: another process trains in this folder.
             DataError: the folder cannot be written to.
@@ -102,8 +103,7 @@ class Trainer:
             try:
                 checkpoint = self._loop(stop) or checkpoint
             except TrainingDiverged as error:
-                good = "none was saved before" if self.last_good is None else str(self.last_good)
-                raise TrainingDiverged(f"{error}; the last good checkpoint: {good}") from error
+                raise TrainingDiverged(f"{error}; the last good checkpoint: {self._good()}") from error
         assert checkpoint is not None, "a run ends with a save, or began at its end"
         is_finished = self.step == self.config.max_steps
         return TrainResult(self.step, is_finished, self.metrics, checkpoint, self.updater.skipped)
@@ -131,14 +131,13 @@ class Trainer:
                     say(self._forecast(elapsed_s, config.max_steps - first))
                 if self._logs_here():
                     self._write_log(window, left_s=elapsed_s / (self.step - first) * (config.max_steps - self.step))
-                if self._saves_here() or is_out_of_time or stop.asked:
+                if self._saves_here(is_last=is_out_of_time or stop.asked):
                     # Saved before it is validated: a fault in the validation must not cost the weights.
                     checkpoint = self._save()
                 if stop.asked:
-                    raise Cancelled(
-                        f"stopped at step {self.step}, saved in {checkpoint}; --resume goes on, and --resume --set "
-                        f"trainer.max_steps={self.step} writes the model as it is now"
-                    )
+                    raise Cancelled(self._stopped())
+                if is_out_of_time and self.updater.has_exploded and self.step < config.max_steps:
+                    raise TrainingDiverged(f"step {self.step}: the time is up, and the loss has exploded: not saved")
                 if self._validates_here() or is_out_of_time:
                     self._validate()
                 if is_out_of_time:
@@ -148,10 +147,25 @@ class Trainer:
     def _logs_here(self) -> bool:
         return self.step % self.config.log_every == 0 or self.step == self.config.max_steps
 
-    def _saves_here(self) -> bool:
-        is_due = self.step % self.config.save_every == 0 or self.step in self.config.keep_steps
+    def _saves_here(self, is_last: bool) -> bool:
+        is_due = is_last or self.step % self.config.save_every == 0 or self.step in self.config.keep_steps
         # The newest checkpoint is what a resumed run starts from: none is made of weights that are past saving.
         return (is_due and not self.updater.has_exploded) or self.step == self.config.max_steps
+
+    def _stopped(self) -> str:
+        """What to say of a run that was stopped by a signal."""
+        if self.updater.has_exploded and self.step < self.config.max_steps:
+            return (
+                f"stopped at step {self.step}, where the loss had exploded: that is not saved; the last good "
+                f"checkpoint: {self._good()}; --resume goes on from there"
+            )
+        return (
+            f"stopped at step {self.step}, saved in {self.out_dir / f'step-{self.step:08d}'}; --resume goes on, and "
+            f"--resume --set trainer.max_steps={self.step} writes the model as it is now"
+        )
+
+    def _good(self) -> str:
+        return "none was saved before" if self.last_good is None else str(self.last_good)
 
     def _forecast(self, step_s: float, num_steps: int) -> str:
         text = (
@@ -188,7 +202,7 @@ class Trainer:
         return folder
 
     def _begin(self, resume: bool) -> Path | None:
-        found = checkpoint_to_resume(self.out_dir, resume, note=say)
+        found = checkpoint_to_resume(self.out_dir, resume, self.config.max_steps, note=say)
         if found is None:
             self.log.set_aside()
             # An empty log says that a run has begun here, until there is a checkpoint.

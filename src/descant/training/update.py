@@ -184,8 +184,8 @@ class Updater:
 
     def _advice(self) -> str:
         return (
-            f"Train anew with a learning rate below optimizer.lr={self.config.optimizer.lr:g}, a tenth of it for "
-            f"example, with more warm-up steps, or look at the data"
+            f"Train anew with a learning rate below trainer.optimizer.lr={self.config.optimizer.lr:g}, for example a "
+            f"tenth of it, with more warm-up steps, or look at the data"
         )
 
 

@@ -3,41 +3,14 @@
 import shlex
 from pathlib import Path
 
-from descant.checkpoints import audiocraft, hub
-from descant.checkpoints.layouts import read_model_config, why_no_model
+from descant.checkpoints import hub
+from descant.checkpoints.layouts import read_model_config
+from descant.checkpoints.names import SHIPPED, UNTRAINED, folder_of
 from descant.checkpoints.native import starter_folder
 from descant.checkpoints.trust import model_named_in_file, shown
-from descant.errors import CheckpointError, InvalidRequest
+from descant.errors import InvalidRequest
 from descant.model import MusicGenConfig
 from descant.presets import PRESETS
-
-UNTRAINED = "tiny"
-"""The one preset that ``descant.load`` makes on the spot, with random weights."""
-
-
-def folder_of(name: str) -> Path | None:
-    """Where the model's files are; None for the one that has none.
-
-    Raises:
-        CheckpointError: there is no such model.
-    """
-    if name == UNTRAINED:
-        return None
-    folder = starter_folder() if name == "starter" else Path(name)
-    try:
-        if hub.is_id(name) and not folder.is_dir():
-            folder = hub.find(name)
-        is_folder = folder.is_dir()
-        files = ("config.json", audiocraft.LM, audiocraft.CODEC)
-        is_there = is_folder and any((folder / file).exists() for file in files)
-    except (OSError, ValueError):  # a name that no file can have
-        is_folder = is_there = False
-    if not is_there:
-        if is_folder:
-            raise CheckpointError(f"model {name!r:.200}: {why_no_model(folder)}")
-        hint = f"; {name} is a preset, whose untrained weights descant models init writes" if name in PRESETS else ""
-        raise CheckpointError(f"model {name!r:.200}: not there; give starter, tiny, a model folder or a hub id{hint}")
-    return folder
 
 
 def config_of(name: str) -> MusicGenConfig:
@@ -64,7 +37,7 @@ def folder_named_in(file: str, name: str) -> Path | None:
     """
     if name == UNTRAINED:
         return None
-    folder = starter_folder() if name == "starter" else model_named_in_file(name)
+    folder = starter_folder() if name == SHIPPED else model_named_in_file(name)
     if folder is None:
         option = f"--model {shlex.quote(name)}" if len(name) <= 200 and name.isprintable() else "--model MODEL"
         raise InvalidRequest(

@@ -54,7 +54,7 @@ def add_commands(commands: Commands) -> None:
 
 def list_models(arguments: argparse.Namespace) -> None:
     """Prints what can be named, and whether it has weights."""
-    from descant.apps.cli.model_names import UNTRAINED
+    from descant.checkpoints.names import UNTRAINED
     from descant.checkpoints.native import starter_folder
     from descant.checkpoints.untrained import size_of
     from descant.presets import PRESETS
@@ -138,8 +138,8 @@ def init(arguments: argparse.Namespace) -> None:
 
 def convert(arguments: argparse.Namespace) -> None:
     """Writes a model in another layout."""
-    from descant.apps.cli.model_names import folder_of
     from descant.checkpoints import layouts
+    from descant.checkpoints.names import folder_of
 
     source = folder_of(arguments.source)
     if source is None:

@@ -1,0 +1,54 @@
+"""What the name of a model stands for: a preset, a folder, or a model on the hub. Decided here and nowhere else."""
+
+import os
+from pathlib import Path
+
+from descant.checkpoints import audiocraft, hub
+from descant.checkpoints.layouts import why_no_model
+from descant.checkpoints.native import starter_folder
+from descant.errors import CheckpointError
+from descant.presets import PRESETS
+
+UNTRAINED = "tiny"
+"""The preset that ``descant.load`` makes on the spot, with random weights."""
+
+SHIPPED = "starter"
+"""The model whose weights are in the package."""
+
+
+def recorded_name(model: str) -> str:
+    """The name under which a model is recorded, which loads the same model again.
+
+    ``~`` is expanded and a slash at the end dropped. The folder ``tiny/`` becomes ``./tiny``, as ``tiny`` is a preset.
+    """
+    expanded = os.path.expanduser(model)
+    plain = expanded.rstrip("/") or expanded
+    return f"./{plain}" if plain != model and plain in (UNTRAINED, SHIPPED) else plain
+
+
+def folder_of(model: str) -> Path | None:
+    """Where the model's files are, fetched from the hub if they must be; None for the preset that has none.
+
+    Only the bare names are presets: ``tiny/``, ``./tiny`` and ``~/tiny`` are folders.
+
+    Raises:
+        CheckpointError: there is no such model; the message says what there is.
+        MissingExtra: the name is a hub id, and huggingface_hub is not installed.
+    """
+    if model == UNTRAINED:
+        return None
+    folder = starter_folder() if model == SHIPPED else Path(os.path.expanduser(model))
+    try:
+        if not folder.is_dir() and hub.is_id(model):
+            folder = hub.find(model)
+        is_folder = folder.is_dir()
+        files = ("config.json", audiocraft.LM, audiocraft.CODEC)
+        holds_model = is_folder and any((folder / file).exists() for file in files)
+    except (OSError, ValueError):  # a name too long for the file system, or one that no file can have
+        is_folder = holds_model = False
+    if holds_model:
+        return folder
+    if is_folder:
+        raise CheckpointError(f"model {model!r:.200}: {why_no_model(folder)}")
+    hint = f"; {model} is a preset, whose untrained weights descant models init writes" if model in PRESETS else ""
+    raise CheckpointError(f"{model!r:.200}: no such model; give starter, tiny, a model folder or a hub id{hint}")
