@@ -80,7 +80,7 @@ def read_manifest(path: str | os.PathLike[str], split: Split | None = None) -> l
 
 
 def require_files(records: list[ClipRecord]) -> None:
-    """Nothing, if the files of all clips are there.
+    """Raises if the file of a clip is missing.
 
     Raises:
         DataError: some are not; a run would end at whatever step draws one.

@@ -12,7 +12,7 @@ WORLD_SIZES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM
 
 
 def refuse_several_processes(environment: Mapping[str, str] = os.environ) -> None:
-    """Nothing, if this process was started alone.
+    """Raises if this process is one of several that were started together.
 
     Raises:
         InvalidRequest: a launcher has started several; each would train the same run in the same folder.
