@@ -365,7 +365,8 @@ def test_a_signal_ends_in_one_line_and_leaves_whole_files(tmp_path, number, code
         stderr=subprocess.PIPE,
         preexec_fn=with_default_signals,
     ) as process:
-        while not list(tmp_path.glob("out/*.wav")) and process.poll() is None:
+        # Of two files that are there, the first is counted already.
+        while len(list(tmp_path.glob("out/*.wav"))) < 2 and process.poll() is None:
             time.sleep(0.05)
         process.send_signal(number)
         out, err = process.communicate()
@@ -428,3 +429,26 @@ def test_a_read_only_system_hears_melodies(tmp_path):
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, check=False, text=True, env=environment)
     assert done.stdout == "heard\n", done.stderr
+
+
+def test_a_full_standard_output_is_named(tmp_path):
+    done = sh("descant models list > /dev/full", tmp_path)
+    assert (done.returncode, done.stdout) == (3, b"")
+    assert done.stderr == b"descant: error: 'standard output': No space left on device\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "advice"),
+    [
+        ("-foo", b"if '-foo' is the prompt, put -- before it"),
+        ("'-dark piano'", b"if '-dark piano' is the prompt, put -- before it"),
+        ("piano -d 1 techno", b"put all prompts, or all files, next to each other"),
+        ("a b -d 1 -o new/same.wav", b"give a folder: 'new/same/'"),
+        ("piano -d one", b"'one' is not a number; see: descant generate --help"),
+    ],
+)
+def test_words_that_stand_in_the_wrong_place_are_answered_with_what_to_do(tmp_path, words, advice):
+    (tmp_path / "new").mkdir()
+    done = sh(f"descant generate {words} --model tiny", tmp_path)
+    assert done.returncode == 2
+    assert advice in done.stderr

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from descant import threads
 from descant.apps.cli import bench, codec, data, doctor, generate, models, train
 from descant.apps.cli.options import Commands, Parser
-from descant.apps.cli.outputs import note, tell_what_is_logged
+from descant.apps.cli.outputs import faults_name_stdout, note, tell_what_is_logged
 from descant.apps.cli.standard_streams import discard, prepared_streams, reader_has_gone
 from descant.apps.cli.termination import Terminated, termination_raises
 from descant.errors import (
@@ -45,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             with termination_raises():
                 code = _run(words)
                 if sys.stdout is not None:  # it is where the shell closed it: descant ... >&-
-                    sys.stdout.flush()
+                    with faults_name_stdout():
+                        sys.stdout.flush()
             return code
         except BaseException as error:
             # A reader that has enough of our output is no error; any other broken pipe is one.

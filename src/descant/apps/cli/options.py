@@ -40,12 +40,20 @@ class Parser(argparse.ArgumentParser):
 
     def _hint(self, message: str) -> str:
         """What to do about a prompt such as ``-foo``, which looks like an option."""
-        if "PROMPT" not in message and not message.startswith("unrecognized arguments: "):
-            return ""
         before = self._words[: self._words.index("--")] if "--" in self._words else self._words
-        odd = [word for word in before if re.match("-[^-]", word) and word[:2] not in self._option_string_actions]
-        odd = [word for word in odd if "PROMPT" in message or word in message.split()]
-        return f"; if {odd[0]!r:.60} is the prompt, put -- before it: -- {odd[0]!r:.60}" if odd else ""
+        odd = [word for word in before if re.match("-[^-]", word) and self._is_at_fault(word, message)]
+        if odd:
+            return f"; if {odd[0]!r:.60} is the prompt, put -- before it: -- {odd[0]!r:.60}"
+        left_over = message.removeprefix("unrecognized arguments: ")
+        if left_over != message and not left_over.startswith("-"):
+            return "; put all prompts, or all files, next to each other"
+        return ""
+
+    def _is_at_fault(self, word: str, message: str) -> bool:
+        if word[:2] in self._option_string_actions:
+            # "-dark piano" is -d with the value "ark piano".
+            return len(word) > 2 and message.startswith("argument -") and repr(word[2:]) in message
+        return "PROMPT" in message or (message.startswith("unrecognized arguments: ") and word in message.split())
 
 
 class Commands:

@@ -7,7 +7,8 @@ import os
 import re
 import sys
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,11 +96,23 @@ def slug(text: str | None) -> str:
 
 def show(result: dict[str, Any], lines: Sequence[str], as_json: bool) -> None:
     """Prints a result: exactly one JSON object, or lines for people."""
-    if as_json:
-        print(json.dumps(result, ensure_ascii=True, allow_nan=False))
-    else:
-        for line in lines:
-            print(escaped(line))
+    with faults_name_stdout():
+        if as_json:
+            print(json.dumps(result, ensure_ascii=True, allow_nan=False))
+        else:
+            for line in lines:
+                print(escaped(line))
+
+
+@contextmanager
+def faults_name_stdout() -> Iterator[None]:
+    """Inside the block an error of writing, a broken pipe aside, says that standard output is where it happened."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "standard output") from error
 
 
 def note(text: str) -> None:
@@ -165,7 +178,8 @@ def _target(
     if output is None or output.endswith(("/", os.sep)) or os.path.isdir(path):
         is_folder = True
     elif num_files > 1 and named in allowed:
-        raise InvalidRequest(f"output {output!r}: one file for {num_files} results; give a folder: {path.stem + '/'!r}")
+        folder = f"{path.with_suffix('')}/"
+        raise InvalidRequest(f"output {output!r}: one file for {num_files} results; give a folder: {folder!r}")
     else:
         is_folder = num_files > 1
     if is_folder:
