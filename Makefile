@@ -17,6 +17,8 @@ test: $(VENV)/.developer ## everything that CI runs
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@# numba compiles librosa here, since two workers that fill its cache at the same time may crash (numba #10128).
+	$(BIN)/python -c 'from descant.audio.analysis import import_librosa; import_librosa("beat", "decompose", "onset")'
 	@# One thread a worker: the workers are the parallelism.
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal -m "not slow and not gpu and not network"
 

@@ -80,7 +80,7 @@ def test_a_full_disk_under_stdout_is_one_line():
             [*DESCANT, "models", "show", "tiny"], stdout=full, stderr=subprocess.PIPE, check=False, text=True
         )
     assert shown.returncode == 3
-    assert shown.stderr == "descant: error: No space left on device\n"
+    assert shown.stderr == "descant: error: 'standard output': No space left on device\n"
 
 
 def test_ctrl_c_in_the_middle_leaves_whole_files_only(tmp_path):

@@ -3,17 +3,16 @@
 import atexit
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from functools import cache
+from contextlib import ExitStack, contextmanager, nullcontext
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-
-import numpy as np
 
 from descant.errors import InvalidRequest
 from descant.folder_lock import locked
@@ -22,12 +21,14 @@ COMPILING_S = 600.0
 """No process compiles for longer: one that waits goes on after that."""
 
 
-@cache
-def import_librosa() -> ModuleType:
-    """librosa, also where neither its own folder nor the user's home can be written.
+def import_librosa(*parts: str) -> ModuleType:
+    """librosa with the named parts of it, also where neither its own folder nor the user's home can be written.
 
     numba would end the import there, since it finds no place for its cache; it gets one that lasts as long as the
     process. (A lasting one in a shared folder would let others put code into it: the cache holds pickles.)
+
+    Parts are imported by one process at a time. They are compiled then, and two processes that fill one cache of numba
+    at the same time may crash when they use it (numba #10128).
 
     Raises:
         ImportError: librosa is not installed.
@@ -35,31 +36,17 @@ def import_librosa() -> ModuleType:
     import numba
 
     settings: Any = numba.config  # a module that gets its names when it is imported
-    if _lasting_cache(settings.CACHE_DIR) is None:
+    folder = next((folder for folder in _cache_folders(settings.CACHE_DIR) if _is_writable(folder)), None)
+    if folder is None:
         settings.CACHE_DIR = tempfile.mkdtemp(prefix="descant-numba-")
         atexit.register(shutil.rmtree, settings.CACHE_DIR, ignore_errors=True)
     import librosa
 
-    return librosa
-
-
-@cache
-def compiled_librosa() -> ModuleType:
-    """librosa with its trackers of beats and onsets compiled, by one process at a time: two that fill one cache of
-    numba at the same time may crash when they use it (numba #10128).
-
-    Raises:
-        ImportError: librosa is not installed.
-    """
-    librosa = import_librosa()
-    import numba
-
-    settings: Any = numba.config
-    folder = _lasting_cache(settings.CACHE_DIR)
-    with ExitStack() as stack:
-        if folder is not None:
-            stack.enter_context(alone_in(folder))
-        _compile(librosa)
+    names = [f"librosa.{part}" for part in parts]
+    if not all(name in sys.modules for name in names):
+        with alone_in(folder) if folder is not None else nullcontext():
+            for name in names:
+                import_module(name)
     return librosa
 
 
@@ -77,18 +64,6 @@ def alone_in(folder: Path) -> Iterator[None]:
                     break
                 time.sleep(0.1)
         yield
-
-
-def _compile(librosa: ModuleType) -> None:
-    """Runs what `evaluation/musical.py` uses, on a second of clicks."""
-    clicks = np.zeros(22_050, np.float32)
-    clicks[::5_000] = 1.0
-    librosa.onset.onset_detect(y=clicks, sr=22_050)
-    librosa.beat.beat_track(y=clicks, sr=22_050)
-
-
-def _lasting_cache(setting: str) -> Path | None:
-    return next((folder for folder in _cache_folders(setting) if _is_writable(folder)), None)
 
 
 def _cache_folders(setting: str) -> list[Path]:

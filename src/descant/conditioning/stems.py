@@ -89,7 +89,7 @@ def _stems(clip: Clip) -> Clip:
 def _harmonic(clip: Clip) -> Clip:
     """By median filters along time and along frequency (Fitzgerald, "Harmonic/percussive separation", DAFx 2010)."""
     try:
-        hpss = import_librosa().decompose.hpss
+        hpss = import_librosa("decompose").decompose.hpss
     except ImportError as error:
         raise MissingExtra(
             "separation='harmonic' needs librosa: pip install \"descant[eval]\", or ask for 'mix'"

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from descant.audio import Clip
-from descant.audio.analysis import compiled_librosa
+from descant.audio.analysis import import_librosa
 from descant.errors import MissingExtra
 from descant.evaluation.spectra import spectrogram
 
@@ -126,6 +126,6 @@ def require_librosa() -> ModuleType:
         MissingExtra: it is not installed.
     """
     try:
-        return compiled_librosa()
+        return import_librosa("beat", "onset", "feature")
     except ImportError as error:
         raise MissingExtra('hearing tempo and key needs librosa: pip install "descant[eval]"') from error
