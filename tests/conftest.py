@@ -92,6 +92,12 @@ def unchecked() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def make_transformers() -> Callable[..., Any]:
+    pytest.importorskip("transformers", reason="transformers")
+    return make_transformers_model
+
+
+@pytest.fixture(scope="session")
 def make_tokenizer() -> Callable[[Path], None]:
     return write_tokenizer
 
