@@ -163,7 +163,7 @@ def models(tmp_path_factory, make_transformers, make_tokenizer, word_hashes) -> 
 
 
 def style_model(folder: Path, word_hashes: Any) -> Any:
-    """A style model in audiocraft's layout, around texts of random vectors and without the network that hears styles."""
+    """A style model in audiocraft's layout, with one random vector a word and without the network behind styles."""
     from descant.checkpoints import audiocraft
 
     spec = importlib.util.spec_from_file_location(
