@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from descant.checkpoints.native import load_codec, load_model, save_model, starter_folder
-from descant.data.tokenize import codec_facts
+from descant.data.tokenize import codec_spec
 from descant.errors import CheckpointError
 from descant.model import GenerationDefaults
 
@@ -28,7 +28,7 @@ def export(trained: Path, polished: Path | None, target: Path) -> None:
     if polished is not None:
         # The model was stored with its codec in float16, so the comparison is made there.
         codec = load_codec(polished)[0].half().float()
-        if codec_facts(codec).fingerprint != codec_facts(load_codec(trained / "codec")[0].half().float()).fingerprint:
+        if codec_spec(codec).fingerprint != codec_spec(load_codec(trained / "codec")[0].half().float()).fingerprint:
             raise CheckpointError(f"{polished}: its encoder or codebooks differ from those the model learned from")
         model.codec.load_state_dict(load_codec(polished)[0].state_dict())
     staging = target.with_name(f"{target.name}.new")

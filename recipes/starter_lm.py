@@ -19,7 +19,7 @@ from descant.conditioning.dropout import ConditionDropout
 from descant.config import to_dict
 from descant.data.captions import CaptionConfig
 from descant.data.token_dataset import TokenBatchConfig, TokenBatches
-from descant.data.tokenize import codec_facts
+from descant.data.tokenize import codec_spec
 from descant.errors import ConfigError, naming
 from descant.lm.init import start_from_codebooks
 from descant.model import MusicGenConfig, MusicGenModel
@@ -121,7 +121,7 @@ def go_on_from(model: MusicGenModel, earlier: MusicGenModel) -> None:
     melody = model.config.melody if earlier.melody is None else earlier.config.melody
     if replace(earlier.config, melody=melody) != model.config:
         raise ConfigError("start: a model of another shape; give the run the shape of that model, but for the melody")
-    if codec_facts(earlier.codec) != codec_facts(model.codec):
+    if codec_spec(earlier.codec) != codec_spec(model.codec):
         raise ConfigError("start: a model with another codec than the run's; its codes mean something else")
     new = {name: tensor for name, tensor in model.state_dict().items() if earlier.melody is None and "melody." in name}
     model.load_state_dict({**new, **earlier.state_dict()})

@@ -19,8 +19,8 @@ from descant.checkpoints.fingerprint import fingerprint
 from descant.checkpoints.names import folder_of
 from descant.checkpoints.native import save_model
 from descant.errors import Cancelled, CheckpointError
-from descant.evaluation.asked import fit
-from descant.record import given_part
+from descant.evaluation.prompt_fit import fit
+from descant.provenance import prompt_of
 
 SHORT: dict[str, Any] = {"duration_s": 0.1, "seed": 3}
 
@@ -230,13 +230,13 @@ def test_an_audio_prompt_comes_back_from_info_as_its_codes(music):
     clip = music.generate("drums", prompt=prompt, duration_s=0.2, seed=1)
     assert clip.info["prompt_codes"] == clip.codes[:, :5].tolist()
     assert torch.equal(music.generate(request_from_info(clip.info)).codes, clip.codes)
-    assert torch.equal(given_part(clip.info, clip).samples, prompt.samples)
+    assert torch.equal(prompt_of(clip.info, clip).samples, prompt.samples)
 
 
 @pytest.mark.parametrize("length", [0, -1, 10**6, True, 2.0, "5"])
 def test_a_given_part_that_cannot_be_is_refused(length):
     with pytest.raises(InvalidRequest, match="of its samples were given"):
-        given_part({"prompt_samples": length}, Clip(torch.zeros(1, 100), 8_000))
+        prompt_of({"prompt_samples": length}, Clip(torch.zeros(1, 100), 8_000))
 
 
 def test_a_chain_of_requests_is_told(music):

@@ -61,7 +61,7 @@ def test_how_the_user_wants_threads_to_wait_is_left_alone(name):
 def test_where_torch_came_first_nothing_is_changed_and_it_is_said():
     code = (
         "import os, torch; before = dict(os.environ); import descant; from descant import threads; "
-        "print(dict(os.environ) == before, threads.settle().waiting)"
+        "print(dict(os.environ) == before, threads.configure().waiting)"
     )
     assert output_of(code) == "True they spin (torch was imported before descant)"
 

@@ -21,13 +21,13 @@ from descant.errors import (
 from descant.version import __version__
 
 # Before anything imports torch, which reads this once.
-threads.settle()
+threads.configure()
 
 if TYPE_CHECKING:
     from descant.api import MusicGen, load
     from descant.audio import Clip
     from descant.generation.request import Guidance, Request, Sampling
-    from descant.record import request_from_info
+    from descant.provenance import request_from_info
 
 __all__ = [
     "AudioError",
@@ -52,7 +52,7 @@ __all__ = [
 _HOME = {
     "MusicGen": "descant.api",
     "load": "descant.api",
-    "request_from_info": "descant.record",
+    "request_from_info": "descant.provenance",
     "Clip": "descant.audio",
     "Guidance": "descant.generation.request",
     "Request": "descant.generation.request",

@@ -22,7 +22,7 @@ from descant.checkpoints.names import folder_of, recorded_name
 from descant.checkpoints.native import load_text_encoder, place
 from descant.codec.base import AudioCodec, Progress
 from descant.errors import CheckpointError, InvalidRequest
-from descant.evaluation.asked import check_judge, fit
+from descant.evaluation.prompt_fit import fit, require_scorable
 from descant.generation.engine import Engine
 from descant.generation.request import MAX_DURATION_S, MAX_SEED, Guidance, Request, Sampling
 from descant.generation.stream import MusicStream
@@ -30,7 +30,7 @@ from descant.model import MusicGenConfig, MusicGenModel
 from descant.nn.rvq import VectorQuantizer
 from descant.nn.settings import own_settings
 from descant.plain import Number, plain
-from descant.record import check_sources, info_of
+from descant.provenance import check_sources, info_of
 from descant.version import __version__
 
 MAX_CANDIDATES = 64
@@ -306,7 +306,7 @@ def _variations(request: Request, count: int) -> list[Request]:
         InvalidRequest: it asks for nothing by which the better could be told from the worse.
         MissingExtra: what hears tempo and key is not installed.
     """
-    check_judge(request.text, request.melody, request.duration_s if request.loop_bars is None else math.inf)
+    require_scorable(request.text, request.melody, request.duration_s if request.loop_bars is None else math.inf)
     first = secrets.randbits(31) if request.seed is None else request.seed
     return [replace(request, seed=(first + index) % (MAX_SEED + 1)) for index in range(count)]
 

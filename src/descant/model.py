@@ -16,16 +16,17 @@ from descant.codec.stereo import StereoCodec
 from descant.conditioning.base import Embedding, TextEncoder, readable_text
 from descant.conditioning.chroma import MelodyConfig
 from descant.conditioning.clap import ClapConditioner, ClapConfig, JointEncoder
-from descant.conditioning.facts import FactsConditioner, FactsConfig, read_facts
 from descant.conditioning.fuser import FuserConfig, Method, fuse
-from descant.conditioning.melody import MelodyConditioner, null_melody, squeeze
+from descant.conditioning.melody import MelodyConditioner, apply_bottleneck, null_melody
 from descant.conditioning.normalize import normalize_text
 from descant.conditioning.style import StyleConditioner, StyleConfig, StyleFeatures, excerpt
+from descant.conditioning.tempo_key import TempoKeyConditioner, TempoKeyConfig
 from descant.conditioning.text import TextConditioner
 from descant.errors import ConfigError, InvalidRequest
 from descant.lm.model import LMConfig, MusicLM
 from descant.nn.inputs import LMInputs
 from descant.patterns import AnyPattern, frames_of_inputs
+from descant.tempo_key import parse_tempo_key
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +105,7 @@ class MusicGenConfig:
     lm: LMConfig
     pattern: AnyPattern
     text: T5Text | SmallText
-    facts: FactsConfig | None = None
+    facts: TempoKeyConfig | None = None
     max_duration_s: float = 30.0
     defaults: GenerationDefaults = field(default_factory=GenerationDefaults)
     melody: MelodyConfig | None = None
@@ -160,7 +161,7 @@ class Conditions:
     """What one row of a batch is told.
 
     Args:
-        melody: levels of the pitch classes in every frame, as `hear_melody` gives them; None is the null melody.
+        melody: levels of the pitch classes in every frame, as `extract_melody` gives them; None is the null melody.
         style: codes of an excerpt; None is the null style.
         clap: a point of the joint space, that of some sound perhaps; None is the text's, in a model with such a space.
     """
@@ -218,7 +219,7 @@ class MusicGenModel(nn.Module):
         self.text = TextConditioner(
             config.text.dim, width, config.text.has_sentence, has_projection=config.has_text_projection
         )
-        self.facts = None if config.facts is None else FactsConditioner(config.facts, width)
+        self.facts = None if config.facts is None else TempoKeyConditioner(config.facts, width)
         self.melody = None if config.melody is None else MelodyConditioner(config.melody, width)
         self.style = None if config.style is None else StyleConditioner(config.style, width)
         self.clap = None if config.clap is None else ClapConditioner(config.clap, width)
@@ -326,7 +327,7 @@ class MusicGenModel(nn.Module):
                 chroma = torch.zeros(len(texts), config.num_frames * config.pooled_frames, config.num_pitches)
                 has_melody = torch.zeros(len(texts), dtype=torch.bool)
             is_told = torch.ones(len(texts), dtype=torch.bool) if has_melody is None else has_melody
-            squeezed = squeeze(chroma, config)
+            squeezed = apply_bottleneck(chroma, config)
             if config.fusion != "sum":
                 # As many frames as are told when music is made, or the codes would stand elsewhere.
                 squeezed = squeezed[:, torch.arange(config.num_frames) % squeezed.shape[1]]
@@ -364,7 +365,9 @@ class MusicGenModel(nn.Module):
         told = self.text(Embedding(read.values.to(self.lm.norm.weight.dtype), read.mask))
         if self.facts is not None:
             is_null = ~read.mask.any(dim=1)
-            facts = [read_facts(None if null else text) for text, null in zip(texts, is_null.tolist(), strict=True)]
+            facts = [
+                parse_tempo_key(None if null else text) for text, null in zip(texts, is_null.tolist(), strict=True)
+            ]
             told["facts"] = self.facts(facts, self.frames_of_steps(num_frames), self.codec.frame_rate_hz, first_beats)
         return told
 

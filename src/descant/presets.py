@@ -6,8 +6,8 @@ from dataclasses import replace
 from descant.codec.encodec import EnCodecConfig
 from descant.codec.spectral import SpectralCodecConfig
 from descant.conditioning.chroma import MelodyConfig
-from descant.conditioning.facts import FactsConfig
 from descant.conditioning.style import StyleConfig
+from descant.conditioning.tempo_key import TempoKeyConfig
 from descant.lm.model import LMConfig
 from descant.model import GenerationDefaults, MusicGenConfig, SmallText, StereoCodecConfig, T5Text
 from descant.nn.transformer import TransformerConfig
@@ -42,7 +42,7 @@ def starter() -> MusicGenConfig:
         ),
         pattern=delay(4),
         text=SmallText(has_sentence=True),
-        facts=FactsConfig(),
+        facts=TempoKeyConfig(),
         melody=MelodyConfig(
             num_frames=79, bottleneck="strongest", fusion="sum", neighbours=2, part="mix", null="nothing"
         ),
@@ -67,12 +67,12 @@ def large() -> MusicGenConfig:
 
 def melody() -> MusicGenConfig:
     """The released 1.5B model that follows melodies; it reads text and melody as a prefix."""
-    return _released(width=1_536, num_heads=24, num_layers=48, hears_melody=True)
+    return _released(width=1_536, num_heads=24, num_layers=48, has_melody=True)
 
 
 def melody_large() -> MusicGenConfig:
     """The released 3.3B model that follows melodies."""
-    return _released(width=2_048, num_heads=32, num_layers=48, hears_melody=True)
+    return _released(width=2_048, num_heads=32, num_layers=48, has_melody=True)
 
 
 def stereo_small() -> MusicGenConfig:
@@ -92,22 +92,22 @@ def stereo_large() -> MusicGenConfig:
 
 def stereo_melody() -> MusicGenConfig:
     """The released 1.5B stereo model that follows melodies."""
-    return _released(width=1_536, num_heads=24, num_layers=48, is_stereo=True, hears_melody=True)
+    return _released(width=1_536, num_heads=24, num_layers=48, is_stereo=True, has_melody=True)
 
 
 def stereo_melody_large() -> MusicGenConfig:
     """The released 3.3B stereo model that follows melodies."""
-    return _released(width=2_048, num_heads=32, num_layers=48, is_stereo=True, hears_melody=True)
+    return _released(width=2_048, num_heads=32, num_layers=48, is_stereo=True, has_melody=True)
 
 
 def style() -> MusicGenConfig:
     """The released 1.5B model that resembles an excerpt (arXiv 2407.12563); it reads text and style as a prefix."""
-    mono = _released(width=1_536, num_heads=24, num_layers=48, hears_melody=True)
+    mono = _released(width=1_536, num_heads=24, num_layers=48, has_melody=True)
     return replace(mono, melody=None, style=StyleConfig())
 
 
 def _released(
-    *, width: int, num_heads: int, num_layers: int, is_stereo: bool = False, hears_melody: bool = False
+    *, width: int, num_heads: int, num_layers: int, is_stereo: bool = False, has_melody: bool = False
 ) -> MusicGenConfig:
     mono = EnCodecConfig()
     books = mono.num_codebooks * (2 if is_stereo else 1)
@@ -116,12 +116,12 @@ def _released(
         lm=LMConfig(
             num_codebooks=books,
             transformer=TransformerConfig(
-                width=width, num_heads=num_heads, num_layers=num_layers, has_cross_attention=not hears_melody
+                width=width, num_heads=num_heads, num_layers=num_layers, has_cross_attention=not has_melody
             ),
         ),
         pattern=Delay(delays=(0, 0, 1, 1, 2, 2, 3, 3)) if is_stereo else delay(books),
         text=T5Text(),
-        melody=MelodyConfig() if hears_melody else None,
+        melody=MelodyConfig() if has_melody else None,
     )
 
 

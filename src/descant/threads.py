@@ -1,8 +1,8 @@
 """How many threads torch computes with, and how they wait: settled before torch is loaded.
 
 OpenMP reads its environment once, when torch loads it. By default its threads spin while they wait for each other, and
-a decoding step has hundreds of such waits. Beside another busy process the thread that is waited for is not running,
-those that wait use up the processor that it needs, and music that takes 3 s takes minutes. So importing ``descant``
+a decoding step has hundreds of such waits. Next to another busy process the thread that is waited for is not running,
+and those that wait use up the processor that it needs, and music that takes 3 s takes minutes. So importing ``descant``
 asks for threads that sleep after a short spin, and for as many as this process may really use, unless the environment
 already says otherwise.
 """
@@ -48,7 +48,7 @@ class ThreadChoice:
 _choice: ThreadChoice | None = None
 
 
-def settle(environ: MutableMapping[str, str] = os.environ) -> ThreadChoice:
+def configure(environ: MutableMapping[str, str] = os.environ) -> ThreadChoice:
     """Settles threads and waiting for this process, once; later calls give the same choice.
 
     Changes ``environ``, which torch's OpenMP and child processes read. Where torch is already loaded nothing can be
@@ -85,7 +85,7 @@ def use(num_threads: int) -> None:
     global _choice
     if not 1 <= num_threads <= MAX_THREADS:
         raise InvalidRequest(f"--threads {num_threads}: allowed are 1 to {MAX_THREADS}")
-    _choice = replace(settle(), num_threads=num_threads, threads_reason=f"--threads {num_threads}")
+    _choice = replace(configure(), num_threads=num_threads, threads_reason=f"--threads {num_threads}")
     os.environ[THREADS] = str(num_threads)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(num_threads)

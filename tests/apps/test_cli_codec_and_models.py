@@ -20,12 +20,12 @@ def test_encode_brings_any_rate_and_channels_and_decode_gives_the_length_back(ru
     soundfile.write("in.wav", np.random.default_rng(0).uniform(-0.1, 0.1, (13_337, 2)), 44_100)
     outcome = run("encode", "in.wav", "-o", "a.safetensors", "--model", "tiny", "--json")
     assert outcome.code == 0, outcome.err
-    facts = json.loads(outcome.out)
-    assert facts["num_frames"] == 16
-    assert facts["duration_s"] == pytest.approx(13_337 / 44_100, abs=1e-4)
+    header = json.loads(outcome.out)
+    assert header["num_frames"] == 16
+    assert header["duration_s"] == pytest.approx(13_337 / 44_100, abs=1e-4)
     outcome = run("decode", "a.safetensors", "-o", "out.flac", "--json")
     assert outcome.code == 0, outcome.err
-    assert json.loads(outcome.out)["duration_s"] == facts["duration_s"]
+    assert json.loads(outcome.out)["duration_s"] == header["duration_s"]
     assert soundfile.info("out.flac").samplerate == 32_000
 
 

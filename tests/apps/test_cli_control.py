@@ -153,7 +153,7 @@ def test_a_given_part_that_passes_full_scale_is_made_again(run):
     assert run("regenerate", "more.wav", "-o", "again.wav").code == 0
     apart = np.abs(samples_of("again.wav").astype(int) - samples_of("more.wav"))
     assert apart[:8_000].max() <= 1
-    # How the given part would go on is foretold from its 16-bit samples.
+    # How the given part would go on is extrapolate from its 16-bit samples.
     assert apart.max() <= 16
 
 
@@ -179,7 +179,7 @@ def test_what_streams_keeps_its_shape_and_never_passes_full_scale():
 
 
 def test_a_continuation_of_any_recording_is_made_again_to_the_sample(run):
-    """Its samples are no 16-bit numbers: they were resampled, and a fade foretold from them would be another."""
+    """Its samples are no 16-bit numbers: they were resampled, and a fade extrapolate from them would be another."""
     times = np.arange(11_025) / 44_100
     sides = [0.3 * np.sin(2 * np.pi * rate_hz * times) for rate_hz in (220, 331)]
     soundfile.write("stereo.wav", np.stack(sides, axis=1), 44_100)

@@ -11,7 +11,7 @@ import torch
 
 from descant.audio import Clip, read_info
 from descant.checkpoints import codes
-from descant.record import MOST_RECORD_BYTES, MOST_SOURCE_BYTES
+from descant.provenance import MOST_RECORD_BYTES, MOST_SOURCE_BYTES
 
 REFUSED = 2
 NAMES = {

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 import torch
 
-from descant.audio import FORMATS, Clip, audio_facts, integrated_loudness, read_info, read_samples
+from descant.audio import FORMATS, Clip, audio_header, integrated_loudness, read_info, read_samples
 from descant.errors import AudioError, InvalidRequest
 
 INFO = {"prompt": 'a "quoted"\n\0 é 音 \u2028 😀 \ud800', "seed": 2**63, "nested": {"list": [1, 2.5, None, True]}}
@@ -79,7 +79,7 @@ class TestFiles:
         for offset, length in ((0, 1), (0, 24_000), (7_777, 4_321), (23_999, 1)):
             piece = read_samples(path, offset, length)
             assert torch.equal(piece, whole[:, offset : offset + length])
-        assert tuple(audio_facts(path)) == (24_000, 48_000, 2)
+        assert tuple(audio_header(path)) == (24_000, 48_000, 2)
         for offset, length in ((-1, 5), (0, 0), (0, 24_001), (24_000, 1)):
             with pytest.raises(InvalidRequest, match="it has 24000"):
                 read_samples(path, offset, length)
@@ -105,7 +105,7 @@ class TestFiles:
     def test_long_ogg_files_can_be_written(self, tmp_path):
         """libsndfile's Vorbis encoder overflows the stack when it gets a few minutes in one call."""
         Clip(torch.zeros(1, 8000 * 300), 8000).save(tmp_path / "a.ogg")
-        assert audio_facts(tmp_path / "a.ogg").duration_s == 300
+        assert audio_header(tmp_path / "a.ogg").duration_s == 300
 
     def test_a_loud_clip_is_turned_down_and_not_clipped(self, tmp_path):
         clip = Clip(sine(440).samples * 4, 32_000)
@@ -121,10 +121,10 @@ class TestFiles:
         whole = path.read_bytes()
         second_frame = whole.index(whole[:2], max(whole.find(b"Xing"), whole.find(b"Info")))
         path.write_bytes(whole[second_frame:])
-        facts = audio_facts(path)
-        assert Clip.read(path).samples.shape[1] == facts.num_samples
-        assert facts.duration_s == pytest.approx(15, abs=0.1)
-        read_samples(path, facts.num_samples - 100, 100)
+        header = audio_header(path)
+        assert Clip.read(path).samples.shape[1] == header.num_samples
+        assert header.duration_s == pytest.approx(15, abs=0.1)
+        read_samples(path, header.num_samples - 100, 100)
 
     def test_a_link_and_any_name_will_do(self, tmp_path):
         for name in ("with\nnewline.wav", "é 音 😀.wav", "x" * 251 + ".wav", "-rf.wav"):

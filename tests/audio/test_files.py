@@ -15,7 +15,7 @@ import pytest
 import soundfile
 import torch
 
-from descant.audio import FORMATS, Clip, audio_facts, files, mpeg, ogg, read_info, read_samples, sndfile
+from descant.audio import FORMATS, Clip, audio_header, files, mpeg, ogg, read_info, read_samples, sndfile
 from descant.audio.decoded import DecodedFiles, Remembered
 from descant.audio.opened import DecodedAudio
 from descant.data.doctor import check
@@ -153,7 +153,7 @@ class TestPieces:
         path = tmp_path / "a.mp3"
         for duration_s in (1.0, 2.0):
             plucks(duration_s).save(path)
-            assert audio_facts(path).duration_s == duration_s
+            assert audio_header(path).duration_s == duration_s
             assert read_samples(path, 0, round(duration_s * 48_000)).shape == (2, duration_s * 48_000)
 
     def test_threads_may_share_files(self, tmp_path):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from descant.audio import Clip, audio_facts, read_in_blocks, read_samples
+from descant.audio import Clip, audio_header, read_in_blocks, read_samples
 from descant.errors import AudioError
 
 _spec = importlib.util.spec_from_file_location("zoo", Path(__file__).with_name("zoo.py"))
@@ -46,7 +46,7 @@ def test_the_zoo_is_large_and_every_name_is_there_once():
 def test_a_file_that_plays_is_read_to_the_sample(animals, entry):
     samples = Clip.read(animals.paths[entry.name]).samples.numpy().T
     expected, rate_hz = zoo.reference(animals, entry)
-    assert audio_facts(animals.paths[entry.name]).sample_rate_hz == rate_hz
+    assert audio_header(animals.paths[entry.name]).sample_rate_hz == rate_hz
     assert samples.shape[1] == expected.shape[1]
     assert abs(len(samples) - len(expected)) <= entry.slack
     shared = min(len(samples), len(expected))
@@ -67,7 +67,7 @@ def test_length_whole_pieces_and_blocks_agree_to_the_bit(animals, entry):
 
 def check_pieces(path: Path, whole: Clip, salvage: bool) -> None:
     num_samples = whole.samples.shape[1]
-    assert tuple(audio_facts(path, salvage=salvage)) == (num_samples, whole.sample_rate_hz, len(whole.samples))
+    assert tuple(audio_header(path, salvage=salvage)) == (num_samples, whole.sample_rate_hz, len(whole.samples))
     generator = random.Random(path.name)
     for _ in range(6):
         offset = generator.randrange(num_samples)
@@ -81,7 +81,7 @@ def test_any_other_file_is_refused_in_one_true_sentence_by_all(animals, entry):
     path = animals.paths[entry.name]
     for read in (
         Clip.read,
-        audio_facts,
+        audio_header,
         lambda path: read_samples(path, 0, 1),
         lambda path: list(read_in_blocks(path)),
     ):

@@ -7,11 +7,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from descant.checkpoints.codes import FACTS_KEY, CodesFacts, load_codes, save_codes
+from descant.checkpoints.codes import HEADER_KEY, CodesHeader, load_codes, save_codes
 from descant.config import to_dict
 from descant.errors import CheckpointError, ConfigError, InvalidRequest
 
-FACTS = CodesFacts(
+FACTS = CodesHeader(
     model="tiny",
     codec_fingerprint="0123",
     sample_rate_hz=32_000,
@@ -26,10 +26,10 @@ CODES = torch.randint(32, (4, 10), generator=torch.Generator().manual_seed(0))
 
 def test_codes_written_and_read_are_the_same_with_their_facts(tmp_path):
     save_codes(tmp_path / "a.safetensors", CODES, FACTS)
-    codes, facts = load_codes(tmp_path / "a.safetensors")
+    codes, header = load_codes(tmp_path / "a.safetensors")
     assert torch.equal(codes, CODES)
     assert codes.dtype == torch.int64
-    assert facts == FACTS
+    assert header == FACTS
     assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
 
 
@@ -43,25 +43,25 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("codes", "facts"), WRONG.values(), ids=WRONG.keys())
-def test_codes_that_are_not_what_their_facts_say_are_neither_written_nor_read(tmp_path, codes, facts):
+@pytest.mark.parametrize(("codes", "header"), WRONG.values(), ids=WRONG.keys())
+def test_codes_that_are_not_what_their_facts_say_are_neither_written_nor_read(tmp_path, codes, header):
     with pytest.raises(InvalidRequest):
-        save_codes(tmp_path / "a.safetensors", codes, facts)
+        save_codes(tmp_path / "a.safetensors", codes, header)
     assert list(tmp_path.iterdir()) == []
-    save_file({"codes": codes.contiguous()}, tmp_path / "b.safetensors", {FACTS_KEY: json.dumps(to_dict(facts))})
+    save_file({"codes": codes.contiguous()}, tmp_path / "b.safetensors", {HEADER_KEY: json.dumps(to_dict(header))})
     with pytest.raises(CheckpointError):
         load_codes(tmp_path / "b.safetensors")
 
 
-@pytest.mark.parametrize("facts", ["", "[]", "{}", '{"model": "tiny"}', "[" * 100_000])
-def test_facts_that_are_none_are_refused(tmp_path, facts):
-    save_file({"codes": CODES}, tmp_path / "a.safetensors", {FACTS_KEY: facts})
+@pytest.mark.parametrize("header", ["", "[]", "{}", '{"model": "tiny"}', "[" * 100_000])
+def test_facts_that_are_none_are_refused(tmp_path, header):
+    save_file({"codes": CODES}, tmp_path / "a.safetensors", {HEADER_KEY: header})
     with pytest.raises(CheckpointError):
         load_codes(tmp_path / "a.safetensors")
 
 
 def test_codes_that_are_no_integers_are_refused(tmp_path):
-    save_file({"codes": CODES.float()}, tmp_path / "a.safetensors", {FACTS_KEY: json.dumps(to_dict(FACTS))})
+    save_file({"codes": CODES.float()}, tmp_path / "a.safetensors", {HEADER_KEY: json.dumps(to_dict(FACTS))})
     with pytest.raises(CheckpointError, match="integers"):
         load_codes(tmp_path / "a.safetensors")
 

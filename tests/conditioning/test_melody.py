@@ -5,7 +5,7 @@ import torch
 
 from descant.audio import Clip
 from descant.conditioning.chroma import MelodyConfig, chromagram
-from descant.conditioning.melody import MelodyConditioner, hear_melody, null_melody, squeeze
+from descant.conditioning.melody import MelodyConditioner, apply_bottleneck, extract_melody, null_melody
 from descant.errors import ConfigError
 
 RATE_HZ = 32_000
@@ -26,7 +26,7 @@ def pitches(levels: torch.Tensor) -> torch.Tensor:
 
 def pitches_of(clip: Clip, config: MelodyConfig) -> torch.Tensor:
     """As a model with a prefix is told it."""
-    heard = hear_melody(clip, config, config.num_frames / config.frame_rate_hz)
+    heard = extract_melody(clip, config, config.num_frames / config.frame_rate_hz)
     fitted = MelodyConditioner(config, width=4).fitted(heard, duration_s=1.0)
     return pitches((255 * fitted).long())
 
@@ -70,25 +70,25 @@ def test_a_melody_of_another_rate_and_of_two_channels_is_the_same_melody():
 def test_a_bottleneck_keeps_what_its_name_says():
     chroma = torch.rand(7, 12, generator=torch.Generator().manual_seed(1))
     order = chroma.argsort(dim=1, descending=True)
-    assert torch.equal(squeeze(chroma, MelodyConfig()).nonzero()[:, 1], order[:, 0])
-    strongest = squeeze(chroma, MelodyConfig(bottleneck="strongest", strongest=3))
+    assert torch.equal(apply_bottleneck(chroma, MelodyConfig()).nonzero()[:, 1], order[:, 0])
+    strongest = apply_bottleneck(chroma, MelodyConfig(bottleneck="strongest", strongest=3))
     assert torch.equal(strongest > 0, torch.zeros(7, 12).scatter(1, order[:, :3], 1.0) > 0)
     assert torch.equal(strongest[strongest > 0], chroma[strongest > 0])
-    assert torch.equal(squeeze(chroma, MelodyConfig(bottleneck="full")), chroma)
+    assert torch.equal(apply_bottleneck(chroma, MelodyConfig(bottleneck="full")), chroma)
 
 
 def test_a_lower_frame_rate_is_the_mean_of_frames():
     chroma = torch.rand(7, 12)
     config = MelodyConfig(bottleneck="full", pooled_frames=3)
     means = [chroma[:3].mean(dim=0), chroma[3:6].mean(dim=0), chroma[6]]
-    torch.testing.assert_close(squeeze(chroma, config), torch.stack(means))
+    torch.testing.assert_close(apply_bottleneck(chroma, config), torch.stack(means))
     assert config.frame_rate_hz == pytest.approx(7.8125 / 3)
 
 
 def test_silence_says_nothing_where_nothing_is_the_null_melody():
     config = MelodyConfig(bottleneck="strongest", null="nothing")
     silence = Clip(torch.zeros(1, RATE_HZ), RATE_HZ)
-    assert not hear_melody(silence, config, 1.0).any()
+    assert not extract_melody(silence, config, 1.0).any()
     assert not null_melody(config).any()
 
 

@@ -22,7 +22,7 @@ TINY = StyleConfig(
     num_layers=2,
     num_codebooks=4,
     codebook_size=16,
-    heard_codebooks=2,
+    used_codebooks=2,
     stride_frames=3,
 )
 
@@ -87,7 +87,7 @@ def test_an_excerpt_is_the_middle_and_a_short_clip_is_refused():
         excerpt(Clip(clip.samples[:, :8_000], 8_000), TINY)
 
 
-@pytest.mark.parametrize("changes", [{"heard_codebooks": 7}, {"stride_frames": 0}, {"min_excerpt_s": 4.0}], ids=str)
+@pytest.mark.parametrize("changes", [{"used_codebooks": 7}, {"stride_frames": 0}, {"min_excerpt_s": 4.0}], ids=str)
 def test_a_config_that_cannot_be_is_named(changes):
     with pytest.raises(ConfigError, match=next(iter(changes))):
         StyleConfig(**changes)
@@ -142,7 +142,7 @@ def test_a_style_model_is_read_with_its_listener(mert, make_model, word_hashes, 
     native.save_model(make_model(style=config), tmp_path / "model")
     again = native.load_model(tmp_path / "model")
     assert again.style_features.dim == 16
-    assert again.style_codes(Clip(torch.rand(1, 48_000) - 0.5, 24_000)).shape[0] == TINY.heard_codebooks
+    assert again.style_codes(Clip(torch.rand(1, 48_000) - 0.5, 24_000)).shape[0] == TINY.used_codebooks
 
 
 def test_a_mert_that_is_more_than_a_hubert_and_one_that_is_not_there_are_refused(mert, tmp_path):

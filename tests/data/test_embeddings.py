@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from descant import presets
 from descant.audio import Clip
 from descant.conditioning.clap import ClapConfig, JointEncoder
-from descant.data.beside import codes_of, read_beside
 from descant.data.captions import CaptionConfig
+from descant.data.clip_features import codes_of, read_features
 from descant.data.embeddings import add_embeddings, crop_embedding, embeddings
 from descant.data.manifest import ClipRecord
 from descant.data.shards import read_index, read_shard, shard_path
@@ -92,7 +92,9 @@ def all_of(folder):
     return [
         (clip, codes.long(), one)
         for number, shard in enumerate(shards)
-        for clip, codes, one in zip(shard.clips, codes_of(shard), read_beside(folder, number, shard, KIND), strict=True)
+        for clip, codes, one in zip(
+            shard.clips, codes_of(shard), read_features(folder, number, shard, KIND), strict=True
+        )
     ]
 
 
@@ -117,10 +119,10 @@ def test_an_interrupted_run_goes_on_and_gives_the_same_files(heard, codec):
 def test_embeddings_of_another_hearing_are_refused(heard, codec):
     shard = read_shard(shard_path(heard, 0))
     with pytest.raises(DataError, match="was made with"):
-        read_beside(heard, 0, shard, embeddings(replace(CONFIG, stride_s=0.2)))
+        read_features(heard, 0, shard, embeddings(replace(CONFIG, stride_s=0.2)))
     with pytest.raises(DataError, match="was made with"):
         add_embeddings(heard, codec, Moments(replace(CONFIG, name="other")))
-    assert len(read_beside(heard, 0, shard, embeddings(replace(CONFIG, num_codebooks=2)))) == 2
+    assert len(read_features(heard, 0, shard, embeddings(replace(CONFIG, num_codebooks=2)))) == 2
 
 
 def test_codes_of_another_codec_are_refused(heard):

@@ -10,8 +10,8 @@ from safetensors.torch import load_file, save_file
 from descant import presets
 from descant.audio import Clip
 from descant.conditioning.chroma import MelodyConfig, chromagram
-from descant.data.beside import codes_of, read_beside
 from descant.data.captions import CaptionConfig
+from descant.data.clip_features import codes_of, read_features
 from descant.data.manifest import ClipRecord
 from descant.data.melodies import add_melodies, crop, melodies, sound_of
 from descant.data.shards import read_shard, shard_path
@@ -51,7 +51,7 @@ def heard(tokens, codec):
 
 def test_every_clip_has_the_chromagram_of_what_its_codes_sound_like(heard, codec):
     shard = read_shard(shard_path(heard, 0))
-    for codes, found in zip(codes_of(shard), read_beside(heard, 0, shard, KIND), strict=True):
+    for codes, found in zip(codes_of(shard), read_features(heard, 0, shard, KIND), strict=True):
         expected = chromagram(codec.decode(codes.long()[None])[0, 0], CONFIG)
         torch.testing.assert_close(found.float() / 255, expected, rtol=0, atol=0.003)
 
@@ -68,11 +68,11 @@ def test_an_interrupted_run_goes_on_and_gives_the_same_files(heard, codec):
 def test_melodies_of_other_codes_or_another_hearing_are_refused(heard, codec):
     shard = read_shard(shard_path(heard, 0))
     with pytest.raises(DataError, match="made of other codes"):
-        read_beside(heard, 0, replace(shard, codes=1 - shard.codes), KIND)
+        read_features(heard, 0, replace(shard, codes=1 - shard.codes), KIND)
     with pytest.raises(DataError, match="was made with"):
         add_melodies(heard, codec, replace(CONFIG, hop_samples=512))
     # The bottleneck lies behind what is kept.
-    read_beside(heard, 0, shard, melodies(replace(CONFIG, bottleneck="full", pooled_frames=3)))
+    read_features(heard, 0, shard, melodies(replace(CONFIG, bottleneck="full", pooled_frames=3)))
 
 
 def spoil_bytes(path):
@@ -87,7 +87,7 @@ def spoil_value(path):
 
 def spoil_counts(counts):
     def spoil(path):
-        described = {"rows": counts, "codes": "", "heard_by": {}, "sha256": ""}
+        described = {"rows": counts, "codes": "", "extractor": {}, "sha256": ""}
         save_file(load_file(path), path, {"descant": json.dumps(described)})
 
     return spoil
@@ -105,7 +105,7 @@ def spoil_no_metadata(path):
 def test_damaged_melodies_are_refused(heard, spoil):
     spoil(KIND.path(heard, 0))
     with pytest.raises(DataError, match="missing or damaged"):
-        read_beside(heard, 0, read_shard(shard_path(heard, 0)), KIND)
+        read_features(heard, 0, read_shard(shard_path(heard, 0)), KIND)
     with pytest.raises(DataError, match="missing or damaged"):
         TokenBatches(heard, TokenBatchConfig(segment_frames=25), CONFIG)
 
@@ -128,7 +128,7 @@ def test_batches_are_told_the_melodies_of_their_crops(heard):
     for number in range(2):
         shard = read_shard(shard_path(heard, number))
         for clip, codes, rows in zip(
-            shard.clips, codes_of(shard), read_beside(heard, number, shard, KIND), strict=True
+            shard.clips, codes_of(shard), read_features(heard, number, shard, KIND), strict=True
         ):
             of_clip[clip.id] = (codes.long(), rows)
     for row, clip in enumerate(batch.clips):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from mutagen.flac import FLAC
 
-from descant.audio import AudioFacts, Clip
+from descant.audio import AudioHeader, Clip
 from descant.data import scan
 from descant.data.folders import AUDIO_SUFFIXES
 from descant.data.manifest import read_manifest, write_manifest
@@ -249,7 +249,7 @@ def test_names_that_are_no_utf_8_are_kept(tmp_path):
 def test_a_header_that_promises_more_than_its_file_can_hold_is_left_out(tmp_path, monkeypatch):
     """A FLAC written to a pipe does not say how long it is; one reader takes that for 58 billion hours."""
     noise(tmp_path / "a.wav")
-    monkeypatch.setattr(scan, "audio_facts", lambda _: AudioFacts(2**63 - 1, 44_100, 1))
+    monkeypatch.setattr(scan, "audio_header", lambda _: AudioHeader(2**63 - 1, 44_100, 1))
     found = scan_folder(tmp_path)
     assert found.records == []
     assert "promises 5.81e+10 hours" in found.problems[tmp_path / "a.wav"]

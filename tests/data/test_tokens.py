@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from descant.audio import Clip, read_samples
 from descant.codec.base import AudioCodec, CodecOutput
-from descant.data.beside import Beside, add_beside, read_beside
 from descant.data.captions import CaptionConfig
+from descant.data.clip_features import FeatureKind, add_features, read_features
 from descant.data.manifest import ClipRecord
 from descant.data.shards import TokenizedClip, read_shard, shard_path, write_shard
 from descant.data.token_dataset import TokenBatchConfig, TokenBatches
-from descant.data.tokenize import codec_facts, tokenize
+from descant.data.tokenize import codec_spec, tokenize
 from descant.errors import AudioError, ConfigError, DataError, InvalidRequest
 from descant.nn.stream import StreamStage
 
@@ -331,12 +331,12 @@ def test_a_folder_without_its_split_or_a_shard_says_so(folder, records, tmp_path
 
 def test_facts_of_a_codec_hang_on_what_makes_its_codes():
     codec = FakeCodec()
-    before = codec_facts(codec)
-    assert before == codec_facts(FakeCodec())
+    before = codec_spec(codec)
+    assert before == codec_spec(FakeCodec())
     torch.nn.init.ones_(codec.decoder.bias)
-    assert codec_facts(codec) == before
+    assert codec_spec(codec) == before
     torch.nn.init.ones_(codec.encoder.bias)
-    assert codec_facts(codec).fingerprint != before.fingerprint
+    assert codec_spec(codec).fingerprint != before.fingerprint
 
 
 def test_a_file_that_cannot_be_read_costs_no_other_clip_and_is_made_up_for_once_mended(records, tmp_path):
@@ -433,10 +433,10 @@ def test_a_shard_of_broken_clips_alone_costs_no_other_and_comes_back(records, tm
     )
     assert names == ["0.wav", "1.wav", "2.wav"]
     assert [len(read_shard(shard_path(tmp_path / "codes", number)).clips) for number in range(3)] == [0, 3, 2]
-    kind = Beside("lengths", "make lengths", torch.uint8, 2, {})
-    add_beside(tmp_path / "codes", FakeCodec(), kind, lambda codes: torch.full((codes.shape[2], 2), 7))
+    kind = FeatureKind("lengths", "make lengths", torch.uint8, 2, {})
+    add_features(tmp_path / "codes", FakeCodec(), kind, lambda codes: torch.full((codes.shape[2], 2), 7))
     rows = [
-        read_beside(tmp_path / "codes", number, read_shard(shard_path(tmp_path / "codes", number)), kind)
+        read_features(tmp_path / "codes", number, read_shard(shard_path(tmp_path / "codes", number)), kind)
         for number in range(3)
     ]
     assert [len(of_shard) for of_shard in rows] == [0, 3, 2]

@@ -31,7 +31,7 @@ def clicks(bpm, duration_s=10):
 @needs_librosa
 @pytest.mark.parametrize("bpm", [85, 100, 121, 133])
 def test_the_tempo_of_clicks_is_heard_within_one_percent(bpm):
-    assert musical.heard_tempo_bpm(clicks(bpm)) == pytest.approx(bpm, rel=0.01)
+    assert musical.estimate_tempo_bpm(clicks(bpm)) == pytest.approx(bpm, rel=0.01)
 
 
 @needs_librosa
@@ -42,7 +42,7 @@ def test_clicks_are_counted():
 @needs_librosa
 def test_silence_has_no_tempo_no_onsets_and_no_flatness():
     silence = Clip(samples=torch.zeros(1, 5 * RATE), sample_rate_hz=RATE)
-    assert musical.heard_tempo_bpm(silence) is None
+    assert musical.estimate_tempo_bpm(silence) is None
     assert musical.onsets_per_second(silence) == 0
     assert musical.spectral_flatness(silence) is None
 
@@ -69,7 +69,7 @@ def test_a_heard_tempo_is_named_by_its_ratio_to_the_asked_one(heard, match):
 )
 def test_the_key_of_a_cadence_is_heard(chords, key):
     samples = torch.cat([torch.stack([tone(midi, 1) for midi in chord]).sum(dim=0) for chord in chords])
-    assert musical.heard_key(Clip(samples=samples[None] / 3, sample_rate_hz=RATE)) == key
+    assert musical.estimate_key(Clip(samples=samples[None] / 3, sample_rate_hz=RATE)) == key
 
 
 def test_noise_is_flat_and_a_tone_is_not():

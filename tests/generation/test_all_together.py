@@ -5,8 +5,8 @@ import torch
 
 from descant.audio import Clip
 from descant.conditioning.chroma import MelodyConfig
-from descant.conditioning.facts import FactsConfig
 from descant.conditioning.style import StyleConfig
+from descant.conditioning.tempo_key import TempoKeyConfig
 from descant.generation.engine import Engine
 from descant.generation.request import Guidance, Request, Sampling
 from descant.model import MusicGenModel
@@ -20,7 +20,7 @@ STYLE = StyleConfig(
     num_layers=1,
     num_codebooks=3,
     codebook_size=16,
-    heard_codebooks=2,
+    used_codebooks=2,
     stride_frames=4,
 )
 
@@ -72,7 +72,7 @@ def model(request, make_model) -> MusicGenModel:
     model = make_model(
         lm_changes={"has_cross_attention": request.param},
         max_duration_s=12 * FRAME_S,
-        facts=FactsConfig(),
+        facts=TempoKeyConfig(),
         melody=heard,
         style=STYLE,
     )

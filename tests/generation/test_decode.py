@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from descant.conditioning.facts import FactsConfig
+from descant.conditioning.tempo_key import TempoKeyConfig
 from descant.generation.decode import Draft, Rows
 from descant.generation.engine import Engine
 from descant.generation.request import Guidance, Request, Sampling
@@ -112,7 +112,7 @@ def test_a_prefix_model_gives_the_codes_of_slow_decoding(make_model):
 
 @pytest.mark.parametrize("pattern", [delay(4), Flatten(num_codebooks=4)], ids=repr)
 def test_a_stated_tempo_gives_the_codes_of_slow_decoding(make_model, pattern):
-    model = make_model(pattern=pattern, facts=FactsConfig())
+    model = make_model(pattern=pattern, facts=TempoKeyConfig())
     requests = [ask(text=f"drums {bpm} bpm", negative_text="in C minor") for bpm in (90, 140)]
     codes = [fast_codes(model, request) for request in requests]
     assert all(torch.equal(fast, slow_codes(model, request)) for fast, request in zip(codes, requests, strict=True))

@@ -5,7 +5,7 @@ import torch
 
 from descant.audio import Clip
 from descant.conditioning.chroma import MelodyConfig
-from descant.conditioning.facts import FactsConfig
+from descant.conditioning.tempo_key import TempoKeyConfig
 from descant.errors import InvalidRequest
 from descant.generation.engine import Engine
 from descant.generation.request import Guidance, Request
@@ -13,7 +13,7 @@ from descant.model import MusicGenModel
 from descant.patterns import CoarseFirst, Flatten, delay
 
 FRAME_S = 0.02
-SHORT = {"max_duration_s": 10 * FRAME_S, "facts": FactsConfig()}
+SHORT = {"max_duration_s": 10 * FRAME_S, "facts": TempoKeyConfig()}
 """Windows of ten frames that slide by six."""
 
 

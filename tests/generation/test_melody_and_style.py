@@ -26,7 +26,7 @@ STYLE = StyleConfig(
     num_layers=1,
     num_codebooks=3,
     codebook_size=16,
-    heard_codebooks=2,
+    used_codebooks=2,
     stride_frames=4,
 )
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from descant.generation.seams import crossfade, foretold, joined, looped, turned_down
+from descant.generation.seams import attenuated, crossfade, extrapolate, joined, looped
 
 RATE_HZ = 8_000
 
@@ -38,14 +38,14 @@ def test_hardly_anything_given_is_no_trouble(length):
 
 
 def test_silence_goes_on_as_silence():
-    assert not foretold(torch.zeros(1, 800), 160, RATE_HZ).any()
+    assert not extrapolate(torch.zeros(1, 800), 160, RATE_HZ).any()
 
 
 def test_a_tone_is_foretold_and_noise_does_not_grow():
-    ahead = foretold(tone(2_000), 160, RATE_HZ)
+    ahead = extrapolate(tone(2_000), 160, RATE_HZ)
     torch.testing.assert_close(ahead, tone(2_160)[:, 2_000:], rtol=0, atol=0.05)
     noise = torch.randn(1, 2_000, generator=torch.Generator().manual_seed(0))
-    assert foretold(noise, 800, RATE_HZ).abs().max() <= noise.abs().max()
+    assert extrapolate(noise, 800, RATE_HZ).abs().max() <= noise.abs().max()
 
 
 def test_a_loop_passes_from_its_end_to_its_beginning_as_the_music_did():
@@ -61,10 +61,10 @@ def test_a_loop_passes_from_its_end_to_its_beginning_as_the_music_did():
 
 def test_what_was_made_is_turned_down_and_what_was_given_is_not():
     wave = torch.cat([tone(1_000), 4 * tone(3_000)], dim=1)
-    down = turned_down(wave, 1_000, 0.99, RATE_HZ)
+    down = attenuated(wave, 1_000, 0.99, RATE_HZ)
     assert torch.equal(down[:, :1_000], wave[:, :1_000])
     torch.testing.assert_close(down[:, 1_160:].abs().max(), torch.tensor(0.99))
-    assert torch.equal(turned_down(tone(500), 100, 0.99, RATE_HZ), tone(500))
+    assert torch.equal(attenuated(tone(500), 100, 0.99, RATE_HZ), tone(500))
 
 
 def test_a_crossfade_begins_with_the_one_and_ends_with_the_other():

@@ -5,7 +5,7 @@ import torch
 
 from descant.audio import Clip
 from descant.codec.spectral import SpectralCodecConfig
-from descant.conditioning.facts import FactsConfig
+from descant.conditioning.tempo_key import TempoKeyConfig
 from descant.errors import InvalidRequest
 from descant.generation import stream as stream_module
 from descant.generation.engine import Engine
@@ -23,7 +23,7 @@ def ask(**changes) -> Request:
 
 @pytest.fixture(scope="module")
 def short_model(make_model) -> MusicGenModel:
-    return make_model(max_duration_s=10 * FRAME_S, facts=FactsConfig())
+    return make_model(max_duration_s=10 * FRAME_S, facts=TempoKeyConfig())
 
 
 def whole_of(stream) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""A task that trains in microseconds and still has everything a real one has: dropout, a learning buffer, two turns."""
+"""A task that trains in microseconds and still has what a real one has: dropout, buffers that learn, two phases."""
 
 import time
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class Student(nn.Module):
 
 
 class ToyTask(Task):
-    """Copying four numbers; with ``has_critic`` a second turn learns to tell copies from originals."""
+    """Copying four numbers; with ``has_critic`` a second phase learns to tell copies from originals."""
 
     def __init__(self, *, has_critic: bool = False, dropout: float = 0.3) -> None:
         torch.manual_seed(0)
@@ -46,14 +46,14 @@ class ToyTask(Task):
         self.validations = 0
 
     def parameters(self) -> dict[str, dict[str, nn.Parameter]]:
-        turns = {"student": dict(self.model.named_parameters(prefix="model"))}
+        phases = {"student": dict(self.model.named_parameters(prefix="model"))}
         if self.has_critic:
-            turns["critic"] = dict(self.critic.named_parameters(prefix="critic"))
-        return turns
+            phases["critic"] = dict(self.critic.named_parameters(prefix="critic"))
+        return phases
 
-    def loss(self, turn: str, batch: Any, context: StepContext) -> tuple[Tensor, Metrics]:
+    def loss(self, phase: str, batch: Any, context: StepContext) -> tuple[Tensor, Metrics]:
         carried, generator = context.carried, context.generator
-        if turn == "critic":
+        if phase == "critic":
             loss = (self.critic(carried["copy"]) ** 2).mean() + ((self.critic(batch) - 1) ** 2).mean()
             return loss, {"critic_loss": loss}
         noise = torch.randn(batch.shape, generator=generator) * 0.1 * self.model.dropout.p
@@ -70,7 +70,7 @@ class ToyTask(Task):
         assert not self.model.training
         return {"error": float((self.model(torch.ones(1, 4)) - 1).abs().mean())}
 
-    def facts(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         return {"has_critic": self.has_critic}
 
 

@@ -8,7 +8,7 @@ from descant.conditioning.base import TextEncoder
 from descant.conditioning.chroma import MelodyConfig
 from descant.conditioning.clap import ClapConfig, JointEncoder
 from descant.conditioning.dropout import ConditionDropout
-from descant.conditioning.facts import FactsConfig
+from descant.conditioning.tempo_key import TempoKeyConfig
 from descant.data.token_dataset import TokenBatch
 from descant.errors import ConfigError
 from descant.lm.loss import pattern_cross_entropy
@@ -136,7 +136,7 @@ def test_tempo_and_key_are_learned_and_dropped_with_their_caption():
     later = replace(stated, first_beats=torch.tensor([0.5, 0.5, 0.5, 0.5]))
 
     def losses(probability):
-        task = tiny_task(facts=FactsConfig(), dropout=ConditionDropout(probability=probability))
+        task = tiny_task(facts=TempoKeyConfig(), dropout=ConditionDropout(probability=probability))
         task.trained.eval()
         found = [task.loss("lm", one, StepContext(0, torch.Generator(), {}))[0] for one in (stated, later)]
         return task, found

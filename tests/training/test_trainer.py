@@ -55,14 +55,14 @@ def test_a_batch_that_is_not_finite_leaves_everything_but_the_count_untouched(to
 
 def test_many_bad_batches_in_a_row_end_the_run_and_say_so(toy, tmp_path):
     trainer = toy.trainer(tmp_path, batches=toy.Batches(bad=tuple(range(2, 99))), max_skips=4)
-    with pytest.raises(TrainingDiverged, match=r"step 5: the student turn .* 4 times"):
+    with pytest.raises(TrainingDiverged, match=r"step 5: the student phase .* 4 times"):
         trainer.run()
 
 
 def test_a_turn_leaves_the_gradients_of_the_other_alone(toy, tmp_path):
     """The student's loss passes through the critic; the critic must not learn from it."""
     trainer = toy.trainer(tmp_path, has_critic=True)
-    trainer.task.turns = lambda _step: ("student",)
+    trainer.task.phases = lambda _step: ("student",)
     before = trainer.task.critic.weight.clone()
     trainer.run()
     assert torch.equal(trainer.task.critic.weight, before)
@@ -223,8 +223,8 @@ def test_a_second_run_in_the_same_folder_is_refused_while_the_first_goes_on(toy,
 
 def test_a_loss_that_explodes_ends_the_run_and_the_good_checkpoint_stays(toy, tmp_path):
     class Exploding(toy.Task):
-        def loss(self, turn, batch, context):
-            loss, metrics = super().loss(turn, batch, context)
+        def loss(self, phase, batch, context):
+            loss, metrics = super().loss(phase, batch, context)
             return (loss * 1e6 if context.step >= 7 else loss), metrics
 
     trainer = Trainer(Exploding(), toy.Batches(), toy.config(max_skips=5, save_every=2, keep_last=1), tmp_path)
@@ -247,8 +247,8 @@ class ExplodingFrom:
         outer = self
 
         class Exploding(self.toy.Task):
-            def loss(self, turn, batch, context):
-                loss, metrics = super().loss(turn, batch, context)
+            def loss(self, phase, batch, context):
+                loss, metrics = super().loss(phase, batch, context)
                 if context.step == outer.step:
                     outer.then()
                 return (loss * 1e6 if context.step >= outer.step else loss), metrics
@@ -298,8 +298,8 @@ def test_an_exploded_checkpoint_is_passed_over_and_the_last_good_one_is_known(to
 
 def test_a_single_jump_of_the_loss_ends_nothing(toy, tmp_path):
     class Jumping(toy.Task):
-        def loss(self, turn, batch, context):
-            loss, metrics = super().loss(turn, batch, context)
+        def loss(self, phase, batch, context):
+            loss, metrics = super().loss(phase, batch, context)
             return (loss * 1e6 if context.step % 3 == 2 else loss), metrics
 
     assert Trainer(Jumping(), toy.Batches(), toy.config(max_skips=2), tmp_path).run().finished

@@ -2,16 +2,16 @@
 
 from descant.audio.clip import Clip
 from descant.audio.encode import FORMATS
-from descant.audio.files import audio_facts, check_usable, read_in_blocks, read_samples
+from descant.audio.files import audio_header, check_usable, read_in_blocks, read_samples
 from descant.audio.loudness import integrated_loudness
-from descant.audio.opened import AudioFacts
+from descant.audio.opened import AudioHeader
 from descant.audio.tags import read_info
 
 __all__ = [
     "FORMATS",
-    "AudioFacts",
+    "AudioHeader",
     "Clip",
-    "audio_facts",
+    "audio_header",
     "check_usable",
     "integrated_loudness",
     "read_in_blocks",

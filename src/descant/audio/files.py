@@ -25,7 +25,7 @@ from descant.atomic import AnyPath, write_all
 from descant.audio import sndfile
 from descant.audio.decoded import Remembered
 from descant.audio.numbers import checked_number
-from descant.audio.opened import MAX_RATE_HZ, MIN_RATE_HZ, Audio, AudioFacts, DecodedAudio, Opened, SeekableAudio
+from descant.audio.opened import MAX_RATE_HZ, MIN_RATE_HZ, Audio, AudioHeader, DecodedAudio, Opened, SeekableAudio
 from descant.audio.sniff import sniff
 from descant.audio.source import FFMPEG, ByteFile, NoSound, Source
 from descant.errors import AudioError, InvalidRequest
@@ -54,10 +54,10 @@ MIN_USABLE_S = 1 / MIN_RATE_HZ
 
 _sources: Remembered[Source] = Remembered()
 
-__all__ = ["MAX_RATE_HZ", "MIN_RATE_HZ", "AudioFacts"]
+__all__ = ["MAX_RATE_HZ", "MIN_RATE_HZ", "AudioHeader"]
 
 
-def audio_facts(path: AnyFile, *, salvage: bool = False) -> AudioFacts:
+def audio_header(path: AnyFile, *, salvage: bool = False) -> AudioHeader:
     """Length, rate and channels of an audio file: of PCM and FLAC from the header, of any other by decoding it.
 
     Args:
@@ -67,19 +67,19 @@ def audio_facts(path: AnyFile, *, salvage: bool = False) -> AudioFacts:
         AudioError: as ``read`` does, except for what only the samples of PCM and FLAC show.
     """
     with _opened(path, salvage) as audio:
-        return audio.facts()
+        return audio.header()
 
 
-def check_usable(path: AnyFile, facts: AudioFacts) -> None:
+def check_usable(path: AnyFile, header: AudioHeader) -> None:
     """Refuses a file that is too short to learn from.
 
     Raises:
         AudioError: it is shorter than a millisecond.
     """
-    if facts.duration_s < MIN_USABLE_S:
+    if header.duration_s < MIN_USABLE_S:
         raise AudioError(
-            f"{quoted(path)} is too short: {facts.num_samples} samples at {facts.sample_rate_hz} Hz are "
-            f"{1_000 * facts.duration_s:.2g} ms, and at least 1 ms is needed"
+            f"{quoted(path)} is too short: {header.num_samples} samples at {header.sample_rate_hz} Hz are "
+            f"{1_000 * header.duration_s:.2g} ms, and at least 1 ms is needed"
         )
 
 
@@ -124,7 +124,7 @@ def read(
             if max_duration_s is not None and num_samples > max_duration_s * audio.sample_rate_hz:
                 raise AudioError(f"{quoted(path)} is more than {max_duration_s:g} s long; at most that is allowed here")
         if not blocks:
-            raise InvalidRequest(f"offset_s={offset_s:g} of {quoted(path)}: it has {audio.facts().duration_s:g} s")
+            raise InvalidRequest(f"offset_s={offset_s:g} of {quoted(path)}: it has {audio.header().duration_s:g} s")
         return _tensor(blocks, path), audio.sample_rate_hz
 
 
@@ -142,11 +142,11 @@ def read_samples(
     """
     with _opened(path, salvage) as audio:
         audio.prepare_pieces()
-        facts = audio.facts()
-        if offset_samples < 0 or num_samples < 1 or offset_samples + num_samples > facts.num_samples:
+        header = audio.header()
+        if offset_samples < 0 or num_samples < 1 or offset_samples + num_samples > header.num_samples:
             raise InvalidRequest(
                 f"samples {offset_samples} to {offset_samples + num_samples} of {quoted(path)}: "
-                f"it has {facts.num_samples}"
+                f"it has {header.num_samples}"
             )
         return _tensor(deque([audio.piece(offset_samples, num_samples)]), path)
 

@@ -26,7 +26,7 @@ _decoded = DecodedFiles()
 _outcomes: Remembered[Outcome] = Remembered()
 
 
-class AudioFacts(NamedTuple):
+class AudioHeader(NamedTuple):
     """Length, rate and channels of a file's sound."""
 
     num_samples: int
@@ -77,7 +77,7 @@ class Audio(ABC):
     """The samples of an opened file."""
 
     @abstractmethod
-    def facts(self) -> AudioFacts:
+    def header(self) -> AudioHeader:
         """Length, rate and channels."""
 
     @abstractmethod
@@ -115,14 +115,14 @@ class SeekableAudio(Audio):
         check_rate(reading.sample_rate_hz, opened.name)
         if reading.num_samples < 1:
             raise AudioError(f"{opened.name} holds no samples: it has a header and no sound")
-        self._facts = AudioFacts(reading.num_samples, reading.sample_rate_hz, reading.num_channels)
+        self._facts = AudioHeader(reading.num_samples, reading.sample_rate_hz, reading.num_channels)
         self._judge(logs=False)
 
     @property
     def sample_rate_hz(self) -> int:
         return self._facts.sample_rate_hz
 
-    def facts(self) -> AudioFacts:
+    def header(self) -> AudioHeader:
         # A look at the end, once, so that a FLAC file whose header promises too much is found out here as well.
         key = (self._opened.key, "its end is there")
         if _outcomes.get(key) is None:
@@ -170,7 +170,7 @@ class SeekableAudio(Audio):
         """What a decoder finds that goes on behind the first damage."""
         source = replace(self._opened.source, decoder=FFMPEG, seeks=False)
         try:
-            DecodedAudio(replace(self._opened, source=source)).facts()
+            DecodedAudio(replace(self._opened, source=source)).header()
         except AudioError as error:
             return str(error).removeprefix(f"{self._opened.name} ").removeprefix("is damaged: ")
         return ""
@@ -196,10 +196,10 @@ class DecodedAudio(Audio):
             next(self._decode())
         return self._rate_hz
 
-    def facts(self) -> AudioFacts:
+    def header(self) -> AudioHeader:
         outcome = _outcomes.get(self._opened.key) or _outcome_of(self._decode())
         self._opened.judge(outcome, logs=False)
-        return AudioFacts(outcome.num_samples, outcome.sample_rate_hz, outcome.num_channels)
+        return AudioHeader(outcome.num_samples, outcome.sample_rate_hz, outcome.num_channels)
 
     def blocks(self) -> Blocks:
         outcome = yield from self._decode()

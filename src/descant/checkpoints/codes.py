@@ -1,4 +1,4 @@
-"""Codes in a file: a ``.safetensors`` with the tensor ``codes`` [K, T] and, in its metadata, the facts to decode it."""
+"""Codes in a file: a ``.safetensors`` with the tensor ``codes`` [K, T]; its metadata say how to decode it."""
 
 import json
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ from descant.atomic import write_atomically
 from descant.checkpoints.tensor_files import check_header
 from descant.errors import CheckpointError, ConfigError, InvalidRequest
 
-FACTS_KEY = "descant_codes"
+HEADER_KEY = "descant_codes"
 
 
 @dataclass(frozen=True, kw_only=True)
-class CodesFacts:
+class CodesHeader:
     """What turns codes into sound again.
 
     Args:
@@ -43,35 +43,35 @@ class CodesFacts:
                 raise ConfigError(f"{name}={getattr(self, name)}: must be at least 1")
 
 
-def save_codes(path: Path, codes: Int[Tensor, "K T"], facts: CodesFacts) -> None:
+def save_codes(path: Path, codes: Int[Tensor, "K T"], header: CodesHeader) -> None:
     """Writes a codes file, the whole of it or nothing.
 
     Raises:
-        InvalidRequest: the codes are not what the facts say.
+        InvalidRequest: the codes are not what the header say.
         AudioError: the file cannot be written.
     """
-    write_atomically(path, codes_to_bytes(codes, facts))
+    write_atomically(path, codes_to_bytes(codes, header))
 
 
-def codes_to_bytes(codes: Int[Tensor, "K T"], facts: CodesFacts) -> bytes:
+def codes_to_bytes(codes: Int[Tensor, "K T"], header: CodesHeader) -> bytes:
     """What ``save_codes`` writes.
 
     Raises:
-        InvalidRequest: the codes are not what the facts say.
+        InvalidRequest: the codes are not what the header say.
     """
-    problem = _contradiction(codes, facts)
+    problem = _contradiction(codes, header)
     if problem:
         raise InvalidRequest(f"codes: {problem}")
-    metadata = {FACTS_KEY: json.dumps(configs.to_dict(facts))}
+    metadata = {HEADER_KEY: json.dumps(configs.to_dict(header))}
     stored = codes.detach().to("cpu", torch.int32).contiguous()
     return save({"codes": stored}, metadata=metadata)
 
 
-def load_codes(path: Path) -> tuple[Int[Tensor, "K T"], CodesFacts]:
-    """The codes of a file as int64, and its facts.
+def load_codes(path: Path) -> tuple[Int[Tensor, "K T"], CodesHeader]:
+    """The codes of a file as int64, and its header.
 
     Raises:
-        CheckpointError: the file is missing, damaged, no codes file, or its codes are not what its facts say.
+        CheckpointError: the file is missing, damaged, no codes file, or its codes are not what its header say.
     """
     if not path.is_file():
         raise CheckpointError(
@@ -81,27 +81,27 @@ def load_codes(path: Path) -> tuple[Int[Tensor, "K T"], CodesFacts]:
     try:
         with safe_open(path, framework="pt") as stored:
             names, metadata = list(stored.keys()), stored.metadata() or {}
-            if names != ["codes"] or FACTS_KEY not in metadata:
-                raise CheckpointError(f"{str(path)!r} is no codes file: it needs the tensor codes and its facts only")
+            if names != ["codes"] or HEADER_KEY not in metadata:
+                raise CheckpointError(f"{str(path)!r} is no codes file: it needs the tensor codes and its header only")
             codes = stored.get_tensor("codes")
-        facts = configs.from_dict(CodesFacts, json.loads(metadata[FACTS_KEY]))
+        header = configs.from_dict(CodesHeader, json.loads(metadata[HEADER_KEY]))
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{str(path)!r}: not a readable codes file ({error})") from error
-    problem = _contradiction(codes, facts)
+    problem = _contradiction(codes, header)
     if problem:
         raise CheckpointError(f"{str(path)!r}: {problem}")
-    return codes.long(), facts
+    return codes.long(), header
 
 
-def _contradiction(codes: Tensor, facts: CodesFacts) -> str | None:
-    """What about the codes is not as the facts say, if anything."""
+def _contradiction(codes: Tensor, header: CodesHeader) -> str | None:
+    """What about the codes is not as the header say, if anything."""
     if codes.is_floating_point() or codes.is_complex() or codes.dtype == torch.bool:
         return f"they are {codes.dtype}, codes are integers"
-    if codes.ndim != 2 or codes.shape[0] != facts.num_codebooks or codes.shape[1] < 1:
-        return f"their shape is {tuple(codes.shape)}, the facts say {facts.num_codebooks} codebooks"
-    if int(codes.min()) < 0 or int(codes.max()) >= facts.codebook_size:
-        return f"they reach from {int(codes.min())} to {int(codes.max())}, allowed are 0 to {facts.codebook_size - 1}"
-    room = codes.shape[1] * facts.hop_samples
-    if not room - facts.hop_samples < facts.num_samples <= room:
-        return f"{codes.shape[1]} frames cannot hold {facts.num_samples} samples"
+    if codes.ndim != 2 or codes.shape[0] != header.num_codebooks or codes.shape[1] < 1:
+        return f"their shape is {tuple(codes.shape)}, the header say {header.num_codebooks} codebooks"
+    if int(codes.min()) < 0 or int(codes.max()) >= header.codebook_size:
+        return f"they reach from {int(codes.min())} to {int(codes.max())}, allowed are 0 to {header.codebook_size - 1}"
+    room = codes.shape[1] * header.hop_samples
+    if not room - header.hop_samples < header.num_samples <= room:
+        return f"{codes.shape[1]} frames cannot hold {header.num_samples} samples"
     return None

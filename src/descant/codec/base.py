@@ -95,7 +95,7 @@ class AudioCodec(nn.Module, ABC):
     def _piece_frames(self) -> int:
         return max(1, round(self.piece_s * self.frame_rate_hz))
 
-    def sketch(self, codes: Codes) -> Wave:
+    def decode_fast(self, codes: Codes) -> Wave:
         """As ``decode``; a codec may be quicker here, for those who ask for no more than what notes sound."""
         return self.decode(codes)
 

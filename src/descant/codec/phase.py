@@ -86,8 +86,8 @@ def impose(
 ) -> Complex[Tensor, "B spectra bins"]:
     """Spectra of these magnitudes, with the phases that a round found, carried on in the direction that they took since
     the round before."""
-    hastened = found - MOMENTUM / (1 + MOMENTUM) * before
-    return magnitudes * hastened / hastened.abs().clamp(min=1e-12)
+    accelerated = found - MOMENTUM / (1 + MOMENTUM) * before
+    return magnitudes * accelerated / accelerated.abs().clamp(min=1e-12)
 
 
 def running_phases(

@@ -136,7 +136,7 @@ class SpectralCodec(AudioCodec):
             Each(lambda wave: wave.unsqueeze(1)),
         )
 
-    def sketch(self, codes: Codes) -> Wave:
+    def decode_fast(self, codes: Codes) -> Wave:
         """The wave of the phases that decoding starts from; ten times as quick."""
         return find_wave(self.stft, self.decoder(self.quantizer.decode(codes)), iterations=0).unsqueeze(1)
 

@@ -4,7 +4,7 @@ No clip needs a caption then: in training the model is told the embedding of the
 embedding goes through a residual quantiser first, which keeps from it what both have in common and makes it harder to
 remember a clip by (MusicGen, arXiv 2306.05284, appendix A.1; audiocraft, clapemb2music.yaml).
 
-Beside ``encoders.py`` the only file that imports transformers for conditioning.
+Besides ``encoders.py`` the only file that imports transformers for conditioning.
 """
 
 import copy

@@ -1,6 +1,6 @@
 """T5 and FLAN-T5 as text encoders, MERT as a listener for styles.
 
-Beside ``clap.py`` the only file of the package that imports transformers for conditioning.
+Besides ``clap.py`` the only file of the package that imports transformers for conditioning.
 """
 
 from collections.abc import Mapping

@@ -25,7 +25,7 @@ FULL_LEVEL = 255
 """Strengths are kept in so many steps: a melody is small in a file's tags, and the same there as it was heard."""
 
 
-def squeeze(chroma: Float[Tensor, "*B T P"], config: MelodyConfig) -> Float[Tensor, "*B frames P"]:
+def apply_bottleneck(chroma: Float[Tensor, "*B T P"], config: MelodyConfig) -> Float[Tensor, "*B frames P"]:
     """A chromagram through the bottleneck: pooled to ceil(T / pooled_frames) frames, and of each what is kept."""
     size = config.pooled_frames
     if size > 1:
@@ -42,7 +42,7 @@ def squeeze(chroma: Float[Tensor, "*B T P"], config: MelodyConfig) -> Float[Tens
     return chroma
 
 
-def hear_melody(clip: Clip, config: MelodyConfig, duration_s: float) -> Int[Tensor, "T P"]:
+def extract_melody(clip: Clip, config: MelodyConfig, duration_s: float) -> Int[Tensor, "T P"]:
     """What is heard of a clip, as levels from 0 to 255 of each pitch class, C first; of a long clip its first
     ``duration_s`` seconds. Always computed on the CPU, so that a melody is the same condition on every device.
     """
@@ -50,7 +50,7 @@ def hear_melody(clip: Clip, config: MelodyConfig, duration_s: float) -> Int[Tens
     count = max(1, round(duration_s * config.frame_rate_hz)) * config.pooled_frames
     # Frames beyond the last one that counts hear nothing of this.
     heard = mono[: count * config.hop_samples + config.window_samples]
-    return (squeeze(chromagram(heard, config)[:count], config) * FULL_LEVEL).round().long()
+    return (apply_bottleneck(chromagram(heard, config)[:count], config) * FULL_LEVEL).round().long()
 
 
 def null_melody(config: MelodyConfig) -> Int[Tensor, "T P"]:

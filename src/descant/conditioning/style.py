@@ -29,7 +29,7 @@ class StyleConfig:
     Args:
         features: the frozen network, by hub id or folder.
         feature_dim: width of its vectors.
-        heard_codebooks: how many levels of the quantiser are heard; more say more of the excerpt.
+        used_codebooks: how many levels of the quantiser are heard; more say more of the excerpt.
         stride_frames: every so many frames one is heard. The network gives 75 a second.
         excerpt_s: how much of a clip is listened to, from its middle; a clip of ``min_excerpt_s`` is enough.
     """
@@ -41,14 +41,14 @@ class StyleConfig:
     num_layers: int = 8
     num_codebooks: int = 6
     codebook_size: int = 1_024
-    heard_codebooks: int = 3
+    used_codebooks: int = 3
     stride_frames: int = 15
     excerpt_s: float = 3.0
     min_excerpt_s: float = 1.5
 
     def __post_init__(self) -> None:
-        if not 1 <= self.heard_codebooks <= self.num_codebooks:
-            raise ConfigError(f"heard_codebooks={self.heard_codebooks}: allowed are 1 to {self.num_codebooks}")
+        if not 1 <= self.used_codebooks <= self.num_codebooks:
+            raise ConfigError(f"used_codebooks={self.used_codebooks}: allowed are 1 to {self.num_codebooks}")
         if min(self.feature_dim, self.stride_frames) < 1:
             raise ConfigError(
                 f"feature_dim={self.feature_dim}, stride_frames={self.stride_frames}: each must be at least 1"
@@ -136,7 +136,7 @@ class StyleConditioner(nn.Module):
         stream = self.embed(features)[None] + sinusoidal(len(features), self.config.width, device=features.device)
         latents = self.batch_norm(rearrange(self.blocks(stream), "B T D -> B D T"))
         codes = self.quantizer.encode(latents)[0]
-        return codes[: self.config.heard_codebooks, :: self.config.stride_frames]
+        return codes[: self.config.used_codebooks, :: self.config.stride_frames]
 
     def forward(self, codes: Sequence[Int[Tensor, "_ _"] | None]) -> Embedding:
         """Styles in the language model's width and precision, a row each; None is the null style, which is zeros.

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from descant.audio import AudioFacts, Clip, audio_facts, read_samples
+from descant.audio import AudioHeader, Clip, audio_header, read_samples
 from descant.data.manifest import ClipRecord
 from descant.errors import ConfigError, DataError
 from descant.shapes import Wave
@@ -75,7 +75,7 @@ class AudioBatches:
         self.records = usable
         self.num_skipped = len(records) - len(usable)
         # Headers once read: finding the length of an mp3 means walking through all of it.
-        self._facts: dict[Path, AudioFacts] = {}
+        self._facts: dict[Path, AudioHeader] = {}
         self._ends_s = list(accumulate(record.duration_s for record in usable))
 
     def batch(self, step: int) -> AudioBatch:
@@ -101,20 +101,20 @@ class AudioBatches:
         """The piece that begins at that share (0 to 1) of the clip's possible places; only that much is decoded."""
         config = self.config
         if record.path not in self._facts:
-            self._facts[record.path] = audio_facts(record.path)
-        facts = self._facts[record.path]
+            self._facts[record.path] = audio_header(record.path)
+        header = self._facts[record.path]
         wanted = config.segment_samples
-        rate_hz = facts.sample_rate_hz
+        rate_hz = header.sample_rate_hz
         # One sample of the source to spare, for resampling rounds the length to the nearest.
         in_source = wanted if rate_hz == config.sample_rate_hz else -(-wanted * rate_hz // config.sample_rate_hz) + 1
-        in_source = min(in_source, facts.num_samples)
-        offset = int(position * (facts.num_samples - in_source + 1))
+        in_source = min(in_source, header.num_samples)
+        offset = int(position * (header.num_samples - in_source + 1))
         clip = Clip(read_samples(record.path, offset, in_source), rate_hz).to_channels(config.num_channels)
         samples = clip.resample(config.sample_rate_hz).samples[:, :wanted]
         missing = wanted - samples.shape[1]
         if missing > 1 and not config.pad_short_clips:
             raise DataError(
-                f"{str(record.path)!r} has {facts.duration_s:.3f} s where the manifest says {record.duration_s:.3f} s: "
-                f"scan the folder again"
+                f"{str(record.path)!r} has {header.duration_s:.3f} s where the manifest says "
+                f"{record.duration_s:.3f} s: scan the folder again"
             )
         return torch.nn.functional.pad(samples, (0, missing)) if missing else samples

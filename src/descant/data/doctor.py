@@ -8,10 +8,10 @@ from pathlib import Path
 
 from einops import rearrange
 
-from descant.audio import AudioFacts, check_usable, read_in_blocks
+from descant.audio import AudioHeader, check_usable, read_in_blocks
 from descant.data.manifest import ClipRecord, read_manifest
 from descant.data.recorded import is_as_recorded
-from descant.data.scan import plausible_facts
+from descant.data.scan import plausible_header
 from descant.errors import AudioError
 
 PROBLEMS = {
@@ -106,12 +106,12 @@ def _problems(
     except AudioError:
         yield "unreadable"
         return
-    problem = _problem_of_facts(record, sound.facts)
+    problem = _problem_of_header(record, sound.header)
     if problem is not None:
         yield problem
-    if sample_rate_hz is not None and sound.facts.sample_rate_hz != sample_rate_hz:
+    if sample_rate_hz is not None and sound.header.sample_rate_hz != sample_rate_hz:
         yield "other rate"
-    if segment_s is not None and sound.facts.duration_s < segment_s:
+    if segment_s is not None and sound.header.duration_s < segment_s:
         yield "short"
     if sound.power < 10 ** (SILENCE_DB / 10):
         yield "silent"
@@ -122,17 +122,17 @@ def _problems(
     heard.setdefault(sound.digest, record.split)
 
 
-def _problem_of_facts(record: ClipRecord, facts: AudioFacts) -> str | None:
+def _problem_of_header(record: ClipRecord, header: AudioHeader) -> str | None:
     """What is wrong with a clip's length, rate or channels, by its samples or by its header, which tokenize reads."""
     try:
-        check_usable(record.path, facts)
+        check_usable(record.path, header)
     except AudioError:
         return "too short"
     try:
-        header = plausible_facts(record.path)
+        header = plausible_header(record.path)
     except AudioError:
         return "unreadable"
-    return None if is_as_recorded(record, facts) and is_as_recorded(record, header) else "changed"
+    return None if is_as_recorded(record, header) and is_as_recorded(record, header) else "changed"
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class _Sound:
     The digest is one of the samples and not of the file: the same sound with other tags is the same sound.
     """
 
-    facts: AudioFacts
+    header: AudioHeader
     power: float
     clipped_share: float
     digest: str
@@ -158,7 +158,7 @@ def _listen(path: Path) -> _Sound:
         num_clipped += int((block.abs() >= FULL_SCALE).sum())
         num_samples += block.shape[1]
         num_channels, sample_rate_hz = len(block), rate_hz
-    facts = AudioFacts(num_samples, sample_rate_hz, num_channels)
+    header = AudioHeader(num_samples, sample_rate_hz, num_channels)
     num_values = num_samples * num_channels
-    digest.update(repr(facts[1:]).encode())
-    return _Sound(facts, power / num_values, num_clipped / num_values, digest.hexdigest())
+    digest.update(repr(header[1:]).encode())
+    return _Sound(header, power / num_values, num_clipped / num_values, digest.hexdigest())

@@ -15,19 +15,19 @@ from torch.nn import functional as F
 
 from descant.codec.base import AudioCodec
 from descant.conditioning.clap import ClapConfig, JointEncoder
-from descant.data.beside import Beside, add_beside
+from descant.data.clip_features import FeatureKind, add_features
 from descant.data.melodies import sound_of
 
 
-def embeddings(config: ClapConfig) -> Beside:
+def embeddings(config: ClapConfig) -> FeatureKind:
     """Embeddings beside the codes, a row for each window. The quantiser behind them may change."""
-    heard_by: dict[str, str | int | float] = {
+    extractor: dict[str, str | int | float] = {
         "name": config.name,
         "sample_rate_hz": config.sample_rate_hz,
         "window_s": config.window_s,
         "stride_s": config.stride_s,
     }
-    return Beside("clap", "descant data embeddings", torch.float16, config.dim, heard_by)
+    return FeatureKind("clap", "descant data embeddings", torch.float16, config.dim, extractor)
 
 
 @torch.inference_mode()
@@ -39,13 +39,13 @@ def add_embeddings(
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Finds every clip of a folder of shards in the joint space; raises and goes on as ``add_beside``.
+    """Finds every clip of a folder of shards in the joint space; raises and goes on as ``add_features``.
 
     Args:
         encoder: on the device where it is to compute.
         device: where the codec is.
     """
-    add_beside(
+    add_features(
         folder,
         codec,
         embeddings(encoder.config),

@@ -15,22 +15,22 @@ from descant.audio import Clip
 from descant.codec.base import AudioCodec
 from descant.conditioning.chroma import MelodyConfig, chromagram
 from descant.conditioning.melody import FULL_LEVEL
-from descant.data.beside import Beside, add_beside
+from descant.data.clip_features import FeatureKind, add_features
 from descant.shapes import Codes, Wave
 
 WINDOW_S, CONTEXT_S = 60.0, 2.0
 """Long clips are heard in windows of so many seconds, with so many more on each side."""
 
 
-def melodies(config: MelodyConfig) -> Beside:
+def melodies(config: MelodyConfig) -> FeatureKind:
     """Chromagrams beside the codes. The bottleneck is applied in training, so it may change."""
-    heard_by: dict[str, str | int | float] = {
+    extractor: dict[str, str | int | float] = {
         "sample_rate_hz": config.sample_rate_hz,
         "num_pitches": config.num_pitches,
         "window_samples": config.window_samples,
         "hop_samples": config.hop_samples,
     }
-    return Beside("chroma", "descant data melodies", torch.uint8, config.num_pitches, heard_by)
+    return FeatureKind("chroma", "descant data melodies", torch.uint8, config.num_pitches, extractor)
 
 
 @torch.inference_mode()
@@ -42,17 +42,17 @@ def add_melodies(
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Hears the melody of every clip of a folder of shards; raises and goes on as ``add_beside``.
+    """Hears the melody of every clip of a folder of shards; raises and goes on as ``add_features``.
 
     Args:
         device: where the codec is.
     """
 
     def hear(codes: Codes) -> UInt8[Tensor, "frames P"]:
-        heard = sound_of(codes.to(device), codec, codec.sketch).resample(config.sample_rate_hz)
+        heard = sound_of(codes.to(device), codec, codec.decode_fast).resample(config.sample_rate_hz)
         return (chromagram(heard.samples[0], config) * FULL_LEVEL).round().to(torch.uint8)
 
-    add_beside(folder, codec, melodies(config), hear, progress)
+    add_features(folder, codec, melodies(config), hear, progress)
 
 
 def crop(
@@ -77,7 +77,7 @@ def sound_of(codes: Codes, codec: AudioCodec, decode: Callable[[Codes], Wave]) -
     exactly, that of the whole.
 
     Args:
-        decode: the codec's ``decode`` or ``sketch``.
+        decode: the codec's ``decode`` or ``decode_fast``.
     """
     rate_hz = codec.frame_rate_hz
     window, context = round(WINDOW_S * rate_hz), round(CONTEXT_S * rate_hz)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from descant.audio import AudioFacts, audio_facts, check_usable
+from descant.audio import AudioHeader, audio_header, check_usable
 from descant.audio.common_tags import read_common_tags
 from descant.data.folders import FolderContents, list_folder
 from descant.data.manifest import ClipRecord
@@ -70,7 +70,7 @@ def scan_folder(folder: str | os.PathLike[str], *, valid_share: float = 0.05) ->
     records, problems = [], {}
     for path in contents.audio:
         try:
-            facts = plausible_facts(path)
+            header = plausible_header(path)
         except AudioError as error:
             problems[path] = str(error)
             continue
@@ -78,9 +78,9 @@ def scan_folder(folder: str | os.PathLike[str], *, valid_share: float = 0.05) ->
         records.append(
             ClipRecord(
                 path=path.absolute(),
-                duration_s=facts.duration_s,
-                sample_rate_hz=facts.sample_rate_hz,
-                num_channels=facts.num_channels,
+                duration_s=header.duration_s,
+                sample_rate_hz=header.sample_rate_hz,
+                num_channels=header.num_channels,
                 captions=captions,
                 tags=tags,
             )
@@ -104,21 +104,21 @@ def scan_folder(folder: str | os.PathLike[str], *, valid_share: float = 0.05) ->
     )
 
 
-def plausible_facts(path: Path) -> AudioFacts:
+def plausible_header(path: Path) -> AudioHeader:
     """What a file's header says, if the file is large enough for it and the clip long enough to be coded.
 
     Raises:
         AudioError: it is not, or the file is no sound.
     """
-    facts = audio_facts(path)
+    header = audio_header(path)
     size = path.stat().st_size
-    if facts.num_samples > MAX_SAMPLES_PER_BYTE * size:
+    if header.num_samples > MAX_SAMPLES_PER_BYTE * size:
         raise AudioError(
-            f"{str(path)!r} is damaged: its header promises {facts.duration_s / 3_600:.3g} hours, the file has {size} "
+            f"{str(path)!r} is damaged: its header promises {header.duration_s / 3_600:.3g} hours, the file has {size} "
             f"bytes; write it anew: ffmpeg -i INPUT output.wav"
         )
-    check_usable(path, facts)
-    return facts
+    check_usable(path, header)
+    return header
 
 
 class _Descriptions:

@@ -29,7 +29,7 @@ VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class CodecFacts:
+class CodecSpec:
     """What the codes of a folder mean: enough to tell whether a model or another run fits them."""
 
     fingerprint: str
@@ -49,7 +49,7 @@ class CodecFacts:
 class ShardIndex:
     """The plan of a folder of shards."""
 
-    codec: CodecFacts
+    codec: CodecSpec
     records_fingerprint: str
     num_clips: int
     shard_clips: int

@@ -18,8 +18,8 @@ from torch import Tensor
 from descant.conditioning.chroma import MelodyConfig
 from descant.conditioning.clap import ClapConfig
 from descant.config import to_dict
-from descant.data.beside import read_beside
 from descant.data.captions import CaptionConfig, caption
+from descant.data.clip_features import read_features
 from descant.data.embeddings import crop_embedding, embeddings
 from descant.data.manifest import Split
 from descant.data.melodies import crop, melodies
@@ -119,11 +119,11 @@ class TokenBatches:
         self._codes = [codes[:, clip.start_frame : clip.start_frame + clip.num_frames] for clip, codes in pairs]
         self._chroma: list[UInt8[Tensor, "_ P"]] = []
         if melody is not None:
-            heard = [read_beside(folder, number, shard, melodies(melody)) for number, shard in enumerate(shards)]
+            heard = [read_features(folder, number, shard, melodies(melody)) for number, shard in enumerate(shards)]
             self._chroma = self._of_split(shards, heard)
         self._embeddings: list[Float[Tensor, "_ D"]] = []
         if clap is not None:
-            read = [read_beside(folder, number, shard, embeddings(clap)) for number, shard in enumerate(shards)]
+            read = [read_features(folder, number, shard, embeddings(clap)) for number, shard in enumerate(shards)]
             self._embeddings = self._of_split(shards, read)
         self._frame_rate_hz = self.index.codec.frame_rate_hz
         self._places = {

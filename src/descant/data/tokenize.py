@@ -16,13 +16,13 @@ import torch
 from jaxtyping import Float, Int16
 from torch import Tensor
 
-from descant.audio import AudioFacts, Clip, read_samples
+from descant.audio import AudioHeader, Clip, read_samples
 from descant.codec.base import AudioCodec
 from descant.data.manifest import ClipRecord
-from descant.data.recorded import facts_as_recorded
+from descant.data.recorded import header_as_recorded
 from descant.data.shard_plan import begin
 from descant.data.shards import (
-    CodecFacts,
+    CodecSpec,
     ShardIndex,
     TokenizedClip,
     read_shard,
@@ -75,7 +75,7 @@ def tokenize(
         raise DataError("there are no clips to tokenize")
     ids = _ids(records)
     plan = ShardIndex(
-        codec=codec_facts(codec),
+        codec=codec_spec(codec),
         records_fingerprint=_records_fingerprint(records, ids),
         num_clips=len(records),
         shard_clips=shard_clips,
@@ -156,22 +156,22 @@ class _ShardWork:
     ) -> tuple[dict[int, Int16[Tensor, "K _"]], list[tuple[ClipRecord, str]]]:
         """The codes of these clips by index, and those that cannot be read, in order, or the first that was met."""
         reasons: dict[int, str] = {}
-        equals: dict[AudioFacts, list[int]] = {}
+        equals: dict[AudioHeader, list[int]] = {}
         for index in indices:
             try:
-                facts = facts_as_recorded(self.records[index])
-                equals.setdefault(facts._replace(num_channels=0), []).append(index)
+                header = header_as_recorded(self.records[index])
+                equals.setdefault(header._replace(num_channels=0), []).append(index)
             except AudioError as error:
                 reasons[index] = str(error)
         codes: dict[int, Tensor] = {}
-        for facts, equal in equals.items():
-            codes.update(self._encode_equal(facts, equal, reasons, stops_early))
+        for header, equal in equals.items():
+            codes.update(self._encode_equal(header, equal, reasons, stops_early))
             if reasons and stops_early:
                 break
         return codes, [(self.records[index], reasons[index]) for index in sorted(reasons)]
 
     def _encode_equal(
-        self, facts: AudioFacts, indices: list[int], reasons: dict[int, str], stops_early: bool
+        self, header: AudioHeader, indices: list[int], reasons: dict[int, str], stops_early: bool
     ) -> dict[int, Int16[Tensor, "K _"]]:
         """The codes of equally long clips; ``reasons`` gets those that cannot be read."""
         codes: dict[int, Tensor] = {}
@@ -180,7 +180,7 @@ class _ShardWork:
             batch = indices[len(codes) : len(codes) + size]
             paths = [self.records[index].path for index in batch]
             try:
-                found = _encode_batch(paths, facts, self.codec, self.plan, self.device)
+                found = _encode_batch(paths, header, self.codec, self.plan, self.device)
                 codes.update(zip(batch, found, strict=True))
             except _UnreadableError as error:
                 # This batch is filled up anew, so that the batches are those of a set that never had the file.
@@ -195,7 +195,7 @@ class _UnreadableError(Exception):
         self.path = path
 
 
-def codec_facts(codec: AudioCodec) -> CodecFacts:
+def codec_spec(codec: AudioCodec) -> CodecSpec:
     """What codes of this codec mean, with a fingerprint of all weights that they hang on.
 
     Those under a module named ``decoder`` do not count: a better decoder leaves the codes as they are.
@@ -205,7 +205,7 @@ def codec_facts(codec: AudioCodec) -> CodecFacts:
         if "decoder" not in name.split("."):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return CodecFacts(
+    return CodecSpec(
         fingerprint=digest.hexdigest(),
         sample_rate_hz=codec.sample_rate_hz,
         num_channels=codec.num_channels,
@@ -216,14 +216,14 @@ def codec_facts(codec: AudioCodec) -> CodecFacts:
 
 
 def _encode_batch(
-    paths: list[Path], facts: AudioFacts, codec: AudioCodec, plan: ShardIndex, device: torch.device | str
+    paths: list[Path], header: AudioHeader, codec: AudioCodec, plan: ShardIndex, device: torch.device | str
 ) -> Int16[Tensor, "B K T"]:
     """The codes of equally long clips, window by window."""
     rate_hz, hop = codec.sample_rate_hz, codec.hop_samples
-    num_samples = round(facts.num_samples * rate_hz / facts.sample_rate_hz)
+    num_samples = round(header.num_samples * rate_hz / header.sample_rate_hz)
     num_frames = codec.num_frames(num_samples)
     # Windows begin where a frame begins on a whole sample of the file, or the resampled windows would be out of step.
-    unit = rate_hz // math.gcd(rate_hz, hop * facts.sample_rate_hz)
+    unit = rate_hz // math.gcd(rate_hz, hop * header.sample_rate_hz)
     window = _rounded_up(plan.window_s * codec.frame_rate_hz, unit)
     context = _rounded_up(CONTEXT_S * codec.frame_rate_hz, unit)
     if num_frames <= window:
@@ -231,11 +231,11 @@ def _encode_batch(
     pieces = []
     for start in range(0, num_frames, window):
         first, last = max(0, start - context), start + window + context
-        offset = first * hop * facts.sample_rate_hz // rate_hz
+        offset = first * hop * header.sample_rate_hz // rate_hz
         # The last window ends with the file, be its last frame full or not.
-        end = facts.num_samples if last >= num_frames else last * hop * facts.sample_rate_hz // rate_hz
+        end = header.num_samples if last >= num_frames else last * hop * header.sample_rate_hz // rate_hz
         length = min(last * hop, num_samples) - first * hop
-        waves = [_wave(path, offset, end - offset, codec, facts.sample_rate_hz, length) for path in paths]
+        waves = [_wave(path, offset, end - offset, codec, header.sample_rate_hz, length) for path in paths]
         codes = codec.encode(torch.stack(waves).to(device)).cpu()
         pieces.append(codes[:, :, start - first : min(start + window, num_frames) - first])
     return torch.cat(pieces, dim=2).to(torch.int16)
@@ -274,7 +274,7 @@ def _ids(records: Sequence[ClipRecord]) -> list[str]:
 
 
 def _records_fingerprint(records: Sequence[ClipRecord], ids: Sequence[str]) -> str:
-    facts = [
+    header = [
         [
             name,
             record.duration_s,
@@ -286,7 +286,7 @@ def _records_fingerprint(records: Sequence[ClipRecord], ids: Sequence[str]) -> s
         ]
         for record, name in zip(records, ids, strict=True)
     ]
-    return hashlib.sha256(json.dumps(facts, ensure_ascii=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(header, ensure_ascii=True).encode()).hexdigest()
 
 
 def _rounded_up(num_frames: float, unit: int) -> int:

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from descant.audio import Clip
 from descant.conditioning.chroma import MelodyConfig, chromagram
-from descant.conditioning.melody import squeeze
+from descant.conditioning.melody import apply_bottleneck
 
 HEARD = MelodyConfig()
 """As audiocraft's metric and the released melody models hear: 32 kHz mono, a frame every 128 ms, its loudest class."""
@@ -33,4 +33,4 @@ def chroma_cosine(clip: Clip, melody: Clip) -> float:
 def _loudest_classes(wave: Float[Tensor, " N"]) -> Float[Tensor, "T P"]:
     # A frame that begins where the wave ends has only half a window to hear (audiocraft, ChromaCosineSimilarityMetric).
     num_frames = math.ceil(len(wave) / HEARD.hop_samples)
-    return squeeze(chromagram(wave, HEARD)[:num_frames], HEARD)
+    return apply_bottleneck(chromagram(wave, HEARD)[:num_frames], HEARD)

@@ -28,7 +28,7 @@ _MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17
 NOTES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 
 
-def heard_tempo_bpm(clip: Clip) -> float | None:
+def estimate_tempo_bpm(clip: Clip) -> float | None:
     """The tempo that a beat tracker hears in the clip, or None where it finds fewer than four beats.
 
     The beats are librosa's (Ellis, "Beat tracking by dynamic programming", 2007), which knows nothing of the tempo
@@ -47,21 +47,21 @@ def heard_tempo_bpm(clip: Clip) -> float | None:
     return float(60 / seconds_per_beat)
 
 
-def tempo_match(heard_bpm: float | None, asked_bpm: float, tolerance: float = 0.05) -> TempoMatch:
+def tempo_match(estimated_bpm: float | None, asked_bpm: float, tolerance: float = 0.05) -> TempoMatch:
     """How the heard tempo lies to the one asked for: the ratio that it is within ``tolerance`` of, else "other".
 
     "double" means heard twice as fast. Octave and metre errors are common in tempo estimation even for the right music,
     so they are named and counted apart (Gouyon et al., IEEE TASLP 14(5), 2006, "accuracy 2").
     """
-    if heard_bpm is None:
+    if estimated_bpm is None:
         return "other"
     for name, ratio in _RATIOS.items():
-        if abs(heard_bpm / (asked_bpm * ratio) - 1) <= tolerance:
+        if abs(estimated_bpm / (asked_bpm * ratio) - 1) <= tolerance:
             return name
     return "other"
 
 
-def heard_key(clip: Clip) -> str:
+def estimate_key(clip: Clip) -> str:
     """The key whose profile fits the clip's notes best, as "C major" or "F# minor".
 
     The mean chroma is correlated with Krumhansl and Kessler's 24 profiles (Krumhansl, "Cognitive foundations of musical

@@ -10,8 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from descant.conditioning.base import readable_text
-from descant.conditioning.facts import read_facts
-from descant.conditioning.melody import hear_melody
+from descant.conditioning.melody import extract_melody
 from descant.conditioning.stems import melodic_part
 from descant.errors import Cancelled, InvalidRequest
 from descant.generation.conditions import beginning, check_melody, checked_melody, checked_style
@@ -24,6 +23,7 @@ from descant.generation.texts import TextReader
 from descant.generation.windows import Window
 from descant.model import MusicGenModel
 from descant.nn.settings import own_settings
+from descant.tempo_key import parse_tempo_key
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,7 +208,7 @@ class Engine:
                 clip = beginning(request.melody, told_s + config.window_samples / config.sample_rate_hz)
                 part, how = melodic_part(clip, separation)
                 check_melody(part, config, how)
-                heard[key] = hear_melody(part, config, told_s)
+                heard[key] = extract_melody(part, config, told_s)
             return heard[key]
         assert request.melody_chroma is not None
         return checked_melody(request.melody_chroma, config)
@@ -295,7 +295,7 @@ def _check_cancel(cancel: Callable[[], bool] | None) -> None:
 
 def bar_of(request: Request) -> float:
     """Seconds of one bar in the tempo that a loop's text states."""
-    bpm = read_facts(request.text).bpm
+    bpm = parse_tempo_key(request.text).bpm
     assert bpm is not None, "a request checks this of a loop"
     return request.beats_per_bar * 60 / bpm
 

@@ -12,10 +12,10 @@ from jaxtyping import Int
 from torch import Tensor
 
 from descant.audio import Clip
-from descant.conditioning.facts import read_facts
 from descant.conditioning.stems import Separation
 from descant.errors import InvalidRequest
 from descant.plain import make_plain, plain
+from descant.tempo_key import parse_tempo_key
 
 MAX_TEXT_CHARACTERS = 4_096
 MAX_CUT_CHARACTERS = 100_000
@@ -224,7 +224,7 @@ class Request:
             raise InvalidRequest(
                 "loop_bars: a loop goes on from nothing and has one text; leave out what it continues and later texts"
             )
-        bpm = read_facts(self.text).bpm
+        bpm = parse_tempo_key(self.text).bpm
         if bpm is None:
             raise InvalidRequest(
                 f'loop_bars={self.loop_bars}: the text states no tempo; add one, for example "120 bpm"'

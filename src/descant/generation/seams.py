@@ -10,7 +10,7 @@ FADE_S = 0.02
 """How long one sound fades into another: long against a period, short against a note."""
 
 ORDER, CONTEXT_S = 64, 0.1
-"""From so many samples the next one is foretold, by how such samples went on in the last tenth of a second."""
+"""From so many samples the next one is extrapolate, by how such samples went on in the last tenth of a second."""
 
 
 def joined(given: Float[Tensor, "C N"], made: Float[Tensor, "C M"], sample_rate_hz: int) -> Float[Tensor, "C M"]:
@@ -22,7 +22,7 @@ def joined(given: Float[Tensor, "C N"], made: Float[Tensor, "C M"], sample_rate_
     length = given.shape[1]
     num_fade = min(round(FADE_S * sample_rate_hz), made.shape[1] - length)
     # From what a 16-bit file keeps of it, so that a file's own beginning is continued in the same way.
-    fading = foretold((given * 2**15).round() / 2**15, num_fade, sample_rate_hz)
+    fading = extrapolate((given * 2**15).round() / 2**15, num_fade, sample_rate_hz)
     after = made[:, length:].clone()
     after[:, :num_fade] = crossfade(fading, after[:, :num_fade])
     return torch.cat([given, after], dim=1)
@@ -40,7 +40,7 @@ def looped(wave: Float[Tensor, "C N"], lead_in: int, length: int, sample_rate_hz
     return loop
 
 
-def turned_down(wave: Float[Tensor, "C N"], start: int, limit: float, sample_rate_hz: int) -> Float[Tensor, "C N"]:
+def attenuated(wave: Float[Tensor, "C N"], start: int, limit: float, sample_rate_hz: int) -> Float[Tensor, "C N"]:
     """The wave with what comes from ``start`` on turned down until its peak is ``limit``, so that what was given before
     need not be; the way down takes 20 ms.
     """
@@ -59,7 +59,7 @@ def crossfade(out: Float[Tensor, "C N"], into: Float[Tensor, "C N"]) -> Float[Te
     return out * (1 - share) + into * share
 
 
-def foretold(wave: Float[Tensor, "C N"], num_samples: int, sample_rate_hz: int) -> Float[Tensor, "C num_samples"]:
+def extrapolate(wave: Float[Tensor, "C N"], num_samples: int, sample_rate_hz: int) -> Float[Tensor, "C num_samples"]:
     """How a sound would go on: linear prediction, which continues partials and lets noise die away."""
     context = wave[:, -round(CONTEXT_S * sample_rate_hz) :].double()
     order = min(ORDER, context.shape[1] // 3)

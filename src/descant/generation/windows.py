@@ -8,9 +8,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from descant.conditioning.facts import read_facts
 from descant.errors import InvalidRequest
 from descant.generation.request import Request
+from descant.tempo_key import parse_tempo_key
 
 STRIDE_SHARE = 0.6
 """Of a window, how far it slides where nobody says: 18 of 30 s in the released models."""
@@ -48,7 +48,7 @@ class Section:
 
     def beats_before(self, frame: int, frame_rate_hz: float) -> float:
         """How many beats lie before a frame, by this section's tempo; 0 where it states none."""
-        bpm = read_facts(self.text).bpm
+        bpm = parse_tempo_key(self.text).bpm
         return 0.0 if bpm is None else self.beats + (frame - self.start) / frame_rate_hz * bpm / 60
 
     def followed_by(self, start: int, text: str | None, frame_rate_hz: float) -> "Section":

@@ -14,13 +14,13 @@ from typing import Any
 from descant import api
 from descant.audio import Clip
 from descant.data.manifest import ClipRecord, read_manifest
-from descant.data.starter.instruments import DRUMS
 from descant.errors import InvalidRequest
 from descant.evaluation.chroma_cosine import chroma_cosine
 from descant.evaluation.embedders import MusicTagger
 from descant.evaluation.report import markdown_table, mean_with_interval, paired_difference, write_report_json
 from descant.studies.prompts import DURATION_S, Prompt, choose_prompts, claim_folder, generate_missing
 from descant.studies.starter_report import hear, instrument_report, tagger_thresholds, tempo_report
+from starter_corpus.instruments import DRUMS
 
 
 def run(

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from descant.atomic import write_atomically
-from descant.audio import Clip, audio_facts, read_samples
-from descant.conditioning.facts import read_facts
+from descant.audio import Clip, audio_header, read_samples
 from descant.config import to_dict
 from descant.data.manifest import ClipRecord
-from descant.data.starter.instruments import DRUMS, PROGRAMS
 from descant.errors import DataError
 from descant.evaluation.instruments import families_named
 from descant.generation.request import Request
+from descant.tempo_key import parse_tempo_key
+from starter_corpus.instruments import DRUMS, PROGRAMS
 
 DURATION_S = 10.0
 BATCH = 8
@@ -149,7 +149,7 @@ def draw_crops(records: Sequence[ClipRecord], num_clips: int, seed: int) -> list
 
 def read_crop(path: Path, offset_s: float) -> Clip:
     """Ten seconds of a file."""
-    rate = audio_facts(path).sample_rate_hz
+    rate = audio_header(path).sample_rate_hz
     return Clip(samples=read_samples(path, int(offset_s * rate), int(DURATION_S * rate)), sample_rate_hz=rate)
 
 
@@ -171,4 +171,4 @@ def _prompt(record: ClipRecord, generator: np.random.Generator) -> Prompt:
 
 
 def _states_tempo(text: str) -> bool:
-    return read_facts(text).bpm is not None
+    return parse_tempo_key(text).bpm is not None

@@ -60,7 +60,7 @@ def decode_speed(model: MusicGen, duration_s: float, repeats: int = 3) -> dict[s
     _forget_peak(device)
     runs = [_one_decode(model, Request(text="piano and drums", duration_s=duration_s, seed=n)) for n in range(repeats)]
     seconds, step_s = (statistics.median(column) for column in zip(*runs, strict=True))
-    facts = machine_facts(model)  # before the ceiling, whose large tensors are no memory of the model's
+    facts = machine_info(model)  # before the ceiling, whose large tensors are no memory of the model's
     weight_bytes = step_bytes(model.model.lm)
     bandwidth = measure_ceiling(device, model.model.lm.norm.weight.dtype).bandwidth_bytes_per_s
     return {
@@ -95,7 +95,7 @@ def codec_speed(model: MusicGen, duration_s: float, repeats: int = 3) -> dict[st
                 f"{name}_real_time_factor": seconds / duration_s,
                 f"{name}_flops_per_s": count_flops(work) / seconds,
             }
-    facts = machine_facts(model)
+    facts = machine_info(model)
     ceiling = measure_ceiling(device, torch.float32).flops_per_s
     shares = {f"{name}_share_of_ceiling": result[f"{name}_flops_per_s"] / ceiling for name in ("encode", "decode")}
     return {**result, **shares, "ceiling_flops_per_s": ceiling, **facts}
@@ -118,7 +118,7 @@ def train_speed(model: MusicGen, duration_s: float, batch_size: int = 8, repeats
     _forget_peak(device)
     flops = count_flops(step)
     seconds = statistics.median(timed(step, device) for _ in range(repeats))
-    facts = machine_facts(model)
+    facts = machine_info(model)
     ceiling = measure_ceiling(device, torch.float32).flops_per_s
     return {
         "what": "train",
@@ -158,7 +158,7 @@ def timed(work: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - began
 
 
-def machine_facts(model: MusicGen) -> dict[str, Any]:
+def machine_info(model: MusicGen) -> dict[str, Any]:
     """What a number depends on besides the code: device, processor, precision, threads, torch; and the memory used."""
     device = model.model.device
     is_cuda = device.type == "cuda"

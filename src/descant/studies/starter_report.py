@@ -44,7 +44,7 @@ from descant.studies.prompts import (
 
 NUM_CODEC_CLIPS = 50
 NUM_TEMPO_PROMPTS = 32
-"""Beside those that are chosen anyway: few sources have drums."""
+"""Besides those that are chosen anyway: few sources have drums."""
 NUM_CALIBRATION_CLIPS = 600
 
 
@@ -118,7 +118,7 @@ def run(
 def hear(clip: Clip, tagger: MusicTagger) -> Heard:
     """What the judges hear in a clip."""
     return Heard(
-        tempo_bpm=musical.heard_tempo_bpm(clip),
+        tempo_bpm=musical.estimate_tempo_bpm(clip),
         scores=family_scores(tagger.tag(clip)),
         flatness=musical.spectral_flatness(clip),
         onsets_per_second=musical.onsets_per_second(clip),

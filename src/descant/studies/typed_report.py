@@ -104,7 +104,7 @@ def run(
     files = generate_missing(music.generate, requests, out_dir / "clips", progress)
     progress("listening to the clips of the typed prompts")
     clips = [Clip.read(file) for file in files]
-    heard = [(hear(clip, tagger), musical.heard_key(clip)) for clip in clips]
+    heard = [(hear(clip, tagger), musical.estimate_key(clip)) for clip in clips]
     by_prompt = [heard[start : start + len(seeds)] for start in range(0, len(heard), len(seeds))]
     report = {
         "model": model,

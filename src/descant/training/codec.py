@@ -68,7 +68,7 @@ class CodecTaskConfig:
 
 
 class CodecTask(Task):
-    """A codec's turn, and from some step on a discriminator's on the same reconstructions.
+    """A codec's phase, and from some step on a discriminator's on the same reconstructions.
 
     Args:
         validation: batches that every validation codes and decodes; the same for all runs to be compared.
@@ -112,26 +112,26 @@ class CodecTask(Task):
             module.to(device)
         self.device = device
 
-    def turns(self, step: int) -> tuple[str, ...]:
+    def phases(self, step: int) -> tuple[str, ...]:
         first = self.config.adversarial_from_step
         return ("codec",) if first is None or step < first else ("codec", "discriminator")
 
     def parameters(self) -> Mapping[str, Mapping[str, nn.Parameter]]:
-        turns = {"codec": _learning(self.codec, "codec")}
+        phases = {"codec": _learning(self.codec, "codec")}
         if self.discriminator is not None:
-            turns["discriminator"] = _learning(self.discriminator, "discriminator")
-        return turns
+            phases["discriminator"] = _learning(self.discriminator, "discriminator")
+        return phases
 
-    def loss(self, turn: str, batch: AudioBatch, context: StepContext) -> tuple[Float[Tensor, ""], Metrics]:
-        """The codec's turn leaves its reconstruction for the discriminator's."""
+    def loss(self, phase: str, batch: AudioBatch, context: StepContext) -> tuple[Float[Tensor, ""], Metrics]:
+        """The codec's phase leaves its reconstruction for the discriminator's."""
         wave = batch.wave.to(self.device)
-        if turn == "discriminator":
+        if phase == "discriminator":
             loss = discriminator_loss(self._judge(wave), self._judge(context.carried["wave"]))
             return loss, {"discriminator": loss}
         output = self.codec(wave)
         context.carried["wave"] = output.wave.detach()
         losses = self._reconstruction_losses(output.wave, wave)
-        if "discriminator" in self.turns(context.step):
+        if "discriminator" in self.phases(context.step):
             losses |= self._adversarial_losses(output.wave, wave)
         if self.balancer is not None:
             total = self.balancer(losses, output.wave)
@@ -170,7 +170,7 @@ class CodecTask(Task):
             **{name: float(value) for name, value in used.items()},
         }
 
-    def facts(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         return {"codec_task": to_dict(self.config)}
 
     def _reconstruction_losses(self, decoded: Wave, wave: Wave) -> dict[str, Tensor]:
@@ -184,7 +184,7 @@ class CodecTask(Task):
         return losses
 
     def _judge(self, wave: Wave) -> list[DiscriminatorOutput]:
-        assert self.discriminator is not None, "only a task with a discriminator has its turn"
+        assert self.discriminator is not None, "only a task with a discriminator has its phase"
         judgements: list[DiscriminatorOutput] = self.discriminator(wave)
         return judgements
 

@@ -90,9 +90,9 @@ class LMTask(Task):
     def parameters(self) -> Mapping[str, Mapping[str, nn.Parameter]]:
         return {"lm": {name: value for name, value in self.trained.named_parameters() if value.requires_grad}}
 
-    def loss(self, turn: str, batch: TokenBatch, context: StepContext) -> tuple[Float[Tensor, ""], Metrics]:
+    def loss(self, phase: str, batch: TokenBatch, context: StepContext) -> tuple[Float[Tensor, ""], Metrics]:
         """Cross-entropy in nats: of all codes (``ce``) and of each codebook's (``ce_q0``, ...)."""
-        assert turn == "lm", "a language model has one turn"
+        assert phase == "lm", "a language model has one phase"
         lost = self.config.dropout.rows(len(batch.captions), context.generator)
         read = self.captions.read(batch.captions, batch.clips)
         read = read.without(lost["text"].to(read.mask.device))
@@ -143,7 +143,7 @@ class LMTask(Task):
             metrics |= _gain("clap_gain", (own - with_clap).mean(dim=1))
         return metrics
 
-    def facts(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         return {
             "lm_task": to_dict(self.config),
             "text": to_dict(self.music.config.text),

@@ -22,13 +22,13 @@ class TrainerConfig:
 
     Args:
         accumulate: batches per update; their gradients are averaged.
-        clip_norm: the largest norm of a turn's gradient; longer ones are shortened to it. None leaves them.
+        clip_norm: the largest norm of a phase's gradient; longer ones are shortened to it. None leaves them.
         ema_decay: of the averaged weights, per step. None averages nothing, and the last weights are the result.
         precision: "bf16" computes the forward pass in torch.autocast; weights stay float32.
         max_minutes: stop then, with a validation and a checkpoint to resume from.
         keep_last: how many checkpoints stay on the disk, besides those of ``keep_steps``.
         keep_steps: steps at which to save and never delete, for example just before the learning rate falls.
-        max_skips: so many turns in a row with a loss or gradient that is not finite, or a loss that has exploded, end
+        max_skips: so many phases in a row with a loss or gradient that is not finite, or a loss that has exploded, end
             the run.
         max_loss_growth: a loss has exploded when it is this many times what it was in the first step (or 1, if that was
             less). None lets it grow.

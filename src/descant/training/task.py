@@ -19,9 +19,9 @@ class StepContext:
 
     Args:
         step: the update's number, from 0.
-        generator: on the CPU, seeded from seed, step, batch and turn. Every random choice comes from it or from torch's
-            global generator, which the trainer seeds the same way; then a resumed run repeats them.
-        carried: what one turn leaves for a later one on the same batch, such as a reconstruction to be judged.
+        generator: on the CPU, seeded from seed, step, batch and phase. Every random choice comes from it or from
+            torch's global generator, which the trainer seeds the same way; then a resumed run repeats them.
+        carried: what one phase leaves for a later one on the same batch, such as a reconstruction to be judged.
     """
 
     step: int
@@ -38,7 +38,7 @@ class BatchSource(Protocol):
 
 
 class Task(ABC):
-    """A model with its losses. Most have one turn a step; adversarial ones have one for each side.
+    """A model with its losses. Most have one phase a step; adversarial ones have one for each side.
 
     ``model`` is what gets averaged, validated and exported. ``trained`` contains it and whatever else a checkpoint must
     hold, such as a discriminator.
@@ -51,23 +51,23 @@ class Task(ABC):
         """Moves everything the task computes with."""
         self.trained.to(device)
 
-    def turns(self, step: int) -> tuple[str, ...]:
-        """The turns this step takes, in order; each must be a key of ``parameters()``."""
+    def phases(self, step: int) -> tuple[str, ...]:
+        """The phases this step takes, in order; each must be a key of ``parameters()``."""
         del step
         return tuple(self.parameters())
 
     @abstractmethod
     def parameters(self) -> Mapping[str, Mapping[str, nn.Parameter]]:
-        """For every turn there can be, the named parameters it teaches. Frozen ones belong to none."""
+        """For every phase there can be, the named parameters it teaches. Frozen ones belong to none."""
 
     @abstractmethod
-    def loss(self, turn: str, batch: Any, context: StepContext) -> tuple[Float[Tensor, ""], Metrics]:
-        """The loss of one batch in one turn, to be differentiated by the trainer, and what to log of it."""
+    def loss(self, phase: str, batch: Any, context: StepContext) -> tuple[Float[Tensor, ""], Metrics]:
+        """The loss of one batch in one phase, to be differentiated by the trainer, and what to log of it."""
 
     @abstractmethod
     def validate(self) -> dict[str, float]:
         """Metrics on fixed data. Called with the averaged weights in ``model``, in eval mode, without gradients."""
 
     @abstractmethod
-    def facts(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Any]:
         """What is trained and how, as plain data: a run is only resumed when this did not change."""

@@ -69,7 +69,7 @@ class Trainer:
         task.to(self.device)
         self.updater = Updater(task, config, self.device)
         self.log = RunLog(self.out_dir / LOG_NAME)
-        self.identity = {"trainer": to_dict(config), "task": task.facts(), "run": dict(facts or {})}
+        self.identity = {"trainer": to_dict(config), "task": task.identity(), "run": dict(facts or {})}
         self.step = 0
         self.metrics: dict[str, float] = {}
         self.last_good: Path | None = None
@@ -84,7 +84,7 @@ class Trainer:
             Cancelled: SIGINT or SIGTERM came; everything up to that step is saved, unless the loss had exploded.
             ConfigError: the folder holds a run and ``resume`` is off, it holds none and ``resume`` is on, or the run's
                 config or facts changed.
-            TrainingDiverged: ``max_skips`` turns in a row had no finite gradient or an exploded loss, or the time was
+            TrainingDiverged: ``max_skips`` phases in a row had no finite gradient or an exploded loss, or the time was
                 up while the loss had exploded; the last good checkpoint is older.
             CheckpointError: the disk is full, all checkpoints are damaged, or one does not fit the model.
             InvalidRequest: another process trains in this folder.

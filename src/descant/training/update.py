@@ -1,4 +1,4 @@
-"""One step of training: every turn of a task on the same batches, with what its optimisers and averages remember."""
+"""One step of training: every phase of a task on the same batches, with what its optimisers and averages remember."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +19,7 @@ from descant.training.task import Metrics, StepContext, Task
 class Updater:
     """Applies steps to a task that is already on its device.
 
-    A turn whose loss or gradient is not finite changes nothing, and is counted in ``skipped``.
+    A phase whose loss or gradient is not finite changes nothing, and is counted in ``skipped``.
     """
 
     def __init__(self, task: Task, config: TrainerConfig, device: torch.device) -> None:
@@ -30,8 +30,8 @@ class Updater:
         self.device = device
         self.parameters = task.parameters()
         self.optimizers = {
-            turn: make_optimizer(config.optimizer, parameters, task.trained)
-            for turn, parameters in self.parameters.items()
+            phase: make_optimizer(config.optimizer, parameters, task.trained)
+            for phase, parameters in self.parameters.items()
         }
         self.average = None if config.ema_decay is None else AveragedWeights(task.model, config.ema_decay)
         self.skipped = 0
@@ -44,26 +44,26 @@ class Updater:
         return self.config.optimizer.lr * self.config.schedule.factor(step, self.config.max_steps)
 
     def update(self, step: int, batches: list[Any]) -> list[Metrics]:
-        """Takes the turns of update number ``step`` (from 0) and gives their metrics.
+        """Takes the phases of update number ``step`` (from 0) and gives their metrics.
 
         Raises:
-            TrainingDiverged: a turn was skipped ``max_skips`` times in a row, or its loss had exploded as often.
+            TrainingDiverged: a phase was skipped ``max_skips`` times in a row, or its loss had exploded as often.
         """
         carried: list[dict[str, Tensor]] = [{} for _ in batches]
         gathered: list[Metrics] = []
-        for turn in self.task.turns(step):
+        for phase in self.task.phases(step):
             buffers = {name: buffer.clone() for name, buffer in self.task.trained.named_buffers()}
-            with self._only(turn):
-                losses, metrics = self._backward(step, turn, batches, carried)
-            gradients = [parameter.grad for parameter in self.parameters[turn].values() if parameter.grad is not None]
+            with self._only(phase):
+                losses, metrics = self._backward(step, phase, batches, carried)
+            gradients = [parameter.grad for parameter in self.parameters[phase].values() if parameter.grad is not None]
             norm = get_total_norm(gradients)
             if bool(torch.isfinite(norm) & torch.isfinite(torch.stack(losses)).all()):
-                self._apply(step, turn, norm)
-                self._watch(step, turn, float(torch.stack(losses).mean()))
-                gathered += [*metrics, {f"norm_{turn}": norm}]
+                self._apply(step, phase, norm)
+                self._watch(step, phase, float(torch.stack(losses).mean()))
+                gathered += [*metrics, {f"norm_{phase}": norm}]
             else:
-                self._skip(step, turn, buffers)
-            self.optimizers[turn].zero_grad(set_to_none=True)
+                self._skip(step, phase, buffers)
+            self.optimizers[phase].zero_grad(set_to_none=True)
         if self.average is not None:
             self.average.update(self.task.model, count=step + 1)
         return gathered
@@ -103,8 +103,8 @@ class Updater:
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """Everything a checkpoint must hold, in named groups."""
         groups = {"trained": dict(self.task.trained.state_dict())}
-        for turn, optimizer in self.optimizers.items():
-            groups[f"optimizer-{turn}"] = optimizer_tensors(optimizer, self.parameters[turn])
+        for phase, optimizer in self.optimizers.items():
+            groups[f"optimizer-{phase}"] = optimizer_tensors(optimizer, self.parameters[phase])
         if self.average is not None:
             groups["average"] = self.average.tensors
         return groups
@@ -112,19 +112,19 @@ class Updater:
     def load(self, read_group: Callable[[str], dict[str, Tensor]]) -> None:
         """Puts back what ``tensors`` gave."""
         self.task.trained.load_state_dict(read_group("trained"))
-        for turn, optimizer in self.optimizers.items():
-            load_optimizer_tensors(optimizer, self.parameters[turn], read_group(f"optimizer-{turn}"))
+        for phase, optimizer in self.optimizers.items():
+            load_optimizer_tensors(optimizer, self.parameters[phase], read_group(f"optimizer-{phase}"))
         if self.average is not None:
             self.average.load(read_group("average"))
 
     @contextmanager
-    def _only(self, turn: str) -> Iterator[None]:
-        """Nothing but this turn's parameters gathers gradients, though they may flow through all."""
+    def _only(self, phase: str) -> Iterator[None]:
+        """Nothing but this phase's parameters gathers gradients, though they may flow through all."""
         others = [
             parameter
             for name, parameters in self.parameters.items()
             for parameter in parameters.values()
-            if name != turn
+            if name != phase
         ]
         for parameter in others:
             parameter.requires_grad_(False)
@@ -135,51 +135,51 @@ class Updater:
                 parameter.requires_grad_(True)
 
     def _backward(
-        self, step: int, turn: str, batches: list[Any], carried: list[dict[str, Tensor]]
+        self, step: int, phase: str, batches: list[Any], carried: list[dict[str, Tensor]]
     ) -> tuple[list[Tensor], list[Metrics]]:
         losses, gathered = [], []
         for number, batch in enumerate(batches):
-            seed = _seed(self.config.seed, step, number, turn)
+            seed = _seed(self.config.seed, step, number, phase)
             torch.manual_seed(seed)
             context = StepContext(step, torch.Generator().manual_seed(seed), carried[number])
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-                loss, metrics = self.task.loss(turn, batch, context)
+                loss, metrics = self.task.loss(phase, batch, context)
             (loss / len(batches)).backward()
             losses.append(loss.detach())
             gathered.append(metrics)
         return losses, gathered
 
-    def _apply(self, step: int, turn: str, norm: Tensor) -> None:
+    def _apply(self, step: int, phase: str, norm: Tensor) -> None:
         if self.config.clip_norm is not None:
-            clip_grads_with_norm_(self.parameters[turn].values(), self.config.clip_norm, norm)
-        set_learning_rate(self.optimizers[turn], self.learning_rate(step))
-        self.optimizers[turn].step()
-        self.skips_in_a_row[turn] = 0
+            clip_grads_with_norm_(self.parameters[phase].values(), self.config.clip_norm, norm)
+        set_learning_rate(self.optimizers[phase], self.learning_rate(step))
+        self.optimizers[phase].step()
+        self.skips_in_a_row[phase] = 0
 
-    def _skip(self, step: int, turn: str, buffers: dict[str, Tensor]) -> None:
+    def _skip(self, step: int, phase: str, buffers: dict[str, Tensor]) -> None:
         # Buffers that learn in the forward pass, such as codebooks, have already taken in the bad batch.
         for name, buffer in self.task.trained.named_buffers():
             buffer.copy_(buffers[name])
         self.skipped += 1
-        self.skips_in_a_row[turn] += 1
-        if self.skips_in_a_row[turn] >= self.config.max_skips:
+        self.skips_in_a_row[phase] += 1
+        if self.skips_in_a_row[phase] >= self.config.max_skips:
             raise TrainingDiverged(
-                f"step {step}: the {turn} turn had no finite loss and gradient {self.config.max_skips} times in a row. "
-                f"{self._advice()}"
+                f"step {step}: the {phase} phase had no finite loss and gradient {self.config.max_skips} times in "
+                f"a row. {self._advice()}"
             )
 
-    def _watch(self, step: int, turn: str, loss: float) -> None:
+    def _watch(self, step: int, phase: str, loss: float) -> None:
         """Ends a run whose loss is still a number and has left all bounds: it does not come back from there."""
-        first = self.first_losses.setdefault(turn, loss)
+        first = self.first_losses.setdefault(phase, loss)
         growth = self.config.max_loss_growth
         if growth is None or loss <= growth * max(1.0, abs(first)):
-            self.explosions_in_a_row[turn] = 0
+            self.explosions_in_a_row[phase] = 0
             return
-        self.explosions_in_a_row[turn] += 1
-        if self.explosions_in_a_row[turn] >= self.config.max_skips:
+        self.explosions_in_a_row[phase] += 1
+        if self.explosions_in_a_row[phase] >= self.config.max_skips:
             raise TrainingDiverged(
-                f"step {step}: the loss of the {turn} turn is {loss:.3g} and was {first:.3g} in the first step; so it "
-                f"has been {self.config.max_skips} times in a row. {self._advice()}"
+                f"step {step}: the loss of the {phase} phase is {loss:.3g} and was {first:.3g} in the first step; so "
+                f"it has been {self.config.max_skips} times in a row. {self._advice()}"
             )
 
     def _advice(self) -> str:
@@ -189,6 +189,6 @@ class Updater:
         )
 
 
-def _seed(seed: int, step: int, number: int, turn: str) -> int:
-    text = f"{seed}/{step}/{number}/{turn}"
+def _seed(seed: int, step: int, number: int, phase: str) -> int:
+    text = f"{seed}/{step}/{number}/{phase}"
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1

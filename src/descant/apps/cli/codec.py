@@ -12,7 +12,7 @@ from descant.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from descant.api import MusicGen
-    from descant.checkpoints.codes import CodesFacts
+    from descant.checkpoints.codes import CodesHeader
 
 MAX_AUDIO_S = 3_600.0
 """The codec works in pieces, but the sound itself is held as a whole: an hour of it in a gigabyte or two."""
@@ -54,14 +54,14 @@ def encode(arguments: argparse.Namespace) -> None:
     clip = clip.resample(model.sample_rate_hz)
     with progress(f"encoding {clip.duration_s:g} s", clip.duration_s) as report:
         codes = model.codec.encode(clip, report)
-    facts = facts_of(model, clip.samples.shape[-1])
-    save_codes(target, codes, facts)
+    header = header_of(model, clip.samples.shape[-1])
+    save_codes(target, codes, header)
     result = {
         "file": str(target),
         "num_codebooks": codes.shape[0],
         "num_frames": codes.shape[1],
-        "codebook_size": facts.codebook_size,
-        "sample_rate_hz": facts.sample_rate_hz,
+        "codebook_size": header.codebook_size,
+        "sample_rate_hz": header.sample_rate_hz,
         "duration_s": clip.duration_s,
         "seconds_taken": time.monotonic() - began,
         "model": model.name,
@@ -79,18 +79,18 @@ def decode(arguments: argparse.Namespace) -> None:
     from descant.apps.cli.model_names import folder_named_in
     from descant.checkpoints.codes import load_codes
 
-    codes, facts = load_codes(Path(arguments.codes))
-    folder = None if arguments.model is not None else folder_named_in(arguments.codes, facts.model)
-    name = facts.model if arguments.model is None else arguments.model
+    codes, header = load_codes(Path(arguments.codes))
+    folder = None if arguments.model is not None else folder_named_in(arguments.codes, header.model)
+    name = header.model if arguments.model is None else arguments.model
     model = load(name, device=arguments.device, precision=arguments.precision, folder=folder)
-    _check_same_codec(model, facts)
+    _check_same_codec(model, header)
     began = time.monotonic()
-    duration_s = facts.num_samples / model.sample_rate_hz
+    duration_s = header.num_samples / model.sample_rate_hz
     if duration_s > MAX_AUDIO_S:
         raise InvalidRequest(f"{arguments.codes!r} holds {duration_s:.1f} s; at most {MAX_AUDIO_S:g} s are decoded")
     with progress(f"decoding {duration_s:g} s", duration_s) as report:
         clip = model.codec.decode(codes, report)
-    clip = replace(clip, samples=clip.samples[:, : facts.num_samples].contiguous())
+    clip = replace(clip, samples=clip.samples[:, : header.num_samples].contiguous())
     clip.save(path, format=target.suffix, loudness=arguments.loudness)
     result = {
         "file": str(path),
@@ -103,13 +103,13 @@ def decode(arguments: argparse.Namespace) -> None:
     show(result, [f"{path}"], arguments.json)
 
 
-def facts_of(model: "MusicGen", num_samples: int) -> "CodesFacts":
+def header_of(model: "MusicGen", num_samples: int) -> "CodesHeader":
     """What a codes file says of codes that this model's codec made, or that it is to decode."""
-    from descant.checkpoints.codes import CodesFacts
-    from descant.data.tokenize import codec_facts
+    from descant.checkpoints.codes import CodesHeader
+    from descant.data.tokenize import codec_spec
 
-    codec = codec_facts(model.codec.codec)
-    return CodesFacts(
+    codec = codec_spec(model.codec.codec)
+    return CodesHeader(
         model=model.name,
         codec_fingerprint=codec.fingerprint,
         sample_rate_hz=codec.sample_rate_hz,
@@ -121,11 +121,11 @@ def facts_of(model: "MusicGen", num_samples: int) -> "CodesFacts":
     )
 
 
-def _check_same_codec(model: "MusicGen", facts: "CodesFacts") -> None:
-    ours = facts_of(model, facts.num_samples)
-    if ours.codec_fingerprint != facts.codec_fingerprint:
+def _check_same_codec(model: "MusicGen", header: "CodesHeader") -> None:
+    ours = header_of(model, header.num_samples)
+    if ours.codec_fingerprint != header.codec_fingerprint:
         raise InvalidRequest(
-            f"model {model.name!r:.200}: these codes were made by another codec, that of {facts.model!r:.200}; "
+            f"model {model.name!r:.200}: these codes were made by another codec, that of {header.model!r:.200}; "
             "decode them with the model they were made with (--model)"
         )
 

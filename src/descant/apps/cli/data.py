@@ -277,7 +277,7 @@ def render_starter(arguments: argparse.Namespace) -> None:
     if not 1 <= arguments.workers <= MAX_WORKERS:
         raise InvalidRequest(f"--workers {arguments.workers}: allowed are 1 to {MAX_WORKERS}")
     from descant.data.manifest import read_manifest
-    from descant.data.starter.corpus import render_corpus
+    from starter_corpus.corpus import render_corpus
 
     soundfont = None if arguments.soundfont is None else Path(arguments.soundfont)
     with progress(f"rendering {arguments.hours:g} h", 3_600 * arguments.hours) as report:

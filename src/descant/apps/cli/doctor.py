@@ -69,7 +69,7 @@ def _missing(modules: tuple[str, ...]) -> list[str]:
 def _threads() -> dict[str, Any]:
     import torch
 
-    choice = threads.settle()
+    choice = threads.configure()
     return {"count": torch.get_num_threads(), "because_of": choice.threads_reason, "waiting": choice.waiting}
 
 

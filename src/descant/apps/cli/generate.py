@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from descant.apps.cli import asking
+from descant.apps.cli import request_options
 from descant.apps.cli.option_names import errors_name_options
 from descant.apps.cli.options import (
     AUDIO_FORMATS,
@@ -45,7 +45,7 @@ def add_commands(commands: Commands) -> None:
         metavar="PROMPT",
         help='what the music should sound like; "" leaves it open; put -- before prompts that begin with -',
     )
-    asking.add_time_options(parser)
+    request_options.add_time_options(parser)
     _add_output_options(parser)
     parser.add_argument("--format", choices=AUDIO_FORMATS, help="audio format (default: by the suffix of FILE, or wav)")
     # Absent unless given: music to continue keeps its level unless a loudness is asked for.
@@ -57,8 +57,8 @@ def add_commands(commands: Commands) -> None:
         help=f"loudness of the file, -70 to 0, or off (default: {LOUDNESS_LUFS:g}; with --continue: off)",
     )
     add_stream_options(parser)
-    asking.add_sampling_options(parser)
-    asking.add_conditions(parser)
+    request_options.add_sampling_options(parser)
+    request_options.add_conditions(parser)
     add_model_options(parser)
     add_json_option(parser)
     parser.set_defaults(run=generate)
@@ -114,13 +114,13 @@ def generate(arguments: argparse.Namespace) -> None:
 
 def _generate(arguments: argparse.Namespace, target: Target, codes: Target | None) -> None:
     with waiting(f"loading {arguments.model}"):
-        asking.refuse_conditions(arguments)
-        requests = asking.requests_of(arguments)
+        request_options.refuse_conditions(arguments)
+        requests = request_options.requests_of(arguments)
 
         from descant.api import load
 
         model = load(arguments.model, device=arguments.device, precision=arguments.precision)
-        requests = [asking.settled(request, arguments, model) for request in requests]
+        requests = [request_options.settled(request, arguments, model) for request in requests]
     if arguments.stream is not None:
         stream(model, requests[0], arguments.stream_format or "wav")
         return
@@ -141,7 +141,7 @@ def _recorded_request(arguments: argparse.Namespace) -> tuple["Request", "Writer
     from descant.api import load
     from descant.apps.cli.model_names import folder_named_in
     from descant.audio import Clip, read_info
-    from descant.record import given_part, request_from_info
+    from descant.provenance import prompt_of, request_from_info
 
     source = Path(arguments.file)
     info = read_info(source)
@@ -150,7 +150,7 @@ def _recorded_request(arguments: argparse.Namespace) -> tuple["Request", "Writer
             f"{arguments.file!r} does not say how it was made; only what descant generate wrote does, streams aside"
         )
     request = request_from_info(info)
-    given = given_part(info, _as_made(info, Clip.read(source)))
+    given = prompt_of(info, _as_made(info, Clip.read(source)))
     if given is not None:
         request = replace(request, prompt=Clip(given.samples / _recorded_gain(info), given.sample_rate_hz))
     lufs = arguments.loudness if "loudness" in arguments else _recorded_loudness(info)

@@ -99,7 +99,7 @@ def show_model(arguments: argparse.Namespace) -> None:
         config = PRESETS[arguments.model]()
     size = size_of(config)
     num_codebooks, codebook_size = codebooks_of(config.codec)
-    facts: dict[str, Any] = {
+    header: dict[str, Any] = {
         "name": arguments.model,
         "num_parameters": size.total,
         "num_parameters_lm": size.lm,
@@ -109,9 +109,9 @@ def show_model(arguments: argparse.Namespace) -> None:
         "max_duration_s": config.max_duration_s,
         "text_encoder": type(config.text).__name__,
     }
-    lines = [f"{name.replace('_', ' '):<22} {value}" for name, value in facts.items()]
+    lines = [f"{name.replace('_', ' '):<22} {value}" for name, value in header.items()]
     lines += [f"{name:<22} {value}" for name, value in _flat(to_dict(config))]
-    show({**facts, "config": to_dict(config)}, lines, arguments.json)
+    show({**header, "config": to_dict(config)}, lines, arguments.json)
 
 
 def init(arguments: argparse.Namespace) -> None:

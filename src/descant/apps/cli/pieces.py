@@ -48,11 +48,11 @@ class Writer:
     def write_audio(self, piece: Piece, clip: "Clip") -> Path:
         """Writes one piece and gives its path."""
         from descant.audio.clip import PEAK_LIMIT
-        from descant.generation.seams import turned_down
+        from descant.generation.seams import attenuated
 
         given = clip.info["prompt_samples"]
         if given is not None and self.loudness_lufs is None:
-            clip = replace(clip, samples=turned_down(clip.samples, given, PEAK_LIMIT, clip.sample_rate_hz))
+            clip = replace(clip, samples=attenuated(clip.samples, given, PEAK_LIMIT, clip.sample_rate_hz))
         level, gain = clip.leveled(self.loudness_lufs)
         made = {"loudness_lufs": self.loudness_lufs, "gain": gain, "sample_rate_hz": clip.sample_rate_hz}
         info = {**clip.info, **self.kept, **made}
@@ -61,11 +61,11 @@ class Writer:
 
     def write_codes(self, piece: Piece, clip: "Clip", target: Target, audio: Path) -> Path:
         """Writes one piece's codes, in a folder under the name of its audio, and gives their path."""
-        from descant.apps.cli.codec import facts_of
+        from descant.apps.cli.codec import header_of
         from descant.checkpoints.codes import codes_to_bytes
 
         assert clip.codes is not None
-        content = codes_to_bytes(clip.codes, facts_of(self.model, clip.samples.shape[-1]))
+        content = codes_to_bytes(clip.codes, header_of(self.model, clip.samples.shape[-1]))
         return target.write(content, audio.stem if self.target.is_folder else _stem(piece, clip))
 
 

@@ -1,0 +1,112 @@
+"""Musical MIDI Accompaniment (the program ``mma``): which grooves it has, and their notes over our chords.
+
+The program is GPL-2 and runs as a process of its own; the notes it writes for our chords are ours. Its style files are
+named directly, so its groove database need not exist.
+"""
+
+import functools
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+from descant.errors import DataError, MissingExtra
+from starter_corpus.chords import Chord
+from starter_corpus.midi import Track, read_tracks
+from starter_corpus.score import TICKS_PER_BEAT, rescale
+
+MMA_LIBRARY = Path("/usr/share/mma/lib")
+MMA_TICKS_PER_BEAT = 192
+_NOT_A_LOOP = re.compile(r"intro|(?<!esc)end|fill|break|metronome|drumsonly|^mil|tacet|ritard", re.IGNORECASE)
+_LINE = re.compile(r"^\s*(time|timesig|seqsize|defgroove)\s+(.*)$", re.IGNORECASE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Groove:
+    """One groove of a style file: MMA's beats in a bar, the beats that are felt, and the bars until it repeats."""
+
+    file: str
+    name: str
+    mma_beats_per_bar: int
+    beats_per_bar: int
+    metre: str
+    num_bars: int
+
+
+@functools.cache
+def grooves_of(file: str) -> tuple[Groove, ...]:
+    """The grooves of a style file that can be repeated: no introductions, fills and endings.
+
+    Raises:
+        MissingExtra: if MMA is not installed.
+    """
+    path = MMA_LIBRARY / f"{file}.mma"
+    if not path.is_file():
+        raise MissingExtra(f"{path} is missing: the band pieces need the program MMA. Install it: apt install mma")
+    time, signature, num_bars = 4, "", 1
+    grooves = {}
+    for line in path.read_text(encoding="latin-1").splitlines():
+        match = _LINE.match(line)
+        if match is None:
+            continue
+        word, rest = match.group(1).lower(), match.group(2).split("//")[0].replace("/", " ").split()
+        if word == "time" and rest and rest[0].isdigit():
+            time, signature = int(rest[0]), " ".join(rest[:2]) if len(rest) > 1 else signature
+        elif word == "timesig":
+            signature = " ".join(rest[:2])
+        elif word == "seqsize":
+            num_bars = int(rest[0])
+        elif word == "defgroove" and not _NOT_A_LOOP.search(rest[0]):
+            grooves[rest[0]] = _groove(file, rest[0], time, signature, num_bars)
+    return tuple(grooves.values())
+
+
+def _groove(file: str, name: str, time: int, signature: str, num_bars: int) -> Groove:
+    """MMA counts quarters or eighths as it likes; ``time`` of them make a bar. A compound bar is felt in two."""
+    is_compound = time == 6 or signature == "6 8"
+    beats_per_bar = 2 if is_compound else time
+    metre = "6/8" if is_compound else f"{time}/4"
+    return Groove(
+        file=file, name=name, mma_beats_per_bar=time, beats_per_bar=beats_per_bar, metre=metre, num_bars=num_bars
+    )
+
+
+def play(groove: Groove, bars: Sequence[Sequence[Chord]], seed: int) -> tuple[Track, ...]:
+    """The groove's tracks over one or two chords a bar, on our ticks; the same seed gives the same notes.
+
+    Raises:
+        MissingExtra: if MMA is not installed.
+        DataError: if MMA refuses the groove or the chords.
+    """
+    program = shutil.which("mma")
+    if program is None:
+        raise MissingExtra("the band pieces need the program mma. Install it: apt install mma")
+    with tempfile.TemporaryDirectory(prefix="descant-mma-") as folder:
+        source, target = Path(folder, "piece.mma"), Path(folder, "piece.mid")
+        source.write_text(_program_text(groove, bars, seed))
+        run = subprocess.run(
+            [program, "-f", str(target), str(source)], capture_output=True, text=True, timeout=60, check=False
+        )
+        if run.returncode != 0 or not target.is_file():
+            raise DataError(f"mma could not play groove {groove.name} of {groove.file}: {run.stdout[-300:]}")
+        tracks = read_tracks(target)
+    ratio = Fraction(groove.beats_per_bar * TICKS_PER_BEAT, groove.mma_beats_per_bar * MMA_TICKS_PER_BEAT)
+    return tuple(_on_our_ticks(track, ratio) for track in tracks)
+
+
+def _program_text(groove: Groove, bars: Sequence[Sequence[Chord]], seed: int) -> str:
+    lines = [f"Use {MMA_LIBRARY / groove.file}.mma", f"RndSeed {seed}", "Tempo 120", f"Groove {groove.name}"]
+    for number, bar in enumerate(bars, start=1):
+        cells = ["/"] * groove.mma_beats_per_bar
+        for position, chord in enumerate(bar):
+            cells[position * groove.mma_beats_per_bar // len(bar)] = chord.symbol
+        lines.append(f"{number} {' '.join(cells)}")
+    return "\n".join(lines) + "\n"
+
+
+def _on_our_ticks(track: Track, ratio: Fraction) -> Track:
+    return replace(track, notes=rescale(track.notes, ratio))

@@ -1,0 +1,144 @@
+"""One piece of the corpus, from its number to its sound and its description."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from descant.errors import DataError
+from starter_corpus.arrangement import Arrangement
+from starter_corpus.band import BandPlan, arrange_band, plan_band
+from starter_corpus.chorales import ChoralePlan, arrange_chorale, plan_chorale
+from starter_corpus.facts import Facts, fitting_styles
+from starter_corpus.folk import FolkPlan, arrange_folk, plan_folk
+from starter_corpus.instruments import DRUMS, instrument_of
+from starter_corpus.render import Mix, Synthesizer, mix
+from starter_corpus.score import SAMPLE_RATE_HZ
+from starter_corpus.sketches import SketchPlan, arrange_sketch, plan_sketch
+from starter_corpus.wording import captions
+
+_KIND_SHARES = {"band": 0.62, "tune": 0.22, "decode_fast": 0.12, "chorale": 0.04}
+_MAX_ATTEMPTS = 8
+_HEARD_SHARE = 0.8
+
+Plan = BandPlan | FolkPlan | SketchPlan | ChoralePlan
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """A finished piece: mono samples at 32 kHz and the record that describes it, path and split included."""
+
+    samples: np.ndarray
+    record: dict[str, Any]
+
+
+def plan_piece(seed: int, index: int, attempt: int = 0) -> Plan:
+    """What piece ``index`` is. A piece that cannot be made (a tune that does not parse) is planned again."""
+    rng = random.Random(f"descant starter {seed} {index} {attempt}")
+    kind = rng.choices(list(_KIND_SHARES), list(_KIND_SHARES.values()))[0]
+    planners: dict[str, Callable[[random.Random], Plan]] = {
+        "band": plan_band,
+        "tune": plan_folk,
+        "decode_fast": plan_sketch,
+        "chorale": plan_chorale,
+    }
+    return planners[kind](rng)
+
+
+def planned_duration_s(plan: Plan) -> float:
+    """How long the piece will be, known before it is made."""
+    return plan.num_beats * plan.tempo.samples_per_beat / SAMPLE_RATE_HZ
+
+
+def _arrange(plan: Plan) -> Arrangement:
+    if isinstance(plan, BandPlan):
+        return arrange_band(plan)
+    if isinstance(plan, FolkPlan):
+        return arrange_folk(plan)
+    if isinstance(plan, SketchPlan):
+        return arrange_sketch(plan)
+    return arrange_chorale(plan)
+
+
+def make_piece(synthesizer: Synthesizer, seed: int, index: int) -> Piece:
+    """Piece ``index`` of the corpus, played and described.
+
+    Raises:
+        MissingExtra: if a program or package of the recipe is not installed.
+        DataError: if nothing audible came of several plans in a row.
+    """
+    failures = []
+    for attempt in range(_MAX_ATTEMPTS):
+        plan = plan_piece(seed, index, attempt)
+        rng = random.Random(f"descant starter mix {seed} {index} {attempt}")
+        try:
+            arrangement = _arrange(plan)
+            parts = arrangement.score.parts
+            stems = synthesizer.play(arrangement.score)
+            offsets = [rng.uniform(-2.5, 1.5) for _ in parts]
+            mixed = mix(parts, stems, offsets)
+            words = random.Random(f"descant starter words {seed} {index} {attempt}")
+            record = _record(index, plan, arrangement, mixed, words)
+        except DataError as error:
+            failures.append(str(error))
+            continue
+        return Piece(samples=mixed.samples, record=record)
+    raise DataError(f"piece {index} of seed {seed}: {_MAX_ATTEMPTS} plans failed, the last one: {failures[-1]}")
+
+
+def _record(index: int, plan: Plan, arrangement: Arrangement, mixed: Mix, words: random.Random) -> dict[str, Any]:
+    """The manifest line of a piece, from what its parts turned out to sound like."""
+    facts = facts_of(arrangement, mixed)
+    if not facts.instruments and not facts.has_drums:
+        raise DataError(f"no instrument of {arrangement.source} is heard throughout")
+    if np.abs(mixed.samples[: SAMPLE_RATE_HZ // 2]).max() < 0.01:
+        raise DataError(f"{arrangement.source} does not start at once")
+    families = [*facts.families, *([DRUMS.family] if facts.has_drums else [])]
+    return {
+        "path": f"audio/{index // 1000:05d}/{index:06d}.wav",
+        "duration_s": len(mixed.samples) / SAMPLE_RATE_HZ,
+        "sample_rate_hz": SAMPLE_RATE_HZ,
+        "num_channels": 1,
+        "split": plan.split,
+        "captions": list(captions(facts, words)),
+        "tags": {
+            "genre": facts.genre,
+            "style": fitting_styles(facts)[0],
+            "instrument": [*facts.instruments, *([DRUMS.name] if facts.has_drums else [])],
+            "instrument_family": list(dict.fromkeys(families)),
+            "moods": list(facts.moods),
+            "bpm": round(facts.bpm, 3),
+            "key": facts.key,
+            "metre": facts.metre,
+            "has_drums": facts.has_drums,
+            "beat_locked": arrangement.tempo.is_locked,
+            "source": arrangement.source,
+            "title": arrangement.title,
+        },
+    }
+
+
+_ROLE_ORDER = ("lead", "arpeggio", "chords", "pad", "bass")
+
+
+def facts_of(arrangement: Arrangement, mixed: Mix) -> Facts:
+    """What may be said of a piece: its instruments are those heard in at least eight of ten crops of ten seconds."""
+    parts = arrangement.score.parts
+    heard = [part for part, share in zip(parts, mixed.heard, strict=True) if share >= _HEARD_SHARE]
+    melodic = sorted((part for part in heard if not part.is_drums), key=lambda part: _ROLE_ORDER.index(part.role))
+    instruments = [instrument_of(part.program) for part in melodic]
+    named = [instrument for instrument in instruments if instrument is not None]
+    return Facts(
+        genre=arrangement.genre,
+        styles=arrangement.styles,
+        instruments=tuple(dict.fromkeys(instrument.name for instrument in named)),
+        families=tuple(dict.fromkeys(instrument.family for instrument in named)),
+        moods=arrangement.moods,
+        bpm=arrangement.tempo.bpm,
+        key=arrangement.key,
+        metre=arrangement.metre,
+        has_drums=any(part.is_drums for part in heard),
+        is_drumless=not any(part.is_drums for part in parts),
+    )

@@ -1,0 +1,223 @@
+"""From a score to sound: FluidSynth plays every part apart, then the parts are balanced and mixed to one channel.
+
+FluidSynth starts notes on blocks of 64 samples, ten to a frame, and chorus and reverb (which wander) are off: a bar
+played twice is the same samples twice. Parts come out apart, so that the mix is balanced by what each part really
+sounds like, and so that captions name only what can be heard.
+"""
+
+import ctypes
+import ctypes.util
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from descant.errors import MissingExtra
+from starter_corpus.score import FRAME_SAMPLES, SAMPLE_RATE_HZ, Part, Score, release_before_repeat, sample_of
+
+BLOCK_SAMPLES = 64
+MAX_PARTS = 16
+TARGET_RMS_DB = -20.0
+MAX_PEAK = 0.97
+_INSTALL = "Install both: apt install fluidsynth fluid-soundfont-gm (macOS: brew install fluid-synth)"
+_SOUNDFONTS = (
+    "/usr/share/sounds/sf2/FluidR3_GM.sf2",
+    "/usr/share/soundfonts/FluidR3_GM.sf2",
+    "/usr/local/share/soundfonts/FluidR3_GM.sf2",
+    "/opt/homebrew/share/soundfonts/FluidR3_GM.sf2",
+)
+
+# How loud a part stands in the mix against a lead, in decibels.
+ROLE_LEVEL_DB = {"lead": 0.0, "arpeggio": -3.0, "chords": -4.5, "pad": -8.0, "bass": -3.0, "drums": -3.0}
+
+
+def find_soundfont(path: Path | None = None) -> Path:
+    """The General MIDI soundfont to play with: the given one, or FluidR3 from where systems keep it.
+
+    Raises:
+        MissingExtra: if there is none; the message says how to get it.
+    """
+    candidates = [Path(path)] if path is not None else [Path(place) for place in _SOUNDFONTS]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    raise MissingExtra(f"no soundfont at {', '.join(str(candidate) for candidate in candidates)}. {_INSTALL}")
+
+
+def _load_library() -> ctypes.CDLL:
+    name = ctypes.util.find_library("fluidsynth")
+    if name is None:
+        raise MissingExtra(f"the FluidSynth library was not found. {_INSTALL}")
+    library = ctypes.CDLL(name)
+    pointer, integer = ctypes.c_void_p, ctypes.c_int
+    library.new_fluid_settings.restype = pointer
+    library.new_fluid_synth.restype = pointer
+    library.new_fluid_synth.argtypes = [pointer]
+    library.fluid_settings_setint.argtypes = [pointer, ctypes.c_char_p, integer]
+    library.fluid_settings_setnum.argtypes = [pointer, ctypes.c_char_p, ctypes.c_double]
+    library.fluid_synth_sfload.argtypes = [pointer, ctypes.c_char_p, integer]
+    library.fluid_synth_set_channel_type.argtypes = [pointer, integer, integer]
+    library.fluid_synth_program_select.argtypes = [pointer, integer, integer, integer, integer]
+    library.fluid_synth_program_change.argtypes = [pointer, integer, integer]
+    library.fluid_synth_bank_select.argtypes = [pointer, integer, integer]
+    library.fluid_synth_noteon.argtypes = [pointer, integer, integer, integer]
+    library.fluid_synth_noteoff.argtypes = [pointer, integer, integer]
+    library.fluid_synth_get_sfont.restype = pointer
+    library.fluid_synth_get_sfont.argtypes = [pointer, integer]
+    library.fluid_synth_add_sfont.argtypes = [pointer, pointer]
+    library.fluid_synth_remove_sfont.argtypes = [pointer, pointer]
+    library.fluid_synth_process.argtypes = [pointer, integer, integer, pointer, integer, pointer]
+    library.delete_fluid_synth.argtypes = [pointer]
+    library.delete_fluid_settings.argtypes = [pointer]
+    library.fluid_set_log_function.argtypes = [integer, pointer, pointer]
+    for level in range(5):
+        library.fluid_set_log_function(level, None, None)
+    return library
+
+
+class Synthesizer:
+    """FluidSynth with one soundfont loaded; it plays scores one after the other. Not to be shared between threads."""
+
+    def __init__(self, soundfont: Path | None = None) -> None:
+        path = find_soundfont(soundfont)
+        self._library = _load_library()
+        self._settings = self._library.new_fluid_settings()
+        for name, value in {
+            "synth.reverb.active": 0,
+            "synth.chorus.active": 0,
+            "synth.polyphony": 256,
+            "synth.midi-channels": MAX_PARTS,
+            "synth.cpu-cores": 1,
+            "synth.lock-memory": 0,
+        }.items():
+            self._library.fluid_settings_setint(self._settings, name.encode(), value)
+        self._library.fluid_settings_setnum(self._settings, b"synth.sample-rate", float(SAMPLE_RATE_HZ))
+        self._library.fluid_settings_setnum(self._settings, b"synth.gain", 0.35)
+        self._synth = self._library.new_fluid_synth(self._settings)
+        if self._library.fluid_synth_sfload(self._synth, str(path).encode(), 1) < 0:
+            raise MissingExtra(f"FluidSynth could not load the soundfont {path}. {_INSTALL}")
+
+    def close(self) -> None:
+        """Gives the soundfont's memory back; the synthesiser is of no use afterwards."""
+        self._library.delete_fluid_synth(self._synth)
+        self._library.delete_fluid_settings(self._settings)
+
+    def play(self, score: Score) -> np.ndarray:
+        """Each part of the score alone, mono: float32 of shape [parts, num_samples].
+
+        Of a looping score three turns are played and the third is repeated: the first lacks the tails of notes before
+        it, and a voice may carry its last panning into the first block of its next note.
+        """
+        if score.loop_bars is None or score.num_bars <= 3 * score.loop_bars:
+            return self._play_through(score)
+        three_turns = self._play_through(replace(score, num_bars=3 * score.loop_bars))
+        loop = three_turns.shape[1] // 3
+        positions = np.arange(score.num_samples)
+        late = positions >= 3 * loop
+        positions[late] = 2 * loop + (positions[late] - 2 * loop) % loop
+        return three_turns[:, positions]
+
+    def _play_through(self, score: Score) -> np.ndarray:
+        self._renew(len(score.parts))
+        library, synth = self._library, self._synth
+        for channel, part in enumerate(score.parts):
+            library.fluid_synth_set_channel_type(synth, channel, 1 if part.is_drums else 0)
+            library.fluid_synth_bank_select(synth, channel, 128 if part.is_drums else 0)
+            library.fluid_synth_program_change(synth, channel, part.program)
+        num_blocks = -(-score.num_samples // BLOCK_SAMPLES)
+        stereo = np.zeros((len(score.parts), 2, num_blocks * BLOCK_SAMPLES), dtype=np.float32)
+        rows = stereo.reshape(2 * len(score.parts), -1)
+        addresses = np.array([row.ctypes.data for row in rows], dtype=np.uint64)
+        position = 0
+        for block, is_on, channel, pitch, velocity in [*_events(score), (num_blocks, False, 0, 0, 0)]:
+            block = min(block, num_blocks)
+            if block > position:
+                here = addresses + np.uint64(position * BLOCK_SAMPLES * rows.itemsize)
+                samples = (block - position) * BLOCK_SAMPLES
+                library.fluid_synth_process(synth, samples, 0, None, len(here), here.ctypes.data)
+                position = block
+            if is_on:
+                library.fluid_synth_noteon(synth, channel, pitch, velocity)
+            else:
+                library.fluid_synth_noteoff(synth, channel, pitch)
+        return stereo[:, :, : score.num_samples].mean(axis=1)
+
+    def _renew(self, num_parts: int) -> None:
+        """A fresh synthesiser around the loaded soundfont, with an output for each part.
+
+        One that has played keeps the gains of its old voices: the same piece would differ in its last bits by what was
+        played before it.
+        """
+        library, old = self._library, self._synth
+        soundfont = library.fluid_synth_get_sfont(old, 0)
+        library.fluid_synth_remove_sfont(old, soundfont)
+        for name in (b"synth.audio-channels", b"synth.audio-groups"):
+            library.fluid_settings_setint(self._settings, name, num_parts)
+        self._synth = library.new_fluid_synth(self._settings)
+        library.fluid_synth_add_sfont(self._synth, soundfont)
+        library.delete_fluid_synth(old)
+
+
+def _events(score: Score) -> list[tuple[int, bool, int, int, int]]:
+    """(block, is it a start, channel, pitch, velocity) in time order; within a block ends come before starts."""
+    events = []
+    for channel, part in enumerate(score.parts):
+        for note in release_before_repeat(part.notes):
+            if note.onset >= score.num_ticks:
+                break
+            start = sample_of(note.onset, score.samples_per_beat) // BLOCK_SAMPLES
+            end = sample_of(note.onset + note.length, score.samples_per_beat) // BLOCK_SAMPLES
+            events.append((start, True, channel, note.pitch, note.velocity))
+            events.append((max(end, start + 1), False, channel, note.pitch, 0))
+    return sorted(events)
+
+
+@dataclass(frozen=True, eq=False)
+class Mix:
+    """The finished piece: mono samples [num_samples] and, for each part, in what share of its crops it is heard."""
+
+    samples: np.ndarray
+    heard: tuple[float, ...]
+
+
+def mix(parts: Sequence[Part], stems: np.ndarray, offsets_db: Sequence[float]) -> Mix:
+    """One channel from the parts: each at the level of its role plus its own offset, the whole at -20 dB rms.
+
+    A part's loudness is that of its sounding moments, so that a sparse part is not blown up. Ends with a short fade.
+    """
+    gains = [_gain(part, stem, offset) for part, stem, offset in zip(parts, stems, offsets_db, strict=True)]
+    balanced = stems * np.array(gains, dtype=np.float32)[:, None]
+    whole = balanced.sum(axis=0)
+    fade = np.linspace(1, 0, 4 * FRAME_SAMPLES, dtype=np.float32)
+    whole[-len(fade) :] *= fade
+    rms, peak = float(np.sqrt(np.mean(np.square(whole, dtype=np.float64)))), float(np.abs(whole).max())
+    if rms == 0:
+        return Mix(whole, tuple(0.0 for _ in parts))
+    whole *= min(10 ** (TARGET_RMS_DB / 20) / rms, MAX_PEAK / peak)
+    return Mix(whole, tuple(_share_heard(stem, balanced) for stem in balanced))
+
+
+def _gain(part: Part, stem: np.ndarray, offset_db: float) -> float:
+    levels = _window_rms(stem, SAMPLE_RATE_HZ // 10)
+    loudest = levels.max()
+    if loudest == 0:
+        return 0.0
+    sounding = levels[levels > 0.05 * loudest]
+    loudness = float(np.sqrt(np.mean(sounding**2)))
+    return 10 ** ((ROLE_LEVEL_DB[part.role] + offset_db) / 20) * 0.1 / loudness
+
+
+def _share_heard(stem: np.ndarray, balanced: np.ndarray) -> float:
+    """Of the crops of ten seconds, the share in which the part lies less than 20 dB under the whole."""
+    crop, hop = 100, 10
+    own = _window_rms(stem, SAMPLE_RATE_HZ // 10) ** 2
+    all_parts = _window_rms(balanced.sum(axis=0), SAMPLE_RATE_HZ // 10) ** 2
+    starts = range(0, max(1, len(own) - crop + 1), hop)
+    ratios = [own[s : s + crop].mean() / max(all_parts[s : s + crop].mean(), 1e-12) for s in starts]
+    return float(np.mean([ratio > 0.01 for ratio in ratios]))
+
+
+def _window_rms(samples: np.ndarray, window: int) -> np.ndarray:
+    whole = len(samples) // window * window
+    return np.sqrt(np.mean(np.square(samples[:whole].reshape(-1, window), dtype=np.float64), axis=1))

@@ -1,0 +1,122 @@
+import pytest
+import torch
+from torch.overrides import TorchFunctionMode
+
+from descant.conditioning.tempo_key import TempoKeyConditioner, TempoKeyConfig
+from descant.errors import ConfigError
+from descant.tempo_key import TempoKey, parse_tempo_key
+
+A_MAJOR, F_SHARP_MINOR, B_FLAT_MAJOR = 9, 12 + 6, 10
+
+
+@pytest.mark.parametrize(
+    ("text", "facts"),
+    [
+        ("jazz, 120 bpm", TempoKey(bpm=120.0)),
+        ("120BPM techno", TempoKey(bpm=120.0)),
+        ("a waltz at 95.5 beats per minute", TempoKey(bpm=95.5)),
+        ("bpm: 114.001. key: A major", TempoKey(bpm=114.001, key=A_MAJOR, is_minor=False)),
+        ("with a tempo of 96, in F# minor", TempoKey(bpm=96.0, key=F_SHARP_MINOR, is_minor=True)),
+        ("B flat major, 70-bpm", TempoKey(bpm=70.0, key=B_FLAT_MAJOR, is_minor=False)),
+        ("B♭ maj", TempoKey(key=B_FLAT_MAJOR, is_minor=False)),
+        ("a sad tune in a minor key", TempoKey(is_minor=True)),
+        ("a major hit", TempoKey(is_minor=False)),
+        ("90 bpm, then 120 bpm", TempoKey(bpm=90.0)),
+        ("1200 bpm", TempoKey()),
+        ("12 bpm", TempoKey()),
+        ("tempo: slow, 4/4, the 80s", TempoKey()),
+        ("a minority report", TempoKey()),
+        ("up-tempo 12 bar blues, 120 bpm", TempoKey(bpm=120.0)),
+        ("mid tempo 90 second clip", TempoKey()),
+        ("1,120 bpm", TempoKey()),
+        ("0.120 bpm", TempoKey()),
+        ("tempo: 90.5bpm", TempoKey(bpm=90.5)),
+        ("C#minor", TempoKey(key=13, is_minor=True)),
+        ("in C MINOR", TempoKey(key=12, is_minor=True)),
+        ("B Flat Major", TempoKey(key=B_FLAT_MAJOR, is_minor=False)),
+        ("Ab major", TempoKey(key=8, is_minor=False)),
+        ("in A minor", TempoKey(key=21, is_minor=True)),
+        ("soft piano, A minor, slow", TempoKey(key=21, is_minor=True)),
+        ("Soft piano, A minor", TempoKey(key=21, is_minor=True)),
+        ("A major hit", TempoKey(is_minor=False)),
+        ("A minor-key ballad, 90 bpm", TempoKey(bpm=90.0, is_minor=True)),
+        ("R&B minor key groove", TempoKey(is_minor=True)),
+        ("90s R&B major key", TempoKey(is_minor=False)),
+        ("", TempoKey()),
+        (None, TempoKey()),
+    ],
+)
+def test_only_what_is_stated_is_read(text, facts):
+    assert parse_tempo_key(text) == facts
+
+
+def conditioner(**changes) -> TempoKeyConditioner:
+    torch.manual_seed(0)
+    return TempoKeyConditioner(TempoKeyConfig(**changes), 16)
+
+
+def test_a_text_that_states_nothing_is_the_null_condition():
+    told = conditioner()([TempoKey(), TempoKey(bpm=90.0)], torch.arange(10.0), 50.0)
+    assert not told.values[0].any()
+    assert not told.mask[0].any()
+    assert told.values[1].any(dim=1).all()
+    assert told.mask[1].all()
+
+
+@pytest.mark.parametrize(("bpm", "frames_a_beat"), [(120.0, 25), (150.0, 20), (60.0, 50)])
+def test_the_clock_comes_round_with_every_beat_and_not_before(bpm, frames_a_beat):
+    values = conditioner()([TempoKey(bpm=bpm)], torch.arange(200.0), 50.0).values[0]
+    torch.testing.assert_close(values[frames_a_beat:], values[:-frames_a_beat], rtol=0, atol=1e-6)
+    for lag in range(1, frames_a_beat):
+        assert (values[lag:] - values[:-lag]).abs().max() > 0.01
+
+
+def test_a_crop_is_told_what_the_whole_is_told_there():
+    """Beats before the crop are the clock's offset, whatever their number."""
+    facts, frames = [TempoKey(bpm=97.3, key=3, is_minor=False)], torch.arange(4_000.0)
+    network = conditioner()
+    whole = network(facts, frames, 50.0).values
+    crop = network(facts, frames[:100], 50.0, torch.tensor([3_700 / 50 * 97.3 / 60])).values
+    torch.testing.assert_close(crop, whole[:, 3_700:3_800], rtol=0, atol=1e-4)
+
+
+def test_where_nobody_knows_the_beat_there_is_no_clock():
+    facts, frames = [TempoKey(bpm=97.3)] * 2, torch.arange(100.0)
+    lost, known = conditioner()(facts, frames, 50.0, torch.tensor([float("nan"), 0.25])).values
+    assert torch.equal(lost, lost[:1].expand_as(lost))
+    assert lost.any()
+    assert not torch.equal(known, known[:1].expand_as(known))
+
+
+def test_no_device_is_asked_for_double_precision():
+    """Apple's has none."""
+
+    class Refusing(TorchFunctionMode):
+        def __torch_function__(self, function, types, args=(), kwargs=None):
+            out = function(*args, **(kwargs or {}))
+            if isinstance(out, torch.Tensor) and out.device.type == "meta":
+                assert out.dtype != torch.float64
+            return out
+
+    network = conditioner().to("meta")
+    with Refusing():
+        told = network([TempoKey(bpm=90.0)], torch.arange(5.0), 50.0, torch.tensor([0.5]))
+    assert told.values.device.type == "meta"
+
+
+def test_tempi_and_keys_are_told_apart():
+    asked = [
+        *(TempoKey(bpm=bpm) for bpm in (60.0, 90.0, 120.0, 125.0, 130.0, 180.0)),
+        *(TempoKey(key=key, is_minor=key > 11) for key in range(24)),
+        *(TempoKey(is_minor=is_minor) for is_minor in (False, True)),
+    ]
+    # Frame 0 is on the beat for all: what differs there is what was said, not the clock.
+    values = conditioner()(asked, torch.zeros(1), 50.0).values[:, 0]
+    distances = torch.cdist(values, values) + 9 * torch.eye(len(asked))
+    assert distances.min() > 0.1
+
+
+@pytest.mark.parametrize("fields", [{"tempo_bumps": 1}, {"clock_harmonics": 0}])
+def test_a_config_that_tells_nothing_is_refused(fields):
+    with pytest.raises(ConfigError, match=next(iter(fields))):
+        TempoKeyConfig(**fields)

@@ -1,0 +1,119 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from descant.errors import MissingExtra
+from starter_corpus.arrangement import Arrangement, Tempo
+from starter_corpus.band import arrange_band
+from starter_corpus.pieces import facts_of, make_piece, plan_piece
+from starter_corpus.render import MAX_PEAK, Mix, find_soundfont, mix
+from starter_corpus.score import FRAME_SAMPLES, Note, Part, Score, locked_samples_per_beat, tile
+
+
+def score(*parts: Part, num_bars: int = 4, loop_bars: int | None = None) -> Score:
+    """A score of short bars: two beats of 17 frames."""
+    return Score(
+        parts=parts,
+        samples_per_beat=locked_samples_per_beat(17),
+        beats_per_bar=2,
+        num_bars=num_bars,
+        loop_bars=loop_bars,
+    )
+
+
+LOOP = tuple(Note(onset, 700, pitch, 90) for onset, pitch in ((0, 60), (960, 64), (1_920, 67), (2_880, 72)))
+PIANO = Part(program=0, role="chords", notes=tile(LOOP, 3_840, 5 * 3_840))
+DRUMS = Part(
+    program=0, role="drums", notes=tile((Note(0, 100, 36, 100), Note(960, 100, 38, 90)), 1_920, 19_200), is_drums=True
+)
+
+
+def test_a_loop_that_comes_again_is_the_same_samples_again(synthesizer):
+    stems = synthesizer.play(score(PIANO, DRUMS, num_bars=10, loop_bars=2))
+    loop = 4 * 17 * FRAME_SAMPLES
+    turns = stems[:, 2 * loop :].reshape(2, 3, loop)
+    np.testing.assert_array_equal(turns[:, 1], turns[:, 0])
+    np.testing.assert_array_equal(turns[:, 2], turns[:, 0])
+
+
+def test_a_repeated_turn_is_what_playing_on_would_have_given(synthesizer):
+    copied = synthesizer.play(score(PIANO, DRUMS, num_bars=10, loop_bars=2))
+    played = synthesizer.play(score(PIANO, DRUMS, num_bars=10))
+    np.testing.assert_allclose(copied, played, atol=2e-4)
+
+
+def test_what_was_played_before_leaves_no_trace(synthesizer):
+    first = synthesizer.play(score(PIANO))
+    synthesizer.play(score(replace(PIANO, program=24), DRUMS))
+    np.testing.assert_array_equal(synthesizer.play(score(PIANO)), first)
+
+
+def test_parts_played_together_are_the_parts_played_alone(synthesizer):
+    together = synthesizer.play(score(PIANO, DRUMS))
+    np.testing.assert_allclose(together[0], synthesizer.play(score(PIANO))[0], atol=1e-3)
+
+
+def test_a_mix_has_the_level_and_the_peak_it_should(synthesizer):
+    song = score(PIANO, DRUMS)
+    mixed = mix(song.parts, synthesizer.play(song), [0.0, 0.0])
+    rms_db = 20 * np.log10(np.sqrt(np.mean(mixed.samples**2)))
+    assert abs(mixed.samples).max() <= MAX_PEAK + 1e-6
+    assert rms_db == pytest.approx(-20, abs=0.1) or abs(mixed.samples).max() == pytest.approx(MAX_PEAK, abs=1e-3)
+    assert mixed.heard == (1.0, 1.0)
+
+
+def test_a_part_that_plays_one_note_is_not_said_to_be_heard(synthesizer):
+    once = Part(program=73, role="lead", notes=(Note(0, 400, 72, 90),))
+    song = score(replace(PIANO, notes=tile(LOOP, 3_840, 40 * 3_840)), once, num_bars=60)
+    assert mix(song.parts, synthesizer.play(song), [0.0, 0.0]).heard[1] < 0.8
+
+
+def test_silence_is_heard_nowhere_and_is_no_error():
+    song = score(PIANO)
+    mixed = mix(song.parts, np.zeros((1, song.num_samples), dtype=np.float32), [0.0])
+    assert mixed.heard == (0.0,)
+
+
+def test_a_missing_soundfont_is_named_with_the_line_that_installs_it():
+    with pytest.raises(MissingExtra, match=r"nowhere\.sf2.*apt install fluidsynth fluid-soundfont-gm"):
+        find_soundfont(Path("nowhere.sf2"))
+
+
+@pytest.mark.usefixtures("programs")
+def test_a_beat_locked_band_piece_repeats_exactly_one_loop_apart(synthesizer):
+    plans = (plan_piece(0, index) for index in range(100))
+    plan = next(p for p in plans if getattr(p, "is_loop", False) and p.tempo.is_locked)
+    arranged = arrange_band(plan).score
+    stems = synthesizer.play(arranged)
+    loop = arranged.loop_bars * arranged.beats_per_bar * arranged.samples_per_beat
+    assert loop % FRAME_SAMPLES == 0
+    later = stems[:, 3 * loop :]
+    np.testing.assert_array_equal(later, stems[:, 2 * loop : 2 * loop + later.shape[1]])
+
+
+@pytest.mark.usefixtures("programs")
+def test_the_same_piece_made_twice_is_the_same(synthesizer):
+    first, second = (make_piece(synthesizer, 3, 7) for _ in range(2))
+    np.testing.assert_array_equal(first.samples, second.samples)
+    assert first.record == second.record
+
+
+def test_an_instrument_that_is_seldom_heard_is_in_no_tag():
+    flute = Part(program=73, role="lead", notes=(Note(0, 400, 72, 90),))
+    arranged = Arrangement(
+        score=score(PIANO, flute, DRUMS),
+        genre="jazz",
+        styles=("swing",),
+        moods=(),
+        tempo=Tempo(samples_per_beat=locked_samples_per_beat(17), is_locked=True),
+        key="C major",
+        metre="4/4",
+        source="test:1",
+        title="Test",
+    )
+    facts = facts_of(arranged, Mix(samples=np.zeros(1, dtype=np.float32), heard=(1.0, 0.5, 0.5)))
+    assert facts.instruments == ("piano",)
+    assert not facts.has_drums
+    assert not facts.is_drumless
