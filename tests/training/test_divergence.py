@@ -9,6 +9,19 @@ from descant.errors import Cancelled, TrainingDiverged
 from descant.training.trainer import Trainer
 
 
+def exploding(toy, steps=range(7, 99), then=lambda: None):
+    """A toy task whose loss is a million times larger at these steps; ``then`` is called at the first of them."""
+
+    class Exploding(toy.Task):
+        def loss(self, phase, batch, context):
+            loss, metrics = super().loss(phase, batch, context)
+            if context.step == steps[0]:
+                then()
+            return (loss * 1e6 if context.step in steps else loss), metrics
+
+    return Exploding()
+
+
 def test_a_batch_that_is_not_finite_leaves_everything_but_the_count_untouched(toy, tmp_path):
     trainer = toy.trainer(tmp_path, batches=toy.Batches(bad=(2,)), ema_decay=None)
     for step in (0, 1):
@@ -29,38 +42,14 @@ def test_many_bad_batches_in_a_row_end_the_run_with_an_error(toy, tmp_path):
 
 
 def test_a_loss_that_explodes_ends_the_run_and_the_good_checkpoint_stays(toy, tmp_path):
-    class Exploding(toy.Task):
-        def loss(self, phase, batch, context):
-            loss, metrics = super().loss(phase, batch, context)
-            return (loss * 1e6 if context.step >= 7 else loss), metrics
-
-    trainer = Trainer(Exploding(), toy.Batches(), toy.config(max_skips=5, save_every=2, keep_last=1), tmp_path)
+    trainer = Trainer(exploding(toy), toy.Batches(), toy.config(max_skips=5, save_every=2, keep_last=1), tmp_path)
     with pytest.raises(
         TrainingDiverged, match=r"step 11: the loss .* 5 times in a row.*trainer\.optimizer\.lr=0\.01.*step-00000006$"
     ):
         trainer.run()
     assert [path.name for path in tmp_path.glob("step-*")] == ["step-00000006"]
     patient = toy.config(max_skips=5, max_loss_growth=None)
-    assert Trainer(Exploding(), toy.Batches(), patient, tmp_path / "patient").run().finished
-
-
-class ExplodingFrom:
-    """Makes toy tasks whose loss explodes at a step, where ``then`` is called."""
-
-    def __init__(self, toy, step, then=lambda: None):
-        self.toy, self.step, self.then = toy, step, then
-
-    def task(self):
-        outer = self
-
-        class Exploding(self.toy.Task):
-            def loss(self, phase, batch, context):
-                loss, metrics = super().loss(phase, batch, context)
-                if context.step == outer.step:
-                    outer.then()
-                return (loss * 1e6 if context.step >= outer.step else loss), metrics
-
-        return Exploding()
+    assert Trainer(exploding(toy), toy.Batches(), patient, tmp_path / "patient").run().finished
 
 
 def test_a_run_stopped_while_its_loss_explodes_resumes_from_the_last_good_checkpoint(toy, tmp_path):
@@ -68,7 +57,7 @@ def test_a_run_stopped_while_its_loss_explodes_resumes_from_the_last_good_checkp
         os.kill(os.getpid(), signal.SIGTERM)
 
     config = toy.config(max_skips=5, save_every=2)
-    trainer = Trainer(ExplodingFrom(toy, 7, stop).task(), toy.Batches(), config, tmp_path)
+    trainer = Trainer(exploding(toy, then=stop), toy.Batches(), config, tmp_path)
     with pytest.raises(Cancelled, match=r"stopped at step 8, .* not saved; .*step-00000006; --resume"):
         trainer.run()
     assert max(path.name for path in tmp_path.glob("step-*")) == "step-00000006"
@@ -83,7 +72,7 @@ def test_a_run_out_of_time_while_its_loss_explodes_saves_and_returns_nothing(toy
         now[0] = 120.0
 
     config = toy.config(max_skips=5, save_every=2, max_minutes=1.0)
-    trainer = Trainer(ExplodingFrom(toy, 7, wait).task(), toy.Batches(), config, tmp_path)
+    trainer = Trainer(exploding(toy, then=wait), toy.Batches(), config, tmp_path)
     with pytest.raises(TrainingDiverged, match=r"step 8: time ran out.*last good checkpoint: .*step-00000006$"):
         trainer.run()
     assert max(path.name for path in tmp_path.glob("step-*")) == "step-00000006"
@@ -92,24 +81,19 @@ def test_a_run_out_of_time_while_its_loss_explodes_saves_and_returns_nothing(toy
 def test_an_exploded_checkpoint_is_skipped_and_the_last_good_one_is_known(toy, tmp_path, capsys):
     """The last step is always saved; a run that is given more steps does not resume from it if it exploded there."""
     config = toy.config(max_skips=5, save_every=2, max_steps=8)
-    first = Trainer(ExplodingFrom(toy, 7).task(), toy.Batches(), config, tmp_path).run()
+    first = Trainer(exploding(toy), toy.Batches(), config, tmp_path).run()
     assert (first.finished, first.checkpoint.name) == (True, "step-00000008")
-    again = Trainer(ExplodingFrom(toy, 7).task(), toy.Batches(), config, tmp_path).run(resume=True)
+    again = Trainer(exploding(toy), toy.Batches(), config, tmp_path).run(resume=True)
     assert again.checkpoint == first.checkpoint
     longer = toy.config(max_skips=5, save_every=2, max_steps=20)
-    trainer = Trainer(ExplodingFrom(toy, 7).task(), toy.Batches(), longer, tmp_path)
+    trainer = Trainer(exploding(toy), toy.Batches(), longer, tmp_path)
     with pytest.raises(TrainingDiverged, match=r"step 11.*last good checkpoint: .*step-00000006$"):
         trainer.run(resume=True)
     assert "step-00000008, where the loss had exploded: the run resumes from step-00000006" in capsys.readouterr().err
 
 
 def test_a_single_jump_of_the_loss_does_not_end_the_run(toy, tmp_path):
-    class Jumping(toy.Task):
-        def loss(self, phase, batch, context):
-            loss, metrics = super().loss(phase, batch, context)
-            return (loss * 1e6 if context.step % 3 == 2 else loss), metrics
-
-    assert Trainer(Jumping(), toy.Batches(), toy.config(max_skips=2), tmp_path).run().finished
+    assert Trainer(exploding(toy, range(2, 99, 3)), toy.Batches(), toy.config(max_skips=2), tmp_path).run().finished
 
 
 def test_a_diverged_run_without_a_checkpoint_reports_that(toy, tmp_path):

@@ -89,16 +89,16 @@ class Trainer:
             return self._run(resume)
 
     def _run(self, resume: bool) -> TrainResult:
-        checkpoint = self._begin(resume)
+        checkpoint = self._start_or_resume(resume)
         # The global generator is reseeded in every step; fork_rng restores the caller's state.
         devices = [self.device] if self.device.type == "cuda" else []
         with _threads(self.config.num_threads), torch.random.fork_rng(devices), StopSignals() as stop:
-            if checkpoint is not None and self._validates_here() and not self.metrics:
+            if checkpoint is not None and self._should_validate() and not self.metrics:
                 self._validate()
             try:
                 checkpoint = self._loop(stop) or checkpoint
             except TrainingDiverged as error:
-                raise TrainingDiverged(f"{error}; the last good checkpoint: {self._good()}") from error
+                raise TrainingDiverged(f"{error}; the last good checkpoint: {self._last_good_name()}") from error
         assert checkpoint is not None, "a run ends with a save, or had already finished"
         is_finished = self.step == self.config.max_steps
         return TrainResult(self.step, is_finished, self.metrics, checkpoint, self.updater.skipped)
@@ -124,42 +124,42 @@ class Trainer:
                 is_out_of_time = config.max_minutes is not None and elapsed_s > 60 * config.max_minutes
                 if self.step == first + 1:
                     say(self._forecast(elapsed_s, config.max_steps - first))
-                if self._logs_here():
+                if self._should_log():
                     self._write_log(means, left_s=elapsed_s / (self.step - first) * (config.max_steps - self.step))
-                if self._saves_here(is_last=is_out_of_time or stop.asked):
+                if self._should_save(is_last=is_out_of_time or stop.asked):
                     # Save before validating: a failing validation must not lose the weights.
                     checkpoint = self._save()
                 if stop.asked:
-                    raise Cancelled(self._stopped())
+                    raise Cancelled(self._stop_message())
                 if is_out_of_time and self.updater.has_exploded and self.step < config.max_steps:
                     raise TrainingDiverged(f"step {self.step}: time ran out and the loss has exploded: not saved")
-                if self._validates_here() or is_out_of_time:
+                if self._should_validate() or is_out_of_time:
                     self._validate()
                 if is_out_of_time:
                     break
         return checkpoint
 
-    def _logs_here(self) -> bool:
+    def _should_log(self) -> bool:
         return self.step % self.config.log_every == 0 or self.step == self.config.max_steps
 
-    def _saves_here(self, is_last: bool) -> bool:
+    def _should_save(self, is_last: bool) -> bool:
         is_due = is_last or self.step % self.config.save_every == 0 or self.step in self.config.keep_steps
         # A resumed run starts from the newest checkpoint, so exploded weights are not saved before the last step.
         return (is_due and not self.updater.has_exploded) or self.step == self.config.max_steps
 
-    def _stopped(self) -> str:
+    def _stop_message(self) -> str:
         """The message for a run that was stopped by a signal."""
         if self.updater.has_exploded and self.step < self.config.max_steps:
             return (
                 f"stopped at step {self.step}, where the loss had exploded, so it was not saved; the last "
-                f"good checkpoint: {self._good()}; --resume continues from there"
+                f"good checkpoint: {self._last_good_name()}; --resume continues from there"
             )
         return (
             f"stopped at step {self.step}, saved in {self.out_dir / f'step-{self.step:08d}'}; --resume continues, "
             f"and --resume --set trainer.max_steps={self.step} writes the model as it is now"
         )
 
-    def _good(self) -> str:
+    def _last_good_name(self) -> str:
         return "none was saved before" if self.last_good is None else str(self.last_good)
 
     def _forecast(self, step_s: float, num_steps: int) -> str:
@@ -169,7 +169,7 @@ class Trainer:
         minutes = self.config.max_minutes
         return text if minutes is None else f"{text}, at most {clock(60 * minutes)}"
 
-    def _validates_here(self) -> bool:
+    def _should_validate(self) -> bool:
         every = self.config.validate_every
         return self.step == self.config.max_steps or (every is not None and self.step % every == 0)
 
@@ -196,7 +196,7 @@ class Trainer:
             prune_checkpoints(self.out_dir, self.step, self.config.keep_last, self.config.keep_steps)
         return folder
 
-    def _begin(self, resume: bool) -> Path | None:
+    def _start_or_resume(self, resume: bool) -> Path | None:
         found = checkpoint_to_resume(self.out_dir, resume, self.config.max_steps, note=say)
         if found is None:
             self.log.set_aside()
