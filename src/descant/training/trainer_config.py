@@ -27,7 +27,7 @@ class TrainerConfig:
         precision: "bf16" runs the forward pass under torch.autocast; weights stay float32.
         max_minutes: time limit. The run then validates and saves a checkpoint that can be resumed.
         keep_last: number of checkpoints kept on disk, not counting those of ``keep_steps``.
-        keep_steps: steps whose checkpoints are never deleted, for example just before the learning rate decays.
+        keep_steps: steps at which a checkpoint is saved and never deleted, for example just before the decay starts.
         max_skips: the run ends after this many consecutive phases whose loss or gradient is not finite, or whose loss
             has exploded.
         max_loss_growth: a loss has exploded when it exceeds this multiple of the first step's loss (of 1 if that was
