@@ -7,8 +7,8 @@ from descant.data.scan import scan_folder
 from descant.data.token_dataset import TokenBatchConfig, TokenBatches
 from descant.data.tokenize import tokenize
 from descant.training.lm import LMTask, LMTaskConfig
-from descant.training.settings import TrainerConfig
 from descant.training.trainer import Trainer
+from descant.training.trainer_config import TrainerConfig
 
 starter = descant.load("starter")
 Path("music").mkdir()

@@ -18,8 +18,8 @@ from descant.data.manifest import read_manifest, require_files
 from descant.errors import ConfigError, naming
 from descant.training.codec import CodecTask, CodecTaskConfig
 from descant.training.optim import AdamWConfig, PlateauLinear
-from descant.training.settings import TrainerConfig
 from descant.training.trainer import Trainer
+from descant.training.trainer_config import TrainerConfig
 
 
 @dataclass(frozen=True, kw_only=True)

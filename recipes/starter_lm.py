@@ -25,8 +25,8 @@ from descant.lm.init import start_from_codebooks
 from descant.model import MusicGenConfig, MusicGenModel
 from descant.training.lm import LMTask, LMTaskConfig
 from descant.training.optim import AdamWConfig, PlateauLinear
-from descant.training.settings import TrainerConfig
 from descant.training.trainer import Trainer
+from descant.training.trainer_config import TrainerConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +104,11 @@ def train(run: LMRun, out_dir: Path, resume: bool) -> dict[str, Any]:
     task = LMTask(model, run.task, validation)
     task.captions.name_long_ones(training.clips, run.batches.captions)
     trainer = Trainer(
-        task, training, run.trainer, out_dir, facts={"tokens": training.identity, "batches": to_dict(run.batches)}
+        task,
+        training,
+        run.trainer,
+        out_dir,
+        run_identity={"tokens": training.identity, "batches": to_dict(run.batches)},
     )
     result = trainer.run(resume)
     with trainer.averaged_model():

@@ -159,7 +159,7 @@ def test_a_run_is_refused_where_something_is_and_resumed_only_where_something_is
     (folder / "r" / "notes").write_text("mine")
     assert "holds notes, and nothing is overwritten" in refused(2, "train", recipe, "--out", "r")
     (folder / "r" / "log.jsonl").write_text("")
-    assert "go on with it (--resume)" in refused(2, "train", recipe, "--out", "r")
+    assert "resume it (--resume)" in refused(2, "train", recipe, "--out", "r")
     assert run("train", recipe, "--out", "r", "--resume").code == 0
 
 
@@ -201,7 +201,7 @@ def test_an_error_while_a_recipe_trains_is_the_recipes_if_it_arose_there(run, fo
 
 def test_a_device_that_is_not_there_is_refused_before_the_recipe_trains(refused, folder):
     text = RECIPE.replace("    rate: float = 0.5", "    trainer: TrainerConfig = TrainerConfig(max_steps=1)")
-    (folder / "r.py").write_text("from descant.training.settings import TrainerConfig\n" + text)
+    (folder / "r.py").write_text("from descant.training.trainer_config import TrainerConfig\n" + text)
     assert "this machine has cpu" in refused(2, "train", "r.py", "--set", "trainer.device=cuda:77")
 
 

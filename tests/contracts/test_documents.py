@@ -1,4 +1,4 @@
-"""What the documents show can be run: every example, every Python block of the README, every command's name."""
+"""Documents are true: examples, Python blocks and commands run, links lead to files, decisions are indexed."""
 
 import re
 import runpy
@@ -15,6 +15,8 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 SHOWN = "\n".join(page.read_text(encoding="utf-8") for page in (ROOT / "README.md", *ROOT.glob("docs/*.md")))
 COMMANDS = sorted(set(re.findall(r"^descant ([a-z-]+)(?: ([a-z-]+))?", SHOWN, flags=re.MULTILINE)))
 GROUPS = ("data", "models")
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("src/descant/starter/**/*.md")])
+DECISIONS = sorted((ROOT / "docs" / "decisions").glob("20*.md"))
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -27,13 +29,13 @@ def test_an_example_runs_and_is_short(example, tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
-def test_a_block_of_the_readme_runs(block, tmp_path, monkeypatch):
+def test_a_python_block_of_the_readme_runs(block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(compile(block, "README.md", "exec"), {})
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_a_command_that_is_shown_exists(words, capsys):
+def test_a_command_in_the_documents_exists(words, capsys):
     assert main([*(words if words[0] in GROUPS else words[:1]), "--help"]) == 0
     assert "usage" in capsys.readouterr().out
 
@@ -41,3 +43,18 @@ def test_a_command_that_is_shown_exists(words, capsys):
 def test_the_readme_shows_python_and_commands():
     assert BLOCKS
     assert {("data", "tokenize"), ("models", "convert")} <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_relative_link_leads_to_a_file(page):
+    targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8"))
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("note", DECISIONS, ids=lambda note: note.stem)
+def test_a_decision_has_its_sections_and_is_indexed_under_its_title(note):
+    text = note.read_text(encoding="utf-8")
+    title = text.splitlines()[0].removeprefix("# ")
+    assert f"\nDate: {note.name[:10]}. Status: " in text
+    assert all(f"\n## {section}\n" in text for section in ("Context", "Decision", "Consequences"))
+    assert f"| {note.name[:10]} | [{title}]({note.name}) |" in (note.parent / "README.md").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""A task that trains in microseconds and still has what a real one has: dropout, buffers that learn, two phases."""
+"""A task that trains in microseconds but has dropout, buffers that learn and two phases, as real tasks do."""
 
 import time
 from dataclasses import dataclass
@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from descant.training.optim import AdamWConfig, PlateauLinear
-from descant.training.settings import TrainerConfig
 from descant.training.task import Metrics, StepContext, Task
 from descant.training.trainer import Trainer
+from descant.training.trainer_config import TrainerConfig
 
 
 class Student(nn.Module):
@@ -33,7 +33,7 @@ class Student(nn.Module):
 
 
 class ToyTask(Task):
-    """Copying four numbers; with ``has_critic`` a second phase learns to tell copies from originals."""
+    """Copies four numbers; with ``has_critic`` a second phase learns to distinguish copies from originals."""
 
     def __init__(self, *, has_critic: bool = False, dropout: float = 0.3) -> None:
         torch.manual_seed(0)
@@ -76,7 +76,7 @@ class ToyTask(Task):
 
 @dataclass(frozen=True)
 class ToyBatches:
-    """Random numbers that depend on the step alone; the steps in ``bad`` are undefined."""
+    """Random numbers that depend only on the step; the batches of the steps in ``bad`` are NaN."""
 
     rows: int = 6
     bad: tuple[int, ...] = ()
@@ -87,9 +87,9 @@ class ToyBatches:
 
 
 class Slow:
-    """Batches that take their time, so that a process can be met in the middle of its run."""
+    """Batches that take 10 ms each, so that a process can be killed in the middle of its run."""
 
-    settings: ClassVar = {"has_critic": True, "max_steps": 60, "save_every": 2, "validate_every": 10}
+    changes: ClassVar = {"has_critic": True, "max_steps": 60, "save_every": 2, "validate_every": 10}
 
     def batch(self, step: int) -> Tensor:
         time.sleep(0.01)
@@ -97,11 +97,11 @@ class Slow:
 
 
 class Killed(Exception):
-    """What stands for a dying process."""
+    """Stands in for a process that is killed."""
 
 
 class Toy:
-    """What the tests of this folder do with the toy, and with any other trainer."""
+    """Helpers of the tests in this folder, for the toy task and for other trainers."""
 
     Task = ToyTask
     Batches = ToyBatches
@@ -125,13 +125,13 @@ class Toy:
     def trainer(
         folder: Path, *, has_critic: bool = False, dropout: float = 0.3, batches: Any = None, **changes: Any
     ) -> Trainer:
-        """A trainer of the toy in a folder; ``changes`` are those of the trainer's config."""
+        """A trainer of the toy task in a folder; ``changes`` replace fields of the trainer's config."""
         task = ToyTask(has_critic=has_critic, dropout=dropout)
         return Trainer(task, batches or ToyBatches(), Toy.config(**changes), folder)
 
     @staticmethod
     def stop_at(trainer: Trainer, step: int) -> None:
-        """Runs, resuming what has begun, until that step's batch is asked for, and dies without saving."""
+        """Starts or resumes a run and kills it, without a save, when that step's batch is requested."""
 
         class Batches:
             def batch(self, number: int) -> Tensor:
@@ -145,7 +145,7 @@ class Toy:
 
     @staticmethod
     def weights(trainer: Trainer) -> dict[str, Tensor]:
-        """A copy of everything the trainer would save, under flat names."""
+        """A copy of all tensors that the trainer would save, under flat names."""
         return {
             f"{group}/{name}": tensor.clone()
             for group, members in trainer.updater.tensors().items()

@@ -50,13 +50,13 @@ DAMAGES = {
     "no state": lambda folder: (folder / "state.json").unlink(),
     "state cut short": lambda folder: (folder / "state.json").write_text('{"format": 1, "st'),
     "state of another version": lambda folder: (folder / "state.json").write_text('{"format": 99, "files": {}}'),
-    "state is no object": lambda folder: (folder / "state.json").write_text("[1]"),
+    "state is not an object": lambda folder: (folder / "state.json").write_text("[1]"),
     "empty": lambda folder: [shutil.rmtree(folder), folder.mkdir()],
 }
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_damaged_checkpoint_is_passed_over_with_a_note(tmp_path, damage):
+def test_a_damaged_checkpoint_is_skipped_with_a_note(tmp_path, damage):
     _, newest = saved(tmp_path, 3, 12)
     damage(newest)
     notes = []
@@ -92,8 +92,8 @@ def test_the_last_ones_and_the_chosen_ones_are_kept(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"step-{step:08d}" for step in (2, 4, 5)]
 
 
-def test_a_damaged_later_checkpoint_does_not_cost_the_new_one(tmp_path):
-    """A run that goes on from step 3, because step 12 is damaged, must keep what it saves at step 5."""
+def test_pruning_keeps_the_new_checkpoint_when_a_later_one_is_damaged(tmp_path):
+    """A run that resumes from step 3, because step 12 is damaged, must keep the checkpoint of step 5."""
     _, newest = saved(tmp_path, 3, 12)
     truncate(newest)
     saved(tmp_path, 5)
@@ -102,11 +102,11 @@ def test_a_damaged_later_checkpoint_does_not_cost_the_new_one(tmp_path):
     assert folder.name == "step-00000005"
 
 
-def test_the_field_that_changed_is_named_wherever_it_lies():
+def test_the_field_that_changed_is_named_at_any_depth():
     run = {"trainer": {"seed": 1, "optimizer": {"lr": 0.1}, "max_steps": 5}}
     check_same_run(run, run, free=())
     check_same_run(run, {"trainer": {**run["trainer"], "max_steps": 9}}, free={"trainer.max_steps"})
-    with pytest.raises(ConfigError, match=r"trainer.optimizer.lr: the run was begun with 0.1, now it is 0.2"):
+    with pytest.raises(ConfigError, match=r"trainer.optimizer.lr: the run was started with 0.1, now it is 0.2"):
         check_same_run(run, {"trainer": {**run["trainer"], "optimizer": {"lr": 0.2}}}, free=())
-    with pytest.raises(ConfigError, match=r"trainer.extra: the run was begun with None, now it is 1"):
+    with pytest.raises(ConfigError, match=r"trainer.extra: the run was started with None, now it is 1"):
         check_same_run(run, {"trainer": {**run["trainer"], "extra": 1}}, free=())

@@ -46,7 +46,7 @@ def trainer_of(toy, task, folder, **changes):
 
 
 @pytest.mark.parametrize("combine", ["sum", "balancer"])
-def test_a_codec_with_an_adversary_resumes_with_the_same_bits(toy, tmp_path, combine):
+def test_a_codec_with_a_discriminator_resumes_with_the_same_bits(toy, tmp_path, combine):
     whole = trainer_of(toy, tiny_task(combine=combine, spectral_weight=1.0), tmp_path / "whole")
     whole.run()
     for minutes in (1e-9, 1e-9, None):
@@ -55,7 +55,7 @@ def test_a_codec_with_an_adversary_resumes_with_the_same_bits(toy, tmp_path, com
     assert toy.same_bits(toy.weights(last), toy.weights(whole))
 
 
-def test_the_codec_learns_and_its_validation_says_so(toy, tmp_path):
+def test_the_codec_learns_and_its_validation_loss_falls(toy, tmp_path):
     task = tiny_task(has_discriminator=False)
     trainer = trainer_of(toy, task, tmp_path, max_steps=150, save_every=150, validate_every=150)
     with trainer.averaged_model():
@@ -65,7 +65,7 @@ def test_the_codec_learns_and_its_validation_says_so(toy, tmp_path):
     assert result.metrics.keys() == {"mel", "si_sdr_db", "perplexity_q0", "perplexity_q1"}
 
 
-def test_the_adversary_waits_for_its_step(toy, tmp_path):
+def test_the_discriminator_does_not_train_before_its_step(toy, tmp_path):
     task = tiny_task(adversarial_from_step=5)
     first = task.discriminator.parts[0].last.weight.clone()
     trainer_of(toy, task, tmp_path, max_steps=5).run()
@@ -74,7 +74,7 @@ def test_the_adversary_waits_for_its_step(toy, tmp_path):
     assert not torch.equal(task.discriminator.parts[0].last.weight, first)
 
 
-def test_with_a_frozen_encoder_codes_stay_and_the_decoder_learns(toy, tmp_path):
+def test_a_frozen_encoder_keeps_the_codes_while_the_decoder_learns(toy, tmp_path):
     source = tiny_task(has_discriminator=False)
     trainer_of(toy, source, tmp_path / "first").run()
     task = tiny_task(freeze_encoder=True, adversarial_from_step=0)
@@ -88,7 +88,7 @@ def test_with_a_frozen_encoder_codes_stay_and_the_decoder_learns(toy, tmp_path):
         assert not torch.equal(codec.decode(codes), decoded)
 
 
-def test_the_balancer_is_part_of_what_is_saved(toy, tmp_path):
+def test_the_balancer_is_saved(toy, tmp_path):
     trainer = trainer_of(toy, tiny_task(combine="balancer"), tmp_path)
     trainer.run()
     assert trainer.updater.tensors()["trained"]["balancer.norm_counts"].min() > 0
@@ -110,12 +110,12 @@ def test_si_sdr_ignores_the_volume_and_has_no_value_for_silence():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"mel_weight": 0.0, "wave_weight": 0.0}, "nothing says what audio"),
+        ({"mel_weight": 0.0, "wave_weight": 0.0}, "no reconstruction loss"),
         ({"feature_weight": -1.0}, "feature_weight=-1"),
         ({"mel": MelLossConfig()}, "mel.sample_rate_hz=32000, but the codec's is 1600"),
         ({"adversarial_from_step": None}, "with a discriminator"),
     ],
 )
-def test_settings_that_contradict_themselves_are_named(changes, message):
+def test_contradictory_configs_are_refused_with_their_field(changes, message):
     with pytest.raises(ConfigError, match=message):
         tiny_task(**changes)

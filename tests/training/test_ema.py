@@ -35,7 +35,7 @@ def test_the_average_is_the_weighted_sum_of_the_formula():
     assert average.tensors["count"].item() == 5
 
 
-def test_the_first_update_is_copied_whole_and_constant_weights_stay_to_the_bit():
+def test_the_first_update_is_copied_and_constant_weights_keep_every_bit():
     net = Net()
     average = AveragedWeights(net, decay=0.999)
     history(net, average, [0.1])
@@ -45,13 +45,13 @@ def test_the_first_update_is_copied_whole_and_constant_weights_stay_to_the_bit()
     assert torch.equal(average.tensors["weight"], torch.full((3,), 0.1))
 
 
-def test_the_module_has_its_own_weights_back_even_after_an_error():
+def test_the_module_gets_its_own_weights_back_even_after_an_error():
     net = Net()
     average = AveragedWeights(net, decay=0.5)
     history(net, average, [1.0, 2.0])
-    inside = average.tensors["weight"].clone()
-    with contextlib.suppress(KeyError), average.inside(net):
-        assert torch.equal(net.weight, inside)
+    averaged = average.tensors["weight"].clone()
+    with contextlib.suppress(KeyError), average.applied_to(net):
+        assert torch.equal(net.weight, averaged)
         raise KeyError
     assert torch.equal(net.weight, torch.full((3,), 2.0))
-    assert torch.equal(average.tensors["weight"], inside)
+    assert torch.equal(average.tensors["weight"], averaged)

@@ -11,5 +11,5 @@ def test_a_launcher_of_several_processes_is_refused(name):
 
 
 @pytest.mark.parametrize("environment", [{}, {"WORLD_SIZE": "1"}, {"WORLD_SIZE": ""}, {"WORLD_SIZE": "many"}])
-def test_a_process_of_its_own_is_not(environment):
+def test_a_single_process_is_accepted(environment):
     refuse_several_processes(environment)

@@ -1,4 +1,4 @@
-"""Runs that are stopped from outside, at moments they did not choose."""
+"""Runs that are killed or stopped by a signal at arbitrary moments."""
 
 import os
 import random
@@ -19,14 +19,14 @@ import sys, time
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from conftest import Toy, Slow
-trainer = Toy.trainer(Path(sys.argv[2]), batches=Slow(), **Slow.settings)
+trainer = Toy.trainer(Path(sys.argv[2]), batches=Slow(), **Slow.changes)
 print("ready", flush=True)
 trainer.run(resume=trainer.log.file.exists())
 """
 
 
 def begin(folder):
-    """A process that trains there and has come to its first step."""
+    """A process that trains in the folder and is about to start its first step."""
     command = [sys.executable, "-c", SCRIPT, str(Path(__file__).parent), str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True)
@@ -61,8 +61,8 @@ def killed_again_and_again(toy, folder, times):
         process.wait()
         finish(process, code=process.returncode)
     finish(begin(folder / "parts"), code=0)
-    # On one thread, as the processes were: another number may give other last bits.
-    toy.trainer(folder / "whole", num_threads=1, **toy.Slow.settings).run()
+    # On one thread, like the processes: another number of threads may change the last bits.
+    toy.trainer(folder / "whole", num_threads=1, **toy.Slow.changes).run()
     (steps, ours), (_, theirs) = final(folder / "parts"), final(folder / "whole")
     assert steps == 60
     assert toy.same_bits(ours, theirs)
@@ -80,7 +80,7 @@ def test_a_run_killed_twenty_times_ends_with_the_same_bits(toy, tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_run_that_is_told_to_stop_saves_and_can_go_on(toy, tmp_path, number):
+def test_a_run_stopped_by_a_signal_saves_and_can_be_resumed(toy, tmp_path, number):
     class Stopping:
         def batch(self, step):
             if step == 7:

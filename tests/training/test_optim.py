@@ -18,7 +18,7 @@ from descant.training.optim import (
 
 
 @pytest.mark.parametrize("schedule", [Cosine(warmup_steps=10), PlateauLinear(warmup_steps=10)])
-def test_a_schedule_climbs_in_its_warm_up_and_ends_at_zero(schedule):
+def test_a_schedule_warms_up_and_ends_at_zero(schedule):
     factors = [schedule.factor(step, max_steps=100) for step in range(101)]
     assert factors[0] == pytest.approx(0.1)
     assert factors[9] == factors[10] == 1.0
@@ -27,14 +27,14 @@ def test_a_schedule_climbs_in_its_warm_up_and_ends_at_zero(schedule):
     assert all(before >= after for before, after in pairwise(factors[10:]))
 
 
-def test_the_cosine_ends_at_its_least_rate_and_passes_its_middle_halfway():
+def test_the_cosine_ends_at_its_minimum_and_is_midway_at_half_time():
     schedule = Cosine(warmup_steps=0, min_ratio=0.2)
     assert schedule.factor(0, 100) == 1.0
     assert schedule.factor(50, 100) == pytest.approx(0.6)
     assert schedule.factor(100, 100) == pytest.approx(0.2)
 
 
-def test_the_plateau_knows_nothing_of_the_length_until_it_falls():
+def test_the_plateau_does_not_depend_on_the_length_until_it_decays():
     schedule = PlateauLinear(warmup_steps=5, decay_fraction=0.5)
     assert [schedule.factor(step, 100) for step in range(51)] == [schedule.factor(step, 1_000) for step in range(51)]
     assert schedule.factor(75, 100) == pytest.approx(0.5)
@@ -51,7 +51,7 @@ class Net(nn.Module):
         self.head = nn.Linear(4, 2)
 
 
-def test_decay_spares_norms_biases_magnitudes_and_embeddings():
+def test_norms_biases_magnitudes_and_embeddings_are_not_decayed():
     net = Net()
     names = {id(parameter): name for name, parameter in net.named_parameters()}
     optimizer = make_optimizer(AdamWConfig(weight_decay=0.3), dict(net.named_parameters()), net)
@@ -72,7 +72,7 @@ def stepped(net, optimizer, times):
         optimizer.step()
 
 
-def test_optimiser_state_written_and_read_goes_on_as_if_nothing_had_been():
+def test_restored_optimiser_state_continues_exactly():
     one, two = Net(), Net()
     first = make_optimizer(AdamWConfig(), dict(one.named_parameters()), one)
     stepped(one, first, 3)
@@ -107,6 +107,6 @@ def test_state_of_another_model_is_refused():
         (lambda: PlateauLinear(warmup_steps=-1), "warmup_steps"),
     ],
 )
-def test_settings_outside_their_range_are_named(make, message):
+def test_config_values_outside_their_range_are_named(make, message):
     with pytest.raises(ConfigError, match=message):
         make()

@@ -27,7 +27,7 @@ def test_batches_come_in_order_and_only_a_few_ahead():
     assert not any(thread.name == "descant-batches" for thread in threading.enumerate())
 
 
-def test_an_error_of_the_source_comes_at_its_own_batch():
+def test_an_error_of_the_source_is_raised_at_its_own_batch():
     with Prefetcher(Source(bad=2), range(9)) as batches:
         assert [batches.next_batch(), batches.next_batch()] == [0, 10]
         with pytest.raises(OSError, match="a broken file"):

@@ -1,8 +1,8 @@
-"""The state of a run on disk: one folder a step, written whole or not at all.
+"""Checkpoints of a training run: one folder per saved step, written completely or not at all.
 
-A checkpoint is safetensors files and one ``state.json``, no pickle. `atomic.py` writes it aside and renames it when
-everything is on the disk, so a folder named ``step-...`` was once complete. ``state.json`` holds the size and the
-CRC-32 of every other file, so one that was damaged later is told from a good one.
+A checkpoint consists of safetensors files and one ``state.json``; nothing is pickled. `atomic.py` writes to a temporary
+folder and renames it once everything is on disk, so a folder named ``step-...`` was complete when it appeared.
+``state.json`` holds the size and CRC-32 of every other file, which reveals damage that happens later.
 """
 
 import json
@@ -25,10 +25,10 @@ FORMAT = 1
 def save_checkpoint(
     run_dir: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]
 ) -> Path:
-    """Stores named groups of tensors and a JSON state as ``run_dir/step-00000012``, and gives that folder.
+    """Saves named groups of tensors and a JSON state as ``run_dir/step-00000012``, and returns that folder.
 
     Raises:
-        CheckpointError: the disk is full or the folder cannot be written. Older checkpoints are untouched.
+        CheckpointError: the disk is full or the folder cannot be written. Older checkpoints are unchanged.
     """
     folder = run_dir / f"step-{step:08d}"
     try:
@@ -46,7 +46,7 @@ def save_checkpoint(
 
 
 def checkpoints(run_dir: Path) -> list[Path]:
-    """The folders of a run's checkpoints, whole or not, the oldest first."""
+    """The folders of a run's checkpoints, intact or damaged, oldest first."""
     if not run_dir.is_dir():
         return []
     return sorted((path for path in run_dir.iterdir() if re.fullmatch(r"step-\d{8,}", path.name)), key=_step_of)
@@ -55,18 +55,18 @@ def checkpoints(run_dir: Path) -> list[Path]:
 def newest_checkpoint(
     run_dir: Path, note: Callable[[str], None], is_wanted: Callable[[Mapping[str, Any]], bool] = lambda _: True
 ) -> tuple[Path, dict[str, Any]] | None:
-    """The newest whole checkpoint of a run and its ``state.json``, or None where there is none.
+    """The newest intact checkpoint of a run and its ``state.json``, or None if there is none.
 
-    Damaged ones are passed over, each with a line to ``note``.
+    Damaged checkpoints are skipped, and each is reported to ``note``.
 
     Args:
-        is_wanted: says of a ``state.json`` whether the checkpoint will do.
+        is_wanted: decides from its ``state.json`` whether a checkpoint is acceptable.
     """
     for folder in reversed(checkpoints(run_dir)):
         try:
             state = read_state(folder)
         except CheckpointError as error:
-            note(f"ignored a damaged checkpoint: {error}")
+            note(f"skipped a damaged checkpoint: {error}")
             continue
         if is_wanted(state):
             return folder, state
@@ -74,35 +74,33 @@ def newest_checkpoint(
 
 
 def read_state(folder: Path) -> dict[str, Any]:
-    """The ``state.json`` of a checkpoint whose files were all found whole.
+    """The ``state.json`` of a checkpoint, after all of its files were verified.
 
     Raises:
-        CheckpointError: a file is missing, cut short or altered, or the format is of another version.
+        CheckpointError: a file is missing, truncated or altered, or the format has another version.
     """
     try:
         state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        format_, files = (
-            state["format"],
-            {name: (facts["bytes"], facts["crc32"]) for name, facts in state["files"].items()},
-        )
+        format_ = state["format"]
+        files = {name: (recorded["bytes"], recorded["crc32"]) for name, recorded in state["files"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{folder}: no readable state.json ({error})") from error
     if format_ != FORMAT:
         raise CheckpointError(f"{folder}: format {format_}, this version reads format {FORMAT}")
     if state.get("step") != _step_of(folder):
-        raise CheckpointError(f"{folder}: its state.json is of step {state.get('step')!r:.40}")
+        raise CheckpointError(f"{folder}: its state.json belongs to step {state.get('step')!r:.40}")
     for name, (num_bytes, crc32) in files.items():
         file = folder / name
         if not file.is_file() or file.stat().st_size != num_bytes or _crc32(file) != crc32:
-            raise CheckpointError(f"{file}: missing, cut short or altered")
+            raise CheckpointError(f"{file}: missing, truncated or altered")
     return state
 
 
 def read_tensors(folder: Path, group: str) -> dict[str, Tensor]:
-    """The tensors of one group of a checkpoint, on the CPU.
+    """The tensors of one group of a checkpoint, loaded to the CPU.
 
     Raises:
-        CheckpointError: there is no such group, or the file is broken.
+        CheckpointError: there is no such group, or its file cannot be read.
     """
     file = folder / f"{group}.safetensors"
     try:
@@ -112,10 +110,10 @@ def read_tensors(folder: Path, group: str) -> dict[str, Tensor]:
 
 
 def prune_checkpoints(run_dir: Path, step: int, keep_last: int, keep_steps: Collection[int]) -> None:
-    """Deletes all but the newest ``keep_last`` checkpoints up to ``step`` and those of ``keep_steps``.
+    """Deletes the checkpoints up to ``step`` except the newest ``keep_last`` and those of ``keep_steps``.
 
-    Later ones are left: there are some only where a run went on from an older checkpoint because they were damaged or
-    their loss had exploded.
+    Checkpoints after ``step`` are kept. They exist only if the run resumed from an older checkpoint because they were
+    damaged or their loss had exploded.
     """
     folders = {_step_of(folder): folder for folder in checkpoints(run_dir)}
     past = sorted(number for number in folders if number <= step)
@@ -125,10 +123,10 @@ def prune_checkpoints(run_dir: Path, step: int, keep_last: int, keep_steps: Coll
 
 
 def check_same_run(saved: Any, now: Any, free: Collection[str], path: str = "") -> None:
-    """Raises if two descriptions of a run differ in any field but the ``free`` ones (dotted paths).
+    """Checks that two descriptions of a run agree in every field except the ``free`` ones (dotted paths).
 
     Raises:
-        ConfigError: the first field that differs, with both values.
+        ConfigError: they do not; names the first field that differs, with both values.
     """
     if path in free:
         return
@@ -137,8 +135,8 @@ def check_same_run(saved: Any, now: Any, free: Collection[str], path: str = "") 
             check_same_run(saved.get(name), now.get(name), free, f"{path}.{name}" if path else name)
     elif saved != now:
         raise ConfigError(
-            f"{path}: the run was begun with {saved!r:.200}, now it is {now!r:.200}. "
-            f"Give the old value, or start anew in another folder; only {', '.join(sorted(free))} may change"
+            f"{path}: the run was started with {saved!r:.200}, now it is {now!r:.200}. "
+            f"Restore the old value, or start a new run in another folder; only {', '.join(sorted(free))} may change"
         )
 
 

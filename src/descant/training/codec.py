@@ -1,7 +1,7 @@
-"""Training a codec: reconstruct first, with an adversary later if there is one, with a frozen encoder last.
+"""The codec's training task, in up to three stages: reconstruction, adversarial training, decoder refinement.
 
-The three stages are settings of one task. ``CodecTaskConfig(adversarial_from_step=...)`` is the moment from which the
-discriminator plays; ``freeze_encoder=True`` keeps codes as they are, so that only the decoder is polished.
+One config describes all three. ``CodecTaskConfig(adversarial_from_step=...)`` sets the step at which the discriminator
+joins; ``freeze_encoder=True`` keeps all codes unchanged, so that only the decoder is refined.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,16 +35,16 @@ from descant.training.task import Metrics, StepContext, Task
 
 @dataclass(frozen=True, kw_only=True)
 class CodecTaskConfig:
-    """Which losses pull on a codec and how hard; a weight of 0 leaves a loss out.
+    """The weights of a codec's losses; a weight of 0 disables a loss.
 
-    The defaults are plain weights after descript-audio-codec (arXiv 2306.06546, section 3.4), with EnCodec's L1 of the
-    wave. ``combine="balancer"`` makes them shares of the gradient instead (arXiv 2210.13438, section 3.4); MusicGen's
-    own codec is that with mel 0, spectral 2, wave 0.1, adversarial 4 and feature 4.
+    The defaults are plain weights after descript-audio-codec (arXiv 2306.06546, section 3.4), plus EnCodec's L1 loss on
+    the waveform. ``combine="balancer"`` makes the weights shares of the gradient instead (arXiv 2210.13438, section
+    3.4); MusicGen's own codec uses the balancer with mel 0, spectral 2, wave 0.1, adversarial 4 and feature 4.
 
     Args:
-        quantizer_weight: of what the codec's quantiser asks for; never part of the balance.
-        adversarial_from_step: the first update in which the discriminator learns and counts; None is never.
-        freeze_encoder: encoder and codebooks keep their values, and so do all codes.
+        quantizer_weight: weight of the quantiser's commitment loss, which never goes through the balancer.
+        adversarial_from_step: the first update that trains the discriminator and uses its losses; None for never.
+        freeze_encoder: encoder and codebooks keep their values, and therefore so do all codes.
     """
 
     mel: MelLossConfig = field(default_factory=MelLossConfig)
@@ -64,14 +64,14 @@ class CodecTaskConfig:
             if not getattr(self, f"{name}_weight") >= 0:
                 raise ConfigError(f"{name}_weight={getattr(self, f'{name}_weight')}: must be 0 or more")
         if not any((self.mel_weight, self.spectral_weight, self.wave_weight)):
-            raise ConfigError("mel_weight, spectral_weight and wave_weight are all 0: nothing says what audio to make")
+            raise ConfigError("mel_weight, spectral_weight and wave_weight are all 0: there is no reconstruction loss")
 
 
 class CodecTask(Task):
-    """A codec's phase, and from some step on a discriminator's on the same reconstructions.
+    """Trains a codec and, from ``adversarial_from_step`` on, a discriminator on the same reconstructions.
 
     Args:
-        validation: batches that every validation codes and decodes; the same for all runs to be compared.
+        validation: batches that every validation encodes and decodes; use the same ones for runs to be compared.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class CodecTask(Task):
         self.balancer = Balancer(self.weights) if config.combine == "balancer" else None
         parts = {"codec": codec, "discriminator": discriminator, "balancer": self.balancer}
         self.trained = nn.ModuleDict({name: part for name, part in parts.items() if part is not None})
-        # Not trained and not saved: their windows and filters follow from the config.
+        # Neither trained nor saved: their windows and filters follow from the config.
         self.mel_loss = MultiScaleMelLoss(config.mel)
         self.spectral_loss = MultiScaleSpectralLoss(config.spectral)
         self.device = torch.device("cpu")
@@ -117,16 +117,16 @@ class CodecTask(Task):
         return ("codec",) if first is None or step < first else ("codec", "discriminator")
 
     def parameters(self) -> Mapping[str, Mapping[str, nn.Parameter]]:
-        phases = {"codec": _learning(self.codec, "codec")}
+        phases = {"codec": _trainable(self.codec, "codec")}
         if self.discriminator is not None:
-            phases["discriminator"] = _learning(self.discriminator, "discriminator")
+            phases["discriminator"] = _trainable(self.discriminator, "discriminator")
         return phases
 
     def loss(self, phase: str, batch: AudioBatch, context: StepContext) -> tuple[Float[Tensor, ""], Metrics]:
-        """The codec's phase leaves its reconstruction for the discriminator's."""
+        """The codec's phase carries its reconstruction over to the discriminator's phase."""
         wave = batch.wave.to(self.device)
         if phase == "discriminator":
-            loss = discriminator_loss(self._judge(wave), self._judge(context.carried["wave"]))
+            loss = discriminator_loss(self._discriminate(wave), self._discriminate(context.carried["wave"]))
             return loss, {"discriminator": loss}
         output = self.codec(wave)
         context.carried["wave"] = output.wave.detach()
@@ -149,8 +149,8 @@ class CodecTask(Task):
     def validate(self) -> dict[str, float]:
         """Mel loss, SI-SDR in dB and the perplexity of each codebook, over all validation batches.
 
-        Coded and decoded as a listener would have it; a pass as in training may know more (``SpectralCodec``). Clips of
-        pure silence have no SI-SDR and are left out of it.
+        Uses ``encode`` and ``decode``, as inference does: the training forward pass of ``SpectralCodec`` has access to
+        more information. SI-SDR is undefined for silent clips, which are excluded from its mean.
         """
         distances, ratios, all_codes = [], [], []
         for batch in self.validation:
@@ -183,23 +183,23 @@ class CodecTask(Task):
             losses["wave"] = l1_loss(decoded.float(), wave)
         return losses
 
-    def _judge(self, wave: Wave) -> list[DiscriminatorOutput]:
+    def _discriminate(self, wave: Wave) -> list[DiscriminatorOutput]:
         assert self.discriminator is not None, "only a task with a discriminator has its phase"
-        judgements: list[DiscriminatorOutput] = self.discriminator(wave)
-        return judgements
+        outputs: list[DiscriminatorOutput] = self.discriminator(wave)
+        return outputs
 
     def _adversarial_losses(self, decoded: Wave, wave: Wave) -> dict[str, Tensor]:
         with torch.no_grad():
-            real = self._judge(wave)
-        fake = self._judge(decoded)
+            real = self._discriminate(wave)
+        fake = self._discriminate(decoded)
         losses = {"adversarial": generator_loss(fake), "feature": feature_matching_loss(real, fake)}
         return {name: loss for name, loss in losses.items() if self.weights.get(name)}
 
 
 def perplexity(codes: Codes, codebook_size: int) -> Float[Tensor, " K"]:
-    """How many entries each codebook uses, counted as exp of the entropy of its codes; ``codebook_size`` at most."""
+    """The effective number of entries in use per codebook: exp of the entropy of its codes."""
     flat = rearrange(codes, "B K T -> K (B T)")
-    # scatter_add_, for bincount would wait for the device.
+    # scatter_add_ because bincount synchronises with the device.
     counts = torch.zeros(len(flat), codebook_size, device=codes.device)
     counts = counts.scatter_add_(1, flat, torch.ones_like(flat, dtype=counts.dtype))
     return torch.special.entr(counts / flat.shape[1]).sum(dim=1).exp()
@@ -209,13 +209,13 @@ def si_sdr_db(estimate: Wave, target: Wave) -> Float[Tensor, " B"]:
     """Scale-invariant signal-to-distortion ratio of each row, higher is better (arXiv 1811.02508); NaN for silence."""
     estimate, target = (rearrange(wave.float(), "B C N -> B (C N)") for wave in (estimate, target))
     scale = (estimate * target).sum(dim=1, keepdim=True) / target.square().sum(dim=1, keepdim=True)
-    heard = scale * target
-    return 10 * (heard.square().sum(dim=1) / (heard - estimate).square().sum(dim=1)).log10()
+    projection = scale * target
+    return 10 * (projection.square().sum(dim=1) / (projection - estimate).square().sum(dim=1)).log10()
 
 
 def _by_codebook(name: str, values: Float[Tensor, " K"]) -> dict[str, Tensor]:
     return {f"{name}_q{index}": value for index, value in enumerate(values)}
 
 
-def _learning(module: nn.Module, prefix: str) -> dict[str, nn.Parameter]:
+def _trainable(module: nn.Module, prefix: str) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in module.named_parameters(prefix) if parameter.requires_grad}

@@ -1,4 +1,4 @@
-"""Averaged weights: what is validated and exported, smoother than the weights of any one step."""
+"""Exponential moving average of the weights, which is what gets validated and exported."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 class AveragedWeights:
     """An exponential moving average of a module's parameters and buffers.
 
-    Buffers count, because a codebook that learns by moving averages must stay as old as the encoder it belongs to.
-    Integer and boolean buffers are copied.
+    Buffers are averaged too: codebooks that learn by moving averages must lag as far behind as the encoder they belong
+    to. Integer and boolean buffers are copied.
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
@@ -20,10 +20,10 @@ class AveragedWeights:
 
     @torch.no_grad()
     def update(self, module: nn.Module, count: int) -> None:
-        """Takes in the weights after update number ``count`` (from 1).
+        """Adds the weights after update number ``count`` (from 1) to the average.
 
-        The result is the average whose weights, (1 - d) d^(count - i) for update i, are scaled to sum to one. So the
-        first update is copied whole, and the initial weights, which nobody wants, have no part in it.
+        Update i counts with weight (1 - d) d^(count - i), normalised so that all weights sum to one (bias correction).
+        So the first update is copied, and the initial weights do not contribute.
         """
         share = (1 - self.decay) / (1 - self.decay**count)
         averages, values = [], []
@@ -33,12 +33,12 @@ class AveragedWeights:
                 values.append(value)
             else:
                 self.tensors[name].copy_(value)
-        # All at once: on a GPU hundreds of small kernels would take longer than what they compute.
+        # One fused call: on a GPU, launching hundreds of small kernels would take longer than the arithmetic.
         torch._foreach_lerp_(averages, values, share)
 
     @contextmanager
-    def inside(self, module: nn.Module) -> Iterator[None]:
-        """The module computes with the averaged weights until the block ends; nothing is copied."""
+    def applied_to(self, module: nn.Module) -> Iterator[None]:
+        """Inside the block the module uses the averaged weights; tensors are swapped, not copied."""
         self._swap(module)
         try:
             yield
@@ -50,6 +50,6 @@ class AveragedWeights:
             self.tensors[name], value.data = value.data, self.tensors[name]
 
     def load(self, tensors: dict[str, Tensor]) -> None:
-        """Takes over a saved average, which must have the same names and shapes."""
+        """Restores a saved average, which must have the same names and shapes."""
         for name, average in self.tensors.items():
             average.copy_(tensors[name])

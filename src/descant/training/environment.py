@@ -1,4 +1,4 @@
-"""What the machine and the launcher give a run, checked before anything is loaded."""
+"""Checks of launcher and device before anything is loaded."""
 
 import os
 from collections.abc import Mapping
@@ -8,14 +8,14 @@ import torch
 from descant.errors import ConfigError, InvalidRequest
 
 WORLD_SIZES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
-"""Where torchrun and accelerate, Open MPI, MPICH and srun say how many processes they have started."""
+"""The variables in which torchrun and accelerate, Open MPI, MPICH and srun give the number of processes."""
 
 
 def refuse_several_processes(environment: Mapping[str, str] = os.environ) -> None:
-    """Raises if this process is one of several that were started together.
+    """Checks that a launcher did not start several processes together.
 
     Raises:
-        InvalidRequest: a launcher has started several; each would train the same run in the same folder.
+        InvalidRequest: it did; each process would train the same run in the same folder.
     """
     for name in WORLD_SIZES:
         value = environment.get(name, "")
@@ -27,10 +27,10 @@ def refuse_several_processes(environment: Mapping[str, str] = os.environ) -> Non
 
 
 def select_device(name: str) -> torch.device:
-    """The device of that name; ``auto`` is a CUDA device where there is one, else the CPU.
+    """The device of that name; ``auto`` is a CUDA device if there is one, else the CPU.
 
     Raises:
-        ConfigError: there is no such device; the message names those that this machine has.
+        ConfigError: there is no such device; the message lists those that this machine has.
     """
     available = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
     if torch.backends.mps.is_available():

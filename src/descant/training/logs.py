@@ -1,4 +1,4 @@
-"""What a run reports as it goes: a line on the console and the same as JSON, one object a line."""
+"""Progress of a run: lines on the console, and the same values as one JSON object per line."""
 
 import itertools
 import json
@@ -17,10 +17,10 @@ from descant.errors import AudioError, CheckpointError
 from descant.training.task import Metrics
 
 
-class Window:
-    """Metrics gathered since the last line of the log: means, but the sum of ``audio_s``.
+class RunningMeans:
+    """Means of the metrics since the last line of the log; ``audio_s`` is summed instead.
 
-    Values stay on their device until they are read, so that a step does not wait for them.
+    Values stay on their device until they are read, so that a step does not synchronise with it.
     """
 
     def __init__(self) -> None:
@@ -29,14 +29,14 @@ class Window:
         self._started = time.monotonic()
 
     def add(self, metrics: Metrics) -> None:
-        """Takes in the metrics of one batch."""
+        """Adds the metrics of one batch."""
         for name, value in metrics.items():
             value = value.detach().float() if isinstance(value, Tensor) else value
             self._sums[name] = self._sums.get(name, 0.0) + value
             self._counts[name] = self._counts.get(name, 0) + 1
 
     def read(self) -> dict[str, float]:
-        """The means, with ``audio_s_per_s`` in place of ``audio_s``; the window starts anew."""
+        """The means, with ``audio_s_per_s`` in place of ``audio_s``; starts over afterwards."""
         means = {name: float(total) / self._counts[name] for name, total in self._sums.items() if name != "audio_s"}
         if "audio_s" in self._sums:
             means["audio_s_per_s"] = float(self._sums["audio_s"]) / max(time.monotonic() - self._started, 1e-9)
@@ -54,7 +54,7 @@ class RunLog:
         self.file = file
 
     def write(self, step: int, kind: str, values: Mapping[str, float]) -> None:
-        """Appends one line, which outlives the process (but not the machine) once this returns.
+        """Appends one line. Once this returns, the line survives a crash of the process, though not of the machine.
 
         Raises:
             CheckpointError: the disk is full or the file cannot be written.
@@ -64,13 +64,13 @@ class RunLog:
             stream.write(json.dumps(line) + "\n")
 
     def rewind(self, step: int) -> None:
-        """Forgets what was written after that step, a last line that was cut off, and damaged lines, which it names."""
+        """Removes the lines after that step, an unfinished last line, and damaged lines, which it reports."""
         kept = [line for line in read_log(self.file, note=say) if line["step"] <= step] if self.file.exists() else []
         with _writing(self.file):
             write_atomically(self.file, "".join(json.dumps(line) + "\n" for line in kept).encode())
 
     def set_aside(self) -> None:
-        """Gives a log that has lines another name, ``log-1.jsonl`` or the next that is free."""
+        """Renames a log that has lines to ``log-1.jsonl`` or the next free name."""
         if not self.file.exists() or not self.file.stat().st_size:
             return
         names = (self.file.with_name(f"{self.file.stem}-{number}{self.file.suffix}") for number in itertools.count(1))
@@ -78,7 +78,7 @@ class RunLog:
             self.file.rename(next(name for name in names if not name.exists()))
 
     def last(self, step: int, kind: str) -> dict[str, float] | None:
-        """The values already written for this step, if there are any."""
+        """The values already logged for this step, or None."""
         lines = read_log(self.file) if self.file.exists() else []
         found = [line for line in lines if line["step"] == step and line["kind"] == kind]
         if not found:
@@ -87,10 +87,10 @@ class RunLog:
 
 
 def read_log(file: Path, note: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
-    """The lines of a run's log, without a last one that a dying process left unfinished and without damaged ones.
+    """The lines of a run's log, except damaged ones and an unfinished last line left by a killed process.
 
     Args:
-        note: is given a message that names the damaged lines, if there are any.
+        note: called with a message that lists the damaged lines, if there are any.
     """
     *whole, _ = file.read_bytes().split(b"\n")
     lines = [_log_line(line) for line in whole]
@@ -101,7 +101,7 @@ def read_log(file: Path, note: Callable[[str], None] | None = None) -> list[dict
 
 
 def _log_line(text: bytes) -> dict[str, Any] | None:
-    """The line as it was written, or None if something else stands there."""
+    """The line as it was written, or None if it is damaged."""
     try:
         line = json.loads(text)
     except (ValueError, RecursionError):
@@ -119,12 +119,12 @@ def _writing(file: Path) -> Iterator[None]:
 
 
 def say(text: str) -> None:
-    """One line on stderr, where progress goes; stdout is for results."""
+    """Prints one line to stderr, where progress goes; stdout is for results."""
     print(text, file=sys.stderr, flush=True)
 
 
 def console_line(step: int, max_steps: int, values: Mapping[str, float], left_s: float | None = None) -> str:
-    """The values of one log line for people, for example ``step 120/5000  ce 5.31  lr 0.0003  left 12:05``."""
+    """The values of one log line as readable text, for example ``step 120/5000  ce 5.31  lr 0.0003  left 12:05``."""
     parts = [f"step {step}/{max_steps}"] + [f"{name} {value:.4g}" for name, value in values.items()]
     if left_s is not None:
         parts.append(f"left {clock(left_s)}")
@@ -138,5 +138,5 @@ def clock(duration_s: float) -> str:
 
 
 def _json_number(value: float) -> float | None:
-    # JSON has no NaN; a reader must not stumble over the very line that says what went wrong.
+    # JSON has no NaN, and the line that shows what went wrong must stay readable.
     return value if math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""Optimisers and learning-rate schedules by config, and their state as named tensors."""
+"""Optimiser and learning-rate schedules from their configs, and optimiser state as named tensors."""
 
 import math
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from descant.errors import CheckpointError, ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class Cosine:
-    """Linear warm-up, then half a cosine down to ``min_ratio`` of the peak at ``max_steps`` (MusicGen's schedule)."""
+    """Linear warm-up, then cosine decay to ``min_ratio`` of the peak at ``max_steps`` (MusicGen's schedule)."""
 
     warmup_steps: int = 4_000
     min_ratio: float = 0.0
@@ -33,10 +33,10 @@ class Cosine:
 
 @dataclass(frozen=True, kw_only=True)
 class PlateauLinear:
-    """Linear warm-up, the peak rate, then a straight line to zero over the last part of the run (arXiv 2502.15938).
+    """Linear warm-up, constant peak rate, then linear decay to zero over the last part of the run (arXiv 2502.15938).
 
-    Until the decay begins the rate does not depend on ``max_steps``: a run resumed from a checkpoint before that
-    point can be given another length, and is then the run that had this length from its start.
+    Until the decay starts, the rate does not depend on ``max_steps``: a run resumed from a checkpoint before that point
+    can be given another length, and is then identical to a run that had this length from the start.
     """
 
     warmup_steps: int = 200
@@ -65,7 +65,7 @@ Schedule: TypeAlias = Cosine | PlateauLinear
 
 @dataclass(frozen=True, kw_only=True)
 class AdamWConfig:
-    """AdamW with a peak learning rate. Decay spares norms, biases, magnitudes and embeddings."""
+    """AdamW and its peak learning rate. Norms, biases, magnitudes and embeddings are not decayed."""
 
     lr: float = 3e-4
     betas: tuple[float, float] = (0.9, 0.95)
@@ -86,17 +86,17 @@ class AdamWConfig:
 def make_optimizer(
     config: AdamWConfig, parameters: Mapping[str, nn.Parameter], module: nn.Module
 ) -> torch.optim.Optimizer:
-    """An AdamW over the named parameters of ``module``, fused into one kernel where the device has that."""
+    """AdamW over the named parameters of ``module``, fused where the device supports it."""
     embeddings = {id(part.weight) for part in module.modules() if isinstance(part, nn.Embedding)}
     decayed: list[nn.Parameter] = []
-    spared: list[nn.Parameter] = []
+    not_decayed: list[nn.Parameter] = []
     for parameter in parameters.values():
-        # squeeze: the magnitudes of a weight-normed convolution are [C, 1, 1], and decaying them fades the layer out.
+        # squeeze: magnitudes of a weight-normed convolution are [C, 1, 1], and decay would shrink the layer to zero.
         is_matrix = parameter.squeeze().ndim > 1 and id(parameter) not in embeddings
-        (decayed if is_matrix else spared).append(parameter)
+        (decayed if is_matrix else not_decayed).append(parameter)
     groups = [
         {"params": decayed, "weight_decay": config.weight_decay},
-        {"params": spared, "weight_decay": 0.0},
+        {"params": not_decayed, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(
         [group for group in groups if group["params"]],
@@ -108,13 +108,13 @@ def make_optimizer(
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """Makes ``lr`` the rate of the next update."""
+    """Sets the learning rate of the next update."""
     for group in optimizer.param_groups:
         group["lr"] = lr
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
-    """The optimiser's memory as ``name::slot`` tensors, for example ``heads.0.weight::exp_avg``."""
+    """The optimiser's state as ``name::slot`` tensors, for example ``heads.0.weight::exp_avg``."""
     return {
         f"{name}::{slot}": torch.as_tensor(value)
         for name, parameter in parameters.items()
@@ -125,10 +125,10 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, parameters: Mapping[str,
 def load_optimizer_tensors(
     optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter], tensors: Mapping[str, Tensor]
 ) -> None:
-    """Puts back what ``optimizer_tensors`` gave.
+    """Restores what ``optimizer_tensors`` returned.
 
     Raises:
-        CheckpointError: a tensor belongs to no parameter, or has another shape than its parameter.
+        CheckpointError: a tensor belongs to no parameter, or its shape differs from its parameter's.
     """
     slots: dict[str, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
@@ -141,5 +141,5 @@ def load_optimizer_tensors(
     names = {id(parameter): name for name, parameter in parameters.items()}
     order = [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
     state = {index: slots[name] for index, name in enumerate(order) if name in slots}
-    # load_state_dict rather than assignment: it knows where each device wants its step counter.
+    # load_state_dict rather than assignment: it puts the step counter on the device where the optimiser needs it.
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

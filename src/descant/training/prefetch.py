@@ -1,4 +1,4 @@
-"""Batches made in the background while the model computes."""
+"""Batches prepared in a background thread while the model computes."""
 
 import queue
 import threading
@@ -12,8 +12,8 @@ from descant.training.task import BatchSource
 class Prefetcher:
     """The batches with the given numbers, in order, at most ``depth`` of them ahead of the reader.
 
-    An error in the source is raised by ``next_batch()``, at the batch it belongs to. To be used as a context, which
-    ends the thread.
+    An error in the source is raised by the ``next_batch()`` call that would have returned that batch. Use it as a
+    context manager; leaving it ends the thread.
     """
 
     def __init__(self, source: BatchSource, numbers: Iterable[int], depth: int = 4) -> None:
@@ -32,7 +32,7 @@ class Prefetcher:
         self._thread.join()
 
     def next_batch(self) -> Any:
-        """The next batch, waiting for it if need be."""
+        """The next batch; blocks until it is ready."""
         batch, error = self._ready.get()
         if error is not None:
             raise error

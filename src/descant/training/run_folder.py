@@ -1,4 +1,4 @@
-"""Where a run may begin and from what it may go on. Nothing of an earlier run is overwritten without a word."""
+"""Where a run may start and which checkpoint it resumes from. An earlier run is never silently overwritten."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -10,20 +10,20 @@ from descant.training.checkpoint import checkpoints, newest_checkpoint
 
 LOG_NAME = "log.jsonl"
 _ANY_LOG = re.compile(r"log(-\d+)?\.jsonl")
-"""The log of a run, and those of its earlier beginnings (``RunLog.set_aside``)."""
+"""The log of a run, and the logs of earlier attempts (``RunLog.set_aside``)."""
 
 
 def checkpoint_to_resume(
     out_dir: Path, resume: bool, max_steps: int, note: Callable[[str], None]
 ) -> tuple[Path, dict[str, Any]] | None:
-    """The newest whole checkpoint of the folder with its state, or None where a run begins at its first step.
+    """The newest intact checkpoint of the folder with its state, or None if the run starts at its first step.
 
-    With ``resume`` that is a run which was stopped before its first checkpoint: nothing but its logs is there. Where a
-    run is to go on, a checkpoint whose loss had exploded is passed over if there is an older one of sound weights.
+    With ``resume``, None means that the run was stopped before its first checkpoint and left only its logs. If steps
+    remain to be trained, a checkpoint whose loss had exploded is skipped in favour of an older, healthy one.
 
     Raises:
         ConfigError: the folder holds a run and ``resume`` is off, or it holds none and ``resume`` is on.
-        CheckpointError: it has checkpoints and all are damaged.
+        CheckpointError: the folder has checkpoints, and all are damaged.
     """
     if not resume:
         refuse_a_run(out_dir)
@@ -34,29 +34,29 @@ def checkpoint_to_resume(
     damaged = checkpoints(out_dir)
     if damaged:
         raise CheckpointError(
-            f"{out_dir}: all of its checkpoints ({len(damaged)}) are damaged, so there is nothing to go on from. "
-            f"Nothing was changed; put a whole one back, or begin in another folder"
+            f"{out_dir}: all of its checkpoints ({len(damaged)}) are damaged, so there is nothing to resume from. "
+            f"Nothing was changed; restore an intact one, or start in another folder"
         )
     others = [name for name in visible_names(out_dir) if not _ANY_LOG.fullmatch(name)]
     if others or not (out_dir / LOG_NAME).exists():
         raise ConfigError(
-            f"resume: {str(out_dir)!r} holds no checkpoint to go on from"
-            + (f", only {', '.join(others[:3])}; name the run's folder" if others else "; begin without resume")
+            f"resume: {str(out_dir)!r} holds no checkpoint to resume from"
+            + (f", only {', '.join(others[:3])}; name the run's folder" if others else "; start without resume")
         )
-    note(f"the run in {out_dir} was stopped before its first checkpoint: it begins again with step 1")
+    note(f"the run in {out_dir} was stopped before its first checkpoint: it starts again at step 1")
     return None
 
 
 def _before_explosion(
     out_dir: Path, newest: Path, state: dict[str, Any], note: Callable[[str], None]
 ) -> tuple[Path, dict[str, Any]]:
-    """The newest checkpoint of sound weights; where there is none, the newest one."""
+    """The newest checkpoint whose loss had not exploded, or the newest one if all had."""
     if not _has_exploded(state):
         return newest, state
     found = newest_checkpoint(out_dir, note=lambda _: None, is_wanted=lambda earlier: not _has_exploded(earlier))
     if found is None:
         return newest, state
-    note(f"passed over {newest}, where the loss had exploded: the run goes on from {found[0].name}")
+    note(f"skipped {newest}, where the loss had exploded: the run resumes from {found[0].name}")
     return found
 
 
@@ -65,17 +65,17 @@ def _has_exploded(state: Mapping[str, Any]) -> bool:
 
 
 def refuse_a_run(out_dir: Path) -> None:
-    """Raises if a run has begun in this folder.
+    """Checks that this folder holds no run.
 
     Raises:
-        ConfigError: one has.
+        ConfigError: it does.
     """
     saved = checkpoints(out_dir)
     if saved or (out_dir / LOG_NAME).exists():
         where = f" saved at {saved[-1].name}" if saved else " that has saved nothing yet"
-        raise ConfigError(f"{out_dir} holds a run{where}; go on with it (--resume), or choose another folder (--out)")
+        raise ConfigError(f"{out_dir} holds a run{where}; resume it (--resume), or choose another folder (--out)")
 
 
 def visible_names(folder: Path) -> list[str]:
-    """The names in a folder, in order, without hidden ones; none where there is no folder."""
+    """The sorted names in a folder without hidden ones; empty if there is no folder."""
     return sorted(path.name for path in folder.iterdir() if path.name[0] != ".") if folder.is_dir() else []

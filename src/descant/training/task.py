@@ -1,4 +1,4 @@
-"""What the trainer asks of the thing it trains, and of the data it trains on. It knows nothing else of either."""
+"""The interfaces between the trainer, what it trains (``Task``) and what it trains on (``BatchSource``)."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -10,18 +10,19 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 Metrics: TypeAlias = dict[str, float | Tensor]
-"""Numbers worth a line in the log. ``audio_s``, the seconds of audio seen, is summed; the rest is averaged."""
+"""Values to log. ``audio_s``, the seconds of audio in the batch, is summed; everything else is averaged."""
 
 
 @dataclass(frozen=True)
 class StepContext:
-    """What surrounds one batch of one update.
+    """The context in which the loss of one batch is computed.
 
     Args:
-        step: the update's number, from 0.
-        generator: on the CPU, seeded from seed, step, batch and phase. Every random choice comes from it or from
-            torch's global generator, which the trainer seeds the same way; then a resumed run repeats them.
-        carried: what one phase leaves for a later one on the same batch, such as a reconstruction to be judged.
+        step: the number of the update, from 0.
+        generator: on the CPU, seeded from seed, step, batch and phase. Random choices must come from it or from torch's
+            global generator, which the trainer seeds the same way, so that a resumed run repeats them.
+        carried: tensors that one phase passes to a later one on the same batch, such as a reconstruction for the
+            discriminator.
     """
 
     step: int
@@ -31,16 +32,16 @@ class StepContext:
 
 @runtime_checkable
 class BatchSource(Protocol):
-    """Training data as a pure function of a counter, so that a resumed run needs to know nothing but its step."""
+    """Training data as a pure function of a counter, so that a resumed run needs only its step number."""
 
     def batch(self, step: int) -> Any:
-        """The batch with that number: the same one whenever it is asked for, from whichever thread."""
+        """The batch with that number: always the same one, from any thread."""
 
 
 class Task(ABC):
-    """A model with its losses. Most have one phase a step; adversarial ones have one for each side.
+    """A model with its losses. Most tasks have one phase per step; adversarial ones have one per network.
 
-    ``model`` is what gets averaged, validated and exported. ``trained`` contains it and whatever else a checkpoint must
+    ``model`` is averaged, validated and exported. ``trained`` contains it and everything else that a checkpoint must
     hold, such as a discriminator.
     """
 
@@ -48,21 +49,21 @@ class Task(ABC):
     trained: nn.Module
 
     def to(self, device: torch.device) -> None:
-        """Moves everything the task computes with."""
+        """Moves everything that the task computes with to the device."""
         self.trained.to(device)
 
     def phases(self, step: int) -> tuple[str, ...]:
-        """The phases this step takes, in order; each must be a key of ``parameters()``."""
+        """The phases of this step, in order; each must be a key of ``parameters()``."""
         del step
         return tuple(self.parameters())
 
     @abstractmethod
     def parameters(self) -> Mapping[str, Mapping[str, nn.Parameter]]:
-        """For every phase there can be, the named parameters it teaches. Frozen ones belong to none."""
+        """The named parameters that each phase trains. Frozen parameters belong to no phase."""
 
     @abstractmethod
     def loss(self, phase: str, batch: Any, context: StepContext) -> tuple[Float[Tensor, ""], Metrics]:
-        """The loss of one batch in one phase, to be differentiated by the trainer, and what to log of it."""
+        """The loss of one batch in one phase, which the trainer differentiates, and the metrics to log."""
 
     @abstractmethod
     def validate(self) -> dict[str, float]:
@@ -70,4 +71,4 @@ class Task(ABC):
 
     @abstractmethod
     def identity(self) -> dict[str, Any]:
-        """What is trained and how, as plain data: a run is only resumed when this did not change."""
+        """What is trained and how, as plain data: a run can be resumed only if this is unchanged."""

@@ -1,4 +1,4 @@
-"""One step of training: every phase of a task on the same batches, with what its optimisers and averages remember."""
+"""One training step: every phase of a task on the same batches, with its optimisers and averaged weights."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
@@ -12,18 +12,18 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from descant.errors import TrainingDiverged
 from descant.training.ema import AveragedWeights
 from descant.training.optim import load_optimizer_tensors, make_optimizer, optimizer_tensors, set_learning_rate
-from descant.training.settings import TrainerConfig
 from descant.training.task import Metrics, StepContext, Task
+from descant.training.trainer_config import TrainerConfig
 
 
 class Updater:
-    """Applies steps to a task that is already on its device.
+    """Applies training steps to a task that is already on its device.
 
-    A phase whose loss or gradient is not finite changes nothing, and is counted in ``skipped``.
+    A phase whose loss or gradient is not finite changes nothing and is counted in ``skipped``.
     """
 
     def __init__(self, task: Task, config: TrainerConfig, device: torch.device) -> None:
-        # A model that was loaded from a folder is in eval mode: no dropout, and codebooks that do not learn.
+        # A model loaded from a folder is in eval mode, without dropout and with frozen codebooks.
         task.trained.train()
         self.task = task
         self.config = config
@@ -40,14 +40,14 @@ class Updater:
         self.first_losses: dict[str, float] = {}
 
     def learning_rate(self, step: int) -> float:
-        """What update number ``step`` (from 0) uses."""
+        """The learning rate of update number ``step`` (from 0)."""
         return self.config.optimizer.lr * self.config.schedule.factor(step, self.config.max_steps)
 
     def update(self, step: int, batches: list[Any]) -> list[Metrics]:
-        """Takes the phases of update number ``step`` (from 0) and gives their metrics.
+        """Runs the phases of update number ``step`` (from 0) and returns their metrics.
 
         Raises:
-            TrainingDiverged: a phase was skipped ``max_skips`` times in a row, or its loss had exploded as often.
+            TrainingDiverged: for ``max_skips`` steps in a row a phase was skipped, or its loss had exploded.
         """
         carried: list[dict[str, Tensor]] = [{} for _ in batches]
         gathered: list[Metrics] = []
@@ -59,7 +59,7 @@ class Updater:
             norm = get_total_norm(gradients)
             if bool(torch.isfinite(norm) & torch.isfinite(torch.stack(losses)).all()):
                 self._apply(step, phase, norm)
-                self._watch(step, phase, float(torch.stack(losses).mean()))
+                self._check_growth(step, phase, float(torch.stack(losses).mean()))
                 gathered += [*metrics, {f"norm_{phase}": norm}]
             else:
                 self._skip(step, phase, buffers)
@@ -70,11 +70,11 @@ class Updater:
 
     @property
     def has_exploded(self) -> bool:
-        """Whether a loss was out of all bounds in the last step."""
+        """Whether a loss exceeded its bound in the last step."""
         return any(self.explosions_in_a_row.values())
 
     def counters(self) -> dict[str, Any]:
-        """What a checkpoint must hold besides tensors, as plain data."""
+        """What a checkpoint must hold in addition to tensors, as plain data."""
         return {
             "skipped": self.skipped,
             "skips_in_a_row": self.skips_in_a_row,
@@ -83,25 +83,24 @@ class Updater:
         }
 
     def load_counters(self, state: Mapping[str, Any]) -> None:
-        """Puts back what ``counters`` gave; what an older version did not write begins anew."""
+        """Restores what ``counters`` returned."""
         self.skipped, self.skips_in_a_row = state["skipped"], state["skips_in_a_row"]
-        self.explosions_in_a_row = state.get("explosions_in_a_row", self.explosions_in_a_row)
-        self.first_losses = state.get("first_losses", {})
+        self.explosions_in_a_row, self.first_losses = state["explosions_in_a_row"], state["first_losses"]
 
     @contextmanager
     def averaged_model(self) -> Iterator[nn.Module]:
-        """The task's model with the averaged weights, or the plain ones where nothing is averaged, in eval mode."""
+        """The task's model in eval mode with the averaged weights, or the current ones if nothing is averaged."""
         modes = {module: module.training for module in self.task.trained.modules()}
         self.task.trained.eval()
         try:
-            with nullcontext() if self.average is None else self.average.inside(self.task.model), torch.no_grad():
+            with nullcontext() if self.average is None else self.average.applied_to(self.task.model), torch.no_grad():
                 yield self.task.model
         finally:
             for module, mode in modes.items():
                 module.training = mode
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
-        """Everything a checkpoint must hold, in named groups."""
+        """All tensors that a checkpoint must hold, in named groups."""
         groups = {"trained": dict(self.task.trained.state_dict())}
         for phase, optimizer in self.optimizers.items():
             groups[f"optimizer-{phase}"] = optimizer_tensors(optimizer, self.parameters[phase])
@@ -110,7 +109,7 @@ class Updater:
         return groups
 
     def load(self, read_group: Callable[[str], dict[str, Tensor]]) -> None:
-        """Puts back what ``tensors`` gave."""
+        """Restores what ``tensors`` returned."""
         self.task.trained.load_state_dict(read_group("trained"))
         for phase, optimizer in self.optimizers.items():
             load_optimizer_tensors(optimizer, self.parameters[phase], read_group(f"optimizer-{phase}"))
@@ -119,7 +118,7 @@ class Updater:
 
     @contextmanager
     def _only(self, phase: str) -> Iterator[None]:
-        """Nothing but this phase's parameters gathers gradients, though they may flow through all."""
+        """Only this phase's parameters accumulate gradients, though gradients may flow through all of them."""
         others = [
             parameter
             for name, parameters in self.parameters.items()
@@ -157,7 +156,7 @@ class Updater:
         self.skips_in_a_row[phase] = 0
 
     def _skip(self, step: int, phase: str, buffers: dict[str, Tensor]) -> None:
-        # Buffers that learn in the forward pass, such as codebooks, have already taken in the bad batch.
+        # Buffers that learn in the forward pass, such as codebooks, have already been updated with the bad batch.
         for name, buffer in self.task.trained.named_buffers():
             buffer.copy_(buffers[name])
         self.skipped += 1
@@ -168,8 +167,8 @@ class Updater:
                 f"a row. {self._advice()}"
             )
 
-    def _watch(self, step: int, phase: str, loss: float) -> None:
-        """Ends a run whose loss is still a number and has left all bounds: it does not come back from there."""
+    def _check_growth(self, step: int, phase: str, loss: float) -> None:
+        """Ends a run whose loss is finite but has grown beyond its bound: such a run does not recover."""
         first = self.first_losses.setdefault(phase, loss)
         growth = self.config.max_loss_growth
         if growth is None or loss <= growth * max(1.0, abs(first)):
@@ -178,13 +177,13 @@ class Updater:
         self.explosions_in_a_row[phase] += 1
         if self.explosions_in_a_row[phase] >= self.config.max_skips:
             raise TrainingDiverged(
-                f"step {step}: the loss of the {phase} phase is {loss:.3g} and was {first:.3g} in the first step; so "
-                f"it has been {self.config.max_skips} times in a row. {self._advice()}"
+                f"step {step}: the loss of the {phase} phase is {loss:.3g} and was {first:.3g} in the first step; it "
+                f"has exploded {self.config.max_skips} times in a row. {self._advice()}"
             )
 
     def _advice(self) -> str:
         return (
-            f"Train anew with a learning rate below trainer.optimizer.lr={self.config.optimizer.lr:g}, for example a "
+            f"Start again with a learning rate below trainer.optimizer.lr={self.config.optimizer.lr:g}, for example a "
             f"tenth of it, with more warm-up steps, or look at the data"
         )
 

@@ -1,4 +1,4 @@
-"""How long a run is, how it learns, and what it keeps: the trainer's config."""
+"""The trainer's config: how long a run is, how it learns and which checkpoints it keeps."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -6,33 +6,33 @@ from typing import Literal
 from descant.errors import ConfigError
 from descant.training.optim import AdamWConfig, PlateauLinear, Schedule
 
-MAY_CHANGE = frozenset(
+RESUMABLE = frozenset(
     f"trainer.{name}"
     for name in (
         "max_steps", "max_minutes", "log_every", "save_every", "validate_every", "keep_last", "keep_steps",
         "num_threads", "device", "max_skips", "max_loss_growth",
     )
 )  # fmt: skip
-"""What a resumed run may change: its budget and its habits, not its mathematics."""
+"""The fields that a resumed run may change: budget, logging, checkpoints, device and limits, not the method."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerConfig:
-    """How long, how fast, and what to keep.
+    """The length of a run, its optimizer and schedule, and when it logs, validates and saves.
 
     Args:
         accumulate: batches per update; their gradients are averaged.
-        clip_norm: the largest norm of a phase's gradient; longer ones are shortened to it. None leaves them.
-        ema_decay: of the averaged weights, per step. None averages nothing, and the last weights are the result.
-        precision: "bf16" computes the forward pass in torch.autocast; weights stay float32.
-        max_minutes: stop then, with a validation and a checkpoint to resume from.
-        keep_last: how many checkpoints stay on the disk, besides those of ``keep_steps``.
-        keep_steps: steps at which to save and never delete, for example just before the learning rate falls.
-        max_skips: so many phases in a row with a loss or gradient that is not finite, or a loss that has exploded, end
-            the run.
-        max_loss_growth: a loss has exploded when it is this many times what it was in the first step (or 1, if that was
-            less). None lets it grow.
-        num_threads: of torch on the CPU; None leaves them. Another number may change the last bits.
+        clip_norm: maximum norm of a phase's gradient; larger gradients are scaled down to it. None disables clipping.
+        ema_decay: decay per step of the averaged weights. With None the last weights are the result.
+        precision: "bf16" runs the forward pass under torch.autocast; weights stay float32.
+        max_minutes: time limit. The run then validates and saves a checkpoint that can be resumed.
+        keep_last: number of checkpoints kept on disk, not counting those of ``keep_steps``.
+        keep_steps: steps at which a checkpoint is saved and never deleted, for example just before the decay starts.
+        max_skips: the run ends after this many consecutive phases whose loss or gradient is not finite, or whose loss
+            has exploded.
+        max_loss_growth: a loss has exploded when it exceeds this multiple of the first step's loss (of 1 if that was
+            smaller). None disables the check.
+        num_threads: torch's CPU threads; None keeps the current number. Changing it may change the last bits.
     """
 
     max_steps: int
