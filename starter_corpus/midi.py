@@ -54,7 +54,7 @@ def read_tracks(path: Path) -> tuple[Track, ...]:
     try:
         import mido
     except ImportError as error:
-        raise MissingExtra('reading MIDI needs mido: pip install "descant[starter-data]"') from error
+        raise MissingExtra('reading MIDI needs mido: pip install -e ".[dev]"') from error
     tracks = []
     for midi_track in mido.MidiFile(path, clip=True).tracks:
         reading, tick, programs = _Reading(), 0, dict.fromkeys(range(16), 0)

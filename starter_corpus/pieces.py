@@ -19,7 +19,7 @@ from starter_corpus.score import SAMPLE_RATE_HZ
 from starter_corpus.sketches import SketchPlan, arrange_sketch, plan_sketch
 from starter_corpus.wording import captions
 
-_KIND_SHARES = {"band": 0.62, "tune": 0.22, "decode_fast": 0.12, "chorale": 0.04}
+_KIND_SHARES = {"band": 0.62, "tune": 0.22, "sketch": 0.12, "chorale": 0.04}
 _MAX_ATTEMPTS = 8
 _HEARD_SHARE = 0.8
 
@@ -41,7 +41,7 @@ def plan_piece(seed: int, index: int, attempt: int = 0) -> Plan:
     planners: dict[str, Callable[[random.Random], Plan]] = {
         "band": plan_band,
         "tune": plan_folk,
-        "decode_fast": plan_sketch,
+        "sketch": plan_sketch,
         "chorale": plan_chorale,
     }
     return planners[kind](rng)

@@ -2,8 +2,8 @@ import random
 import re
 
 import pytest
-
 from starter_corpus.facts import Facts, fitting_styles, speed_words
+
 from starter_corpus.instruments import PROGRAMS
 from starter_corpus.sketches import SKETCHES
 from starter_corpus.styles import STYLES
