@@ -14,7 +14,7 @@ from starter_corpus.corpus import render_corpus
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code: 0, or 2 after an error and 130 after an interruption, with one line."""
+    """Runs one command and returns its exit code: 0, 2 after an error, 130 after an interruption (one line each)."""
     arguments = _parser().parse_args(argv)
     try:
         arguments.run(arguments)

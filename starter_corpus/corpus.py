@@ -40,8 +40,8 @@ def render_corpus(
     """Renders at least ``hours`` of the corpus and returns the path of its manifest; existing pieces are kept.
 
     Args:
-        workers: Number of processes; the pieces do not depend on it. More than one are spawned, so a calling script needs
-            ``if __name__ == "__main__"``.
+        workers: Number of processes; the pieces do not depend on it. More than one are spawned, so a calling script
+            needs ``if __name__ == "__main__"``.
         progress: Called with the hours done and the hours in total.
         soundfont: A General MIDI soundfont instead of FluidR3.
 
@@ -51,7 +51,8 @@ def render_corpus(
     """
     if not 0 < hours <= MAX_HOURS or not 1 <= workers <= MAX_WORKERS:
         raise ConfigError(
-            f"hours={hours:g}, workers={workers}: hours must be above 0 and at most {MAX_HOURS}, workers 1 to {MAX_WORKERS}"
+            f"hours={hours:g}, workers={workers}: hours must be above 0 and at most {MAX_HOURS}, "
+            f"workers from 1 to {MAX_WORKERS}"
         )
     out_dir.mkdir(parents=True, exist_ok=True)
     _claim(out_dir, seed)

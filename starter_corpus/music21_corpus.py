@@ -1,4 +1,4 @@
-"""Where music21 keeps its corpus, found without importing it (which takes seconds)."""
+"""The folder of music21's corpus, found without importing music21 (which takes seconds)."""
 
 import importlib.util
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Quiet pieces of our own: a texture or two and often a melody, for the solos and duos that no groove file plays."""
+"""Our own quiet pieces: one or two textures and often a melody, for solos and duos, which no groove file covers."""
 
 import random
 from dataclasses import dataclass
@@ -62,7 +62,7 @@ _NAMED_METRES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Sketch:
-    """One line of the table: what the piece is called and what plays which texture."""
+    """One line of the table: style names of the piece, and the instrument of each texture."""
 
     names: tuple[str, ...]
     genre: str
@@ -102,7 +102,10 @@ SKETCHES = _read_table()
 
 @dataclass(frozen=True, kw_only=True)
 class SketchPlan:
-    """A quiet piece, decided. Its chord progression decides the split, for it is what two such pieces could share."""
+    """Sketch, metre, chords, key, tempo, length and lead of a piece.
+
+    The split follows the chord progression, which is all that two such pieces could share.
+    """
 
     sketch: Sketch
     metre: str
@@ -127,7 +130,7 @@ class SketchPlan:
 
 
 def plan_sketch(rng: random.Random) -> SketchPlan:
-    """Draws a sketch, its metre, a progression, key, tempo, length and lead."""
+    """A random plan: sketch, metre, progression, key, tempo, length and lead."""
     sketch = rng.choice(SKETCHES)
     metre = rng.choice(sketch.metres)
     is_minor = rng.random() < sketch.minor_share
@@ -150,7 +153,7 @@ def plan_sketch(rng: random.Random) -> SketchPlan:
 
 
 def arrange_sketch(plan: SketchPlan) -> Arrangement:
-    """The quiet piece of a plan; loops of up to four bars repeat exactly, melody and all, in half of the pieces."""
+    """The arrangement of a plan; half of the loops of up to four bars repeat exactly, including the melody."""
     rng = random.Random(plan.detail_seed)
     metre = _NAMED_METRES[plan.metre]
     loop = plan.progression.in_key(plan.tonic)
@@ -194,7 +197,7 @@ def arrange_sketch(plan: SketchPlan) -> Arrangement:
 
 
 def _lead_range(program: int) -> tuple[int, int]:
-    """An octave and a half in the singing part of the instrument, above the accompaniment where it reaches so high."""
+    """Up to 20 semitones of the instrument's range, above the accompaniment if it reaches that high."""
     instrument = PROGRAMS[program]
     low = min(max(instrument.low, 62), instrument.high - 14)
     return low, min(instrument.high, low + 20)

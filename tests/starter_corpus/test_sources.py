@@ -19,10 +19,10 @@ def test_the_tables_name_only_what_exists():
     for style in STYLES:
         assert style.family in FAMILIES
         assert all(program_of(lead) >= 0 for lead in style.leads)
-    for decode_fast in SKETCHES:
-        assert set(decode_fast.families) <= set(FAMILIES)
-        assert all(texture in TEXTURES and program_of(name) >= 0 for texture, name in decode_fast.textures)
-        assert all(program_of(lead) >= 0 for lead in decode_fast.leads)
+    for sketch in SKETCHES:
+        assert set(sketch.families) <= set(FAMILIES)
+        assert all(texture in TEXTURES and program_of(name) >= 0 for texture, name in sketch.textures)
+        assert all(program_of(lead) >= 0 for lead in sketch.leads)
 
 
 def test_no_style_file_is_listed_twice():

@@ -4,24 +4,21 @@ Each is a safetensors file with one tensor, the clips' rows one after another, a
 and how. It is made from the codes alone, so nothing but the shards is needed.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import safetensors
 import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from descant.atomic import write_atomically
 from descant.codec.base import AudioCodec
-from descant.data.shards import Shard, read_index, read_shard, shard_path
+from descant.data.shards import Shard, checksum, read_index, read_shard, shard_path, write_file
 from descant.data.tokenize import codec_spec
-from descant.errors import AudioError, DataError
+from descant.errors import DataError
 from descant.shapes import Codes
 
 
@@ -128,13 +125,8 @@ def _write(path: Path, rows: list[Tensor], shard: Shard, kind: FeatureKind) -> N
         "extractor": kind.extractor,
         "sha256": _checksum(whole),
     }
-    try:
-        write_atomically(path, save({kind.name: whole}, {"descant": json.dumps(described)}))
-    except AudioError as error:
-        raise DataError(str(error)) from error
+    write_file(path, save({kind.name: whole}, {"descant": json.dumps(described)}))
 
 
 def _checksum(tensor: Tensor) -> str:
-    digest: Any = hashlib.sha256(repr((tuple(tensor.shape), tensor.dtype)).encode())
-    digest.update(tensor.contiguous().view(torch.uint8).numpy().tobytes())
-    return str(digest.hexdigest())
+    return checksum(repr((tuple(tensor.shape), tensor.dtype)), tensor)

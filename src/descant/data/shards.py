@@ -107,8 +107,8 @@ def write_shard(path: Path, clips: Sequence[TokenizedClip], codes: Int16[Tensor,
     """
     described = json.dumps([asdict(clip) for clip in clips], ensure_ascii=True, separators=(",", ":"))
     # One metadata entry: safetensors keeps several in no fixed order.
-    metadata = {"descant": json.dumps({"clips": described, "sha256": _checksum(codes, described)})}
-    _write(path, save({"codes": codes.contiguous()}, metadata))
+    metadata = {"descant": json.dumps({"clips": described, "sha256": _checksum(described, codes)})}
+    write_file(path, save({"codes": codes.contiguous()}, metadata))
 
 
 def read_shard(path: Path) -> Shard:
@@ -122,7 +122,7 @@ def read_shard(path: Path) -> Shard:
             # Our own memory: safetensors maps the file, and what someone writes into it later would show here.
             codes = file.get_tensor("codes").clone()
             stored = json.loads((file.metadata() or {})["descant"])
-        if _checksum(codes, stored["clips"]) != stored["sha256"]:
+        if _checksum(stored["clips"], codes) != stored["sha256"]:
             raise ValueError("its checksum is wrong")
         clips = [config_files.from_dict(TokenizedClip, clip) for clip in json.loads(stored["clips"])]
     except (OSError, safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
@@ -146,7 +146,7 @@ def write_index(folder: str | os.PathLike[str], index: ShardIndex) -> None:
         DataError: it cannot be written.
     """
     text = json.dumps(config_files.to_dict(index), indent=2) + "\n"
-    _write(Path(folder) / INDEX_NAME, text.encode())
+    write_file(Path(folder) / INDEX_NAME, text.encode())
 
 
 def read_index(folder: str | os.PathLike[str]) -> ShardIndex:
@@ -165,14 +165,23 @@ def read_index(folder: str | os.PathLike[str]) -> ShardIndex:
     return index
 
 
-def _checksum(codes: Int16[Tensor, "K T"], described: str) -> str:
-    digest = hashlib.sha256(described.encode())
-    digest.update(repr(tuple(codes.shape)).encode())
-    digest.update(codes.contiguous().to(torch.int16).numpy().tobytes())
+def checksum(description: str, tensor: Tensor) -> str:
+    """The SHA-256 of a text and the bytes of a tensor."""
+    digest = hashlib.sha256(description.encode())
+    digest.update(tensor.contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
-def _write(path: Path, content: bytes) -> None:
+def _checksum(described: str, codes: Tensor) -> str:
+    return checksum(f"{described}{tuple(codes.shape)!r}", codes)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Writes a file atomically.
+
+    Raises:
+        DataError: it cannot be written.
+    """
     try:
         write_atomically(path, content)
     except AudioError as error:

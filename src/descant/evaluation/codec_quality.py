@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from descant.audio import Clip
+from descant.codec import metrics
 from descant.codec.mel import mel_filters
 from descant.errors import InvalidRequest, MissingExtra
 from descant.evaluation.spectra import spectrogram
@@ -60,25 +61,15 @@ def _mel_db(wave: Float[Tensor, "C N"], sample_rate_hz: int, highest_hz: float) 
 
 
 def si_sdr_db(reference: Float[Tensor, "C N"], estimate: Float[Tensor, "..."]) -> float:
-    """The scale-invariant signal-to-distortion ratio in dB: the reference in the estimate, over the rest.
-
-    ``10 log10(|a r|^2 / |a r - e|^2)`` with ``a = <e, r> / |r|^2`` (arXiv 1811.02508, section 2), after each channel's
-    mean is taken off. Infinite for an estimate that is the reference times a number.
+    """The scale-invariant signal-to-distortion ratio of one wave in dB, as ``codec.metrics`` defines it.
 
     Raises:
-        InvalidRequest: the waves differ in shape, or the reference is silent, which leaves nothing to compare with.
+        InvalidRequest: the waves differ in shape, or the reference is silent, for which it is undefined.
     """
     _check_same_shape(reference, estimate)
-    target = (reference - reference.mean(dim=-1, keepdim=True)).double()
-    heard = (estimate - estimate.mean(dim=-1, keepdim=True)).double()
-    if not target.square().sum() > 0:
+    if not (reference - reference.mean(dim=-1, keepdim=True)).any():
         raise InvalidRequest("the reference is silent: SI-SDR is not defined; leave such clips out")
-    projected = (heard * target).sum() / target.square().sum() * target
-    distortion = (projected - heard).square().sum().item()
-    signal = projected.square().sum().item()
-    if distortion == 0:
-        return math.inf
-    return 10 * math.log10(signal / distortion) if signal > 0 else -math.inf
+    return metrics.si_sdr_db(reference.double()[None], estimate.double()[None]).item()
 
 
 @dataclass(frozen=True)
