@@ -18,7 +18,7 @@ def saved(path: Path, samples: torch.Tensor, rate_hz: int = 8000) -> ClipRecord:
 
 
 def ramp(start: float, num_samples: int) -> torch.Tensor:
-    """Samples that tell where they stood, exact in 16 bits."""
+    """Samples that encode their position, exact in 16 bits."""
     return (start * 32768 + torch.arange(num_samples))[None] / 32768
 
 

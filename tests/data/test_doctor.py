@@ -3,7 +3,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from descant.audio import Clip
+from descant.audio import AudioHeader, Clip
+from descant.data import doctor
 from descant.data.doctor import PROBLEMS, check
 from descant.data.manifest import ClipRecord, write_manifest
 from descant.errors import DataError
@@ -31,6 +32,13 @@ def found(tmp_path, records, **settings) -> dict[str, list[str]]:
     write_manifest(tmp_path / "set.jsonl", records)
     report = check(tmp_path / "set.jsonl", **settings)
     return {name: [path.rsplit("/", 1)[1] for path in paths] for name, paths in report.found.items()}
+
+
+@pytest.mark.parametrize(("stated_s", "read_s"), [(1.0, 2.0), (2.0, 1.0)])
+def test_a_header_and_samples_of_different_lengths_are_a_change(saved, tmp_path, monkeypatch, stated_s, read_s):
+    record = replace(saved("a.wav", 0.3 * torch.rand(1, int(8000 * read_s))), duration_s=1.0)
+    monkeypatch.setattr(doctor, "plausible_header", lambda _: AudioHeader(int(8000 * stated_s), 8000, 1))
+    assert found(tmp_path, [record]) == {"changed": ["a.wav"]}
 
 
 def test_a_sound_set_has_no_findings(saved, tmp_path):

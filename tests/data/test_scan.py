@@ -117,7 +117,7 @@ def test_one_bad_description_is_noted_and_the_scan_goes_on(tmp_path, name, conte
     (tmp_path / name).write_bytes(content)
     found = scan_folder(tmp_path)
     assert [(record.captions, record.tags) for record in found.records] == [((), {}), (("a flute",), {})]
-    assert [name in note for note in found.notes if "may move to the other part" not in note] == [True]
+    assert [name in note for note in found.notes if "may move to the other split" not in note] == [True]
     write_manifest(tmp_path / "manifest.jsonl", found.records)
     assert read_manifest(tmp_path / "manifest.jsonl") == found.records
 
@@ -170,7 +170,7 @@ def test_a_bad_row_of_a_table_costs_no_other_and_is_named_by_its_line(tmp_path, 
     (tmp_path / f"metadata.{kind}").write_text("\n".join([*(["file_name,text"] if kind == "csv" else []), *rows]))
     found = scan_folder(tmp_path)
     assert [record.captions for record in found.records] == [("text of a.wav",), ("text of b.wav",)]
-    notes = [note for note in found.notes if "left unread" in note]
+    notes = [note for note in found.notes if "not read" in note]
     first = 3 if kind == "csv" else 2
     assert [re.search(r"', line (\d+): ", note)[1] for note in notes[:5]] == [str(first + index) for index in range(5)]
     assert "2 more rows of" in notes[5]
@@ -199,7 +199,7 @@ def test_files_of_one_stem_are_named_and_can_be_described_apart(tmp_path):
     (tmp_path / "a.wav.txt").write_text("the wav alone")
     found = scan_folder(tmp_path)
     assert [record.captions for record in found.records] == [("both",), ("the wav alone",)]
-    assert "1 names are those of several sound files" in found.notes[0]
+    assert "1 names belong to several audio files" in found.notes[0]
 
 
 def test_what_is_passed_over_is_counted(tmp_path):
@@ -222,9 +222,9 @@ def test_what_is_passed_over_is_counted(tmp_path):
     assert found.problems == {}
     assert found.skipped == {
         "hidden or system folder": 3,
-        "hidden sound file": 1,
+        "hidden audio file": 1,
         "macOS resource file (._name)": 1,
-        "link to a folder that is scanned already": 3,
+        "link to a folder that was scanned before": 3,
     }
 
 
@@ -252,7 +252,7 @@ def test_a_header_that_promises_more_than_its_file_can_hold_is_left_out(tmp_path
     monkeypatch.setattr(scan, "audio_header", lambda _: AudioHeader(2**63 - 1, 44_100, 1))
     found = scan_folder(tmp_path)
     assert found.records == []
-    assert "promises 5.81e+10 hours" in found.problems[tmp_path / "a.wav"]
+    assert "claims 5.81e+10 hours" in found.problems[tmp_path / "a.wav"]
 
 
 def test_silence_packed_as_densely_as_can_be_is_plausible(tmp_path):
@@ -323,7 +323,7 @@ def test_a_share_of_none_or_all_is_taken_at_its_word_and_one_clip_is_trained_on(
     noise(tmp_path / "a.wav")
     record, found = only(tmp_path, valid_share=0.5)
     assert record.split == ("valid" if scan._share_of(Path("a.wav")) < 0.5 else "train")
-    assert found.notes == ["there is one clip: it is trained on, and none is left to validate on"]
+    assert found.notes == ["there is only one clip: it is for training, and validation has none"]
     noise(tmp_path / "b.wav")
     for share, split in ((0.0, "train"), (1.0, "valid")):
         assert {record.split for record in scan_folder(tmp_path, valid_share=share).records} == {split}

@@ -25,7 +25,7 @@ PLAIN = CaptionConfig(merge_probability=0.0, word_dropout=0.0)
 
 
 class FakeCodec(AudioCodec):
-    """Codes that tell the mean of each frame and of the one before, as a codec with a memory would."""
+    """Codes that depend on the mean of each frame and the one before, as of a codec with state."""
 
     sample_rate_hz = 1000
     num_channels = 1
@@ -123,10 +123,10 @@ def test_windows_give_the_codes_of_the_whole(tmp_path, rate_hz):
     tokenize([long], FakeCodec(), tmp_path / "whole")
     windowed = FakeCodec()
     tokenize([long], windowed, tmp_path / "windows", window_s=2.0)
-    whole, pieces = (read_shard(shard_path(tmp_path / name, 0)).codes for name in ("whole", "windows"))
+    whole, windows = (read_shard(shard_path(tmp_path / name, 0)).codes for name in ("whole", "windows"))
     assert windowed.frames_seen > 467
-    assert whole.shape == pieces.shape == (2, 467)
-    assert (whole - pieces).abs().max() <= (0 if rate_hz == 1000 else 1)
+    assert whole.shape == windows.shape == (2, 467)
+    assert (whole - windows).abs().max() <= (0 if rate_hz == 1000 else 1)
 
 
 def test_a_moved_training_set_and_a_better_decoder_go_on(records, tmp_path):
@@ -155,7 +155,7 @@ def test_other_clips_or_another_codec_are_refused(records, tmp_path):
     torch.nn.init.ones_(codec.encoder.weight)
     with pytest.raises(DataError, match="another codec:"):
         tokenize(records, codec, tmp_path / "codes")
-    with pytest.raises(DataError, match="no folder of shards"):
+    with pytest.raises(DataError, match="not a folder of shards"):
         tokenize(records, codec, tmp_path / "audio")
 
 
@@ -200,7 +200,7 @@ def test_a_torn_or_flipped_shard_is_named(tmp_path):
         broken.append(bytes(flipped))
     for content in broken:
         path.write_bytes(content)
-        # A flip in the header may hit a byte that says nothing: then the shard is as it was.
+        # A flip in the header may hit an unused byte: then the shard is unchanged.
         try:
             shard = read_shard(path)
         except DataError as error:
@@ -325,7 +325,7 @@ def test_a_folder_without_its_split_or_a_shard_says_so(folder, records, tmp_path
     shard_path(folder, 1).unlink()
     with pytest.raises(DataError, match="shard-00001"):
         TokenBatches(folder, TokenBatchConfig())
-    with pytest.raises(DataError, match="no folder of shards"):
+    with pytest.raises(DataError, match="not a folder of shards"):
         TokenBatches(tmp_path / "nowhere", TokenBatchConfig())
 
 

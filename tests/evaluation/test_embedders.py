@@ -13,7 +13,7 @@ SOUNDFONT = Path("/usr/share/sounds/sf2/FluidR3_GM.sf2")
 MELODY = (72, 76, 79, 84, 83, 79, 77, 76, 74, 79)
 CHORDS = ((60, 64, 67), (65, 69, 72), (67, 71, 74), (60, 64, 67))
 BEAT = ((36,), (42,), (38,), (42,)) * 8
-# sound: GM program, drum kit or not, chords one after the other, tags of which one must be heard
+# GM program, drum kit or not, successive chords, tags of which one must be recognised
 SOUNDS = {
     "violin": (40, False, [(key,) for key in MELODY], {"violin", "strings"}),
     "flute": (73, False, [(key,) for key in MELODY], {"flute"}),
@@ -38,14 +38,14 @@ def played(program, is_drums, chords, duration_s=6, rate=16_000):
     synth = tinysoundfont.Synth(samplerate=rate)
     font = synth.sfload(str(SOUNDFONT))
     synth.program_select(0, font, 128 if is_drums else 0, program, is_drums)
-    pieces = []
+    chunks = []
     for chord in chords:
         for key in chord:
             synth.noteon(0, key, 100)
-        pieces.append(np.frombuffer(bytes(synth.generate(duration_s * rate // len(chords))), np.float32))
+        chunks.append(np.frombuffer(bytes(synth.generate(duration_s * rate // len(chords))), np.float32))
         for key in chord:
             synth.noteoff(0, key)
-    mono = np.concatenate(pieces).reshape(-1, 2).mean(axis=1)
+    mono = np.concatenate(chunks).reshape(-1, 2).mean(axis=1)
     return Clip(samples=torch.from_numpy(mono)[None], sample_rate_hz=rate)
 
 

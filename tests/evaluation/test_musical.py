@@ -48,15 +48,15 @@ def test_silence_has_no_tempo_no_onsets_and_no_flatness():
 
 
 @pytest.mark.parametrize(
-    ("heard", "match"),
+    ("estimated", "match"),
     [
         (120.0, "same"), (114.1, "same"), (125.9, "same"), (240.0, "double"), (61.0, "half"), (360.0, "triple"),
         (40.0, "third"), (80.0, "two thirds"), (180.0, "three halves"), (150.0, "other"), (127.0, "other"),
         (None, "other"),
     ],
 )  # fmt: skip
-def test_a_heard_tempo_is_named_by_its_ratio_to_the_asked_one(heard, match):
-    assert tempo_match(heard, 120.0) == match
+def test_an_estimated_tempo_is_named_by_its_ratio_to_the_target(estimated, match):
+    assert tempo_match(estimated, 120.0) == match
 
 
 @needs_librosa
