@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from descant.checkpoints.native import load_codec, load_model, save_model, starter_folder
-from descant.data.tokenize import codec_spec
+from descant.codec.spec import codec_spec
 from descant.errors import CheckpointError
 from descant.model import GenerationDefaults
 

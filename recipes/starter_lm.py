@@ -14,12 +14,12 @@ import torch
 
 from descant import presets
 from descant.checkpoints.native import load_codec, load_model, load_text_encoder, save_model
+from descant.codec.spec import codec_spec
 from descant.codec.spectral import SpectralCodecConfig
 from descant.conditioning.dropout import ConditionDropout
 from descant.config import to_dict
 from descant.data.captions import CaptionConfig
 from descant.data.token_dataset import TokenBatchConfig, TokenBatches
-from descant.data.tokenize import codec_spec
 from descant.errors import ConfigError, naming
 from descant.lm.init import start_from_codebooks
 from descant.model import MusicGenConfig, MusicGenModel

@@ -22,20 +22,20 @@ def draws(clip: ClipRecord, count: int = 400, **settings) -> list[str | None]:
     return [caption(clip, config, random.Random(seed)) for seed in range(count)]
 
 
-def test_without_augmentation_a_description_is_said_word_for_word():
+def test_without_augmentation_a_description_is_used_verbatim():
     """audiocraft puts a full stop behind every description as soon as merging is possible at all."""
     assert set(draws(record("A  piano; slow"), merge_probability=0.0, word_dropout=0.0)) == {"A  piano; slow"}
     never_merged = draws(record("A piano", **TAGS), keep_field_probability=0.0, merge_probability=1.0, word_dropout=0.0)
     assert set(never_merged) == {"A piano"}
 
 
-def test_nothing_to_say_is_the_null_condition():
+def test_a_clip_without_captions_and_tags_has_the_null_condition():
     assert set(draws(record())) == {None}
     assert set(draws(record(" ", "\n"))) == {None}
     assert set(draws(record(source="a disc"), merge_probability=1.0)) == {None}
 
 
-def test_all_wordings_are_used():
+def test_all_captions_are_used():
     counts = Counter(draws(record("one", "two", "three"), merge_probability=0.0, word_dropout=0.0))
     assert set(counts) == {"one", "two", "three"}
     assert min(counts.values()) > 90
@@ -63,7 +63,7 @@ def test_tags_follow_the_description_in_any_order():
     assert all(set(text.removeprefix("A piano. ").split(". ")) == fields for text in texts)
 
 
-def test_an_uncertain_key_and_empty_tags_are_not_said():
+def test_an_uncertain_key_and_empty_tags_are_left_out():
     config = CaptionConfig(keep_field_probability=1.0)
     tags = {"key": "C major, A minor", "bpm": None, "moods": [], "instrument": "Flute"}
     assert tag_text(tags, config, random.Random(0)) == "instrument: flute"

@@ -41,7 +41,7 @@ def test_a_header_and_samples_of_different_lengths_are_a_change(saved, tmp_path,
     assert found(tmp_path, [record]) == {"changed": ["a.wav"]}
 
 
-def test_a_sound_set_has_no_findings(saved, tmp_path):
+def test_a_good_set_has_no_findings(saved, tmp_path):
     records = [saved("a.wav"), saved("b.flac", split="valid"), saved("c.ogg", captions=(), tags={"bpm": 1})]
     assert found(tmp_path, records, segment_s=1.0, sample_rate_hz=8000) == {}
     report = check(tmp_path / "set.jsonl")
@@ -108,6 +108,6 @@ def test_a_header_that_promises_too_much_is_found_as_tokenizing_would_find_it(sa
     assert found(tmp_path, records) == {"unreadable": ["a.wav"]}
 
 
-def test_a_broken_manifest_is_told_as_such(tmp_path):
+def test_a_broken_manifest_is_an_error(tmp_path):
     with pytest.raises(DataError, match="manifest"):
         check(tmp_path / "none.jsonl")

@@ -80,7 +80,7 @@ def test_a_manifest_from_another_system_is_read(tmp_path):
     assert [found.path.name for found in read_manifest(tmp_path / "set.jsonl")] == ["a.wav", "b.wav"]
 
 
-def test_clips_that_are_not_there_are_counted_and_the_first_is_named(tmp_path):
+def test_missing_clips_are_counted_and_the_first_is_named(tmp_path):
     (tmp_path / "a.wav").write_bytes(b"")
     require_files([record(tmp_path / "a.wav")])
     with pytest.raises(DataError, match=r"2 of 3 clips are not there, first '.*b\.wav'"):

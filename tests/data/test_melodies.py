@@ -110,7 +110,7 @@ def test_damaged_melodies_are_refused(with_melodies, spoil):
         TokenBatches(with_melodies, TokenBatchConfig(segment_frames=25), CONFIG)
 
 
-def test_a_crop_lies_between_the_frames_beside_it_and_silence_comes_after_the_end():
+def test_a_crop_is_interpolated_between_frames_and_zero_after_the_end():
     chroma = torch.randint(0, 256, (6, 12), dtype=torch.uint8)
     rate_hz = CONFIG.frame_rate_hz
     cropped = crop(chroma, 2.25 / rate_hz, 6, CONFIG)
@@ -139,7 +139,7 @@ def test_batches_have_the_melodies_of_their_crops(with_melodies):
         assert any(torch.equal(batch.chroma[row], crop(rows, at * 0.02, 17, CONFIG)) for at in found)
 
 
-def test_a_long_clip_is_heard_in_windows_that_join(codec, monkeypatch):
+def test_a_long_clip_is_decoded_in_windows_that_join(codec, monkeypatch):
     codes = torch.randint(0, 32, (1, 4, 120), generator=torch.Generator().manual_seed(0))
     whole = decode_clip(codes, codec, codec.decode)
     monkeypatch.setattr("descant.data.melodies.WINDOW_S", 0.8)

@@ -45,7 +45,7 @@ def only(folder, **settings):
     return found.records[0], found
 
 
-def test_a_scan_finds_facts_captions_and_tags(tmp_path):
+def test_a_scan_finds_headers_captions_and_tags(tmp_path):
     noise(tmp_path / "b.wav", 800)
     noise(tmp_path / "a" / "c\nd é.flac", 1_600)
     (tmp_path / "b.json").write_text('{"title": "B", "description": "a drum", "key": "", "bpm": 120, "moods": []}')
@@ -76,7 +76,7 @@ WORDS = "línea, Über, “quoted”"
         WORDS.encode() + b"\r\n",
     ],
 )
-def test_captions_are_read_in_whatever_encoding_and_no_mark_stays(tmp_path, content):
+def test_captions_are_read_in_any_encoding_without_byte_order_mark(tmp_path, content):
     noise(tmp_path / "a.wav")
     (tmp_path / "a.txt").write_bytes(content)
     record, found = only(tmp_path)
@@ -109,7 +109,7 @@ def test_captions_are_read_in_whatever_encoding_and_no_mark_stays(tmp_path, cont
     ],
     ids=lambda value: repr(value)[:30],
 )
-def test_one_bad_description_is_noted_and_the_scan_goes_on(tmp_path, name, content):
+def test_one_bad_description_is_noted_and_the_scan_continues(tmp_path, name, content):
     """Once a single trailing comma ended the scan of a folder of thousands."""
     noise(tmp_path / "a.wav")
     noise(tmp_path / "b.wav")
@@ -124,7 +124,7 @@ def test_one_bad_description_is_noted_and_the_scan_goes_on(tmp_path, name, conte
 
 @pytest.mark.parametrize("key", ["description", "caption", "captions", "text", "prompt"])
 @pytest.mark.parametrize("value", ["a drum", ["a drum", "drums"]])
-def test_wordings_stand_under_the_names_that_people_use(tmp_path, key, value):
+def test_captions_are_read_from_all_common_field_names(tmp_path, key, value):
     noise(tmp_path / "a.wav")
     (tmp_path / "a.json").write_text(json.dumps({key: value, "genre": "folk", "duration": 3.0, "sample_rate": 8000}))
     record, _ = only(tmp_path)
@@ -155,7 +155,7 @@ def test_a_table_describes_its_clips_and_rows_without_a_clip_are_counted(tmp_pat
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
-def test_a_bad_row_of_a_table_costs_no_other_and_is_named_by_its_line(tmp_path, kind):
+def test_a_bad_row_of_a_table_affects_no_other_and_is_named_by_its_line(tmp_path, kind):
     names = ["a.wav", "", *[""] * 6, "b.wav"]
     for name in ("a.wav", "b.wav"):
         noise(tmp_path / name)
@@ -177,7 +177,7 @@ def test_a_bad_row_of_a_table_costs_no_other_and_is_named_by_its_line(tmp_path, 
     assert len(notes) == 6
 
 
-def test_wordings_add_up_and_the_nearest_source_of_a_tag_holds(tmp_path):
+def test_captions_of_all_sources_are_kept_and_the_first_value_of_a_tag(tmp_path):
     clip = noise(tmp_path / "sub" / "a.flac")
     audio = FLAC(clip)
     audio["genre"], audio["title"], audio["bpm"], audio["comment"] = "rock", "A", "98.5", "ripped at home"
@@ -202,7 +202,7 @@ def test_files_of_one_stem_are_named_and_can_be_described_apart(tmp_path):
     assert "1 names belong to several audio files" in found.notes[0]
 
 
-def test_what_is_passed_over_is_counted(tmp_path):
+def test_skipped_entries_are_counted(tmp_path):
     noise(tmp_path / "music" / "a.wav")
     (tmp_path / "music" / "a.wav").rename(tmp_path / "music" / "A.WAVE")
     noise(tmp_path / "music" / "b.ogg").rename(tmp_path / "music" / "b.oga")
@@ -228,14 +228,14 @@ def test_what_is_passed_over_is_counted(tmp_path):
     }
 
 
-def test_a_folder_that_is_there_and_linked_is_taken_where_it_is(tmp_path):
+def test_a_folder_that_is_also_linked_is_read_at_its_own_path(tmp_path):
     noise(tmp_path / "z" / "c.wav")
     (tmp_path / "a").symlink_to(tmp_path / "z")
     record, _ = only(tmp_path)
     assert record.path == tmp_path / "z" / "c.wav"
 
 
-def test_names_that_are_no_utf_8_are_kept(tmp_path):
+def test_names_that_are_not_utf_8_are_kept(tmp_path):
     path = Path(str(tmp_path) + "/\udcff.wav")
     noise(tmp_path / "a.wav").rename(path)
     path.with_suffix(".txt").write_text("a drum")
@@ -282,7 +282,7 @@ def test_a_clip_keeps_its_split_when_others_come(tmp_path):
 
 @pytest.mark.parametrize("valid_share", [1e-9, 0.05, 0.2, 0.5, 1 - 1e-9])
 @pytest.mark.parametrize("num_clips", [2, 3, 6, 12])
-def test_both_parts_have_a_clip_whatever_the_names_are(valid_share, num_clips):
+def test_both_splits_have_a_clip_for_any_names(valid_share, num_clips):
     """Of twelve songs at a share of 0.05 none was kept for validation in 54 % of all folders, and training ended."""
     clip = scan.ClipRecord(path=Path("a"), duration_s=1.0, sample_rate_hz=1, num_channels=1)
     for folder in range(50):
@@ -295,7 +295,7 @@ def test_both_parts_have_a_clip_whatever_the_names_are(valid_share, num_clips):
         assert len(changed) <= 1
 
 
-def test_a_clip_that_only_keeps_a_part_from_being_empty_is_named(tmp_path):
+def test_a_clip_moved_because_a_split_would_be_empty_is_named(tmp_path):
     for index in range(3):
         noise(tmp_path / f"{index}.wav")
     shares = {record.path: scan._share_of(Path(record.path.name)) for record in scan_folder(tmp_path).records}
@@ -319,7 +319,7 @@ def test_every_suffix_begins_with_a_dot_and_what_the_documents_name_is_found():
     assert {f".{name}" for name in names} | {suffix for kind in kinds for suffix in SUFFIXES[kind]} <= AUDIO_SUFFIXES
 
 
-def test_a_share_of_none_or_all_is_taken_at_its_word_and_one_clip_is_trained_on(tmp_path):
+def test_shares_of_0_and_1_leave_a_split_empty_and_a_single_clip_is_for_training(tmp_path):
     noise(tmp_path / "a.wav")
     record, found = only(tmp_path, valid_share=0.5)
     assert record.split == ("valid" if scan._share_of(Path("a.wav")) < 0.5 else "train")
@@ -329,7 +329,7 @@ def test_a_share_of_none_or_all_is_taken_at_its_word_and_one_clip_is_trained_on(
         assert {record.split for record in scan_folder(tmp_path, valid_share=share).records} == {split}
 
 
-def test_a_scan_says_what_it_cannot_use(tmp_path):
+def test_a_scan_reports_what_it_cannot_use(tmp_path):
     with pytest.raises(DataError, match="not a folder"):
         scan_folder(tmp_path / "none")
     with pytest.raises(InvalidRequest, match="valid_share"):

@@ -50,7 +50,7 @@ def played(program, is_drums, chords, duration_s=6, rate=16_000):
 
 
 @pytest.mark.parametrize("sound", SOUNDS)
-def test_an_instrument_of_a_soundfont_is_heard_as_itself(tagger, sound):
+def test_an_instrument_of_a_soundfont_is_recognised(tagger, sound):
     program, is_drums, chords, expected = SOUNDS[sound]
     probabilities = dict(zip(TAGS, tagger.tag(played(program, is_drums, chords)).tolist(), strict=True))
     of_instruments = set.union(*(tags for *_, tags in SOUNDS.values()))
@@ -103,7 +103,7 @@ def test_a_clip_under_three_seconds_is_refused(duration_s):
         MusicTagger(MusiCNN()).tag(clip)
 
 
-def test_a_missing_package_is_named_with_the_line_that_installs_it(monkeypatch):
+def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatch):
     def not_there(name):
         raise embedders.PackageNotFoundError(name)
 

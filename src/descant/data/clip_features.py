@@ -16,8 +16,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from descant.codec.base import AudioCodec
+from descant.codec.spec import codec_spec
 from descant.data.shards import Shard, checksum, read_index, read_shard, shard_path, write_file
-from descant.data.tokenize import codec_spec
 from descant.errors import DataError
 from descant.shapes import Codes
 

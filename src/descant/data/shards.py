@@ -21,28 +21,12 @@ from torch import Tensor
 
 from descant import config as config_files
 from descant.atomic import write_atomically
+from descant.codec.spec import CodecSpec
 from descant.data.manifest import Split
 from descant.errors import AudioError, ConfigError, DataError
 
 INDEX_NAME = "index.json"
 VERSION = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class CodecSpec:
-    """The codec of a folder's codes: enough to check whether a model or another run fits them."""
-
-    fingerprint: str
-    sample_rate_hz: int
-    num_channels: int
-    num_codebooks: int
-    codebook_size: int
-    hop_samples: int
-
-    @property
-    def frame_rate_hz(self) -> float:
-        """Frames per second."""
-        return self.sample_rate_hz / self.hop_samples
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,11 +18,11 @@ from torch import Tensor
 
 from descant.audio import AudioHeader, Clip, read_samples
 from descant.codec.base import AudioCodec
+from descant.codec.spec import codec_spec
 from descant.data.manifest import ClipRecord
 from descant.data.recorded import header_as_recorded
 from descant.data.shard_plan import begin
 from descant.data.shards import (
-    CodecSpec,
     ShardIndex,
     TokenizedClip,
     read_shard,
@@ -192,26 +192,6 @@ class _UnreadableError(Exception):
     def __init__(self, path: Path, reason: AudioError) -> None:
         super().__init__(str(reason))
         self.path = path
-
-
-def codec_spec(codec: AudioCodec) -> CodecSpec:
-    """The shape of a codec's codes, with a hash of all weights that they depend on.
-
-    Weights of modules named ``decoder`` are excluded: another decoder does not change the codes.
-    """
-    digest = hashlib.sha256(type(codec).__name__.encode())
-    for name, tensor in sorted(codec.state_dict().items()):
-        if "decoder" not in name.split("."):
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return CodecSpec(
-        fingerprint=digest.hexdigest(),
-        sample_rate_hz=codec.sample_rate_hz,
-        num_channels=codec.num_channels,
-        num_codebooks=codec.num_codebooks,
-        codebook_size=codec.codebook_size,
-        hop_samples=codec.hop_samples,
-    )
 
 
 def _encode_batch(
