@@ -80,7 +80,7 @@ def tokens(codec, tmp_path_factory):
 
 @pytest.fixture
 def embedded(tokens, codec):
-    """The folder with all embeddings, made anew."""
+    """The folder with all embeddings, recomputed."""
     for number in range(3):
         KIND.path(tokens, number).unlink(missing_ok=True)
     add_embeddings(tokens, codec, Moments())

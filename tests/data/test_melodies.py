@@ -75,35 +75,35 @@ def test_melodies_of_other_codes_or_another_extractor_are_refused(with_melodies,
     read_features(with_melodies, 0, shard, melodies(replace(CONFIG, bottleneck="full", pooled_frames=3)))
 
 
-def spoil_bytes(path):
+def damage_bytes(path):
     path.write_bytes(path.read_bytes()[:-7])
 
 
-def spoil_value(path):
+def damage_value(path):
     whole = bytearray(path.read_bytes())
     whole[-1] ^= 1
     path.write_bytes(bytes(whole))
 
 
-def spoil_counts(counts):
-    def spoil(path):
+def damage_counts(counts):
+    def damage(path):
         described = {"rows": counts, "codes": "", "extractor": {}, "sha256": ""}
         save_file(load_file(path), path, {"descant": json.dumps(described)})
 
-    return spoil
+    return damage
 
 
-def spoil_no_metadata(path):
+def damage_no_metadata(path):
     save_file(load_file(path), path)
 
 
 @pytest.mark.parametrize(
-    "spoil",
-    [spoil_bytes, spoil_value, spoil_no_metadata]
-    + [spoil_counts(counts) for counts in (None, ["a"], [-1, 100], [0, 79], [79], [1, 1], [True, 78], {"a": 1})],
+    "damage",
+    [damage_bytes, damage_value, damage_no_metadata]
+    + [damage_counts(counts) for counts in (None, ["a"], [-1, 100], [0, 79], [79], [1, 1], [True, 78], {"a": 1})],
 )
-def test_damaged_melodies_are_refused(with_melodies, spoil):
-    spoil(KIND.path(with_melodies, 0))
+def test_damaged_melodies_are_refused(with_melodies, damage):
+    damage(KIND.path(with_melodies, 0))
     with pytest.raises(DataError, match="missing or damaged"):
         read_features(with_melodies, 0, read_shard(shard_path(with_melodies, 0)), KIND)
     with pytest.raises(DataError, match="missing or damaged"):

@@ -359,11 +359,11 @@ def test_a_broken_clip_may_be_removed_and_others_appended(records, tmp_path):
     records[7].path.unlink()
     with pytest.raises(AudioError, match=r"valid\.wav"):
         tokenize(records, FakeCodec(), tmp_path / "codes", shard_clips=3)
-    mended = [*records[:7], saved(tmp_path / "audio" / "z.wav", 2.0, seed=11)]
+    repaired = [*records[:7], saved(tmp_path / "audio" / "z.wav", 2.0, seed=11)]
     codec = FakeCodec()
-    tokenize(mended, codec, tmp_path / "codes", shard_clips=3)
+    tokenize(repaired, codec, tmp_path / "codes", shard_clips=3)
     assert codec.frames_seen == 50 * (1 + 2)
-    longer = [*mended, saved(tmp_path / "audio" / "zz.wav", 2.0, seed=12)]
+    longer = [*repaired, saved(tmp_path / "audio" / "zz.wav", 2.0, seed=12)]
     tokenize(longer, FakeCodec(), tmp_path / "codes", shard_clips=3)
     tokenize(longer, FakeCodec(), tmp_path / "whole", shard_clips=3)
     assert files_of(tmp_path / "codes") == files_of(tmp_path / "whole")
@@ -446,12 +446,12 @@ def test_a_shard_of_only_broken_clips_affects_no_other_and_is_refilled(records, 
     for path, content in sounds.items():
         path.write_bytes(content)
     tokenize(records, FakeCodec(), tmp_path / "codes", shard_clips=3, skip=lambda *_: None)
-    mended = TokenBatches(tmp_path / "codes", TokenBatchConfig())
-    assert len(mended.clips) == 7
-    # Training asks for this before it goes on: the index is the same, and what is trained on is not.
-    assert mended.index == broken.index
-    assert mended.identity != broken.identity
-    assert mended.identity == TokenBatches(tmp_path / "codes", TokenBatchConfig()).identity
+    repaired = TokenBatches(tmp_path / "codes", TokenBatchConfig())
+    assert len(repaired.clips) == 7
+    # Training checks this before it continues: the index is the same, but the clips are not.
+    assert repaired.index == broken.index
+    assert repaired.identity != broken.identity
+    assert repaired.identity == TokenBatches(tmp_path / "codes", TokenBatchConfig()).identity
 
 
 def test_a_file_found_broken_while_reading_affects_only_its_own_batch(tmp_path, monkeypatch):
