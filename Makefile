@@ -1,4 +1,4 @@
-# Five commands; each makes what it needs. PYTHON, VENV and WORKERS may be set from outside.
+# Each target builds its prerequisites. PYTHON, VENV and WORKERS may be overridden.
 PYTHON ?= python3
 VENV ?= .venv
 WORKERS ?= 2
@@ -10,16 +10,16 @@ run: $(VENV)/.installed ## ten seconds of music into out/first.wav
 	@mkdir -p out
 	$(BIN)/descant generate "warm slow piano ballad" --duration 10 --seed 7 --output out/first.wav
 
-setup: $(VENV)/.developer ## everything that developing needs
+setup: $(VENV)/.developer ## everything needed for development
 
 test: $(VENV)/.developer ## everything that CI runs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	@# numba compiles librosa here, since two workers that fill its cache at the same time may crash (numba #10128).
+	@# numba compiles librosa here: two workers that write its cache at the same time may crash (numba #10128).
 	$(BIN)/python -c 'from descant.audio.analysis import import_librosa; import_librosa("beat", "decompose", "onset")'
-	@# One thread a worker: the workers are the parallelism.
+	@# One thread per worker, since the workers already run in parallel.
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n $(WORKERS) --dist worksteal -m "not slow and not gpu and not network"
 
 check: test ## format, lint, types, layers, fast tests
@@ -27,7 +27,7 @@ check: test ## format, lint, types, layers, fast tests
 bench: $(VENV)/.developer ## speed on this machine, appended to benchmarks/results.jsonl
 	$(BIN)/python benchmarks/run.py
 
-clean: ## what the other commands made
+clean: ## remove what the other targets created
 	rm -rf $(VENV) out
 
 $(VENV)/bin/python:
@@ -40,7 +40,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.developer: $(VENV)/.installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
-	@# What musicnn says it needs cannot be installed any more, and only its weights are read. tinysoundfont wants a sound
-	@# card's library for playing aloud, which the tests do not.
+	@# musicnn's dependencies can no longer be installed, and only its weights are read. tinysoundfont depends on a library
+	@# for audio playback, which the tests do not need.
 	$(BIN)/pip install --quiet --no-deps musicnn==0.1.0 tinysoundfont==0.3.7
 	@touch $@

@@ -1,7 +1,7 @@
 """The starter's codec: spectral, mono, 4 codebooks of 1,024 at 50 frames a second, trained on the starter corpus.
 
 ``descant train recipes/starter_codec.py`` reconstructs; ``recipes/starter_codec.py:polish`` then freezes encoder and
-codebooks and teaches the decoder against a discriminator, so that codes stay what they are.
+codebooks and trains the decoder against a discriminator, so that the codes do not change.
 """
 
 from dataclasses import dataclass, field, replace
@@ -24,11 +24,11 @@ from descant.training.trainer_config import TrainerConfig
 
 @dataclass(frozen=True, kw_only=True)
 class CodecRun:
-    """One training of a codec.
+    """One training run of a codec.
 
     Args:
-        manifest: of the corpus; its ``train`` part is learned from, its ``valid`` part measured on.
-        start: a codec folder to go on from; None begins anew with ``codec``.
+        manifest: of the corpus; its ``train`` split is for training, its ``valid`` split for validation.
+        start: a codec folder to start from; None initialises ``codec``.
     """
 
     manifest: Path = Path("corpus/manifest.jsonl")
@@ -37,9 +37,9 @@ class CodecRun:
     batches: AudioBatchConfig = AudioBatchConfig(segment_s=2.0, batch_size=12)
     validation: AudioBatchConfig = AudioBatchConfig(segment_s=4.0, batch_size=8, seed=1)
     num_validation_batches: int = 6
-    # A floor of 1e-3 is about 60 dB below the corpus's level. At the usual 1e-5 most of the distance is between one
-    # inaudible value and another, since synthesised music has true silence between its partials.
-    # Windows no shorter than a quarter of the codec's: within its one spectrum a frame there is nothing finer to learn.
+    # A floor of 1e-3 is about 60 dB below the corpus's level. At the usual 1e-5 most of the distance is between
+    # inaudible values, since synthesised music has true silence between its partials.
+    # No window is shorter than a quarter of the codec's, which has one spectrum per frame and no finer time resolution.
     task: CodecTaskConfig = CodecTaskConfig(
         mel=MelLossConfig(windows=(512, 2_048), num_mels=(80, 320), floor=1e-3), wave_weight=1.0
     )
@@ -57,7 +57,7 @@ class CodecRun:
 
 
 def config() -> CodecRun:
-    """Reconstruction without an adversary: mel distances at two windows, and the wave itself."""
+    """Reconstruction without a discriminator: mel distances at two window lengths, and the waveform."""
     return CodecRun()
 
 
@@ -78,14 +78,14 @@ def polish() -> CodecRun:
 
 
 def train(run: CodecRun, out_dir: Path, resume: bool) -> dict[str, Any]:
-    """Trains, and writes the averaged codec to ``out_dir/codec``."""
+    """Trains, and writes the EMA codec to ``out_dir/codec``."""
     if run.start is None:
         codec, shape = SpectralCodec(run.codec), run.codec
     else:
         with naming("start"):
             codec, shape = load_codec(run.start)
         if not isinstance(codec, SpectralCodec) or not isinstance(shape, SpectralCodecConfig):
-            raise ConfigError(f"start={run.start}: holds another kind of codec")
+            raise ConfigError(f"start={run.start}: is not a spectral codec")
         codec.requires_grad_(True)
     discriminator = None if run.discriminator is None else MultiScaleSTFTDiscriminator(run.discriminator)
     records, to_validate = read_manifest(run.manifest, "train"), read_manifest(run.manifest, "valid")
@@ -93,8 +93,8 @@ def train(run: CodecRun, out_dir: Path, resume: bool) -> dict[str, Any]:
     held_out = AudioBatches(to_validate, run.validation)
     validation = [held_out.batch(number) for number in range(run.num_validation_batches)]
     task = CodecTask(codec, discriminator, run.task, validation)
-    facts = {"codec": to_dict(shape), "batches": to_dict(run.batches), "clips": len(records)}
-    trainer = Trainer(task, AudioBatches(records, run.batches), run.trainer, out_dir, facts)
+    identity = {"codec": to_dict(shape), "batches": to_dict(run.batches), "clips": len(records)}
+    trainer = Trainer(task, AudioBatches(records, run.batches), run.trainer, out_dir, identity)
     result = trainer.run(resume)
     with trainer.averaged_model() as averaged:
         assert isinstance(averaged, SpectralCodec)

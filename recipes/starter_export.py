@@ -1,7 +1,7 @@
-"""Puts a trained starter where the package ships it: ``python recipes/starter_export.py MODEL [CODEC]``.
+"""Exports a trained starter into the package: ``python recipes/starter_export.py MODEL [CODEC]``.
 
-Matrices of the language model become 8-bit numbers with a scale per row, the rest of the weights float16. CODEC is a
-folder with a polished decoder for the same codes.
+Matrices of the language model become int8 with a scale per row, all other weights float16. CODEC is a folder with a
+polished decoder for the same codes.
 """
 
 import shutil
@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from descant.checkpoints.native import load_codec, load_model, save_model, starter_folder
-from descant.data.tokenize import codec_spec
+from descant.codec.spec import codec_spec
 from descant.errors import CheckpointError
 from descant.model import GenerationDefaults
 
@@ -18,18 +18,18 @@ DEFAULTS = GenerationDefaults(temperature=1.0, top_k=250, guidance=3.0)
 
 
 def export(trained: Path, polished: Path | None, target: Path) -> None:
-    """Replaces the model in ``target``, keeping its model card and what lies beside the text encoder.
+    """Replaces the model in ``target``, keeping its model cards and the text encoder's measures.
 
     Raises:
-        CheckpointError: the polished codec gives other codes than the model's.
+        CheckpointError: the polished codec has other codes than the model's.
     """
     model = load_model(trained)
     model.config = replace(model.config, defaults=DEFAULTS)
     if polished is not None:
-        # The model was stored with its codec in float16, so the comparison is made there.
+        # The model was stored with its codec in float16, so both are compared in float16.
         codec = load_codec(polished)[0].half().float()
         if codec_spec(codec).fingerprint != codec_spec(load_codec(trained / "codec")[0].half().float()).fingerprint:
-            raise CheckpointError(f"{polished}: its encoder or codebooks differ from those the model learned from")
+            raise CheckpointError(f"{polished}: its encoder or codebooks differ from those the model was trained with")
         model.codec.load_state_dict(load_codec(polished)[0].state_dict())
     staging = target.with_name(f"{target.name}.new")
     save_model(model, staging, storage="int8")

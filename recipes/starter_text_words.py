@@ -1,4 +1,4 @@
-"""Texts that teach the starter's text encoder: what people say about music, and general English from WordNet.
+"""Training texts of the starter's text encoder: phrases about music, and general English from WordNet.
 
 Everything is drawn from a seeded generator, so the same call gives the same texts.
 """
@@ -85,7 +85,7 @@ soundtrack|music|number|riff|arrangement|composition"""
 UNSEEN_MUSIC = """zydeco|klezmer|shoegaze|calypso|strathspey|vaporwave|highlife|theremin|koto|bandoneon|celesta|
 ocarina|shamisen|castanets|desolate|mischievous|sensual|wintry|frantic|majestic|presto|gated|circus|cathedral|
 renaissance"""
-"""Music words kept out of training, to see what the encoder makes of words it never met."""
+"""Music words held out of training, to evaluate the encoder on unseen words."""
 
 TEMPLATES = """{mood} {genre}|{genre}|{instrument}|{mood}|{mood} {instrument}|{genre} with {instrument}|
 {tempo} {genre}|{mood} {genre} {form} with {instrument} and {instrument2}|{instrument} and {instrument2}|
@@ -117,7 +117,7 @@ MUSIC_WORDS = [
 
 
 def music_phrases(count: int, seed: int) -> list[str]:
-    """Different phrases about music, each word of the lists alone among them."""
+    """Different phrases about music, including each word of the lists on its own."""
     draw = random.Random(seed)
     lists = {
         "genre": words(GENRES),
@@ -162,7 +162,7 @@ def read_wordnet(folder: Path) -> tuple[list[str], list[str], list[str]]:
 
 
 def unseen_words(lemmas: Iterable[str], texts: Iterable[str], count: int, seed: int) -> list[str]:
-    """General words to keep out of training: half are used by a few texts, half hardly by any. None is a music word."""
+    """General words to hold out of training, none a music word: half occur in a few texts, half in hardly any."""
     uses = Counter(word for text in texts for word in set(plain_words(text)))
     musical = {
         form for entries in MUSIC_WORDS for entry in entries for word in plain_words(entry) for form in _stems(word)
@@ -180,7 +180,7 @@ def plain_words(text: str) -> list[str]:
 
 
 def has_word(text: str, unseen: set[str]) -> bool:
-    """Whether a text holds one of the words, or its plural, past or -ing form."""
+    """Whether a text contains one of the words, or its plural, past or -ing form."""
     return any(form in unseen for word in plain_words(text) for form in _stems(word))
 
 

@@ -1,4 +1,4 @@
-"""What every kind of piece hands to the renderer: the score, and what is true of it."""
+"""The common input of the renderer for every kind of piece: a score with its metadata."""
 
 import random
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _LOCKED_SHARE = 0.7
 
 @dataclass(frozen=True, kw_only=True)
 class Tempo:
-    """Samples of one felt beat; ``is_locked`` when the beat is a whole number of 20 ms frames."""
+    """The duration of a beat in samples; ``is_locked`` if that is a whole number of 20 ms frames."""
 
     samples_per_beat: int
     is_locked: bool
@@ -33,7 +33,7 @@ class Tempo:
 
 @dataclass(frozen=True, kw_only=True)
 class Arrangement:
-    """A score with its facts. ``styles`` are names for it; ``key`` is None where the music does not settle in one."""
+    """A score with its metadata. ``styles`` are names for it; ``key`` is None if the music has no clear key."""
 
     score: Score
     genre: str
@@ -47,7 +47,7 @@ class Arrangement:
 
 
 def draw_tempo(rng: random.Random, slowest_bpm: float, fastest_bpm: float) -> Tempo:
-    """A tempo in the range; seven times in ten one whose beat is a whole number of frames (3000 / n bpm)."""
+    """A random tempo in the range; 70 % have a beat of a whole number of frames (3000 / n bpm)."""
     bpm = rng.uniform(slowest_bpm, fastest_bpm)
     frames = round(60 * SAMPLE_RATE_HZ / FRAME_SAMPLES / bpm)
     if rng.random() < _LOCKED_SHARE:
@@ -56,7 +56,7 @@ def draw_tempo(rng: random.Random, slowest_bpm: float, fastest_bpm: float) -> Te
 
 
 def draw_num_bars(rng: random.Random, tempo: Tempo, beats_per_bar: int, preferred_multiple: int) -> int:
-    """How many bars last 20 to 32 seconds; a multiple of ``preferred_multiple`` where one fits."""
+    """A random number of bars lasting 20 to 32 seconds; a multiple of ``preferred_multiple`` if one fits."""
     bar_s = tempo.samples_per_beat * beats_per_bar / SAMPLE_RATE_HZ
     fitting = [bars for bars in range(1, 200) if SHORTEST_S <= bars * bar_s <= LONGEST_S]
     whole = [bars for bars in fitting if bars % preferred_multiple == 0]
@@ -64,7 +64,7 @@ def draw_num_bars(rng: random.Random, tempo: Tempo, beats_per_bar: int, preferre
 
 
 def within_range(part: Part) -> Part:
-    """The part moved to where its instrument sounds like itself."""
+    """The part moved by octaves into the natural range of its instrument."""
     instrument = instrument_of(part.program, is_drums=part.is_drums)
     if part.is_drums or instrument is None:
         return part
@@ -73,7 +73,7 @@ def within_range(part: Part) -> Part:
 
 
 def moods_of(*, is_minor: bool | None, bpm: float, genre: str, has_drums: bool) -> tuple[str, ...]:
-    """Mood words that follow from mode, tempo and genre, the fittest first; they claim no more than those do."""
+    """Mood words that follow from mode, tempo and genre, the best first; they claim nothing else."""
     is_slow, is_fast = bpm < 82, bpm > 132
     words: list[str] = []
     if genre in _OWN_MOODS:

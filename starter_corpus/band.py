@@ -1,4 +1,4 @@
-"""Band pieces: a groove of MMA over a chord progression, thinned out, re-orchestrated, sometimes with a melody."""
+"""Band pieces: an MMA groove over a chord progression, with fewer or other instruments, sometimes with a melody."""
 
 import random
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ _GENRE_WEIGHTS = {"jazz": 10.0, "rock": 10.0, "latin": 9.0, "pop": 7.0, "electro
 _OTHER_GENRES = {"hip hop": 5.0, "funk": 5.0, "blues": 5.0, "reggae": 5.0, "tango": 3.0, "waltz": 4.0, "march": 3.5}
 _LOOP_SHARE = 0.6
 
-# What plays over the drum patterns, by genre: bass texture and programs, chord texture and instruments.
+# Accompaniment of the drum patterns, by genre: bass textures and programs, chord textures and instruments.
 _OVER_BEATS: dict[str, tuple[tuple[str, ...], tuple[int, ...], tuple[str, ...], tuple[str, ...]]] = {
     "world": (
         ("syncopated", "roots"),
@@ -81,7 +81,7 @@ _SUBSTITUTES = {
 
 @dataclass(frozen=True, kw_only=True)
 class BandPlan:
-    """A band piece, decided: what is played, over what, how fast. ``detail_seed`` decides the rest when it is made."""
+    """Groove, chords, key, tempo and length of a band piece; ``detail_seed`` determines the rest."""
 
     style: Style
     groove: mma.Groove
@@ -106,7 +106,7 @@ class BandPlan:
 
 
 def plan_band(rng: random.Random) -> BandPlan:
-    """Draws a style by genre, one of its grooves, a progression of its family, key, tempo and length."""
+    """A random plan: a style by genre, one of its grooves, a progression of its family, key, tempo and length."""
     by_genre: dict[str, list[Style]] = {}
     for style in STYLES:
         by_genre.setdefault(style.genre, []).append(style)
@@ -136,16 +136,16 @@ def plan_band(rng: random.Random) -> BandPlan:
 
 
 def arrange_band(plan: BandPlan) -> Arrangement:
-    """The band piece of a plan; runs MMA.
+    """The arrangement of a plan; runs MMA.
 
     Raises:
         MissingExtra: if MMA is not installed.
-        DataError: if MMA refuses the groove, or it leaves nothing that could be named.
+        DataError: if MMA rejects the groove, or no part has a named instrument.
     """
     rng = random.Random(plan.detail_seed)
     metre = Metre(beats_per_bar=plan.groove.beats_per_bar, is_compound=plan.groove.metre == "6/8")
     bars = _bars(plan)
-    parts = _played(plan, bars, metre, rng)
+    parts = _parts(plan, bars, metre, rng)
     if plan.is_loop:
         loop_ticks = len(bars) * metre.bar_ticks
         num_ticks = plan.num_bars * metre.bar_ticks + loop_ticks
@@ -156,7 +156,7 @@ def arrange_band(plan: BandPlan) -> Arrangement:
     mode = is_minor if has_harmony else None
     return Arrangement(
         score=Score(
-            parts=tuple(_from_the_start(parts)),
+            parts=tuple(_without_delay(parts)),
             samples_per_beat=plan.tempo.samples_per_beat,
             beats_per_bar=metre.beats_per_bar,
             num_bars=plan.num_bars,
@@ -174,15 +174,15 @@ def arrange_band(plan: BandPlan) -> Arrangement:
 
 
 def _bars(plan: BandPlan) -> Bars:
-    """The chords that are played through: a loop once (two bars of a longer groove twice), else the whole piece."""
+    """The chords of one loop (two bars twice under a longer groove) or, without a loop, of the whole piece."""
     chords = plan.progression.in_key(plan.tonic)
     if plan.is_loop:
         return chords * (2 if len(chords) <= 2 and plan.groove.num_bars >= 4 else 1)
     return (chords * -(-plan.num_bars // len(chords)))[: plan.num_bars]
 
 
-def _played(plan: BandPlan, bars: Bars, metre: Metre, rng: random.Random) -> list[Part]:
-    """What MMA plays, thinned out; over bare drums often bass and chords of ours, over the others at times a melody."""
+def _parts(plan: BandPlan, bars: Bars, metre: Metre, rng: random.Random) -> list[Part]:
+    """Some of MMA's parts; drum patterns often get our own bass and chords, other grooves sometimes a melody."""
     tracks = mma.play(plan.groove, bars, rng.randrange(1, 2**31))
     parts = _thin_out(_parts_of(tracks, plan.style.genre), plan.style, rng)
     if plan.style.is_beat and rng.random() < 0.6:
@@ -191,7 +191,7 @@ def _played(plan: BandPlan, bars: Bars, metre: Metre, rng: random.Random) -> lis
     if plan.style.leads and melodic and len(melodic) <= 3 and rng.random() < 0.4:
         parts.append(_lead(plan, bars, metre, rng))
     if not parts:
-        raise DataError(f"groove {plan.groove.name} of {plan.style.file} leaves no part that could be named")
+        raise DataError(f"groove {plan.groove.name} of {plan.style.file} leaves no part with a named instrument")
     return parts
 
 
@@ -223,7 +223,7 @@ def _role_of(track: Track) -> str:
 
 
 def _thin_out(parts: list[Part], style: Style, rng: random.Random) -> list[Part]:
-    """Drums or not, bass or not, and one to three other instruments: simple textures are learned first."""
+    """Some of the parts: at most three instruments besides drums and bass, since simple textures are learned first."""
     drums = [part for part in parts if part.is_drums]
     bass = [part for part in parts if part.role == "bass"]
     others = [part for part in parts if part.role not in ("drums", "bass")]
@@ -247,17 +247,17 @@ def _thin_out(parts: list[Part], style: Style, rng: random.Random) -> list[Part]
 
 
 def _substituted(parts: Sequence[Part], rng: random.Random) -> list[Part]:
-    """The parts with one kind of instrument exchanged for a related one."""
-    exchange: dict[int, int] = {}
+    """The parts, some instruments replaced by related ones."""
+    replacements: dict[int, int] = {}
     for part in parts:
         names = _SUBSTITUTES.get(PROGRAMS[part.program].name)
-        if names and part.program not in exchange:
-            exchange[part.program] = program_of(rng.choice(names))
-    return [within_range(replace(part, program=exchange.get(part.program, part.program))) for part in parts]
+        if names and part.program not in replacements:
+            replacements[part.program] = program_of(rng.choice(names))
+    return [within_range(replace(part, program=replacements.get(part.program, part.program))) for part in parts]
 
 
 def _accompaniment(plan: BandPlan, bars: Bars, metre: Metre, rng: random.Random) -> list[Part]:
-    """Bass and chords of our own over a drum pattern."""
+    """Our own bass and chords for a drum pattern."""
     bass_textures, bass_programs, chord_textures, chord_names = _OVER_BEATS[plan.style.genre]
     spans = spans_of(bars, metre)
     chords = TEXTURES[rng.choice(chord_textures)](spans, metre)
@@ -286,8 +286,8 @@ def _lead(plan: BandPlan, bars: Bars, metre: Metre, rng: random.Random) -> Part:
     return Part(program=program, role="lead", notes=notes)
 
 
-def _from_the_start(parts: Sequence[Part]) -> list[Part]:
-    """The parts without the hesitation of a groove that strums or drags into its first beat."""
+def _without_delay(parts: Sequence[Part]) -> list[Part]:
+    """The parts shifted to begin at once, where a groove's first note comes beats later."""
     first = min(note.onset for part in parts for note in part.notes)
     late = first // TICKS_PER_BEAT * TICKS_PER_BEAT
 

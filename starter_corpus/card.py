@@ -1,4 +1,4 @@
-"""The data card: where the corpus comes from, under which licences, and what is in it."""
+"""The data card: sources, licences, method and figures of the corpus."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,38 +6,38 @@ from typing import Any
 
 _HEAD = """# Data card: the starter corpus
 
-Synthetic music with captions that are true by construction: every piece is a score of which genre, instruments, tempo,
-key and metre are known, played by a sampler. It holds no recording of anyone's performance.
+Synthetic music with captions that are true by construction: every piece is a score with known genre, instruments,
+tempo, key and metre, rendered by a sampler. It contains no recordings of performances.
 
 ## Sources and licences
 
-| source | what of it is here | licence |
+| source | use | licence |
 |---|---|---|
-| Musical MIDI Accompaniment (`mma`) and its groove library | the program plays our own chord progressions in its styles; the MIDI it writes for them is ours; no file of the program or its library is copied | GPL-2 or later (program and library) |
+| Musical MIDI Accompaniment (`mma`) and its groove library | the program plays our chord progressions in its styles; the MIDI files it writes for them are ours; no file of the program or its library is copied | GPL-2 or later (program and library) |
 | O'Neill's Music of Ireland (1903), Ryan's Mammoth Collection (1883), Aird's Airs (from 1778), as ABC in music21's corpus | melodies, transposed, re-orchestrated and accompanied | public domain (tunes); transcriptions distributed with music21 |
 | J. S. Bach, four-part chorales, in music21's corpus | all four voices, transposed and re-orchestrated | public domain |
-| our own chord progressions, textures and melodies | solos, duos, melodies over grooves | as this repository |
-| FluidR3 GM soundfont | every sound | MIT |
+| our own chord progressions, textures and melodies | solos, duos, melodies over grooves | that of this repository |
+| FluidR3 GM soundfont | all sounds | MIT |
 
 Left out on purpose: music21's `essenFolksong` (non-commercial) and `palestrina` (rights reserved).
 
 ## How it was made
 
-Each piece lasts 20 to 32 seconds and starts at once; mono, 32 kHz, 16 bit, -20 dB rms or a peak of 0.97. Chorus and
-reverb are off. Seven in ten pieces are beat-locked: a beat is a whole number of 20 ms frames (3000 / n beats per
-minute), and a loop repeats sample for sample. A caption names an instrument only where it is heard in at least eight
-of ten crops of ten seconds. The split is decided by the source: no groove file and no tune of `valid` occurs in
-`train`; chord progressions of `valid` are used in `train` by no groove piece.
+Each piece lasts 20 to 32 seconds and begins without silence; mono, 32 kHz, 16 bit, -20 dB rms or a peak of 0.97.
+Chorus and reverb are off. 70 % of the pieces are beat-locked: a beat is a whole number of 20 ms frames (3000 / n beats
+per minute), and a loop repeats sample for sample. A caption names an instrument only if it is audible in at least 80 %
+of the ten-second crops. The split follows the source: no groove file and no tune of `valid` occurs in `train`, and no
+groove piece of `train` uses a chord progression of `valid`.
 
 ## Limits
 
-General MIDI sounds: no singing with words, no real room, no live playing. Western scales; the folk tunes are Irish,
-Scottish and American. Mood words follow from mode, tempo and genre by rule, not from listeners.
+General MIDI sounds: no sung words, no room acoustics, no live performance. Western scales; the folk tunes are Irish,
+Scottish and American. Mood words are derived from mode, tempo and genre by rule, not from listeners.
 """  # noqa: E501
 
 
 def card_text(records: Iterable[Mapping[str, Any]]) -> str:
-    """The card of a corpus, with its figures."""
+    """The data card of a corpus, with its figures."""
     records = list(records)
     if not records:
         return _HEAD

@@ -1,4 +1,4 @@
-"""Bach's four-part chorales from music21's corpus, sung by a choir or played by organ, strings, brass or piano."""
+"""Bach's four-part chorales from music21's corpus, for choir, organ, strings, brass, piano and others."""
 
 import functools
 import random
@@ -47,7 +47,7 @@ def _folder() -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class ChoralePlan:
-    """A chorale, decided: ``semitones`` is how far it is transposed."""
+    """Chorale, transposition (``semitones``), tempo, length and instruments of a piece."""
 
     name: str
     semitones: int
@@ -70,7 +70,7 @@ class ChoralePlan:
 
 
 def plan_chorale(rng: random.Random) -> ChoralePlan:
-    """Draws a chorale, key, tempo and ensemble."""
+    """A random plan: chorale, key, tempo and ensemble."""
     name = rng.choice(chorales())
     tempo = draw_tempo(rng, 58.0, 92.0)
     ensemble_name, ensemble = rng.choice(_ENSEMBLES)
@@ -85,7 +85,7 @@ def plan_chorale(rng: random.Random) -> ChoralePlan:
 
 
 def arrange_chorale(plan: ChoralePlan) -> Arrangement:
-    """The chorale from its beginning.
+    """The arrangement of a plan, from the beginning of the chorale.
 
     Raises:
         MissingExtra: if music21 is not installed.
@@ -119,7 +119,7 @@ def arrange_chorale(plan: ChoralePlan) -> Arrangement:
 
 @functools.cache
 def _read(name: str) -> tuple[tuple[tuple[Note, ...], ...], int | None, bool | None]:
-    """Four voices, and the keynote and mode where the analysis agrees with the last note of the bass."""
+    """Four voices, and the tonic and mode if music21's key analysis agrees with the last bass note."""
     from music21 import converter, meter, stream
 
     chorale = converter.parse(_folder() / f"{name}.mxl", forceSource=True)
@@ -139,7 +139,7 @@ def _read(name: str) -> tuple[tuple[tuple[Note, ...], ...], int | None, bool | N
 
 
 def _voice(part: Any) -> tuple[Note, ...]:
-    """The notes of a music21 part, grace notes left out."""
+    """The notes of a music21 part without grace notes."""
     notes = [
         Note(
             round(float(item.offset) * TICKS_PER_BEAT),

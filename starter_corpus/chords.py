@@ -1,7 +1,7 @@
 """Chords: Roman numerals in any key, their names and their notes.
 
-Capitals are major, small letters minor; ``b`` and
-``#`` before a numeral alter its root against the major scale of the tonic, in minor keys too (``bVI`` in A minor is F).
+Upper case is major, lower case minor; ``b`` and ``#`` before a numeral lower and raise its root relative to the major
+scale of the tonic, in minor keys too (``bVI`` in A minor is F).
 """
 
 import re
@@ -38,7 +38,7 @@ _INTERVALS = {
 
 @dataclass(frozen=True)
 class Chord:
-    """A chord in a key: the pitch class of its root (0 is C) and its quality, written as the accompanist reads it."""
+    """A chord in a key: the pitch class of its root (0 is C) and its quality, as in a chord symbol."""
 
     root: int
     quality: str
@@ -59,14 +59,14 @@ class Chord:
 
 
 def chord_of(numeral: str, tonic: int) -> Chord:
-    """The chord that a Roman numeral means in a key.
+    """The chord of a Roman numeral in a key.
 
     Raises:
         ConfigError: if the numeral cannot be read.
     """
     match = _NUMERAL.fullmatch(numeral)
     if match is None:
-        raise ConfigError(f"chord {numeral!r} is no Roman numeral such as I, vi, bVII or iim7b5")
+        raise ConfigError(f"chord {numeral!r} is not a Roman numeral such as I, vi, bVII or iim7b5")
     accidental, degree, suffix = match.groups()
     is_minor = degree.islower()
     quality = suffix if not is_minor or suffix.startswith(("m", "dim")) else "m" + suffix

@@ -1,7 +1,7 @@
-"""The corpus: thousands of pieces on disk with captions that are true, made in any order, stopped and continued.
+"""The corpus on disk: thousands of pieces with true captions, rendered in any order; an interrupted run continues.
 
-Piece i is a function of (seed, i) alone. A piece is finished when its sidecar exists; the manifest is only a list of
-the sidecars, written again and again.
+Piece i is a pure function of (seed, i). A piece is finished when its sidecar exists; the manifest only lists the
+sidecars and is rewritten from time to time.
 """
 
 import itertools
@@ -24,6 +24,8 @@ from starter_corpus.render import Synthesizer
 from starter_corpus.score import SAMPLE_RATE_HZ
 
 MANIFEST = "manifest.jsonl"
+MAX_HOURS = 10_000
+MAX_WORKERS = 256
 _PIECES_BETWEEN_MANIFESTS = 100
 
 
@@ -35,20 +37,23 @@ def render_corpus(
     progress: Callable[[float, float], None] | None = None,
     soundfont: Path | None = None,
 ) -> Path:
-    """Renders the corpus up to so many hours and returns its manifest; pieces that are there already are kept.
+    """Renders at least ``hours`` of the corpus and returns the path of its manifest; existing pieces are kept.
 
     Args:
-        workers: Processes that render; the pieces do not depend on their number. More than one are spawned, so that a
-            script that calls this needs its ``if __name__ == "__main__"``.
-        progress: Called with the hours done and the hours there will be.
-        soundfont: Another General MIDI soundfont than FluidR3.
+        workers: Number of processes; the pieces do not depend on it. More than one are spawned, so a calling script
+            needs ``if __name__ == "__main__"``.
+        progress: Called with the hours done and the hours in total.
+        soundfont: A General MIDI soundfont instead of FluidR3.
 
     Raises:
         ConfigError: if the folder holds a corpus of another seed, or an argument is out of range.
         MissingExtra: if a program, package or soundfont is missing; the message says how to install it.
     """
-    if hours <= 0 or workers < 1:
-        raise ConfigError(f"hours={hours:g} and workers={workers}: hours must be above 0, workers at least 1")
+    if not 0 < hours <= MAX_HOURS or not 1 <= workers <= MAX_WORKERS:
+        raise ConfigError(
+            f"hours={hours:g}, workers={workers}: hours must be above 0 and at most {MAX_HOURS}, "
+            f"workers from 1 to {MAX_WORKERS}"
+        )
     out_dir.mkdir(parents=True, exist_ok=True)
     _claim(out_dir, seed)
     indices = _indices_for(seed, hours)
@@ -66,7 +71,7 @@ def render_corpus(
 def _render(
     out_dir: Path, seed: int, indices: list[int], workers: int, soundfont: Path | None
 ) -> Generator[float, None, None]:
-    """Makes the pieces and yields how long each is, in seconds; with one worker in this very process."""
+    """Renders the pieces and yields the duration of each in seconds; one worker is this process itself."""
     if workers == 1:
         synthesizer = Synthesizer(soundfont)
         try:
@@ -83,7 +88,7 @@ def _render(
 
 
 def _indices_for(seed: int, hours: float) -> list[int]:
-    """The first pieces whose planned durations reach so many hours: the same ones, however many are there already."""
+    """The first pieces whose planned durations reach ``hours``: the same ones, however many are already rendered."""
     planned_s, index = 0.0, 0
     while planned_s < hours * 3600:
         planned_s += planned_duration_s(plan_piece(seed, index))
@@ -92,14 +97,14 @@ def _indices_for(seed: int, hours: float) -> list[int]:
 
 
 def _claim(out_dir: Path, seed: int) -> None:
-    """Notes the seed in the folder, so that two corpora never mix in one."""
-    note = out_dir / "corpus.json"
-    if note.is_file():
-        known = json.loads(note.read_text())["seed"]
+    """Records the seed in the folder, so that two corpora never mix."""
+    file = out_dir / "corpus.json"
+    if file.is_file():
+        known = json.loads(file.read_text())["seed"]
         if known != seed:
             raise ConfigError(f"{out_dir} holds a corpus of seed {known}, not {seed}: choose another folder")
     else:
-        _write_text(note, json.dumps({"seed": seed, "format": 1}))
+        _write_text(file, json.dumps({"seed": seed, "format": 1}))
 
 
 _worker_synthesizer: list[Synthesizer] = []
@@ -114,7 +119,7 @@ def _render_in_worker(out_dir: Path, seed: int, index: int) -> float:
 
 
 def _render_one(synthesizer: Synthesizer, out_dir: Path, seed: int, index: int) -> float:
-    """Makes one piece and writes its audio, then its sidecar; seconds of audio."""
+    """Renders one piece and writes its audio, then its sidecar; returns its duration in seconds."""
     piece = make_piece(synthesizer, seed, index)
     audio = out_dir / piece.record["path"]
     audio.parent.mkdir(parents=True, exist_ok=True)
@@ -142,7 +147,7 @@ def _rendered_s(out_dir: Path, indices: list[int]) -> float:
 
 
 def write_manifest(out_dir: Path) -> Path:
-    """Lists the finished pieces in ``manifest.jsonl``, sorted by index, and writes the data card beside it."""
+    """Lists the finished pieces in ``manifest.jsonl``, sorted by index, and writes the data card next to it."""
     records = list(_records(out_dir))
     path = out_dir / MANIFEST
     _write_text(path, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))

@@ -1,4 +1,4 @@
-"""Folk pieces: a tune of the collections for one instrument, in half of them with an accompaniment."""
+"""Folk pieces: a tune from a collection for one instrument, half of the time with an accompaniment."""
 
 import random
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ _SPEEDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class FolkPlan:
-    """A folk-tune piece, decided. ``tonic`` is where the tune is transposed to."""
+    """Tune, key (``tonic``), tempo, length and instruments of a folk piece."""
 
     tune: Tune
     tonic: int
@@ -71,7 +71,7 @@ class FolkPlan:
 
 
 def plan_folk(rng: random.Random) -> FolkPlan:
-    """Draws a tune, its key, tempo, soloist and, for half of the pieces, an accompaniment."""
+    """A random plan: tune, key, tempo, soloist and, half of the time, an accompaniment."""
     tune = rng.choice(tunes())
     is_slow = rng.random() < (0.2 if tune.dance else 0.5)
     is_busy = tune.metre_name in ("2/2", "6/8", "9/8")
@@ -94,11 +94,11 @@ def plan_folk(rng: random.Random) -> FolkPlan:
 
 
 def arrange_folk(plan: FolkPlan) -> Arrangement:
-    """The tune in its new key and tempo, from its first note, over and over until the piece is long enough.
+    """The arrangement of a plan: the tune from its first note, repeated until the piece is long enough.
 
     Raises:
         MissingExtra: if abc2midi is not installed.
-        DataError: if the tune cannot be read, or is too short to be one.
+        DataError: if the tune cannot be read or is too short.
     """
     tune = plan.tune
     metre = tune.metre
@@ -156,7 +156,7 @@ def _moods(plan: FolkPlan) -> tuple[str, ...]:
 
 
 def _styles(plan: FolkPlan) -> tuple[str, ...]:
-    """What the piece is: a dance at its speed, or at a slow one just an air."""
+    """Style names: a dance at its usual tempo, a slow air at a slow one."""
     origin, dance = plan.tune.origin or "", plan.tune.dance
     if plan.is_slow or dance is None:
         kind = "slow air" if plan.is_slow else "folk tune"

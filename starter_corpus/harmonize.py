@@ -1,4 +1,4 @@
-"""Chords for a tune: in every bar the plain chord of its key that holds most of what is sung there."""
+"""Chords for a tune: for every bar the simple chord of its key that covers most of the melody."""
 
 from collections.abc import Sequence
 
@@ -6,8 +6,8 @@ from starter_corpus.chords import Chord, chord_of
 from starter_corpus.score import Note
 from starter_corpus.textures import Metre
 
-# The chords a mode offers, the commonest first.
-_OFFERS = {
+# Candidate chords by mode, the most common first.
+_CANDIDATES = {
     "major": ("I", "V", "IV", "vi", "ii"),
     "minor": ("i", "bVII", "iv", "v", "bVI", "bIII"),
     "dorian": ("i", "bVII", "IV", "v", "bIII"),
@@ -16,29 +16,29 @@ _OFFERS = {
 
 
 def harmonize(notes: Sequence[Note], upbeat: int, metre: Metre, tonic: int, mode: str) -> list[Chord]:
-    """One chord for each bar after the upbeat; the first bar leans on the keynote, later ones on commoner chords."""
-    offers = [chord_of(numeral, tonic) for numeral in _OFFERS[mode]]
+    """One chord for each bar after the upbeat; the first bar prefers the tonic, later ones the more common chords."""
+    candidates = [chord_of(numeral, tonic) for numeral in _CANDIDATES[mode]]
     num_bars = -(-(max(note.onset for note in notes) + 1 - upbeat) // metre.bar_ticks)
     chords: list[Chord] = []
     for bar in range(num_bars):
         start = upbeat + bar * metre.bar_ticks
         weights = _weights(notes, start, start + metre.bar_ticks)
-        habits = [0.06 * (len(offers) - place) / len(offers) for place in range(len(offers))]
-        habits[0] += 0.25 if bar == 0 else 0.0
-        fits = [_fit(chord, weights) + habit for chord, habit in zip(offers, habits, strict=True)]
-        chords.append(offers[fits.index(max(fits))])
+        priors = [0.06 * (len(candidates) - place) / len(candidates) for place in range(len(candidates))]
+        priors[0] += 0.25 if bar == 0 else 0.0
+        fits = [_fit(chord, weights) + prior for chord, prior in zip(candidates, priors, strict=True)]
+        chords.append(candidates[fits.index(max(fits))])
     return chords
 
 
 def _fit(chord: Chord, weights: Sequence[float]) -> float:
-    """The share of what is sung that the chord holds, its root counted for more."""
+    """The share of the melody that the chord covers; its root counts more."""
     total = sum(weights) or 1.0
-    held = sum(weights[pitch_class] for pitch_class in chord.pitch_classes)
-    return (held + 0.3 * weights[chord.root]) / total
+    covered = sum(weights[pitch_class] for pitch_class in chord.pitch_classes)
+    return (covered + 0.3 * weights[chord.root]) / total
 
 
 def _weights(notes: Sequence[Note], start: int, end: int) -> list[float]:
-    """How long each pitch class sounds between two ticks, its first moment counted half as much again."""
+    """How long each pitch class sounds between two ticks; a note on the first tick counts 1.5 times."""
     weights = [0.0] * 12
     for note in notes:
         overlap = min(end, note.onset + note.length) - max(start, note.onset)

@@ -1,4 +1,4 @@
-"""General MIDI programs in plain words: what a listener would call them, their family and a comfortable range."""
+"""General MIDI programs: a plain name, the family and a natural range for each."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from descant.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class Instrument:
-    """The name and family that captions use, and the keys between which the instrument sounds like itself."""
+    """The name and family that captions use, and the range of MIDI keys in which the instrument sounds natural."""
 
     name: str
     family: str
@@ -108,7 +108,7 @@ PROGRAMS = _read_table()
 
 
 def instrument_of(program: int, *, is_drums: bool = False) -> Instrument | None:
-    """The instrument of a program, or None for sound effects and others that nobody would ask for by name."""
+    """The instrument of a program; None for sound effects and others that prompts do not name."""
     return DRUMS if is_drums else PROGRAMS.get(program)
 
 
@@ -116,9 +116,9 @@ def program_of(name: str) -> int:
     """The first General MIDI program with this name.
 
     Raises:
-        ConfigError: if no instrument is called so.
+        ConfigError: if no instrument has this name.
     """
     for program, instrument in PROGRAMS.items():
         if instrument.name == name:
             return program
-    raise ConfigError(f"no instrument is called {name!r}; known: {sorted({i.name for i in PROGRAMS.values()})}")
+    raise ConfigError(f"no instrument has the name {name!r}; known: {sorted({i.name for i in PROGRAMS.values()})}")

@@ -1,4 +1,4 @@
-"""Melodies by a few old rules: short rhythms that return, chord tones on the beats, steps between, rest at the end."""
+"""Melodies by a few simple rules: recurring rhythms, chord tones on beats, stepwise motion between them."""
 
 import random
 from collections.abc import Sequence
@@ -51,10 +51,10 @@ def melody(
     mood: str,
     rng: random.Random,
 ) -> tuple[Note, ...]:
-    """A melody over the chords within the keys ``low`` to ``high``.
+    """A melody over the chords, within the MIDI keys ``low`` to ``high``.
 
     Args:
-        scale: The pitch classes of the key; a chord tone outside it replaces its neighbour while the chord lasts.
+        scale: The pitch classes of the key; while a chord lasts, its tones outside the scale replace their neighbours.
         mood: ``calm`` for long notes, ``moving`` for eighths.
     """
     num_bars = (spans[-1].onset + spans[-1].length) // metre.bar_ticks
@@ -88,7 +88,7 @@ def _span_at(spans: Sequence[Span], tick: int) -> Span:
 def _next_pitch(
     pitch: int, step: int, span: Span, scale: Sequence[int], is_chord_tone: bool, centre: int, low: int, high: int
 ) -> int:
-    """``step`` scale degrees on, to the nearest chord tone where the ear expects one; never far from ``centre``."""
+    """The pitch ``step`` scale degrees away, moved to a chord tone if ``is_chord_tone``; it stays near ``centre``."""
     if abs(pitch - centre) > 7:
         step = -abs(step) if pitch > centre else abs(step)
     allowed = _scale_with_chord(scale, span.chord.pitch_classes)

@@ -1,4 +1,4 @@
-"""MIDI files as tracks of notes: the only place that reads the format."""
+"""MIDI files as tracks of notes; the only module that reads the format."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +12,7 @@ _VOLUME = 7
 
 @dataclass(frozen=True, kw_only=True)
 class Track:
-    """The notes that one program plays in one track of a file, on the file's own ticks; ``volume`` is controller 7."""
+    """The notes of one program in one track of a file, in the file's own ticks; ``volume`` is controller 7."""
 
     name: str
     program: int
@@ -23,7 +23,7 @@ class Track:
 
 @dataclass
 class _Reading:
-    """A track while it is read: its notes by the program and channel that play them, and the notes still sounding."""
+    """A track while it is read: its notes by (program, is_drums), and the sounding notes by (channel, pitch)."""
 
     name: str = ""
     notes: dict[tuple[int, bool], list[Note]] = field(default_factory=dict)
@@ -43,10 +43,10 @@ class _Reading:
 
 
 def read_tracks(path: Path) -> tuple[Track, ...]:
-    """The tracks of a MIDI file that have notes; a track that changes its program comes apart into one for each.
+    """The tracks of a MIDI file that have notes; a track with several programs is split into one for each.
 
-    Only notes, programs and channel volume are read: chorus, reverb, bends and pedals are dropped, so that a bar
-    played twice sounds twice the same.
+    Only notes, programs and channel volume are read. Chorus, reverb, bends and pedals are dropped, so that a repeated
+    bar sounds the same.
 
     Raises:
         MissingExtra: if mido is not installed.
@@ -54,7 +54,7 @@ def read_tracks(path: Path) -> tuple[Track, ...]:
     try:
         import mido
     except ImportError as error:
-        raise MissingExtra('reading MIDI needs mido: pip install "descant[starter-data]"') from error
+        raise MissingExtra('reading MIDI needs mido: pip install -e ".[dev]"') from error
     tracks = []
     for midi_track in mido.MidiFile(path, clip=True).tracks:
         reading, tick, programs = _Reading(), 0, dict.fromkeys(range(16), 0)

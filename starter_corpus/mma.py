@@ -1,7 +1,7 @@
-"""Musical MIDI Accompaniment (the program ``mma``): which grooves it has, and their notes over our chords.
+"""Musical MIDI Accompaniment (the program ``mma``): its grooves, and their notes over our chords.
 
-The program is GPL-2 and runs as a process of its own; the notes it writes for our chords are ours. Its style files are
-named directly, so its groove database need not exist.
+The program is GPL-2 and runs in its own process; the notes it writes for our chords are ours. Its style files are named
+directly, so its groove database is not needed.
 """
 
 import functools
@@ -27,7 +27,7 @@ _LINE = re.compile(r"^\s*(time|timesig|seqsize|defgroove)\s+(.*)$", re.IGNORECAS
 
 @dataclass(frozen=True, kw_only=True)
 class Groove:
-    """One groove of a style file: MMA's beats in a bar, the beats that are felt, and the bars until it repeats."""
+    """One groove of a style file: MMA's beats per bar, the musical beats per bar, and the bars until it repeats."""
 
     file: str
     name: str
@@ -39,7 +39,7 @@ class Groove:
 
 @functools.cache
 def grooves_of(file: str) -> tuple[Groove, ...]:
-    """The grooves of a style file that can be repeated: no introductions, fills and endings.
+    """The grooves of a style file that can be repeated, without introductions, fills and endings.
 
     Raises:
         MissingExtra: if MMA is not installed.
@@ -66,7 +66,7 @@ def grooves_of(file: str) -> tuple[Groove, ...]:
 
 
 def _groove(file: str, name: str, time: int, signature: str, num_bars: int) -> Groove:
-    """MMA counts quarters or eighths as it likes; ``time`` of them make a bar. A compound bar is felt in two."""
+    """A groove of ``time`` MMA beats per bar, which are quarters or eighths; a compound bar has two musical beats."""
     is_compound = time == 6 or signature == "6 8"
     beats_per_bar = 2 if is_compound else time
     metre = "6/8" if is_compound else f"{time}/4"
@@ -76,11 +76,11 @@ def _groove(file: str, name: str, time: int, signature: str, num_bars: int) -> G
 
 
 def play(groove: Groove, bars: Sequence[Sequence[Chord]], seed: int) -> tuple[Track, ...]:
-    """The groove's tracks over one or two chords a bar, on our ticks; the same seed gives the same notes.
+    """The groove's tracks over one or two chords per bar, in our ticks; the same seed gives the same notes.
 
     Raises:
         MissingExtra: if MMA is not installed.
-        DataError: if MMA refuses the groove or the chords.
+        DataError: if MMA rejects the groove or the chords.
     """
     program = shutil.which("mma")
     if program is None:
@@ -95,7 +95,7 @@ def play(groove: Groove, bars: Sequence[Sequence[Chord]], seed: int) -> tuple[Tr
             raise DataError(f"mma could not play groove {groove.name} of {groove.file}: {run.stdout[-300:]}")
         tracks = read_tracks(target)
     ratio = Fraction(groove.beats_per_bar * TICKS_PER_BEAT, groove.mma_beats_per_bar * MMA_TICKS_PER_BEAT)
-    return tuple(_on_our_ticks(track, ratio) for track in tracks)
+    return tuple(_in_our_ticks(track, ratio) for track in tracks)
 
 
 def _program_text(groove: Groove, bars: Sequence[Sequence[Chord]], seed: int) -> str:
@@ -108,5 +108,5 @@ def _program_text(groove: Groove, bars: Sequence[Sequence[Chord]], seed: int) ->
     return "\n".join(lines) + "\n"
 
 
-def _on_our_ticks(track: Track, ratio: Fraction) -> Track:
+def _in_our_ticks(track: Track, ratio: Fraction) -> Track:
     return replace(track, notes=rescale(track.notes, ratio))

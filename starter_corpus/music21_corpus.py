@@ -1,4 +1,4 @@
-"""Where music21 keeps its corpus, found without importing it (which takes seconds)."""
+"""The folder of music21's corpus, found without importing music21 (which takes seconds)."""
 
 import importlib.util
 from pathlib import Path
@@ -14,5 +14,5 @@ def corpus_folder() -> Path:
     """
     spec = importlib.util.find_spec("music21")
     if spec is None or spec.origin is None:
-        raise MissingExtra('tunes and chorales come from music21: pip install "descant[starter-data]"')
+        raise MissingExtra('tunes and chorales come from music21: pip install -e ".[dev]"')
     return Path(spec.origin).parent / "corpus"

@@ -1,4 +1,4 @@
-"""One piece of the corpus, from its number to its sound and its description."""
+"""One piece of the corpus: from its index to audio and metadata."""
 
 import random
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from descant.errors import DataError
 from starter_corpus.arrangement import Arrangement
 from starter_corpus.band import BandPlan, arrange_band, plan_band
 from starter_corpus.chorales import ChoralePlan, arrange_chorale, plan_chorale
-from starter_corpus.facts import Facts, fitting_styles
+from starter_corpus.description import PieceDescription, matching_styles
 from starter_corpus.folk import FolkPlan, arrange_folk, plan_folk
 from starter_corpus.instruments import DRUMS, instrument_of
 from starter_corpus.render import Mix, Synthesizer, mix
@@ -19,36 +19,36 @@ from starter_corpus.score import SAMPLE_RATE_HZ
 from starter_corpus.sketches import SketchPlan, arrange_sketch, plan_sketch
 from starter_corpus.wording import captions
 
-_KIND_SHARES = {"band": 0.62, "tune": 0.22, "decode_fast": 0.12, "chorale": 0.04}
+_KIND_SHARES = {"band": 0.62, "tune": 0.22, "sketch": 0.12, "chorale": 0.04}
 _MAX_ATTEMPTS = 8
-_HEARD_SHARE = 0.8
+_AUDIBLE_SHARE = 0.8
 
 Plan = BandPlan | FolkPlan | SketchPlan | ChoralePlan
 
 
 @dataclass(frozen=True, kw_only=True)
-class Piece:
-    """A finished piece: mono samples at 32 kHz and the record that describes it, path and split included."""
+class CorpusPiece:
+    """A finished piece: mono samples at 32 kHz and its manifest record, path and split included."""
 
     samples: np.ndarray
     record: dict[str, Any]
 
 
 def plan_piece(seed: int, index: int, attempt: int = 0) -> Plan:
-    """What piece ``index`` is. A piece that cannot be made (a tune that does not parse) is planned again."""
+    """The plan of piece ``index``; another one for each attempt, since some fail (a tune that does not parse)."""
     rng = random.Random(f"descant starter {seed} {index} {attempt}")
     kind = rng.choices(list(_KIND_SHARES), list(_KIND_SHARES.values()))[0]
     planners: dict[str, Callable[[random.Random], Plan]] = {
         "band": plan_band,
         "tune": plan_folk,
-        "decode_fast": plan_sketch,
+        "sketch": plan_sketch,
         "chorale": plan_chorale,
     }
     return planners[kind](rng)
 
 
 def planned_duration_s(plan: Plan) -> float:
-    """How long the piece will be, known before it is made."""
+    """The duration of the piece, known before it is made."""
     return plan.num_beats * plan.tempo.samples_per_beat / SAMPLE_RATE_HZ
 
 
@@ -62,12 +62,12 @@ def _arrange(plan: Plan) -> Arrangement:
     return arrange_chorale(plan)
 
 
-def make_piece(synthesizer: Synthesizer, seed: int, index: int) -> Piece:
-    """Piece ``index`` of the corpus, played and described.
+def make_piece(synthesizer: Synthesizer, seed: int, index: int) -> CorpusPiece:
+    """Piece ``index`` of the corpus, rendered and described.
 
     Raises:
         MissingExtra: if a program or package of the recipe is not installed.
-        DataError: if nothing audible came of several plans in a row.
+        DataError: if eight plans in a row fail.
     """
     failures = []
     for attempt in range(_MAX_ATTEMPTS):
@@ -84,35 +84,35 @@ def make_piece(synthesizer: Synthesizer, seed: int, index: int) -> Piece:
         except DataError as error:
             failures.append(str(error))
             continue
-        return Piece(samples=mixed.samples, record=record)
+        return CorpusPiece(samples=mixed.samples, record=record)
     raise DataError(f"piece {index} of seed {seed}: {_MAX_ATTEMPTS} plans failed, the last one: {failures[-1]}")
 
 
 def _record(index: int, plan: Plan, arrangement: Arrangement, mixed: Mix, words: random.Random) -> dict[str, Any]:
-    """The manifest line of a piece, from what its parts turned out to sound like."""
-    facts = facts_of(arrangement, mixed)
-    if not facts.instruments and not facts.has_drums:
-        raise DataError(f"no instrument of {arrangement.source} is heard throughout")
+    """The manifest record of a piece, from its audible parts."""
+    piece = describe(arrangement, mixed)
+    if not piece.instruments and not piece.has_drums:
+        raise DataError(f"no instrument of {arrangement.source} is audible throughout")
     if np.abs(mixed.samples[: SAMPLE_RATE_HZ // 2]).max() < 0.01:
-        raise DataError(f"{arrangement.source} does not start at once")
-    families = [*facts.families, *([DRUMS.family] if facts.has_drums else [])]
+        raise DataError(f"{arrangement.source} begins with silence")
+    families = [*piece.families, *([DRUMS.family] if piece.has_drums else [])]
     return {
         "path": f"audio/{index // 1000:05d}/{index:06d}.wav",
         "duration_s": len(mixed.samples) / SAMPLE_RATE_HZ,
         "sample_rate_hz": SAMPLE_RATE_HZ,
         "num_channels": 1,
         "split": plan.split,
-        "captions": list(captions(facts, words)),
+        "captions": list(captions(piece, words)),
         "tags": {
-            "genre": facts.genre,
-            "style": fitting_styles(facts)[0],
-            "instrument": [*facts.instruments, *([DRUMS.name] if facts.has_drums else [])],
+            "genre": piece.genre,
+            "style": matching_styles(piece)[0],
+            "instrument": [*piece.instruments, *([DRUMS.name] if piece.has_drums else [])],
             "instrument_family": list(dict.fromkeys(families)),
-            "moods": list(facts.moods),
-            "bpm": round(facts.bpm, 3),
-            "key": facts.key,
-            "metre": facts.metre,
-            "has_drums": facts.has_drums,
+            "moods": list(piece.moods),
+            "bpm": round(piece.bpm, 3),
+            "key": piece.key,
+            "metre": piece.metre,
+            "has_drums": piece.has_drums,
             "beat_locked": arrangement.tempo.is_locked,
             "source": arrangement.source,
             "title": arrangement.title,
@@ -123,14 +123,14 @@ def _record(index: int, plan: Plan, arrangement: Arrangement, mixed: Mix, words:
 _ROLE_ORDER = ("lead", "arpeggio", "chords", "pad", "bass")
 
 
-def facts_of(arrangement: Arrangement, mixed: Mix) -> Facts:
-    """What may be said of a piece: its instruments are those heard in at least eight of ten crops of ten seconds."""
+def describe(arrangement: Arrangement, mixed: Mix) -> PieceDescription:
+    """What captions may say of a piece: its instruments are those audible in at least 80 % of the 10 s crops."""
     parts = arrangement.score.parts
-    heard = [part for part, share in zip(parts, mixed.heard, strict=True) if share >= _HEARD_SHARE]
-    melodic = sorted((part for part in heard if not part.is_drums), key=lambda part: _ROLE_ORDER.index(part.role))
+    audible = [part for part, share in zip(parts, mixed.audible_shares, strict=True) if share >= _AUDIBLE_SHARE]
+    melodic = sorted((part for part in audible if not part.is_drums), key=lambda part: _ROLE_ORDER.index(part.role))
     instruments = [instrument_of(part.program) for part in melodic]
     named = [instrument for instrument in instruments if instrument is not None]
-    return Facts(
+    return PieceDescription(
         genre=arrangement.genre,
         styles=arrangement.styles,
         instruments=tuple(dict.fromkeys(instrument.name for instrument in named)),
@@ -139,6 +139,6 @@ def facts_of(arrangement: Arrangement, mixed: Mix) -> Facts:
         bpm=arrangement.tempo.bpm,
         key=arrangement.key,
         metre=arrangement.metre,
-        has_drums=any(part.is_drums for part in heard),
+        has_drums=any(part.is_drums for part in audible),
         is_drumless=not any(part.is_drums for part in parts),
     )

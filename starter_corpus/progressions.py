@@ -1,6 +1,6 @@
-"""Chord progressions, grouped by the music they belong to, and the few of them that are held out.
+"""Chord progressions by family of music, some of them held out.
 
-A bar is one Roman numeral (``V7``) or two of half a bar (``ii7/V7``).
+A bar is one Roman numeral (``V7``) or two of half a bar each (``ii7/V7``).
 """
 
 import hashlib
@@ -11,7 +11,7 @@ from starter_corpus.chords import Chord, chord_of
 
 @dataclass(frozen=True)
 class Progression:
-    """A chord sequence: the family of music it belongs to, its mode, and one or two numerals a bar."""
+    """A chord sequence: the family of music it belongs to, its mode, and one or two numerals per bar."""
 
     family: str
     is_minor: bool
@@ -19,15 +19,15 @@ class Progression:
 
     @property
     def name(self) -> str:
-        """The progression as one word; also what decides its split."""
+        """The progression as one word, which also determines its split."""
         return "-".join("/".join(bar) for bar in self.bars)
 
     def in_key(self, tonic: int) -> tuple[tuple[Chord, ...], ...]:
-        """The chords of each bar with ``tonic`` (0 is C) as the keynote."""
+        """The chords of each bar with ``tonic`` (0 is C) as the tonic."""
         return tuple(tuple(chord_of(numeral, tonic) for numeral in bar) for bar in self.bars)
 
 
-# A capital M (major) or small m (minor) opens each line.
+# Each line begins with M (major) or m (minor).
 _FAMILIES = {
     "pop": """
 M I V vi IV
@@ -269,7 +269,7 @@ def _rank(progression: Progression) -> str:
 
 
 def _valid_names() -> frozenset[str]:
-    """In each family and mode the progression whose hash is lowest: held out wherever it occurs."""
+    """The progression with the lowest hash of each family and mode; it is held out in every family."""
     names = set()
     for progressions in FAMILIES.values():
         for is_minor in (False, True):

@@ -1,8 +1,8 @@
-"""From a score to sound: FluidSynth plays every part apart, then the parts are balanced and mixed to one channel.
+"""From a score to audio: FluidSynth renders every part separately, then the parts are balanced and mixed to mono.
 
-FluidSynth starts notes on blocks of 64 samples, ten to a frame, and chorus and reverb (which wander) are off: a bar
-played twice is the same samples twice. Parts come out apart, so that the mix is balanced by what each part really
-sounds like, and so that captions name only what can be heard.
+FluidSynth starts notes on blocks of 64 samples, ten per frame, and chorus and reverb, which vary over time, are off: a
+bar played twice is the same samples twice. Separate parts let the mix follow each part's measured loudness, and let
+captions name only audible instruments.
 """
 
 import ctypes
@@ -28,17 +28,17 @@ _SOUNDFONTS = (
     "/opt/homebrew/share/soundfonts/FluidR3_GM.sf2",
 )
 
-# How loud a part stands in the mix against a lead, in decibels.
+# The level of a part in the mix relative to a lead, in decibels.
 ROLE_LEVEL_DB = {"lead": 0.0, "arpeggio": -3.0, "chords": -4.5, "pad": -8.0, "bass": -3.0, "drums": -3.0}
 
 
 def find_soundfont(path: Path | None = None) -> Path:
-    """The General MIDI soundfont to play with: the given one, or FluidR3 from where systems keep it.
+    """The given General MIDI soundfont, or FluidR3 from a usual location.
 
     Raises:
-        MissingExtra: if there is none; the message says how to get it.
+        MissingExtra: if there is none; the message says how to install it.
     """
-    candidates = [Path(path)] if path is not None else [Path(place) for place in _SOUNDFONTS]
+    candidates = [Path(path)] if path is not None else [Path(location) for location in _SOUNDFONTS]
     for candidate in candidates:
         if candidate.is_file():
             return candidate
@@ -77,7 +77,7 @@ def _load_library() -> ctypes.CDLL:
 
 
 class Synthesizer:
-    """FluidSynth with one soundfont loaded; it plays scores one after the other. Not to be shared between threads."""
+    """FluidSynth with one soundfont loaded; renders one score at a time and is not thread-safe."""
 
     def __init__(self, soundfont: Path | None = None) -> None:
         path = find_soundfont(soundfont)
@@ -99,24 +99,24 @@ class Synthesizer:
             raise MissingExtra(f"FluidSynth could not load the soundfont {path}. {_INSTALL}")
 
     def close(self) -> None:
-        """Gives the soundfont's memory back; the synthesiser is of no use afterwards."""
+        """Frees the soundfont's memory; the synthesiser cannot be used afterwards."""
         self._library.delete_fluid_synth(self._synth)
         self._library.delete_fluid_settings(self._settings)
 
     def play(self, score: Score) -> np.ndarray:
-        """Each part of the score alone, mono: float32 of shape [parts, num_samples].
+        """Each part of the score separately, in mono: float32 of shape [parts, num_samples].
 
-        Of a looping score three turns are played and the third is repeated: the first lacks the tails of notes before
-        it, and a voice may carry its last panning into the first block of its next note.
+        Of a looping score three repetitions are rendered and the third is copied: the first lacks the tails of earlier
+        notes, and a voice may carry its last panning into the first block of its next note.
         """
         if score.loop_bars is None or score.num_bars <= 3 * score.loop_bars:
             return self._play_through(score)
-        three_turns = self._play_through(replace(score, num_bars=3 * score.loop_bars))
-        loop = three_turns.shape[1] // 3
+        three_loops = self._play_through(replace(score, num_bars=3 * score.loop_bars))
+        loop = three_loops.shape[1] // 3
         positions = np.arange(score.num_samples)
         late = positions >= 3 * loop
         positions[late] = 2 * loop + (positions[late] - 2 * loop) % loop
-        return three_turns[:, positions]
+        return three_loops[:, positions]
 
     def _play_through(self, score: Score) -> np.ndarray:
         self._renew(len(score.parts))
@@ -144,10 +144,10 @@ class Synthesizer:
         return stereo[:, :, : score.num_samples].mean(axis=1)
 
     def _renew(self, num_parts: int) -> None:
-        """A fresh synthesiser around the loaded soundfont, with an output for each part.
+        """Creates a new synthesiser for the loaded soundfont, with an output for each part.
 
-        One that has played keeps the gains of its old voices: the same piece would differ in its last bits by what was
-        played before it.
+        A used one keeps the gains of its old voices, so that the last bits of a piece would depend on what was
+        rendered before it.
         """
         library, old = self._library, self._synth
         soundfont = library.fluid_synth_get_sfont(old, 0)
@@ -160,7 +160,7 @@ class Synthesizer:
 
 
 def _events(score: Score) -> list[tuple[int, bool, int, int, int]]:
-    """(block, is it a start, channel, pitch, velocity) in time order; within a block ends come before starts."""
+    """(block, is_on, channel, pitch, velocity) in time order; within a block note-offs come before note-ons."""
     events = []
     for channel, part in enumerate(score.parts):
         for note in release_before_repeat(part.notes):
@@ -175,16 +175,16 @@ def _events(score: Score) -> list[tuple[int, bool, int, int, int]]:
 
 @dataclass(frozen=True, eq=False)
 class Mix:
-    """The finished piece: mono samples [num_samples] and, for each part, in what share of its crops it is heard."""
+    """Mono samples [num_samples] and, for each part, the share of 10 s crops in which it is audible."""
 
     samples: np.ndarray
-    heard: tuple[float, ...]
+    audible_shares: tuple[float, ...]
 
 
 def mix(parts: Sequence[Part], stems: np.ndarray, offsets_db: Sequence[float]) -> Mix:
-    """One channel from the parts: each at the level of its role plus its own offset, the whole at -20 dB rms.
+    """The parts in one channel: each at the level of its role plus its own offset, the whole at -20 dB rms.
 
-    A part's loudness is that of its sounding moments, so that a sparse part is not blown up. Ends with a short fade.
+    A part's loudness is measured where it plays, so that a sparse part is not amplified. Ends with a short fade.
     """
     gains = [_gain(part, stem, offset) for part, stem, offset in zip(parts, stems, offsets_db, strict=True)]
     balanced = stems * np.array(gains, dtype=np.float32)[:, None]
@@ -195,7 +195,7 @@ def mix(parts: Sequence[Part], stems: np.ndarray, offsets_db: Sequence[float]) -
     if rms == 0:
         return Mix(whole, tuple(0.0 for _ in parts))
     whole *= min(10 ** (TARGET_RMS_DB / 20) / rms, MAX_PEAK / peak)
-    return Mix(whole, tuple(_share_heard(stem, balanced) for stem in balanced))
+    return Mix(whole, tuple(_audible_share(stem, balanced) for stem in balanced))
 
 
 def _gain(part: Part, stem: np.ndarray, offset_db: float) -> float:
@@ -208,8 +208,8 @@ def _gain(part: Part, stem: np.ndarray, offset_db: float) -> float:
     return 10 ** ((ROLE_LEVEL_DB[part.role] + offset_db) / 20) * 0.1 / loudness
 
 
-def _share_heard(stem: np.ndarray, balanced: np.ndarray) -> float:
-    """Of the crops of ten seconds, the share in which the part lies less than 20 dB under the whole."""
+def _audible_share(stem: np.ndarray, balanced: np.ndarray) -> float:
+    """The share of 10 s crops in which the part is less than 20 dB below the whole mix."""
     crop, hop = 100, 10
     own = _window_rms(stem, SAMPLE_RATE_HZ // 10) ** 2
     all_parts = _window_rms(balanced.sum(axis=0), SAMPLE_RATE_HZ // 10) ** 2

@@ -1,7 +1,7 @@
-"""Scores: what a piece plays, as whole ticks on a grid of beats, before any sound exists.
+"""Scores: the notes of a piece in integer ticks on a grid of beats, before rendering.
 
-One beat is always ``TICKS_PER_BEAT`` ticks, whatever the metre: in 6/8 the beat is the dotted quarter. All arithmetic
-is in whole numbers, so a loop played again later falls on exactly the same samples (``sample_of``).
+A beat always has ``TICKS_PER_BEAT`` ticks, in any metre: in 6/8 the beat is the dotted quarter. All arithmetic is in
+integers, so that repetitions of a loop fall on exactly the same samples (``sample_of``).
 """
 
 from collections.abc import Iterable
@@ -40,7 +40,7 @@ class Part:
 class Score:
     """Parts over a grid: ``samples_per_beat`` is the tempo, ``num_bars`` times ``beats_per_bar`` the length.
 
-    ``loop_bars`` says that the notes repeat after so many bars; None, that they do not.
+    ``loop_bars`` is the number of bars after which the notes repeat; None if they do not.
     """
 
     parts: tuple[Part, ...]
@@ -69,17 +69,17 @@ def locked_samples_per_beat(frames_per_beat: int) -> int:
 
 
 def free_samples_per_beat(bpm: float) -> int:
-    """Samples of a beat at a tempo that owes nothing to the frames."""
+    """Samples of a beat at any tempo, independent of the frames."""
     return round(60 * SAMPLE_RATE_HZ / bpm)
 
 
 def bpm_of(samples_per_beat: int) -> float:
-    """Beats per minute of a beat this many samples long."""
+    """Beats per minute of a beat of this many samples."""
     return 60 * SAMPLE_RATE_HZ / samples_per_beat
 
 
 def rescale(notes: Iterable[Note], ratio: Fraction) -> tuple[Note, ...]:
-    """The notes with onsets and lengths times ``ratio``, rounded to ticks (a source's grid to ours)."""
+    """The notes with onsets and lengths times ``ratio``, rounded to ticks (from a source's grid to ours)."""
     return tuple(
         replace(note, onset=round(note.onset * ratio), length=max(1, round(note.length * ratio))) for note in notes
     )
@@ -96,18 +96,18 @@ def transpose(notes: Iterable[Note], semitones: int) -> tuple[Note, ...]:
 
 
 def tile(notes: Iterable[Note], loop_ticks: int, num_ticks: int) -> tuple[Note, ...]:
-    """The loop ``[0, loop_ticks)`` played over and over until ``num_ticks``; the last turn may stop half-way."""
+    """The loop ``[0, loop_ticks)`` repeated until ``num_ticks``; the last repetition may be incomplete."""
     loop = [note for note in notes if 0 <= note.onset < loop_ticks]
-    turns = -(-num_ticks // loop_ticks)
-    tiled = (note for turn in range(turns) for note in shift(loop, turn * loop_ticks))
+    repetitions = -(-num_ticks // loop_ticks)
+    tiled = (note for index in range(repetitions) for note in shift(loop, index * loop_ticks))
     return tuple(note for note in tiled if note.onset < num_ticks)
 
 
 def release_before_repeat(notes: Iterable[Note]) -> tuple[Note, ...]:
-    """The notes in time order, each ended by the next one of its pitch.
+    """The notes in time order, each ending at the latest where the next one of its pitch begins.
 
-    A synthesiser keeps one voice per key: without this, the end of a long note would cut the next note of that pitch
-    short, and the first turn of a loop would differ from the others.
+    A synthesiser has one voice per key: otherwise the end of a long note would cut off the next note of that pitch, and
+    the first repetition of a loop would differ from the others.
     """
     later_onset: dict[int, int] = {}
     ended = []
@@ -122,7 +122,7 @@ def release_before_repeat(notes: Iterable[Note]) -> tuple[Note, ...]:
 
 
 def into_range(notes: tuple[Note, ...], low: int, high: int) -> tuple[Note, ...]:
-    """The notes moved by octaves until their middle lies in the range, then each stray one folded back into it."""
+    """The notes moved by octaves so that their median is near the middle of the range; outliers are folded into it."""
     if not notes:
         return notes
     middle = sorted(note.pitch for note in notes)[len(notes) // 2]

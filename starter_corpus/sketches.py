@@ -1,4 +1,4 @@
-"""Quiet pieces of our own: a texture or two and often a melody, for the solos and duos that no groove file plays."""
+"""Our own quiet pieces: one or two textures and often a melody, for solos and duos, which no groove file covers."""
 
 import random
 from dataclasses import dataclass
@@ -62,7 +62,7 @@ _NAMED_METRES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Sketch:
-    """One line of the table: what the piece is called and what plays which texture."""
+    """One line of the table: style names of the piece, and the instrument of each texture."""
 
     names: tuple[str, ...]
     genre: str
@@ -102,9 +102,12 @@ SKETCHES = _read_table()
 
 @dataclass(frozen=True, kw_only=True)
 class SketchPlan:
-    """A quiet piece, decided. Its chord progression decides the split, for it is what two such pieces could share."""
+    """Sketch, metre, chords, key, tempo, length and lead of a piece.
 
-    decode_fast: Sketch
+    The split follows the chord progression, which is all that two such pieces could share.
+    """
+
+    sketch: Sketch
     metre: str
     progression: Progression
     tonic: int
@@ -127,18 +130,18 @@ class SketchPlan:
 
 
 def plan_sketch(rng: random.Random) -> SketchPlan:
-    """Draws a decode_fast, its metre, a progression, key, tempo, length and lead."""
-    decode_fast = rng.choice(SKETCHES)
-    metre = rng.choice(decode_fast.metres)
-    is_minor = rng.random() < decode_fast.minor_share
+    """A random plan: sketch, metre, progression, key, tempo, length and lead."""
+    sketch = rng.choice(SKETCHES)
+    metre = rng.choice(sketch.metres)
+    is_minor = rng.random() < sketch.minor_share
     split = "valid" if rng.random() < 0.05 else "train"
-    progression = rng.choice(progressions(rng.choice(decode_fast.families), is_minor=is_minor, split=split, max_bars=8))
+    progression = rng.choice(progressions(rng.choice(sketch.families), is_minor=is_minor, split=split, max_bars=8))
     beats = _NAMED_METRES[metre].beats_per_bar
     slowdown = 0.75 if metre == "6/8" else 1.0
-    tempo = draw_tempo(rng, max(45.0, decode_fast.slowest_bpm * slowdown), decode_fast.fastest_bpm * slowdown)
-    lead = rng.choice(decode_fast.leads) if decode_fast.leads and rng.random() < 0.85 else None
+    tempo = draw_tempo(rng, max(45.0, sketch.slowest_bpm * slowdown), sketch.fastest_bpm * slowdown)
+    lead = rng.choice(sketch.leads) if sketch.leads and rng.random() < 0.85 else None
     return SketchPlan(
-        decode_fast=decode_fast,
+        sketch=sketch,
         metre=metre,
         progression=progression,
         tonic=rng.randrange(12),
@@ -150,7 +153,7 @@ def plan_sketch(rng: random.Random) -> SketchPlan:
 
 
 def arrange_sketch(plan: SketchPlan) -> Arrangement:
-    """The quiet piece of a plan; loops of up to four bars repeat exactly, melody and all, in half of the pieces."""
+    """The arrangement of a plan; half of the loops of up to four bars repeat exactly, including the melody."""
     rng = random.Random(plan.detail_seed)
     metre = _NAMED_METRES[plan.metre]
     loop = plan.progression.in_key(plan.tonic)
@@ -159,7 +162,7 @@ def arrange_sketch(plan: SketchPlan) -> Arrangement:
     bars = loop if is_loop else (loop * plan.num_bars)[: plan.num_bars]
     spans = spans_of(bars, metre)
     parts = []
-    for place, (texture, name) in enumerate(plan.decode_fast.textures):
+    for place, (texture, name) in enumerate(plan.sketch.textures):
         is_bass = texture in ("roots", "eighths", "octaves", "two_feel", "syncopated")
         role = "bass" if is_bass else "pad" if texture == "block" and plan.lead else "chords" if place else "arpeggio"
         notes = TEXTURES[texture](spans, metre)
@@ -182,19 +185,19 @@ def arrange_sketch(plan: SketchPlan) -> Arrangement:
             num_bars=plan.num_bars,
             loop_bars=len(bars) if is_loop else None,
         ),
-        genre=plan.decode_fast.genre,
-        styles=plan.decode_fast.names,
-        moods=moods_of(is_minor=is_minor, bpm=plan.tempo.bpm, genre=plan.decode_fast.genre, has_drums=False),
+        genre=plan.sketch.genre,
+        styles=plan.sketch.names,
+        moods=moods_of(is_minor=is_minor, bpm=plan.tempo.bpm, genre=plan.sketch.genre, has_drums=False),
         tempo=plan.tempo,
         key=key_name(plan.tonic, is_minor),
         metre=plan.metre,
         source=plan.source,
-        title=f"{plan.decode_fast.names[0]} over {plan.progression.name}",
+        title=f"{plan.sketch.names[0]} over {plan.progression.name}",
     )
 
 
 def _lead_range(program: int) -> tuple[int, int]:
-    """An octave and a half in the singing part of the instrument, above the accompaniment where it reaches so high."""
+    """Up to 20 semitones of the instrument's range, above the accompaniment if it reaches that high."""
     instrument = PROGRAMS[program]
     low = min(max(instrument.low, 62), instrument.high - 14)
     return low, min(instrument.high, low + 20)

@@ -1,4 +1,4 @@
-"""Which source belongs to which split: decided by its name alone, so that it never changes and never straddles."""
+"""The split of a source, determined by its name alone, so that it never changes and no source is in both."""
 
 import hashlib
 
@@ -6,6 +6,6 @@ VALID_PERCENT = 5
 
 
 def split_of(source: str) -> str:
-    """``valid`` for about one source in twenty, else ``train``: a function of the source's name and nothing else."""
+    """``valid`` for about 5 % of the sources, else ``train``."""
     digest = hashlib.sha256(f"descant starter split 15:{source}".encode()).digest()
     return "valid" if int.from_bytes(digest[:8], "big") % 100 < VALID_PERCENT else "train"

@@ -1,8 +1,8 @@
-"""The styles of the band pieces: which groove files of Musical MIDI Accompaniment play them, how fast, over what.
+"""The styles of the band pieces: their MMA groove files, tempo ranges, chord families and lead instruments.
 
 Each line of the table is one style file, the unit of the train/valid split::
 
-    file | genre | what to call it, in one or more ways | slowest-fastest bpm | chord family | minor % | leads
+    file | genre | one or more names | slowest-fastest bpm | chord family | minor % | leads
 
 ``leads`` are instruments that may play a melody over the accompaniment, or a dash. The files of the ``zoom`` folder
 hold drum patterns only: beats on their own, or under an accompaniment of ours.
@@ -258,7 +258,7 @@ zoom/trip | hip hop | trip hop; downtempo trip hop | 70-95 | electronic | 95 | -
 
 @dataclass(frozen=True, kw_only=True)
 class Style:
-    """One groove file, what it is called and what is played over it. ``minor_share`` lies between 0 and 1."""
+    """One groove file, its style names, chords and leads. ``minor_share`` is between 0 and 1."""
 
     file: str
     genre: str

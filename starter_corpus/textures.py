@@ -1,7 +1,7 @@
-"""Accompaniment textures of our own: how one instrument plays a chord sequence, bar after bar.
+"""Accompaniment textures: how one instrument plays a chord sequence.
 
-A texture is a function from chords to notes. It is strict: the same bar with the same chord is played the same way, so
-that repeated bars are repeated exactly.
+A texture is a function from chords to notes. It is deterministic: a bar with the same chord is played the same way, so
+that repeated bars are identical.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +15,7 @@ Bars = Sequence[Sequence[Chord]]
 
 @dataclass(frozen=True, kw_only=True)
 class Metre:
-    """The beats of a bar, and whether a beat divides in three (6/8) instead of two."""
+    """The beats per bar, and whether a beat is divided into three (6/8) instead of two."""
 
     beats_per_bar: int
     is_compound: bool = False
@@ -32,7 +32,7 @@ class Metre:
 
 @dataclass(frozen=True)
 class Span:
-    """One chord and the time it lasts, in ticks; ``voicing`` is its keys around the texture's centre, low to high."""
+    """A chord with its onset and length in ticks; ``voicing`` is its MIDI keys near the texture's centre, ascending."""
 
     chord: Chord
     onset: int
@@ -44,12 +44,12 @@ class Span:
         return lowest + (self.chord.root - lowest) % 12
 
     def fifth(self, lowest: int) -> int:
-        """The fifth of the chord (or what stands for it) above ``root(lowest)``."""
+        """The fifth of the chord, or the tone in its place, above ``root(lowest)``."""
         return self.root(lowest) + (self.chord.intervals[1 if len(self.chord.intervals) == 2 else 2])
 
 
 def spans_of(bars: Bars, metre: Metre, centre: int = 60) -> tuple[Span, ...]:
-    """The chords of the bars with their times, voiced around a middle key with as little movement as possible."""
+    """The chords of the bars with their times, voiced close to the MIDI key ``centre``."""
     spans = []
     for number, bar in enumerate(bars):
         edges = [round(position * metre.beats_per_bar / len(bar)) * TICKS_PER_BEAT for position in range(len(bar) + 1)]
@@ -97,7 +97,7 @@ def offbeat(spans: Sequence[Span], _metre: Metre) -> tuple[Note, ...]:
 
 
 def backbeat(spans: Sequence[Span], _metre: Metre) -> tuple[Note, ...]:
-    """Short chords on the second and fourth beat: reggae at its slowest, shuffle, country."""
+    """Short chords on the second and fourth beat: slow reggae, shuffle, country."""
     return tuple(
         Note(onset, TICKS_PER_BEAT // 3, pitch, 80)
         for span in spans
@@ -108,7 +108,7 @@ def backbeat(spans: Sequence[Span], _metre: Metre) -> tuple[Note, ...]:
 
 
 def oompah(spans: Sequence[Span], metre: Metre) -> tuple[Note, ...]:
-    """A bass note, then the chord on the beats after it; in 6/8 on the third eighth of each beat."""
+    """A bass note, then the chord on the following beats; in 6/8 on the third eighth of each beat."""
     notes = []
     for span in spans:
         for count, onset in enumerate(_positions(span, TICKS_PER_BEAT)):
@@ -124,7 +124,7 @@ def oompah(spans: Sequence[Span], metre: Metre) -> tuple[Note, ...]:
 
 
 def alberti(spans: Sequence[Span], metre: Metre) -> tuple[Note, ...]:
-    """Broken chords low, high, middle, high; in three: low, middle, high."""
+    """Broken chords: low, high, middle, high; in 3/4: low, middle, high."""
     order = (0, 1, 2) if metre.is_compound else (0, 2, 1, 2)
     return _broken(spans, metre, lambda span: [span.voicing[min(i, len(span.voicing) - 1)] for i in order])
 
@@ -140,7 +140,7 @@ def arpeggio(spans: Sequence[Span], metre: Metre) -> tuple[Note, ...]:
 
 
 def rising(spans: Sequence[Span], metre: Metre) -> tuple[Note, ...]:
-    """Up through the chord over two octaves, again and again: trance, harp, music box."""
+    """Up through the chord over two octaves, repeatedly: trance, harp, music box."""
     return _broken(spans, metre, lambda span: [*span.voicing[:3], *(pitch + 12 for pitch in span.voicing[:1])])
 
 
@@ -171,7 +171,7 @@ def _broken(
 
 
 def strum(spans: Sequence[Span], metre: Metre) -> tuple[Note, ...]:
-    """A guitar's down, down-up, up-down-up: the strings a hundredth of a beat apart."""
+    """A guitar's down, down-up, up-down-up strum; the strings are a hundredth of a beat apart."""
     step, per_beat = metre.step_ticks, 3 if metre.is_compound else 2
     down = {0, 2, 6} if not metre.is_compound else {0, 3}
     played = down | ({3, 5, 7} if not metre.is_compound else {2, 5})
@@ -191,7 +191,7 @@ def strum(spans: Sequence[Span], metre: Metre) -> tuple[Note, ...]:
 
 
 def stabs(spans: Sequence[Span], metre: Metre) -> tuple[Note, ...]:
-    """Short syncopated chords: the beat, then just before the second and after the third."""
+    """Short syncopated chords: on the first beat, just before the second and just after the third."""
     quarter = TICKS_PER_BEAT // 4
     hits = (0, 3, 10) if metre.beats_per_bar == 4 else (0, 3)
     return tuple(

@@ -1,7 +1,7 @@
-"""Folk tunes from old printed collections in music21's corpus: their index, and their notes.
+"""Folk tunes from historical collections in music21's corpus: an index, and their notes.
 
-O'Neill's Music of Ireland (1903), Ryan's Mammoth Collection (1883) and Aird's Airs (1778) are in the public domain. The
-same tune stands in several of them, so its title without spelling is what decides the split.
+O'Neill's Music of Ireland (1903), Ryan's Mammoth Collection (1883) and Aird's Airs (1778) are in the public domain. A
+tune may be in several of them, so its title, reduced to its letters, determines the split.
 """
 
 import functools
@@ -26,7 +26,7 @@ _ABC_TICKS_PER_QUARTER = 480
 _KEY = re.compile(r"^([A-G])([#b]?)\s*(m|min|minor|maj|major|dor|dorian|mix|mixolydian)?\s*$", re.IGNORECASE)
 _NOTE = re.compile(r"\^{0,2}_{0,2}=?[A-Ga-gzx][,']*(\d*)(/*)(\d*)|\((\d)")
 
-# The quarters that make a beat as it is felt, by metre.
+# Quarters per musical beat, by metre.
 _QUARTERS_PER_BEAT = {
     "4/4": Fraction(1),
     "2/2": Fraction(2),
@@ -55,15 +55,15 @@ _DANCES = {
     "polka": ("2/4",),
     "minuet": ("3/4",),
 }
-# O'Neill's book is ordered by dance; these of its numbers lie well inside their chapters.
+# O'Neill's book is ordered by dance; these numbers are well inside their chapters.
 _ONEILLS_CHAPTERS = (("jig", 720, 1100), ("reel", 1180, 1545), ("hornpipe", 1580, 1755))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tune:
-    """A tune of a collection: its ABC text, its keynote (0 is C), and what its header tells.
+    """A tune of a collection: its ABC text, its tonic (0 is C), and the fields of its header.
 
-    ``mode`` is major, minor, dorian or mixolydian; ``dance`` and ``origin`` are None where they are not known.
+    ``mode`` is major, minor, dorian or mixolydian; ``dance`` and ``origin`` are None if unknown.
     """
 
     source: str
@@ -86,7 +86,7 @@ class Tune:
 
 @functools.cache
 def tunes() -> tuple[Tune, ...]:
-    """Every usable tune, in a fixed order: one key and one metre throughout, in one of the modes and metres we know.
+    """Every usable tune in a fixed order: those with a single key and metre, both of a known kind.
 
     Raises:
         MissingExtra: if music21, which carries the collections, is not installed.
@@ -137,10 +137,10 @@ def _read_tune(text: str, collection: str, stem: str) -> Tune | None:
 
 
 def _dance(fields: dict[str, str], collection: str, metre: str) -> str | None:
-    """The dance, where the collection says it or its numbering leaves no doubt, and the metre agrees."""
-    said = (fields.get("R", "") + " " + fields["T"]).lower()
+    """The dance, if the collection names it or its numbering implies it, and the metre agrees."""
+    header = (fields.get("R", "") + " " + fields["T"]).lower()
     for dance, metres in _DANCES.items():
-        if re.search(rf"\b{dance}\b", said) and metre in metres:
+        if re.search(rf"\b{dance}\b", header) and metre in metres:
             return dance
     number = fields["X"].split()[0]
     if collection == "oneills" and number.isdigit():
@@ -151,7 +151,7 @@ def _dance(fields: dict[str, str], collection: str, metre: str) -> str | None:
 
 
 def notes_of(tune: Tune) -> tuple[Note, ...]:
-    """The tune's notes from its first one, repeats written out.
+    """The tune's notes with repeats written out; the first one begins at tick 0.
 
     Raises:
         MissingExtra: if abc2midi is not installed.
@@ -175,7 +175,7 @@ def notes_of(tune: Tune) -> tuple[Note, ...]:
 
 
 def upbeat_ticks(tune: Tune) -> int | None:
-    """How many ticks sound before the first bar line; None where the first bar cannot be measured."""
+    """The number of ticks before the first bar line; None if the first bar cannot be measured."""
     unit = re.search(r"^L:\s*(\d+)/(\d+)", tune.text, re.MULTILINE)
     unit_quarters = Fraction(int(unit.group(1)), int(unit.group(2))) * 4 if unit else Fraction(1, 2)
     body = re.split(r"^K:.*\n", tune.text, maxsplit=1, flags=re.MULTILINE)[1]

@@ -1,29 +1,29 @@
-"""Captions: the same facts in many wordings, from tags to a sentence; nothing is said that the facts do not hold."""
+"""Captions: one description in many wordings, from tags to sentences, none saying more than the description."""
 
 import random
 import re
 from collections.abc import Callable, Sequence
 
-from starter_corpus.facts import Facts, fitting_styles, speed_words, spell_genre
+from starter_corpus.description import PieceDescription, matching_styles, spell_genre, tempo_words
 from starter_corpus.instruments import DRUMS
 
 NUM_CAPTIONS = 6
 
 
-def captions(facts: Facts, rng: random.Random) -> tuple[str, ...]:
-    """Six different captions of a piece, the terse and the full mixed."""
-    voice = _Voice(facts, rng)
+def captions(piece: PieceDescription, rng: random.Random) -> tuple[str, ...]:
+    """Up to six different captions of a piece, short and long ones mixed."""
+    writer = _CaptionWriter(piece, rng)
     makers: list[Callable[[], str]] = [
-        voice.tags,
-        voice.tags,
-        voice.label,
-        voice.sentence,
-        voice.sentence,
-        voice.players,
-        voice.full,
-        voice.request,
-        voice.full,
-        voice.tags,
+        writer.tags,
+        writer.tags,
+        writer.label,
+        writer.sentence,
+        writer.sentence,
+        writer.players,
+        writer.full,
+        writer.request,
+        writer.full,
+        writer.tags,
     ]
     made: dict[str, None] = {}
     for _ in range(4):
@@ -34,88 +34,88 @@ def captions(facts: Facts, rng: random.Random) -> tuple[str, ...]:
     return tuple(made)
 
 
-class _Voice:
-    """Says the facts; every call draws which of them and in which words."""
+class _CaptionWriter:
+    """Words the description; every call draws which properties it mentions, and how."""
 
-    def __init__(self, facts: Facts, rng: random.Random) -> None:
-        self.facts = facts
+    def __init__(self, piece: PieceDescription, rng: random.Random) -> None:
+        self.piece = piece
         self.rng = rng
-        self.styles = fitting_styles(facts)
+        self.styles = matching_styles(piece)
 
     def chance(self, share: float) -> bool:
         return self.rng.random() < share
 
     def style(self) -> str:
-        if self.facts.genre not in ("world", "show") and self.chance(0.2):
-            return spell_genre(self.facts.genre)
+        if self.piece.genre not in ("world", "show") and self.chance(0.2):
+            return spell_genre(self.piece.genre)
         return self.rng.choice(self.styles)
 
     def noun(self, style: str) -> str:
-        """What the piece is: a drum beat, a solo, or the style with or without a word after it."""
-        if not self.facts.instruments:
+        """A noun phrase for the piece: a drum beat, or the style, with "piece" or the like where it needs a noun."""
+        if not self.piece.instruments:
             return style if "beat" in style else self.rng.choice((f"{style} drum beat", f"{style} beat"))
         if style.split()[-1] in _NOUNS:
             return style
         return f"{style} {self.rng.choice(('piece', 'piece', 'tune', 'track'))}"
 
     def mood(self, style: str) -> str:
-        """A mood word that the style's name does not hold already."""
-        moods = [mood for mood in self.facts.moods[:4] if mood not in style]
+        """A mood word that is not part of the style's name."""
+        moods = [mood for mood in self.piece.moods[:4] if mood not in style]
         return self.rng.choice(moods) if moods else ""
 
-    def speed(self, style: str) -> str:
-        """A word for the tempo, unless the style's name says as much."""
+    def tempo(self, style: str) -> str:
+        """A word for the tempo, unless the style's name has one."""
         if re.search(r"\b(slow|fast|up-tempo|mid-tempo|lively|hot|lazy)\b", style):
             return ""
-        return self.rng.choice(speed_words(self.facts.bpm, self.facts.metre))
+        return self.rng.choice(tempo_words(self.piece.bpm, self.piece.metre))
 
     def bpm(self) -> str:
-        return self.rng.choice(("{} bpm", "{} BPM", "{} bpm")).format(round(self.facts.bpm))
+        return self.rng.choice(("{} bpm", "{} BPM", "{} bpm")).format(round(self.piece.bpm))
 
     def metre(self, style: str) -> str:
-        """The metre in words, unless the style's name already speaks of one."""
-        metre = self.facts.metre
+        """The metre in words, unless the style's name implies it."""
+        metre = self.piece.metre
         if "/" in style or "waltz" in style or metre == "2/2":
             return ""
         if metre == "3/4":
             return self.rng.choice(("in 3/4", "in waltz time", "in 3/4 time"))
         return self.rng.choice((f"in {metre}", f"in {metre} time"))
 
-    def says_metre(self) -> bool:
-        return self.chance(0.08 if self.facts.metre == "4/4" else 0.45)
+    def mentions_metre(self) -> bool:
+        return self.chance(0.08 if self.piece.metre == "4/4" else 0.45)
 
     def some_instruments(self, most: int) -> list[str]:
-        """The first one to ``most`` instruments, the lead among them."""
-        return list(self.facts.instruments[: self.rng.randint(1, most)])
+        """The first one to ``most`` instruments, beginning with the lead."""
+        return list(self.piece.instruments[: self.rng.randint(1, most)])
 
     def band(self, most: int) -> str:
         names = self.some_instruments(most)
-        if self.facts.has_drums and self.chance(0.6):
+        if self.piece.has_drums and self.chance(0.6):
             names.append(DRUMS.name)
         return _listed(names)
 
     def drums(self) -> str:
-        if self.facts.is_drumless and self.chance(0.25):
+        if self.piece.is_drumless and self.chance(0.25):
             return self.rng.choice(("no drums", "without drums"))
         return ""
 
     def tags(self) -> str:
-        """Tags with commas between them: style first, the rest in any order."""
+        """Comma-separated tags: the style first, the rest in random order."""
         style = self.style()
         rest = []
         if self.chance(0.8):
             rest += [name for name in self.some_instruments(3) if name not in style]
-        if self.facts.has_drums and (self.chance(0.35) or not self.facts.instruments):
+        if self.piece.has_drums and (self.chance(0.35) or not self.piece.instruments):
             rest.append(DRUMS.name)
         if self.chance(0.4):
             rest.append(self.mood(style))
         if self.chance(0.55):
             rest.append(self.bpm())
         if self.chance(0.35):
-            rest.append(self.speed(style))
-        if self.facts.key and self.chance(0.3):
-            rest.append(self.facts.key)
-        if self.says_metre():
+            rest.append(self.tempo(style))
+        if self.piece.key and self.chance(0.3):
+            rest.append(self.piece.key)
+        if self.mentions_metre():
             rest.append(self.metre(style).removeprefix("in "))
         if self.chance(0.4):
             rest.append(self.drums())
@@ -123,79 +123,79 @@ class _Voice:
         return ", ".join(dict.fromkeys(word for word in [style, *rest] if word))
 
     def label(self) -> str:
-        """A few words, as a person in a hurry types them."""
+        """A few words, as someone in a hurry types them."""
         style = self.style()
-        words = [self.speed(style) if self.chance(0.4) else "", self.mood(style) if self.chance(0.5) else ""]
-        name = style if self.facts.instruments and self.chance(0.5) else self.noun(style)
+        words = [self.tempo(style) if self.chance(0.4) else "", self.mood(style) if self.chance(0.5) else ""]
+        name = style if self.piece.instruments and self.chance(0.5) else self.noun(style)
         return " ".join(word for word in [*dict.fromkeys(words), name] if word)
 
     def sentence(self) -> str:
-        """One plain sentence."""
+        """One sentence."""
         style = self.style()
-        adjectives = [self.speed(style) if self.chance(0.6) else "", self.mood(style) if self.chance(0.7) else ""]
+        adjectives = [self.tempo(style) if self.chance(0.6) else "", self.mood(style) if self.chance(0.7) else ""]
         start = _with_article(f"{_joined(adjectives)} {self.noun(style)}".strip())
-        if self.facts.instruments and not all(name in style for name in self.facts.instruments):
+        if self.piece.instruments and not all(name in style for name in self.piece.instruments):
             start += self.rng.choice((" with ", " for ", " played by ", " featuring ")) + self.band(3)
-        if self.facts.key and self.chance(0.5):
-            start += f" in {self.facts.key}"
-        if self.says_metre():
+        if self.piece.key and self.chance(0.5):
+            start += f" in {self.piece.key}"
+        if self.mentions_metre():
             start += f" {self.metre(style)}"
         if self.chance(0.3):
             start += f" at {self.bpm()}"
         return _finished(start)
 
     def players(self) -> str:
-        """Who plays, then what."""
+        """The players, then the style."""
         style = self.style()
-        if not self.facts.instruments:
+        if not self.piece.instruments:
             return _finished(f"drums playing {_with_article(self.noun(style))} at {self.bpm()}")
         names = self.some_instruments(4)
-        if len(self.facts.instruments) == 1 and self.facts.is_drumless and self.chance(0.6):
+        if len(self.piece.instruments) == 1 and self.piece.is_drumless and self.chance(0.6):
             names = [f"solo {names[0]}"]
         verb = self.rng.choice(("playing", "in", "-"))
-        adjective = self.mood(style) if self.chance(0.6) else self.speed(style)
+        adjective = self.mood(style) if self.chance(0.6) else self.tempo(style)
         noun = f"{adjective} {style}".strip()
         line = _listed(names) + (f", {noun}" if verb == "-" else f" {verb} {_with_article(noun + _piece_word(style))}")
-        if self.facts.has_drums and self.chance(0.5):
+        if self.piece.has_drums and self.chance(0.5):
             line += " with drums"
         elif self.drums():
             line += ", no drums"
         return _finished(line)
 
     def full(self) -> str:
-        """Most of the facts in one or two sentences."""
+        """Most of the description in one or two sentences."""
         style = self.style()
-        start = _with_article(f"{_joined([self.speed(style), self.mood(style)])} {self.noun(style)}".strip())
-        if self.facts.key:
-            start += f" in {self.facts.key}"
-        if self.says_metre() or self.facts.metre not in ("4/4", "2/2"):
+        start = _with_article(f"{_joined([self.tempo(style), self.mood(style)])} {self.noun(style)}".strip())
+        if self.piece.key:
+            start += f" in {self.piece.key}"
+        if self.mentions_metre() or self.piece.metre not in ("4/4", "2/2"):
             start += f" {self.metre(style)}"
         start += self.rng.choice((f" at {self.bpm()}", f", around {self.bpm()}", f", tempo {self.bpm()}"))
-        if not self.facts.instruments:
+        if not self.piece.instruments:
             return _finished(start + ", drums only")
-        names = list(self.facts.instruments[:4]) + ([DRUMS.name] if self.facts.has_drums else [])
+        names = list(self.piece.instruments[:4]) + ([DRUMS.name] if self.piece.has_drums else [])
         ending = self.rng.choice((", with {}", ", played by {}", ". Instruments: {}", ". It is played by {}"))
         line = start + ending.format(_listed(names))
-        return _finished(line + (", without drums" if self.facts.is_drumless and self.chance(0.2) else ""))
+        return _finished(line + (", without drums" if self.piece.is_drumless and self.chance(0.2) else ""))
 
     def request(self) -> str:
-        """What one would ask for: a style, a lead, a mood."""
+        """A request: a style, a lead and a mood or tempo."""
         style = self.style()
-        if not self.facts.instruments:
+        if not self.piece.instruments:
             return f"{style} drums only, {self.bpm()}"
-        lead = self.facts.instruments[0]
+        lead = self.piece.instruments[0]
         line = self.rng.choice(
             (
                 f"{self.mood(style)} {style} with {lead}" if lead not in style else f"{self.mood(style)} {style}",
                 f"{lead}, {style}, {self.mood(style)}",
-                f"{self.speed(style)} {lead} {style}" if lead not in style else f"{self.speed(style)} {style}",
-                f"{style} with {lead}, {self.speed(style)}" if lead not in style else style,
+                f"{self.tempo(style)} {lead} {style}" if lead not in style else f"{self.tempo(style)} {style}",
+                f"{style} with {lead}, {self.tempo(style)}" if lead not in style else style,
             )
         )
         return line.strip(" ,")
 
 
-# A style that ends in one of these is a noun already; any other needs "piece" or the like after it.
+# A style that ends in one of these is a noun; others need "piece" or the like after them.
 _NOUNS = {
     *("piece", "music", "tune", "song", "beat", "beats", "groove", "ballad", "waltz", "march", "polka", "hymn", "air"),
     *("lullaby", "chorale", "jig", "reel", "hornpipe", "strathspey", "minuet", "serenade", "nocturne", "étude"),

@@ -265,7 +265,7 @@ def test_the_best_of_several_is_one_of_them_and_is_made_again_by_its_seed(music)
         ("120 bpm", 65, "best_of=65"),
         ("120 bpm", True, "True"),
         ("piano", 2, "states none"),
-        ("120 bpm", 2, "too short to hear"),
+        ("120 bpm", 2, "too short to estimate"),
     ],
 )
 def test_candidates_that_cannot_be_are_refused(music, text, best_of, message):

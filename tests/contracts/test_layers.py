@@ -48,3 +48,8 @@ def imported_by(file: Path) -> set[str]:
 def test_an_outside_library_comes_in_by_its_door_only(library, doors):
     users = {str(file.relative_to(SOURCE)) for file in SOURCE.rglob("*.py") if library in imported_by(file)}
     assert users == doors
+
+
+def test_the_library_does_not_import_the_starters_corpus():
+    """``starter_corpus`` is part of the repository and not of the wheel."""
+    assert not [file for file in SOURCE.rglob("*.py") if "starter_corpus" in imported_by(file)]

@@ -18,7 +18,7 @@ def saved(path: Path, samples: torch.Tensor, rate_hz: int = 8000) -> ClipRecord:
 
 
 def ramp(start: float, num_samples: int) -> torch.Tensor:
-    """Samples that tell where they stood, exact in 16 bits."""
+    """Samples that encode their position, exact in 16 bits."""
     return (start * 32768 + torch.arange(num_samples))[None] / 32768
 
 
@@ -37,7 +37,7 @@ def test_a_batch_is_a_function_of_seed_and_step(records):
     assert not torch.equal(later, other.batch(7).wave)
 
 
-def test_every_piece_is_a_slice_of_a_clip(records):
+def test_every_segment_is_a_slice_of_a_clip(records):
     wave = AudioBatches(records, CONFIG).batch(0).wave
     assert wave.shape == (4, 1, 2000)
     assert (wave.diff(dim=2) == 1 / 32768).all()
@@ -52,7 +52,7 @@ def test_clips_are_drawn_by_their_length_and_to_their_ends(records):
     assert starts[of_long].max() > 0.1 + 5900 / 32768
 
 
-def test_other_rates_and_channels_come_out_as_asked(tmp_path):
+def test_other_rates_and_channels_are_converted(tmp_path):
     sine = 0.5 * torch.sin(torch.arange(44100) * 2 * torch.pi * 440 / 44100).repeat(2, 1)
     batches = AudioBatches([saved(tmp_path / "a.flac", sine, 44100)], CONFIG)
     wave = batches.batch(0).wave
@@ -73,7 +73,7 @@ def test_short_clips_are_left_out_or_padded(tmp_path, records):
     assert not padded[0, :, 100:].any()
 
 
-def test_silence_is_drawn_again_but_not_for_ever(tmp_path):
+def test_silence_is_drawn_again_a_limited_number_of_times(tmp_path):
     half_silent = torch.cat([torch.zeros(1, 80000), 0.1 + 0 * torch.rand(1, 80000)], dim=1)
     wave = AudioBatches([saved(tmp_path / "half.wav", half_silent)], CONFIG).batch(0).wave
     assert (wave.abs().amax(dim=2) > 0).all()
@@ -91,6 +91,6 @@ def test_a_file_that_changed_or_broke_is_named(records):
 
 
 @pytest.mark.parametrize("segment_s", [0.0, -1.0, 1e-6, float("nan"), float("inf")])
-def test_a_piece_of_nothing_is_refused(segment_s):
+def test_an_empty_segment_is_refused(segment_s):
     with pytest.raises(ConfigError, match="segment_s"):
         AudioBatchConfig(segment_s=segment_s)

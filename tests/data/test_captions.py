@@ -8,7 +8,7 @@ from descant.data.captions import CaptionConfig, caption, tag_text
 from descant.data.manifest import ClipRecord
 from descant.errors import ConfigError
 
-TAGS = {"key": "C major", "bpm": 120.0, "genre": "Lo-Fi", "moods": ["calm", "warm"], "source": "never said"}
+TAGS = {"key": "C major", "bpm": 120.0, "genre": "Lo-Fi", "moods": ["calm", "warm"], "source": "never used"}
 
 
 def record(*captions: str, **tags) -> ClipRecord:
@@ -22,48 +22,48 @@ def draws(clip: ClipRecord, count: int = 400, **settings) -> list[str | None]:
     return [caption(clip, config, random.Random(seed)) for seed in range(count)]
 
 
-def test_without_augmentation_a_description_is_said_word_for_word():
+def test_without_augmentation_a_description_is_used_verbatim():
     """audiocraft puts a full stop behind every description as soon as merging is possible at all."""
     assert set(draws(record("A  piano; slow"), merge_probability=0.0, word_dropout=0.0)) == {"A  piano; slow"}
     never_merged = draws(record("A piano", **TAGS), keep_field_probability=0.0, merge_probability=1.0, word_dropout=0.0)
     assert set(never_merged) == {"A piano"}
 
 
-def test_nothing_to_say_is_the_null_condition():
+def test_a_clip_without_captions_and_tags_has_the_null_condition():
     assert set(draws(record())) == {None}
     assert set(draws(record(" ", "\n"))) == {None}
     assert set(draws(record(source="a disc"), merge_probability=1.0)) == {None}
 
 
-def test_all_wordings_are_used():
+def test_all_captions_are_used():
     counts = Counter(draws(record("one", "two", "three"), merge_probability=0.0, word_dropout=0.0))
     assert set(counts) == {"one", "two", "three"}
     assert min(counts.values()) > 90
 
 
 def test_the_probabilities_are_what_they_are_called():
-    said = draws(record("A piano.", **TAGS), count=4000, word_dropout=0.0, keep_field_probability=0.5)
-    merged = [text for text in said if text != "A piano."]
+    texts = draws(record("A piano.", **TAGS), count=4000, word_dropout=0.0, keep_field_probability=0.5)
+    merged = [text for text in texts if text != "A piano."]
     # A quarter is merged, of which one in 16 has no tag left.
-    assert len(merged) / len(said) == pytest.approx(0.25 * 15 / 16, abs=0.02)
+    assert len(merged) / len(texts) == pytest.approx(0.25 * 15 / 16, abs=0.02)
     assert sum("piano" in text for text in merged) / len(merged) == pytest.approx(0.5, abs=0.05)
     assert sum("bpm: 120" in text for text in merged) / len(merged) == pytest.approx(8 / 15, abs=0.05)
 
 
 def test_tags_follow_the_description_in_any_order():
-    said = draws(
+    texts = draws(
         record("A piano.", **TAGS),
         merge_probability=1.0,
         keep_field_probability=1.0,
         drop_description_probability=0.0,
         word_dropout=0.0,
     )
-    assert len(set(said)) == 24
+    assert len(set(texts)) == 24
     fields = {"key: C major", "bpm: 120", "genre: lo-fi", "moods: calm, warm"}
-    assert all(set(text.removeprefix("A piano. ").split(". ")) == fields for text in said)
+    assert all(set(text.removeprefix("A piano. ").split(". ")) == fields for text in texts)
 
 
-def test_an_uncertain_key_and_empty_tags_are_not_said():
+def test_an_uncertain_key_and_empty_tags_are_left_out():
     config = CaptionConfig(keep_field_probability=1.0)
     tags = {"key": "C major, A minor", "bpm": None, "moods": [], "instrument": "Flute"}
     assert tag_text(tags, config, random.Random(0)) == "instrument: flute"
@@ -71,8 +71,8 @@ def test_an_uncertain_key_and_empty_tags_are_not_said():
 
 def test_words_are_dropped_but_never_all():
     words = " ".join(str(number) for number in range(1000))
-    (said,) = draws(record(words), count=1, merge_probability=0.0)
-    assert len(said.split()) == pytest.approx(700, abs=50)
+    (text,) = draws(record(words), count=1, merge_probability=0.0)
+    assert len(text.split()) == pytest.approx(700, abs=50)
     assert set(draws(record("a b"), word_dropout=1.0, merge_probability=0.0)) == {"a", "b"}
 
 

@@ -3,7 +3,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from descant.audio import Clip
+from descant.audio import AudioHeader, Clip
+from descant.data import doctor
 from descant.data.doctor import PROBLEMS, check
 from descant.data.manifest import ClipRecord, write_manifest
 from descant.errors import DataError
@@ -33,7 +34,14 @@ def found(tmp_path, records, **settings) -> dict[str, list[str]]:
     return {name: [path.rsplit("/", 1)[1] for path in paths] for name, paths in report.found.items()}
 
 
-def test_a_sound_set_has_no_findings(saved, tmp_path):
+@pytest.mark.parametrize(("stated_s", "read_s"), [(1.0, 2.0), (2.0, 1.0)])
+def test_a_header_and_samples_of_different_lengths_are_a_change(saved, tmp_path, monkeypatch, stated_s, read_s):
+    record = replace(saved("a.wav", 0.3 * torch.rand(1, int(8000 * read_s))), duration_s=1.0)
+    monkeypatch.setattr(doctor, "plausible_header", lambda _: AudioHeader(int(8000 * stated_s), 8000, 1))
+    assert found(tmp_path, [record]) == {"changed": ["a.wav"]}
+
+
+def test_a_good_set_has_no_findings(saved, tmp_path):
     records = [saved("a.wav"), saved("b.flac", split="valid"), saved("c.ogg", captions=(), tags={"bpm": 1})]
     assert found(tmp_path, records, segment_s=1.0, sample_rate_hz=8000) == {}
     report = check(tmp_path / "set.jsonl")
@@ -100,6 +108,6 @@ def test_a_header_that_promises_too_much_is_found_as_tokenizing_would_find_it(sa
     assert found(tmp_path, records) == {"unreadable": ["a.wav"]}
 
 
-def test_a_broken_manifest_is_told_as_such(tmp_path):
+def test_a_broken_manifest_is_an_error(tmp_path):
     with pytest.raises(DataError, match="manifest"):
         check(tmp_path / "none.jsonl")

@@ -1,4 +1,4 @@
-"""Embeddings beside the codes: what is heard of them, and which window is a crop's."""
+"""Embeddings of tokenized clips, and the windows of a crop."""
 
 from dataclasses import replace
 
@@ -26,7 +26,7 @@ KIND = embeddings(CONFIG)
 
 
 class Moments(JointEncoder):
-    """Hears mean, loudness and roughness of a window."""
+    """An encoder that embeds a window as its mean, loudness and roughness."""
 
     def __init__(self, config: ClapConfig = CONFIG) -> None:
         super().__init__(config)
@@ -79,8 +79,8 @@ def tokens(codec, tmp_path_factory):
 
 
 @pytest.fixture
-def heard(tokens, codec):
-    """The folder with all embeddings, made anew."""
+def embedded(tokens, codec):
+    """The folder with all embeddings, recomputed."""
     for number in range(3):
         KIND.path(tokens, number).unlink(missing_ok=True)
     add_embeddings(tokens, codec, Moments())
@@ -98,8 +98,8 @@ def all_of(folder):
     ]
 
 
-def test_every_clip_has_the_windows_of_what_its_codes_sound_like(heard, codec):
-    for clip, codes, found in all_of(heard):
+def test_every_clip_has_the_windows_of_its_decoded_codes(embedded, codec):
+    for clip, codes, found in all_of(embedded):
         sound = Clip(codec.decode(codes[None])[0], codec.sample_rate_hz)
         expected = Moments().embed_windows(sound)
         assert found.dtype == torch.float16
@@ -107,28 +107,28 @@ def test_every_clip_has_the_windows_of_what_its_codes_sound_like(heard, codec):
         torch.testing.assert_close(found.float(), expected, rtol=0, atol=2e-3)
 
 
-def test_an_interrupted_run_goes_on_and_gives_the_same_files(heard, codec):
-    whole = [KIND.path(heard, number).read_bytes() for number in range(3)]
-    KIND.path(heard, 1).unlink()
+def test_an_interrupted_run_continues_and_gives_the_same_files(embedded, codec):
+    whole = [KIND.path(embedded, number).read_bytes() for number in range(3)]
+    KIND.path(embedded, 1).unlink()
     resumed = Moments()
-    add_embeddings(heard, codec, resumed)
+    add_embeddings(embedded, codec, resumed)
     assert resumed.windows == 1 + 16
-    assert [KIND.path(heard, number).read_bytes() for number in range(3)] == whole
+    assert [KIND.path(embedded, number).read_bytes() for number in range(3)] == whole
 
 
-def test_embeddings_of_another_hearing_are_refused(heard, codec):
-    shard = read_shard(shard_path(heard, 0))
+def test_embeddings_of_another_extractor_are_refused(embedded, codec):
+    shard = read_shard(shard_path(embedded, 0))
     with pytest.raises(DataError, match="was made with"):
-        read_features(heard, 0, shard, embeddings(replace(CONFIG, stride_s=0.2)))
+        read_features(embedded, 0, shard, embeddings(replace(CONFIG, stride_s=0.2)))
     with pytest.raises(DataError, match="was made with"):
-        add_embeddings(heard, codec, Moments(replace(CONFIG, name="other")))
-    assert len(read_features(heard, 0, shard, embeddings(replace(CONFIG, num_codebooks=2)))) == 2
+        add_embeddings(embedded, codec, Moments(replace(CONFIG, name="other")))
+    assert len(read_features(embedded, 0, shard, embeddings(replace(CONFIG, num_codebooks=2)))) == 2
 
 
-def test_codes_of_another_codec_are_refused(heard):
+def test_codes_of_another_codec_are_refused(embedded):
     torch.manual_seed(5)
     with pytest.raises(DataError, match="another codec"):
-        add_embeddings(heard, build_codec(presets.tiny().codec).eval(), Moments())
+        add_embeddings(embedded, build_codec(presets.tiny().codec).eval(), Moments())
 
 
 SQUARE = F.normalize(torch.randn(16, 3, generator=torch.Generator().manual_seed(0)), dim=1)
@@ -153,16 +153,16 @@ def test_a_crop_is_the_mean_of_the_windows_in_it_or_the_nearest(first_s, duratio
     torch.testing.assert_close(crop_embedding(SQUARE.half(), first_s, duration_s, CONFIG), expected, rtol=0, atol=2e-3)
 
 
-def test_batches_have_the_places_of_their_crops(heard):
+def test_batches_have_the_embeddings_of_their_crops(embedded):
     config = TokenBatchConfig(
         batch_size=3, segment_frames=25, captions=CaptionConfig(merge_probability=0.0, word_dropout=0.0)
     )
-    batches = TokenBatches(heard, config, clap=CONFIG)
+    batches = TokenBatches(embedded, config, clap=CONFIG)
     batch = batches.batch(4)
-    assert torch.equal(batch.clap, TokenBatches(heard, config, clap=CONFIG).batch(4).clap)
-    assert torch.equal(batch.codes, TokenBatches(heard, config).batch(4).codes)
-    assert TokenBatches(heard, config).batch(4).clap is None
-    by_name = {clip.id: (codes, points) for clip, codes, points in all_of(heard)}
+    assert torch.equal(batch.clap, TokenBatches(embedded, config, clap=CONFIG).batch(4).clap)
+    assert torch.equal(batch.codes, TokenBatches(embedded, config).batch(4).codes)
+    assert TokenBatches(embedded, config).batch(4).clap is None
+    by_name = {clip.id: (codes, points) for clip, codes, points in all_of(embedded)}
     for row, clip in enumerate(batch.clips):
         codes, points = by_name[clip.id]
         frames = int(batch.frame_mask[row].sum())
@@ -171,5 +171,5 @@ def test_batches_have_the_places_of_their_crops(heard):
         found = [at for at in offsets if torch.equal(codes[:, at : at + frames], batch.codes[row, :, :frames])]
         expected = [crop_embedding(points, at * 0.02, frames * 0.02, CONFIG) for at in found]
         assert any(torch.equal(batch.clap[row], one) for one in expected)
-    assert len(batches.embeddings) == sum(len(one) for clip, _, one in all_of(heard) if clip.split == "train")
+    assert len(batches.embeddings) == sum(len(one) for clip, _, one in all_of(embedded) if clip.split == "train")
     assert batches.embeddings.dtype == torch.float32

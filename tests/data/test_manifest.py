@@ -35,7 +35,7 @@ GOOD = {"path": "a.wav", "duration_s": 1, "sample_rate_hz": 8000, "num_channels"
 
 
 @pytest.mark.parametrize(
-    ("line", "says"),
+    ("line", "message"),
     [
         ("nonsense", "not JSON"),
         ("[1]", "expected an object"),
@@ -53,12 +53,12 @@ GOOD = {"path": "a.wav", "duration_s": 1, "sample_rate_hz": 8000, "num_channels"
         (json.dumps(GOOD | {"path": "./first.wav"}), "on line 1 already"),
     ],
 )
-def test_a_bad_line_is_named_by_its_number(tmp_path, line, says):
+def test_a_bad_line_is_named_by_its_number(tmp_path, line, message):
     manifest = tmp_path / "set.jsonl"
     manifest.write_text(json.dumps(GOOD | {"path": "first.wav"}) + "\n\n" + line + "\n")
     with pytest.raises(DataError, match="line 3") as raised:
         read_manifest(manifest)
-    assert says in str(raised.value)
+    assert message in str(raised.value)
     assert "\n" not in str(raised.value)
 
 
@@ -80,7 +80,7 @@ def test_a_manifest_from_another_system_is_read(tmp_path):
     assert [found.path.name for found in read_manifest(tmp_path / "set.jsonl")] == ["a.wav", "b.wav"]
 
 
-def test_clips_that_are_not_there_are_counted_and_the_first_is_named(tmp_path):
+def test_missing_clips_are_counted_and_the_first_is_named(tmp_path):
     (tmp_path / "a.wav").write_bytes(b"")
     require_files([record(tmp_path / "a.wav")])
     with pytest.raises(DataError, match=r"2 of 3 clips are not there, first '.*b\.wav'"):

@@ -1,4 +1,4 @@
-"""Melodies beside the codes: what the codes sound like, whole files or none, and what a crop is told."""
+"""Melodies of tokenized clips: those of the decoded codes, whole files or none, and the frames of a crop."""
 
 import json
 from dataclasses import replace
@@ -13,7 +13,7 @@ from descant.conditioning.chroma import MelodyConfig, chromagram
 from descant.data.captions import CaptionConfig
 from descant.data.clip_features import codes_of, read_features
 from descant.data.manifest import ClipRecord
-from descant.data.melodies import add_melodies, crop, melodies, sound_of
+from descant.data.melodies import add_melodies, crop, decode_clip, melodies
 from descant.data.shards import read_shard, shard_path
 from descant.data.token_dataset import TokenBatchConfig, TokenBatches
 from descant.data.tokenize import tokenize
@@ -44,91 +44,91 @@ def tokens(codec, tmp_path):
 
 
 @pytest.fixture
-def heard(tokens, codec):
+def with_melodies(tokens, codec):
     add_melodies(tokens, codec, CONFIG)
     return tokens
 
 
-def test_every_clip_has_the_chromagram_of_what_its_codes_sound_like(heard, codec):
-    shard = read_shard(shard_path(heard, 0))
-    for codes, found in zip(codes_of(shard), read_features(heard, 0, shard, KIND), strict=True):
+def test_every_clip_has_the_chromagram_of_its_decoded_codes(with_melodies, codec):
+    shard = read_shard(shard_path(with_melodies, 0))
+    for codes, found in zip(codes_of(shard), read_features(with_melodies, 0, shard, KIND), strict=True):
         expected = chromagram(codec.decode(codes.long()[None])[0, 0], CONFIG)
         torch.testing.assert_close(found.float() / 255, expected, rtol=0, atol=0.003)
 
 
-def test_an_interrupted_run_goes_on_and_gives_the_same_files(heard, codec):
-    whole = [KIND.path(heard, number).read_bytes() for number in range(2)]
-    KIND.path(heard, 1).unlink()
+def test_an_interrupted_run_continues_and_gives_the_same_files(with_melodies, codec):
+    whole = [KIND.path(with_melodies, number).read_bytes() for number in range(2)]
+    KIND.path(with_melodies, 1).unlink()
     done = []
-    add_melodies(heard, codec, CONFIG, progress=lambda *both: done.append(both))
-    assert [KIND.path(heard, number).read_bytes() for number in range(2)] == whole
+    add_melodies(with_melodies, codec, CONFIG, progress=lambda *both: done.append(both))
+    assert [KIND.path(with_melodies, number).read_bytes() for number in range(2)] == whole
     assert done == [(2, 3), (3, 3)]
 
 
-def test_melodies_of_other_codes_or_another_hearing_are_refused(heard, codec):
-    shard = read_shard(shard_path(heard, 0))
-    with pytest.raises(DataError, match="made of other codes"):
-        read_features(heard, 0, replace(shard, codes=1 - shard.codes), KIND)
+def test_melodies_of_other_codes_or_another_extractor_are_refused(with_melodies, codec):
+    shard = read_shard(shard_path(with_melodies, 0))
+    with pytest.raises(DataError, match="made from other codes"):
+        read_features(with_melodies, 0, replace(shard, codes=1 - shard.codes), KIND)
     with pytest.raises(DataError, match="was made with"):
-        add_melodies(heard, codec, replace(CONFIG, hop_samples=512))
+        add_melodies(with_melodies, codec, replace(CONFIG, hop_samples=512))
     # The bottleneck lies behind what is kept.
-    read_features(heard, 0, shard, melodies(replace(CONFIG, bottleneck="full", pooled_frames=3)))
+    read_features(with_melodies, 0, shard, melodies(replace(CONFIG, bottleneck="full", pooled_frames=3)))
 
 
-def spoil_bytes(path):
+def damage_bytes(path):
     path.write_bytes(path.read_bytes()[:-7])
 
 
-def spoil_value(path):
+def damage_value(path):
     whole = bytearray(path.read_bytes())
     whole[-1] ^= 1
     path.write_bytes(bytes(whole))
 
 
-def spoil_counts(counts):
-    def spoil(path):
+def damage_counts(counts):
+    def damage(path):
         described = {"rows": counts, "codes": "", "extractor": {}, "sha256": ""}
         save_file(load_file(path), path, {"descant": json.dumps(described)})
 
-    return spoil
+    return damage
 
 
-def spoil_no_metadata(path):
+def damage_no_metadata(path):
     save_file(load_file(path), path)
 
 
 @pytest.mark.parametrize(
-    "spoil",
-    [spoil_bytes, spoil_value, spoil_no_metadata]
-    + [spoil_counts(counts) for counts in (None, ["a"], [-1, 100], [0, 79], [79], [1, 1], [True, 78], {"a": 1})],
+    "damage",
+    [damage_bytes, damage_value, damage_no_metadata]
+    + [damage_counts(counts) for counts in (None, ["a"], [-1, 100], [0, 79], [79], [1, 1], [True, 78], {"a": 1})],
 )
-def test_damaged_melodies_are_refused(heard, spoil):
-    spoil(KIND.path(heard, 0))
+def test_damaged_melodies_are_refused(with_melodies, damage):
+    damage(KIND.path(with_melodies, 0))
     with pytest.raises(DataError, match="missing or damaged"):
-        read_features(heard, 0, read_shard(shard_path(heard, 0)), KIND)
+        read_features(with_melodies, 0, read_shard(shard_path(with_melodies, 0)), KIND)
     with pytest.raises(DataError, match="missing or damaged"):
-        TokenBatches(heard, TokenBatchConfig(segment_frames=25), CONFIG)
+        TokenBatches(with_melodies, TokenBatchConfig(segment_frames=25), CONFIG)
 
 
-def test_a_crop_lies_between_the_frames_beside_it_and_silence_comes_after_the_end():
+def test_a_crop_is_interpolated_between_frames_and_zero_after_the_end():
     chroma = torch.randint(0, 256, (6, 12), dtype=torch.uint8)
     rate_hz = CONFIG.frame_rate_hz
-    told = crop(chroma, 2.25 / rate_hz, 6, CONFIG)
+    cropped = crop(chroma, 2.25 / rate_hz, 6, CONFIG)
     levels = torch.cat([chroma.float() / 255, torch.zeros(4, 12)])
-    torch.testing.assert_close(told, 0.75 * levels[2:8] + 0.25 * levels[3:9])
+    torch.testing.assert_close(cropped, 0.75 * levels[2:8] + 0.25 * levels[3:9])
 
 
-def test_batches_are_told_the_melodies_of_their_crops(heard):
+def test_batches_have_the_melodies_of_their_crops(with_melodies):
     captions = CaptionConfig(merge_probability=0.0, word_dropout=0.0)
     config = TokenBatchConfig(batch_size=2, segment_frames=25, captions=captions)
-    batch = TokenBatches(heard, config, CONFIG).batch(3)
-    assert torch.equal(batch.codes, TokenBatches(heard, config).batch(3).codes)
+    batch = TokenBatches(with_melodies, config, CONFIG).batch(3)
+    assert torch.equal(batch.codes, TokenBatches(with_melodies, config).batch(3).codes)
     assert batch.chroma.shape == (2, 17, 12)
     of_clip = {}
     for number in range(2):
-        shard = read_shard(shard_path(heard, number))
+        shard = read_shard(shard_path(with_melodies, number))
         for clip, codes, rows in zip(
-            shard.clips, codes_of(shard), read_features(heard, number, shard, KIND), strict=True
+            shard.clips, codes_of(shard), read_features(with_melodies, number, shard, KIND), strict=True
         ):
             of_clip[clip.id] = (codes.long(), rows)
     for row, clip in enumerate(batch.clips):
@@ -139,9 +139,9 @@ def test_batches_are_told_the_melodies_of_their_crops(heard):
         assert any(torch.equal(batch.chroma[row], crop(rows, at * 0.02, 17, CONFIG)) for at in found)
 
 
-def test_a_long_clip_is_heard_in_windows_that_join(codec, monkeypatch):
+def test_a_long_clip_is_decoded_in_windows_that_join(codec, monkeypatch):
     codes = torch.randint(0, 32, (1, 4, 120), generator=torch.Generator().manual_seed(0))
-    whole = sound_of(codes, codec, codec.decode)
+    whole = decode_clip(codes, codec, codec.decode)
     monkeypatch.setattr("descant.data.melodies.WINDOW_S", 0.8)
     monkeypatch.setattr("descant.data.melodies.CONTEXT_S", 0.4)
-    assert sound_of(codes, codec, codec.decode).samples.shape == whole.samples.shape
+    assert decode_clip(codes, codec, codec.decode).samples.shape == whole.samples.shape

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from descant.audio import Clip, read_samples
 from descant.codec.base import AudioCodec, CodecOutput
+from descant.codec.spec import codec_spec
 from descant.data.captions import CaptionConfig
 from descant.data.clip_features import FeatureKind, add_features, read_features
 from descant.data.manifest import ClipRecord
 from descant.data.shards import TokenizedClip, read_shard, shard_path, write_shard
 from descant.data.token_dataset import TokenBatchConfig, TokenBatches
-from descant.data.tokenize import codec_spec, tokenize
+from descant.data.tokenize import tokenize
 from descant.errors import AudioError, ConfigError, DataError, InvalidRequest
 from descant.nn.stream import StreamStage
 
@@ -25,7 +26,7 @@ PLAIN = CaptionConfig(merge_probability=0.0, word_dropout=0.0)
 
 
 class FakeCodec(AudioCodec):
-    """Codes that tell the mean of each frame and of the one before, as a codec with a memory would."""
+    """Codes that depend on the mean of each frame and the one before, as of a codec with state."""
 
     sample_rate_hz = 1000
     num_channels = 1
@@ -87,7 +88,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_an_interrupted_run_that_goes_on_equals_one_that_was_not(records, tmp_path):
+def test_an_interrupted_run_that_continues_equals_an_uninterrupted_one(records, tmp_path):
     class PulledPlug(Exception):
         pass
 
@@ -123,13 +124,13 @@ def test_windows_give_the_codes_of_the_whole(tmp_path, rate_hz):
     tokenize([long], FakeCodec(), tmp_path / "whole")
     windowed = FakeCodec()
     tokenize([long], windowed, tmp_path / "windows", window_s=2.0)
-    whole, pieces = (read_shard(shard_path(tmp_path / name, 0)).codes for name in ("whole", "windows"))
+    whole, windows = (read_shard(shard_path(tmp_path / name, 0)).codes for name in ("whole", "windows"))
     assert windowed.frames_seen > 467
-    assert whole.shape == pieces.shape == (2, 467)
-    assert (whole - pieces).abs().max() <= (0 if rate_hz == 1000 else 1)
+    assert whole.shape == windows.shape == (2, 467)
+    assert (whole - windows).abs().max() <= (0 if rate_hz == 1000 else 1)
 
 
-def test_a_moved_training_set_and_a_better_decoder_go_on(records, tmp_path):
+def test_a_run_continues_with_a_moved_training_set_or_another_decoder(records, tmp_path):
     codec = FakeCodec()
     tokenize(records, codec, tmp_path / "codes")
     (tmp_path / "audio").rename(tmp_path / "elsewhere")
@@ -155,11 +156,11 @@ def test_other_clips_or_another_codec_are_refused(records, tmp_path):
     torch.nn.init.ones_(codec.encoder.weight)
     with pytest.raises(DataError, match="another codec:"):
         tokenize(records, codec, tmp_path / "codes")
-    with pytest.raises(DataError, match="no folder of shards"):
+    with pytest.raises(DataError, match="not a folder of shards"):
         tokenize(records, codec, tmp_path / "audio")
 
 
-def test_what_cannot_be_tokenized_is_said(records, tmp_path):
+def test_what_cannot_be_tokenized_is_an_error(records, tmp_path):
     with pytest.raises(InvalidRequest, match=r"codec\.eval"):
         tokenize(records, FakeCodec().train(), tmp_path / "codes")
     with pytest.raises(ConfigError, match="shard_clips=0"):
@@ -200,7 +201,7 @@ def test_a_torn_or_flipped_shard_is_named(tmp_path):
         broken.append(bytes(flipped))
     for content in broken:
         path.write_bytes(content)
-        # A flip in the header may hit a byte that says nothing: then the shard is as it was.
+        # A flip in the header may hit an unused byte: then the shard is unchanged.
         try:
             shard = read_shard(path)
         except DataError as error:
@@ -261,7 +262,7 @@ def test_every_second_batch_is_of_short_crops_and_holds_as_many_frames(folder):
             replace(config, short_frames=wrong)
 
 
-def test_a_crop_knows_how_many_beats_lie_before_it(folder):
+def test_a_crop_has_the_number_of_beats_before_it(folder):
     batches = TokenBatches(folder, TokenBatchConfig(batch_size=7, segment_frames=20))
     rate_hz = batches.index.codec.sample_rate_hz / batches.index.codec.hop_samples
     whole = TokenBatches(folder, TokenBatchConfig(batch_size=7, segment_frames=150)).fixed_batch(0)
@@ -286,7 +287,7 @@ def test_a_crop_knows_how_many_beats_lie_before_it(folder):
         ({}, None),
     ],
 )
-def test_beats_are_counted_where_the_tags_tell_them(folder, tags, beats):
+def test_beats_are_counted_if_the_tags_have_a_tempo(folder, tags, beats):
     batches = TokenBatches(folder, TokenBatchConfig(batch_size=1, segment_frames=20))
     clip = TokenizedClip(id="a", start_frame=0, num_frames=100, split="train", tags=tags)
     counted = batches._beats_before(clip, 50)
@@ -325,11 +326,11 @@ def test_a_folder_without_its_split_or_a_shard_says_so(folder, records, tmp_path
     shard_path(folder, 1).unlink()
     with pytest.raises(DataError, match="shard-00001"):
         TokenBatches(folder, TokenBatchConfig())
-    with pytest.raises(DataError, match="no folder of shards"):
+    with pytest.raises(DataError, match="not a folder of shards"):
         TokenBatches(tmp_path / "nowhere", TokenBatchConfig())
 
 
-def test_facts_of_a_codec_hang_on_what_makes_its_codes():
+def test_a_codec_spec_depends_on_what_determines_its_codes():
     codec = FakeCodec()
     before = codec_spec(codec)
     assert before == codec_spec(FakeCodec())
@@ -339,7 +340,7 @@ def test_facts_of_a_codec_hang_on_what_makes_its_codes():
     assert codec_spec(codec).fingerprint != before.fingerprint
 
 
-def test_a_file_that_cannot_be_read_costs_no_other_clip_and_is_made_up_for_once_mended(records, tmp_path):
+def test_an_unreadable_file_affects_no_other_clip_and_is_added_once_repaired(records, tmp_path):
     """Once the run ended at such a file, and the folder was refused for ever after the set was scanned again."""
     sound = records[4].path.read_bytes()
     records[4].path.write_bytes(sound[:200])
@@ -354,15 +355,15 @@ def test_a_file_that_cannot_be_read_costs_no_other_clip_and_is_made_up_for_once_
     assert files_of(tmp_path / "codes") == files_of(tmp_path / "whole")
 
 
-def test_the_manifest_may_lose_the_broken_clip_and_gain_others_at_its_end(records, tmp_path):
+def test_a_broken_clip_may_be_removed_and_others_appended(records, tmp_path):
     records[7].path.unlink()
     with pytest.raises(AudioError, match=r"valid\.wav"):
         tokenize(records, FakeCodec(), tmp_path / "codes", shard_clips=3)
-    mended = [*records[:7], saved(tmp_path / "audio" / "z.wav", 2.0, seed=11)]
+    repaired = [*records[:7], saved(tmp_path / "audio" / "z.wav", 2.0, seed=11)]
     codec = FakeCodec()
-    tokenize(mended, codec, tmp_path / "codes", shard_clips=3)
+    tokenize(repaired, codec, tmp_path / "codes", shard_clips=3)
     assert codec.frames_seen == 50 * (1 + 2)
-    longer = [*mended, saved(tmp_path / "audio" / "zz.wav", 2.0, seed=12)]
+    longer = [*repaired, saved(tmp_path / "audio" / "zz.wav", 2.0, seed=12)]
     tokenize(longer, FakeCodec(), tmp_path / "codes", shard_clips=3)
     tokenize(longer, FakeCodec(), tmp_path / "whole", shard_clips=3)
     assert files_of(tmp_path / "codes") == files_of(tmp_path / "whole")
@@ -404,7 +405,7 @@ def test_a_shard_without_a_broken_clip_is_that_of_a_set_that_never_had_it(tmp_pa
     assert left == never
 
 
-def test_where_no_clip_can_be_read_that_is_said(tmp_path):
+def test_if_no_clip_can_be_read_the_error_says_so(tmp_path):
     records = [saved(tmp_path / "audio" / f"{index}.wav", 1.0) for index in range(2)]
     for record in records:
         record.path.unlink()
@@ -413,7 +414,7 @@ def test_where_no_clip_can_be_read_that_is_said(tmp_path):
             tokenize(records, FakeCodec(), tmp_path / f"{shard_clips}", shard_clips=shard_clips, skip=lambda *_: None)
 
 
-def test_what_the_error_advises_for_a_broken_clip_of_the_first_shard_helps(records, tmp_path):
+def test_the_advice_of_the_error_for_a_broken_clip_works(records, tmp_path):
     records[0].path.write_bytes(records[0].path.read_bytes()[:200])
     with pytest.raises(AudioError, match=r"0\.wav.*leave it out with --skip-broken \(skip=\)"):
         tokenize(records, FakeCodec(), tmp_path / "codes", shard_clips=3)
@@ -423,7 +424,7 @@ def test_what_the_error_advises_for_a_broken_clip_of_the_first_shard_helps(recor
     assert len(TokenBatches(tmp_path / "codes", TokenBatchConfig()).clips) == 6
 
 
-def test_a_shard_of_broken_clips_alone_costs_no_other_and_comes_back(records, tmp_path):
+def test_a_shard_of_only_broken_clips_affects_no_other_and_is_refilled(records, tmp_path):
     sounds = {record.path: record.path.read_bytes() for record in records[:3]}
     for path, content in sounds.items():
         path.write_bytes(content[:200])
@@ -445,15 +446,15 @@ def test_a_shard_of_broken_clips_alone_costs_no_other_and_comes_back(records, tm
     for path, content in sounds.items():
         path.write_bytes(content)
     tokenize(records, FakeCodec(), tmp_path / "codes", shard_clips=3, skip=lambda *_: None)
-    mended = TokenBatches(tmp_path / "codes", TokenBatchConfig())
-    assert len(mended.clips) == 7
-    # Training asks for this before it goes on: the index is the same, and what is trained on is not.
-    assert mended.index == broken.index
-    assert mended.identity != broken.identity
-    assert mended.identity == TokenBatches(tmp_path / "codes", TokenBatchConfig()).identity
+    repaired = TokenBatches(tmp_path / "codes", TokenBatchConfig())
+    assert len(repaired.clips) == 7
+    # Training checks this before it continues: the index is the same, but the clips are not.
+    assert repaired.index == broken.index
+    assert repaired.identity != broken.identity
+    assert repaired.identity == TokenBatches(tmp_path / "codes", TokenBatchConfig()).identity
 
 
-def test_a_file_found_broken_while_it_is_read_costs_its_own_batch_only(tmp_path, monkeypatch):
+def test_a_file_found_broken_while_reading_affects_only_its_own_batch(tmp_path, monkeypatch):
     records = [saved(tmp_path / "audio" / f"{index}.wav", 1.0, seed=index) for index in range(7)]
 
     def read(path, *place):
@@ -493,7 +494,7 @@ def test_two_processes_do_not_write_shards_into_one_folder(records, tmp_path):
     tokenize(records, FakeCodec(), tmp_path / "codes", progress=second)
 
 
-def test_what_a_killed_run_left_in_a_new_folder_is_no_hindrance(records, tmp_path):
+def test_leftovers_of_a_killed_run_in_a_new_folder_are_ignored(records, tmp_path):
     (tmp_path / "codes").mkdir()
     (tmp_path / "codes" / ".descant-0123.part").write_bytes(b"half an index")
     tokenize(records, FakeCodec(), tmp_path / "codes")

@@ -36,7 +36,7 @@ def test_silence_below_the_floor_is_equal_to_silence():
     assert log_mel_distance(quiet, torch.zeros(1, RATE), RATE) == 0
 
 
-def test_what_lies_above_the_highest_frequency_does_not_count(wave):
+def test_content_above_the_highest_frequency_is_ignored(wave):
     time = torch.arange(wave.shape[-1]) / RATE
     whistled = wave + 0.1 * torch.sin(2 * math.pi * 12_000 * time)
     assert log_mel_distance(wave, whistled, RATE) > 0.3
@@ -107,6 +107,6 @@ def test_usage_of_even_and_of_single_codes():
     assert (single.share_used, single.perplexity) == (1 / 128, pytest.approx(1))
 
 
-def test_usage_of_a_batch_is_that_of_its_rows_in_a_row():
+def test_usage_of_a_batch_is_that_of_its_concatenated_rows():
     codes = torch.randint(0, 32, (5, 3, 40), generator=torch.Generator().manual_seed(0))
     assert codebook_usage(codes, 32) == codebook_usage(torch.cat(list(codes), dim=-1), 32)

@@ -13,7 +13,7 @@ SOUNDFONT = Path("/usr/share/sounds/sf2/FluidR3_GM.sf2")
 MELODY = (72, 76, 79, 84, 83, 79, 77, 76, 74, 79)
 CHORDS = ((60, 64, 67), (65, 69, 72), (67, 71, 74), (60, 64, 67))
 BEAT = ((36,), (42,), (38,), (42,)) * 8
-# sound: GM program, drum kit or not, chords one after the other, tags of which one must be heard
+# GM program, drum kit or not, successive chords, tags of which one must be recognised
 SOUNDS = {
     "violin": (40, False, [(key,) for key in MELODY], {"violin", "strings"}),
     "flute": (73, False, [(key,) for key in MELODY], {"flute"}),
@@ -38,19 +38,19 @@ def played(program, is_drums, chords, duration_s=6, rate=16_000):
     synth = tinysoundfont.Synth(samplerate=rate)
     font = synth.sfload(str(SOUNDFONT))
     synth.program_select(0, font, 128 if is_drums else 0, program, is_drums)
-    pieces = []
+    chunks = []
     for chord in chords:
         for key in chord:
             synth.noteon(0, key, 100)
-        pieces.append(np.frombuffer(bytes(synth.generate(duration_s * rate // len(chords))), np.float32))
+        chunks.append(np.frombuffer(bytes(synth.generate(duration_s * rate // len(chords))), np.float32))
         for key in chord:
             synth.noteoff(0, key)
-    mono = np.concatenate(pieces).reshape(-1, 2).mean(axis=1)
+    mono = np.concatenate(chunks).reshape(-1, 2).mean(axis=1)
     return Clip(samples=torch.from_numpy(mono)[None], sample_rate_hz=rate)
 
 
 @pytest.mark.parametrize("sound", SOUNDS)
-def test_an_instrument_of_a_soundfont_is_heard_as_itself(tagger, sound):
+def test_an_instrument_of_a_soundfont_is_recognised(tagger, sound):
     program, is_drums, chords, expected = SOUNDS[sound]
     probabilities = dict(zip(TAGS, tagger.tag(played(program, is_drums, chords)).tolist(), strict=True))
     of_instruments = set.union(*(tags for *_, tags in SOUNDS.values()))
@@ -103,7 +103,7 @@ def test_a_clip_under_three_seconds_is_refused(duration_s):
         MusicTagger(MusiCNN()).tag(clip)
 
 
-def test_a_missing_package_is_named_with_the_line_that_installs_it(monkeypatch):
+def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatch):
     def not_there(name):
         raise embedders.PackageNotFoundError(name)
 

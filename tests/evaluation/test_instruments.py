@@ -18,7 +18,7 @@ def scores_of(**scores):
     return dict.fromkeys(FAMILY_TAGS, 0.0) | scores
 
 
-def test_every_family_is_judged_by_tags_that_exist():
+def test_the_tags_of_every_family_exist():
     assert {tag for tags in FAMILY_TAGS.values() for tag in tags} <= set(TAGS)
 
 
@@ -36,7 +36,7 @@ def test_one_clip_in_five_without_the_family_passes_its_threshold():
     assert flute.recall == flute.separation == 1
 
 
-def test_a_family_whose_scores_say_nothing_is_not_reliable():
+def test_a_family_with_random_scores_is_not_reliable():
     clips = [scores_of(harp=index % 10 / 10) for index in range(100)]
     present = [{"harp"} if index < 50 else set() for index in range(100)]
     harp = calibrate(clips, present)["harp"]
@@ -49,7 +49,7 @@ def test_a_family_with_few_clips_is_left_out():
     assert "choir" not in calibrate(clips, [{"choir"} if index < 9 else set() for index in range(100)])
 
 
-def test_contents_and_clips_must_be_as_many():
+def test_contents_and_clips_must_have_equal_lengths():
     with pytest.raises(InvalidRequest, match="1 clips"):
         calibrate([scores_of()], [])
 

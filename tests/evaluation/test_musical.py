@@ -30,7 +30,7 @@ def clicks(bpm, duration_s=10):
 
 @needs_librosa
 @pytest.mark.parametrize("bpm", [85, 100, 121, 133])
-def test_the_tempo_of_clicks_is_heard_within_one_percent(bpm):
+def test_the_tempo_of_clicks_is_estimated_within_one_percent(bpm):
     assert musical.estimate_tempo_bpm(clicks(bpm)) == pytest.approx(bpm, rel=0.01)
 
 
@@ -48,15 +48,15 @@ def test_silence_has_no_tempo_no_onsets_and_no_flatness():
 
 
 @pytest.mark.parametrize(
-    ("heard", "match"),
+    ("estimated", "match"),
     [
         (120.0, "same"), (114.1, "same"), (125.9, "same"), (240.0, "double"), (61.0, "half"), (360.0, "triple"),
         (40.0, "third"), (80.0, "two thirds"), (180.0, "three halves"), (150.0, "other"), (127.0, "other"),
         (None, "other"),
     ],
 )  # fmt: skip
-def test_a_heard_tempo_is_named_by_its_ratio_to_the_asked_one(heard, match):
-    assert tempo_match(heard, 120.0) == match
+def test_an_estimated_tempo_is_named_by_its_ratio_to_the_target(estimated, match):
+    assert tempo_match(estimated, 120.0) == match
 
 
 @needs_librosa
@@ -67,7 +67,7 @@ def test_a_heard_tempo_is_named_by_its_ratio_to_the_asked_one(heard, match):
         (((57, 60, 64), (62, 65, 69), (64, 68, 71), (57, 60, 64)), "A minor"),
     ],
 )
-def test_the_key_of_a_cadence_is_heard(chords, key):
+def test_the_key_of_a_cadence_is_estimated(chords, key):
     samples = torch.cat([torch.stack([tone(midi, 1) for midi in chord]).sum(dim=0) for chord in chords])
     assert musical.estimate_key(Clip(samples=samples[None] / 3, sample_rate_hz=RATE)) == key
 

@@ -75,7 +75,7 @@ def test_a_missing_file_is_named(tmp_path):
         read_tf_checkpoint(str(tmp_path / "model"))
 
 
-def test_values_cut_short_are_an_error_with_the_variable_in_it(tmp_path):
+def test_truncated_values_are_an_error_that_names_the_variable(tmp_path):
     write_checkpoint(tmp_path / "model", VARIABLES)
     data = tmp_path / "model.data-00000-of-00001"
     data.write_bytes(data.read_bytes()[:-1])
@@ -84,7 +84,7 @@ def test_values_cut_short_are_an_error_with_the_variable_in_it(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"no table", bytes(100)], ids=["empty", "short", "zeros"])
-def test_what_is_no_table_is_an_error(tmp_path, content):
+def test_a_file_that_is_not_a_table_is_an_error(tmp_path, content):
     write_checkpoint(tmp_path / "model", VARIABLES)
     (tmp_path / "model.index").write_bytes(content)
     with pytest.raises(CheckpointError, match="magic number"):

@@ -1,4 +1,4 @@
-"""What the starter's tests share: one synthesiser, and the programs without which a test is skipped by name."""
+"""Shared fixtures: one synthesiser, and the programs without which a test is skipped."""
 
 import shutil
 from collections.abc import Iterator

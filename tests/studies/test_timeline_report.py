@@ -1,4 +1,4 @@
-"""Sections of a piece that is known: how busy and how loud they are heard to be."""
+"""Onset rates and loudness of the sections of a known clip."""
 
 import json
 
@@ -13,7 +13,7 @@ RATE_HZ = 22_050
 
 
 @pytest.fixture(scope="module")
-def piece():
+def clip():
     """Eight clicks a second at a tenth of the level, then two a second, then silence: six seconds of each."""
     pytest.importorskip("librosa", reason="librosa")
     time = torch.arange(RATE_HZ // 20) / RATE_HZ
@@ -29,8 +29,8 @@ def piece():
 TIMELINE = [(0.0, "busy and soft"), (6.0, "sparse and loud"), (12.0, "nothing")]
 
 
-def test_sections_are_as_busy_and_as_loud_as_they_were_made(piece):
-    busy, sparse, silent = measure_timeline(piece, TIMELINE)
+def test_sections_are_as_busy_and_as_loud_as_they_were_made(clip):
+    busy, sparse, silent = measure_timeline(clip, TIMELINE)
     assert busy.onsets_per_second.value == pytest.approx(8, abs=0.5)
     assert sparse.onsets_per_second.value == pytest.approx(2, abs=0.2)
     assert (silent.onsets_per_second.value, silent.loudness_lufs.value) == (0, -70)
@@ -39,16 +39,16 @@ def test_sections_are_as_busy_and_as_loud_as_they_were_made(piece):
     assert (busy.start_s, busy.end_s, silent.end_s, busy.onsets_per_second.count) == (0, 6, 18, 6)
 
 
-def test_the_report_of_a_file_is_a_table_and_json(piece, tmp_path):
-    piece.save(tmp_path / "piece.wav")
-    report = run(tmp_path / "piece.wav", TIMELINE, tmp_path / "out")
+def test_the_report_of_a_file_is_a_table_and_json(clip, tmp_path):
+    clip.save(tmp_path / "clip.wav")
+    report = run(tmp_path / "clip.wav", TIMELINE, tmp_path / "out")
     assert [section["text"] for section in report["sections"]] == [text for _, text in TIMELINE]
     assert json.loads((tmp_path / "out" / "timeline.json").read_text()) == report
     assert "| 6 to 12 | sparse and loud | 2" in (tmp_path / "out" / "timeline.md").read_text()
 
 
 @pytest.mark.parametrize(
-    ("timeline", "said"),
+    ("timeline", "message"),
     [
         ([], "at least one"),
         ([(-1.0, "a")], "before 0"),
@@ -57,6 +57,6 @@ def test_the_report_of_a_file_is_a_table_and_json(piece, tmp_path):
         ([(0.0, "a"), (30.0, "after the end")], "after the end"),
     ],
 )
-def test_a_timeline_that_does_not_fit_is_refused(piece, timeline, said):
-    with pytest.raises(InvalidRequest, match=said):
-        measure_timeline(piece, timeline)
+def test_a_timeline_that_does_not_fit_is_refused(clip, timeline, message):
+    with pytest.raises(InvalidRequest, match=message):
+        measure_timeline(clip, timeline)

@@ -7,7 +7,7 @@ from descant.codec.spectral import SpectralCodec, SpectralCodecConfig
 from descant.data.audio_dataset import AudioBatch
 from descant.errors import ConfigError
 from descant.nn.rvq import RVQConfig
-from descant.training.codec import CodecTask, CodecTaskConfig, perplexity, si_sdr_db
+from descant.training.codec import CodecTask, CodecTaskConfig, perplexity
 from descant.training.trainer import Trainer
 
 RATE = 1_600
@@ -97,14 +97,6 @@ def test_the_balancer_is_saved(toy, tmp_path):
 def test_perplexity_counts_the_entries_in_use():
     codes = torch.tensor([[[0, 1, 2, 3], [5, 5, 5, 5]]])
     torch.testing.assert_close(perplexity(codes, codebook_size=8), torch.tensor([4.0, 1.0]))
-
-
-def test_si_sdr_ignores_the_volume_and_has_no_value_for_silence():
-    target = torch.tensor([[[1.0, -1.0, 1.0, -1.0]], [[0.0, 0.0, 0.0, 0.0]]])
-    noise = torch.tensor([[[0.1, 0.1, -0.1, -0.1]]])
-    ratios = si_sdr_db(0.5 * (target + noise), target)
-    assert ratios[0] == pytest.approx(20, abs=1e-3)
-    assert ratios[1].isnan()
 
 
 @pytest.mark.parametrize(

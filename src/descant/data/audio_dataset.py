@@ -1,4 +1,4 @@
-"""Batches of random pieces of audio: what a codec is trained on."""
+"""Batches of random segments of audio, to train a codec."""
 
 import math
 import random
@@ -18,12 +18,12 @@ from descant.errors import ConfigError, DataError
 from descant.shapes import Wave
 
 MAX_DRAWS = 20
-"""How often a silent piece is drawn again before it is taken as it is."""
+"""How many draws a segment gets before a silent one is accepted."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AudioBatchConfig:
-    """One second at 32 kHz is what MusicGen's codec was trained on (arXiv 2306.05284, section 3.1)."""
+    """MusicGen's codec was trained on segments of one second at 32 kHz (arXiv 2306.05284, section 3.1)."""
 
     segment_s: float = 1.0
     batch_size: int = 16
@@ -32,7 +32,7 @@ class AudioBatchConfig:
     seed: int = 0
     pad_short_clips: bool = False
     silence_db: float = -60.0
-    """A piece whose root mean square is below this is drawn again; minus infinity takes every piece."""
+    """A segment whose root mean square is below this is drawn again; minus infinity accepts every segment."""
 
     def __post_init__(self) -> None:
         if not 0 < self.segment_s * self.sample_rate_hz < math.inf or self.segment_samples < 1 or self.batch_size < 1:
@@ -45,67 +45,67 @@ class AudioBatchConfig:
 
     @property
     def segment_samples(self) -> int:
-        """Samples of a piece."""
+        """The length of a segment in samples."""
         return round(self.segment_s * self.sample_rate_hz)
 
 
 @dataclass(frozen=True)
 class AudioBatch:
-    """Pieces of audio, all of one length, rate and number of channels."""
+    """Segments of audio with equal length, sample rate and number of channels."""
 
     wave: Wave
 
 
 class AudioBatches:
-    """Random pieces of clips, a pure function of (seed, step).
+    """Random segments of clips, a pure function of (seed, step).
 
-    A clip is drawn by its length, so that every second of the set is as likely as any other; then where in it the piece
-    begins. Clips shorter than a piece are padded with silence if the config allows that, else left out:
-    ``num_skipped`` says how many.
+    A clip is drawn with a probability proportional to its duration, so that every second of the set is equally likely,
+    then the start of the segment. Clips shorter than a segment are padded with silence if the config allows it, else
+    left out; ``num_skipped`` is their number.
     """
 
     def __init__(self, records: Sequence[ClipRecord], config: AudioBatchConfig) -> None:
         usable = [record for record in records if config.pad_short_clips or record.duration_s >= config.segment_s]
         if not usable:
             raise DataError(
-                f"none of {len(records)} clips has the {config.segment_s:g} s of a piece: "
+                f"none of {len(records)} clips is as long as a segment of {config.segment_s:g} s: "
                 f"shorten segment_s or allow pad_short_clips"
             )
         self.config = config
         self.records = usable
         self.num_skipped = len(records) - len(usable)
-        # Headers once read: finding the length of an mp3 means walking through all of it.
-        self._facts: dict[Path, AudioHeader] = {}
+        # Headers are read once: finding the length of an MP3 means reading all of it.
+        self._headers: dict[Path, AudioHeader] = {}
         self._ends_s = list(accumulate(record.duration_s for record in usable))
 
     def batch(self, step: int) -> AudioBatch:
         """The batch of a step.
 
         Raises:
-            AudioError: one of its files is missing or damaged.
+            AudioError: a file is missing or damaged.
         """
-        pieces = [self._piece(step, row) for row in range(self.config.batch_size)]
-        return AudioBatch(torch.stack(pieces))
+        segments = [self._segment(step, row) for row in range(self.config.batch_size)]
+        return AudioBatch(torch.stack(segments))
 
-    def _piece(self, step: int, row: int) -> Float[Tensor, "C N"]:
-        # A generator for every row: were it shared, one redrawn piece would change all that follow it.
+    def _segment(self, step: int, row: int) -> Float[Tensor, "C N"]:
+        # One generator per row: with a shared one, a redrawn segment would change all that follow.
         generator = random.Random(f"{self.config.seed}/{step}/{row}")
         for _ in range(MAX_DRAWS):
             index = bisect_right(self._ends_s, generator.random() * self._ends_s[-1])
-            piece = self._crop(self.records[min(index, len(self.records) - 1)], generator.random())
-            if piece.square().mean() >= 10 ** (self.config.silence_db / 10):
+            segment = self._crop(self.records[min(index, len(self.records) - 1)], generator.random())
+            if segment.square().mean() >= 10 ** (self.config.silence_db / 10):
                 break
-        return piece
+        return segment
 
     def _crop(self, record: ClipRecord, position: float) -> Float[Tensor, "C N"]:
-        """The piece that begins at that share (0 to 1) of the clip's possible places; only that much is decoded."""
+        """The segment at ``position`` (0 to 1) of the clip's possible starts; only the segment is decoded."""
         config = self.config
-        if record.path not in self._facts:
-            self._facts[record.path] = audio_header(record.path)
-        header = self._facts[record.path]
+        if record.path not in self._headers:
+            self._headers[record.path] = audio_header(record.path)
+        header = self._headers[record.path]
         wanted = config.segment_samples
         rate_hz = header.sample_rate_hz
-        # One sample of the source to spare, for resampling rounds the length to the nearest.
+        # One extra source sample, since resampling rounds the length.
         in_source = wanted if rate_hz == config.sample_rate_hz else -(-wanted * rate_hz // config.sample_rate_hz) + 1
         in_source = min(in_source, header.num_samples)
         offset = int(position * (header.num_samples - in_source + 1))
@@ -114,7 +114,7 @@ class AudioBatches:
         missing = wanted - samples.shape[1]
         if missing > 1 and not config.pad_short_clips:
             raise DataError(
-                f"{str(record.path)!r} has {header.duration_s:.3f} s where the manifest says "
-                f"{record.duration_s:.3f} s: scan the folder again"
+                f"{str(record.path)!r} has {header.duration_s:.3f} s, but "
+                f"{record.duration_s:.3f} s in the manifest: scan the folder again"
             )
         return torch.nn.functional.pad(samples, (0, missing)) if missing else samples

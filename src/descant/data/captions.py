@@ -1,7 +1,7 @@
-"""What is said of a clip in training: its description, its tags as text, or both, with words left out.
+"""Training captions of a clip: its description, its tags as text, or both, with word dropout.
 
-Tags are merged into descriptions and words are dropped so that the model also follows prompts which are short, out of
-order or lists of keywords (arXiv 2306.05284, sections 3.1 and A.2).
+Merging tags into descriptions and dropping words make the model also follow prompts that are short, out of order or
+lists of keywords (arXiv 2306.05284, sections 3.1 and A.2).
 """
 
 import random
@@ -14,31 +14,31 @@ from descant.errors import ConfigError
 
 @runtime_checkable
 class Captioned(Protocol):
-    """Anything with wordings to choose from and tags."""
+    """Anything with captions and tags."""
 
     @property
     def captions(self) -> Sequence[str]:
-        """Wordings of one description."""
+        """Different wordings of one description."""
 
     @property
     def tags(self) -> dict[str, Any]:
-        """Facts by name; a value is a text, a number or a list of them."""
+        """Tags by name; a value is a text, a number or a list of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionConfig:
-    """The defaults are MusicGen's, with the word dropout its paper names (the released code leaves that at 0)."""
+    """The defaults are MusicGen's, with the word dropout of its paper (0 in the released code)."""
 
     merge_probability: float = 0.25
-    """How often the tags are added to the description."""
+    """Probability that tags are added to the description."""
     keep_field_probability: float = 0.5
-    """When they are, how likely each tag is among them."""
+    """Probability of each tag to be added in that case."""
     drop_description_probability: float = 0.5
-    """When they are, how often they replace the description instead of following it."""
+    """Probability that they replace the description in that case instead of following it."""
     word_dropout: float = 0.3
-    """How likely each word of the outcome is left out; one is always kept."""
+    """Probability of each word of the result to be dropped; one is always kept."""
     fields: tuple[str, ...] = ("key", "bpm", "genre", "moods", "instrument", "keywords")
-    """The tags that may be said."""
+    """The tags that captions may contain."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -47,9 +47,9 @@ class CaptionConfig:
 
 
 def caption(record: Captioned, config: CaptionConfig, generator: random.Random) -> str | None:
-    """What is said of the clip this time, or None if there is nothing to say: the null condition."""
-    wordings = [text for text in record.captions if text.strip()]
-    description = generator.choice(wordings) if wordings else None
+    """A random caption of the clip, or None (the null condition) if it has neither description nor tags."""
+    descriptions = [text for text in record.captions if text.strip()]
+    description = generator.choice(descriptions) if descriptions else None
     if generator.random() < config.merge_probability:
         description = _merged(description, tag_text(record.tags, config, generator), config, generator)
     return None if description is None else _with_dropped_words(description, config.word_dropout, generator)
@@ -58,10 +58,10 @@ def caption(record: Captioned, config: CaptionConfig, generator: random.Random) 
 def tag_text(tags: dict[str, Any], config: CaptionConfig, generator: random.Random) -> str:
     """Some of the tags in random order, as in ``bpm: 120. genre: lo-fi``."""
     texts = {name: _value_text(name, tags[name]) for name in config.fields if name in tags}
-    said = [f"{name}: {text}" for name, text in texts.items() if text]
-    said = [part for part in said if generator.random() < config.keep_field_probability]
-    generator.shuffle(said)
-    return ". ".join(said)
+    parts = [f"{name}: {text}" for name, text in texts.items() if text]
+    parts = [part for part in parts if generator.random() < config.keep_field_probability]
+    generator.shuffle(parts)
+    return ". ".join(parts)
 
 
 def _merged(description: str | None, tags: str, config: CaptionConfig, generator: random.Random) -> str | None:
@@ -82,10 +82,10 @@ def _with_dropped_words(text: str, probability: float, generator: random.Random)
 
 
 def _value_text(name: str, value: Any) -> str:
-    """A tag's value as words, normalised as audiocraft does (data/music_dataset.py); empty if it says nothing."""
+    """A tag's value as text, normalised as in audiocraft (data/music_dataset.py); "" if it is unusable."""
     text = ", ".join(str(item) for item in value) if isinstance(value, list | tuple) else str(value)
     if value is None or (name == "key" and "," in text):
-        # Two keys: whoever tagged it was not sure.
+        # Two keys: the tagger was not sure.
         return ""
     if name == "bpm" and isinstance(value, float):
         text = f"{value:g}"

@@ -1,39 +1,36 @@
-"""What is heard of tokenized clips, kept beside their codes: one file for each shard of codes.
+"""Features of tokenized clips, stored next to their codes: one file per shard.
 
-Each is a safetensors file with one tensor, the clips' rows one after another, and in its metadata what it was made from
-and how. It is made from the codes alone, so nothing but the shards is needed.
+Each is a safetensors file with one tensor, the clips' rows concatenated; its metadata holds checksums and the settings
+of the extractor. Features are computed from the codes alone, so only the shards are needed.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import safetensors
 import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from descant.atomic import write_atomically
 from descant.codec.base import AudioCodec
-from descant.data.shards import Shard, read_index, read_shard, shard_path
-from descant.data.tokenize import codec_spec
-from descant.errors import AudioError, DataError
+from descant.codec.spec import codec_spec
+from descant.data.shards import Shard, checksum, read_index, read_shard, shard_path, write_file
+from descant.errors import DataError
 from descant.shapes import Codes
 
 
 @dataclass(frozen=True)
 class FeatureKind:
-    """One kind of what is heard.
+    """One kind of feature.
 
     Args:
         name: of the files and of their tensor.
-        command: makes them.
-        width: of a row.
-        extractor: what the rows hang on besides the codes.
+        command: the command that creates the files.
+        width: length of a row.
+        extractor: the settings that the rows depend on besides the codes.
     """
 
     name: str
@@ -43,7 +40,7 @@ class FeatureKind:
     extractor: dict[str, str | int | float]
 
     def path(self, folder: str | os.PathLike[str], number: int) -> Path:
-        """Where the file of a shard is or will be."""
+        """The path of the feature file of a shard."""
         return Path(folder) / f"{self.name}-{number:05d}.safetensors"
 
 
@@ -51,28 +48,28 @@ def add_features(
     folder: str | os.PathLike[str],
     codec: AudioCodec,
     kind: FeatureKind,
-    hear: Callable[[Codes], Tensor],
+    extract: Callable[[Codes], Tensor],
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Hears every clip of a folder of shards; goes on where an interrupted run stopped.
+    """Extracts the features of every clip in a folder of shards; an interrupted run continues.
 
     Args:
-        hear: gives the rows of one clip's codes [1, K, T].
-        progress: is called with the number of clips done and of all clips, after every shard.
+        extract: returns the rows of one clip from its codes [1, K, T].
+        progress: called after every shard with the number of clips done and in total.
 
     Raises:
-        DataError: the codes are of another codec, or a file that is there was made otherwise or of other codes.
+        DataError: the codes are of another codec, or an existing file was made with other settings or codes.
     """
     index = read_index(folder)
     if codec_spec(codec) != index.codec:
-        raise DataError(f"the codes in {str(Path(folder))!r} are of another codec than this one: name the one they had")
+        raise DataError(f"the codes in {str(Path(folder))!r} were made with another codec: give that codec")
     done = 0
     for number in range(index.num_shards):
         shard = read_shard(shard_path(folder, number))
         if kind.path(folder, number).exists():
             read_features(folder, number, shard, kind)
         else:
-            rows = [hear(codes.long()[None]).to(kind.dtype).cpu() for codes in codes_of(shard)]
+            rows = [extract(codes.long()[None]).to(kind.dtype).cpu() for codes in codes_of(shard)]
             _write(kind.path(folder, number), rows, shard, kind)
         done += len(shard.clips)
         if progress is not None:
@@ -83,7 +80,7 @@ def read_features(folder: str | os.PathLike[str], number: int, shard: Shard, kin
     """The rows of each clip of a shard.
 
     Raises:
-        DataError: the file is missing or damaged, of other codes, or made otherwise than ``kind`` says.
+        DataError: the file is missing or damaged, or was made from other codes or with other settings than ``kind``.
     """
     path = kind.path(folder, number)
     try:
@@ -91,10 +88,10 @@ def read_features(folder: str | os.PathLike[str], number: int, shard: Shard, kin
             described = json.loads((file.metadata() or {})["descant"])
             counts = described["rows"]
             is_sound = len(counts) == len(shard.clips) and all(type(count) is int and count > 0 for count in counts)
-            # Compared before anything is read: a header may ask for any size.
+            # Checked before reading: the header of a damaged file may claim any size.
             if not is_sound or file.get_slice(kind.name).get_shape() != [sum(counts), kind.width]:
-                raise ValueError("its rows are not those of the clips")
-            # Cloned: safetensors maps the file, and what is written into it later would show here.
+                raise ValueError("its rows do not match the clips")
+            # Cloned: safetensors maps the file, so that later writes to it would show here.
             rows = file.get_tensor(kind.name).clone()
         if rows.dtype != kind.dtype or _checksum(rows) != described["sha256"]:
             raise ValueError("its checksum is wrong")
@@ -104,11 +101,11 @@ def read_features(folder: str | os.PathLike[str], number: int, shard: Shard, kin
             f"{str(path)!r} is missing or damaged ({error}): delete it if it is there, and run `{kind.command}`"
         ) from error
     if made_of != _checksum(shard.codes):
-        raise DataError(f"{str(path)!r} was made of other codes: delete it, and run `{kind.command}`")
+        raise DataError(f"{str(path)!r} was made from other codes: delete it, and run `{kind.command}`")
     if extractor != kind.extractor:
         raise DataError(
-            f"{str(path)!r} was made with {extractor}, and {kind.extractor} is wanted: "
-            f"delete it, and run `{kind.command}` with the same"
+            f"{str(path)!r} was made with {extractor}, but {kind.extractor} is needed: "
+            f"delete it, and run `{kind.command}` with these settings"
         )
     return list(rows.split(counts))
 
@@ -121,20 +118,15 @@ def codes_of(shard: Shard) -> list[Tensor]:
 def _write(path: Path, rows: list[Tensor], shard: Shard, kind: FeatureKind) -> None:
     whole = torch.cat([torch.empty(0, kind.width, dtype=kind.dtype), *rows])
     if not whole.float().isfinite().all():
-        raise DataError(f"{str(path)!r}: what was heard is no number; the codec or what hears it is broken")
+        raise DataError(f"{str(path)!r}: the features are not finite; the codec or the extractor is broken")
     described = {
         "rows": [len(of_clip) for of_clip in rows],
         "codes": _checksum(shard.codes),
         "extractor": kind.extractor,
         "sha256": _checksum(whole),
     }
-    try:
-        write_atomically(path, save({kind.name: whole}, {"descant": json.dumps(described)}))
-    except AudioError as error:
-        raise DataError(str(error)) from error
+    write_file(path, save({kind.name: whole}, {"descant": json.dumps(described)}))
 
 
 def _checksum(tensor: Tensor) -> str:
-    digest: Any = hashlib.sha256(repr((tuple(tensor.shape), tensor.dtype)).encode())
-    digest.update(tensor.contiguous().view(torch.uint8).numpy().tobytes())
-    return str(digest.hexdigest())
+    return checksum(repr((tuple(tensor.shape), tensor.dtype)), tensor)

@@ -1,4 +1,4 @@
-"""The data doctor: what in a training set would stop a run or spoil what it learns, found before it starts."""
+"""The data doctor: finds problems of a training set that would stop a run or harm training, before it starts."""
 
 import hashlib
 import os
@@ -16,21 +16,21 @@ from descant.errors import AudioError
 
 PROBLEMS = {
     "missing": "the file is not there",
-    "unreadable": "the file is empty, damaged or no audio",
-    "changed": "length, rate or channels are not those of the manifest",
-    "too short": "it has less than the millisecond that a codec needs",
-    "leaked": "the same sound is in the other split too, so validation would measure memory",
-    "duplicate": "the same sound came before in this split",
-    "silent": "on the whole it is below -60 dB",
-    "clipped": "more than one sample in a thousand is at full scale",
-    "other rate": "it is resampled whenever it is read",
+    "unreadable": "the file is empty, damaged or not audio",
+    "changed": "length, rate or channels differ from the manifest",
+    "too short": "it is shorter than the millisecond that a codec needs",
+    "leaked": "the same audio is in the other split, so validation would measure memorisation",
+    "duplicate": "the same audio occurs earlier in this split",
+    "silent": "its level is below -60 dB",
+    "clipped": "more than 0.1 % of its samples are at full scale",
+    "other rate": "it is resampled each time it is read",
     "short": "it is shorter than a crop and will be padded or left out",
-    "without caption": "nothing is said of it: no caption and no tags",
+    "without caption": "it has neither captions nor tags",
 }
-"""What is looked for, worst first, each with what it means."""
+"""All problems, the worst first, with their meaning."""
 
 STOPPING = ("missing", "unreadable", "changed", "too short")
-"""The problems that end a run with an error when it comes to such a clip."""
+"""The problems that stop a run with an error."""
 
 SILENCE_DB = -60.0
 FULL_SCALE = 0.9999
@@ -39,7 +39,7 @@ CLIPPED_SHARE = 1e-3
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What ``check`` found: for each problem the clips that have it, in the order of the manifest."""
+    """The result of ``check``: for each problem its clips, in the order of the manifest."""
 
     num_clips: int
     duration_s: float
@@ -47,11 +47,11 @@ class Report:
 
     @property
     def is_trainable(self) -> bool:
-        """Whether a run would get through; what is left may still be worth mending."""
+        """Whether a run would not stop with an error; other problems may still be worth fixing."""
         return not any(name in self.found for name in STOPPING)
 
     def text(self, num_examples: int = 3) -> str:
-        """The report to read: a line for each problem, and the first clips that have it."""
+        """The report as text: a line for each problem, and its first clips."""
         lines = [f"{self.num_clips} clips, {self.duration_s / 3600:.2f} h"]
         for name, clips in self.found.items():
             lines.append(f"{len(clips)} {name}: {PROBLEMS[name]}")
@@ -67,21 +67,21 @@ def check(
     sample_rate_hz: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Report:
-    """Reads every clip of a manifest from end to end and says what is wrong with it.
+    """Reads every clip of a manifest completely and reports its problems.
 
     Args:
-        segment_s: how long a crop will be; without it no clip is too short.
-        sample_rate_hz: what the codec works at; without it every rate is right.
-        progress: is called with the number of clips read and of all clips.
+        segment_s: length of a training crop; None skips this check.
+        sample_rate_hz: sample rate of the codec; None skips this check.
+        progress: called with the number of clips read and in total.
 
     Raises:
-        DataError: the manifest itself cannot be read.
+        DataError: the manifest cannot be read.
     """
     records = read_manifest(manifest)
     found: dict[str, list[str]] = {}
-    heard: dict[str, str] = {}
+    splits: dict[str, str] = {}
     for number, record in enumerate(records, start=1):
-        for problem in _problems(record, heard, segment_s, sample_rate_hz):
+        for problem in _problems(record, splits, segment_s, sample_rate_hz):
             found.setdefault(problem, []).append(str(record.path))
         if progress is not None:
             progress(number, len(records))
@@ -93,53 +93,53 @@ def check(
 
 
 def _problems(
-    record: ClipRecord, heard: dict[str, str], segment_s: float | None, sample_rate_hz: int | None
+    record: ClipRecord, splits: dict[str, str], segment_s: float | None, sample_rate_hz: int | None
 ) -> Iterator[str]:
-    """The names of a clip's problems; ``heard`` is the split of every sound so far and gets this one's."""
+    """The names of a clip's problems; ``splits`` maps the digest of each clip so far to its split and is extended."""
     if not record.captions and not record.tags:
         yield "without caption"
     if not record.path.exists():
         yield "missing"
         return
     try:
-        sound = _listen(record.path)
+        audio = _read(record.path)
     except AudioError:
         yield "unreadable"
         return
-    problem = _problem_of_header(record, sound.header)
+    problem = _problem_of_header(record, audio.header)
     if problem is not None:
         yield problem
-    if sample_rate_hz is not None and sound.header.sample_rate_hz != sample_rate_hz:
+    if sample_rate_hz is not None and audio.header.sample_rate_hz != sample_rate_hz:
         yield "other rate"
-    if segment_s is not None and sound.header.duration_s < segment_s:
+    if segment_s is not None and audio.header.duration_s < segment_s:
         yield "short"
-    if sound.power < 10 ** (SILENCE_DB / 10):
+    if audio.power < 10 ** (SILENCE_DB / 10):
         yield "silent"
-    if sound.clipped_share > CLIPPED_SHARE:
+    if audio.clipped_share > CLIPPED_SHARE:
         yield "clipped"
-    if sound.digest in heard:
-        yield "duplicate" if heard[sound.digest] == record.split else "leaked"
-    heard.setdefault(sound.digest, record.split)
+    if audio.digest in splits:
+        yield "duplicate" if splits[audio.digest] == record.split else "leaked"
+    splits.setdefault(audio.digest, record.split)
 
 
 def _problem_of_header(record: ClipRecord, header: AudioHeader) -> str | None:
-    """What is wrong with a clip's length, rate or channels, by its samples or by its header, which tokenize reads."""
+    """A problem of a clip's length, rate or channels, by its samples or by its header, which ``tokenize`` reads."""
     try:
         check_usable(record.path, header)
     except AudioError:
         return "too short"
     try:
-        header = plausible_header(record.path)
+        stated = plausible_header(record.path)
     except AudioError:
         return "unreadable"
-    return None if is_as_recorded(record, header) and is_as_recorded(record, header) else "changed"
+    return None if is_as_recorded(record, header) and is_as_recorded(record, stated) else "changed"
 
 
 @dataclass(frozen=True)
-class _Sound:
-    """What is kept of a clip that has been read.
+class _Audio:
+    """Statistics of a clip that has been read.
 
-    The digest is one of the samples and not of the file: the same sound with other tags is the same sound.
+    The digest is that of the samples, not of the file: the same audio with other tags is a duplicate.
     """
 
     header: AudioHeader
@@ -148,8 +148,8 @@ class _Sound:
     digest: str
 
 
-def _listen(path: Path) -> _Sound:
-    """Reads a clip block by block, so that a long one takes no more memory than a short one."""
+def _read(path: Path) -> _Audio:
+    """Reads a clip block by block, so that memory does not grow with its length."""
     digest, power = hashlib.sha256(), 0.0
     num_clipped = num_samples = num_channels = sample_rate_hz = 0
     for block, rate_hz in read_in_blocks(path):
@@ -161,4 +161,4 @@ def _listen(path: Path) -> _Sound:
     header = AudioHeader(num_samples, sample_rate_hz, num_channels)
     num_values = num_samples * num_channels
     digest.update(repr(header[1:]).encode())
-    return _Sound(header, power / num_values, num_clipped / num_values, digest.hexdigest())
+    return _Audio(header, power / num_values, num_clipped / num_values, digest.hexdigest())

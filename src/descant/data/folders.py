@@ -1,4 +1,4 @@
-"""Which files below a folder are sound to learn from, and what is passed over and why."""
+"""The audio files, sidecars and tables below a folder, and the number of skipped files by reason."""
 
 import os
 from collections import Counter
@@ -9,23 +9,8 @@ AUDIO_SUFFIXES = frozenset(
     [
         *(".wav", ".wave", ".rf64", ".w64", ".aif", ".aiff", ".aifc", ".caf", ".au", ".snd", ".voc"),
         *(".flac", ".wv", ".ape", ".tta"),
-        *(
-            ".ogg",
-            ".oga",
-            ".opus",
-            ".mp2",
-            ".mp3",
-            ".m4a",
-            ".m4b",
-            ".mp4",
-            ".aac",
-            ".wma",
-            ".amr",
-            ".spx",
-            ".ac3",
-            ".eac3",
-            ".dts",
-        ),
+        *(".ogg", ".oga", ".opus", ".mp2", ".mp3", ".m4a", ".m4b", ".mp4", ".aac"),
+        *(".wma", ".amr", ".spx", ".ac3", ".eac3", ".dts"),
         *(".webm", ".mka", ".mkv"),
     ]
 )
@@ -35,21 +20,21 @@ TABLE_NAMES = frozenset({"metadata.csv", "metadata.jsonl", "data.jsonl", "data.j
 SYSTEM_FOLDERS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"})
 
 HIDDEN_FOLDER = "hidden or system folder"
-HIDDEN_FILE = "hidden sound file"
+HIDDEN_FILE = "hidden audio file"
 MACOS_FILE = "macOS resource file (._name)"
-SAME_FOLDER = "link to a folder that is scanned already"
+SAME_FOLDER = "link to a folder that was scanned before"
 UNREADABLE_FOLDER = "folder that cannot be read"
 
 
 @dataclass(frozen=True, kw_only=True)
 class FolderContents:
-    """The files of a folder and all below it.
+    """The files in a folder and its subfolders.
 
     Args:
-        audio: sound files by their suffix, in the order of their paths' parts.
-        sidecars: text files by the path they would have with a suffix in small letters.
-        tables: files that describe many clips at once.
-        skipped: how many things of each kind were passed over.
+        audio: audio files by suffix, in the order of their paths' parts.
+        sidecars: text files by their path with the suffix in lower case.
+        tables: files that describe many clips.
+        skipped: number of skipped entries by reason.
     """
 
     audio: list[Path] = field(default_factory=list)
@@ -59,9 +44,9 @@ class FolderContents:
 
 
 def list_folder(root: Path) -> FolderContents:
-    """All that is below a folder, without hidden and system folders.
+    """The contents of a folder, without hidden and system folders.
 
-    Links to folders are followed, after all that is there without links; no folder is visited twice, so that loops end.
+    Links to folders are followed after everything else; no folder is visited twice, so that loops end.
     """
     found = FolderContents()
     seen: set[tuple[int, int]] = set()
@@ -77,7 +62,7 @@ def list_folder(root: Path) -> FolderContents:
 
 
 def _walk(root: Path, found: FolderContents, seen: set[tuple[int, int]]) -> list[Path]:
-    """Adds what is below a folder without following links; gives the linked folders it came upon."""
+    """Adds the contents of a folder without following links; returns the linked folders."""
     linked: list[Path] = []
 
     def unreadable(error: OSError) -> None:
@@ -98,11 +83,11 @@ def _walk(root: Path, found: FolderContents, seen: set[tuple[int, int]]) -> list
                 linked.append(Path(place, name))
                 folders.remove(name)
         for name in files:
-            _sort_in(Path(place, name), found)
+            _add_file(Path(place, name), found)
     return linked
 
 
-def _sort_in(path: Path, found: FolderContents) -> None:
+def _add_file(path: Path, found: FolderContents) -> None:
     suffix = path.suffix.lower()
     if path.name.startswith("."):
         if suffix in AUDIO_SUFFIXES:

@@ -1,8 +1,8 @@
-"""The manifest: one line of JSON for every clip of a training set; ``data/scan.py`` makes it from a folder.
+"""The manifest: one line of JSON for every clip of a training set; ``data/scan.py`` creates it from a folder.
 
 A line is ``{"path", "duration_s", "sample_rate_hz", "num_channels", "split", "captions", "tags"}``; paths are relative
 to the manifest's folder, so that a training set can be moved as a whole. Keys of ``tags`` that captions are made from:
-genre, style, instrument, instrument_family, moods, keywords, bpm, key, metre; further ones are kept.
+genre, style, instrument, instrument_family, moods, keywords, bpm, key, metre; others are kept.
 """
 
 import dataclasses
@@ -21,9 +21,9 @@ Split = Literal["train", "valid"]
 
 @dataclass(frozen=True, kw_only=True)
 class ClipRecord:
-    """One clip of a training set: where it is, what it is, and what may be said of it.
+    """One clip of a training set with its metadata.
 
-    ``captions`` are different wordings of the same description; one is drawn at a time.
+    ``captions`` are different wordings of the same description, of which one is drawn at a time.
     """
 
     path: Path
@@ -43,12 +43,12 @@ class ClipRecord:
 
 
 def read_manifest(path: str | os.PathLike[str], split: Split | None = None) -> list[ClipRecord]:
-    """The clips of a manifest in its order, their paths made absolute; with ``split`` only those of one split.
+    """The clips of a manifest in order, with absolute paths; with ``split`` only those of one split.
 
-    Nothing is looked up but the manifest itself: whether the files are there and sound is ``doctor.check``'s question.
+    Only the manifest is read; ``doctor.check`` checks the audio files.
 
     Raises:
-        DataError: the file is missing or empty, or a line is not what a line must be; the message has its number.
+        DataError: the file is missing or empty, or a line is invalid; the message has its number.
     """
     manifest = Path(path)
     try:
@@ -80,10 +80,10 @@ def read_manifest(path: str | os.PathLike[str], split: Split | None = None) -> l
 
 
 def require_files(records: list[ClipRecord]) -> None:
-    """Raises if the file of a clip is missing.
+    """Checks that the file of every clip exists.
 
     Raises:
-        DataError: some are not; a run would end at whatever step draws one.
+        DataError: some do not; a run would stop at the first step that draws one.
     """
     missing = [str(record.path) for record in records if not record.path.is_file()]
     if missing:
@@ -93,7 +93,7 @@ def require_files(records: list[ClipRecord]) -> None:
 
 
 def write_manifest(path: str | os.PathLike[str], records: list[ClipRecord]) -> None:
-    """Writes the manifest, all of it or nothing; paths under its folder become relative to it.
+    """Writes the manifest atomically; paths under its folder become relative to it.
 
     Raises:
         DataError: it cannot be written, or a record's tags are not JSON.
@@ -111,7 +111,7 @@ def _line(record: ClipRecord, folder: Path) -> str:
     if path.is_absolute() and path.is_relative_to(folder):
         path = path.relative_to(folder)
     data = {name: getattr(record, name) for name in _FIELDS} | {"path": path.as_posix()}
-    # ASCII: a path that is no valid UTF-8 and a caption with a line separator both stay on their line.
+    # ASCII: paths that are not valid UTF-8 and captions with a line separator stay on one line.
     return json.dumps(data, ensure_ascii=True, allow_nan=False)
 
 
@@ -130,7 +130,7 @@ def _parse(line: str) -> ClipRecord:
         if not _CHECKS[_FIELDS[name]](value):
             raise DataError(f"{name}={value!r:.60}: expected {_FIELDS[name]}")
     if not data["path"] or "\0" in data["path"]:
-        raise DataError(f"path={data['path']!r:.60}: no file can be called so")
+        raise DataError(f"path={data['path']!r:.60}: not a possible file name")
     return ClipRecord(
         path=Path(data.pop("path")),
         duration_s=float(data.pop("duration_s")),
@@ -145,7 +145,7 @@ _CHECKS: dict[str, Callable[[Any], bool]] = {
     "a string": lambda value: isinstance(value, str),
     "'train' or 'valid'": lambda value: value in get_args(Split),
     "an integer": lambda value: type(value) is int,
-    # NaN fails this too, and so does an integer that no float can hold.
+    # NaN fails this too, as does an integer that does not fit a float.
     f"a number under {_SHORT:g}": lambda value: type(value) in (int, float) and abs(value) < _SHORT,
     "a list of strings": lambda value: isinstance(value, list) and all(isinstance(item, str) for item in value),
     "an object": lambda value: isinstance(value, dict),

@@ -1,7 +1,7 @@
-"""The melodies of tokenized clips: chromagrams beside the codes, from which a model can learn to follow a tune.
+"""Chromagrams of tokenized clips, from which a model learns to follow a melody.
 
-They are heard in what the codes sound like, not in the recordings: what is asked of a model is then what its codec can
-do. A frame is a row of 255 levels.
+They are extracted from the decoded codes, not from the recordings, so that the model is trained towards what its codec
+can reproduce. A frame is a row of levels from 0 to 255.
 """
 
 import os
@@ -19,11 +19,11 @@ from descant.data.clip_features import FeatureKind, add_features
 from descant.shapes import Codes, Wave
 
 WINDOW_S, CONTEXT_S = 60.0, 2.0
-"""Long clips are heard in windows of so many seconds, with so many more on each side."""
+"""Long clips are decoded in windows of ``WINDOW_S`` with ``CONTEXT_S`` on each side."""
 
 
 def melodies(config: MelodyConfig) -> FeatureKind:
-    """Chromagrams beside the codes. The bottleneck is applied in training, so it may change."""
+    """Chromagrams. The bottleneck is applied in training, so its settings may change."""
     extractor: dict[str, str | int | float] = {
         "sample_rate_hz": config.sample_rate_hz,
         "num_pitches": config.num_pitches,
@@ -42,39 +42,39 @@ def add_melodies(
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Hears the melody of every clip of a folder of shards; raises and goes on as ``add_features``.
+    """Extracts the melody of every clip of a folder of shards; resumes and raises as ``add_features`` does.
 
     Args:
-        device: where the codec is.
+        device: the codec's device.
     """
 
-    def hear(codes: Codes) -> UInt8[Tensor, "frames P"]:
-        heard = sound_of(codes.to(device), codec, codec.decode_fast).resample(config.sample_rate_hz)
-        return (chromagram(heard.samples[0], config) * FULL_LEVEL).round().to(torch.uint8)
+    def extract(codes: Codes) -> UInt8[Tensor, "frames P"]:
+        clip = decode_clip(codes.to(device), codec, codec.decode_fast).resample(config.sample_rate_hz)
+        return (chromagram(clip.samples[0], config) * FULL_LEVEL).round().to(torch.uint8)
 
-    add_features(folder, codec, melodies(config), hear, progress)
+    add_features(folder, codec, melodies(config), extract, progress)
 
 
 def crop(
     chroma: UInt8[Tensor, "T P"], first_s: float, num_frames: int, config: MelodyConfig
 ) -> Float[Tensor, "frames P"]:
-    """``num_frames`` frames of a clip's chromagram from ``first_s`` on, silence behind its end.
+    """``num_frames`` frames of a clip's chromagram from ``first_s`` on, with zeros after its end.
 
-    A moment between two frames is told as what lies between them.
+    Positions between two frames are interpolated linearly.
     """
-    moments = first_s * config.sample_rate_hz / config.hop_samples + torch.arange(num_frames, dtype=torch.float64)
-    before = moments.floor().long()
-    share = (moments - before).float()[:, None]
-    behind = torch.cat([chroma.float() / FULL_LEVEL, torch.zeros(1, chroma.shape[1])])
+    positions = first_s * config.sample_rate_hz / config.hop_samples + torch.arange(num_frames, dtype=torch.float64)
+    before = positions.floor().long()
+    share = (positions - before).float()[:, None]
+    padded = torch.cat([chroma.float() / FULL_LEVEL, torch.zeros(1, chroma.shape[1])])
     before, after = (index.clamp(max=len(chroma)) for index in (before, before + 1))
-    return torch.lerp(behind[before], behind[after], share)
+    return torch.lerp(padded[before], padded[after], share)
 
 
-def sound_of(codes: Codes, codec: AudioCodec, decode: Callable[[Codes], Wave]) -> Clip:
-    """What the codes of one clip sound like, in mono on the CPU.
+def decode_clip(codes: Codes, codec: AudioCodec, decode: Callable[[Codes], Wave]) -> Clip:
+    """The codes of one clip decoded to mono, on the CPU.
 
-    Long ones are decoded in windows, so that memory does not grow with them; at the seams the sound is nearly, not
-    exactly, that of the whole.
+    Long clips are decoded in windows, so that memory does not grow with their length; at the window boundaries the
+    audio is nearly, but not exactly, that of a single pass.
 
     Args:
         decode: the codec's ``decode`` or ``decode_fast``.

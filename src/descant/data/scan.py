@@ -1,8 +1,8 @@
-"""From a folder of music to the records of a manifest, with a count of all that was found, read and passed over.
+"""Creates the records of a manifest from a folder of music, with counts of the files found, described and skipped.
 
-What is said of a clip is gathered from, in this order: ``name.json`` and ``name.txt`` next to it (``name.wav.json``
-before ``name.json``), the tables of its folder and those above, and the tags in the file itself. Wordings add up, equal
-ones once; of a tag that several of them have, the first holds.
+A clip's metadata comes from, in this order: ``name.json`` and ``name.txt`` next to it (``name.wav.json`` before
+``name.json``), the tables of its folder and those above, and the tags in the file itself. Captions from all sources are
+kept, duplicates once; of a tag with several values the first is used.
 """
 
 import hashlib
@@ -17,24 +17,24 @@ from descant.audio import AudioHeader, audio_header, check_usable
 from descant.audio.common_tags import read_common_tags
 from descant.data.folders import FolderContents, list_folder
 from descant.data.manifest import ClipRecord
-from descant.data.sidecars import Description, read_json, read_table, read_txt
+from descant.data.sidecars import Description, read_json_sidecar, read_table, read_text_sidecar
 from descant.errors import AudioError, DataError, InvalidRequest
 
 MAX_SAMPLES_PER_BYTE = 10_000
-"""More than any format gets out of a byte: digital silence in FLAC, the densest, has some 4,000."""
+"""Above what any format reaches: digital silence in FLAC, the densest, has about 4,000 samples per byte."""
 
 FILE_TAGS = "tags in the file"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scan:
-    """What a scan found.
+    """The result of a scan.
 
     Args:
-        problems: sound files that are left out, each with the reason.
-        notes: what else is wrong, a line each: descriptions that cannot be read, and what may not be meant so.
-        described: how many clips are described by each kind of source.
-        skipped: how many things of each kind were passed over.
+        problems: excluded audio files with the reasons.
+        notes: other problems, one line each: unreadable descriptions and likely mistakes.
+        described: number of clips described by each kind of source.
+        skipped: number of skipped entries by reason.
     """
 
     records: list[ClipRecord]
@@ -45,19 +45,18 @@ class Scan:
 
 
 def scan_folder(folder: str | os.PathLike[str], *, valid_share: float = 0.05) -> Scan:
-    """Every sound file below a folder as a record, in the order of their names.
+    """A record for every audio file below a folder, in the order of their names.
 
-    A clip's split follows from the hash of its path below the folder, so that it stays where it is when others are
-    added. Where the hashes would leave one part empty, the clip whose hash is nearest is put there all the same, with a
-    note; it may move to the other part when clips are added. Clips to be validated on must not share a source with
-    trained ones: split such sets yourself.
+    A clip's split follows from the hash of its path below the folder, so that it does not change when clips are added.
+    If a split would be empty, the clip with the nearest hash is moved there, with a note; it may move back when clips
+    are added. Validation clips must not share a source with training clips: split such sets yourself.
 
     Args:
-        valid_share: how many of the clips are kept for validation, 0 to 1. Between the two each part has a clip.
+        valid_share: share of the clips for validation, 0 to 1. In between, both splits have at least one clip.
 
     Raises:
-        DataError: there is no such folder.
-        InvalidRequest: ``valid_share`` is no share.
+        DataError: the folder does not exist.
+        InvalidRequest: ``valid_share`` is not in [0, 1].
     """
     if not 0 <= valid_share <= 1:
         raise InvalidRequest(f"valid_share={valid_share}: allowed are 0 to 1")
@@ -85,15 +84,15 @@ def scan_folder(folder: str | os.PathLike[str], *, valid_share: float = 0.05) ->
                 tags=tags,
             )
         )
-    notes += descriptions.remarks()
+    notes += descriptions.final_notes()
     shares = [_share_of(record.path.relative_to(root.absolute())) for record in records]
     if len(records) == 1 and 0 < valid_share < 1:
-        notes.append("there is one clip: it is trained on, and none is left to validate on")
+        notes.append("there is only one clip: it is for training, and validation has none")
     chosen, forced = _split(records, shares, valid_share)
     if forced is not None:
         notes.append(
-            f"{str(forced.path)!r} was put into {forced.split} so that it is not empty, and may move to the other part "
-            f"when clips are added: keep this manifest for a run that has begun"
+            f"{str(forced.path)!r} was put into {forced.split}, which would be empty otherwise; it may move to "
+            f"the other split when clips are added: keep this manifest for a run that has started"
         )
     return Scan(
         records=chosen,
@@ -105,24 +104,24 @@ def scan_folder(folder: str | os.PathLike[str], *, valid_share: float = 0.05) ->
 
 
 def plausible_header(path: Path) -> AudioHeader:
-    """What a file's header says, if the file is large enough for it and the clip long enough to be coded.
+    """The header of an audio file, if it is plausible for the file size and the clip is long enough to be encoded.
 
     Raises:
-        AudioError: it is not, or the file is no sound.
+        AudioError: it is not, or the file is not audio.
     """
     header = audio_header(path)
     size = path.stat().st_size
     if header.num_samples > MAX_SAMPLES_PER_BYTE * size:
         raise AudioError(
-            f"{str(path)!r} is damaged: its header promises {header.duration_s / 3_600:.3g} hours, the file has {size} "
-            f"bytes; write it anew: ffmpeg -i INPUT output.wav"
+            f"{str(path)!r} is damaged: its header claims {header.duration_s / 3_600:.3g} hours, but the file has "
+            f"{size} bytes; rewrite it: ffmpeg -i INPUT output.wav"
         )
     check_usable(path, header)
     return header
 
 
 class _Descriptions:
-    """Looks up what is said of clips; what cannot be read becomes a note, and never ends a scan."""
+    """Looks up the metadata of clips; what cannot be read becomes a note and does not stop the scan."""
 
     def __init__(self, contents: FolderContents, notes: list[str]) -> None:
         self._sidecars = contents.sidecars
@@ -135,10 +134,10 @@ class _Descriptions:
             try:
                 self._tables[table] = read_table(table, notes.append)
             except DataError as error:
-                notes.append(f"left unread: {error}")
+                notes.append(f"not read: {error}")
 
     def of(self, audio: Path) -> tuple[tuple[str, ...], dict[str, Any]]:
-        """The captions and the tags of a clip."""
+        """The captions and tags of a clip."""
         captions: list[str] = []
         tags: dict[str, Any] = {}
         for kind, found in self._found(audio):
@@ -147,10 +146,10 @@ class _Descriptions:
             tags = {**found.tags, **tags}
         return tuple(dict.fromkeys(captions)), tags
 
-    def remarks(self) -> Iterator[str]:
-        """What there is to say once all clips were looked up."""
+    def final_notes(self) -> Iterator[str]:
+        """Notes to report after all clips were looked up."""
         if self._guessed:
-            yield f"{len(self._guessed)} files are no UTF-8 and were read as Windows-1252, first {self._guessed[0]!r}"
+            yield f"{len(self._guessed)} files are not UTF-8 and were read as Windows-1252, first {self._guessed[0]!r}"
         for table, rows in self._tables.items():
             unused = [clip for clip in rows if (table, clip) not in self._used]
             if unused:
@@ -158,14 +157,14 @@ class _Descriptions:
                 yield f"{str(table)!r}: {few}, first {str(unused[0])!r}"
 
     def _found(self, audio: Path) -> Iterator[tuple[str, Description]]:
-        for suffix, reader in ((".json", read_json), (".txt", read_txt)):
+        for suffix, reader in ((".json", read_json_sidecar), (".txt", read_text_sidecar)):
             own = self._sidecars.get(audio.with_name(audio.name + suffix))
             sidecar = own or self._sidecars.get(audio.with_suffix(suffix))
             if sidecar is not None:
                 try:
                     description = reader(sidecar)
                 except DataError as error:
-                    self._notes.append(f"left unread: {error}")
+                    self._notes.append(f"not read: {error}")
                     continue
                 if description.is_guessed:
                     self._guessed.append(str(sidecar))
@@ -180,15 +179,15 @@ class _Descriptions:
             if tags := read_common_tags(audio):
                 yield FILE_TAGS, Description(tags=tags)
         except AudioError as error:
-            self._notes.append(f"left unread: {error}")
+            self._notes.append(f"not read: {error}")
 
 
 def _split(
     records: list[ClipRecord], shares: list[float], valid_share: float
 ) -> tuple[list[ClipRecord], ClipRecord | None]:
-    """The records with their splits, and the one whose share does not say so but a part would be empty without it.
+    """The records with their splits, and the record that was moved because a split would be empty, if any.
 
-    Shares below ``valid_share`` are to validate on.
+    ``shares`` below ``valid_share`` are for validation.
     """
     is_valid = [share < valid_share for share in shares]
     forced = None
@@ -202,13 +201,13 @@ def _split(
 
 
 def _share_of(path: Path) -> float:
-    """A number in [0, 1) that is drawn once for all for this path."""
+    """A hash of the path as a number in [0, 1)."""
     digest = hashlib.sha256(os.fsencode(path.as_posix())).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def _shared_names(audio: list[Path]) -> Iterator[str]:
-    """A line where files of one folder differ in nothing but their suffix, and so share their captions."""
+    """A note if files of one folder differ only in their suffix and so share their captions."""
     by_stem: dict[Path, list[Path]] = {}
     for path in audio:
         by_stem.setdefault(path.with_suffix(""), []).append(path)
@@ -217,6 +216,6 @@ def _shared_names(audio: list[Path]) -> Iterator[str]:
         first = " and ".join(repr(str(path)) for path in shared[0][:3])
         apart = shared[0][0].name + ".txt"
         yield (
-            f"{len(shared)} names are those of several sound files, which share name.txt and name.json "
-            f"(first {first}): keep one of them, or describe each in a file of its whole name, as in {apart!r}"
+            f"{len(shared)} names belong to several audio files, which share name.txt and name.json "
+            f"(first {first}): keep one of them, or describe each in a file with its full name, such as {apart!r}"
         )

@@ -1,8 +1,8 @@
-"""Shards: the codes of many clips in one file, and the index that says what a folder of shards was made from.
+"""Shards: the codes of many clips in one file, and the index with the inputs and settings of a folder of shards.
 
-A shard is a safetensors file with one tensor ``codes``, int16 [K, T], the clips one after another, and in its metadata
-a JSON list of the clips. One file a shard, so that it is there as a whole or not at all. The folder's ``index.json`` is
-written first; it is the plan by which an interrupted run goes on and a changed training set is noticed.
+A shard is a safetensors file with one tensor ``codes``, int16 [K, T], the clips concatenated, and a JSON list of the
+clips in its metadata. A shard is a single file, so that it exists completely or not at all. The folder's ``index.json``
+is written first: it is the plan that lets an interrupted run continue and a changed training set be detected.
 """
 
 import hashlib
@@ -21,28 +21,12 @@ from torch import Tensor
 
 from descant import config as config_files
 from descant.atomic import write_atomically
+from descant.codec.spec import CodecSpec
 from descant.data.manifest import Split
 from descant.errors import AudioError, ConfigError, DataError
 
 INDEX_NAME = "index.json"
 VERSION = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class CodecSpec:
-    """What the codes of a folder mean: enough to tell whether a model or another run fits them."""
-
-    fingerprint: str
-    sample_rate_hz: int
-    num_channels: int
-    num_codebooks: int
-    codebook_size: int
-    hop_samples: int
-
-    @property
-    def frame_rate_hz(self) -> float:
-        """Frames in a second."""
-        return self.sample_rate_hz / self.hop_samples
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +50,7 @@ class ShardIndex:
 
     @property
     def num_shards(self) -> int:
-        """How many files belong to the folder once it is complete."""
+        """The number of shards in the complete folder."""
         return -(-self.num_clips // self.shard_clips)
 
 
@@ -74,7 +58,7 @@ class ShardIndex:
 class TokenizedClip:
     """One clip of a shard: its frames are ``codes[:, start_frame : start_frame + num_frames]``.
 
-    ``source`` is what the manifest said of its file, "" in shards of older versions.
+    ``source`` is the manifest's description of its file, "" in shards of older versions.
     """
 
     id: str
@@ -88,53 +72,53 @@ class TokenizedClip:
 
 @dataclass(frozen=True)
 class Shard:
-    """The codes of some clips, and which frames are whose. Where no clip could be read there are no frames."""
+    """The codes of some clips, and the clips' frames. If no clip could be read there are no frames."""
 
     codes: Int16[Tensor, "K T"]
     clips: tuple[TokenizedClip, ...]
 
 
 def shard_path(folder: str | os.PathLike[str], number: int) -> Path:
-    """Where the shard of that number is or will be."""
+    """The path of a shard."""
     return Path(folder) / f"shard-{number:05d}.safetensors"
 
 
 def write_shard(path: Path, clips: Sequence[TokenizedClip], codes: Int16[Tensor, "K T"]) -> None:
-    """Writes a shard, all of it or nothing; the same content gives the same bytes.
+    """Writes a shard atomically; the same content gives the same bytes.
 
     Raises:
         DataError: it cannot be written.
     """
     described = json.dumps([asdict(clip) for clip in clips], ensure_ascii=True, separators=(",", ":"))
-    # One metadata entry: safetensors keeps several in no fixed order.
-    metadata = {"descant": json.dumps({"clips": described, "sha256": _checksum(codes, described)})}
-    _write(path, save({"codes": codes.contiguous()}, metadata))
+    # One metadata entry: safetensors stores several in no fixed order.
+    metadata = {"descant": json.dumps({"clips": described, "sha256": _checksum(described, codes)})}
+    write_file(path, save({"codes": codes.contiguous()}, metadata))
 
 
 def read_shard(path: Path) -> Shard:
-    """A shard that was written whole and has not changed since.
+    """A shard whose checksum is right.
 
     Raises:
-        DataError: it is missing, cut short or damaged.
+        DataError: it is missing, truncated or damaged.
     """
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            # Our own memory: safetensors maps the file, and what someone writes into it later would show here.
+            # Cloned: safetensors maps the file, so that later writes to it would show here.
             codes = file.get_tensor("codes").clone()
             stored = json.loads((file.metadata() or {})["descant"])
-        if _checksum(codes, stored["clips"]) != stored["sha256"]:
+        if _checksum(stored["clips"], codes) != stored["sha256"]:
             raise ValueError("its checksum is wrong")
         clips = [config_files.from_dict(TokenizedClip, clip) for clip in json.loads(stored["clips"])]
     except (OSError, safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"the shard {str(path)!r} is missing or damaged ({error}): delete it and tokenize again, "
-            f"which makes only what is not there"
+            f"which creates only missing shards"
         ) from error
     return Shard(codes, tuple(clips))
 
 
 def clips_fingerprint(shards: Sequence[Shard]) -> str:
-    """Changes with the clips that are in the shards: which they are, how long, and what is said of them."""
+    """A hash of the clips in the shards: names, lengths, captions and tags."""
     clips = [[asdict(clip) for clip in shard.clips] for shard in shards]
     return hashlib.sha256(json.dumps(clips, ensure_ascii=True, sort_keys=True).encode()).hexdigest()
 
@@ -146,33 +130,42 @@ def write_index(folder: str | os.PathLike[str], index: ShardIndex) -> None:
         DataError: it cannot be written.
     """
     text = json.dumps(config_files.to_dict(index), indent=2) + "\n"
-    _write(Path(folder) / INDEX_NAME, text.encode())
+    write_file(Path(folder) / INDEX_NAME, text.encode())
 
 
 def read_index(folder: str | os.PathLike[str]) -> ShardIndex:
     """The plan of a folder of shards.
 
     Raises:
-        DataError: there is none, it is damaged, or it was written by another version.
+        DataError: it is missing, damaged, or of another format version.
     """
     path = Path(folder) / INDEX_NAME
     try:
         index = config_files.read_json(ShardIndex, path)
     except (OSError, ConfigError) as error:
-        raise DataError(f"{str(folder)!r} is no folder of shards: {error}") from error
+        raise DataError(f"{str(folder)!r} is not a folder of shards: {error}") from error
     if index.version != VERSION:
         raise DataError(f"{str(path)!r} has version {index.version}, this program reads {VERSION}: tokenize again")
     return index
 
 
-def _checksum(codes: Int16[Tensor, "K T"], described: str) -> str:
-    digest = hashlib.sha256(described.encode())
-    digest.update(repr(tuple(codes.shape)).encode())
-    digest.update(codes.contiguous().to(torch.int16).numpy().tobytes())
+def checksum(description: str, tensor: Tensor) -> str:
+    """The SHA-256 of a text and the bytes of a tensor."""
+    digest = hashlib.sha256(description.encode())
+    digest.update(tensor.contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 
-def _write(path: Path, content: bytes) -> None:
+def _checksum(described: str, codes: Tensor) -> str:
+    return checksum(f"{described}{tuple(codes.shape)!r}", codes)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Writes a file atomically.
+
+    Raises:
+        DataError: it cannot be written.
+    """
     try:
         write_atomically(path, content)
     except AudioError as error:

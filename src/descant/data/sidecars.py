@@ -1,7 +1,7 @@
-"""What text files say of clips: ``name.txt`` and ``name.json`` next to a clip, and tables that describe many clips.
+"""Metadata of clips in text files: ``name.txt`` and ``name.json`` next to a clip, and tables that describe many clips.
 
-Text is read by one rule: what its byte-order mark says, else UTF-8, else Windows-1252, which is noted. A file that
-cannot be read raises ``DataError``; whoever scans a folder reports it and goes on.
+The encoding is that of the byte-order mark, else UTF-8, else Windows-1252, which is noted. A file that cannot be read
+raises ``DataError``; a scan reports it and continues.
 """
 
 import codecs
@@ -20,18 +20,18 @@ from typing import Any
 from descant.errors import DataError
 
 CAPTION_KEYS = ("description", "caption", "captions", "text", "prompt")
-"""Fields that hold wordings, each a text or a list of texts. All other fields are tags."""
+"""Fields with captions, each a text or a list of texts. All other fields are tags."""
 
 TECHNICAL_KEYS = frozenset(
     {"duration", "sample_rate", "file_extension", "amplitude", "weight", "info_path", "num_frames", "num_channels"}
 )
-"""Fields of audiocraft's files that say nothing of the music; the file itself is asked for them."""
+"""Fields of audiocraft's files that do not describe the music; they are read from the audio file itself."""
 
 MAX_DEPTH = 10
 MAX_SIDECAR_BYTES = 1 << 20
 MAX_TABLE_BYTES = 1 << 28
 MAX_BAD_ROWS = 5
-"""Rows of a table that are named one by one; of more it is said how many there are."""
+"""How many bad rows of a table are reported individually; the others are counted."""
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -44,7 +44,7 @@ _MARKS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What one file says of a clip; ``is_guessed`` where its encoding was not certain."""
+    """A clip's metadata from one file; ``is_guessed`` if its encoding was not certain."""
 
     captions: tuple[str, ...] = ()
     tags: dict[str, Any] = field(default_factory=dict)
@@ -52,44 +52,44 @@ class Description:
 
 
 def read_text(path: Path, max_bytes: int = MAX_SIDECAR_BYTES) -> tuple[str, bool]:
-    """The text of a file without its byte-order mark, and whether Windows-1252 was the last resort.
+    """The text of a file without its byte-order mark, and whether it was read as Windows-1252.
 
     Raises:
-        DataError: it cannot be read, is larger than ``max_bytes``, or holds what is no text.
+        DataError: it cannot be read, is larger than ``max_bytes``, or is not text.
     """
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             content = file.read(max_bytes + 1)
         if len(content) > max_bytes:
-            raise DataError(f"{str(path)!r} has more than {max_bytes} bytes: this is no file of captions")
+            raise DataError(f"{str(path)!r} has more than {max_bytes} bytes: this is not a file of captions")
         encoding = next((name for mark, name in _MARKS if content.startswith(mark)), None)
         text, is_guessed = (content.decode(encoding), False) if encoding else _decoded(content)
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise DataError(f"{str(path)!r} cannot be read ({error}): save it as UTF-8") from error
     if "\0" in text:
-        raise DataError(f"{str(path)!r} holds NUL characters: save it as UTF-8")
+        raise DataError(f"{str(path)!r} contains NUL characters: save it as UTF-8")
     return text, is_guessed
 
 
-def read_txt(path: Path) -> Description:
-    """The wordings of a text file, one a line."""
+def read_text_sidecar(path: Path) -> Description:
+    """The captions in a text file, one per line."""
     text, is_guessed = read_text(path)
     return Description(
         captions=tuple(line.strip() for line in text.splitlines() if line.strip()), is_guessed=is_guessed
     )
 
 
-def read_json(path: Path) -> Description:
-    """What a JSON object says of a clip: MusicGen's fields (audiocraft's sidecars), or any others."""
+def read_json_sidecar(path: Path) -> Description:
+    """The metadata in a JSON object: MusicGen's fields (audiocraft's sidecars), or any others."""
     text, is_guessed = read_text(path)
     captions, tags = describe(parse_json(text, repr(str(path))), repr(str(path)))
     return Description(captions=captions, tags=tags, is_guessed=is_guessed)
 
 
 def read_table(path: Path, note: Callable[[str], None]) -> dict[Path, Description]:
-    """The descriptions in a table by the path of their clip, relative ones below the table's folder.
+    """The descriptions in a table by the path of their clip; relative paths are below the table's folder.
 
-    A row that cannot be used costs no other one: of the first such rows ``note`` is given the line and the reason.
+    Invalid rows are skipped; ``note`` gets the line and the reason of the first ones and the number of the others.
 
     ``metadata.csv`` and ``metadata.jsonl`` name a clip by ``file_name`` (Hugging Face's audio folders), audiocraft's
     ``data.jsonl`` by ``path``.
@@ -109,9 +109,9 @@ def read_table(path: Path, note: Callable[[str], None]) -> dict[Path, Descriptio
             captions, tags = earlier.captions + captions, {**tags, **earlier.tags}
         described[clip] = Description(captions=captions, tags=tags, is_guessed=is_guessed)
     for reason in bad[:MAX_BAD_ROWS]:
-        note(f"left unread: {reason}")
+        note(f"not read: {reason}")
     if len(bad) > MAX_BAD_ROWS:
-        note(f"left unread: {len(bad) - MAX_BAD_ROWS} more rows of {str(path)!r}")
+        note(f"not read: {len(bad) - MAX_BAD_ROWS} more rows of {str(path)!r}")
     return described
 
 
@@ -124,31 +124,31 @@ def _described_clip(row: dict[str, Any], where: str) -> tuple[str, tuple[str, ..
 
 
 def describe(data: dict[str, Any], where: str) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """The captions and the tags of one object; empty fields say nothing.
+    """The captions and tags of one object, without empty fields.
 
     Raises:
-        DataError: a field of wordings holds something else, or a text is broken Unicode; ``where`` begins the message.
+        DataError: a caption field has another type, or a text is invalid Unicode; the message begins with ``where``.
     """
     if not _is_flat(data, MAX_DEPTH):
-        raise DataError(f"{where}: more than {MAX_DEPTH} objects or lists within each other")
-    said = {key: value for key, value in data.items() if value not in (None, "", []) and key not in TECHNICAL_KEYS}
+        raise DataError(f"{where}: objects and lists are nested more than {MAX_DEPTH} deep")
+    tags = {key: value for key, value in data.items() if value not in (None, "", []) and key not in TECHNICAL_KEYS}
     captions: list[str] = []
     for key in CAPTION_KEYS:
-        value = said.pop(key, None)
-        wordings = [] if value is None else value if isinstance(value, list) else [value]
-        if not all(isinstance(text, str) for text in wordings):
+        value = tags.pop(key, None)
+        texts = [] if value is None else value if isinstance(value, list) else [value]
+        if not all(isinstance(text, str) for text in texts):
             raise DataError(f"{where}: {key}={value!r:.60}: expected a text or a list of texts")
-        captions += [text.strip() for text in wordings if text.strip()]
-    if any("\ud800" <= letter <= "\udfff" for letter in json.dumps([captions, said], ensure_ascii=False)):
-        raise DataError(f"{where}: a text is broken Unicode (half of a surrogate pair)")
-    return tuple(captions), said
+        captions += [text.strip() for text in texts if text.strip()]
+    if any("\ud800" <= letter <= "\udfff" for letter in json.dumps([captions, tags], ensure_ascii=False)):
+        raise DataError(f"{where}: a text is invalid Unicode (half of a surrogate pair)")
+    return tuple(captions), tags
 
 
 def parse_json(text: str, where: str) -> dict[str, Any]:
-    """A JSON object without NaN and infinite numbers, which a manifest could not hold.
+    """A JSON object without NaN and infinite numbers, which a manifest cannot contain.
 
     Raises:
-        DataError: it is something else; ``where`` begins the message.
+        DataError: it is not one; the message begins with ``where``.
     """
     try:
         data = json.loads(text, parse_constant=_refuse_number, parse_float=_finite)
@@ -167,7 +167,7 @@ def _decoded(content: bytes) -> tuple[str, bool]:
 
 
 def _csv_rows(path: Path, text: str, bad: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The rows, each with its place; ``bad`` gets the reason for each that cannot be parsed."""
+    """The rows with their locations; ``bad`` gets the reason for each row that cannot be parsed."""
     header = text.partition("\n")[0]
     reader = csv.DictReader(io.StringIO(text), delimiter=next((sign for sign in ",;\t" if sign in header), ","))
     while True:
@@ -181,7 +181,7 @@ def _csv_rows(path: Path, text: str, bad: list[str]) -> Iterator[tuple[str, dict
             if reader.line_num == 0:
                 return
             continue
-        # Cells beyond the header's are collected under None.
+        # Cells beyond those of the header are collected under None.
         yield f"{str(path)!r}, line {reader.line_num}", {key: value for key, value in row.items() if key is not None}
 
 
@@ -197,7 +197,7 @@ def _is_flat(value: Any, depth: int) -> bool:
 
 
 def _refuse_number(name: str) -> float:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _finite(digits: str) -> float:

@@ -1,7 +1,7 @@
-"""Audio to shards of codes, once for all, so that the language model never waits for the codec.
+"""Encodes audio into shards of codes once, so that training a language model does not need the codec.
 
-A shard is a pure function of its clips, the codec and the plan; whatever stops the run, the next one goes on with the
-first shard that is not there.
+A shard is a pure function of its clips, the codec and the plan; an interrupted run continues with the first missing
+shard.
 """
 
 import hashlib
@@ -9,7 +9,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
@@ -18,11 +18,11 @@ from torch import Tensor
 
 from descant.audio import AudioHeader, Clip, read_samples
 from descant.codec.base import AudioCodec
+from descant.codec.spec import codec_spec
 from descant.data.manifest import ClipRecord
 from descant.data.recorded import header_as_recorded
 from descant.data.shard_plan import begin
 from descant.data.shards import (
-    CodecSpec,
     ShardIndex,
     TokenizedClip,
     read_shard,
@@ -33,7 +33,7 @@ from descant.errors import AudioError, DataError, InvalidRequest
 from descant.folder_lock import locked
 
 CONTEXT_S = 1.0
-"""What a window of a long clip is given to hear on each side; the codes of it are thrown away."""
+"""Context on each side of a window of a long clip; its codes are discarded."""
 
 
 @torch.inference_mode()
@@ -49,25 +49,24 @@ def tokenize(
     progress: Callable[[int, int], None] | None = None,
     skip: Callable[[ClipRecord, str], None] | None = None,
 ) -> ShardIndex:
-    """Encodes every clip and writes the shards that the folder does not have yet.
+    """Encodes all clips and writes the missing shards of the folder.
 
-    A file that cannot be read costs no other one: without ``skip`` its shard is not written, all others are, and the
-    error comes last; with it the clip is left out of its shard, which may then have no clip, and tried again by the
-    next run. The clips may change between two runs as long as those of the shards that are there stay what and where
-    they were.
+    A file that cannot be read does not affect the others: without ``skip``, all shards but its own are written before
+    the error is raised; with ``skip``, the clip is left out of its shard, which may become empty, and tried again by
+    the next run. The clips may change between two runs, except those of existing shards.
 
-    Clips of equal length are encoded ``batch_size`` at a time. Those longer than ``window_s`` are encoded in windows,
-    each with a second of context on both sides, so that memory does not grow with their length.
+    Clips of equal length are encoded in batches of ``batch_size``. Those longer than ``window_s`` are encoded in
+    windows, each with a second of context on both sides, so that memory does not grow with their length.
 
     Args:
-        device: where the codec is.
-        progress: is called with the number of clips done and of all clips, after every shard.
-        skip: is called for each clip that is missing, damaged or too short, with the reason.
+        device: the codec's device.
+        progress: called after every shard with the number of clips done and in total.
+        skip: called with each clip that is missing, damaged or too short, and the reason.
 
     Raises:
         DataError: the folder has shards of other clips, another codec or another plan, or cannot be written.
-        AudioError: a clip is missing, damaged or too short, or with ``skip`` all are; ``doctor.check`` finds them.
-        ConfigError: a batch, a shard or a window of nothing.
+        AudioError: a clip (with ``skip``: every clip) is missing, damaged or too short; ``doctor.check`` finds them.
+        ConfigError: the size of a batch, shard or window is not positive.
         InvalidRequest: the codec is in training mode, its codes do not fit 16 bits, or another process writes there.
     """
     _check_codec(codec)
@@ -108,19 +107,19 @@ def _check_codec(codec: AudioCodec) -> None:
 
 
 def _check_read(unread: Sequence[str], num_clips: int, *, may_leave_out: bool) -> None:
-    """Raises if clips that could not be read must not be left out, or none could be read; ``unread`` are reasons."""
+    """Raises if unreadable clips may not be left out, or if all are unreadable; ``unread`` are the reasons."""
     if may_leave_out and len(unread) == num_clips:
         raise AudioError(f"{unread[0]} (none of all {num_clips} clips can be read)")
     if unread and not may_leave_out:
         raise AudioError(
             f"{unread[0]}{f' (and {len(unread) - 1} more)' if len(unread) > 1 else ''}: the shards of all other clips "
-            f"are written; mend the file and tokenize again, or leave it out with --skip-broken (skip=)"
+            f"are written; repair the file and tokenize again, or leave it out with --skip-broken (skip=)"
         )
 
 
 @dataclass(frozen=True)
 class _ShardWork:
-    """The clips of one shard, with what is to be written of them but their frames."""
+    """The clips of one shard, and their metadata except for the frames."""
 
     records: Sequence[ClipRecord]
     wanted: Sequence[TokenizedClip]
@@ -129,15 +128,15 @@ class _ShardWork:
     device: torch.device | str
 
     def write(self, path: Path, *, may_leave_out: bool) -> list[tuple[ClipRecord, str]]:
-        """Writes the shard unless it is there and whole; gives the clips that could not be read, each with the reason.
+        """Writes the shard unless it exists and is complete; returns the clips that could not be read with the reasons.
 
-        Without ``may_leave_out`` nothing is written if there is such a clip, and only the first is given.
+        Without ``may_leave_out`` nothing is written if there is such a clip, and only the first is returned.
         """
         if path.exists():
-            there = {clip.id for clip in read_shard(path).clips}
-            missing = [index for index, clip in enumerate(self.wanted) if clip.id not in there]
+            existing = {clip.id for clip in read_shard(path).clips}
+            missing = [index for index, clip in enumerate(self.wanted) if clip.id not in existing]
             codes, broken = self._codes(missing)
-            # Whole anew if a clip is back, so that a shard stays a function of its clips.
+            # Rewritten completely if a clip is readable again, so that a shard remains a function of its clips.
             if not codes:
                 return broken
         codes, broken = self._codes(range(len(self.records)), stops_early=not may_leave_out)
@@ -147,14 +146,14 @@ class _ShardWork:
         for index in sorted(codes):
             clips.append(replace(self.wanted[index], start_frame=start, num_frames=codes[index].shape[1]))
             start += codes[index].shape[1]
-        nothing = torch.empty(self.plan.codec.num_codebooks, 0, dtype=torch.int16)
-        write_shard(path, clips, torch.cat([nothing, *(codes[index] for index in sorted(codes))], dim=1))
+        empty = torch.empty(self.plan.codec.num_codebooks, 0, dtype=torch.int16)
+        write_shard(path, clips, torch.cat([empty, *(codes[index] for index in sorted(codes))], dim=1))
         return broken
 
     def _codes(
         self, indices: Sequence[int], *, stops_early: bool = False
     ) -> tuple[dict[int, Int16[Tensor, "K _"]], list[tuple[ClipRecord, str]]]:
-        """The codes of these clips by index, and those that cannot be read, in order, or the first that was met."""
+        """The codes of these clips by index, and the unreadable clips in order, or only the first one found."""
         reasons: dict[int, str] = {}
         equals: dict[AudioHeader, list[int]] = {}
         for index in indices:
@@ -173,7 +172,7 @@ class _ShardWork:
     def _encode_equal(
         self, header: AudioHeader, indices: list[int], reasons: dict[int, str], stops_early: bool
     ) -> dict[int, Int16[Tensor, "K _"]]:
-        """The codes of equally long clips; ``reasons`` gets those that cannot be read."""
+        """The codes of equally long clips; unreadable ones are added to ``reasons``."""
         codes: dict[int, Tensor] = {}
         size = self.plan.batch_size
         while not (reasons and stops_early) and len(codes) < len(indices):
@@ -183,7 +182,7 @@ class _ShardWork:
                 found = _encode_batch(paths, header, self.codec, self.plan, self.device)
                 codes.update(zip(batch, found, strict=True))
             except _UnreadableError as error:
-                # This batch is filled up anew, so that the batches are those of a set that never had the file.
+                # The batch is refilled, so that the batches are those of a set without the file.
                 reasons[batch[paths.index(error.path)]] = str(error)
                 indices = [index for index in indices if index not in reasons]
         return codes
@@ -195,26 +194,6 @@ class _UnreadableError(Exception):
         self.path = path
 
 
-def codec_spec(codec: AudioCodec) -> CodecSpec:
-    """What codes of this codec mean, with a fingerprint of all weights that they hang on.
-
-    Those under a module named ``decoder`` do not count: a better decoder leaves the codes as they are.
-    """
-    digest = hashlib.sha256(type(codec).__name__.encode())
-    for name, tensor in sorted(codec.state_dict().items()):
-        if "decoder" not in name.split("."):
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return CodecSpec(
-        fingerprint=digest.hexdigest(),
-        sample_rate_hz=codec.sample_rate_hz,
-        num_channels=codec.num_channels,
-        num_codebooks=codec.num_codebooks,
-        codebook_size=codec.codebook_size,
-        hop_samples=codec.hop_samples,
-    )
-
-
 def _encode_batch(
     paths: list[Path], header: AudioHeader, codec: AudioCodec, plan: ShardIndex, device: torch.device | str
 ) -> Int16[Tensor, "B K T"]:
@@ -222,40 +201,40 @@ def _encode_batch(
     rate_hz, hop = codec.sample_rate_hz, codec.hop_samples
     num_samples = round(header.num_samples * rate_hz / header.sample_rate_hz)
     num_frames = codec.num_frames(num_samples)
-    # Windows begin where a frame begins on a whole sample of the file, or the resampled windows would be out of step.
+    # Windows begin at frames that fall on a whole sample of the file, or resampled windows would be misaligned.
     unit = rate_hz // math.gcd(rate_hz, hop * header.sample_rate_hz)
     window = _rounded_up(plan.window_s * codec.frame_rate_hz, unit)
     context = _rounded_up(CONTEXT_S * codec.frame_rate_hz, unit)
     if num_frames <= window:
         window, context = num_frames, 0
-    pieces = []
+    windows = []
     for start in range(0, num_frames, window):
         first, last = max(0, start - context), start + window + context
         offset = first * hop * header.sample_rate_hz // rate_hz
-        # The last window ends with the file, be its last frame full or not.
+        # The last window ends with the file, whether or not its last frame is full.
         end = header.num_samples if last >= num_frames else last * hop * header.sample_rate_hz // rate_hz
         length = min(last * hop, num_samples) - first * hop
         waves = [_wave(path, offset, end - offset, codec, header.sample_rate_hz, length) for path in paths]
         codes = codec.encode(torch.stack(waves).to(device)).cpu()
-        pieces.append(codes[:, :, start - first : min(start + window, num_frames) - first])
-    return torch.cat(pieces, dim=2).to(torch.int16)
+        windows.append(codes[:, :, start - first : min(start + window, num_frames) - first])
+    return torch.cat(windows, dim=2).to(torch.int16)
 
 
 def _wave(
     path: Path, offset: int, num_samples: int, codec: AudioCodec, rate_hz: int, length: int
 ) -> Float[Tensor, "C N"]:
-    """A piece of a file as the codec wants it, ``length`` samples of the codec's rate."""
+    """Part of a file at the codec's rate and channels, padded to ``length`` samples of that rate."""
     try:
         clip = Clip(read_samples(path, offset, num_samples), rate_hz).to_channels(codec.num_channels)
     except AudioError as error:
         raise _UnreadableError(path, error) from error
     samples = clip.resample(codec.sample_rate_hz).samples
-    # The resampler rounds a length in its own way; one sample more could begin another frame.
+    # The resampler rounds lengths differently; an extra sample could begin another frame.
     return torch.nn.functional.pad(samples, (0, length - samples.shape[1]))
 
 
 def _described(record: ClipRecord, name: str) -> TokenizedClip:
-    """What a shard says of a clip, as far as it is known before its codes."""
+    """The shard entry of a clip, before its frames are known."""
     return TokenizedClip(
         id=name,
         start_frame=0,
@@ -268,25 +247,17 @@ def _described(record: ClipRecord, name: str) -> TokenizedClip:
 
 
 def _ids(records: Sequence[ClipRecord]) -> list[str]:
-    """The clips' paths below their common folder: they stay what they are when the training set is moved."""
+    """The clips' paths below their common folder, which do not change when the training set is moved."""
     common = os.path.commonpath([record.path.parent for record in records])
     return [record.path.relative_to(common).as_posix() for record in records]
 
 
 def _records_fingerprint(records: Sequence[ClipRecord], ids: Sequence[str]) -> str:
-    header = [
-        [
-            name,
-            record.duration_s,
-            record.sample_rate_hz,
-            record.num_channels,
-            record.split,
-            record.captions,
-            record.tags,
-        ]
+    rows = [
+        [name, *(getattr(record, field.name) for field in fields(ClipRecord) if field.name != "path")]
         for record, name in zip(records, ids, strict=True)
     ]
-    return hashlib.sha256(json.dumps(header, ensure_ascii=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(rows, ensure_ascii=True).encode()).hexdigest()
 
 
 def _rounded_up(num_frames: float, unit: int) -> int:

@@ -1,4 +1,4 @@
-"""How much of a clip survives a codec: distances to the original, Opus at the same task, and codebooks in use."""
+"""Quality of a codec: distances to the original, Opus for comparison, and the use of the codebooks."""
 
 import math
 import os
@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from descant.audio import Clip
+from descant.codec import metrics
 from descant.codec.mel import mel_filters
 from descant.errors import InvalidRequest, MissingExtra
 from descant.evaluation.spectra import spectrogram
@@ -30,11 +31,11 @@ def log_mel_distance(
     sample_rate_hz: int,
     highest_hz: float | None = None,
 ) -> float:
-    """The mean absolute difference in dB of two waves' mel spectrograms: 0 for equal waves, and phase does not count.
+    """The mean absolute difference in dB of two waves' mel spectrograms: 0 for equal waves, and independent of phase.
 
-    80 Slaney bands from 0 to ``highest_hz`` (half the rate unless given), Hann windows of 2,048 samples every 512, the
-    magnitudes scaled so that a sine at full scale has 0 dB in its bin, mean over the bins of a band, floor at -80 dB:
-    what lies below is silence to both. Compare only numbers of this definition at one sample rate.
+    80 Slaney bands from 0 to ``highest_hz`` (default: half the sample rate), Hann windows of 2,048 samples every 512,
+    magnitudes scaled so that a full-scale sine has 0 dB in its bin, averaged over the bins of a band, with a floor of
+    -80 dB. Only values of this definition at one sample rate are comparable.
 
     Raises:
         InvalidRequest: the waves differ in shape, or are shorter than one window.
@@ -53,53 +54,43 @@ def log_mel_distance(
 
 def _mel_db(wave: Float[Tensor, "C N"], sample_rate_hz: int, highest_hz: float) -> Float[Tensor, "C T M"]:
     filters = mel_filters(sample_rate_hz=sample_rate_hz, window=WINDOW, num_mels=NUM_MELS, f_max_hz=highest_hz)
-    # At 44.1 kHz and more the lowest bands are narrower than a bin and hold nothing: both waves get the floor there.
+    # At 44.1 kHz and above the lowest bands are narrower than a bin and empty: both waves get the floor there.
     means = filters / filters.sum(dim=0).clamp_min(1e-12)
     magnitudes = rearrange(spectrogram(wave, WINDOW, HOP) / (WINDOW / 4), "C bins T -> C T bins")
     return 20 * torch.log10((magnitudes @ means).clamp_min(10 ** (FLOOR_DB / 20)))
 
 
 def si_sdr_db(reference: Float[Tensor, "C N"], estimate: Float[Tensor, "..."]) -> float:
-    """The scale-invariant signal-to-distortion ratio in dB: the reference in the estimate, over the rest.
-
-    ``10 log10(|a r|^2 / |a r - e|^2)`` with ``a = <e, r> / |r|^2`` (arXiv 1811.02508, section 2), after each channel's
-    mean is taken off. Infinite for an estimate that is the reference times a number.
+    """The scale-invariant signal-to-distortion ratio of one wave in dB, as ``codec.metrics`` defines it.
 
     Raises:
-        InvalidRequest: the waves differ in shape, or the reference is silent, which leaves nothing to compare with.
+        InvalidRequest: the waves differ in shape, or the reference is silent, for which it is undefined.
     """
     _check_same_shape(reference, estimate)
-    target = (reference - reference.mean(dim=-1, keepdim=True)).double()
-    heard = (estimate - estimate.mean(dim=-1, keepdim=True)).double()
-    if not target.square().sum() > 0:
+    if not (reference - reference.mean(dim=-1, keepdim=True)).any():
         raise InvalidRequest("the reference is silent: SI-SDR is not defined; leave such clips out")
-    projected = (heard * target).sum() / target.square().sum() * target
-    distortion = (projected - heard).square().sum().item()
-    signal = projected.square().sum().item()
-    if distortion == 0:
-        return math.inf
-    return 10 * math.log10(signal / distortion) if signal > 0 else -math.inf
+    return metrics.si_sdr_db(reference.double()[None], estimate.double()[None]).item()
 
 
 @dataclass(frozen=True)
 class OpusRoundTrip:
-    """What Opus leaves of a clip, at the clip's own rate and length, and the bits that its file took."""
+    """A clip after Opus, at its original rate and length, and the bit rate of the Opus file."""
 
     clip: Clip
     kilobits_per_second: float
 
 
 def opus_round_trip(clip: Clip, kilobits_per_second: int = 6) -> OpusRoundTrip:
-    """The clip after ``opusenc --bitrate`` and ``opusdec``, with their settings otherwise untouched.
+    """The clip after ``opusenc --bitrate`` and ``opusdec``, with their default settings otherwise.
 
-    The rate given back is the whole file's, so it has the container's share in it.
+    The bit rate returned is that of the whole file, including the container.
 
     Raises:
-        InvalidRequest: the clip goes beyond full scale, which the file that Opus reads cannot hold.
+        InvalidRequest: the clip exceeds full scale, which the file for Opus cannot represent.
         MissingExtra: opus-tools is not installed.
     """
     if clip.samples.abs().max() > 1:
-        raise InvalidRequest("the clip goes beyond full scale: turn it down before a round trip through a file")
+        raise InvalidRequest("the clip exceeds full scale: reduce its level before a round trip through a file")
     for program in ("opusenc", "opusdec"):
         if which(program) is None:
             raise MissingExtra(f"{program} is not installed; it is part of opus-tools: apt-get install opus-tools")
@@ -110,7 +101,7 @@ def opus_round_trip(clip: Clip, kilobits_per_second: int = 6) -> OpusRoundTrip:
         _run("opusdec", "--quiet", "--rate", str(clip.sample_rate_hz), str(coded), str(decoded))
         samples = Clip.read(decoded).samples
         bits = 8 * coded.stat().st_size
-    # opusdec gives back the length up to the rounding of its own resampling.
+    # opusdec returns the length up to the rounding of its resampling.
     num_samples = clip.samples.shape[-1]
     samples = torch.nn.functional.pad(samples[:, :num_samples], (0, max(0, num_samples - samples.shape[-1])))
     return OpusRoundTrip(Clip(samples=samples, sample_rate_hz=clip.sample_rate_hz), bits / clip.duration_s / 1_000)
@@ -118,14 +109,14 @@ def opus_round_trip(clip: Clip, kilobits_per_second: int = 6) -> OpusRoundTrip:
 
 @dataclass(frozen=True)
 class CodebookUsage:
-    """How a codebook is used: the share of its entries that occur, and the perplexity, 2 to the entropy in bits."""
+    """The use of a codebook: the share of its entries that occur, and the perplexity, 2 to the entropy in bits."""
 
     share_used: float
     perplexity: float
 
 
 def codebook_usage(codes: Int[Tensor, "*batch K T"], codebook_size: int) -> list[CodebookUsage]:
-    """One entry a codebook. Thousands of frames are needed before an unused entry means anything."""
+    """The use of each codebook. Unused entries are only meaningful with thousands of frames."""
     usages = []
     for book in codes.movedim(-2, 0).flatten(1):
         counts = torch.bincount(book, minlength=codebook_size)

@@ -1,8 +1,8 @@
-"""What a network trained by others hears in a clip: MusiCNN's tags, the judge of "is the named instrument there?".
+"""MusiCNN, a pretrained music tagger, which scores whether a named instrument is present.
 
-MusiCNN (Pons and Serra, arXiv 1909.06654) tags three-second patches of a mel spectrogram with the fifty commonest words
-of MagnaTagATune. Its released TensorFlow weights are read with numpy and its layers are torch's, so that judging needs
-no TensorFlow. The package's own dependencies can no longer be installed, and none of its code is run here.
+MusiCNN (Pons and Serra, arXiv 1909.06654) tags three-second patches of a mel spectrogram with the 50 most common tags
+of MagnaTagATune. Its released TensorFlow weights are read with numpy into PyTorch layers, so TensorFlow is not needed.
+The package's own dependencies can no longer be installed, and none of its code is run.
 """
 
 from importlib.metadata import PackageNotFoundError, distribution
@@ -38,14 +38,14 @@ TAGS = (
     "no voice", "weird", "country", "metal", "female voice", "choral",
 )
 # fmt: on
-"""MagnaTagATune's fifty commonest tags, in the order of the network's outputs."""
+"""MagnaTagATune's 50 most common tags, in the order of the network's outputs."""
 
 _BATCH_NORM_EPSILON = 1e-3
-"""The default of tf.layers.batch_normalization, which the checkpoint does not hold."""
+"""The default of tf.layers.batch_normalization, which the checkpoint does not contain."""
 
 
 class MusicTagger:
-    """Probabilities of fifty tags for a clip.
+    """Probabilities of the 50 tags for a clip.
 
     >>> tagger = MusicTagger.load()
     >>> dict(zip(TAGS, tagger.tag(clip).tolist()))["violin"]
@@ -59,7 +59,7 @@ class MusicTagger:
         """The tagger with the released MagnaTagATune weights.
 
         Raises:
-            MissingExtra: the package ``musicnn``, which holds them, is not installed.
+            MissingExtra: the package ``musicnn``, which contains them, is not installed.
         """
         network = MusiCNN()
         weights = network_weights(read_tf_checkpoint(f"{_weights_folder()}/"))
@@ -68,9 +68,10 @@ class MusicTagger:
 
     @torch.inference_mode()
     def tag(self, clip: Clip) -> Float[Tensor, "50"]:
-        """The probability of each of ``TAGS``, averaged over the clip's patches of three seconds.
+        """The probability of each of ``TAGS``, averaged over the clip's three-second patches.
 
-        The clip is brought to -20 LUFS first: the network was trained on mastered music and hears less in quiet clips.
+        The clip is normalised to -20 LUFS first: the network was trained on mastered music and detects less in quiet
+        clips.
 
         Raises:
             InvalidRequest: the clip is shorter than one patch.
@@ -107,12 +108,12 @@ class MusiCNN(nn.Module):
 
 
 class _Band(nn.Module):
-    """One convolution over time and mel bands, as long as its input, of which the band that answers most is kept."""
+    """One convolution over time and mel bands, as long as its input, with a maximum over the bands."""
 
     def __init__(self, width: int, kernel: tuple[int, int]) -> None:
         super().__init__()
         frames = kernel[0]
-        # An even length leaves one frame over: TensorFlow puts it at the end.
+        # With an even kernel TensorFlow pads one more frame at the end.
         self.padding = (0, 0, (frames - 1) // 2, frames // 2)
         self.conv = nn.Conv2d(1, width, kernel)
         self.norm = _batch_norm(nn.BatchNorm2d, width)
@@ -148,7 +149,7 @@ def _log_mel(wave: Float[Tensor, " N"]) -> Float[Tensor, "T 96"]:
 
 
 def _patches(mel: Float[Tensor, "T 96"]) -> Float[Tensor, "B 187 96"]:
-    """Neighbouring patches; what is left at the end and is no whole patch goes unheard, as in MusiCNN's own tagger."""
+    """Adjacent patches without the incomplete one at the end, as in MusiCNN's own tagger."""
     whole = len(mel) // PATCH_FRAMES
     if whole == 0:
         raise InvalidRequest(f"a clip of {len(mel) * HOP / SAMPLE_RATE_HZ:.1f} s: the tagger needs at least 3 s")
@@ -156,7 +157,7 @@ def _patches(mel: Float[Tensor, "T 96"]) -> Float[Tensor, "B 187 96"]:
 
 
 def _weights_folder() -> Path:
-    # Importing the package would run its import of TensorFlow: its files are asked of the installer's records instead.
+    # Importing the package would import TensorFlow: its files are looked up in the installation metadata instead.
     try:
         files = distribution("musicnn").files or []
     except PackageNotFoundError as error:
@@ -167,19 +168,19 @@ def _weights_folder() -> Path:
         Path(str(file.locate())) for file in files if file.parent.name == "MTT_musicnn" and file.name == ".index"
     ]
     if not indices:
-        raise MissingExtra("this musicnn has no MTT_musicnn weights: pip install --no-deps musicnn==0.1.0")
+        raise MissingExtra("the installed musicnn has no MTT_musicnn weights: pip install --no-deps musicnn==0.1.0")
     return indices[0].parent
 
 
 def network_weights(theirs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The checkpoint's variables under our names and in torch's layout; the optimiser's are left out."""
+    """The checkpoint's variables with our names and in PyTorch's layout, without those of the optimiser."""
     ours: dict[str, np.ndarray] = {}
     names = [
         *(f"timbral.{i}" for i in range(2)),
         *(f"temporal.{i}" for i in range(3)),
         *(f"middle.{i}" for i in range(3)),
     ]
-    # TensorFlow numbered the layers in the order in which MusiCNN's graph makes them, the input's norm first.
+    # TensorFlow numbered the layers in the order of MusiCNN's graph, the norm of the input first.
     for number, name in enumerate(names):
         kernel = theirs[_numbered("conv2d", number) + "/kernel"]
         layout = "time feature 1 D -> D feature time" if name.startswith("middle") else "time band C D -> D C time band"

@@ -1,9 +1,9 @@
-"""Is the instrument that was asked for there? The tagger's fifty words, read as instrument families and calibrated.
+"""Is a named instrument present? The tagger's 50 tags, grouped into instrument families and calibrated.
 
-A tag's probability means little by itself: MusiCNN was trained on other recordings, so "flute" may stay low on every
-flute of a corpus and high on its violins. Each family's threshold is therefore set on clips of known instruments: the
-80th percentile among the clips that lack the family, so that one in five is a false alarm by construction, for
-every family alike. A family whose clips the tagger cannot tell from the others is left out of the judgement.
+A tag's probability means little by itself: MusiCNN was trained on other recordings, so "flute" may be low on all flutes
+of a corpus and high on its violins. Each family's threshold is therefore set on clips with known instruments: the 80th
+percentile of the clips without the family, which gives every family a false-alarm rate of 20 %. Families that the
+tagger separates poorly are not scored.
 """
 
 import re
@@ -27,7 +27,7 @@ FAMILY_TAGS = {
     "drums": ("drums", "beat", "beats"),
     "synth": ("synth", "electronic"),
 }
-"""The tags that speak for each family; a family without one (brass, organ, reeds, bass) cannot be judged."""
+"""The tags of each family; families without a tag (brass, organ, reeds, bass) cannot be scored."""
 
 FALSE_ALARM_RATE = 0.2
 MIN_SEPARATION = 0.7
@@ -36,10 +36,10 @@ MIN_CLIPS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class FamilyThreshold:
-    """When a family counts as recognised, and how well the tagger knows it.
+    """The score above which a family counts as recognised, and the tagger's performance on it.
 
-    ``separation`` is the chance that a clip with the family scores above one without it (the area under the ROC curve);
-    ``recall`` the share of clips with the family that pass the threshold. The counts are the clips it was set on.
+    ``separation`` is the probability that a clip with the family scores above one without it (area under the ROC
+    curve), ``recall`` the share of clips with the family above the threshold. The counts are of calibration clips.
     """
 
     score: float
@@ -50,12 +50,12 @@ class FamilyThreshold:
 
     @property
     def is_reliable(self) -> bool:
-        """Whether the tagger tells this family from the others well enough to be asked."""
+        """Whether the tagger separates this family well enough from the others."""
         return self.separation >= MIN_SEPARATION
 
 
 def family_scores(probabilities: Float[Tensor, "50"]) -> dict[str, float]:
-    """For each family the highest probability among its tags."""
+    """The highest probability among the tags of each family."""
     by_tag = dict(zip(TAGS, probabilities.tolist(), strict=True))
     return {family: max(by_tag[tag] for tag in tags) for family, tags in FAMILY_TAGS.items()}
 
@@ -63,14 +63,14 @@ def family_scores(probabilities: Float[Tensor, "50"]) -> dict[str, float]:
 def calibrate(scores: Sequence[Mapping[str, float]], present: Sequence[Set[str]]) -> dict[str, FamilyThreshold]:
     """Each family's threshold from clips with known content, in the order of ``FAMILY_TAGS``.
 
-    Families with fewer than ten clips on either side are left out: a percentile of so few says nothing.
+    Families with fewer than ten clips with or without them are left out: too few for a percentile.
 
     Args:
         scores: ``family_scores`` of each clip.
-        present: the families that truly play in each clip.
+        present: the families that play in each clip.
 
     Raises:
-        InvalidRequest: there are not as many contents as clips.
+        InvalidRequest: the two lengths differ.
     """
     if len(scores) != len(present):
         raise InvalidRequest(f"{len(scores)} clips were scored, the content of {len(present)} is given")
@@ -100,9 +100,9 @@ def _separation(with_it: np.ndarray, without: np.ndarray) -> float:
 
 
 def families_named(text: str, family_of: Mapping[str, str]) -> frozenset[str]:
-    """The families of the instruments that a text names, in singular or plural; ``family_of`` has the known names.
+    """The families of the instruments named in a text, in singular or plural; ``family_of`` maps names to families.
 
-    Longer names go first and use up their words: "bass guitar" names no guitar, "synth strings" no strings.
+    Longer names match first: "bass guitar" does not name a guitar, nor "synth strings" strings.
     """
     names = sorted(family_of, key=len, reverse=True)
     found = re.findall(rf"\b({'|'.join(map(re.escape, names))})(?:e?s)?\b", text.lower())

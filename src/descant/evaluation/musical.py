@@ -1,4 +1,4 @@
-"""What is heard of music's plain facts: tempo, key, how busy it is, and whether it is music at all and not noise."""
+"""Estimates from audio: tempo, key, onsets, and spectral flatness (music or noise)."""
 
 from types import ModuleType
 from typing import Literal
@@ -13,7 +13,7 @@ from descant.evaluation.spectra import spectrogram
 
 SAMPLE_RATE_HZ = 22_050
 HOP = 256
-"""11.6 ms between onset values: with librosa's 23 ms, neighbouring tempi near 120 bpm lie 5 % apart."""
+"""11.6 ms between onset values: with librosa's 23 ms, adjacent tempi near 120 bpm are 5 % apart."""
 
 TempoMatch = Literal["same", "double", "half", "triple", "third", "two thirds", "three halves", "other"]
 
@@ -21,19 +21,18 @@ _RATIOS: dict[TempoMatch, float] = {
     "same": 1, "double": 2, "half": 1 / 2, "triple": 3, "third": 1 / 3, "two thirds": 2 / 3, "three halves": 3 / 2
 }  # fmt: skip
 
-# How well each of the twelve notes, the key note first, was heard to fit a key (Krumhansl and Kessler, Psychological
-# Review 89, 1982, probe-tone ratings).
+# How well each of the twelve notes, from the tonic up, fits a key: probe-tone ratings of listeners (Krumhansl and
+# Kessler, Psychological Review 89, 1982).
 _MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
 _MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
 NOTES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 
 
 def estimate_tempo_bpm(clip: Clip) -> float | None:
-    """The tempo that a beat tracker hears in the clip, or None where it finds fewer than four beats.
+    """The tempo of a beat tracker, or None if it finds fewer than four beats.
 
-    The beats are librosa's (Ellis, "Beat tracking by dynamic programming", 2007), which knows nothing of the tempo
-    asked for and leans towards 120 bpm; the tempo is the slope of a line through their times, which is finer than the
-    tracker's own grid.
+    The beats are librosa's (Ellis, "Beat tracking by dynamic programming", 2007), whose prior favours 120 bpm and not
+    the target tempo. The tempo is the slope of a line fitted to the beat times, finer than the tracker's own grid.
 
     Raises:
         MissingExtra: librosa is not installed.
@@ -47,22 +46,22 @@ def estimate_tempo_bpm(clip: Clip) -> float | None:
     return float(60 / seconds_per_beat)
 
 
-def tempo_match(estimated_bpm: float | None, asked_bpm: float, tolerance: float = 0.05) -> TempoMatch:
-    """How the heard tempo lies to the one asked for: the ratio that it is within ``tolerance`` of, else "other".
+def tempo_match(estimated_bpm: float | None, target_bpm: float, tolerance: float = 0.05) -> TempoMatch:
+    """The ratio of the estimated to the target tempo that holds within ``tolerance``, else "other".
 
-    "double" means heard twice as fast. Octave and metre errors are common in tempo estimation even for the right music,
-    so they are named and counted apart (Gouyon et al., IEEE TASLP 14(5), 2006, "accuracy 2").
+    "double" means estimated twice as fast. Octave and metre errors are common in tempo estimation even for correct
+    music, so they are counted separately (Gouyon et al., IEEE TASLP 14(5), 2006, "accuracy 2").
     """
     if estimated_bpm is None:
         return "other"
     for name, ratio in _RATIOS.items():
-        if abs(estimated_bpm / (asked_bpm * ratio) - 1) <= tolerance:
+        if abs(estimated_bpm / (target_bpm * ratio) - 1) <= tolerance:
             return name
     return "other"
 
 
 def estimate_key(clip: Clip) -> str:
-    """The key whose profile fits the clip's notes best, as "C major" or "F# minor".
+    """The key whose profile correlates best with the clip's notes, such as "C major" or "F# minor".
 
     The mean chroma is correlated with Krumhansl and Kessler's 24 profiles (Krumhansl, "Cognitive foundations of musical
     pitch", 1990, chapter 4).
@@ -77,7 +76,7 @@ def estimate_key(clip: Clip) -> str:
 
 
 def onset_times_s(clip: Clip) -> Float[np.ndarray, " onsets"]:
-    """When notes or strokes begin, as far as they can be told apart; what counts is relative to the clip's loudest.
+    """The times at which notes or strokes begin; the detection threshold is relative to the clip's strongest onset.
 
     Raises:
         MissingExtra: librosa is not installed.
@@ -89,7 +88,7 @@ def onset_times_s(clip: Clip) -> Float[np.ndarray, " onsets"]:
 
 
 def onsets_per_second(clip: Clip) -> float:
-    """How many notes or strokes begin in a second of the clip.
+    """The mean number of onsets per second of the clip.
 
     Raises:
         MissingExtra: librosa is not installed.
@@ -98,10 +97,10 @@ def onsets_per_second(clip: Clip) -> float:
 
 
 def spectral_flatness(clip: Clip) -> float | None:
-    """How noise-like the clip's loud frames are: 0.56 is expected of white noise, music lies far below.
+    """How noise-like the clip's loud frames are: 0.56 is expected for white noise, music is far below.
 
     The geometric over the arithmetic mean of the power spectrum (Johnston, IEEE JSAC 6(2), 1988), as the median of
-    the frames that are within 40 dB of the loudest: silence between notes would read as noise. A silent clip has none.
+    the frames within 40 dB of the loudest: silence between notes would count as noise. None for a silent clip.
     """
     power = spectrogram(clip.to_channels(1).samples[0], window=2_048, hop=1_024).square()
     loudness = power.mean(dim=0)
@@ -120,7 +119,7 @@ def _mono(clip: Clip) -> np.ndarray:
 
 
 def require_librosa() -> ModuleType:
-    """The library that hears.
+    """The librosa module.
 
     Raises:
         MissingExtra: it is not installed.
@@ -128,4 +127,4 @@ def require_librosa() -> ModuleType:
     try:
         return import_librosa("beat", "onset", "feature")
     except ImportError as error:
-        raise MissingExtra('hearing tempo and key needs librosa: pip install "descant[eval]"') from error
+        raise MissingExtra('estimating tempo and key needs librosa: pip install "descant[eval]"') from error

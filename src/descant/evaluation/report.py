@@ -1,4 +1,4 @@
-"""Numbers with how sure one may be of them: 95 % intervals, tables and JSON."""
+"""Estimates with 95 % confidence intervals, Markdown tables and JSON."""
 
 import json
 import math
@@ -18,7 +18,7 @@ _NUM_RESAMPLES = 10_000
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value, the ends of its 95 % interval, and how many observations it rests on."""
+    """A value, its 95 % interval, and the number of observations."""
 
     value: float
     low: float
@@ -46,7 +46,7 @@ def mean_with_interval(values: Sequence[float], seed: int = 0) -> Estimate:
 
 
 def rate_with_interval(hits: int, trials: int) -> Estimate:
-    """The share of hits and Wilson's score interval, which stays inside [0, 1] and is honest for few trials.
+    """The share of hits and Wilson's score interval, which stays in [0, 1] and is accurate for few trials.
 
     Source: Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
 
@@ -61,7 +61,7 @@ def rate_with_interval(hits: int, trials: int) -> Estimate:
     share = hits / trials
     centre = (share + z**2 / (2 * trials)) / (1 + z**2 / trials)
     half = z / (1 + z**2 / trials) * math.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
-    # At 0 and all hits the ends are exactly 0 and 1; rounding must not push them past the value.
+    # At 0 and all hits the limits are exactly 0 and 1; rounding must not move them past the value.
     return Estimate(share, min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half)), trials)
 
 
@@ -69,7 +69,7 @@ def paired_difference(first: Sequence[float], second: Sequence[float], seed: int
     """The mean of ``first[i] - second[i]`` and its interval: whether two systems differ on the same clips.
 
     Raises:
-        InvalidRequest: the two are not equally long, or there is nothing to compare.
+        InvalidRequest: the lengths differ, or are 0.
     """
     if len(first) != len(second):
         raise InvalidRequest(
@@ -79,7 +79,7 @@ def paired_difference(first: Sequence[float], second: Sequence[float], seed: int
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """A table in GitHub's markdown; numbers keep three digits, an ``Estimate`` shows its interval."""
+    """A Markdown table; floats have three digits, an ``Estimate`` has its interval."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines) + "\n"
 

@@ -1,4 +1,4 @@
-"""The one short-time spectrum that judges look at."""
+"""The magnitude spectrogram shared by the metrics."""
 
 import torch
 from jaxtyping import Float

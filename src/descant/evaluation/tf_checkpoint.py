@@ -1,12 +1,12 @@
-"""TensorFlow 1 checkpoints read with numpy alone: names, shapes and values of the variables, and nothing is executed.
+"""Reads TensorFlow 1 checkpoints with numpy: names, shapes and values of the variables. Nothing is executed.
 
-A checkpoint of prefix P is two files. ``P.data-00000-of-00001`` holds the values one after another. ``P.index`` is a
-sorted string table as LevelDB writes it (github.com/google/leveldb, doc/table_format.md)::
+A checkpoint with prefix P has two files. ``P.data-00000-of-00001`` contains the concatenated values. ``P.index`` is a
+sorted string table in LevelDB's format (github.com/google/leveldb, doc/table_format.md)::
 
     data blocks ... | metaindex block | index block | footer: two block handles, padding, 8 magic bytes
 
 whose keys are the variables' names and whose values are the protocol buffer ``BundleEntryProto``
-(tensorflow/core/protobuf/tensor_bundle.proto). The empty key holds the header.
+(tensorflow/core/protobuf/tensor_bundle.proto). The empty key is the header.
 """
 
 import math
@@ -23,7 +23,7 @@ _MAGIC = 0xDB4775248B80FB57
 _FOOTER_BYTES = 48
 _UNCOMPRESSED = 0
 _DTYPES = {1: "<f4", 2: "<f8", 3: "<i4", 9: "<i8"}
-"""TensorFlow's numbers for the types that weights come in (tensorflow/core/framework/types.proto)."""
+"""TensorFlow's numbers for the data types of weights (tensorflow/core/framework/types.proto)."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class _Entry:
 
 
 def read_tf_checkpoint(prefix: str) -> dict[str, np.ndarray]:
-    """The variables of a checkpoint by name; ``prefix`` is such as ``model.ckpt``, which is no file itself.
+    """The variables of a checkpoint by name; ``prefix`` is a path such as ``model.ckpt``, which is not a file itself.
 
     Raises:
-        CheckpointError: a file is missing, cut short, compressed, in several shards, or of an unknown type.
+        CheckpointError: a file is missing, truncated, compressed, in several shards, or has an unknown data type.
     """
     index, data = Path(f"{prefix}.index"), Path(f"{prefix}.data-00000-of-00001")
     for file in (index, data):
@@ -49,7 +49,7 @@ def read_tf_checkpoint(prefix: str) -> dict[str, np.ndarray]:
     try:
         entries = {key.decode(): _entry(value) for key, value in _table_items(table) if key}
     except (IndexError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{index}: cut short or no TensorFlow checkpoint ({error})") from error
+        raise CheckpointError(f"{index}: truncated or not a TensorFlow checkpoint ({error})") from error
     return {name: _array(name, entry, values, data) for name, entry in entries.items()}
 
 
@@ -67,7 +67,7 @@ def _table_items(table: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Keys and values of a sorted string table, in order."""
     footer = table[-_FOOTER_BYTES:]
     if len(footer) < _FOOTER_BYTES or int.from_bytes(footer[-8:], "little") != _MAGIC:
-        raise CheckpointError("no sorted string table: the magic number at its end is missing")
+        raise CheckpointError("not a sorted string table: the magic number at its end is missing")
     position = _handle(footer, 0)[2]  # the first handle is the metaindex block's, which is empty
     offset, size, _ = _handle(footer, position)
     for _, value in _block_items(table, offset, size):
@@ -76,7 +76,7 @@ def _table_items(table: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _block_items(table: bytes, offset: int, size: int) -> Iterator[tuple[bytes, bytes]]:
-    """Entries of one block; each key is given by how much it shares with the one before it, and the rest."""
+    """Entries of one block; a key is stored as the length of the prefix shared with the previous key, and the rest."""
     if table[offset + size] != _UNCOMPRESSED:
         raise CheckpointError(f"the block at byte {offset} is compressed; TensorFlow writes these tables uncompressed")
     block = table[offset : offset + size]
@@ -94,14 +94,14 @@ def _block_items(table: bytes, offset: int, size: int) -> Iterator[tuple[bytes, 
 
 
 def _handle(data: bytes, position: int) -> tuple[int, int, int]:
-    """Offset and size of a block, and where the handle ends."""
+    """Offset and size of a block, and the position after the handle."""
     offset, position = _varint(data, position)
     size, position = _varint(data, position)
     return offset, size, position
 
 
 def _varint(data: bytes, position: int) -> tuple[int, int]:
-    """A number in base 128, lowest digits first, and where it ends."""
+    """A base-128 integer, least significant digits first, and the position after it."""
     value, shift = 0, 0
     while True:
         byte = data[position]
@@ -121,7 +121,7 @@ def _entry(message: bytes) -> _Entry:
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
-    """Field numbers and values of a protocol buffer; what is nested comes as bytes."""
+    """Field numbers and values of a protocol buffer; nested messages are bytes."""
     position = 0
     while position < len(message):
         tag, position = _varint(message, position)

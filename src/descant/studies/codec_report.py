@@ -1,4 +1,4 @@
-"""What a codec does to held-out clips, beside Opus at the same task: the gate to pass before an LM is trained on it."""
+"""Quality of a codec on held-out clips, compared with Opus: the check before a language model is trained on it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -16,18 +16,18 @@ from descant.shapes import Codes
 
 OPUS_KILOBITS_PER_SECOND = 6
 NARROW_BAND_HZ = 4_000.0
-"""Where Opus cuts off at 6 kb/s: the distance below it leaves out what Opus wins or loses by not trying."""
+"""Opus's bandwidth at 6 kb/s: the distance below it excludes the effect of this cutoff."""
 
 
 def measure_codec(codec: AudioCodec, clips: Sequence[Clip]) -> dict[str, Any]:
     """Distances of the codec's and of Opus's reconstructions to the same clips, and the use of the codebooks.
 
     Raises:
-        InvalidRequest: there are no clips, or one has not the codec's rate or is shorter than a frame.
+        InvalidRequest: there are no clips, or one has another sample rate than the codec or is too short.
         MissingExtra: opus-tools is not installed.
     """
     if not clips:
-        raise InvalidRequest("no clips: a codec is judged on at least one")
+        raise InvalidRequest("no clips: a codec report needs at least one")
     rows, codes = [], []
     for clip, ours, clip_codes in _round_trips(codec, clips):
         opus = opus_round_trip(clip, OPUS_KILOBITS_PER_SECOND)
@@ -55,14 +55,14 @@ def measure_codec(codec: AudioCodec, clips: Sequence[Clip]) -> dict[str, Any]:
 
 
 def codec_markdown(measured: dict[str, Any]) -> str:
-    """The measures of ``measure_codec`` as two tables."""
+    """The result of ``measure_codec`` as two tables."""
     names = {
         "log_mel_db": "log-mel distance, dB (lower is better)",
         "log_mel_below_4_khz_db": "the same below 4 kHz",
         "si_sdr_db": "SI-SDR, dB (higher is better)",
     }
     ours = f"this codec, {measured['kilobits_per_second']:.2g} kb/s"
-    opus = f"Opus asked for {OPUS_KILOBITS_PER_SECOND}, took {measured['opus_kilobits_per_second'].value:.2g} kb/s"
+    opus = f"Opus at {OPUS_KILOBITS_PER_SECOND} kb/s, actually {measured['opus_kilobits_per_second'].value:.2g} kb/s"
     distances = [
         [label, measured["ours"][name], measured["opus"][name], measured["ours_minus_opus"][name]]
         for name, label in names.items()
@@ -78,7 +78,7 @@ def codec_markdown(measured: dict[str, Any]) -> str:
 
 @torch.inference_mode()
 def _round_trips(codec: AudioCodec, clips: Sequence[Clip]) -> Iterator[tuple[Clip, Clip, Codes]]:
-    """Each clip, what the codec makes of it at the same length, and its codes."""
+    """Each clip, its reconstruction by the codec at the same length, and its codes."""
     device = next(codec.parameters()).device
     for clip in clips:
         if clip.sample_rate_hz != codec.sample_rate_hz or len(clip.samples) != codec.num_channels:

@@ -1,7 +1,7 @@
-"""Does a long piece change where its timeline says so? How busy and how loud each of its sections is.
+"""Does a long clip follow its timeline? Onset rate and loudness of each of its sections.
 
-A section is cut into seconds, and these are what is resampled: an interval tells how far the seconds of a section lie
-apart. Neighbouring seconds are alike, so that intervals are rather too narrow than too wide.
+A section is split into windows of a second, which are resampled for the interval. Neighbouring windows are similar, so
+intervals are rather too narrow than too wide.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,14 +18,14 @@ from descant.evaluation.report import Estimate, markdown_table, mean_with_interv
 
 WINDOW_S = 1.0
 SHORTEST_S = 2.0
-"""Of one second alone nobody knows how far it is from the next."""
+"""An interval needs at least two windows."""
 SILENCE_LUFS = -70.0
-"""What silence counts as: the gate under which ITU-R BS.1770-4 hears nothing."""
+"""The loudness reported for silence: the absolute gate of ITU-R BS.1770-4."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """What is heard from ``start_s`` to ``end_s`` of a piece, where ``text`` was asked for: means over its seconds."""
+    """Means over the windows from ``start_s`` to ``end_s``, the section whose prompt is ``text``."""
 
     start_s: float
     end_s: float
@@ -35,13 +35,13 @@ class Section:
 
 
 def measure_timeline(clip: Clip, timeline: Sequence[tuple[float, str]]) -> list[Section]:
-    """What is heard in each section of a piece.
+    """Onset rate and loudness of each section of a clip.
 
-    Onsets are found in each section by itself: beside a loud section a quiet one would seem to have none.
+    Onsets are detected in each section separately: next to a loud section a quiet one would seem to have none.
 
     Args:
-        timeline: the second at which each section begins, and what was asked for there; a section ends where the next
-            begins, the last one with the clip.
+        timeline: start in seconds and prompt of each section; a section ends where the next one begins, the last one
+            with the clip.
 
     Raises:
         InvalidRequest: there are no sections, they are out of order, or one is shorter than two seconds.
@@ -56,10 +56,10 @@ def measure_timeline(clip: Clip, timeline: Sequence[tuple[float, str]]) -> list[
             raise InvalidRequest(
                 f"the section {text!r:.60} lasts from {start_s:g} to {end_s:g} s: at least {SHORTEST_S:g} s are needed"
             )
-        heard = _cut(clip, start_s, end_s)
-        windows = np.arange(int(heard.duration_s / WINDOW_S)) * WINDOW_S
-        counts, _ = np.histogram(onset_times_s(heard), bins=[*windows, windows[-1] + WINDOW_S])
-        loudness = [_loudness(_cut(heard, window_s, window_s + WINDOW_S)) for window_s in windows]
+        section = _cut(clip, start_s, end_s)
+        windows = np.arange(int(section.duration_s / WINDOW_S)) * WINDOW_S
+        counts, _ = np.histogram(onset_times_s(section), bins=[*windows, windows[-1] + WINDOW_S])
+        loudness = [_loudness(_cut(section, window_s, window_s + WINDOW_S)) for window_s in windows]
         sections.append(
             Section(
                 start_s=start_s,
@@ -73,7 +73,7 @@ def measure_timeline(clip: Clip, timeline: Sequence[tuple[float, str]]) -> list[
 
 
 def run(file: Path, timeline: Sequence[tuple[float, str]], out_dir: Path) -> dict[str, Any]:
-    """The report on a sound file, which is also written to ``out_dir`` as timeline.json and timeline.md.
+    """The report on an audio file, also written to ``out_dir`` as timeline.json and timeline.md.
 
     Raises:
         AudioError: the file cannot be read.
@@ -94,7 +94,7 @@ def run(file: Path, timeline: Sequence[tuple[float, str]], out_dir: Path) -> dic
 
 
 def markdown(report: Mapping[str, Any]) -> str:
-    """The report for readers."""
+    """The report as Markdown."""
     rows = [
         [
             f"{section['start_s']:g} to {section['end_s']:g}",
@@ -104,8 +104,9 @@ def markdown(report: Mapping[str, Any]) -> str:
         ]
         for section in report["sections"]
     ]
-    return f"# The sections of {report['file']}\n\nMeans over their seconds, with 95 % intervals.\n\n" + markdown_table(
-        ["seconds", "asked for", "onsets a second", "loudness in LUFS"], rows
+    return (
+        f"# The sections of {report['file']}\n\nMeans over windows of a second, with 95 % intervals.\n\n"
+        + markdown_table(["seconds", "prompt", "onsets per second", "loudness in LUFS"], rows)
     )
 
 

@@ -26,6 +26,7 @@ from descant.codec.losses import (
     feature_matching_loss,
     generator_loss,
 )
+from descant.codec.metrics import si_sdr_db
 from descant.config import to_dict
 from descant.data.audio_dataset import AudioBatch
 from descant.errors import ConfigError
@@ -158,7 +159,7 @@ class CodecTask(Task):
             codes = self.codec.encode(wave)
             decoded = self.codec.decode(codes)[..., : wave.shape[-1]]
             distances.append(self.mel_loss(decoded, wave))
-            ratios.append(si_sdr_db(decoded, wave))
+            ratios.append(si_sdr_db(wave.float(), decoded.float()))
             all_codes.append(codes)
         if not all_codes:
             return {}
@@ -203,14 +204,6 @@ def perplexity(codes: Codes, codebook_size: int) -> Float[Tensor, " K"]:
     counts = torch.zeros(len(flat), codebook_size, device=codes.device)
     counts = counts.scatter_add_(1, flat, torch.ones_like(flat, dtype=counts.dtype))
     return torch.special.entr(counts / flat.shape[1]).sum(dim=1).exp()
-
-
-def si_sdr_db(estimate: Wave, target: Wave) -> Float[Tensor, " B"]:
-    """Scale-invariant signal-to-distortion ratio of each row, higher is better (arXiv 1811.02508); NaN for silence."""
-    estimate, target = (rearrange(wave.float(), "B C N -> B (C N)") for wave in (estimate, target))
-    scale = (estimate * target).sum(dim=1, keepdim=True) / target.square().sum(dim=1, keepdim=True)
-    projection = scale * target
-    return 10 * (projection.square().sum(dim=1) / (projection - estimate).square().sum(dim=1)).log10()
 
 
 def _by_codebook(name: str, values: Float[Tensor, " K"]) -> dict[str, Tensor]:

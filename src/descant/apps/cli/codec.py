@@ -106,7 +106,7 @@ def decode(arguments: argparse.Namespace) -> None:
 def header_of(model: "MusicGen", num_samples: int) -> "CodesHeader":
     """What a codes file says of codes that this model's codec made, or that it is to decode."""
     from descant.checkpoints.codes import CodesHeader
-    from descant.data.tokenize import codec_spec
+    from descant.codec.spec import codec_spec
 
     codec = codec_spec(model.codec.codec)
     return CodesHeader(

@@ -9,15 +9,13 @@ from descant.apps.cli.outputs import note, show
 from descant.apps.cli.progress import progress
 from descant.errors import DataError, InvalidRequest, naming
 
-MAX_HOURS = 10_000
-MAX_WORKERS = 256
 MAX_PROBLEMS = 20
 
 
 def add_commands(commands: Commands) -> None:
-    """Adds ``data scan``, ``check``, ``tokenize``, ``melodies``, ``embeddings`` and ``render-starter``."""
-    group = commands.group("data", "training data: scan, check, tokenize, melodies, embeddings, render-starter")
-    for add in (_add_scan, _add_check, _add_tokenize, _add_melodies, _add_embeddings, _add_render_starter):
+    """Adds ``data scan``, ``check``, ``tokenize``, ``melodies`` and ``embeddings``."""
+    group = commands.group("data", "training data: scan, check, tokenize, melodies, embeddings")
+    for add in (_add_scan, _add_check, _add_tokenize, _add_melodies, _add_embeddings):
         add(group)
 
 
@@ -86,21 +84,6 @@ def _add_embeddings(group: Commands) -> None:
     parser.add_argument("--device", type=device, default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
     add_json_option(parser)
     parser.set_defaults(run=embeddings)
-
-
-def _add_render_starter(group: Commands) -> None:
-    parser = group.add(
-        "render-starter",
-        "the starter's training set, made from scores by this machine; resumable",
-        "descant data render-starter starter-data --hours 1",
-    )
-    parser.add_argument("folder", metavar="DIR", help="where to; what is there already is kept")
-    parser.add_argument("--hours", type=number, required=True, metavar="H", help="how much music, 34.5 for the starter")
-    parser.add_argument("--seed", type=whole_number, default=0, metavar="N", help="another corpus (default: 0)")
-    parser.add_argument("--workers", type=whole_number, default=2, metavar="N", help="processes (default: 2)")
-    parser.add_argument("--soundfont", metavar="FILE", help="a General MIDI soundfont (default: FluidR3)")
-    add_json_option(parser)
-    parser.set_defaults(run=render_starter)
 
 
 def scan(arguments: argparse.Namespace) -> None:
@@ -268,23 +251,3 @@ def _audio_s(folder: str) -> float:
     index = read_index(folder)
     shards = [read_shard(shard_path(folder, number)) for number in range(index.num_shards)]
     return sum(clip.num_frames for shard in shards for clip in shard.clips) / index.codec.frame_rate_hz
-
-
-def render_starter(arguments: argparse.Namespace) -> None:
-    """Renders what is not there yet."""
-    if not 0 < arguments.hours <= MAX_HOURS:
-        raise InvalidRequest(f"--hours {arguments.hours:g}: allowed are above 0 and up to {MAX_HOURS}")
-    if not 1 <= arguments.workers <= MAX_WORKERS:
-        raise InvalidRequest(f"--workers {arguments.workers}: allowed are 1 to {MAX_WORKERS}")
-    from descant.data.manifest import read_manifest
-    from starter_corpus.corpus import render_corpus
-
-    soundfont = None if arguments.soundfont is None else Path(arguments.soundfont)
-    with progress(f"rendering {arguments.hours:g} h", 3_600 * arguments.hours) as report:
-        manifest = render_corpus(
-            Path(arguments.folder), arguments.hours, arguments.seed, arguments.workers, report, soundfont
-        )
-    records = read_manifest(manifest)
-    audio_s = sum(record.duration_s for record in records)
-    result = {"manifest": str(manifest), "num_clips": len(records), "duration_s": audio_s, "seed": arguments.seed}
-    show(result, [f"{manifest}: {len(records)} clips, {audio_s / 3_600:.2f} h"], arguments.json)

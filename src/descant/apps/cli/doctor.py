@@ -21,14 +21,13 @@ EXTRAS = {
     "hub": ("huggingface_hub",),
     "audiocraft": ("yaml",),
     "normalize": ("simplemma", "lunr"),
-    "starter-data": ("mido", "music21"),
     "eval": ("librosa", "scipy"),
     "melody": ("demucs", "librosa"),
     "dev": ("pytest", "hypothesis", "beartype", "mypy", "ruff"),
 }
 """The modules by which an extra is known to be installed."""
 
-PROGRAMS = {"fluidsynth": "data render-starter", "mma": "data render-starter", "opusenc": "the codec's comparison"}
+PROGRAMS = {"fluidsynth": "the starter's corpus", "mma": "the starter's corpus", "opusenc": "the codec's comparison"}
 """Programs of the system, and what needs them."""
 
 

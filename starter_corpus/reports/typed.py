@@ -1,7 +1,7 @@
-"""Does the starter do what a person would type? Short prompts, what each says in judgeable terms, and how much came.
+"""Does the starter follow prompts as people type them? Short prompts, their measurable claims, and the share fulfilled.
 
-A prompt says several things ("a slow sad piano piece": a piano, few onsets, a minor key). Each is judged by itself, and
-beside it stands how often the clips of the other prompts do the same, which is what chance gives.
+A prompt makes several claims ("a slow sad piano piece": a piano, few onsets, a minor key). Each is scored separately
+and compared with how often the clips of the other prompts fulfil it, which is chance.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,15 +25,15 @@ from descant.evaluation.report import (
     write_report_json,
 )
 from descant.generation.request import Request
-from descant.studies.prompts import DURATION_S, claim_folder, draw_crops, generate_missing, read_crop
-from descant.studies.starter_report import Heard, hear, tagger_thresholds
+from starter_corpus.reports.measures import ClipMeasures, mean, measure_clip, tagger_thresholds
+from starter_corpus.reports.prompts import DURATION_S, claim_folder, draw_crops, generate_missing, read_crop
 
 NUM_PACE_CLIPS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
 class TypedPrompt:
-    """A prompt and what it says; ``pace`` is slow or fast by its words, ``bpm`` where it gives a number and drums."""
+    """A prompt and its claims. ``pace`` is implied by its words; ``bpm`` is set if it states a tempo and has drums."""
 
     text: str
     families: tuple[str, ...] = ()
@@ -74,12 +74,12 @@ def run(
     seeds: Sequence[int] = (0, 1, 2),
     progress: Callable[[str], None] = print,
 ) -> dict[str, Any]:
-    """The report, which is also written to ``out_dir`` as typed.json and typed.md, beside the clips it is about.
+    """The report, also written to ``out_dir`` as typed.json and typed.md, with the clips in a subfolder.
 
-    Clips that are there from a run that was stopped are not generated again.
+    An interrupted run continues: clips that exist are not generated again.
 
     Args:
-        thresholds_file: where ``starter_report`` keeps the tagger's thresholds; it is written if it is not there.
+        thresholds_file: the tagger's thresholds; calibrated and stored there if it does not exist.
 
     Raises:
         DataError: the manifest is broken, or ``out_dir`` holds the clips of another run.
@@ -87,25 +87,19 @@ def run(
     """
     out_dir.mkdir(parents=True, exist_ok=True)
     music = api.load(model)
-    asked = [(prompt, seed) for prompt in PROMPTS for seed in seeds]
-    claim_folder(out_dir, music.fingerprint, [prompt for prompt, _ in asked])
+    seeded = [(prompt, seed) for prompt in PROMPTS for seed in seeds]
+    claim_folder(out_dir, music.fingerprint, [prompt for prompt, _ in seeded])
     tagger = MusicTagger.load()
     thresholds = tagger_thresholds(tagger, manifest, thresholds_file, 0, progress)
-    train = read_manifest(manifest, split="train")
-    median_onsets = float(
-        np.median(
-            [
-                musical.onsets_per_second(read_crop(record.path, offset_s))
-                for record, offset_s in draw_crops(train, NUM_PACE_CLIPS, 0)
-            ]
-        )
-    )
-    requests = [Request(text=prompt.text, duration_s=DURATION_S, seed=seed) for prompt, seed in asked]
+    crops = draw_crops(read_manifest(manifest, split="train"), NUM_PACE_CLIPS, 0)
+    onset_rates = [musical.onsets_per_second(read_crop(record.path, offset_s)) for record, offset_s in crops]
+    median_onsets = float(np.median(onset_rates))
+    requests = [Request(text=prompt.text, duration_s=DURATION_S, seed=seed) for prompt, seed in seeded]
     files = generate_missing(music.generate, requests, out_dir / "clips", progress)
-    progress("listening to the clips of the typed prompts")
+    progress("analysing the clips of the typed prompts")
     clips = [Clip.read(file) for file in files]
-    heard = [(hear(clip, tagger), musical.estimate_key(clip)) for clip in clips]
-    by_prompt = [heard[start : start + len(seeds)] for start in range(0, len(heard), len(seeds))]
+    measured = [(measure_clip(clip, tagger), musical.estimate_key(clip)) for clip in clips]
+    by_prompt = [measured[start : start + len(seeds)] for start in range(0, len(measured), len(seeds))]
     report = {
         "model": model,
         "model_fingerprint": music.fingerprint,
@@ -120,84 +114,82 @@ def run(
 
 def typed_report(
     prompts: Sequence[TypedPrompt],
-    heard: Sequence[Sequence[tuple[Heard, str]]],
+    measured: Sequence[Sequence[tuple[ClipMeasures, str]]],
     thresholds: Mapping[str, FamilyThreshold],
     median_onsets: float,
 ) -> dict[str, Any]:
-    """The share of what the prompts say that is heard: in all, of each kind, by prompt; and with prompts shuffled.
+    """The share of the prompts' claims that is fulfilled: in all, by kind, by prompt, and with prompts shuffled.
 
-    The clips of a prompt are no independent witnesses, so their mean is one observation, and prompts are resampled.
+    The clips of one prompt are not independent, so their mean is one observation, and prompts are resampled.
 
     Args:
-        heard: for each prompt what was heard in each of its clips, and the clip's key.
+        measured: for each prompt the measures and the estimated key of each of its clips.
     """
     reliable = {family: threshold.score for family, threshold in thresholds.items() if threshold.is_reliable}
 
-    def share_by_kind(prompt: TypedPrompt, clips: Sequence[tuple[Heard, str]]) -> dict[str, float]:
-        kept = [claims_kept(prompt, *clip, reliable, median_onsets) for clip in clips]
-        return {kind: _mean([claims[kind] for claims in kept]) for kind in (kept[0] if kept else ())}
+    def share_by_kind(prompt: TypedPrompt, clips: Sequence[tuple[ClipMeasures, str]]) -> dict[str, float]:
+        scores = [claims_fulfilled(prompt, *clip, reliable, median_onsets) for clip in clips]
+        return {kind: mean([claims[kind] for claims in scores]) for kind in (scores[0] if scores else ())}
 
     own, others = [], []
-    for prompt, clips in zip(prompts, heard, strict=True):
+    for prompt, clips in zip(prompts, measured, strict=True):
         own.append(share_by_kind(prompt, clips))
-        elsewhere = [clip for other, theirs in zip(prompts, heard, strict=True) if other != prompt for clip in theirs]
-        others.append(share_by_kind(prompt, elsewhere))
-    judged = [index for index, shares in enumerate(own) if shares]
-    matched = [_mean(list(own[index].values())) for index in judged]
-    shuffled = [_mean(list(others[index].values())) for index in judged]
+        other_clips = [
+            clip for other, theirs in zip(prompts, measured, strict=True) if other != prompt for clip in theirs
+        ]
+        others.append(share_by_kind(prompt, other_clips))
+    scored = [index for index, shares in enumerate(own) if shares]
+    matched = [mean(list(own[index].values())) for index in scored]
+    shuffled = [mean(list(others[index].values())) for index in scored]
     kinds = sorted({kind for shares in own for kind in shares})
     return {
-        "kept": mean_with_interval(matched),
-        "kept_shuffled": mean_with_interval(shuffled),
+        "fulfilled": mean_with_interval(matched),
+        "fulfilled_shuffled": mean_with_interval(shuffled),
         "difference": paired_difference(matched, shuffled),
-        "more_kept_than_not": rate_with_interval(sum(share > 0.5 for share in matched), len(matched)),
+        "more_than_half": rate_with_interval(sum(share > 0.5 for share in matched), len(matched)),
         "by_kind": {
             kind: {
-                "kept": _mean([shares[kind] for shares in own if kind in shares]),
-                "shuffled": _mean([shares[kind] for shares in others if kind in shares]),
+                "fulfilled": mean([shares[kind] for shares in own if kind in shares]),
+                "shuffled": mean([shares[kind] for shares in others if kind in shares]),
             }
             for kind in kinds
         },
-        "by_prompt": {prompts[index].text: share for index, share in zip(judged, matched, strict=True)},
+        "by_prompt": {prompts[index].text: share for index, share in zip(scored, matched, strict=True)},
     }
 
 
-def claims_kept(
-    prompt: TypedPrompt, heard: Heard, key: str, score_of: Mapping[str, float], median_onsets: float
+def claims_fulfilled(
+    prompt: TypedPrompt, clip: ClipMeasures, key: str, thresholds: Mapping[str, float], median_onsets: float
 ) -> dict[str, float]:
-    """The share of each kind of thing that the prompt says which is heard.
+    """The fulfilled share of each kind of claim that the prompt makes.
 
-    A fast clip has more onsets than the median one, a slow one fewer. Families without a score are not judged.
+    A fast clip has more onsets than the median one, a slow clip fewer. Families without a threshold are not scored.
     """
     claims: dict[str, float] = {}
-    families = [family for family in prompt.families if family in score_of]
+    families = [family for family in prompt.families if family in thresholds]
     if families:
-        claims["instrument"] = _mean([heard.scores[family] > score_of[family] for family in families])
+        claims["instrument"] = mean([clip.scores[family] > thresholds[family] for family in families])
     if prompt.pace is not None:
-        claims["pace"] = float((heard.onsets_per_second > median_onsets) == (prompt.pace == "fast"))
+        claims["pace"] = float((clip.onsets_per_second > median_onsets) == (prompt.pace == "fast"))
     if prompt.mode is not None:
         claims["mode"] = float(key.endswith(prompt.mode))
     if prompt.bpm is not None:
-        claims["tempo"] = float(musical.tempo_match(heard.tempo_bpm, prompt.bpm) == "same")
+        claims["tempo"] = float(musical.tempo_match(clip.tempo_bpm, prompt.bpm) == "same")
     return claims
 
 
 def markdown(report: Mapping[str, Any]) -> str:
-    """The report for readers."""
+    """The report as Markdown."""
     rows = [
-        ["all that the prompts say", report["kept"], report["kept_shuffled"]],
-        *([kind, f"{rates['kept']:.2f}", f"{rates['shuffled']:.2f}"] for kind, rates in report["by_kind"].items()),
+        ["all claims", report["fulfilled"], report["fulfilled_shuffled"]],
+        *([kind, f"{rates['fulfilled']:.2f}", f"{rates['shuffled']:.2f}"] for kind, rates in report["by_kind"].items()),
         ["difference to another prompt", report["difference"], ""],
-        ["prompts of which more than half is heard", report["more_kept_than_not"], ""],
+        ["prompts with more than half of their claims fulfilled", report["more_than_half"], ""],
     ]
     return (
         f"# What {report['model']} does with {len(report['by_prompt'])} typed prompts\n\n"
         f"{report['num_seeds']} clips of each.\n\n"
-        + markdown_table(["heard of", "share", "with another prompt"], rows)
+        + markdown_table(["claim", "share fulfilled", "with another prompt"], rows)
         + "\n"
         + markdown_table(["prompt", "share"], [[text, f"{share:.2f}"] for text, share in report["by_prompt"].items()])
     )
-
-
-def _mean(values: Sequence[float | bool]) -> float:
-    return float(np.mean(values))

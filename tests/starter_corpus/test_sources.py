@@ -19,10 +19,10 @@ def test_the_tables_name_only_what_exists():
     for style in STYLES:
         assert style.family in FAMILIES
         assert all(program_of(lead) >= 0 for lead in style.leads)
-    for decode_fast in SKETCHES:
-        assert set(decode_fast.families) <= set(FAMILIES)
-        assert all(texture in TEXTURES and program_of(name) >= 0 for texture, name in decode_fast.textures)
-        assert all(program_of(lead) >= 0 for lead in decode_fast.leads)
+    for sketch in SKETCHES:
+        assert set(sketch.families) <= set(FAMILIES)
+        assert all(texture in TEXTURES and program_of(name) >= 0 for texture, name in sketch.textures)
+        assert all(program_of(lead) >= 0 for lead in sketch.leads)
 
 
 def test_no_style_file_is_listed_twice():
@@ -44,7 +44,7 @@ def test_every_style_has_grooves_that_can_be_repeated():
 
 
 @pytest.mark.usefixtures("programs")
-def test_a_style_that_is_not_installed_says_what_to_install():
+def test_a_missing_style_file_is_named_with_what_to_install():
     with pytest.raises(MissingExtra, match="apt install mma"):
         mma.grooves_of("stdlib/nosuchstyle")
 
@@ -84,7 +84,7 @@ def test_a_groove_that_mma_does_not_know_is_a_data_error():
         mma.play(groove, FAMILIES["pop"][0].in_key(0), seed=1)
 
 
-def test_a_track_that_changes_its_program_comes_apart(tmp_path):
+def test_a_track_that_changes_its_program_is_split(tmp_path):
     mido = pytest.importorskip("mido")
     track = mido.MidiTrack()
     for kind, values in (

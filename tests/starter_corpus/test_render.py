@@ -7,7 +7,7 @@ import pytest
 from descant.errors import MissingExtra
 from starter_corpus.arrangement import Arrangement, Tempo
 from starter_corpus.band import arrange_band
-from starter_corpus.pieces import facts_of, make_piece, plan_piece
+from starter_corpus.pieces import describe, make_piece, plan_piece
 from starter_corpus.render import MAX_PEAK, Mix, find_soundfont, mix
 from starter_corpus.score import FRAME_SAMPLES, Note, Part, Score, locked_samples_per_beat, tile
 
@@ -30,21 +30,21 @@ DRUMS = Part(
 )
 
 
-def test_a_loop_that_comes_again_is_the_same_samples_again(synthesizer):
+def test_repetitions_of_a_loop_are_the_same_samples(synthesizer):
     stems = synthesizer.play(score(PIANO, DRUMS, num_bars=10, loop_bars=2))
     loop = 4 * 17 * FRAME_SAMPLES
-    turns = stems[:, 2 * loop :].reshape(2, 3, loop)
-    np.testing.assert_array_equal(turns[:, 1], turns[:, 0])
-    np.testing.assert_array_equal(turns[:, 2], turns[:, 0])
+    repetitions = stems[:, 2 * loop :].reshape(2, 3, loop)
+    np.testing.assert_array_equal(repetitions[:, 1], repetitions[:, 0])
+    np.testing.assert_array_equal(repetitions[:, 2], repetitions[:, 0])
 
 
-def test_a_repeated_turn_is_what_playing_on_would_have_given(synthesizer):
+def test_a_copied_repetition_equals_a_rendered_one(synthesizer):
     copied = synthesizer.play(score(PIANO, DRUMS, num_bars=10, loop_bars=2))
     played = synthesizer.play(score(PIANO, DRUMS, num_bars=10))
     np.testing.assert_allclose(copied, played, atol=2e-4)
 
 
-def test_what_was_played_before_leaves_no_trace(synthesizer):
+def test_earlier_scores_do_not_change_a_rendering(synthesizer):
     first = synthesizer.play(score(PIANO))
     synthesizer.play(score(replace(PIANO, program=24), DRUMS))
     np.testing.assert_array_equal(synthesizer.play(score(PIANO)), first)
@@ -61,22 +61,22 @@ def test_a_mix_has_the_level_and_the_peak_it_should(synthesizer):
     rms_db = 20 * np.log10(np.sqrt(np.mean(mixed.samples**2)))
     assert abs(mixed.samples).max() <= MAX_PEAK + 1e-6
     assert rms_db == pytest.approx(-20, abs=0.1) or abs(mixed.samples).max() == pytest.approx(MAX_PEAK, abs=1e-3)
-    assert mixed.heard == (1.0, 1.0)
+    assert mixed.audible_shares == (1.0, 1.0)
 
 
-def test_a_part_that_plays_one_note_is_not_said_to_be_heard(synthesizer):
+def test_a_part_with_one_note_is_audible_in_few_crops(synthesizer):
     once = Part(program=73, role="lead", notes=(Note(0, 400, 72, 90),))
     song = score(replace(PIANO, notes=tile(LOOP, 3_840, 40 * 3_840)), once, num_bars=60)
-    assert mix(song.parts, synthesizer.play(song), [0.0, 0.0]).heard[1] < 0.8
+    assert mix(song.parts, synthesizer.play(song), [0.0, 0.0]).audible_shares[1] < 0.8
 
 
-def test_silence_is_heard_nowhere_and_is_no_error():
+def test_silence_is_audible_nowhere_and_not_an_error():
     song = score(PIANO)
     mixed = mix(song.parts, np.zeros((1, song.num_samples), dtype=np.float32), [0.0])
-    assert mixed.heard == (0.0,)
+    assert mixed.audible_shares == (0.0,)
 
 
-def test_a_missing_soundfont_is_named_with_the_line_that_installs_it():
+def test_a_missing_soundfont_is_named_with_the_command_that_installs_it():
     with pytest.raises(MissingExtra, match=r"nowhere\.sf2.*apt install fluidsynth fluid-soundfont-gm"):
         find_soundfont(Path("nowhere.sf2"))
 
@@ -100,7 +100,7 @@ def test_the_same_piece_made_twice_is_the_same(synthesizer):
     assert first.record == second.record
 
 
-def test_an_instrument_that_is_seldom_heard_is_in_no_tag():
+def test_a_seldom_audible_instrument_is_in_no_tag():
     flute = Part(program=73, role="lead", notes=(Note(0, 400, 72, 90),))
     arranged = Arrangement(
         score=score(PIANO, flute, DRUMS),
@@ -113,7 +113,7 @@ def test_an_instrument_that_is_seldom_heard_is_in_no_tag():
         source="test:1",
         title="Test",
     )
-    facts = facts_of(arranged, Mix(samples=np.zeros(1, dtype=np.float32), heard=(1.0, 0.5, 0.5)))
-    assert facts.instruments == ("piano",)
-    assert not facts.has_drums
-    assert not facts.is_drumless
+    piece = describe(arranged, Mix(samples=np.zeros(1, dtype=np.float32), audible_shares=(1.0, 0.5, 0.5)))
+    assert piece.instruments == ("piano",)
+    assert not piece.has_drums
+    assert not piece.is_drumless

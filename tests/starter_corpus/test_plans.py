@@ -32,7 +32,7 @@ def test_groove_pieces_of_valid_share_no_chord_progression_with_those_of_train(p
     assert not names["train"] & names["valid"]
 
 
-def test_a_tune_of_one_title_lies_in_one_split_in_whatever_collection():
+def test_tunes_of_one_title_are_in_one_split_in_all_collections():
     splits = {}
     for tune in tunes():
         splits.setdefault(tune.title.lower(), set()).add(tune.split)
@@ -65,6 +65,6 @@ def test_every_kind_of_piece_and_every_key_occurs(plans):
     assert len(keys) == 24
 
 
-def test_a_plan_hangs_on_the_seed_and_its_index_alone(plans):
+def test_a_plan_depends_on_the_seed_and_its_index_alone(plans):
     assert plan_piece(0, 1_234) == plans[1_234]
     assert plan_piece(1, 1_234) != plans[1_234]

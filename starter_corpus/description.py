@@ -1,4 +1,4 @@
-"""What captions may say: the facts of a piece, the words for its tempo, the names that fit it."""
+"""What captions may say of a piece: its description, words for its tempo, and the style names that match it."""
 
 import re
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ _SLOW, _FAST = 80, 130
 
 
 @dataclass(frozen=True, kw_only=True)
-class Facts:
-    """What is true of a piece and can be heard: ``instruments`` in order of importance, drums not among them.
+class PieceDescription:
+    """True and audible properties of a piece; ``instruments`` in order of importance, without drums.
 
-    ``has_drums`` says that drums are heard throughout; ``is_drumless`` that there are none at all. Drums that come and
-    go are neither, and no caption speaks of them.
+    ``has_drums``: drums are audible throughout. ``is_drumless``: there are none at all. Drums that play only at times
+    are neither, and no caption mentions them.
     """
 
     genre: str
@@ -28,8 +28,8 @@ class Facts:
     is_drumless: bool
 
 
-def speed_words(bpm: float, metre: str) -> tuple[str, ...]:
-    """Words for a tempo. Beats of three or four notes (6/8, 2/2) feel faster than the same number of quarters."""
+def tempo_words(bpm: float, metre: str) -> tuple[str, ...]:
+    """Words for a tempo. Beats of three or four notes (6/8, 2/2) feel faster than as many quarters per minute."""
     felt = _felt_bpm(bpm, metre)
     if felt < 66:
         return ("very slow", "slow")
@@ -46,7 +46,7 @@ def _felt_bpm(bpm: float, metre: str) -> float:
     return bpm * (1.3 if metre in ("2/2", "6/8", "9/8") else 1.0)
 
 
-# Words in the names of styles that promise a family of instruments.
+# Words in style names that imply a family of instruments.
 _FAMILY_WORDS = {
     "piano": ("piano", "nocturne", "ragtime piano"),
     "guitar": ("guitar", "strummed", "fingerpicked"),
@@ -64,36 +64,35 @@ _FAMILY_WORDS = {
 _NAMED = sorted({instrument.name for instrument in PROGRAMS.values()}, key=len, reverse=True)
 
 
-def fitting_styles(facts: Facts) -> tuple[str, ...]:
-    """The names of the style that promise no instrument that is not heard; the genre where none is left."""
-    fitting = tuple(style for style in facts.styles if _is_kept(style, facts))
-    return fitting or (spell_genre(facts.genre),)
+def matching_styles(piece: PieceDescription) -> tuple[str, ...]:
+    """The style names that imply no inaudible instrument; the genre if none is left."""
+    return tuple(style for style in piece.styles if _matches(style, piece)) or (spell_genre(piece.genre),)
 
 
 def spell_genre(genre: str) -> str:
-    """The genre as it is written in a sentence."""
+    """The genre as written in a sentence."""
     return "R&B" if genre == "r&b" else genre
 
 
-def _is_kept(style: str, facts: Facts) -> bool:
-    """Whether a name speaks only of what is heard: instruments, their number, and a tempo within reach."""
+def _matches(style: str, piece: PieceDescription) -> bool:
+    """Whether a style name implies only audible instruments, their number, and a similar tempo."""
     words = style.lower()
-    felt = _felt_bpm(facts.bpm, facts.metre)
+    felt = _felt_bpm(piece.bpm, piece.metre)
     if (re.search(r"\b(slow|lazy)\b", words) and felt > 100) or (re.search(r"\bfast\b", words) and felt < 110):
         return False
-    heard = {*facts.instruments, *facts.families, *(("drums",) if facts.has_drums else ())}
+    audible = {*piece.instruments, *piece.families, *(("drums",) if piece.has_drums else ())}
     for name in _NAMED:
         if re.search(rf"\b{name}\b", words):
-            if name not in heard:
+            if name not in audible:
                 return False
             words = words.replace(name, "")
     for family, hints in _FAMILY_WORDS.items():
-        if any(hint in words for hint in hints) and family not in heard:
+        if any(hint in words for hint in hints) and family not in audible:
             return False
-    if "solo" in words and (len(facts.instruments) != 1 or not facts.is_drumless):
+    if "solo" in words and (len(piece.instruments) != 1 or not piece.is_drumless):
         return False
-    if re.search(r"\bduo\b", words) and (len(facts.instruments) != 2 or not facts.is_drumless):
+    if re.search(r"\bduo\b", words) and (len(piece.instruments) != 2 or not piece.is_drumless):
         return False
-    if "trio" in words and len(facts.instruments) + facts.has_drums != 3:
+    if "trio" in words and len(piece.instruments) + piece.has_drums != 3:
         return False
-    return not ("quartet" in words and len(facts.instruments) + facts.has_drums != 4)
+    return not ("quartet" in words and len(piece.instruments) + piece.has_drums != 4)

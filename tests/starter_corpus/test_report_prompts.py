@@ -7,8 +7,8 @@ import torch
 from descant.audio import Clip, read_info
 from descant.data.manifest import ClipRecord
 from descant.errors import DataError
-from descant.studies import prompts
-from descant.studies.prompts import (
+from starter_corpus.reports import prompts
+from starter_corpus.reports.prompts import (
     choose_prompts,
     choose_tempo_prompts,
     claim_folder,
@@ -32,13 +32,13 @@ def records():
 
 
 class Echo:
-    """A model that makes a clip of its request's seed, and remembers what it was asked."""
+    """A model whose clips carry their request's seed, and which records its requests."""
 
     def __init__(self):
-        self.asked = []
+        self.requests = []
 
     def generate(self, requests):
-        self.asked += requests
+        self.requests += requests
         return [
             Clip(samples=torch.zeros(1, 320), sample_rate_hz=32_000, info={"seed": request.seed})
             for request in requests
@@ -56,7 +56,7 @@ def test_no_source_gives_two_prompts(records):
     assert len({prompt.reference.stem for prompt in chosen}) == 20
 
 
-def test_more_prompts_of_tempo_are_of_other_clips_and_sources_take_turns(records):
+def test_tempo_prompts_are_of_other_clips_and_sources_alternate(records):
     many = [record(f"groove-{index}", source="one") for index in range(5)]
     silent = [
         record("silent", has_drums=False),
@@ -78,7 +78,7 @@ def test_clips_that_are_short_or_have_no_caption_are_not_chosen(records):
         choose_prompts([*records, record("short", duration_s=9.0), record("mute", captions=())], 21, seed=0)
 
 
-def test_a_prompt_promises_what_it_names_and_what_plays():
+def test_the_families_of_a_prompt_are_named_and_play():
     (prompt,) = choose_prompts([record("tune", captions=("A flute over trumpets, slow",))], 1, seed=0)
     assert prompt.families == ("flute",)
     assert prompt.bpm is None
@@ -101,13 +101,13 @@ def test_where_there_are_drums_the_caption_states_the_tempo():
 
 
 def test_only_missing_clips_are_generated(records, tmp_path):
-    asked = [prompt.request() for prompt in choose_prompts(records, 10, seed=0)]
-    files = generate_missing(Echo().generate, asked, tmp_path, progress=print)
+    requests = [prompt.request() for prompt in choose_prompts(records, 10, seed=0)]
+    files = generate_missing(Echo().generate, requests, tmp_path, progress=print)
     files[3].unlink()
     again = Echo()
-    assert generate_missing(again.generate, asked, tmp_path, progress=print) == files
-    assert [request.seed for request in again.asked] == [asked[3].seed]
-    assert [read_info(file)["seed"] for file in files] == [request.seed for request in asked]
+    assert generate_missing(again.generate, requests, tmp_path, progress=print) == files
+    assert [request.seed for request in again.requests] == [requests[3].seed]
+    assert [read_info(file)["seed"] for file in files] == [request.seed for request in requests]
 
 
 def test_a_folder_of_other_weights_or_prompts_is_refused(records, tmp_path):

@@ -22,7 +22,7 @@ def test_a_numeral_means_this_chord_in_this_key(numeral, tonic, symbol):
 
 
 @pytest.mark.parametrize("numeral", ["H", "Ix", "", "viii"])
-def test_what_is_no_numeral_is_refused(numeral):
+def test_an_invalid_numeral_is_refused(numeral):
     with pytest.raises(ConfigError, match="chord"):
         chord_of(numeral, 0)
 

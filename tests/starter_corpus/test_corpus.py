@@ -34,13 +34,13 @@ def corpus(tmp_path_factory):
     return folder
 
 
-def test_the_manifest_tells_what_is_on_disk(corpus):
+def test_the_manifest_matches_the_files(corpus):
     records = read_manifest(corpus / "manifest.jsonl")
     assert len(records) == 2
     for record in records:
-        facts = audio_header(record.path)
-        assert (facts.sample_rate_hz, facts.num_channels) == (32_000, 1)
-        assert facts.duration_s == record.duration_s
+        header = audio_header(record.path)
+        assert (header.sample_rate_hz, header.num_channels) == (32_000, 1)
+        assert header.duration_s == record.duration_s
         assert len(record.captions) >= 4
         assert set(record.tags) == {
             *("genre", "style", "instrument", "instrument_family", "moods", "bpm", "key", "metre"),
@@ -48,7 +48,7 @@ def test_the_manifest_tells_what_is_on_disk(corpus):
         }
 
 
-def test_stopped_and_continued_is_the_same_as_never_stopped(corpus, tmp_path):
+def test_interrupted_and_continued_gives_the_same_files(corpus, tmp_path):
     with pytest.raises(Stopped):
         render_corpus(tmp_path, HOURS, seed=5, workers=1, progress=stop)
     last = sorted(tmp_path.glob("audio/*/*.json"))[-1]
@@ -58,7 +58,7 @@ def test_stopped_and_continued_is_the_same_as_never_stopped(corpus, tmp_path):
     assert files(tmp_path) == files(corpus)
 
 
-def test_more_hours_keep_the_pieces_that_are_there(corpus, tmp_path):
+def test_more_hours_keep_the_existing_pieces(corpus, tmp_path):
     render_corpus(tmp_path, HOURS / 2, seed=5, workers=1)
     assert len(files(tmp_path)) == 5
     few = files(tmp_path / "audio")
@@ -66,7 +66,7 @@ def test_more_hours_keep_the_pieces_that_are_there(corpus, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_workers_make_what_one_makes(corpus, tmp_path):
+def test_two_workers_render_the_same_files_as_one(corpus, tmp_path):
     render_corpus(tmp_path, HOURS, seed=5, workers=2)
     assert files(tmp_path) == files(corpus)
 
@@ -76,7 +76,7 @@ def test_a_folder_holds_the_corpus_of_one_seed(corpus):
         render_corpus(corpus, HOURS, seed=6, workers=1)
 
 
-@pytest.mark.parametrize(("hours", "workers"), [(0.0, 1), (-1.0, 1), (1.0, 0)])
+@pytest.mark.parametrize(("hours", "workers"), [(0.0, 1), (-1.0, 1), (float("nan"), 1), (1.0, 0)])
 def test_no_hours_and_no_workers_are_refused(hours, workers, tmp_path):
     with pytest.raises(ConfigError, match="hours must be above 0"):
         render_corpus(tmp_path, hours, workers=workers)

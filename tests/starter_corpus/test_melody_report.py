@@ -1,4 +1,4 @@
-"""Melodies of held-out clips: what is told with which caption, what is heard, and the whole study on a tiny model."""
+"""Melodies of held-out clips: the melody of each caption, the scores, and the report on a tiny model."""
 
 import json
 from dataclasses import replace
@@ -15,7 +15,8 @@ from descant.errors import InvalidRequest
 from descant.evaluation.embedders import MusiCNN, MusicTagger
 from descant.evaluation.instruments import FamilyThreshold
 from descant.presets import tiny
-from descant.studies import melody_report, prompts
+from starter_corpus.reports import melody as melody_report
+from starter_corpus.reports import prompts
 
 RATE_HZ = 8_000
 SURE = FamilyThreshold(score=0.5, separation=0.9, recall=0.9, num_with=50, num_without=50)
@@ -48,7 +49,7 @@ def manifest(tmp_path):
 
 @pytest.fixture
 def small(tmp_path, monkeypatch):
-    """Three seconds instead of ten, a tagger that knows nothing, and thresholds for it."""
+    """Three seconds instead of ten, an untrained tagger, and thresholds for it."""
     monkeypatch.setattr(prompts, "DURATION_S", 3.0)
     tagger = MusicTagger(MusiCNN())
     monkeypatch.setattr(MusicTagger, "load", lambda: tagger)
@@ -61,28 +62,28 @@ def save_model(folder, melody):
     return str(folder)
 
 
-def test_the_study_of_a_tiny_model_ends_in_a_table_and_makes_nothing_twice(manifest, small, tmp_path, monkeypatch):
+def test_the_report_on_a_tiny_model_ends_in_a_table_and_generates_nothing_twice(manifest, small, tmp_path, monkeypatch):
     pytest.importorskip("librosa", reason="librosa")
     melody = MelodyConfig(sample_rate_hz=RATE_HZ, window_samples=2_048, hop_samples=1_024, num_frames=24, fusion="sum")
     model = save_model(tmp_path / "model", melody)
-    asked = []
+    requested = []
 
-    def remembering(generate, requests, *rest):
+    def counting(generate, requests, *rest):
         def counted(batch):
-            asked.extend(batch)
+            requested.extend(batch)
             return generate(batch)
 
         return prompts.generate_missing(counted, requests, *rest)
 
-    monkeypatch.setattr(melody_report, "generate_missing", remembering)
+    monkeypatch.setattr(melody_report, "generate_missing", counting)
     report = melody_report.run(model, manifest, tmp_path / "out", small, num_prompts=4, progress=lambda _: None)
-    assert len(asked) == 12
-    assert [request.seed for request in asked[:4]] == [request.seed for request in asked[4:8]]
-    assert [request.melody is None for request in asked] == [False] * 4 + [True] * 4 + [False] * 4
-    heard = report["melody"]
-    for who in ("own", "none", "other", "other_with_told", "codec"):
-        assert heard[who].count == len(heard["by_clip"][who]) == 4
-    assert heard["own_minus_none"].value == pytest.approx(heard["own"].value - heard["none"].value)
+    assert len(requested) == 12
+    assert [request.seed for request in requested[:4]] == [request.seed for request in requested[4:8]]
+    assert [request.melody is None for request in requested] == [False] * 4 + [True] * 4 + [False] * 4
+    scores = report["melody"]
+    for who in ("own", "none", "other", "other_with_given", "codec"):
+        assert scores[who].count == len(scores["by_clip"][who]) == 4
+    assert scores["own_minus_none"].value == pytest.approx(scores["own"].value - scores["none"].value)
     assert report["tempo"]["real"]["within_5_percent"].count == 4
     assert json.loads((tmp_path / "out" / "melody.json").read_text())["num_prompts"] == 4
     table = (tmp_path / "out" / "melody.md").read_text()
@@ -90,7 +91,7 @@ def test_the_study_of_a_tiny_model_ends_in_a_table_and_makes_nothing_twice(manif
     assert "| named instrument family recognised |" in table
     again = melody_report.run(model, manifest, tmp_path / "out", small, num_prompts=4, progress=lambda _: None)
     assert again == report
-    assert len(asked) == 12
+    assert len(requested) == 12
 
 
 def test_a_model_that_takes_no_melody_is_refused(manifest, small, tmp_path):
@@ -98,16 +99,16 @@ def test_a_model_that_takes_no_melody_is_refused(manifest, small, tmp_path):
         melody_report.run(save_model(tmp_path / "model", None), manifest, tmp_path / "out", small, num_prompts=2)
 
 
-def test_a_model_that_plays_what_it_is_told_is_told_from_one_that_does_not():
+def test_a_model_that_follows_its_melody_scores_above_one_that_does_not():
     melodies = [tone(key) for key in (60, 64, 67, 71)]
-    told = melody_report.told_melodies(melodies)
-    assert [id(clip) for clip in told["other"]] == [id(melodies[index]) for index in (2, 3, 0, 1)]
-    obeying = {"own": melodies, "none": [tone(61)] * 4, "other": told["other"], "codec": melodies}
-    report = melody_report.melody_agreement(melodies, obeying)
-    assert [report[who].value for who in ("own", "none", "other", "other_with_told")] == [1, 0, 0, 1]
+    given = melody_report.given_melodies(melodies)
+    assert [id(clip) for clip in given["other"]] == [id(melodies[index]) for index in (2, 3, 0, 1)]
+    following = {"own": melodies, "none": [tone(61)] * 4, "other": given["other"], "codec": melodies}
+    report = melody_report.melody_agreement(melodies, following)
+    assert [report[who].value for who in ("own", "none", "other", "other_with_given")] == [1, 0, 0, 1]
     assert report["own_minus_none"].low == report["own_minus_other"].low == 1
-    deaf = {who: [tone(60)] * 4 for who in obeying}
-    report = melody_report.melody_agreement(melodies, deaf)
+    ignoring = {who: [tone(60)] * 4 for who in following}
+    report = melody_report.melody_agreement(melodies, ignoring)
     assert report["own"].value == pytest.approx(0.25)
     assert report["own_minus_none"].value == report["own_minus_other"].high == 0
 

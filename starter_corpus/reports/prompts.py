@@ -1,4 +1,4 @@
-"""Held-out captions as prompts: which ones, what each promises, the real clip beside it, what a model makes of it."""
+"""Held-out captions as prompts, each with its target values and its real clip, and the clips a model generates."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -30,14 +30,15 @@ FAMILY_OF = {
     "drum": "drums",
     "string": "strings",
 }
-"""The family of every instrument that a caption names; the tagger knows flutes, but no reeds, so they stand apart."""
+"""The family of every instrument that a caption can name. The tagger knows flutes but no reeds: two families."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prompt:
-    """A held-out caption and what it promises, with the clip that it describes.
+    """A held-out caption with its targets, and the real clip that it describes.
 
-    ``bpm`` is None unless the caption states a tempo; ``families`` are those it names and that truly play.
+    ``bpm`` is None unless the caption states a tempo; ``families`` are the named instrument families that play in the
+    clip.
     """
 
     text: str
@@ -49,7 +50,7 @@ class Prompt:
     offset_s: float
 
     def real_clip(self) -> Clip:
-        """The ten seconds of the real clip."""
+        """Ten seconds of the real clip."""
         return read_crop(self.reference, self.offset_s)
 
     def request(self) -> Request:
@@ -58,12 +59,12 @@ class Prompt:
 
 
 def choose_prompts(records: Sequence[ClipRecord], num_prompts: int, seed: int) -> list[Prompt]:
-    """As many held-out captions, at most one of a source, drawn with the seed; each with a seed of its own.
+    """``num_prompts`` held-out captions drawn with the seed, at most one per source; each has its own seed.
 
-    A clip's caption is any of its own, but one that states the tempo where there are drums to hear it by.
+    Of a clip's captions any may be drawn; where there are drums, any that states the tempo.
 
     Raises:
-        DataError: there are not as many sources with clips long enough and a caption.
+        DataError: fewer sources have a clip that is long enough and has a caption.
     """
     generator = np.random.default_rng(seed)
     usable = [record for record in records if record.captions and record.duration_s >= DURATION_S]
@@ -73,8 +74,8 @@ def choose_prompts(records: Sequence[ClipRecord], num_prompts: int, seed: int) -
         by_source.setdefault(str(record.tags.get("source", record.path)), record)
     if len(by_source) < num_prompts:
         raise DataError(
-            f"{num_prompts} prompts were asked for, the held-out clips of {DURATION_S:g} s or more come from "
-            f"{len(by_source)} sources: ask for fewer or hold more out"
+            f"num_prompts={num_prompts}: the held-out clips of {DURATION_S:g} s or more come from only "
+            f"{len(by_source)} sources; ask for fewer prompts or hold out more"
         )
     return [_prompt(record, generator) for record in list(by_source.values())[:num_prompts]]
 
@@ -82,20 +83,20 @@ def choose_prompts(records: Sequence[ClipRecord], num_prompts: int, seed: int) -
 def choose_tempo_prompts(
     records: Sequence[ClipRecord], num_prompts: int, seed: int, chosen: Sequence[Prompt] = ()
 ) -> list[Prompt]:
-    """More held-out captions of clips with drums that state a tempo, all there are if there are no more.
+    """Up to ``num_prompts`` more held-out captions that state a tempo, of clips with drums.
 
-    Sources take turns, since few of them have drums, and one with many clips would be most of what is heard.
+    Sources alternate: few of them have drums, and one with many clips would dominate.
 
     Args:
-        chosen: prompts that there are already; their clips are left out.
+        chosen: existing prompts, whose clips are left out.
     """
     generator = np.random.default_rng([seed, len(chosen)])
     taken = {prompt.reference for prompt in chosen}
     by_source: dict[str, list[ClipRecord]] = {}
     for index in generator.permutation(len(records)):
         record = records[index]
-        is_heard = record.tags.get("has_drums") and any(map(_states_tempo, record.captions))
-        if is_heard and record.duration_s >= DURATION_S and record.path not in taken:
+        is_usable = record.tags.get("has_drums") and any(map(_states_tempo, record.captions))
+        if is_usable and record.duration_s >= DURATION_S and record.path not in taken:
             by_source.setdefault(str(record.tags.get("source", record.path)), []).append(record)
     rounds = zip_longest(*by_source.values())
     ordered = [record for one_round in rounds for record in one_round if record is not None]
@@ -103,21 +104,22 @@ def choose_tempo_prompts(
 
 
 def claim_folder(out_dir: Path, fingerprint: str, prompts: Sequence[Any]) -> None:
-    """Writes down what the folder's clips are made from, so that clips of other weights are never taken for ours.
+    """Records the weights and prompts of the folder's clips, so that clips of another run are never reused.
 
     Args:
-        prompts: dataclasses, all that is known of each.
+        prompts: dataclasses.
 
     Raises:
-        DataError: the folder's clips are made from something else.
+        DataError: the folder's clips were made with other weights or prompts.
     """
-    facts = {"model_fingerprint": fingerprint, "prompts": [to_dict(prompt) for prompt in prompts]}
+    inputs = {"model_fingerprint": fingerprint, "prompts": [to_dict(prompt) for prompt in prompts]}
     file = out_dir / "prompts.json"
     if not file.exists():
-        write_atomically(file, json.dumps(facts, indent=2).encode())
-    elif json.loads(file.read_text(encoding="utf-8")) != facts:
+        write_atomically(file, json.dumps(inputs, indent=2).encode())
+    elif json.loads(file.read_text(encoding="utf-8")) != inputs:
         raise DataError(
-            f"{file} is of other weights, another manifest or seed: give another folder, or remove this one"
+            f"{file}: the clips were made with other weights, another manifest or seed: "
+            f"use another folder or delete this one"
         )
 
 
@@ -127,7 +129,7 @@ def generate_missing(
     folder: Path,
     progress: Callable[[str], None],
 ) -> list[Path]:
-    """Clips of these requests as files in ``folder``, in their order; those that are there stay as they are."""
+    """The requests' clips as files in ``folder``, in order; existing files are kept."""
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / f"{index:03d}.wav" for index in range(len(requests))]
     missing = [(file, request) for file, request in zip(files, requests, strict=True) if not file.exists()]
@@ -140,7 +142,7 @@ def generate_missing(
 
 
 def draw_crops(records: Sequence[ClipRecord], num_clips: int, seed: int) -> list[tuple[ClipRecord, float]]:
-    """Different clips at random, all of them if there are no more, and where in each the ten seconds begin."""
+    """Up to ``num_clips`` different clips at random, each with the start of its ten seconds."""
     generator = np.random.default_rng(seed)
     usable = [record for record in records if record.duration_s >= DURATION_S]
     chosen = [usable[index] for index in generator.permutation(len(usable))[:num_clips]]
@@ -154,7 +156,7 @@ def read_crop(path: Path, offset_s: float) -> Clip:
 
 
 def _prompt(record: ClipRecord, generator: np.random.Generator) -> Prompt:
-    # Half of the captions state no tempo, and tempo is judged where there are drums: take one of the others there.
+    # Tempo is measured where there are drums, but half of the captions state none: draw from the others there.
     stating = [text for text in record.captions if _states_tempo(text)]
     captions = stating if stating and record.tags.get("has_drums") else record.captions
     text = captions[generator.integers(len(captions))]

@@ -1,0 +1,86 @@
+"""The starter's corpus and its reports: ``python -m starter_corpus render|report|melody-report ...`` in a checkout."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from descant.data.manifest import read_manifest
+from descant.errors import DescantError
+from starter_corpus.corpus import render_corpus
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code: 0, 2 after an error, 130 after an interruption (one line each)."""
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except DescantError as error:
+        print(f"starter_corpus: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("starter_corpus: interrupted; the same command continues", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m starter_corpus", description=__doc__.partition(":")[0] + ".")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    rendering = commands.add_parser("render", help="render the corpus from scores; an interrupted run continues")
+    rendering.add_argument("folder", type=Path, metavar="FOLDER", help="output folder; finished pieces in it are kept")
+    rendering.add_argument("--hours", type=float, required=True, help="hours of music; 34.5 for the shipped starter")
+    rendering.add_argument("--seed", type=int, default=0, help="each seed gives another corpus (default: 0)")
+    rendering.add_argument("--workers", type=int, default=2, help="number of processes (default: 2)")
+    rendering.add_argument("--soundfont", type=Path, metavar="FILE", help="a General MIDI soundfont (default: FluidR3)")
+    rendering.set_defaults(run=_render)
+
+    reporting = commands.add_parser("report", help="figures of the model card, on held-out captions and typed prompts")
+    following = commands.add_parser("melody-report", help="how well a model follows the melodies of held-out clips")
+    for command, run in ((reporting, _report), (following, _report_melody)):
+        command.add_argument("model", metavar="MODEL", help="a model's folder or name")
+        command.add_argument("manifest", type=Path, metavar="MANIFEST", help="manifest.jsonl of the corpus")
+        command.add_argument("out_dir", type=Path, metavar="OUT", help="output folder; clips in it are not made again")
+        command.set_defaults(run=run)
+    following.add_argument(
+        "--thresholds", type=Path, metavar="FILE", help="tagger.json of `report` (default: OUT/tagger.json, calibrated)"
+    )
+    return parser
+
+
+def _render(arguments: argparse.Namespace) -> None:
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("rendering", total=arguments.hours)
+        manifest = render_corpus(
+            arguments.folder,
+            arguments.hours,
+            arguments.seed,
+            arguments.workers,
+            lambda done_hours, _: bar.update(task, completed=done_hours),
+            arguments.soundfont,
+        )
+    records = read_manifest(manifest)
+    print(f"{manifest}: {len(records)} clips, {sum(record.duration_s for record in records) / 3_600:.2f} h")
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from starter_corpus.reports import held_out, typed
+
+    model, manifest, out_dir = arguments.model, arguments.manifest, arguments.out_dir
+    print(held_out.markdown(held_out.run(model, manifest, out_dir)))
+    print(typed.markdown(typed.run(model, manifest, out_dir / "typed", out_dir / "tagger.json")))
+
+
+def _report_melody(arguments: argparse.Namespace) -> None:
+    from starter_corpus.reports import melody
+
+    thresholds = arguments.thresholds or arguments.out_dir / "tagger.json"
+    print(melody.markdown(melody.run(arguments.model, arguments.manifest, arguments.out_dir, thresholds)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
