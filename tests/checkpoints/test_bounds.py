@@ -23,7 +23,7 @@ from descant.checkpoints.tensor_files import (
     read_json,
     unpickled,
 )
-from descant.conditioning.encoders import LONGEST_DESCRIPTION, check_descriptions
+from descant.conditioning.encoders.frozen import MAX_DESCRIPTION_BYTES, check_descriptions
 from descant.errors import CheckpointError
 
 JUNK_BYTES = 84_000_000
@@ -98,9 +98,9 @@ def test_a_config_or_an_index_that_is_too_long_is_not_read(tmp_path, name):
 
 
 def test_a_tokenizer_that_is_too_long_is_not_read(tmp_path):
-    (tmp_path / "tokenizer.json").write_bytes(b" " * LONGEST_DESCRIPTION)
+    (tmp_path / "tokenizer.json").write_bytes(b" " * MAX_DESCRIPTION_BYTES)
     check_descriptions(tmp_path)
-    (tmp_path / "tokenizer.json").write_bytes(b" " * (LONGEST_DESCRIPTION + 1))
+    (tmp_path / "tokenizer.json").write_bytes(b" " * (MAX_DESCRIPTION_BYTES + 1))
     refused_quickly(lambda: check_descriptions(tmp_path), r"tokenizer\.json: has")
 
 

@@ -34,7 +34,7 @@ from descant.checkpoints.tensor_files import (
 )
 from descant.codec.base import AudioCodec
 from descant.codec.encodec import EnCodec, EnCodecConfig
-from descant.conditioning.encoders import T5Encoder
+from descant.conditioning.encoders.t5 import T5Encoder
 from descant.errors import CheckpointError
 from descant.model import AnyCodecConfig, MusicGenConfig, MusicGenModel, StereoCodecConfig
 

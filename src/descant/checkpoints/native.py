@@ -28,9 +28,11 @@ from descant.checkpoints.tensor_files import MappedFile, check_header, faults_of
 from descant.checkpoints.trust import part_named_in
 from descant.codec.base import AudioCodec
 from descant.conditioning.base import TextEncoder
-from descant.conditioning.clap import ClapEncoder
-from descant.conditioning.encoders import MERTFeatures, T5Encoder, check_descriptions
-from descant.conditioning.small_text import SmallTextEncoder
+from descant.conditioning.encoders.clap import ClapEncoder
+from descant.conditioning.encoders.frozen import check_descriptions
+from descant.conditioning.encoders.mert import MERTFeatures
+from descant.conditioning.encoders.small import SmallTextEncoder
+from descant.conditioning.encoders.t5 import T5Encoder
 from descant.conditioning.style import StyleFeatures
 from descant.errors import CheckpointError
 from descant.model import AnyCodecConfig, MusicGenConfig, MusicGenModel, T5Text, build_codec
@@ -273,7 +275,9 @@ def load_text_encoder(config: MusicGenConfig, folder: Path | None = None) -> Tex
         check_descriptions(own)
         check_header(own / WEIGHTS)
     if isinstance(config.text, T5Text):
-        return T5Encoder(_read_as(config.text.name, folder)) if own is None else T5Encoder.load(own)
+        if own is None:
+            return T5Encoder.load(_read_as(config.text.name, folder))
+        return T5Encoder.load(str(own), is_part_of_model=True)
     if own is not None:
         return SmallTextEncoder.load(own)
     return SmallTextEncoder.load(starter_folder() / "text")
@@ -281,7 +285,7 @@ def load_text_encoder(config: MusicGenConfig, folder: Path | None = None) -> Tex
 
 def load_style_features(config: MusicGenConfig, folder: Path | None = None) -> StyleFeatures | None:
     """The frozen network that a style model listens with; None for other models."""
-    return None if config.style is None else MERTFeatures(_read_as(config.style.features, folder))
+    return None if config.style is None else MERTFeatures.load(_read_as(config.style.features, folder))
 
 
 def load_clap_encoder(config: MusicGenConfig, folder: Path | None = None) -> ClapEncoder | None:
@@ -290,7 +294,7 @@ def load_clap_encoder(config: MusicGenConfig, folder: Path | None = None) -> Cla
         return None
     name = _read_as(config.clap.name, folder)
     # The model compares its config with the encoder's: the name stays what the model calls it by.
-    return ClapEncoder(config.clap, None if name == config.clap.name else name)
+    return ClapEncoder.load(config.clap, None if name == config.clap.name else name)
 
 
 def _read_as(name: str, folder: Path | None) -> str:
