@@ -73,7 +73,7 @@ def test_a_restored_balancer_goes_on_as_if_never_stopped():
     assert torch.equal(*gradients)
 
 
-def test_a_balancer_that_judges_does_not_learn():
+def test_a_balancer_in_evaluation_does_not_learn():
     balancer = Balancer({"loud": 1.0, "quiet": 1.0})
     wave = torch.randn(1, 1, 8, requires_grad=True)
     balancer(losses_of(wave), wave)
