@@ -16,8 +16,8 @@ import soundfile
 import torch
 
 from descant.audio import FORMATS, Clip, audio_header, files, mpeg, ogg, read_info, read_samples, sndfile
-from descant.audio.decoded import DecodedFiles, Remembered
-from descant.audio.opened import DecodedAudio
+from descant.audio.decoded import DecodedFiles, FileCache
+from descant.audio.readers import DecodedAudio
 from descant.data.doctor import check
 from descant.data.manifest import ClipRecord, write_manifest
 from descant.data.scan import scan_folder
@@ -232,11 +232,11 @@ class TestWhatIsKept:
         with pytest.raises(AudioError, match=r"No space left.*TMPDIR"):
             DecodedFiles().samples("a", lambda: self.blocks(1.0))
 
-    def test_only_so_much_is_remembered(self):
-        remembered: Remembered[int] = Remembered(max_items=2)
+    def test_only_so_much_is_cache(self):
+        cache: FileCache[int] = FileCache(max_items=2)
         for key in range(3):
-            remembered.put(key, key)
-        assert [remembered.get(key) for key in range(3)] == [None, 1, 2]
+            cache.put(key, key)
+        assert [cache.get(key) for key in range(3)] == [None, 1, 2]
 
     def test_nothing_is_left_in_the_temporary_folder(self, tmp_path):
         plucks().save(tmp_path / "a.mp3")

@@ -16,7 +16,7 @@ from descant.checkpoints.keymap import (
     KeyMap,
     audiocraft_codec_keys,
 )
-from descant.checkpoints.tensor_files import TensorFiles, planned, read_tensors
+from descant.checkpoints.tensor_files import HeldTensors, TensorFiles, planned, read_tensors
 from descant.codec.encodec import EnCodec, EnCodecConfig
 from descant.errors import CheckpointError
 
@@ -30,7 +30,7 @@ LMS = {"audiocraft": AUDIOCRAFT_LM, "huggingface": HUGGINGFACE_LM}
 
 def read(keys: KeyMap, theirs: dict[str, Tensor], ours: dict[str, Tensor]) -> dict[str, Tensor]:
     """As the loaders do it, from tensors that are in memory already."""
-    files = TensorFiles.loaded(Path("file"), theirs)
+    files = TensorFiles(Path("file"), [HeldTensors(theirs)])
     return read_tensors(files, planned(keys, files, ours), ours, torch.device("cpu"))
 
 
