@@ -1,4 +1,4 @@
-"""Ways into and out of audio files: names, open files, pieces, memory, and what is kept meanwhile."""
+"""Ways into and out of audio files: names, open files, excerpts, memory, and the cache of decoded files."""
 
 import contextlib
 import io
@@ -215,7 +215,7 @@ class TestWhatIsKept:
         assert list(kept._kept) == ["a"]
 
     @pytest.mark.parametrize("format", ["mp3", "ogg", "m4a"])
-    def test_the_first_piece_of_a_file_takes_one_decoding(self, tmp_path, monkeypatch, format):
+    def test_the_first_excerpt_of_a_file_takes_one_decoding(self, tmp_path, monkeypatch, format):
         decoded = []
         parts = DecodedAudio._parts
         monkeypatch.setattr(DecodedAudio, "_parts", lambda *given: (decoded.append(1), parts(*given))[1])
@@ -250,7 +250,7 @@ class TestWhatIsKept:
 
 
 class TestMemory:
-    def test_a_piece_of_half_an_hour_takes_the_memory_of_a_piece(self, tmp_path):
+    def test_an_excerpt_of_half_an_hour_takes_the_memory_of_an_excerpt(self, tmp_path):
         soundfile.write(tmp_path / "a.flac", np.zeros((30 * 60 * 44_100, 1), np.int16), 44_100)
         manifest = tmp_path / "set.jsonl"
         (tmp_path / "a.txt").write_text("silence")

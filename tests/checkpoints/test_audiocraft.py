@@ -244,13 +244,13 @@ def test_the_logits_are_those_of_the_same_weights_placed_by_hand(tmp_path, has_c
     assert model.config.text == T5Text(name="t5-base", dim=TEXT_WIDTH)
     sequence = torch.randint(0, ENTRIES + 1, (2, BOOKS, 9))
     with torch.no_grad():
-        told = model.inputs([Conditions(text="a slow waltz"), Conditions()])
+        inputs = model.inputs([Conditions(text="a slow waltz"), Conditions()])
         words = model.text_encoder.encode(["a slow waltz", None])
         projected = words.values @ theirs[f"{DESCRIPTION}.weight"].T + theirs[f"{DESCRIPTION}.bias"]
         values = projected * words.mask[:, :, None]
         by_hand = LMInputs(cross=values, cross_mask=words.mask) if has_cross else LMInputs(prefix=values)
         expected = lm_by_hand(theirs, has_cross)(sequence, by_hand)
-        assert_close_at_scale(model.lm(sequence, told), expected)
+        assert_close_at_scale(model.lm(sequence, inputs), expected)
 
 
 def codec_by_hand(theirs: dict[str, Tensor]) -> EnCodec:
@@ -617,13 +617,13 @@ def doubled(times: int) -> list[object]:
 
 
 @pytest.mark.parametrize("name", ["dac_44khz", "", "../../etc/passwd", 7, doubled(100)], ids=range(5))
-def test_a_codec_that_is_no_encodec_of_the_hub_is_told(folder, name):
+def test_a_codec_that_is_no_encodec_of_the_hub_is_reported(folder, name):
     torch.save({"pretrained": name, "exported": True}, folder / audiocraft.CODEC)
     with pytest.raises(CheckpointError, match="not a hub id"):
         audiocraft.load_model(folder)
 
 
-def test_a_codec_that_is_nowhere_is_told(folder, monkeypatch):
+def test_a_codec_that_is_nowhere_is_reported(folder, monkeypatch):
     def nowhere(name: str) -> Path:
         raise CheckpointError(f"{name}: HF_HUB_OFFLINE is set")
 
@@ -633,13 +633,13 @@ def test_a_codec_that_is_nowhere_is_told(folder, monkeypatch):
         audiocraft.load_model(folder)
 
 
-def test_a_training_checkpoint_is_told_from_an_export(folder):
+def test_a_training_checkpoint_is_not_an_export(folder):
     torch.save({"model": lm_tensors(), "history": []}, folder / audiocraft.LM)
     with pytest.raises(CheckpointError, match="has no 'best_state'; export"):
         audiocraft.load_model(folder)
 
 
-def test_a_text_encoder_of_another_width_is_told(folder, monkeypatch, word_hashes):
+def test_a_text_encoder_of_another_width_is_reported(folder, monkeypatch, word_hashes):
     monkeypatch.setattr(audiocraft, "load_text_encoder", lambda *_: word_hashes(99))
     with pytest.raises(CheckpointError, match="vectors 99 wide"):
         audiocraft.load_model(folder)

@@ -112,7 +112,7 @@ def test_a_model_outlives_the_files_it_was_read_from(folder, model):
 
 
 @pytest.mark.parametrize("name", [name for name in PRESETS if name not in ("tiny", "starter", "style")])
-def test_every_released_shape_is_told_in_their_words_and_back(name):
+def test_every_released_shape_converts_to_their_config_and_back(name):
     config = PRESETS[name]()
     described = write_model(config, {"d_model": 768})
     assert described["config.json"]["audio_encoder"]["target_bandwidths"] == [2.2]
@@ -193,7 +193,7 @@ TENSORS: dict[str, tuple[Callable[[dict[str, Tensor]], object], str]] = {
 
 
 @pytest.mark.parametrize("fault", TENSORS)
-def test_a_tensor_that_does_not_fit_is_told_by_its_name(folder, fault):
+def test_a_tensor_that_does_not_fit_is_named(folder, fault):
     spoil, message = TENSORS[fault]
     tensors = load_file(folder / "model.safetensors")
     spoil(tensors)
@@ -214,7 +214,7 @@ def test_an_index_leads_nowhere_else(folder, name):
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
-def test_a_missing_file_is_told(folder, name):
+def test_a_missing_file_is_reported(folder, name):
     (folder / name).unlink()
     (folder / "tokenizer_config.json").unlink()
     with pytest.raises(CheckpointError, match=str(folder)):
@@ -242,7 +242,7 @@ def test_what_transformers_does_not_support_is_refused_and_nothing_is_written(ma
     assert not (tmp_path / "a").exists()
 
 
-def test_files_of_another_layout_beside_a_model_change_nothing(folder, tmp_path):
+def test_files_of_another_layout_next_to_a_model_change_nothing(folder, tmp_path):
     """Repositories hold a model in two layouts, and downloads leave out some of the files."""
     both = tmp_path / "both"
     shutil.copytree(folder, both)

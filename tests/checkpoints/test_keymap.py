@@ -1,4 +1,4 @@
-"""Names of tensors in the released layouts: read both ways, nothing lost, everything odd told by name."""
+"""Names of tensors in the released layouts: read both ways, nothing lost, everything odd named."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -131,7 +131,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_what_does_not_fit_is_told_by_its_name(tiny_model, fault):
+def test_what_does_not_fit_is_named(tiny_model, fault):
     spoil, message = FAULTS[fault]
     ours = tiny_model.lm.state_dict()
     theirs = HUGGINGFACE_LM.exported(ours)
