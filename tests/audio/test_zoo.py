@@ -96,7 +96,7 @@ def test_any_other_file_is_refused_in_one_true_sentence_by_all(animals, entry):
 
 
 DAMAGED_WITHIN = {"flac noise in the middle", "flac hole"}
-"""What the header and the last sample do not show: length and other excerpts are read, but not the whole and this one."""
+"""What the header and the last sample do not show: other excerpts are read, but not the whole and this one."""
 
 
 @pytest.mark.parametrize("entry", [entry for entry in REFUSED if entry.salvages], ids=named)

@@ -452,8 +452,8 @@ REFUSED_LM: dict[str, tuple[str, Any, str]] = {
     "stereo of mono weights": ("interleave_stereo_codebooks.use", True, "the codec has 8 codebooks"),
     "no length": ("dataset.segment_duration", None, "segment_duration=None"),
     "endless length": ("dataset.segment_duration", float("inf"), "finite"),
-    "reference to nothing": ("dataset.segment_duration", "${no.such}", "refers to nothing"),
-    "reference to itself": ("dataset.segment_duration", "${dataset.segment_duration}", "refers to nothing"),
+    "reference to nothing": ("dataset.segment_duration", "${no.such}", "that does not exist"),
+    "reference to itself": ("dataset.segment_duration", "${dataset.segment_duration}", "that does not exist"),
 }
 
 
@@ -493,9 +493,9 @@ def test_settings_of_the_codec_that_are_not_supported_are_named(folder, fault):
 def test_settings_are_data_and_nothing_else(folder):
     bomb = "a: &a [x, x]\n" + "".join(f"{c}: &{c} [*{p}, *{p}]\n" for p, c in zip("abcdefgh", "bcdefghi", strict=True))
     for settings, message in (
-        ("!!python/object/apply:os.getcwd []", "no YAML of plain data"),
-        ("[" * 5_000, "no YAML of plain data"),
-        ("a: [", "no YAML of plain data"),
+        ("!!python/object/apply:os.getcwd []", "not YAML of plain data"),
+        ("[" * 5_000, "not YAML of plain data"),
+        ("a: [", "not YAML of plain data"),
         ("- a list", "expected a mapping, got list"),
         ("", "expected a mapping, got NoneType"),
         (bomb, "aliases"),

@@ -138,7 +138,7 @@ class SpectralCodec(AudioCodec):
         )
 
     def decode_fast(self, codes: Codes) -> Wave:
-        """The wave of the phases that decoding starts from; ten times as quick."""
+        """The wave with the initial phases of decoding, without Griffin-Lim; ten times faster."""
         return find_wave(self.stft, self.decoder(self.quantizer.decode(codes)), iterations=0).unsqueeze(1)
 
     def forward(self, wave: Wave) -> CodecOutput:
