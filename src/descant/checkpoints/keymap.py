@@ -165,62 +165,66 @@ HUGGINGFACE_LM = KeyMap(
 )
 
 _AC_LAYER = "transformer.layers.{i}"
+_AC_BLOCKS: dict[str, str | tuple[str, ...]] = {
+    "blocks.{i}.norm1.{p}": f"{_AC_LAYER}.norm1.{{p}}",
+    "blocks.{i}.self_attention.qkv.weight": f"{_AC_LAYER}.self_attn.in_proj_weight",
+    "blocks.{i}.self_attention.out.weight": f"{_AC_LAYER}.self_attn.out_proj.weight",
+    "blocks.{i}.norm_cross.{p}": f"{_AC_LAYER}.norm_cross.{{p}}",
+    "blocks.{i}.cross_attention.qkv.weight": f"{_AC_LAYER}.cross_attention.in_proj_weight",
+    "blocks.{i}.cross_attention.out.weight": f"{_AC_LAYER}.cross_attention.out_proj.weight",
+    "blocks.{i}.norm2.{p}": f"{_AC_LAYER}.norm2.{{p}}",
+    "blocks.{i}.mlp.up.weight": f"{_AC_LAYER}.linear1.weight",
+    "blocks.{i}.mlp.down.weight": f"{_AC_LAYER}.linear2.weight",
+}
 AUDIOCRAFT_LM = KeyMap(
     rules={
         "embeddings.{k}.weight": "emb.{k}.weight",
-        "blocks.{i}.norm1.{p}": f"{_AC_LAYER}.norm1.{{p}}",
-        "blocks.{i}.self_attention.qkv.weight": f"{_AC_LAYER}.self_attn.in_proj_weight",
-        "blocks.{i}.self_attention.out.weight": f"{_AC_LAYER}.self_attn.out_proj.weight",
-        "blocks.{i}.norm_cross.{p}": f"{_AC_LAYER}.norm_cross.{{p}}",
-        "blocks.{i}.cross_attention.qkv.weight": f"{_AC_LAYER}.cross_attention.in_proj_weight",
-        "blocks.{i}.cross_attention.out.weight": f"{_AC_LAYER}.cross_attention.out_proj.weight",
-        "blocks.{i}.norm2.{p}": f"{_AC_LAYER}.norm2.{{p}}",
-        "blocks.{i}.mlp.up.weight": f"{_AC_LAYER}.linear1.weight",
-        "blocks.{i}.mlp.down.weight": f"{_AC_LAYER}.linear2.weight",
+        **_AC_BLOCKS,
         "norm.{p}": "out_norm.{p}",
         "heads.{k}.weight": "linears.{k}.weight",
     },
 )
 
+
+def _codebooks(theirs: str) -> dict[str, str | tuple[str, ...]]:
+    """The names of a quantiser's codebooks."""
+    return {
+        "quantizer.levels.{k}.codebook": f"{theirs}.embed",
+        "quantizer.levels.{k}.codebook_sum": f"{theirs}.embed_avg",
+        "quantizer.levels.{k}.usage": f"{theirs}.cluster_size",
+        "quantizer.levels.{k}.is_initialized": f"{theirs}.inited",
+    }
+
+
+_FRESH = ("quantizer.batches_seen",)
+
 # Conditioners. Our names as in a whole model.
 
 HUGGINGFACE_CONDITIONS = KeyMap(
-    rules={
-        "text.project.{p}": "enc_to_dec_proj.{p}",
-        "melody.project.{p}": "audio_enc_to_dec_proj.{p}",
-    },
+    rules={"text.project.{p}": "enc_to_dec_proj.{p}", "melody.project.{p}": "audio_enc_to_dec_proj.{p}"}
 )
 
-_AC_CONDITIONER = "condition_provider.conditioners"
-_AC_STYLE = f"{_AC_CONDITIONER}.self_wav"
-_AC_STYLE_LAYER = f"{_AC_STYLE}.transformer.layers.{{i}}"
-_AC_STYLE_CODEBOOK = f"{_AC_STYLE}.rvq.vq.layers.{{k}}._codebook"
-AUDIOCRAFT_CONDITIONS = KeyMap(
+_AC_PROJECTION = KeyMap(rules={"project.{p}": "output_proj.{p}"})
+_AC_STYLE = KeyMap(
     rules={
-        "text.project.{p}": f"{_AC_CONDITIONER}.description.output_proj.{{p}}",
-        # A model has melody or style conditioning, never both.
-        "melody.project.{p}": f"{_AC_CONDITIONER}.self_wav.output_proj.{{p}}",
-        "style.project.{p}": f"{_AC_STYLE}.output_proj.{{p}}",
-        "style.embed.{p}": f"{_AC_STYLE}.embed.{{p}}",
-        "style.blocks.{i}.norm1.{p}": f"{_AC_STYLE_LAYER}.norm1.{{p}}",
-        "style.blocks.{i}.self_attention.qkv.weight": f"{_AC_STYLE_LAYER}.self_attn.in_proj_weight",
-        "style.blocks.{i}.self_attention.out.weight": f"{_AC_STYLE_LAYER}.self_attn.out_proj.weight",
-        "style.blocks.{i}.norm2.{p}": f"{_AC_STYLE_LAYER}.norm2.{{p}}",
-        "style.blocks.{i}.mlp.up.weight": f"{_AC_STYLE_LAYER}.linear1.weight",
-        "style.blocks.{i}.mlp.down.weight": f"{_AC_STYLE_LAYER}.linear2.weight",
-        "style.batch_norm.{p}": f"{_AC_STYLE}.batch_norm.{{p}}",
-        "style.quantizer.levels.{k}.codebook": f"{_AC_STYLE_CODEBOOK}.embed",
-        "style.quantizer.levels.{k}.codebook_sum": f"{_AC_STYLE_CODEBOOK}.embed_avg",
-        "style.quantizer.levels.{k}.usage": f"{_AC_STYLE_CODEBOOK}.cluster_size",
-        "style.quantizer.levels.{k}.is_initialized": f"{_AC_STYLE_CODEBOOK}.inited",
+        "embed.{p}": "embed.{p}",
+        **_AC_BLOCKS,
+        "batch_norm.{p}": "batch_norm.{p}",
+        **_codebooks("rvq.vq.layers.{k}._codebook"),
     },
-    fresh=("style.quantizer.batches_seen",),
-    ignored={f"{_AC_CONDITIONER}.self_wav.chroma.{{rest}}": "the chromagram's window, computed where it is needed"},
+    fresh=_FRESH,
+    ignored={"chroma.{rest}": "the chromagram's window, computed where it is needed"},
+)
+_AC_CONDITIONER = "condition_provider.conditioners"
+# A model has melody or style conditioning, never both.
+AUDIOCRAFT_CONDITIONS = (
+    _AC_PROJECTION.under("text.", f"{_AC_CONDITIONER}.description.")
+    | _AC_PROJECTION.under("melody.", f"{_AC_CONDITIONER}.self_wav.")
+    | (_AC_PROJECTION | _AC_STYLE).under("style.", f"{_AC_CONDITIONER}.self_wav.")
 )
 
 # Codecs. Our names without the prefix "codec." or "codec.mono." of a whole model.
 
-_FRESH = ("quantizer.batches_seen",)
 _NORMS = ("weight_g", "weight_v")
 _PARAMETRIZED = ("parametrizations.weight.original0", "parametrizations.weight.original1")
 
@@ -228,10 +232,7 @@ HUGGINGFACE_CODEC = KeyMap(
     rules={
         "encoder.layers.{rest}": "encoder.layers.{rest}",
         "decoder.layers.{rest}": "decoder.layers.{rest}",
-        "quantizer.levels.{k}.codebook": "quantizer.layers.{k}.codebook.embed",
-        "quantizer.levels.{k}.codebook_sum": "quantizer.layers.{k}.codebook.embed_avg",
-        "quantizer.levels.{k}.usage": "quantizer.layers.{k}.codebook.cluster_size",
-        "quantizer.levels.{k}.is_initialized": "quantizer.layers.{k}.codebook.inited",
+        **_codebooks("quantizer.layers.{k}.codebook"),
     },
     fresh=_FRESH,
     spellings=dict(zip(_NORMS, _PARAMETRIZED, strict=True)),
@@ -247,13 +248,7 @@ def audiocraft_codec_keys(config: SEANetConfig) -> KeyMap:
         for place in ("", ".block.{j}", ".shortcut"):
             rules |= _audiocraft_conv(f"{half}.layers.{{i}}{place}.conv", f"{half}.model.{{i}}{place}.conv.conv")
         rules[f"{half}.layers.{{i}}.lstm.{{p}}"] = f"{half}.model.{{i}}.lstm.{{p}}"
-    codebook = "quantizer.vq.layers.{k}._codebook"
-    rules |= {
-        "quantizer.levels.{k}.codebook": f"{codebook}.embed",
-        "quantizer.levels.{k}.codebook_sum": f"{codebook}.embed_avg",
-        "quantizer.levels.{k}.usage": f"{codebook}.cluster_size",
-        "quantizer.levels.{k}.is_initialized": f"{codebook}.inited",
-    }
+    rules |= _codebooks("quantizer.vq.layers.{k}._codebook")
     return KeyMap(rules=rules, fresh=_FRESH, spellings=dict(zip(_PARAMETRIZED, _NORMS, strict=True)))
 
 
