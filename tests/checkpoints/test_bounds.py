@@ -88,7 +88,7 @@ def test_the_bounds_leave_room_for_ten_times_the_largest_released_model(tmp_path
 def test_a_config_or_an_index_that_is_too_long_is_not_read(tmp_path, name):
     file = tmp_path / name
     file.write_text("[" * (MAX_JSON_BYTES + 1))
-    refused_quickly(lambda: read_json(file), f"it may have {MAX_JSON_BYTES}")
+    refused_quickly(lambda: read_json(file), f"at most {MAX_JSON_BYTES}")
 
 
 def test_a_tokenizer_that_is_too_long_is_not_read(tmp_path):

@@ -185,7 +185,7 @@ TENSORS: dict[str, tuple[Callable[[dict[str, Tensor]], object], str]] = {
     "one too many": (lambda t: t.update(x=torch.zeros(1)), "1 unknown tensors, first x"),
     "of the T5, too few": (lambda t: t.pop("text_encoder.shared.weight"), "text_encoder: 1 missing"),
     "of the T5, too many": (lambda t: t.update({"text_encoder.x": torch.zeros(1)}), "text_encoder: 1 unknown"),
-    "of the T5, NaN": (lambda t: t["text_encoder.shared.weight"].fill_(torch.nan), "no numbers"),
+    "of the T5, NaN": (lambda t: t["text_encoder.shared.weight"].fill_(torch.nan), "values that are not finite"),
     "turned": (lambda t: t.update({TENSOR: t[TENSOR].T.contiguous()}), rf"{TENSOR} is \(20, 16\)"),
     "NaN": (lambda t: t[TENSOR].fill_(torch.nan), f"{TENSOR} holds values that are not finite"),
     "whole numbers": (lambda t: t.update({TENSOR: t[TENSOR].to(torch.int8)}), "stored as torch.int8"),
