@@ -23,10 +23,10 @@ import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
-from descant.conditioning.distill import distillation_loss, first_weights, from_bert, prune_vocabulary, spearman
-from descant.conditioning.small_text import SmallTextConfig, SmallTextEncoder, SmallTextNetwork
+from descant.conditioning.encoders.small import SmallTextConfig, SmallTextEncoder, SmallTextNetwork
 from descant.data.manifest import read_manifest
 from descant.errors import MissingExtra
+from descant.training.distill import distillation_loss, first_weights, from_bert, prune_vocabulary, spearman
 
 
 @dataclass(frozen=True, kw_only=True)

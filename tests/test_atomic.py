@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from descant import atomic
-from descant.atomic import ABANDONED_AFTER_S, replacing_folder, write_atomically, write_new
+from descant import atomic, staging
+from descant.atomic import replacing_folder, write_atomically, write_new
 from descant.audio import Clip
 from descant.errors import AudioError, CheckpointError
+from descant.staging import ABANDONED_AFTER_S
 
 
 @pytest.fixture
@@ -266,9 +267,9 @@ with replacing_folder(Path("model"), lambda old: True) as new:
 
 
 def killed_while_writing(folder: Path, number: signal.Signals) -> None:
-    heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler)}
+    options = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler)}
     with subprocess.Popen(
-        [sys.executable, "-c", KILLED], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, **heard
+        [sys.executable, "-c", KILLED], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, **options
     ) as process:
         assert process.stdout.readline() == b"writing\n"
         process.send_signal(number)
@@ -293,7 +294,7 @@ def test_what_a_killed_process_left_goes_with_the_next_write(tmp_path):
     write_atomically(tmp_path / "a", b"new")
     assert left in os.listdir(tmp_path), "not yet: it could be another machine's"
     grow_old(tmp_path / left, ABANDONED_AFTER_S + 1)
-    atomic._swept.discard(tmp_path)  # as in another process: each looks once
+    staging._searched.discard(tmp_path)  # as in another process: each searches once
     write_atomically(tmp_path / "a", b"new")
     assert os.listdir(tmp_path) == ["a"]
 
@@ -317,7 +318,7 @@ def test_what_another_process_is_still_writing_stays_however_old_it_is(tmp_path)
 
 
 def test_a_process_killed_between_old_and_new_loses_neither(tmp_path):
-    """The old folder is back after the next write beside it."""
+    """The old folder is back after the next write to the same parent."""
     staging = tmp_path / f".descant-{'0' * 16}.part"
     for name in ("new", "old/model"):
         (staging / name).mkdir(parents=True)
@@ -329,7 +330,7 @@ def test_a_process_killed_between_old_and_new_loses_neither(tmp_path):
 
 
 @pytest.mark.parametrize("name", [".descant-0.part", "x.part", f".descant-{'0' * 16}.part.wav", f"{'0' * 16}"])
-def test_nothing_else_is_swept(tmp_path, name):
+def test_nothing_else_is_removed(tmp_path, name):
     (tmp_path / name).mkdir()
     grow_old(tmp_path / name, 1e6)
     (tmp_path / f".descant-{'1' * 16}.part").write_text("a file of the user's")

@@ -1,4 +1,4 @@
-"""Threads and waiting are settled before torch is loaded, and music ends beside other work."""
+"""Threads and waiting are configured before torch is loaded, and music ends next to other work."""
 
 import json
 import os
@@ -145,8 +145,8 @@ def busy_processes(count: int) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("imports", "num_busy"), [("import descant", 1), ("import descant", 4), ("import torch, descant", 1)]
 )
-def test_music_ends_beside_busy_processes(imports, num_busy):
-    """With threads that spin, four seconds of music were not finished after 150 s beside one busy loop."""
+def test_music_ends_next_to_busy_processes(imports, num_busy):
+    """With threads that spin, four seconds of music were not finished after 150 s next to one busy loop."""
     code = f"{imports}; descant.load().generate('slow piano', duration_s=1, seed=1)"
     began = time.monotonic()
     output_of(code)

@@ -99,7 +99,7 @@ class ClipCodec:
         if not isinstance(clip, Clip):
             raise InvalidRequest(f"clip={clip!r:.60}: expected a Clip; Clip(samples, sample_rate_hz) makes one")
         fitted = clip.resample(self.codec.sample_rate_hz).to_channels(self.codec.num_channels)
-        return self.codec.encode_in_pieces(fitted.samples[None].to(_device_of(self.codec)), progress)[0].cpu()
+        return self.codec.encode_in_chunks(fitted.samples[None].to(_device_of(self.codec)), progress)[0].cpu()
 
     @own_settings()
     def decode(self, codes: Int[Tensor, "K T"] | np.ndarray, progress: Progress | None = None) -> Clip:
@@ -118,7 +118,7 @@ class ClipCodec:
         low, high = int(rows.min()), int(rows.max())
         if not 0 <= low <= high < entries:
             raise InvalidRequest(f"codes reach from {low} to {high}: this codec has entries 0 to {entries - 1}")
-        wave = self.codec.decode_in_pieces(rows[None].to(_device_of(self.codec), torch.long), progress)[0].cpu()
+        wave = self.codec.decode_in_chunks(rows[None].to(_device_of(self.codec), torch.long), progress)[0].cpu()
         return Clip(samples=wave, sample_rate_hz=self.codec.sample_rate_hz, codes=rows)
 
 

@@ -1,6 +1,6 @@
-"""One process at a time in a folder: what a training run and a folder of shards are protected by.
+"""A lock that allows one process at a time in a folder, for training runs and folders of shards.
 
-The operating system holds the lock and releases it with the process, however that ends, so no stale lock is ever left.
+The operating system holds the lock and releases it when the process ends, however it ends: there are no stale locks.
 """
 
 import errno
@@ -20,11 +20,11 @@ NAME = ".descant.lock"
 
 @contextmanager
 def locked(folder: str | os.PathLike[str]) -> Iterator[None]:
-    """Holds the folder, which is made if it is missing, until the context ends.
+    """Locks a folder, which is created if it is missing, until the context ends.
 
     Raises:
-        InvalidRequest: another process (or another part of this one) holds it.
-        DataError: it cannot be made or written to.
+        InvalidRequest: another process, or another part of this one, holds the lock.
+        DataError: the folder cannot be created or written to.
     """
     path = Path(folder) / NAME
     try:
@@ -39,19 +39,19 @@ def locked(folder: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     finally:
-        # Removed while it is held. Where an open file cannot be removed (Windows) it stays, and does no harm.
+        # Removed while it is held. Where an open file cannot be removed (Windows) it stays, which is harmless.
         with suppress(OSError):
             path.unlink()
         os.close(descriptor)
 
 
 def _acquired(path: Path) -> int:
-    """The descriptor of the locked file, which says who holds it."""
+    """The descriptor of the locked file, which names its holder."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             _lock(descriptor)
-            # Its last holder may have removed it between our two calls: then we hold a file that nobody else will find.
+            # Its last holder may have removed it between the two calls: then this file is not the one that others see.
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(descriptor), path.stat()):
                     os.ftruncate(descriptor, 0)
@@ -69,7 +69,7 @@ def _lock(descriptor: int) -> None:
         import msvcrt
 
         try:
-            # A byte far behind the text, so that others can still read who holds the file.
+            # A byte far beyond the text, so that others can still read the holder's name.
             os.lseek(descriptor, 1 << 20, os.SEEK_SET)
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
             os.lseek(descriptor, 0, os.SEEK_SET)

@@ -15,7 +15,8 @@ from descant.codec.spectral import SpectralCodec, SpectralCodecConfig
 from descant.codec.stereo import StereoCodec
 from descant.conditioning.base import Embedding, TextEncoder, readable_text
 from descant.conditioning.chroma import MelodyConfig
-from descant.conditioning.clap import ClapConditioner, ClapConfig, JointEncoder
+from descant.conditioning.clap import ClapConditioner, ClapConfig
+from descant.conditioning.encoders.clap import JointEncoder
 from descant.conditioning.fuser import FuserConfig, Method, fuse
 from descant.conditioning.melody import MelodyConditioner, apply_bottleneck, null_melody
 from descant.conditioning.normalize import normalize_text
@@ -352,7 +353,7 @@ class MusicGenModel(nn.Module):
             if self.clap_encoder is None:
                 raise InvalidRequest(
                     "text: what finds texts in this model's joint space is not loaded; give Conditions a point, or "
-                    f"the model a ClapEncoder({self.config.clap})"
+                    f"the model a ClapEncoder.load({self.config.clap})"
                 )
             if text not in found:
                 found[text] = self.clap_encoder.embed_text(text)

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from descant.errors import ConfigError
 
-LONGEST_DELAY = 10_000
-"""More steps are a spoilt config, for which no sequence could be long enough."""
+MAX_DELAY = 10_000
+"""More steps are an invalid config, for which no sequence could be long enough."""
 
 
 class Pattern(ABC):
@@ -34,7 +34,7 @@ class Pattern(ABC):
         return int(self.steps(num_frames).max()) + 1
 
     def training_length(self, num_frames: int) -> int:
-        """Steps that are trained on, start token included; codes at later steps count in no loss."""
+        """Steps that are trained on, start token included; codes at later steps are in no loss."""
         return self.length(num_frames)
 
 
@@ -55,12 +55,12 @@ class Delay(Pattern):
     def __post_init__(self) -> None:
         if not self.delays or min(self.delays) < 0:
             raise ConfigError(f"delays={self.delays}: give one number of steps, 0 or more, for each codebook")
-        if max(self.delays) > LONGEST_DELAY:
-            raise ConfigError(f"delays={self.delays}: at most {LONGEST_DELAY} steps")
+        if max(self.delays) > MAX_DELAY:
+            raise ConfigError(f"delays={self.delays}: at most {MAX_DELAY} steps")
 
     @property
     def num_codebooks(self) -> int:  # type: ignore[override]
-        """One codebook a delay."""
+        """One codebook per delay."""
         return len(self.delays)
 
     def steps(self, num_frames: int) -> Int[Tensor, "K T"]:
@@ -75,7 +75,7 @@ class Delay(Pattern):
 
 @dataclass(frozen=True)
 class _Counted(Pattern):
-    """A pattern that needs to know only how many codebooks there are."""
+    """A pattern that depends only on the number of codebooks."""
 
     num_codebooks: int = 4
 
@@ -86,7 +86,7 @@ class _Counted(Pattern):
 
 @dataclass(frozen=True)
 class Flatten(_Counted):
-    """One code a step, frame after frame: the exact factorisation, at K times the steps.
+    """One code per step, frame after frame: the exact factorisation, at K times the steps.
 
     With K=2, T=3::
 
@@ -101,7 +101,7 @@ class Flatten(_Counted):
 
 @dataclass(frozen=True)
 class PartialFlatten(_Counted):
-    """Two steps a frame: the first codebook alone, then the others together.
+    """Two steps per frame: the first codebook alone, then the others together.
 
     With K=3, T=3::
 
@@ -140,7 +140,7 @@ class CoarseFirst(Pattern):
 
     @property
     def num_codebooks(self) -> int:  # type: ignore[override]
-        """One codebook a delay."""
+        """One codebook per delay."""
         return len(self.delays)
 
     def steps(self, num_frames: int) -> Int[Tensor, "K T"]:
@@ -222,27 +222,27 @@ def interleave(codes: Int[Tensor, "B K T"], steps: Int[Tensor, "K T"], length: i
     Codes whose step lies at or beyond ``length`` are left out: that is how a training sequence ends early.
     """
     batch, num_codebooks, _ = codes.shape
-    # One cell more than asked takes every code that lies beyond, and is then cut off.
+    # One extra cell takes every code that lies beyond, and is then cut off.
     sequence = codes.new_full((batch, num_codebooks, length + 1), empty)
     cells = steps.to(codes.device).clamp(max=length).expand(batch, -1, -1)
     return sequence.scatter(2, cells, codes)[:, :, :length]
 
 
 def deinterleave(sequence: Int[Tensor, "B K S"], steps: Int[Tensor, "K T"]) -> Int[Tensor, "B K T"]:
-    """Codes in frame order, read from a sequence that is long enough to hold them all."""
+    """Codes in frame order, from a sequence that is long enough to hold them all."""
     return sequence.gather(2, steps.to(sequence.device).expand(len(sequence), -1, -1))
 
 
 def frames_of_inputs(steps: Int[Tensor, "K T"], length: int) -> Float[Tensor, " S"]:
-    """The frame that each of the first ``length`` input steps leads to: the latest one with a code in the step after.
+    """The frame that each of the first ``length`` input steps predicts: the latest one with a code in the next step.
 
-    Steps that lead to nothing, as the last one does, stand where the step before them stood.
+    Steps that predict nothing, such as the last one, have the frame of the step before them.
     """
     frames = torch.arange(steps.shape[1]).expand(len(steps), -1).reshape(-1)
     cells = (steps - 1).clamp(max=length).reshape(-1)
-    leads_to = torch.full((length + 1,), -1).scatter_reduce(0, cells.cpu(), frames, "amax")[:length]
-    leading = torch.where(leads_to >= 0, torch.arange(length), 0).cummax(dim=0).values
-    return leads_to[leading].clamp(min=0).float()
+    predicted = torch.full((length + 1,), -1).scatter_reduce(0, cells.cpu(), frames, "amax")[:length]
+    latest = torch.where(predicted >= 0, torch.arange(length), 0).cummax(dim=0).values
+    return predicted[latest].clamp(min=0).float()
 
 
 def filled(steps: Int[Tensor, "K T"], length: int) -> Bool[Tensor, "K S"]:

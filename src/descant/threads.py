@@ -1,10 +1,10 @@
-"""How many threads torch computes with, and how they wait: settled before torch is loaded.
+"""The number of torch's threads and how they wait for each other: configured before torch is loaded.
 
 OpenMP reads its environment once, when torch loads it. By default its threads spin while they wait for each other, and
-a decoding step has hundreds of such waits. Next to another busy process the thread that is waited for is not running,
-and those that wait use up the processor that it needs, and music that takes 3 s takes minutes. So importing ``descant``
-asks for threads that sleep after a short spin, and for as many as this process may really use, unless the environment
-already says otherwise.
+a decoding step has hundreds of such waits. Next to another busy process the thread that the others wait for may not be
+running, while they use up the processor that it needs: music that takes 3 s then takes minutes. So importing
+``descant`` configures threads that sleep after a short spin, as many as this process may really use, unless the
+environment already configures them.
 """
 
 import os
@@ -20,11 +20,11 @@ from descant.errors import InvalidRequest
 
 THREADS = "OMP_NUM_THREADS"
 WAITING = {"GOMP_SPINCOUNT": "10000", "KMP_BLOCKTIME": "1"}
-"""How long threads spin before they sleep, in the words of GNU's OpenMP (turns of a loop, here well under a
-millisecond) and of LLVM's and Intel's (milliseconds). Their own defaults are some milliseconds and 200 ms."""
+"""How long threads spin before they sleep: iterations of a loop for GNU's OpenMP (here well under a millisecond),
+milliseconds for LLVM's and Intel's. Their own defaults are some milliseconds and 200 ms."""
 
 WAITING_NAMES = ("OMP_WAIT_POLICY", *WAITING)
-"""If one of these is set, the user has decided."""
+"""If one of these is set, the user's choice stays."""
 
 MAX_THREADS = 1_024
 TORCH_CAME_FIRST = "torch was imported before descant"
@@ -32,12 +32,12 @@ TORCH_CAME_FIRST = "torch was imported before descant"
 
 @dataclass(frozen=True, kw_only=True)
 class ThreadChoice:
-    """What was settled for this process.
+    """The configuration of this process's threads.
 
     Args:
-        num_threads: how many threads torch is to use; None where torch had been loaded with a number of its own.
-        threads_reason: where that number comes from.
-        waiting: how threads wait for each other, and where that comes from.
+        num_threads: how many threads torch uses; None if torch had already been loaded with its own number.
+        threads_reason: the source of that number.
+        waiting: how threads wait for each other, and the source of that.
     """
 
     num_threads: int | None
@@ -49,9 +49,9 @@ _choice: ThreadChoice | None = None
 
 
 def configure(environ: MutableMapping[str, str] = os.environ) -> ThreadChoice:
-    """Settles threads and waiting for this process, once; later calls give the same choice.
+    """Configures the threads of this process, once; later calls return the same choice.
 
-    Changes ``environ``, which torch's OpenMP and child processes read. Where torch is already loaded nothing can be
+    Changes ``environ``, which torch's OpenMP and child processes read. If torch is loaded already, nothing can be
     changed any more, and the choice says so.
     """
     global _choice
@@ -77,10 +77,10 @@ def choose(environ: Mapping[str, str], *, is_torch_loaded: bool) -> ThreadChoice
 
 
 def use(num_threads: int) -> None:
-    """Uses this many threads, whatever was settled before.
+    """Uses ``num_threads`` threads from now on.
 
     Raises:
-        InvalidRequest: not a number of threads.
+        InvalidRequest: the number is not allowed.
     """
     global _choice
     if not 1 <= num_threads <= MAX_THREADS:
@@ -93,7 +93,7 @@ def use(num_threads: int) -> None:
 
 @contextmanager
 def threads_of_caller(num_threads: int) -> Iterator[None]:
-    """Inside the block the calling thread's products use this many OpenMP threads.
+    """Inside the block the calling thread's operations use ``num_threads`` OpenMP threads.
 
     ``torch.set_num_threads`` would change the number for the whole process: threads that start meanwhile would keep it.
     """
@@ -118,7 +118,7 @@ def _openmp_libraries() -> list[Any]:
 
 
 def usable_cores() -> tuple[int, str]:
-    """How many cores this process may keep busy, and what limits it: the machine, its affinity or its CPU quota."""
+    """How many cores this process may use, and what limits it: the machine, its affinity or its CPU quota."""
     affinity = getattr(os, "sched_getaffinity", None)
     allowed = affinity(0) if affinity is not None else set(range(os.cpu_count() or 1))
     cores = len({_core_of(cpu) for cpu in allowed})
@@ -143,7 +143,7 @@ def _num_threads(environ: Mapping[str, str]) -> tuple[int, str]:
 
 
 def _core_of(cpu: int) -> str:
-    """A name shared by the processors that are one core: two threads on it would only wait for each other."""
+    """A name shared by the logical processors of one core: two threads on it would only wait for each other."""
     try:
         return Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list").read_text().strip()
     except OSError:
@@ -151,7 +151,7 @@ def _core_of(cpu: int) -> str:
 
 
 def _cpu_quota() -> float | None:
-    """The cores that control groups (version 1 or 2) grant this process, the fewest of all levels; None: no limit."""
+    """The CPU quota of this process's control groups (version 1 or 2), the smallest of all levels; None: no limit."""
     quotas = [quota_of(folder) for folder in _cgroup_folders()]
     return min((quota for quota in quotas if quota is not None), default=None)
 

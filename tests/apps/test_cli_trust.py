@@ -158,7 +158,7 @@ def test_encode_and_decode_show_how_far_they_are(run, monkeypatch):
     monkeypatch.setattr("descant.apps.cli.codec.progress", watched)
     noise = 0.1 * torch.randn(1, 5 * 32_000, generator=torch.Generator().manual_seed(0))
     Clip(noise, 32_000).save("long.wav")
-    for name in ("piece_s", "at_once_s"):
+    for name in ("chunk_s", "one_pass_s"):
         for kind in ("base.AudioCodec", "spectral.SpectralCodec"):
             monkeypatch.setattr(f"descant.codec.{kind}.{name}", 2.0)
     assert run("encode", "long.wav", "-o", "long.safetensors", "--model", "tiny").code == 0

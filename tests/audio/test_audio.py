@@ -72,13 +72,13 @@ class TestFiles:
         torch.testing.assert_close(Clip.read(tmp_path / "a").samples, tones, rtol=0, atol=0.05)
 
     @pytest.mark.parametrize("format", FORMATS)
-    def test_a_piece_is_that_slice_of_the_whole(self, tmp_path, format):
+    def test_an_excerpt_is_that_slice_of_the_whole(self, tmp_path, format):
         path = tmp_path / f"a.{format}"
         noise(2).resample(48_000).save(path)
         whole = Clip.read(path).samples
         for offset, length in ((0, 1), (0, 24_000), (7_777, 4_321), (23_999, 1)):
-            piece = read_samples(path, offset, length)
-            assert torch.equal(piece, whole[:, offset : offset + length])
+            excerpt = read_samples(path, offset, length)
+            assert torch.equal(excerpt, whole[:, offset : offset + length])
         assert tuple(audio_header(path)) == (24_000, 48_000, 2)
         for offset, length in ((-1, 5), (0, 0), (0, 24_001), (24_000, 1)):
             with pytest.raises(InvalidRequest, match="it has 24000"):
@@ -229,7 +229,7 @@ class TestRefusals:
             assert "\n" not in message
         assert len(list(tmp_path.iterdir())) == 18
 
-    def test_what_nothing_here_can_read_is_told_how_to_convert(self, tmp_path):
+    def test_an_unreadable_format_names_the_way_to_convert_it(self, tmp_path):
         (tmp_path / "raw.pcm").write_bytes(np.random.default_rng(0).bytes(5_000))
         with pytest.raises(AudioError, match=r"wav, flac, ogg.*ffmpeg -i"):
             Clip.read(tmp_path / "raw.pcm")
@@ -364,7 +364,7 @@ class TestLoudness:
         assert integrated_loudness(pauses, 32_000) == pytest.approx(-3.01, abs=0.3)
         assert integrated_loudness(torch.cat([loud.samples, loud.samples * 0.5], dim=1), 32_000) < -4.5
 
-    def test_pieces_give_the_loudness_of_one_pass(self, monkeypatch):
+    def test_chunks_give_the_loudness_of_one_pass(self, monkeypatch):
         clip = noise(2, 3.3)
         whole = integrated_loudness(clip.samples, 32_000)
         monkeypatch.setattr("descant.audio.loudness.CHUNK_S", 1)

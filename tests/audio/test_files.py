@@ -1,4 +1,4 @@
-"""Ways into and out of audio files: names, open files, pieces, memory, and what is kept meanwhile."""
+"""Ways into and out of audio files: names, open files, excerpts, memory, and the cache of decoded files."""
 
 import contextlib
 import io
@@ -16,8 +16,8 @@ import soundfile
 import torch
 
 from descant.audio import FORMATS, Clip, audio_header, files, mpeg, ogg, read_info, read_samples, sndfile
-from descant.audio.decoded import DecodedFiles, Remembered
-from descant.audio.opened import DecodedAudio
+from descant.audio.decoded import DecodedFiles, FileCache
+from descant.audio.readers import DecodedAudio
 from descant.data.doctor import check
 from descant.data.manifest import ClipRecord, write_manifest
 from descant.data.scan import scan_folder
@@ -215,7 +215,7 @@ class TestWhatIsKept:
         assert list(kept._kept) == ["a"]
 
     @pytest.mark.parametrize("format", ["mp3", "ogg", "m4a"])
-    def test_the_first_piece_of_a_file_takes_one_decoding(self, tmp_path, monkeypatch, format):
+    def test_the_first_excerpt_of_a_file_takes_one_decoding(self, tmp_path, monkeypatch, format):
         decoded = []
         parts = DecodedAudio._parts
         monkeypatch.setattr(DecodedAudio, "_parts", lambda *given: (decoded.append(1), parts(*given))[1])
@@ -232,11 +232,11 @@ class TestWhatIsKept:
         with pytest.raises(AudioError, match=r"No space left.*TMPDIR"):
             DecodedFiles().samples("a", lambda: self.blocks(1.0))
 
-    def test_only_so_much_is_remembered(self):
-        remembered: Remembered[int] = Remembered(max_items=2)
+    def test_only_so_much_is_cache(self):
+        cache: FileCache[int] = FileCache(max_items=2)
         for key in range(3):
-            remembered.put(key, key)
-        assert [remembered.get(key) for key in range(3)] == [None, 1, 2]
+            cache.put(key, key)
+        assert [cache.get(key) for key in range(3)] == [None, 1, 2]
 
     def test_nothing_is_left_in_the_temporary_folder(self, tmp_path):
         plucks().save(tmp_path / "a.mp3")
@@ -250,7 +250,7 @@ class TestWhatIsKept:
 
 
 class TestMemory:
-    def test_a_piece_of_half_an_hour_takes_the_memory_of_a_piece(self, tmp_path):
+    def test_an_excerpt_of_half_an_hour_takes_the_memory_of_an_excerpt(self, tmp_path):
         soundfile.write(tmp_path / "a.flac", np.zeros((30 * 60 * 44_100, 1), np.int16), 44_100)
         manifest = tmp_path / "set.jsonl"
         (tmp_path / "a.txt").write_text("silence")

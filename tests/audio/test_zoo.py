@@ -1,6 +1,6 @@
 """The law of reading: what a player plays is read, to the sample and the same by every way in, or it is refused.
 
-``zoo.py`` makes the files, and the ffmpeg command is the judge.
+``zoo.py`` makes the files, and the ffmpeg command is the reference.
 """
 
 import importlib.util
@@ -54,10 +54,10 @@ def test_a_file_that_plays_is_read_to_the_sample(animals, entry):
 
 
 @pytest.mark.parametrize("entry", READ, ids=named)
-def test_length_whole_pieces_and_blocks_agree_to_the_bit(animals, entry):
+def test_length_whole_excerpts_and_blocks_agree_to_the_bit(animals, entry):
     path = animals.paths[entry.name]
     whole = Clip.read(path)
-    check_pieces(path, whole, salvage=False)
+    check_excerpts(path, whole, salvage=False)
     assert torch.equal(torch.cat([block for block, _ in read_in_blocks(path)], dim=1), whole.samples)
     if whole.duration_s > 0.5:
         part = Clip.read(path, offset_s=0.3, duration_s=0.1)
@@ -65,15 +65,15 @@ def test_length_whole_pieces_and_blocks_agree_to_the_bit(animals, entry):
         assert torch.equal(part.samples, whole.samples[:, start : start + count])
 
 
-def check_pieces(path: Path, whole: Clip, salvage: bool) -> None:
+def check_excerpts(path: Path, whole: Clip, salvage: bool) -> None:
     num_samples = whole.samples.shape[1]
     assert tuple(audio_header(path, salvage=salvage)) == (num_samples, whole.sample_rate_hz, len(whole.samples))
     generator = random.Random(path.name)
     for _ in range(6):
         offset = generator.randrange(num_samples)
         count = generator.randint(1, num_samples - offset)
-        piece = read_samples(path, offset, count, salvage=salvage)
-        assert torch.equal(piece, whole.samples[:, offset : offset + count])
+        excerpt = read_samples(path, offset, count, salvage=salvage)
+        assert torch.equal(excerpt, whole.samples[:, offset : offset + count])
 
 
 @pytest.mark.parametrize("entry", REFUSED, ids=named)
@@ -96,7 +96,7 @@ def test_any_other_file_is_refused_in_one_true_sentence_by_all(animals, entry):
 
 
 DAMAGED_WITHIN = {"flac noise in the middle", "flac hole"}
-"""What the header and the last sample do not show: length and other pieces are read, whole and this piece are not."""
+"""What the header and the last sample do not show: other excerpts are read, but not the whole and this one."""
 
 
 @pytest.mark.parametrize("entry", [entry for entry in REFUSED if entry.salvages], ids=named)
@@ -107,7 +107,7 @@ def test_what_a_damaged_file_still_holds_is_salvaged_and_said(animals, entry, ca
     clip = Clip.read(path, salvage=True)
     assert f"{clip.duration_s:.2f} s can be read" in str(raised.value)
     assert f"salvaged {clip.duration_s:.2f} s" in caplog.text
-    check_pieces(path, clip, salvage=True)
+    check_excerpts(path, clip, salvage=True)
 
 
 def test_bytes_that_were_passed_over_are_said_once(animals, tmp_path, caplog):
@@ -115,7 +115,7 @@ def test_bytes_that_were_passed_over_are_said_once(animals, tmp_path, caplog):
     path.write_bytes(animals.paths["mp3 noise between"].read_bytes())
     for _ in range(2):
         Clip.read(path)
-        assert len(re.findall(r"1500 bytes at 0\.5\d s are no sound and were passed over", caplog.text)) == 1
+        assert len(re.findall(r"1500 bytes at 0\.5\d s are not audio and were skipped", caplog.text)) == 1
 
 
 @pytest.mark.parametrize(

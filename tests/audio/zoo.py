@@ -31,11 +31,11 @@ class Entry:
     Args:
         make: a command line, or a function of the files made before.
         says: what the error's sentence must match; None for a file that is read.
-        slack: so many samples the length may differ from that of the ffmpeg command, which plays filling too.
+        slack: how many samples the length may differ from that of the ffmpeg command, which keeps padding.
         salvages: of a damaged file, whether a part can be read.
         like: the entries whose samples it must have, one after the other, where ffmpeg gets it wrong.
         tolerance: how far samples may be apart; more than usual where versions of FFmpeg round differently.
-        judge: ``libsndfile`` where ffmpeg 5.1 is wrong and libsndfile and lame agree on another result.
+        reference: ``libsndfile`` where ffmpeg 5.1 is wrong and libsndfile and lame agree on another result.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Entry:
     slack: int = 0
     salvages: bool = False
     like: tuple[str, ...] = ()
-    judge: str = "ffmpeg"
+    reference: str = "ffmpeg"
     tolerance: float = 1e-3
 
 
@@ -356,18 +356,18 @@ ENTRIES: tuple[Entry, ...] = (
     # MPEG audio.
     *(Entry(f"mp3 {rate} kbit/s", f"lame --quiet -b {rate} {{plucks}} {{out}}") for rate in (32, 128, 320)),
     *(Entry(f"mp3 vbr {level}", f"lame --quiet -V {level} {{plucks}} {{out}}") for level in (0, 4, 9)),
-    Entry("mp3 64 kbit/s", "lame --quiet -b 64 {plucks} {out}", judge="libsndfile"),
+    Entry("mp3 64 kbit/s", "lame --quiet -b 64 {plucks} {out}", reference="libsndfile"),
     Entry("mp3 abr", "lame --quiet --abr 150 {plucks} {out}"),
     Entry("mp3 joint stereo", "lame --quiet -m j -b 96 {plucks} {out}"),
     Entry("mp3 plain stereo", "lame --quiet -m s -b 192 {plucks} {out}"),
     Entry("mp3 mono", "lame --quiet -m m {plucks} {out}"),
-    Entry("mp3 free format", "lame --quiet --freeformat -b 200 {plucks} {out}", judge="libsndfile"),
+    Entry("mp3 free format", "lame --quiet --freeformat -b 200 {plucks} {out}", reference="libsndfile"),
     Entry("mp3 with checksums", "lame --quiet -p {plucks} {out}"),
     *(
         Entry(f"mp3 {rate} Hz", f"lame --quiet --resample {rate / 1_000} {{plucks}} {{out}}")
         for rate in (8_000, 11_025, 16_000, 22_050, 32_000, 48_000)
     ),
-    Entry("mp3 24000 Hz", "lame --quiet --resample 24 {plucks} {out}", judge="libsndfile"),
+    Entry("mp3 24000 Hz", "lame --quiet --resample 24 {plucks} {out}", reference="libsndfile"),
     Entry("mp3 cbr no header", "lame --quiet -t {plucks} {out}"),
     Entry("mp3 vbr no header", "lame --quiet -t -V 4 {plucks} {out}"),
     Entry("mp3 of ffmpeg", ffmpeg("plucks", "-c:a libmp3lame -f mp3")),
@@ -608,7 +608,7 @@ def decoded_by_ffmpeg(path: Path) -> tuple[np.ndarray, int] | None:
 
 def reference(zoo: Zoo, entry: Entry) -> tuple[np.ndarray, int] | None:
     """What another program finds in a file, [samples, channels], and its rate; None if it makes nothing of it."""
-    if entry.judge == "libsndfile":
+    if entry.reference == "libsndfile":
         # In a single read: soundfile seeks between two.
         return soundfile.read(zoo.paths[entry.name], dtype="float32", always_2d=True)
     if not entry.like:
@@ -634,9 +634,9 @@ def tables(zoo: Zoo) -> str:
         if entry.says is None:
             with zoo.paths[entry.name].open("rb") as file:
                 source = sniff(file)
-            pieces = "by themselves" if source.seeks else "after decoding all"
-            found.setdefault((source.name, source.decoder, pieces), []).append(entry.name)
-    lines += ["", "| Read | By | Pieces | Tested with |", "| --- | --- | --- | --- |"]
+            excerpts = "by themselves" if source.seeks else "after decoding all"
+            found.setdefault((source.name, source.decoder, excerpts), []).append(entry.name)
+    lines += ["", "| Read | By | Excerpts | Tested with |", "| --- | --- | --- | --- |"]
     lines += [f"| {' | '.join(kind)} | {', '.join(names)} |" for kind, names in sorted(found.items())]
     return "\n".join(lines)
 

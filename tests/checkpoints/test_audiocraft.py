@@ -244,13 +244,13 @@ def test_the_logits_are_those_of_the_same_weights_placed_by_hand(tmp_path, has_c
     assert model.config.text == T5Text(name="t5-base", dim=TEXT_WIDTH)
     sequence = torch.randint(0, ENTRIES + 1, (2, BOOKS, 9))
     with torch.no_grad():
-        told = model.inputs([Conditions(text="a slow waltz"), Conditions()])
+        inputs = model.inputs([Conditions(text="a slow waltz"), Conditions()])
         words = model.text_encoder.encode(["a slow waltz", None])
         projected = words.values @ theirs[f"{DESCRIPTION}.weight"].T + theirs[f"{DESCRIPTION}.bias"]
         values = projected * words.mask[:, :, None]
         by_hand = LMInputs(cross=values, cross_mask=words.mask) if has_cross else LMInputs(prefix=values)
         expected = lm_by_hand(theirs, has_cross)(sequence, by_hand)
-        assert_close_at_scale(model.lm(sequence, told), expected)
+        assert_close_at_scale(model.lm(sequence, inputs), expected)
 
 
 def codec_by_hand(theirs: dict[str, Tensor]) -> EnCodec:
@@ -387,12 +387,12 @@ def test_what_the_layout_has_no_place_for_is_not_written(make_model, tmp_path):
         quantizer=RVQConfig(dim=4, codebook_dim=4, codebook_size=32),
     )
     refused = {
-        "text encoder but T5": {},
+        "only T5 as text encoder": {},
         "qk_norm=True": {"text": text, "lm_changes": {"qk_norm": True}},
         "positions='rotary'": {"text": text, "lm_changes": {"positions": "rotary"}},
         "residual_scale=True": {"text": text, "lm_changes": {"residual_scale": True}},
         r"text\.has_sentence=True": {"text": replace(text, has_sentence=True)},
-        "codec but EnCodec": {"text": text, "codec": spectral},
+        "supports only EnCodec": {"text": text, "codec": spectral},
         "activation='snake'": {"text": text, "codec": replace(tiny().codec, activation="snake")},
         "codebook_dim=4": {"text": text, "codec": replace(tiny().codec, codebook_dim=4)},
     }
@@ -409,7 +409,7 @@ def test_nothing_is_written_over(make_model, folder):
     assert bits(stored(folder)[audiocraft.LM]) == bits(before[audiocraft.LM])
 
 
-# What cannot be honoured is told by name.
+# Unsupported settings are named.
 
 REFUSED_LM: dict[str, tuple[str, Any, str]] = {
     "another model": ("lm_model", "transformer_lm_magnet", "lm_model='transformer_lm_magnet': allowed"),
@@ -452,13 +452,13 @@ REFUSED_LM: dict[str, tuple[str, Any, str]] = {
     "stereo of mono weights": ("interleave_stereo_codebooks.use", True, "the codec has 8 codebooks"),
     "no length": ("dataset.segment_duration", None, "segment_duration=None"),
     "endless length": ("dataset.segment_duration", float("inf"), "finite"),
-    "reference to nothing": ("dataset.segment_duration", "${no.such}", "refers to nothing"),
-    "reference to itself": ("dataset.segment_duration", "${dataset.segment_duration}", "refers to nothing"),
+    "reference to nothing": ("dataset.segment_duration", "${no.such}", "that does not exist"),
+    "reference to itself": ("dataset.segment_duration", "${dataset.segment_duration}", "that does not exist"),
 }
 
 
 @pytest.mark.parametrize("fault", REFUSED_LM)
-def test_settings_of_the_language_model_that_cannot_be_honoured_are_told(tmp_path, fault):
+def test_settings_of_the_language_model_that_are_not_supported_are_named(tmp_path, fault):
     path, value, message = REFUSED_LM[fault]
     folder = write(tmp_path / "m", lm_tensors(), codec_tensors(), changed(LM_SETTINGS, path, value))
     with pytest.raises(CheckpointError, match=message) as caught:
@@ -483,7 +483,7 @@ REFUSED_CODEC: dict[str, tuple[str, Any, str]] = {
 
 
 @pytest.mark.parametrize("fault", REFUSED_CODEC)
-def test_settings_of_the_codec_that_cannot_be_honoured_are_told(folder, fault):
+def test_settings_of_the_codec_that_are_not_supported_are_named(folder, fault):
     path, value, message = REFUSED_CODEC[fault]
     write_codec_file(folder, codec_tensors(), changed(CODEC_SETTINGS, path, value))
     with pytest.raises(CheckpointError, match=message):
@@ -493,9 +493,9 @@ def test_settings_of_the_codec_that_cannot_be_honoured_are_told(folder, fault):
 def test_settings_are_data_and_nothing_else(folder):
     bomb = "a: &a [x, x]\n" + "".join(f"{c}: &{c} [*{p}, *{p}]\n" for p, c in zip("abcdefgh", "bcdefghi", strict=True))
     for settings, message in (
-        ("!!python/object/apply:os.getcwd []", "no YAML of plain data"),
-        ("[" * 5_000, "no YAML of plain data"),
-        ("a: [", "no YAML of plain data"),
+        ("!!python/object/apply:os.getcwd []", "not YAML of plain data"),
+        ("[" * 5_000, "not YAML of plain data"),
+        ("a: [", "not YAML of plain data"),
         ("- a list", "expected a mapping, got list"),
         ("", "expected a mapping, got NoneType"),
         (bomb, "aliases"),
@@ -541,7 +541,7 @@ def style_tensors(width: int = 256, layers: int = 4) -> dict[str, Tensor]:
 
 def style_settings(scale: str) -> str:
     """As config/conditioner/style2music.yaml has them."""
-    told = yaml.safe_load(f"""
+    section = yaml.safe_load(f"""
         {{model_name: mert, transformer_scale: {scale}, sample_rate: '${{sample_rate}}', length: 3.0, ds_factor: 15,
          encodec_checkpoint: '//pretrained/facebook/encodec_32khz', encodec_n_q: 3, n_q_out: 6, eval_q: 3,
          q_dropout: true, bins: 1024, varying_lengths: [1.5, 4.5], batch_norm: true, compute_mask: true,
@@ -549,19 +549,19 @@ def style_settings(scale: str) -> str:
          rvq_threshold_ema_dead_code: 0.1}}
     """)
     settings = changed(PREPENDED, "fuser.prepend", ["self_wav", "description"])
-    return changed(settings, "conditioners.self_wav", {"model": "style", "style": told})
+    return changed(settings, "conditioners.self_wav", {"model": "style", "style": section})
 
 
-def test_a_style_model_is_read_and_hears_with_its_own_weights(tmp_path):
+def test_a_style_model_is_read_and_uses_its_own_weights(tmp_path):
     assert read_model(yaml.safe_load(style_settings("default")), CONFIG, TEXT_WIDTH).style == StyleConfig()
     theirs = lm_tensors(has_cross=False) | style_tensors()
     model = audiocraft.load_model(write(tmp_path / "m", theirs, codec_tensors(), style_settings("xsmall")))
     assert model.config.style == SMALL_STYLE
-    told = model.style([torch.tensor([[3], [5], [8]])]).values[0, 0]
+    embedded = model.style([torch.tensor([[3], [5], [8]])]).values[0, 0]
     where = "condition_provider.conditioners.self_wav"
-    heard = sum(theirs[f"{where}.rvq.vq.layers.{k}._codebook.embed"][code] for k, code in enumerate((3, 5, 8)))
+    summed = sum(theirs[f"{where}.rvq.vq.layers.{k}._codebook.embed"][code] for k, code in enumerate((3, 5, 8)))
     torch.testing.assert_close(
-        told, theirs[f"{where}.output_proj.weight"] @ heard + theirs[f"{where}.output_proj.bias"]
+        embedded, theirs[f"{where}.output_proj.weight"] @ summed + theirs[f"{where}.output_proj.bias"]
     )
     assert model.style.batch_norm.num_batches_tracked == 7
     audiocraft.save_model(model, tmp_path / "again")
@@ -569,18 +569,18 @@ def test_a_style_model_is_read_and_hears_with_its_own_weights(tmp_path):
     assert bits(again) == bits(theirs)
 
 
-def test_a_model_that_hears_melodies_and_styles_has_no_place(make_model, tmp_path):
+def test_a_model_with_melody_and_style_has_no_place(make_model, tmp_path):
     model = as_t5(make_model, lm_changes={"has_cross_attention": False}, melody=MelodyConfig(), style=SMALL_STYLE)
-    with pytest.raises(CheckpointError, match="one place for sound"):
+    with pytest.raises(CheckpointError, match="one audio condition"):
         audiocraft.save_model(model, tmp_path / "m")
 
 
-def test_the_windows_of_a_chromagram_are_known_strays(folder):
+def test_the_window_of_a_chromagram_is_ignored(folder):
     window = {"condition_provider.conditioners.self_wav.chroma.spec.window": torch.hann_window(16)}
     audiocraft.load_model(write(folder, lm_tensors() | window, codec_tensors()))
 
 
-def test_a_missing_or_left_over_tensor_is_told_by_name(folder):
+def test_a_missing_or_left_over_tensor_is_named(folder):
     for change, message in (
         (lambda t: t.pop("linears.2.weight"), r"1 missing tensors, first linears\.2\.weight"),
         (
@@ -596,7 +596,7 @@ def test_a_missing_or_left_over_tensor_is_told_by_name(folder):
             audiocraft.load_model(write(folder, theirs, codec_tensors()))
 
 
-def test_a_codec_given_by_name_is_looked_for_beside_the_model_and_on_the_hub(folder, tmp_path, monkeypatch):
+def test_a_codec_given_by_name_is_looked_for_next_to_the_model_and_on_the_hub(folder, tmp_path, monkeypatch):
     expected = bits(audiocraft.load_model(folder).codec.state_dict())
     for place in (tmp_path / "encodec_32khz", tmp_path / "cache"):
         place.mkdir()
@@ -617,13 +617,13 @@ def doubled(times: int) -> list[object]:
 
 
 @pytest.mark.parametrize("name", ["dac_44khz", "", "../../etc/passwd", 7, doubled(100)], ids=range(5))
-def test_a_codec_that_is_no_encodec_of_the_hub_is_told(folder, name):
+def test_a_codec_that_is_no_encodec_of_the_hub_is_reported(folder, name):
     torch.save({"pretrained": name, "exported": True}, folder / audiocraft.CODEC)
-    with pytest.raises(CheckpointError, match="no hub id"):
+    with pytest.raises(CheckpointError, match="not a hub id"):
         audiocraft.load_model(folder)
 
 
-def test_a_codec_that_is_nowhere_is_told(folder, monkeypatch):
+def test_a_codec_that_is_nowhere_is_reported(folder, monkeypatch):
     def nowhere(name: str) -> Path:
         raise CheckpointError(f"{name}: HF_HUB_OFFLINE is set")
 
@@ -633,13 +633,13 @@ def test_a_codec_that_is_nowhere_is_told(folder, monkeypatch):
         audiocraft.load_model(folder)
 
 
-def test_a_training_checkpoint_is_told_from_an_export(folder):
+def test_a_training_checkpoint_is_not_an_export(folder):
     torch.save({"model": lm_tensors(), "history": []}, folder / audiocraft.LM)
     with pytest.raises(CheckpointError, match="has no 'best_state'; export"):
         audiocraft.load_model(folder)
 
 
-def test_a_text_encoder_of_another_width_is_told(folder, monkeypatch, word_hashes):
+def test_a_text_encoder_of_another_width_is_reported(folder, monkeypatch, word_hashes):
     monkeypatch.setattr(audiocraft, "load_text_encoder", lambda *_: word_hashes(99))
     with pytest.raises(CheckpointError, match="vectors 99 wide"):
         audiocraft.load_model(folder)

@@ -12,18 +12,12 @@ import torch
 from safetensors.torch import save_file
 
 from descant.checkpoints.codes import load_codes
+from descant.checkpoints.config_files import MAX_JSON_BYTES, read_json
 from descant.checkpoints.layouts import load_model
 from descant.checkpoints.native import save_model
-from descant.checkpoints.tensor_files import (
-    LONGEST_HEADER,
-    LONGEST_JSON,
-    LONGEST_PICKLE,
-    MOST_TENSORS,
-    MappedFile,
-    read_json,
-    unpickled,
-)
-from descant.conditioning.encoders import LONGEST_DESCRIPTION, check_descriptions
+from descant.checkpoints.pickles import MAX_PICKLE_BYTES, unpickled
+from descant.checkpoints.tensor_files import MAX_HEADER_BYTES, MAX_TENSORS, MappedFile
+from descant.conditioning.encoders.frozen import MAX_DESCRIPTION_BYTES, check_descriptions
 from descant.errors import CheckpointError
 
 JUNK_BYTES = 84_000_000
@@ -56,10 +50,10 @@ def test_a_header_of_junk_names_is_refused_at_once(tmp_path, read):
     """It once took 83 s and 2.2 GB."""
     file = tmp_path / "a.safetensors"
     file.write_bytes(safetensors_of(junk_names(JUNK_BYTES)))
-    refused_quickly(lambda: read(file), f"at most {LONGEST_HEADER}")
+    refused_quickly(lambda: read(file), f"at most {MAX_HEADER_BYTES}")
 
 
-@pytest.mark.parametrize("claimed", [LONGEST_HEADER + 1, 2**40, 2**63, 2**64 - 1])
+@pytest.mark.parametrize("claimed", [MAX_HEADER_BYTES + 1, 2**40, 2**63, 2**64 - 1])
 def test_a_header_that_only_claims_to_be_long_is_refused_too(tmp_path, claimed):
     file = tmp_path / "a.safetensors"
     file.write_bytes(safetensors_of(b"{}", claimed))
@@ -68,9 +62,9 @@ def test_a_header_that_only_claims_to_be_long_is_refused_too(tmp_path, claimed):
 
 def test_more_tensors_than_any_model_has_are_refused(tmp_path):
     file = tmp_path / "a.safetensors"
-    header = json.dumps({str(number): [] for number in range(MOST_TENSORS + 1)}).encode()
+    header = json.dumps({str(number): [] for number in range(MAX_TENSORS + 1)}).encode()
     file.write_bytes(safetensors_of(header))
-    refused_quickly(lambda: MappedFile(file), f"at most {MOST_TENSORS}")
+    refused_quickly(lambda: MappedFile(file), f"at most {MAX_TENSORS}")
 
 
 @pytest.mark.parametrize("header", [b"[]", b"3", b"null", b'"a"', b"", b"{", b"\xff"])
@@ -93,14 +87,14 @@ def test_the_bounds_leave_room_for_ten_times_the_largest_released_model(tmp_path
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors.index.json"])
 def test_a_config_or_an_index_that_is_too_long_is_not_read(tmp_path, name):
     file = tmp_path / name
-    file.write_text("[" * (LONGEST_JSON + 1))
-    refused_quickly(lambda: read_json(file), f"it may have {LONGEST_JSON}")
+    file.write_text("[" * (MAX_JSON_BYTES + 1))
+    refused_quickly(lambda: read_json(file), f"at most {MAX_JSON_BYTES}")
 
 
 def test_a_tokenizer_that_is_too_long_is_not_read(tmp_path):
-    (tmp_path / "tokenizer.json").write_bytes(b" " * LONGEST_DESCRIPTION)
+    (tmp_path / "tokenizer.json").write_bytes(b" " * MAX_DESCRIPTION_BYTES)
     check_descriptions(tmp_path)
-    (tmp_path / "tokenizer.json").write_bytes(b" " * (LONGEST_DESCRIPTION + 1))
+    (tmp_path / "tokenizer.json").write_bytes(b" " * (MAX_DESCRIPTION_BYTES + 1))
     refused_quickly(lambda: check_descriptions(tmp_path), r"tokenizer\.json: has")
 
 
@@ -110,7 +104,7 @@ def test_a_long_file_of_the_text_encoder_inside_a_model_is_not_read(transformers
 
     convert(transformers_model("odd").folder, tmp_path / "m", "native")
     file: Path = tmp_path / "m" / "text" / name
-    content = safetensors_of(junk_names(LONGEST_HEADER + 100)) if name == "model.safetensors" else b" " * (2**24 + 1)
+    content = safetensors_of(junk_names(MAX_HEADER_BYTES + 100)) if name == "model.safetensors" else b" " * (2**24 + 1)
     file.write_bytes(content)
     refused_quickly(lambda: load_model(tmp_path / "m"), "are read")
 
@@ -124,14 +118,14 @@ def zip_with(file: Path, members: dict[str, bytes]) -> None:
 def test_an_archive_of_very_many_records_is_refused(tmp_path):
     file = tmp_path / "a.bin"
     long = "n" * 1_000
-    zip_with(file, {f"archive/{number}{long}": b"" for number in range(LONGEST_HEADER // 1_050 + 10)})
-    refused_quickly(lambda: unpickled(file), f"at most {LONGEST_HEADER}")
+    zip_with(file, {f"archive/{number}{long}": b"" for number in range(MAX_HEADER_BYTES // 1_050 + 10)})
+    refused_quickly(lambda: unpickled(file), f"at most {MAX_HEADER_BYTES}")
 
 
 def test_a_pickle_of_very_many_steps_is_refused(tmp_path):
     file = tmp_path / "a.bin"
-    zip_with(file, {"archive/data.pkl": b"\x80\x02" + b"]0" * (LONGEST_PICKLE // 2) + b"}."})
-    refused_quickly(lambda: unpickled(file), f"at most {LONGEST_PICKLE}")
+    zip_with(file, {"archive/data.pkl": b"\x80\x02" + b"]0" * (MAX_PICKLE_BYTES // 2) + b"}."})
+    refused_quickly(lambda: unpickled(file), f"at most {MAX_PICKLE_BYTES}")
 
 
 def test_a_sound_model_is_within_all_of_them(make_model, tmp_path, monkeypatch, word_hashes):

@@ -11,7 +11,7 @@ from descant.checkpoints.codes import HEADER_KEY, CodesHeader, load_codes, save_
 from descant.config import to_dict
 from descant.errors import CheckpointError, ConfigError, InvalidRequest
 
-FACTS = CodesHeader(
+HEADER = CodesHeader(
     model="tiny",
     codec_fingerprint="0123",
     sample_rate_hz=32_000,
@@ -24,27 +24,27 @@ FACTS = CodesHeader(
 CODES = torch.randint(32, (4, 10), generator=torch.Generator().manual_seed(0))
 
 
-def test_codes_written_and_read_are_the_same_with_their_facts(tmp_path):
-    save_codes(tmp_path / "a.safetensors", CODES, FACTS)
+def test_codes_written_and_read_are_the_same_with_their_header(tmp_path):
+    save_codes(tmp_path / "a.safetensors", CODES, HEADER)
     codes, header = load_codes(tmp_path / "a.safetensors")
     assert torch.equal(codes, CODES)
     assert codes.dtype == torch.int64
-    assert header == FACTS
+    assert header == HEADER
     assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
 
 
 WRONG = {
-    "entry too large": (CODES + 32, FACTS),
-    "entry negative": (CODES - 32, FACTS),
-    "codebook missing": (CODES[:3], FACTS),
-    "no frame": (CODES[:, :0], FACTS),
-    "too few frames": (CODES[:, :9], FACTS),
-    "too many frames": (torch.cat([CODES, CODES], dim=1), FACTS),
+    "entry too large": (CODES + 32, HEADER),
+    "entry negative": (CODES - 32, HEADER),
+    "codebook missing": (CODES[:3], HEADER),
+    "no frame": (CODES[:, :0], HEADER),
+    "too few frames": (CODES[:, :9], HEADER),
+    "too many frames": (torch.cat([CODES, CODES], dim=1), HEADER),
 }
 
 
 @pytest.mark.parametrize(("codes", "header"), WRONG.values(), ids=WRONG.keys())
-def test_codes_that_are_not_what_their_facts_say_are_neither_written_nor_read(tmp_path, codes, header):
+def test_codes_that_contradict_their_header_are_neither_written_nor_read(tmp_path, codes, header):
     with pytest.raises(InvalidRequest):
         save_codes(tmp_path / "a.safetensors", codes, header)
     assert list(tmp_path.iterdir()) == []
@@ -54,18 +54,18 @@ def test_codes_that_are_not_what_their_facts_say_are_neither_written_nor_read(tm
 
 
 @pytest.mark.parametrize("header", ["", "[]", "{}", '{"model": "tiny"}', "[" * 100_000])
-def test_facts_that_are_none_are_refused(tmp_path, header):
+def test_an_invalid_header_is_refused(tmp_path, header):
     save_file({"codes": CODES}, tmp_path / "a.safetensors", {HEADER_KEY: header})
     with pytest.raises(CheckpointError):
         load_codes(tmp_path / "a.safetensors")
 
 
 def test_codes_that_are_no_integers_are_refused(tmp_path):
-    save_file({"codes": CODES.float()}, tmp_path / "a.safetensors", {HEADER_KEY: json.dumps(to_dict(FACTS))})
+    save_file({"codes": CODES.float()}, tmp_path / "a.safetensors", {HEADER_KEY: json.dumps(to_dict(HEADER))})
     with pytest.raises(CheckpointError, match="integers"):
         load_codes(tmp_path / "a.safetensors")
 
 
-def test_facts_are_positive():
+def test_the_numbers_of_a_header_are_positive():
     with pytest.raises(ConfigError, match="hop_samples"):
-        replace(FACTS, hop_samples=0)
+        replace(HEADER, hop_samples=0)

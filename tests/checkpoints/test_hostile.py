@@ -2,7 +2,7 @@
 
 What cannot be seen: a flipped bit among the weights of a safetensors file, unless it makes a value infinite or no
 number at all, for the format has no checksum. Files that come from the hub are compared with the hub's checksums, and
-torch's files carry one for each tensor, so there a flipped bit is told.
+torch's files carry one for each tensor, so there a flipped bit is detected.
 """
 
 import contextlib
@@ -115,7 +115,7 @@ def _peak_bytes() -> int:
 
 
 @pytest.mark.parametrize("layout", ["native", "audiocraft", "odd", "melody"])
-def test_the_unspoilt_folders_are_sound_and_make_music(sound_folders, tmp_path, monkeypatch, layout):
+def test_the_undamaged_folders_are_sound_and_make_music(sound_folders, tmp_path, monkeypatch, layout):
     """Else all that follows would prove nothing."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(sound_folders[layout], tmp_path / "model")
@@ -207,8 +207,8 @@ def of_tensors(change: Callable[[dict[str, torch.Tensor]], object]) -> Spoil:
 def first(header: dict[str, Any]) -> dict[str, Any]:
     """What is said of the oblong matrix that comes first in the file."""
     return min(
-        (told for name, told in header.items() if name != "__metadata__" and len(set(told["shape"])) == 2),
-        key=lambda told: told["data_offsets"][0],
+        (entry for name, entry in header.items() if name != "__metadata__" and len(set(entry["shape"])) == 2),
+        key=lambda entry: entry["data_offsets"][0],
     )
 
 
@@ -217,9 +217,9 @@ def name_of_first(tensors: dict[str, torch.Tensor]) -> str:
 
 
 def twice(header: bytes) -> bytes:
-    told = json.loads(header)
-    name = next(name for name in told if name != "__metadata__")
-    return header.rstrip()[:-1] + f", {json.dumps(name)}: {json.dumps(first(told))}}}".encode()
+    entries = json.loads(header)
+    name = next(name for name in entries if name != "__metadata__")
+    return header.rstrip()[:-1] + f", {json.dumps(name)}: {json.dumps(first(entries))}}}".encode()
 
 
 SAFETENSORS: dict[str, Spoil] = {
@@ -256,8 +256,8 @@ SAFETENSORS: dict[str, Spoil] = {
 }
 
 
-def _length(told: dict[str, Any]) -> int:
-    start, end = told["data_offsets"]
+def _length(entry: dict[str, Any]) -> int:
+    start, end = entry["data_offsets"]
     return int(end - start)
 
 
@@ -265,7 +265,7 @@ def _length(told: dict[str, Any]) -> int:
 @pytest.mark.parametrize("fault", SAFETENSORS)
 def test_a_hostile_file_of_tensors_is_refused(refused, layout, name, fault):
     said = refused(layout, name, SAFETENSORS[fault])
-    # Of a folder in transformers' layout the tensor may be told alone: it is one model in however many files.
+    # Of a folder in transformers' layout the tensor may be in a file of its own: it is one model in however many files.
     assert "model.safetensors" in said or (layout == "odd" and "error: model: " in said)
 
 
@@ -352,7 +352,7 @@ def zip_of(name: str, content: bytes) -> bytes:
 
 PICKLES: dict[str, Spoil] = {
     **{f"{name} in place of all": replaced(lambda _, make=make: make()) for name, make in COMMANDS.items()},
-    "os.system beside all": replaced(lambda package: {**package, "extra": COMMANDS["os.system"]()}),
+    "os.system as an extra": replaced(lambda package: {**package, "extra": COMMANDS["os.system"]()}),
     "os.system as a weight": of_weights(lambda weights: weights.update(canary=COMMANDS["os.system"]())),
     "os.system as a name": of_weights(lambda weights: weights.update({COMMANDS["os.system"](): 1})),
     "os.system without an archive": holding(b"\x80\x04cos\nsystem\n(S'touch canary'\ntR."),

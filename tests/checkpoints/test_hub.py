@@ -1,4 +1,4 @@
-"""Where a model's files are: a folder, the hub's cache, or nowhere for a reason that is told."""
+"""Where a model's files are: a folder, the hub's cache, or nowhere, with a reason."""
 
 import hashlib
 import json
@@ -69,14 +69,14 @@ def test_a_revision_that_is_not_cached_is_not_replaced_by_another(cache):
 
 
 @pytest.mark.usefixtures("cache")
-def test_a_model_that_is_not_cached_is_told_offline():
+def test_a_model_that_is_not_cached_is_reported_offline():
     with pytest.raises(
         CheckpointError, match=r"someone/song: no such folder here, HF_HUB_OFFLINE is set and the cache"
     ):
         hub.find("someone/song")
 
 
-def test_an_interrupted_download_is_told_apart_from_a_missing_model(cache):
+def test_an_interrupted_download_is_distinguished_from_a_missing_model(cache):
     folder = cache.put("someone/song", {"config.json": b"{}"})
     partial = folder.parents[1] / "blobs" / f"{hashlib.sha256(WEIGHTS).hexdigest()}.incomplete"
     partial.write_bytes(WEIGHTS[:100])
@@ -106,7 +106,7 @@ def flip(content: bytes) -> bytes:
 @pytest.mark.parametrize(
     "spoil", [lambda content: content[:-1], flip, lambda _: b""], ids=["short", "one bit", "empty"]
 )
-def test_a_damaged_file_of_the_cache_is_told_by_its_checksum(cache, spoil: Callable[[bytes], bytes]):
+def test_a_damaged_file_of_the_cache_is_found_by_its_checksum(cache, spoil: Callable[[bytes], bytes]):
     folder = cache.put("someone/song", {"config.json": b'{"a": 1}', "model.safetensors": WEIGHTS})
     assert hub.find("someone/song") == folder
     blob = (folder / "model.safetensors").resolve()
@@ -115,14 +115,14 @@ def test_a_damaged_file_of_the_cache_is_told_by_its_checksum(cache, spoil: Calla
         hub.find("someone/song")
 
 
-def test_a_damaged_config_is_told_too(cache):
+def test_a_damaged_config_is_reported_too(cache):
     folder = cache.put("someone/song", {"config.json": b'{"a": 1}', "model.safetensors": WEIGHTS})
     (folder / "config.json").resolve().write_bytes(b'{"a": 2}')
     with pytest.raises(CheckpointError, match=r"config\.json is damaged"):
         hub.find("someone/song")
 
 
-def test_a_link_to_a_blob_that_was_deleted_is_told(cache):
+def test_a_link_to_a_blob_that_was_deleted_is_reported(cache):
     folder = cache.put("someone/song", {"config.json": b"{}", "model.safetensors": WEIGHTS})
     (folder / "model.safetensors").resolve().unlink()
     with pytest.raises(CheckpointError, match=r"model\.safetensors is gone from the cache"):
@@ -132,11 +132,11 @@ def test_a_link_to_a_blob_that_was_deleted_is_told(cache):
 def test_files_of_other_layouts_are_not_read(cache):
     """The hub's repositories hold the same weights three times over; only one of them matters."""
     folder = cache.put("someone/song", {"model.safetensors": WEIGHTS, "pytorch_model.bin": b"twice"})
-    (folder / "pytorch_model.bin").resolve().write_bytes(b"spoilt")
+    (folder / "pytorch_model.bin").resolve().write_bytes(b"damaged")
     assert hub.find("someone/song") == folder
 
 
-def test_a_repository_without_weights_is_told(cache):
+def test_a_repository_without_weights_is_reported(cache):
     cache.put("someone/song", {"config.json": b"{}", "pytorch_model.bin": WEIGHTS})
     with pytest.raises(CheckpointError, match="no weights that are read here"):
         hub.find("someone/song")
@@ -182,7 +182,7 @@ def test_every_failure_of_the_hub_has_a_sentence_of_its_own(monkeypatch, failure
     assert "\n" not in str(caught.value)
 
 
-def test_without_the_library_the_line_that_installs_it_is_told(tmp_path, monkeypatch):
+def test_without_the_library_the_line_that_installs_it_is_reported(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(MissingExtra, match=r"descant\[hub\]"):

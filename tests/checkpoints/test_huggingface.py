@@ -1,4 +1,4 @@
-"""transformers' layout: what cannot be honoured is told by name, and what is written and read back is the same."""
+"""transformers' layout: unsupported settings are named, and what is written and read back is the same."""
 
 import json
 import shutil
@@ -112,7 +112,7 @@ def test_a_model_outlives_the_files_it_was_read_from(folder, model):
 
 
 @pytest.mark.parametrize("name", [name for name in PRESETS if name not in ("tiny", "starter", "style")])
-def test_every_released_shape_is_told_in_their_words_and_back(name):
+def test_every_released_shape_converts_to_their_config_and_back(name):
     config = PRESETS[name]()
     described = write_model(config, {"d_model": 768})
     assert described["config.json"]["audio_encoder"]["target_bandwidths"] == [2.2]
@@ -124,7 +124,7 @@ def test_the_layouts_that_the_command_names_are_those_there_are():
     assert tuple(LAYOUTS) == LAYOUT_NAMES
 
 
-# What cannot be honoured.
+# Unsupported settings.
 
 CONFIGS: dict[str, tuple[str, str, object]] = {
     "another activation": ("decoder", "activation_function", "relu"),
@@ -150,14 +150,14 @@ CONFIGS: dict[str, tuple[str, str, object]] = {
 
 
 @pytest.mark.parametrize("case", CONFIGS)
-def test_a_config_that_cannot_be_honoured_is_told_by_its_key(folder, case):
+def test_an_unsupported_setting_is_named_by_its_key(folder, case):
     section, key, value = CONFIGS[case]
     edit(folder / "config.json", lambda plain: plain[section].update({key: value}))
     with pytest.raises(CheckpointError, match="num_layers" if key == "num_hidden_layers" and value == 10**9 else key):
         load_model(folder)
 
 
-def test_what_says_nothing_changes_nothing(folder, model):
+def test_ignored_keys_change_nothing(folder, model):
     def change(plain: dict) -> None:
         plain["decoder"].update(something_new=None, max_position_embeddings=77, dropout=0.5, top_k=50)
         plain["audio_encoder"].update(torch_dtype="float32", id2label={"0": "LABEL_0"}, tie_word_embeddings=True)
@@ -167,8 +167,8 @@ def test_what_says_nothing_changes_nothing(folder, model):
 
 
 def test_how_a_model_samples_comes_along(folder):
-    told = {"temperature": 0.9, "top_k": 7, "top_p": 0.8, "guidance_scale": 2.5, "max_length": 1_500}
-    (folder / "generation_config.json").write_text(json.dumps(told))
+    stored = {"temperature": 0.9, "top_k": 7, "top_p": 0.8, "guidance_scale": 2.5, "max_length": 1_500}
+    (folder / "generation_config.json").write_text(json.dumps(stored))
     config = read_model_config(folder)
     defaults = config.defaults
     assert (defaults.temperature, defaults.top_k, defaults.top_p, defaults.guidance) == (0.9, 7, 0.8, 2.5)
@@ -185,15 +185,15 @@ TENSORS: dict[str, tuple[Callable[[dict[str, Tensor]], object], str]] = {
     "one too many": (lambda t: t.update(x=torch.zeros(1)), "1 unknown tensors, first x"),
     "of the T5, too few": (lambda t: t.pop("text_encoder.shared.weight"), "text_encoder: 1 missing"),
     "of the T5, too many": (lambda t: t.update({"text_encoder.x": torch.zeros(1)}), "text_encoder: 1 unknown"),
-    "of the T5, NaN": (lambda t: t["text_encoder.shared.weight"].fill_(torch.nan), "no numbers"),
+    "of the T5, NaN": (lambda t: t["text_encoder.shared.weight"].fill_(torch.nan), "values that are not finite"),
     "turned": (lambda t: t.update({TENSOR: t[TENSOR].T.contiguous()}), rf"{TENSOR} is \(20, 16\)"),
-    "NaN": (lambda t: t[TENSOR].fill_(torch.nan), f"{TENSOR} holds values that are no numbers"),
+    "NaN": (lambda t: t[TENSOR].fill_(torch.nan), f"{TENSOR} holds values that are not finite"),
     "whole numbers": (lambda t: t.update({TENSOR: t[TENSOR].to(torch.int8)}), "stored as torch.int8"),
 }
 
 
 @pytest.mark.parametrize("fault", TENSORS)
-def test_a_tensor_that_does_not_fit_is_told_by_its_name(folder, fault):
+def test_a_tensor_that_does_not_fit_is_named(folder, fault):
     spoil, message = TENSORS[fault]
     tensors = load_file(folder / "model.safetensors")
     spoil(tensors)
@@ -206,7 +206,7 @@ def test_a_tensor_that_does_not_fit_is_told_by_its_name(folder, fault):
 def test_an_index_leads_nowhere_else(folder, name):
     (folder / "model.safetensors").rename(folder / "a.safetensors")
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {TENSOR: name}}))
-    with pytest.raises(CheckpointError, match=r"is no \.safetensors file of this folder|is missing: the index"):
+    with pytest.raises(CheckpointError, match=r"is not a \.safetensors file of this folder|is missing: the index"):
         load_model(folder)
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {TENSOR: "a.safetensors"}}))
     with pytest.raises(CheckpointError, match="the index and the file disagree"):
@@ -214,7 +214,7 @@ def test_an_index_leads_nowhere_else(folder, name):
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
-def test_a_missing_file_is_told(folder, name):
+def test_a_missing_file_is_reported(folder, name):
     (folder / name).unlink()
     (folder / "tokenizer_config.json").unlink()
     with pytest.raises(CheckpointError, match=str(folder)):
@@ -224,8 +224,8 @@ def test_a_missing_file_is_told(folder, name):
 # What has no place there.
 
 
-def test_what_transformers_has_no_word_for_is_refused_and_nothing_is_written(make_model, model, tmp_path):
-    with pytest.raises(CheckpointError, match="by a WordHashes"):
+def test_what_transformers_does_not_support_is_refused_and_nothing_is_written(make_model, model, tmp_path):
+    with pytest.raises(CheckpointError, match="this model WordHashes"):
         huggingface.save_model(make_model(), tmp_path / "a")
     for changes, word in (
         ({"lm_changes": {"qk_norm": True}}, r"lm\.transformer\.qk_norm=True"),
@@ -234,7 +234,7 @@ def test_what_transformers_has_no_word_for_is_refused_and_nothing_is_written(mak
     ):
         with pytest.raises(CheckpointError, match=word):
             write_model(make_model(text=T5Text(dim=12), **changes).config, {"d_model": 12})
-    with pytest.raises(CheckpointError, match="hears a style"):
+    with pytest.raises(CheckpointError, match="style conditioning"):
         write_model(PRESETS["style"](), {"d_model": 768})
     (tmp_path / "mine.txt").write_text("years of work")
     with pytest.raises(CheckpointError, match="exists and holds something else"):
@@ -242,7 +242,7 @@ def test_what_transformers_has_no_word_for_is_refused_and_nothing_is_written(mak
     assert not (tmp_path / "a").exists()
 
 
-def test_files_of_another_layout_beside_a_model_change_nothing(folder, tmp_path):
+def test_files_of_another_layout_next_to_a_model_change_nothing(folder, tmp_path):
     """Repositories hold a model in two layouts, and downloads leave out some of the files."""
     both = tmp_path / "both"
     shutil.copytree(folder, both)

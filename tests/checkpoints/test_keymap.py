@@ -1,4 +1,4 @@
-"""Names of tensors in the released layouts: read both ways, nothing lost, everything odd told by name."""
+"""Names of tensors in the released layouts: read both ways, nothing lost, everything odd named."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from descant.checkpoints.keymap import (
     KeyMap,
     audiocraft_codec_keys,
 )
-from descant.checkpoints.tensor_files import TensorFiles, planned, read_tensors
+from descant.checkpoints.tensor_files import HeldTensors, TensorFiles, planned, read_tensors
 from descant.codec.encodec import EnCodec, EnCodecConfig
 from descant.errors import CheckpointError
 
@@ -30,7 +30,7 @@ LMS = {"audiocraft": AUDIOCRAFT_LM, "huggingface": HUGGINGFACE_LM}
 
 def read(keys: KeyMap, theirs: dict[str, Tensor], ours: dict[str, Tensor]) -> dict[str, Tensor]:
     """As the loaders do it, from tensors that are in memory already."""
-    files = TensorFiles.loaded(Path("file"), theirs)
+    files = TensorFiles(Path("file"), [HeldTensors(theirs)])
     return read_tensors(files, planned(keys, files, ours), ours, torch.device("cpu"))
 
 
@@ -131,7 +131,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_what_does_not_fit_is_told_by_its_name(tiny_model, fault):
+def test_what_does_not_fit_is_named(tiny_model, fault):
     spoil, message = FAULTS[fault]
     ours = tiny_model.lm.state_dict()
     theirs = HUGGINGFACE_LM.exported(ours)

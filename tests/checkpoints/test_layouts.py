@@ -53,7 +53,7 @@ def test_a_folder_around_a_model_points_to_it(tmp_path, make_model):
 
 
 @pytest.mark.parametrize("files", [[], ["song.wav"], ["model.safetensors"]])
-def test_a_folder_of_other_things_is_told_to_hold_no_model(tmp_path, files):
+def test_a_folder_of_other_things_is_reported_to_hold_no_model(tmp_path, files):
     (tmp_path / "things").mkdir()
     for name in files:
         (tmp_path / "things" / name).write_bytes(b"")
@@ -69,7 +69,7 @@ def test_a_codec_is_no_model(tmp_path, make_model):
         load_model(tmp_path / "codec")
 
 
-def test_another_model_of_transformers_is_told_by_its_kind(tmp_path):
+def test_another_model_of_transformers_is_named(tmp_path):
     (tmp_path / "llm").mkdir()
     (tmp_path / "llm" / "config.json").write_text(json.dumps({"model_type": "llama"}))
     assert "model_type='llama'; allowed are musicgen, musicgen_melody" in message_of(tmp_path / "llm")

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from descant.checkpoints import audiocraft, hub, layouts, native, trust
-from descant.conditioning import clap, encoders
+from descant.conditioning.encoders.clap import ClapEncoder
+from descant.conditioning.encoders.mert import MERTFeatures
+from descant.conditioning.encoders.t5 import T5Encoder
 from descant.conditioning.style import StyleConfig
 from descant.errors import CheckpointError
 from descant.model import T5Text
@@ -98,8 +100,8 @@ def test_a_cached_model_may_be_named_by_a_file(cache):
 @pytest.fixture
 def no_transformers(monkeypatch):
     """Whatever would read a network fails the test."""
-    for module, name in ((encoders, "_load"), (encoders, "_load_mert"), (clap, "_load")):
-        monkeypatch.setattr(module, name, lambda *_: pytest.fail("it was read"))
+    for encoder in (T5Encoder, MERTFeatures, ClapEncoder):
+        monkeypatch.setattr(encoder, "load", lambda *_, **__: pytest.fail("it was read"))
 
 
 @pytest.mark.usefixtures("cache", "no_transformers")

@@ -27,10 +27,10 @@ def test_the_balanced_gradient_goes_on_to_what_made_the_wave():
 
 
 def test_what_a_loss_passes_through_gets_no_gradient():
-    judge = torch.nn.Linear(8, 1)
+    discriminator = torch.nn.Linear(8, 1)
     wave = torch.randn(2, 1, 8, requires_grad=True)
-    Balancer({"adversarial": 1.0})({"adversarial": judge(wave).mean()}, wave).backward()
-    assert judge.weight.grad is None
+    Balancer({"adversarial": 1.0})({"adversarial": discriminator(wave).mean()}, wave).backward()
+    assert discriminator.weight.grad is None
     assert wave.grad.any()
 
 
@@ -73,7 +73,7 @@ def test_a_restored_balancer_goes_on_as_if_never_stopped():
     assert torch.equal(*gradients)
 
 
-def test_a_balancer_that_judges_does_not_learn():
+def test_a_balancer_in_evaluation_does_not_learn():
     balancer = Balancer({"loud": 1.0, "quiet": 1.0})
     wave = torch.randn(1, 1, 8, requires_grad=True)
     balancer(losses_of(wave), wave)

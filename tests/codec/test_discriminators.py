@@ -25,48 +25,49 @@ def everyone() -> list[torch.nn.Module]:
     return [stft, period, MultiScaleDiscriminator(SCALE), DiscriminatorPanel([stft, period])]
 
 
-@pytest.mark.parametrize("judge", everyone(), ids=lambda judge: type(judge).__name__)
-def test_every_parameter_learns(judge):
+@pytest.mark.parametrize("discriminator", everyone(), ids=lambda discriminator: type(discriminator).__name__)
+def test_every_parameter_learns(discriminator):
     # Only once the hinge of real audio is met: before, the two halves cancel in the last bias.
     real = [
-        DiscriminatorOutput(output.logits.detach() + 2, output.features) for output in judge(torch.randn(2, 2, 601))
+        DiscriminatorOutput(output.logits.detach() + 2, output.features)
+        for output in discriminator(torch.randn(2, 2, 601))
     ]
-    discriminator_loss(real, judge(torch.randn(2, 2, 601))).backward()
-    assert all(parameter.grad is not None and parameter.grad.any() for parameter in judge.parameters())
+    discriminator_loss(real, discriminator(torch.randn(2, 2, 601))).backward()
+    assert all(parameter.grad is not None and parameter.grad.any() for parameter in discriminator.parameters())
 
 
-@pytest.mark.parametrize("judge", everyone(), ids=lambda judge: type(judge).__name__)
-def test_the_audio_gets_a_gradient_from_every_judgement(judge):
+@pytest.mark.parametrize("discriminator", everyone(), ids=lambda discriminator: type(discriminator).__name__)
+def test_the_audio_gets_a_gradient_from_every_output(discriminator):
     wave = torch.randn(1, 2, 601, requires_grad=True)
-    fake, real = judge(wave), judge(torch.randn(1, 2, 601))
+    fake, real = discriminator(wave), discriminator(torch.randn(1, 2, 601))
     for index in range(len(fake)):
         loss = generator_loss([fake[index]]) + feature_matching_loss([real[index]], [fake[index]])
         (gradient,) = torch.autograd.grad(loss, wave, retain_graph=True)
         assert gradient.any()
 
 
-@pytest.mark.parametrize("judge", everyone(), ids=lambda judge: type(judge).__name__)
-def test_both_channels_are_looked_at(judge):
+@pytest.mark.parametrize("discriminator", everyone(), ids=lambda discriminator: type(discriminator).__name__)
+def test_both_channels_are_looked_at(discriminator):
     wave = torch.randn(1, 2, 601, requires_grad=True)
-    generator_loss(judge(wave)).backward()
+    generator_loss(discriminator(wave)).backward()
     assert wave.grad.abs().sum(dim=-1).all()
 
 
-def test_the_second_scale_is_deaf_to_what_half_the_rate_cannot_hold():
-    """The downsampled wave was once computed and thrown away: every scale heard the full rate (audiocraft, msd.py)."""
-    judge = MultiScaleDiscriminator(SCALE)
+def test_the_second_scale_does_not_see_what_half_the_rate_cannot_hold():
+    """The downsampled wave was once computed and thrown away: every scale saw the full rate (audiocraft, msd.py)."""
+    discriminator = MultiScaleDiscriminator(SCALE)
     silence = torch.zeros(1, 2, 4_096)
     highest_tone = torch.tensor([1.0, -1.0]).repeat(2_048).expand(1, 2, 4_096)
     full, half, quarter = (
-        (heard.logits - nothing.logits).abs()[..., 12:-12].max().item()  # away from the ends, where the tone is cut
-        for heard, nothing in zip(judge(highest_tone), judge(silence), strict=True)
+        (tone.logits - quiet.logits).abs()[..., 12:-12].max().item()  # away from the ends, where the tone is cut
+        for tone, quiet in zip(discriminator(highest_tone), discriminator(silence), strict=True)
     )
     assert full > 1e-4
     assert half < 1e-6
     assert quarter < 1e-6
 
 
-def test_each_scale_halves_the_number_of_judged_patches():
+def test_each_scale_halves_the_number_of_patches():
     patches = [output.logits.shape[-1] for output in MultiScaleDiscriminator(SCALE)(torch.randn(1, 2, 512))]
     assert patches == [32, 16, 8]
 

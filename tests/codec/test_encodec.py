@@ -53,7 +53,7 @@ def test_a_training_pass_is_encode_then_decode():
     torch.testing.assert_close(output.wave, codec.decode(codes)[..., :50])
 
 
-def test_rows_of_a_batch_do_not_hear_each_other():
+def test_rows_of_a_batch_do_not_affect_each_other():
     codec = tiny()
     wave = torch.randn(3, 1, 60)
     assert torch.equal(codec.encode(wave), torch.cat([codec.encode(row) for row in wave.split(1)]))

@@ -62,7 +62,7 @@ def peak_of(*words: str | Path) -> tuple[dict, int]:
     return json.loads(done.stdout), int(done.stderr.split()[-1])
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is told in kilobytes on Linux")
+@pytest.mark.skipif(sys.platform != "linux", reason="peak memory is in kilobytes on Linux")
 def test_ten_minutes_there_and_back_take_no_more_memory_than_ten_seconds_need(folder, tmp_path):
     noise = 0.1 * torch.randn(2, 600 * 44_100, generator=torch.Generator().manual_seed(0))
     Clip(noise, 44_100).save(tmp_path / "long.wav")
@@ -77,14 +77,14 @@ def test_ten_minutes_there_and_back_take_no_more_memory_than_ten_seconds_need(fo
 
 
 @torch.no_grad()
-def test_a_clip_of_twelve_seconds_is_the_same_in_pieces_and_as_a_whole():
+def test_a_clip_of_twelve_seconds_is_the_same_in_chunks_and_as_a_whole():
     torch.manual_seed(0)
     codec = EnCodec(EnCodecConfig()).eval()
     with_random_codebooks(codec)
     wave = 0.1 * torch.randn(1, 1, 12 * RATE_HZ + 123)
     whole = codec.encode(wave)
-    assert (codec.encode_in_pieces(wave) != whole).float().mean() < 1e-3
+    assert (codec.encode_in_chunks(wave) != whole).float().mean() < 1e-3
     decoded = codec.decode(whole)
     scale = float(decoded.abs().max())
     assert scale > 1e-3
-    torch.testing.assert_close(codec.decode_in_pieces(whole), decoded, rtol=0, atol=codec.pieces_tolerance * scale)
+    torch.testing.assert_close(codec.decode_in_chunks(whole), decoded, rtol=0, atol=codec.chunk_tolerance * scale)

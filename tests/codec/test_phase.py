@@ -31,9 +31,9 @@ def test_a_full_scale_sine_has_magnitude_one_in_its_bin():
 
 def test_a_wave_found_from_magnitudes_has_these_magnitudes():
     stft, wave = FramedSTFT(512, 160), tones(440.0, 553.7, 1_210.0)
-    wanted = stft.analyze(wave).abs()
+    target = stft.analyze(wave).abs()
     errors = [
-        float((stft.analyze(find_wave(stft, wanted, rounds)).abs() - wanted).norm() / wanted.norm())
+        float((stft.analyze(find_wave(stft, target, rounds)).abs() - target).norm() / target.norm())
         for rounds in (1, 4, 16)
     ]
     assert errors[0] > errors[1] > errors[2]

@@ -122,10 +122,10 @@ def test_silence_has_finite_gradients():
     assert all(parameter.grad.isfinite().all() for parameter in codec.parameters() if parameter.grad is not None)
 
 
-def test_the_facts_of_a_codec_are_those_of_its_config():
+def test_the_spec_of_a_codec_is_that_of_its_config():
     codec = make_codec()
-    facts = (codec.sample_rate_hz, codec.num_channels, codec.num_codebooks, codec.codebook_size, codec.hop_samples)
-    assert facts == (8_000, 1, 3, 16, 160)
+    spec = (codec.sample_rate_hz, codec.num_channels, codec.num_codebooks, codec.codebook_size, codec.hop_samples)
+    assert spec == (8_000, 1, 3, 16, 160)
     assert codec.frame_rate_hz == 50
     assert SpectralCodecConfig().num_bins == 1_025
     assert from_dict(SpectralCodecConfig, to_dict(TINY)) == TINY

@@ -45,7 +45,7 @@ def test_a_training_pass_is_encode_then_decode(stereo):
     torch.testing.assert_close(output.wave, stereo.decode(output.codes)[..., :50])
 
 
-def test_it_has_the_facts_of_its_mono_codec_but_for_the_sides(stereo):
+def test_it_has_the_spec_of_its_mono_codec_but_for_the_sides(stereo):
     assert (stereo.num_channels, stereo.num_codebooks, stereo.codebook_size) == (2, 6, 8)
     assert (stereo.sample_rate_hz, stereo.hop_samples, stereo.frame_rate_hz) == (600, 6, 100)
 

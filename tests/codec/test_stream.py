@@ -70,9 +70,9 @@ def random_codes(codec: AudioCodec, num_frames: int, batch: int = 1) -> Tensor:
     return torch.randint(codec.codebook_size, (batch, codec.num_codebooks, num_frames), generator=generator)
 
 
-def streamed(codec: AudioCodec, pieces: list[Tensor]) -> Tensor:
+def streamed(codec: AudioCodec, chunks: list[Tensor]) -> Tensor:
     stream = codec.stream()
-    return torch.cat([*map(stream.push, pieces), stream.finish()], dim=-1)
+    return torch.cat([*map(stream.push, chunks), stream.finish()], dim=-1)
 
 
 def assert_streams_as_it_decodes(codec: AudioCodec, codes: Tensor, sizes: int | list[int]) -> None:
@@ -83,20 +83,20 @@ def assert_streams_as_it_decodes(codec: AudioCodec, codes: Tensor, sizes: int | 
 
 @pytest.mark.parametrize("name", CODECS)
 @pytest.mark.parametrize("size", [1, 4, 25])
-def test_pieces_of_one_size_make_the_whole(name, size):
+def test_chunks_of_one_size_make_the_whole(name, size):
     codec = make_codec(name)
     assert_streams_as_it_decodes(codec, random_codes(codec, 25, batch=2), size)
 
 
 @pytest.mark.parametrize("name", CODECS)
-def test_pieces_of_any_sizes_make_the_whole(name):
+def test_chunks_of_any_sizes_make_the_whole(name):
     codec = make_codec(name)
     assert_streams_as_it_decodes(codec, random_codes(codec, 60), [0, 1, 2, 0, 30, 1, 1, 25, 0])
 
 
 @pytest.mark.parametrize("name", CODECS)
 @pytest.mark.parametrize("num_frames", [1, 2, 3, 4, 5, 7])
-def test_a_piece_shorter_than_any_reach_is_decoded_by_its_own_rules(name, num_frames):
+def test_a_chunk_shorter_than_any_reach_is_decoded_by_its_own_rules(name, num_frames):
     """Inputs shorter than their mirror are padded otherwise, so their start is not certain until they end."""
     codec = make_codec(name)
     assert_streams_as_it_decodes(codec, random_codes(codec, num_frames), 1)
@@ -146,7 +146,7 @@ def test_memory_is_the_same_after_50_and_500_frames(name):
     assert size_of_state(stream) == after_50 > 0
 
 
-# The encoder, from pieces of a wave.
+# The encoder, from chunks of a wave.
 
 
 def random_wave(codec: AudioCodec, num_samples: int, batch: int = 1) -> Tensor:
@@ -154,16 +154,16 @@ def random_wave(codec: AudioCodec, num_samples: int, batch: int = 1) -> Tensor:
     return 0.5 * torch.randn(batch, codec.num_channels, num_samples, generator=generator)
 
 
-def encoded(codec: AudioCodec, pieces: list[Tensor]) -> Tensor:
+def encoded(codec: AudioCodec, chunks: list[Tensor]) -> Tensor:
     stream = codec.encoder_stream()
-    return torch.cat([*map(stream.push, pieces), stream.finish()], dim=-1)
+    return torch.cat([*map(stream.push, chunks), stream.finish()], dim=-1)
 
 
 @pytest.mark.parametrize("name", CODECS)
 @pytest.mark.parametrize("num_samples", [*range(1, 14), 29, 60, 61, 257])
 @pytest.mark.parametrize("size", [1, 7, 64])
-def test_pieces_of_a_wave_have_the_codes_of_the_whole(name, num_samples, size):
-    """Every remainder of the last window, waves shorter than any mirror, and pieces shorter than any stride."""
+def test_chunks_of_a_wave_have_the_codes_of_the_whole(name, num_samples, size):
+    """Every remainder of the last window, waves shorter than any mirror, and chunks shorter than any stride."""
     codec = make_codec(name)
     wave = random_wave(codec, num_samples, batch=2)
     assert torch.equal(encoded(codec, list(wave.split(size, dim=-1))), codec.encode(wave))
@@ -171,15 +171,15 @@ def test_pieces_of_a_wave_have_the_codes_of_the_whole(name, num_samples, size):
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", [name for name in CONFIGS if "spectral" not in name])
-def test_latents_of_pieces_are_those_of_the_whole(name):
+def test_latents_of_chunks_are_those_of_the_whole(name):
     """Codes can agree where the vectors that they stand for do not."""
     encoder = make_codec(name).encoder
     for num_samples in (5, 61, 100):
         wave = torch.randn(1, 1, num_samples, generator=torch.Generator().manual_seed(num_samples))
         stage = encoder.stream()
-        pieces = [stage.push(piece, is_last=False) for piece in wave.split([0, 3, num_samples - 3], dim=-1)]
+        chunks = [stage.push(chunk, is_last=False) for chunk in wave.split([0, 3, num_samples - 3], dim=-1)]
         whole = encoder(wave)
-        together = torch.cat([*pieces, stage.push(wave[..., :0], is_last=True)], dim=-1)
+        together = torch.cat([*chunks, stage.push(wave[..., :0], is_last=True)], dim=-1)
         torch.testing.assert_close(together, whole, rtol=0, atol=1e-5 * float(whole.abs().max()))
 
 
@@ -196,43 +196,43 @@ def test_an_encoders_memory_is_the_same_after_50_and_500_frames(name):
 
 
 @torch.no_grad()
-def test_the_shipped_codec_decodes_noise_in_pieces_as_in_one_within_its_own_tolerance(monkeypatch):
+def test_the_shipped_codec_decodes_noise_in_chunks_as_in_one_within_its_own_tolerance(monkeypatch):
     codec, _ = load_codec(starter_folder() / "codec")
-    for name in ("piece_s", "at_once_s"):
+    for name in ("chunk_s", "one_pass_s"):
         monkeypatch.setattr(codec, name, 1.0)
     wave = 0.1 * torch.randn(1, 1, 4 * codec.sample_rate_hz, generator=torch.Generator().manual_seed(0))
     codes = codec.encode(wave)
     whole = codec.decode(codes)
     peak = float(whole.abs().max())
     assert peak > 0.1
-    assert StereoCodec(codec).pieces_tolerance == codec.pieces_tolerance > AudioCodec.pieces_tolerance
-    torch.testing.assert_close(codec.decode_in_pieces(codes), whole, rtol=0, atol=codec.pieces_tolerance * peak)
+    assert StereoCodec(codec).chunk_tolerance == codec.chunk_tolerance > AudioCodec.chunk_tolerance
+    torch.testing.assert_close(codec.decode_in_chunks(codes), whole, rtol=0, atol=codec.chunk_tolerance * peak)
 
 
 @pytest.mark.parametrize("name", ["encodec", "spectral", "stereo encodec"])
-def test_a_long_wave_there_and_back_in_pieces_is_as_in_one(name, monkeypatch):
+def test_a_long_wave_there_and_back_in_chunks_is_as_in_one(name, monkeypatch):
     codec = make_codec(name)
-    for name in ("piece_s", "at_once_s"):
+    for name in ("chunk_s", "one_pass_s"):
         monkeypatch.setattr(codec, name, 10 / codec.frame_rate_hz)
     wave = random_wave(codec, 43 * codec.hop_samples + 1)
     seen: list[tuple[int, int]] = []
-    codes = codec.encode_in_pieces(wave, lambda done, whole: seen.append((done, whole)))
+    codes = codec.encode_in_chunks(wave, lambda done, whole: seen.append((done, whole)))
     assert torch.equal(codes, codec.encode(wave))
     assert seen[0] == (10 * codec.hop_samples, wave.shape[-1])
     assert seen[-1] == (wave.shape[-1], wave.shape[-1])
     assert len(seen) == 5
     seen.clear()
-    decoded = codec.decode_in_pieces(codes, lambda done, whole: seen.append((done, whole)))
+    decoded = codec.decode_in_chunks(codes, lambda done, whole: seen.append((done, whole)))
     torch.testing.assert_close(decoded, codec.decode(codes), rtol=0, atol=1e-5)
     assert seen == [(10, 44), (20, 44), (30, 44), (40, 44), (44, 44)]
 
 
 @pytest.mark.parametrize("name", ["encodec", "spectral", "stereo encodec"])
-def test_what_is_no_wave_for_the_codec_is_refused_in_pieces_too(name):
+def test_what_is_no_wave_for_the_codec_is_refused_in_chunks_too(name):
     codec = make_codec(name)
     for shape in ((1, codec.num_channels, 0), (1, 3, 10)):
         with pytest.raises(InvalidRequest, match="at least one sample"):
-            codec.encode_in_pieces(torch.zeros(shape))
+            codec.encode_in_chunks(torch.zeros(shape))
 
 
 def test_a_stream_keeps_no_gradient():
@@ -241,15 +241,15 @@ def test_a_stream_keeps_no_gradient():
     assert not wave.requires_grad
 
 
-def test_two_streams_of_one_codec_do_not_hear_each_other():
+def test_two_streams_of_one_codec_do_not_affect_each_other():
     codec = make_codec("encodec")
     ours, theirs = random_codes(codec, 20), random_codes(codec, 21)
     one, other = codec.stream(), codec.stream()
-    heard = []
+    decoded = []
     for frame in range(20):
-        heard.append(one.push(ours[..., frame : frame + 1]))
+        decoded.append(one.push(ours[..., frame : frame + 1]))
         other.push(theirs[..., frame : frame + 1])
-    torch.testing.assert_close(torch.cat([*heard, one.finish()], dim=-1), codec.decode(ours), rtol=0, atol=1e-5)
+    torch.testing.assert_close(torch.cat([*decoded, one.finish()], dim=-1), codec.decode(ours), rtol=0, atol=1e-5)
 
 
 def test_a_stream_refuses_what_it_cannot_go_on_with():

@@ -1,26 +1,11 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pytest
 import torch
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import Tokenizer
 
-from descant.conditioning.small_text import SmallTextConfig, SmallTextEncoder, SmallTextNetwork
-
-WORDS = ("warm", "slow", "piano", "drums", "techno", "lo", "fi", "a", "with", "and", ",", "-", "bass", "jazz", "sad")
-WORDS += ("happy", "loud", "soft", "violin", "##s", "##ming", "drum")
-
-
-def make_wordpiece(words: Sequence[str] = WORDS) -> Tokenizer:
-    """A tokenizer shaped like MiniLM's, with few words."""
-    vocabulary = {word: number for number, word in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words])}
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]", max_input_chars_per_word=100))
-    tokenizer.normalizer = normalizers.BertNormalizer()
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
-    )
-    tokenizer.add_special_tokens(["[PAD]", "[UNK]", "[CLS]", "[SEP]"])
-    return tokenizer
+from descant.conditioning.encoders.small import SmallTextConfig, SmallTextEncoder, SmallTextNetwork
+from tests.wordpieces import WORDS, make_wordpiece
 
 
 @pytest.fixture

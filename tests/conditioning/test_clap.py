@@ -8,7 +8,8 @@ import torch
 from torch.nn import functional as F
 
 from descant.audio import Clip
-from descant.conditioning.clap import ClapConditioner, ClapConfig, ClapEncoder
+from descant.conditioning.clap import ClapConditioner, ClapConfig
+from descant.conditioning.encoders.clap import ClapEncoder
 from descant.errors import CheckpointError, ConfigError, InvalidRequest, MissingExtra
 from descant.nn.rvq import VectorQuantizer
 
@@ -17,7 +18,7 @@ TINY = ClapConfig(dim=6, num_codebooks=3, codebook_size=8)
 
 @pytest.fixture(scope="module")
 def encoder(clap_config) -> ClapEncoder:
-    return ClapEncoder(clap_config)
+    return ClapEncoder.load(clap_config)
 
 
 def noise(num_samples: int, seed: int = 0) -> Clip:
@@ -97,13 +98,13 @@ def test_nothing_is_cut_off_a_text(encoder):
 
 def test_a_folder_that_is_no_such_clap_is_refused(clap_config, tmp_path):
     with pytest.raises(CheckpointError, match="no CLAP"):
-        ClapEncoder(replace(clap_config, name=str(tmp_path)))
+        ClapEncoder.load(replace(clap_config, name=str(tmp_path)))
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(CheckpointError, match="a bert model"):
-        ClapEncoder(replace(clap_config, name=str(tmp_path)))
+        ClapEncoder.load(replace(clap_config, name=str(tmp_path)))
     for changes, told in (({"dim": 13}, "dim is 12"), ({"window_s": 2.0}, r"window_s is 1\.0")):
         with pytest.raises(CheckpointError, match=told):
-            ClapEncoder(replace(clap_config, **changes))
+            ClapEncoder.load(replace(clap_config, **changes))
 
 
 def test_a_clap_that_hears_random_places_and_one_without_a_weight_are_refused(clap_config, tmp_path):
@@ -115,18 +116,18 @@ def test_a_clap_that_hears_random_places_and_one_without_a_weight_are_refused(cl
     del weights["text_projection.linear1.weight"]
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(CheckpointError, match="text_projection"):
-        ClapEncoder(replace(clap_config, name=str(folder)))
+        ClapEncoder.load(replace(clap_config, name=str(folder)))
     described = json.loads((folder / "config.json").read_text())
     described["audio_config"]["enable_fusion"] = True
     (folder / "config.json").write_text(json.dumps(described))
     with pytest.raises(CheckpointError, match="without fusion"):
-        ClapEncoder(replace(clap_config, name=str(folder)))
+        ClapEncoder.load(replace(clap_config, name=str(folder)))
 
 
 def test_without_transformers_the_line_that_installs_it_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(MissingExtra, match=r'pip install "descant\[t5\]"'):
-        ClapEncoder(ClapConfig())
+        ClapEncoder.load(ClapConfig())
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import sys
 import pytest
 import torch
 
-from descant.conditioning.encoders import MAX_TOKENS, T5Encoder
+from descant.conditioning.encoders.t5 import MAX_TOKENS, T5Encoder
 from descant.errors import CheckpointError, InvalidRequest, MissingExtra
 
 WORDS = ("warm", "slow", "piano", "drums", "techno", "with", "and", "a", "sad", "violin")
@@ -32,7 +32,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def encoder(folder):
-    return T5Encoder(str(folder))
+    return T5Encoder.load(str(folder))
 
 
 def test_t5_gives_what_transformers_gives_to_a_padded_batch(folder, encoder):
@@ -60,7 +60,7 @@ def test_t5_is_float32_whatever_it_was_stored_in(folder, encoder, tmp_path):
 
     transformers.T5EncoderModel.from_pretrained(folder).to(torch.bfloat16).save_pretrained(tmp_path)
     transformers.AutoTokenizer.from_pretrained(folder).save_pretrained(tmp_path)
-    assert T5Encoder(str(tmp_path)).encode(["warm piano"]).values.dtype == torch.float32
+    assert T5Encoder.load(str(tmp_path)).encode(["warm piano"]).values.dtype == torch.float32
     assert encoder.dim == 16
 
 
@@ -78,10 +78,10 @@ def test_a_moved_t5_gives_the_same_vectors(encoder):
 def test_a_folder_that_is_no_t5_is_a_checkpoint_error(tmp_path):
     pytest.importorskip("transformers")
     with pytest.raises(CheckpointError, match="no T5"):
-        T5Encoder(str(tmp_path))
+        T5Encoder.load(str(tmp_path))
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(CheckpointError, match="a bert model"):
-        T5Encoder(str(tmp_path))
+        T5Encoder.load(str(tmp_path))
 
 
 def test_a_missing_weight_is_an_error_and_not_a_random_number(folder, tmp_path):
@@ -94,10 +94,10 @@ def test_a_missing_weight_is_an_error_and_not_a_random_number(folder, tmp_path):
     del weights["encoder.final_layer_norm.weight"]
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(CheckpointError, match="final_layer_norm"):
-        T5Encoder(str(tmp_path))
+        T5Encoder.load(str(tmp_path))
 
 
 def test_without_transformers_the_line_that_installs_it_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(MissingExtra, match=r'pip install "descant\[t5\]"'):
-        T5Encoder("t5-base")
+        T5Encoder.load("t5-base")

@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from descant.conditioning.small_text import SmallTextConfig, SmallTextEncoder, SmallTextNetwork, pack, unpack
+from descant.conditioning.encoders.small import SmallTextConfig, SmallTextEncoder, SmallTextNetwork, pack, unpack
 from descant.errors import CheckpointError, ConfigError, InvalidRequest
 
 TEXTS = ["warm slow piano", "techno", None, "a sad violin with loud drums and bass", "warm slow piano", "jazz, happy"]

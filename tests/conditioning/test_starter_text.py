@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from descant.conditioning.small_text import SmallTextEncoder
+from descant.conditioning.encoders.small import SmallTextEncoder
 
 FOLDER = Path(str(resources.files("descant"))) / "starter" / "text"
 

@@ -1,4 +1,4 @@
-"""What is heard as a melody: harmonic sound without strokes, stems without drums and bass, and the door to Demucs."""
+"""Source separation for melodies: harmonic sound without percussion, Demucs's stems without drums and bass."""
 
 import importlib.machinery
 import logging
@@ -56,7 +56,7 @@ def agreement(clip, other):
 
 
 class FakeHTDemucs:
-    """Four stems that are shares of the mix, to be told apart by their sum."""
+    """Four stems that are different shares of the mix, so that their sum shows which ones were kept."""
 
     samplerate, audio_channels = 44_100, 2
     sources = ("drums", "bass", "other", "vocals")
@@ -94,12 +94,12 @@ def without(monkeypatch):
     return forget
 
 
-def test_without_its_drums_a_tune_is_heard_as_it_was():
+def test_separation_takes_out_drums_and_keeps_the_tune():
     pytest.importorskip("librosa", reason="librosa")
     alone = tune()
     mix = clip_of(alone + drums(len(alone) / RATE_HZ))
-    part, heard = melodic_part(mix, "harmonic")
-    assert heard == "harmonic"
+    part, method = melodic_part(mix, "harmonic")
+    assert method == "harmonic"
     assert part.duration_s == pytest.approx(mix.duration_s)
     assert agreement(part, clip_of(alone)) > 0.9 > agreement(mix, clip_of(alone)) + 0.2
 
@@ -135,15 +135,15 @@ def test_of_a_steady_tone_all_is_harmonic_and_of_a_click_next_to_nothing():
 
 def test_vocals_and_others_are_kept_and_nothing_is_left_to_chance(demucs):
     wave = noise(6, 4_000)
-    part, heard = melodic_part(clip_of(wave, 8_000), "stems")
-    assert heard == "stems"
+    part, method = melodic_part(clip_of(wave, 8_000), "stems")
+    assert method == "stems"
     assert part.sample_rate_hz == 44_100
     expected = 0.25 * clip_of(wave, 8_000).resample(44_100).to_channels(1).samples
     torch.testing.assert_close(part.samples, expected)
     assert demucs.asked == [{"shape": (1, 2, 22_050), "shifts": 0, "split": True, "overlap": 0.25, "device": "cpu"}]
 
 
-def test_weights_that_cannot_be_fetched_are_told_of(demucs):
+def test_weights_that_cannot_be_fetched_are_a_checkpoint_error(demucs):
     def offline(name):
         raise OSError(f"no route to {name}")
 
@@ -160,8 +160,8 @@ def test_auto_takes_the_best_that_is_installed_and_says_so(demucs, without, capl
     pytest.importorskip("librosa", reason="librosa")
     assert melodic_part(clip)[1] == "harmonic"
     without("librosa")
-    part, heard = melodic_part(clip)
-    assert heard == "mix"
+    part, method = melodic_part(clip)
+    assert method == "mix"
     assert torch.equal(part.samples, clip.samples)
     assert [record.args for record in caplog.records] == [("stems",), ("harmonic",), ("mix",)]
     assert demucs.asked

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from descant.audio import Clip
 from descant.checkpoints import native
-from descant.conditioning.encoders import MERTFeatures
+from descant.conditioning.encoders.mert import MERTFeatures
 from descant.conditioning.style import StyleConditioner, StyleConfig, excerpt
 from descant.errors import CheckpointError, ConfigError, InvalidRequest
 
@@ -128,10 +128,10 @@ def test_mert_gives_what_transformers_hubert_gives(mert):
 
     folder = mert()
     wave = torch.randn(2_400)
-    ours: Float[Tensor, "T F"] = MERTFeatures(folder).features(wave)
+    ours: Float[Tensor, "T F"] = MERTFeatures.load(folder).features(wave)
     theirs = transformers.HubertModel.from_pretrained(folder).eval()(wave[None]).last_hidden_state[0]
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
-    assert MERTFeatures(folder).dim == 16
+    assert MERTFeatures.load(folder).dim == 16
 
 
 def test_a_style_model_is_read_with_its_listener(mert, make_model, word_hashes, tmp_path, monkeypatch):
@@ -147,6 +147,6 @@ def test_a_style_model_is_read_with_its_listener(mert, make_model, word_hashes, 
 
 def test_a_mert_that_is_more_than_a_hubert_and_one_that_is_not_there_are_refused(mert, tmp_path):
     with pytest.raises(CheckpointError, match="feature_extractor_cqt=True"):
-        MERTFeatures(mert(feature_extractor_cqt=True))
+        MERTFeatures.load(mert(feature_extractor_cqt=True))
     with pytest.raises(CheckpointError, match="no MERT could be read"):
-        MERTFeatures(str(tmp_path))
+        MERTFeatures.load(str(tmp_path))

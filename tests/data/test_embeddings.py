@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from descant import presets
 from descant.audio import Clip
-from descant.conditioning.clap import ClapConfig, JointEncoder
+from descant.conditioning.clap import ClapConfig
+from descant.conditioning.encoders.clap import JointEncoder
 from descant.data.captions import CaptionConfig
 from descant.data.clip_features import codes_of, read_features
 from descant.data.embeddings import add_embeddings, crop_embedding, embeddings

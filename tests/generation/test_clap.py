@@ -10,7 +10,8 @@ from torch import Tensor
 from descant.audio import Clip
 from descant.checkpoints import audiocraft_config, huggingface_config, native
 from descant.conditioning.chroma import MelodyConfig
-from descant.conditioning.clap import ClapConfig, ClapEncoder
+from descant.conditioning.clap import ClapConfig
+from descant.conditioning.encoders.clap import ClapEncoder
 from descant.errors import CheckpointError, ConfigError, InvalidRequest
 from descant.generation.engine import Engine
 from descant.generation.request import Guidance, Request, Sampling
@@ -34,7 +35,7 @@ class Counting(ClapEncoder):
 @pytest.fixture(scope="module")
 def clap_model(make_model, clap_config) -> MusicGenModel:
     model = make_model(clap=clap_config)
-    model.clap_encoder = ClapEncoder(clap_config)
+    model.clap_encoder = ClapEncoder.load(clap_config)
     # What the text encoder says is the same for all texts here: only the joint space tells them apart.
     model.text.project.weight.zero_()
     places = [model.clap_encoder.embed_text(f"{first} {second}") for first in WORDS for second in WORDS]
@@ -108,7 +109,7 @@ def test_requests_give_the_same_codes_alone_and_together(clap_model):
 
 
 def test_a_text_that_several_rows_have_is_read_once(clap_model, clap_config):
-    counting = Counting(clap_config)
+    counting = Counting.load(clap_config)
     counting.texts = []
     usual, clap_model.clap_encoder = clap_model.clap_encoder, counting
     try:

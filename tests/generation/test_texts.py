@@ -87,7 +87,7 @@ def test_a_model_that_normalises_texts_knows_fillers_and_refuses_a_text_of_nothi
 
 
 def test_an_encoder_of_the_hub_says_what_it_does_not_know(transformers_model):
-    from descant.conditioning.encoders import T5Encoder
+    from descant.conditioning.encoders.t5 import T5Encoder
 
     folder = transformers_model("odd").folder
     tokens = descant.load(folder, device="cpu").model.text_encoder
@@ -159,10 +159,10 @@ def test_what_is_cut_is_a_prompt_in_its_own_right(make_model):
 
 
 def test_a_text_too_long_for_the_joint_space_is_too_long_or_cut(make_model, clap_config: ClapConfig):
-    from descant.conditioning.clap import ClapEncoder
+    from descant.conditioning.encoders.clap import ClapEncoder
 
     model = make_model(clap=clap_config)
-    model.clap_encoder = ClapEncoder(clap_config)
+    model.clap_encoder = ClapEncoder.load(clap_config)
     most = model.clap_encoder.max_tokens
     with pytest.raises(InvalidRequest, match=f"up to {most}"):
         TextReader(model).settled(Request(text="piano " * 40))

@@ -25,7 +25,7 @@ def test_t_steps_become_t_times_stride(kernel, stride, is_causal):
 
 @pytest.mark.parametrize(("kernel", "stride", "dilation"), SHAPES)
 @pytest.mark.parametrize("is_causal", [False, True])
-def test_every_input_step_is_heard(kernel, stride, dilation, is_causal):
+def test_every_input_step_is_used(kernel, stride, dilation, is_causal):
     conv = PaddedConv1d(1, 1, kernel, stride=stride, dilation=dilation, padding_mode="constant", is_causal=is_causal)
     values = torch.randn(1, 1, 4 * stride + 1, requires_grad=True)
     conv(values).sum().backward()
@@ -47,7 +47,7 @@ def test_the_larger_half_of_an_odd_surplus_is_on_the_left():
 
 
 @pytest.mark.parametrize(("kernel", "stride", "dilation"), [(7, 1, 1), (3, 1, 4), (8, 4, 1)])
-def test_a_causal_convolution_does_not_hear_the_future(kernel, stride, dilation):
+def test_a_causal_convolution_does_not_depend_on_later_steps(kernel, stride, dilation):
     conv = PaddedConv1d(1, 1, kernel, stride=stride, dilation=dilation, padding_mode="constant", is_causal=True)
     values = torch.randn(1, 1, 24)
     changed = values.clone()
@@ -57,7 +57,7 @@ def test_a_causal_convolution_does_not_hear_the_future(kernel, stride, dilation)
     assert first_changed == 12 // stride
 
 
-def test_a_causal_transposed_convolution_does_not_hear_the_future():
+def test_a_causal_transposed_convolution_does_not_depend_on_later_steps():
     conv = PaddedConvTranspose1d(1, 1, 8, stride=4, is_causal=True)
     values = torch.randn(1, 1, 6)
     changed = values.clone()

@@ -121,7 +121,7 @@ def test_an_entry_that_is_used_is_never_moved_onto_data():
 
 
 @pytest.mark.parametrize("copies", [1, 50])
-def test_a_relative_threshold_does_not_hang_on_the_size_of_the_batch(copies):
+def test_a_relative_threshold_does_not_depend_on_the_size_of_the_batch(copies):
     """Usage counts vectors: in a large batch rare entries pass an absolute threshold, in a small one none does."""
     usage = [copies * 6.0, copies * 6.0, copies * 0.5]
     level = one_level([0.0, 10.0, 500.0], usage, dead_code_threshold=0.3, dead_code_relative=True)

@@ -1,4 +1,4 @@
-"""Layers over pieces give what they give over the whole."""
+"""Layers over chunks give what they give over the whole."""
 
 import pytest
 import torch
@@ -9,8 +9,8 @@ from descant.nn.stream import Chain, Each, StreamStage, Sum
 
 
 def in_pieces(stage: StreamStage, values: Tensor, size: int) -> Tensor:
-    pieces = [stage.push(piece, is_last=False) for piece in values.split(size, dim=-1)]
-    return torch.cat([*pieces, stage.push(values[..., :0], is_last=True)], dim=-1)
+    chunks = [stage.push(chunk, is_last=False) for chunk in values.split(size, dim=-1)]
+    return torch.cat([*chunks, stage.push(values[..., :0], is_last=True)], dim=-1)
 
 
 @torch.no_grad()
@@ -22,7 +22,7 @@ def assert_streams(layer: nn.Module, values: Tensor) -> None:
 @pytest.mark.parametrize(("kernel", "dilation"), [(1, 1), (2, 1), (7, 1), (3, 4), (4, 3)])
 @pytest.mark.parametrize("mode", ["reflect", "constant"])
 @pytest.mark.parametrize("is_causal", [False, True])
-def test_a_convolution_of_pieces_is_that_of_the_whole(kernel, dilation, mode, is_causal):
+def test_a_convolution_of_chunks_is_that_of_the_whole(kernel, dilation, mode, is_causal):
     conv = PaddedConv1d(2, 3, kernel, dilation=dilation, padding_mode=mode, is_causal=is_causal)
     for length in (1, 2, 4, 9, 20):
         assert_streams(conv, torch.randn(2, 2, length))
@@ -30,7 +30,7 @@ def test_a_convolution_of_pieces_is_that_of_the_whole(kernel, dilation, mode, is
 
 @pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (4, 2), (10, 5), (5, 5), (11, 2)])
 @pytest.mark.parametrize("is_causal", [False, True])
-def test_a_transposed_convolution_of_pieces_is_that_of_the_whole(kernel, stride, is_causal):
+def test_a_transposed_convolution_of_chunks_is_that_of_the_whole(kernel, stride, is_causal):
     conv = PaddedConvTranspose1d(2, 3, kernel, stride=stride, is_causal=is_causal)
     for length in (1, 2, 9):
         assert_streams(conv, torch.randn(2, 2, length))

@@ -93,7 +93,7 @@ from pathlib import Path
 import torch
 from transformers import T5Config, T5EncoderModel
 from descant.checkpoints import huggingface, native
-from descant.conditioning.encoders import T5Encoder
+from descant.conditioning.encoders.t5 import T5Encoder
 from descant.model import MusicGenModel
 from descant.presets import large
 folder = Path(sys.argv[1])

@@ -6,8 +6,9 @@ import torch
 from descant.codec.spectral import SpectralCodecConfig
 from descant.conditioning.base import TextEncoder
 from descant.conditioning.chroma import MelodyConfig
-from descant.conditioning.clap import ClapConfig, JointEncoder
+from descant.conditioning.clap import ClapConfig
 from descant.conditioning.dropout import ConditionDropout
+from descant.conditioning.encoders.clap import JointEncoder
 from descant.conditioning.tempo_key import TempoKeyConfig
 from descant.data.token_dataset import TokenBatch
 from descant.errors import ConfigError

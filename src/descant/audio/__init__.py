@@ -1,4 +1,4 @@
-"""Sound in memory and in files: the clip, and all that is known here of file formats, tags and loudness."""
+"""Audio in memory and in files: the clip, file formats, tags and loudness."""
 
 from descant.audio.clip import Clip
 from descant.audio.encode import FORMATS

@@ -1,4 +1,4 @@
-"""The door to librosa, which analyses music. numba compiles parts of it and needs a folder to keep them in."""
+"""The import of librosa for music analysis. numba compiles parts of it and needs a writable cache folder."""
 
 import atexit
 import os
@@ -18,24 +18,24 @@ from descant.errors import InvalidRequest
 from descant.folder_lock import locked
 
 COMPILING_S = 600.0
-"""No process compiles for longer: one that waits goes on after that."""
+"""No process compiles for longer: one that waits continues after that."""
 
 
 def import_librosa(*parts: str) -> ModuleType:
-    """librosa with the named parts of it, also where neither its own folder nor the user's home can be written.
+    """librosa with the named submodules, even where neither its own folder nor the user's home is writable.
 
-    numba would end the import there, since it finds no place for its cache; it gets one that lasts as long as the
-    process. (A lasting one in a shared folder would let others put code into it: the cache holds pickles.)
+    There numba would fail for lack of a cache folder; it gets a temporary one for the life of the process. (A permanent
+    one in a shared folder would let others inject code: the cache holds pickles.)
 
-    Parts are imported by one process at a time. They are compiled then, and two processes that fill one cache of numba
-    at the same time may crash when they use it (numba #10128).
+    Submodules are imported by one process at a time: importing compiles them, and two processes that fill one cache of
+    numba at the same time may crash when they use it (numba #10128).
 
     Raises:
         ImportError: librosa is not installed.
     """
     import numba
 
-    settings: Any = numba.config  # a module that gets its names when it is imported
+    settings: Any = numba.config  # a module whose attributes are set at import
     folder = next((folder for folder in _cache_folders(settings.CACHE_DIR) if _is_writable(folder)), None)
     if folder is None:
         settings.CACHE_DIR = tempfile.mkdtemp(prefix="descant-numba-")
@@ -52,7 +52,7 @@ def import_librosa(*parts: str) -> ModuleType:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Waits until no other process is in the block for this folder, ``COMPILING_S`` at most."""
+    """Waits until no other process is inside the block for this folder, at most ``COMPILING_S`` seconds."""
     latest = time.monotonic() + COMPILING_S
     with ExitStack() as stack:
         while True:
@@ -67,13 +67,13 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 
 def _cache_folders(setting: str) -> list[Path]:
-    """Where numba tries to keep what it compiles of librosa (numba/core/caching.py)."""
+    """The cache folders that numba tries for librosa, in order (numba/core/caching.py)."""
     from numba.misc.appdirs import AppDirs
 
-    asked_for = [Path(setting)] if setting else []
+    configured = [Path(setting)] if setting else []
     spec = find_spec("librosa")
     installed = [] if spec is None or spec.origin is None else [Path(spec.origin).parent / "util" / "__pycache__"]
-    return [*asked_for, *installed, Path(AppDirs(appname="numba", appauthor=False).user_cache_dir)]
+    return [*configured, *installed, Path(AppDirs(appname="numba", appauthor=False).user_cache_dir)]
 
 
 def _is_writable(folder: Path) -> bool:

@@ -1,6 +1,5 @@
-"""The clip: samples with their rate, and where they came from."""
+"""The clip: audio samples with their rate, their codes and their metadata."""
 
-import logging
 import math
 import os
 import sys
@@ -8,45 +7,38 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import soxr
 import torch
-from einops import rearrange, repeat
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from descant.atomic import AnyPath, write_atomically
 from descant.audio import encode, files, tags
-from descant.audio.loudness import integrated_loudness
 from descant.audio.numbers import checked_number
 from descant.audio.player import player, show_player
 from descant.audio.samples import Samples, as_codes, as_rate, as_samples
+from descant.audio.transforms import PEAK_LIMIT, loudness_gain, mix, resample
 from descant.errors import InvalidRequest
 from descant.plain import Number, plain
-
-_log = logging.getLogger("descant")
-
-PEAK_LIMIT = 0.99
-"""The largest absolute sample after a gain was chosen here: lossy encoders overshoot a little."""
 
 
 @dataclass(frozen=True, eq=False, repr=False, init=False)
 class Clip:
-    """A piece of sound.
+    """Audio in memory.
 
-    ``samples`` are float32 and finite, on the device where they came from; [-1, 1] is full scale, and values beyond it
-    are kept while in memory. ``codes`` are the codec's codes it was decoded from, if it was. ``info`` is what is needed
-    to make it again; it must be JSON and is written into the tags of a saved file.
+    ``samples`` are float32 and finite, on the device of the samples given; [-1, 1] is full scale, and values beyond it
+    are kept while in memory. ``codes`` are the codes that it was decoded from, if there are any. ``info`` holds what is
+    needed to generate it again; it must be JSON and is written into the tags of a saved file.
 
-    ``clip[1.5:3]`` is a part of it in seconds, ``first + second`` one after the other, ``clip * 0.5`` the same sound
-    less loud, ``len(clip)`` the samples of a channel, ``numpy.asarray(clip)`` all of them. Two clips are equal only if
-    they are the same object; compare ``samples``.
+    ``clip[1.5:3]`` is a part of it in seconds, ``first + second`` one after the other, ``clip * 0.5`` the same audio at
+    half the amplitude, ``len(clip)`` the samples of a channel, ``numpy.asarray(clip)`` all of them. Two clips are equal
+    only if they are the same object; compare ``samples``.
 
     Args:
         samples: [channels, samples] or one channel, as a tensor, an array or a list. Floats have 1.0 as full scale,
             integers are PCM of their width. Float32 tensors are shared with the caller, anything else is copied.
 
     Raises:
-        InvalidRequest: samples, rate or codes that no clip may have.
+        InvalidRequest: samples, rate or codes are invalid.
     """
 
     samples: Float[Tensor, "C N"]
@@ -54,7 +46,7 @@ class Clip:
     codes: Int[Tensor, "K T"] | None
     info: dict[str, Any]
 
-    # NumPy's scalars leave ``scalar * clip`` to the clip then, and nobody iterates over seconds by accident.
+    # So that NumPy's scalars leave ``scalar * clip`` to the clip, and nobody iterates over seconds by accident.
     __array_ufunc__ = None
     __iter__ = None
 
@@ -83,13 +75,13 @@ class Clip:
         return self.samples.shape[1]
 
     def __getitem__(self, seconds: slice) -> "Clip":
-        """The part between two seconds, which count from the end where they are negative.
+        """The part between two times in seconds; negative ones count from the end.
 
-        As everywhere in Python, what lies outside the clip is left out. Codes and ``info`` do not survive: they are
-        those of the whole.
+        As everywhere in Python, a range that reaches outside the clip is cut to it. Codes and ``info`` are dropped:
+        they describe the whole clip.
 
         Raises:
-            InvalidRequest: not a slice, one with a step, or one in which nothing lies.
+            InvalidRequest: not a slice, a slice with a step, or an empty range.
         """
         if not isinstance(seconds, slice) or seconds.step is not None:
             raise InvalidRequest(
@@ -99,12 +91,12 @@ class Clip:
         start, stop, _ = slice(self._sample_at(seconds.start), self._sample_at(seconds.stop)).indices(len(self))
         if start >= stop:
             raise InvalidRequest(
-                f"clip[{seconds.start}:{seconds.stop}]: nothing lies there; the clip is {self.duration_s:g} s long"
+                f"clip[{seconds.start}:{seconds.stop}]: an empty range; the clip is {self.duration_s:g} s long"
             )
         return Clip(self.samples[:, start:stop], self.sample_rate_hz)
 
     def __add__(self, other: "Clip") -> "Clip":
-        """This clip and then the other. Codes and ``info`` do not survive.
+        """This clip and then the other. Codes and ``info`` are dropped.
 
         Raises:
             InvalidRequest: they differ in rate or channels.
@@ -113,18 +105,18 @@ class Clip:
             return NotImplemented
         if self.sample_rate_hz != other.sample_rate_hz:
             raise InvalidRequest(
-                f"clips of {self.sample_rate_hz} and {other.sample_rate_hz} Hz cannot follow each other: bring one to "
+                f"clips of {self.sample_rate_hz} and {other.sample_rate_hz} Hz cannot be joined: bring one to "
                 f"the other's rate, for example with .resample({self.sample_rate_hz})"
             )
         if len(self.samples) != len(other.samples):
             raise InvalidRequest(
-                f"clips of {len(self.samples)} and {len(other.samples)} channels cannot follow each other: bring one "
-                f"to the other's, for example with .to_channels({min(2, len(self.samples))})"
+                f"clips of {len(self.samples)} and {len(other.samples)} channels cannot be joined: bring one "
+                f"to the other's number, for example with .to_channels({min(2, len(self.samples))})"
             )
         return Clip(torch.cat([self.samples, other.samples.to(self.samples.device)], dim=1), self.sample_rate_hz)
 
     def __mul__(self, gain: Number) -> "Clip":
-        """The same sound, so many times as loud; nothing is clipped while in memory."""
+        """The same audio with a gain; nothing is clipped while in memory."""
         factor = plain(gain)
         if not isinstance(factor, int | float):
             return NotImplemented
@@ -142,7 +134,7 @@ class Clip:
         """
         is_shared = self.samples.device.type == "cpu" and dtype in (None, np.float32)
         if copy is False and not is_shared:
-            raise ValueError("these samples cannot be had without a copy; leave copy=False out")
+            raise ValueError("these samples cannot be given without a copy; leave copy=False out")
         array = self.samples.cpu().numpy()
         if copy or not is_shared:
             return np.array(array, dtype=dtype)
@@ -151,28 +143,28 @@ class Clip:
         return shared
 
     def numpy(self) -> np.ndarray:
-        """The samples [channels, samples] as an array of its own; ``.T`` is what soundfile writes."""
+        """A copy of the samples [channels, samples] as an array; soundfile writes ``.T``."""
         return np.array(self)
 
     def play(self) -> None:
         """Shows a player in a notebook.
 
         Raises:
-            InvalidRequest: this is no notebook.
+            InvalidRequest: this is not a notebook.
         """
         show_player(self)
 
     @property
     def label(self) -> str:
-        """In a few words what it is: what was asked for where that is known, length, rate and channels."""
+        """A short description: the prompt if it is known, length, rate and channels."""
         channels = {1: "mono", 2: "stereo"}.get(len(self.samples), f"{len(self.samples)} channels")
         text = self.info.get("text") if isinstance(self.info, dict) else None
         of_codes = "" if self.codes is None else f", codes {list(self.codes.shape)}"
-        asked = f"{text!r:.60}, " if isinstance(text, str) else ""
-        return f"{asked}{self.duration_s:.3f} s, {self.sample_rate_hz} Hz, {channels}{of_codes}"
+        prompt = f"{text!r:.60}, " if isinstance(text, str) else ""
+        return f"{prompt}{self.duration_s:.3f} s, {self.sample_rate_hz} Hz, {channels}{of_codes}"
 
     def _sample_at(self, second: Any) -> int | None:
-        """The sample with which a second begins."""
+        """The index of the sample at a time in seconds."""
         second = plain(second)
         if second is None:
             return None
@@ -195,18 +187,18 @@ class Clip:
         duration_s: float | None = None,
         salvage: bool = False,
     ) -> "Clip":
-        """The clip in an audio file, or in a file that is open already: whatever libsndfile and FFmpeg read.
+        """The clip in an audio file or an open file, in any format that libsndfile or FFmpeg reads.
 
-        ``info`` stays empty; ``read_info`` gives it.
+        ``info`` stays empty; ``read_info`` reads it.
 
         Args:
-            offset_s: where in the file to begin.
-            duration_s: how much to read; less where the file ends before. Without it, to the end.
-            salvage: takes what can be read of a damaged file, and logs what is lost.
+            offset_s: where to start.
+            duration_s: how much to read, or less if the file ends before; by default to the end.
+            salvage: reads as much as possible of a damaged file, and logs what is lost.
 
         Raises:
-            AudioError: the file is missing, no audio, empty, damaged, or longer than ``max_duration_s``.
-            InvalidRequest: ``offset_s`` lies behind the file's end.
+            AudioError: the file is missing, not audio, empty, damaged, or longer than ``max_duration_s``.
+            InvalidRequest: ``offset_s`` lies beyond the end of the file.
         """
         samples, sample_rate_hz = files.read(
             path, max_duration_s, offset_s=offset_s, duration_s=duration_s, salvage=salvage
@@ -214,18 +206,18 @@ class Clip:
         return cls(samples, sample_rate_hz)
 
     def save(self, path: AnyPath | files.Writable, *, format: str | None = None, loudness: float | None = None) -> None:
-        """Writes a wav, flac or aiff (16 bit), ogg (Vorbis), mp3, opus or m4a (AAC) file, the whole of it or nothing.
+        """Writes a wav, flac or aiff (16 bit), ogg (Vorbis), mp3, opus or m4a (AAC) file, atomically.
 
-        A clip that passes full scale is turned down as a whole until its peak is 0.99; nothing is clipped. The same
-        clip gives the same bytes. Opus has few rates: a clip of any other is written at 48 kHz.
+        A clip that exceeds full scale is attenuated as a whole to a peak of 0.99; nothing is clipped. The same clip
+        gives the same bytes. Opus has few rates: a clip of any other is resampled to 48 kHz.
 
         Args:
-            path: where to; or a file that is open for writing bytes, which then needs ``format``.
-            format: one of those seven; without it the suffix of ``path`` decides.
-            loudness: in LUFS; the clip is brought there first, as ``normalize_loudness`` does.
+            path: a path, or a file that is open for writing bytes, which needs ``format``.
+            format: one of those seven; by default the suffix of ``path``.
+            loudness: in LUFS; the clip is first normalised to it by ``normalize_loudness``.
 
         Raises:
-            InvalidRequest: an unknown format, a rate or channels it has no place for, or an ``info`` that is not JSON.
+            InvalidRequest: an unknown format, an unsupported rate or number of channels, or ``info`` that is not JSON.
             AudioError: the file cannot be written.
         """
         if not isinstance(path, str | bytes | os.PathLike):
@@ -240,16 +232,16 @@ class Clip:
         write_atomically(files.as_path(path), content)
 
     def to_bytes(self, format: str, *, loudness: float | None = None) -> bytes:
-        """What ``save`` writes."""
+        """The bytes that ``save`` writes."""
         format = encode.checked_format(format)
         samples = self.leveled(loudness)[0].samples
         return tags.with_info(encode.encode(samples, self.sample_rate_hz, format), format, self.info)
 
     def leveled(self, loudness: float | None) -> "tuple[Clip, float]":
-        """The clip as ``save`` levels it, and the gain that this took.
+        """The clip with the level that ``save`` gives it, and the gain applied.
 
         Args:
-            loudness: in LUFS; None changes nothing but what passes full scale.
+            loudness: in LUFS; None changes only a clip that exceeds full scale.
         """
         clip = self if loudness is None else self.normalize_loudness(loudness)
         peak, before = (one.samples.abs().max().item() for one in (clip, self))
@@ -258,12 +250,12 @@ class Clip:
         return clip, peak / before if before else 1.0
 
     def resample(self, rate_hz: Number) -> "Clip":
-        """The same sound at another rate (soxr, high quality), round(N * rate_hz / sample_rate_hz) samples long.
+        """The clip at another rate (soxr, high quality), round(N * rate_hz / sample_rate_hz) samples long.
 
-        Codes do not survive: they were those of the old samples.
+        Codes are dropped: they belong to the old samples.
 
         Raises:
-            InvalidRequest: a rate that no clip may have, or that would leave not one sample.
+            InvalidRequest: the rate is not allowed, or would leave less than one sample.
         """
         rate_hz = as_rate(rate_hz, "rate_hz")
         if rate_hz == self.sample_rate_hz:
@@ -273,58 +265,36 @@ class Clip:
                 f"a clip of {self.samples.shape[1]} samples at {self.sample_rate_hz} Hz is less than one sample at "
                 f"{rate_hz} Hz: give a longer one"
             )
-        interleaved = rearrange(self.samples.cpu(), "C N -> N C").numpy()
-        resampled = soxr.resample(np.ascontiguousarray(interleaved), self.sample_rate_hz, rate_hz, quality="HQ")
-        samples = rearrange(torch.from_numpy(resampled), "N C -> C N").contiguous()
+        samples = resample(self.samples, self.sample_rate_hz, rate_hz)
         return replace(self, samples=samples, sample_rate_hz=rate_hz, codes=None)
 
     def to_channels(self, num_channels: Number) -> "Clip":
-        """The same sound as mono or stereo: mono is copied to both sides, anything else is averaged.
+        """The clip as mono or stereo: mono is copied to both sides, anything else is averaged.
 
-        More than two channels (5.1) become the mean of all of them, on both sides if stereo is asked for: which
-        channel stands where is not known for every format. Where channels cancel, that is logged as a warning.
+        More than two channels (5.1) become the mean of all of them, for stereo on both sides: the order of channels
+        is not known for every format. Where channels cancel, that is logged as a warning.
 
         Raises:
-            InvalidRequest: neither one nor two channels are asked for.
+            InvalidRequest: ``num_channels`` is neither 1 nor 2.
         """
         count = checked_number(num_channels, "num_channels", "1 or 2")
         if count == len(self.samples):
             return self
         if count not in (1, 2):
             raise InvalidRequest(f"num_channels={count}: allowed are 1 and 2")
-        mono = self.samples.mean(dim=0)
-        if len(self.samples) > 1:
-            _warn_of_cancelling(self.samples, mono)
-        return replace(self, samples=repeat(mono, "N -> C N", C=int(count)).contiguous(), codes=None)
+        return replace(self, samples=mix(self.samples, int(count)), codes=None)
 
     def normalize_loudness(self, lufs: Number) -> "Clip":
         """The clip with an integrated loudness of ``lufs``, by gain alone (ITU-R BS.1770-4).
 
-        Where that gain would bring the peak past 0.99 a smaller one is used, and the clip ends below the target.
-        Silence has no loudness and is left as it is.
+        Where that gain would raise the peak above 0.99, a smaller one is used, and the clip stays below the target.
+        Silence has no loudness and is not changed.
 
         Raises:
-            InvalidRequest: a target that is not between -70 and 0 LUFS.
+            InvalidRequest: the target is not between -70 and 0 LUFS.
         """
         target = checked_number(lufs, "loudness", "a number of LUFS from -70 to 0, for example -14")
         if not -70 <= target <= 0:
             raise InvalidRequest(f"loudness={target:g} LUFS: allowed are -70 to 0; streaming services play at -14")
-        now = integrated_loudness(self.samples, self.sample_rate_hz)
-        if now == -math.inf:
-            return self
-        peak = self.samples.abs().max().item()
-        gain = min(10 ** ((target - now) / 20), PEAK_LIMIT / peak)
-        return replace(self, samples=self.samples * gain)
-
-
-CANCELLED_DB = -40.0
-"""How far below its channels their mean must be to count as silence that was made by adding them."""
-
-
-def _warn_of_cancelling(samples: Float[Tensor, "C N"], mono: Float[Tensor, " N"]) -> None:
-    power, left = samples.square().mean().item(), mono.square().mean().item()
-    if left < power * 10 ** (CANCELLED_DB / 10):
-        _log.warning(
-            "the channels of this clip cancel each other: their mean is silent or nearly so. One of them is probably "
-            "inverted; use a single channel (ffmpeg -i INPUT -af pan=mono|c0=c0 OUTPUT)"
-        )
+        gain = loudness_gain(self.samples, self.sample_rate_hz, target)
+        return self if gain == 1 else replace(self, samples=self.samples * gain)

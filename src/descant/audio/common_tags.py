@@ -1,4 +1,4 @@
-"""What a music file's own tags say of it: title, artist, genre, comment, tempo and key, in any format."""
+"""The tags of a music file: title, artist, genre, comment, tempo and key, in any format."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from descant.audio.files import open_regular, quoted
 from descant.errors import AudioError
 
 MAX_CHARACTERS = 2_000
-"""A longer text in a tag is a lyric, a cue sheet or a picture, and nothing to learn from."""
+"""A longer text in a tag is lyrics, a cue sheet or a picture, and useless as a caption."""
 
 NAMES = {
     "title": ("TIT2", "title", "\xa9nam", "Title"),
@@ -19,7 +19,7 @@ NAMES = {
     "bpm": ("TBPM", "bpm", "tempo", "tmpo", "WM/BeatsPerMinute"),
     "key": ("TKEY", "initialkey", "key", "----:com.apple.iTunes:initialkey", "WM/InitialKey"),
 }
-"""Our names, and those of ID3, Vorbis comments, MP4 and ASF. ID3 frames may go on after a colon: ``COMM::eng``."""
+"""Our names, and those of ID3, Vorbis comments, MP4 and ASF. ID3 keys may continue after a colon: ``COMM::eng``."""
 
 
 def read_common_tags(path: AnyPath) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def read_common_tags(path: AnyPath) -> dict[str, Any]:
             audio = mutagen.File(file)
             tags = {} if audio is None or audio.tags is None else audio.tags
             found = {name: _values(tags, keys) for name, keys in NAMES.items()}
-        # Whatever it is: of damaged files mutagen raises its own errors, but also IndexError, struct.error and others.
+        # For damaged files mutagen raises its own errors, but also IndexError, struct.error and others.
         except Exception as error:
             raise AudioError(f"the tags of {quoted(path)} cannot be read: {' '.join(str(error).split())}") from error
     known: dict[str, Any] = {
@@ -70,7 +70,7 @@ def _text(value: Any) -> str:
 
 
 def _tempo(value: Any) -> float | None:
-    """A tempo that music can have, else None: many files say 0."""
+    """A plausible tempo, else None: many files say 0."""
     try:
         bpm = float(value)
     except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Containers whose parts say how long they are: where such a file is cut, and by how much."""
+"""Containers whose parts store their sizes: whether such a file was cut, and how much is missing."""
 
 import struct
 
@@ -6,7 +6,7 @@ from descant.audio.source import ByteFile, size_of
 
 _ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c 47a9 cf11 8ee4 00c00c205365")
 _SEGMENT = 0x1853_8067
-_MAX_PARTS = 1_000_000
+_MAX_BOXES = 1_000_000
 
 
 def _cut(promised: int, size: int) -> list[str]:
@@ -18,8 +18,8 @@ def _cut(promised: int, size: int) -> list[str]:
 def losses_of_mov(file: ByteFile) -> list[str]:
     """What is missing of an MP4 or QuickTime file, by its outermost boxes."""
     size, at, has_index, lost = size_of(file), 0, False, 0
-    for _ in range(_MAX_PARTS):
-        if at > size:  # perhaps so far behind the end that no file can be moved there
+    for _ in range(_MAX_BOXES):
+        if at > size:  # perhaps too far beyond the end for a seek
             break
         file.seek(at)
         head = file.read(16)
@@ -36,12 +36,12 @@ def losses_of_mov(file: ByteFile) -> list[str]:
         at += length
         lost = max(0, at - size)
     if not has_index:
-        return ["it is cut short: its index (moov) is missing, as of a recording that was not finished"]
+        return ["it is cut short: its index (moov) is missing, as if the recording was not finished"]
     return _cut(size + lost, size)
 
 
 def losses_of_matroska(file: ByteFile) -> list[str]:
-    """What is missing of a Matroska or WebM file, by the size of its segment; none if that was left open."""
+    """What is missing of a Matroska or WebM file, by the size of its segment; nothing if that is unknown."""
     size = size_of(file)
     file.seek(0)
     for _ in range(8):
@@ -58,7 +58,7 @@ def losses_of_matroska(file: ByteFile) -> list[str]:
 
 
 def _vint(file: ByteFile, keeps_mark: bool) -> tuple[int | None, bool]:
-    """A number of EBML, and whether all its bits are set, which means that it is not known."""
+    """A number of EBML, and whether all its bits are set, which means unknown."""
     first = file.read(1)
     if not first or not first[0]:
         return None, False
@@ -70,7 +70,7 @@ def _vint(file: ByteFile, keeps_mark: bool) -> tuple[int | None, bool]:
 
 
 def losses_of_asf(file: ByteFile) -> list[str]:
-    """What is missing of a WMA or ASF file, by the size in its header; none of a broadcast."""
+    """What is missing of a WMA or ASF file, by the size in its header; nothing for a broadcast."""
     file.seek(0)
     head = file.read(1 << 16)
     at = head.find(_ASF_FILE_PROPERTIES)
@@ -82,10 +82,10 @@ def losses_of_asf(file: ByteFile) -> list[str]:
 
 
 def losses_of_wavpack(file: ByteFile) -> list[str]:
-    """What is missing of a WavPack file: of the samples its first block promises, those of no later block."""
+    """What is missing of a WavPack file: the samples that its first block promises and no block has."""
     size, at, num_samples = size_of(file), 0, 0
     promised: int | None = None
-    for _ in range(_MAX_PARTS):
+    for _ in range(_MAX_BOXES):
         if at > size:
             break
         file.seek(at)

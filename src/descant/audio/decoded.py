@@ -1,7 +1,7 @@
-"""Files that cannot be entered in the middle, decoded once and kept for the next piece.
+"""A cache of decoded files whose decoders cannot seek exactly.
 
-A lossy decoder that begins in the middle does not give what it gives there after all that came before. So such a file
-is decoded from its beginning, and pieces are taken from the result: the same bits as the whole, for every format.
+A lossy decoder that starts in the middle gives other samples than one that starts at the beginning. So such a file is
+decoded from its beginning, once, and excerpts are slices of the result: bit-equal to the whole, for every format.
 """
 
 import tempfile
@@ -17,17 +17,17 @@ from jaxtyping import Float32
 from descant.errors import AudioError
 
 MAX_BYTES = 2 << 30
-"""What is kept of decoded files, in temporary files: an hour and a half of stereo at 44.1 kHz. A single longer file is
-kept all the same, alone."""
+"""Size of the cache, in temporary files: an hour and a half of stereo at 44.1 kHz. A single longer file is kept too,
+alone."""
 
-MAX_REMEMBERED = 20_000
+MAX_ITEMS = 20_000
 
 Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What decoding a file from end to end has shown."""
+    """The result of decoding a file from end to end."""
 
     num_samples: int
     sample_rate_hz: int
@@ -35,21 +35,21 @@ class Outcome:
     losses: tuple[str, ...] = ()
 
 
-class Remembered(Generic[Value]):
-    """What was found out about files, by key: of the last so many. Safe to share between threads."""
+class FileCache(Generic[Value]):
+    """A cache of values by file key that keeps the latest ``max_items``. Safe to share between threads."""
 
-    def __init__(self, max_items: int = MAX_REMEMBERED) -> None:
+    def __init__(self, max_items: int = MAX_ITEMS) -> None:
         self._max_items = max_items
         self._lock = threading.Lock()
         self._values: OrderedDict[Hashable, Value] = OrderedDict()
 
     def get(self, key: Hashable) -> Value | None:
-        """What was remembered of a file, if anything."""
+        """The value of a file, if it is cached."""
         with self._lock:
             return self._values.get(key)
 
     def put(self, key: Hashable, value: Value) -> None:
-        """Remembers it, and forgets what was remembered longest ago."""
+        """Stores a value and drops the oldest ones."""
         with self._lock:
             self._values[key] = value
             self._values.move_to_end(key)
@@ -64,9 +64,10 @@ class _Kept:
 
 
 class DecodedFiles:
-    """Decoded samples by key, the ones used last; safe to share between threads, which wait for no file but their own.
+    """Decoded samples by key, least recently used dropped first. Safe to share between threads, which wait for no file
+    but their own.
 
-    The samples lie in a file that has no name, so nothing of it is left when the process ends, however it ends.
+    The samples are in a file without a name, so nothing remains when the process ends, however it ends.
     """
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:
@@ -77,10 +78,10 @@ class DecodedFiles:
     def samples(
         self, key: Hashable, decode: Callable[[], Iterable[Float32[np.ndarray, "N C"]]]
     ) -> Float32[np.ndarray, "N C"]:
-        """The samples of a file; ``decode`` gives them if they are not kept.
+        """The samples of a file, from ``decode`` if they are not cached.
 
         Raises:
-            AudioError: there is no room for them, or as ``decode`` raises.
+            AudioError: the disk is full, or as ``decode``.
         """
         with self._lock:
             kept = self._kept.setdefault(key, _Kept())
@@ -95,13 +96,13 @@ class DecodedFiles:
                         del self._kept[key]
                 raise
             samples = kept.samples
-        with self._lock:  # whoever waited for one that failed has decoded it again
+        with self._lock:  # a thread that waited for one that failed has decoded it again
             self._kept.setdefault(key, kept)
         self._shrink()
         return samples
 
     def _shrink(self) -> None:
-        """Lets go of the files used longest ago; whoever still reads one keeps it alive until then."""
+        """Drops the files used longest ago; one that is still being read stays alive until then."""
         with self._lock:
             total = sum(kept.samples.nbytes for kept in self._kept.values() if kept.samples is not None)
             for key in list(self._kept)[:-1]:
@@ -114,7 +115,7 @@ class DecodedFiles:
 
 
 def _stored(blocks: Iterable[Float32[np.ndarray, "N C"]]) -> Float32[np.ndarray, "N C"]:
-    """Samples in a temporary file, mapped into memory page by page as they are needed."""
+    """Samples in a temporary file, memory-mapped."""
     num_channels = 1
     try:
         with tempfile.TemporaryFile(prefix="descant-") as file:
@@ -127,6 +128,6 @@ def _stored(blocks: Iterable[Float32[np.ndarray, "N C"]]) -> Float32[np.ndarray,
             return np.memmap(file, np.float32, "r").reshape(-1, num_channels)
     except OSError as error:
         raise AudioError(
-            f"needs more room than {tempfile.gettempdir()!r} has to be decoded ({error.strerror or error}); "
+            f"needs more space to be decoded than {tempfile.gettempdir()!r} has ({error.strerror or error}); "
             f"set TMPDIR to another folder"
         ) from error

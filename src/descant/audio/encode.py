@@ -1,13 +1,12 @@
-"""Audio files as they are written: seven formats, and what each has no place for."""
+"""Writing audio files: seven formats, and the rates and channels that each supports."""
 
 import numpy as np
-import soxr
-import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
 from descant.audio import ffmpeg, sndfile
+from descant.audio.transforms import resample
 from descant.errors import InvalidRequest
 
 FORMATS = {
@@ -19,7 +18,7 @@ FORMATS = {
     "aiff": "16 bits",
     "m4a": "AAC",
 }
-"""The formats that are written, by suffix, with how they hold the samples."""
+"""The formats that are written, by suffix, with the encoding of their samples."""
 
 _MPEG_RATES_HZ = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 RATES_HZ = {
@@ -27,7 +26,7 @@ RATES_HZ = {
     "m4a": (*_MPEG_RATES_HZ, 64_000, 88_200, 96_000),
     "opus": (8_000, 12_000, 16_000, 24_000, 48_000),
 }
-"""The rates of formats that take only some; the others go by ``MAX_RATE_HZ``."""
+"""The rates of formats that support only some; the others are limited by ``MAX_RATE_HZ``."""
 
 MAX_RATE_HZ = {"flac": 655_350, "ogg": 200_000}
 
@@ -36,10 +35,10 @@ MAX_CHANNELS = {"wav": 32, "flac": 8, "ogg": 8, "mp3": 2, "opus": 2, "aiff": 32,
 
 
 def checked_format(format: str) -> str:
-    """The name of a format as it stands in ``FORMATS``; ``.WAV`` is ``wav``.
+    """The name of a format as in ``FORMATS``; ``.WAV`` is ``wav``.
 
     Raises:
-        InvalidRequest: there is none of that name.
+        InvalidRequest: there is no such format.
     """
     name = str(format).lower().removeprefix(".")
     if name not in FORMATS:
@@ -50,20 +49,18 @@ def checked_format(format: str) -> str:
 def encode(samples: Float[Tensor, "C N"], sample_rate_hz: int, format: str) -> bytes:
     """The bytes of an audio file in one of ``FORMATS``.
 
-    wav, flac and aiff hold 16-bit integers: the nearest to ``32768 x``. Opus knows five rates and works at 48 kHz;
-    samples of any other rate are resampled to that. The samples must lie in [-1, 1].
+    wav, flac and aiff hold 16-bit integers: the nearest to ``32768 x``. Opus has five rates and works at 48 kHz;
+    samples at any other rate are resampled to that. The samples must lie in [-1, 1].
 
     Raises:
-        InvalidRequest: an unknown format, or a rate or number of channels that it has no place for.
+        InvalidRequest: an unknown format, or a rate or number of channels that it does not support.
     """
     format = checked_format(format)
     num_channels = len(samples)
     if num_channels > MAX_CHANNELS[format]:
         raise InvalidRequest(f"{num_channels} channels: {format} holds at most {MAX_CHANNELS[format]}")
     if format == "opus" and sample_rate_hz not in RATES_HZ["opus"]:
-        interleaved = rearrange(samples.detach().cpu(), "C N -> N C").contiguous().numpy()
-        resampled = np.clip(soxr.resample(interleaved, sample_rate_hz, OPUS_RATE_HZ, quality="HQ"), -1, 1)
-        samples, sample_rate_hz = rearrange(torch.from_numpy(resampled), "N C -> C N"), OPUS_RATE_HZ
+        samples, sample_rate_hz = resample(samples, sample_rate_hz, OPUS_RATE_HZ).clamp(-1, 1), OPUS_RATE_HZ
     if sample_rate_hz not in RATES_HZ.get(format, (sample_rate_hz,)):
         raise InvalidRequest(
             f"{format} has no rate of {sample_rate_hz} Hz: allowed are {', '.join(map(str, RATES_HZ[format]))}; "
@@ -78,6 +75,6 @@ def encode(samples: Float[Tensor, "C N"], sample_rate_hz: int, format: str) -> b
         return ffmpeg.encode(samples, sample_rate_hz, format)
     values = rearrange(samples.detach().cpu(), "C N -> N C").contiguous().numpy()
     if sndfile.ENCODINGS[format][1] == "PCM_16":
-        # Rounded here, because libsndfile multiplies by 32767 and reads by 32768: written and read would not be equal.
+        # Rounded here: libsndfile multiplies by 32767 but divides by 32768, so a file would not be read as written.
         values = np.clip(np.rint(values * 32768.0), -32768, 32767).astype(np.int16)
     return sndfile.encode(values, sample_rate_hz, format)

@@ -1,8 +1,8 @@
-"""Samples out of audio files: the one door for reading, whatever library decodes.
+"""Reading audio files, whichever library decodes them.
 
-Only regular files are opened by name, for reading a FIFO or a device would never end. Everything a file can be wrong in
-is an ``AudioError`` of one line. Nothing is lost in silence: a file of which a part cannot be read is refused, with
-what is lost and how much can be read, or salvaged where that is asked for.
+Only regular files are opened by name: reading a FIFO or a device might never end. Every fault of a file is an
+``AudioError`` of one line. Nothing is lost silently: a file that cannot be read completely is refused, with a message
+that says what is lost and how much can be read, or salvaged on request.
 """
 
 import hashlib
@@ -23,11 +23,12 @@ from torch import Tensor
 
 from descant.atomic import AnyPath, write_all
 from descant.audio import sndfile
-from descant.audio.decoded import Remembered
+from descant.audio.decoded import FileCache
 from descant.audio.numbers import checked_number
-from descant.audio.opened import MAX_RATE_HZ, MIN_RATE_HZ, Audio, AudioHeader, DecodedAudio, Opened, SeekableAudio
+from descant.audio.opened import MAX_RATE_HZ, MIN_RATE_HZ, Audio, AudioHeader, Opened
+from descant.audio.readers import DecodedAudio, SeekableAudio
 from descant.audio.sniff import sniff
-from descant.audio.source import FFMPEG, ByteFile, NoSound, Source
+from descant.audio.source import FFMPEG, ByteFile, Source, UnreadableAudio
 from descant.errors import AudioError, InvalidRequest
 
 
@@ -36,7 +37,7 @@ class Readable(Protocol):
     """A file that is open for reading bytes."""
 
     def read(self, size: int = -1, /) -> Any:
-        """The next bytes; all that are left if ``size`` is negative."""
+        """The next bytes; all remaining ones if ``size`` is negative."""
 
 
 @runtime_checkable
@@ -44,15 +45,15 @@ class Writable(Protocol):
     """A file that is open for writing bytes."""
 
     def write(self, content: bytes, /) -> Any:
-        """Writes them where the file stands."""
+        """Writes bytes at the current position."""
 
 
 AnyFile = AnyPath | Readable
 
 MIN_USABLE_S = 1 / MIN_RATE_HZ
-"""A file shorter than this is no material for training: at the lowest rate allowed it is not one sample."""
+"""A shorter file is useless for training: at the lowest allowed rate it is less than one sample."""
 
-_sources: Remembered[Source] = Remembered()
+_sources: FileCache[Source] = FileCache()
 
 __all__ = ["MAX_RATE_HZ", "MIN_RATE_HZ", "AudioHeader"]
 
@@ -61,17 +62,17 @@ def audio_header(path: AnyFile, *, salvage: bool = False) -> AudioHeader:
     """Length, rate and channels of an audio file: of PCM and FLAC from the header, of any other by decoding it.
 
     Args:
-        salvage: a damaged file is as long as what can be read of it.
+        salvage: the length of a damaged file is the length of its readable part.
 
     Raises:
-        AudioError: as ``read`` does, except for what only the samples of PCM and FLAC show.
+        AudioError: as ``read``, except for faults that only decoding a PCM or FLAC file shows.
     """
     with _opened(path, salvage) as audio:
         return audio.header()
 
 
 def check_usable(path: AnyFile, header: AudioHeader) -> None:
-    """Refuses a file that is too short to learn from.
+    """Refuses a file that is too short for training.
 
     Raises:
         AudioError: it is shorter than a millisecond.
@@ -94,14 +95,14 @@ def read(
     """The samples of an audio file as float32 (integers scaled to [-1, 1]), and its rate in hertz.
 
     Args:
-        offset_s: where to begin. Only from there on samples are kept, and of PCM and FLAC decoded.
-        duration_s: how much to read, at most; what comes after that is not looked at.
-        salvage: takes what can be read of a damaged file, and logs what is lost.
+        offset_s: where to start. Earlier samples are skipped; PCM and FLAC files are decoded from there only.
+        duration_s: how much to read, at most; the rest of the file is not checked.
+        salvage: reads as much as possible of a damaged file, and logs what is lost.
 
     Raises:
-        AudioError: no regular file, no audio, empty, damaged, longer than ``max_duration_s``, an absurd rate, or
-            samples that are not finite.
-        InvalidRequest: times that cannot be, or that lie behind the file's end.
+        AudioError: it is not a regular file, not audio, empty, damaged or longer than ``max_duration_s``; its rate is
+            not allowed; or it has samples that are not finite.
+        InvalidRequest: times that are invalid or lie beyond the end of the file.
     """
     offset_s = checked_number(offset_s, "offset_s", "a number of seconds, 0 or more")
     if duration_s is not None:
@@ -131,31 +132,31 @@ def read(
 def read_samples(
     path: AnyFile, offset_samples: int, num_samples: int, *, salvage: bool = False
 ) -> Float[Tensor, "C N"]:
-    """A piece of an audio file, bit for bit that slice of the whole.
+    """An excerpt of an audio file, bit-equal to that slice of the whole.
 
-    Of PCM and FLAC only the piece is decoded. Any other file is decoded from its beginning, once, and kept for the next
-    pieces in a temporary file.
+    Of a PCM or FLAC file only the excerpt is decoded. Any other file is decoded from the beginning, once, and kept in
+    a temporary file for the next excerpts.
 
     Raises:
-        AudioError: as ``read`` does.
-        InvalidRequest: the piece is empty or reaches beyond the file.
+        AudioError: as ``read``.
+        InvalidRequest: the excerpt is empty or reaches beyond the file.
     """
     with _opened(path, salvage) as audio:
-        audio.prepare_pieces()
+        audio.prepare_excerpts()
         header = audio.header()
         if offset_samples < 0 or num_samples < 1 or offset_samples + num_samples > header.num_samples:
             raise InvalidRequest(
                 f"samples {offset_samples} to {offset_samples + num_samples} of {quoted(path)}: "
                 f"it has {header.num_samples}"
             )
-        return _tensor(deque([audio.piece(offset_samples, num_samples)]), path)
+        return _tensor(deque([audio.excerpt(offset_samples, num_samples)]), path)
 
 
 def read_in_blocks(path: AnyFile, *, salvage: bool = False) -> Iterator[tuple[Float[Tensor, "C N"], int]]:
-    """The samples of an audio file in order, a few seconds at a time at most, each time with the rate in hertz.
+    """The samples of an audio file in order, in blocks of at most a few seconds, each with the rate in hertz.
 
     Raises:
-        AudioError: as ``read`` does; after the last block where only the end shows what is lost.
+        AudioError: as ``read``; after the last block where only the end shows what is lost.
     """
     with _opened(path, salvage) as audio:
         for block in audio.blocks():
@@ -163,25 +164,25 @@ def read_in_blocks(path: AnyFile, *, salvage: bool = False) -> Iterator[tuple[Fl
 
 
 def write_into(file: Writable, content: bytes) -> None:
-    """Writes into a file that is open for writing bytes, where it stands.
+    """Writes to a file that is open for writing bytes, at its current position.
 
     Raises:
         AudioError: it cannot be written.
-        InvalidRequest: it takes no bytes.
+        InvalidRequest: it is open for text.
     """
     try:
         write_all(file, content)
     except TypeError as error:
-        raise InvalidRequest(f"{quoted(file)} takes no bytes: open audio files with 'wb'") from error
+        raise InvalidRequest(f"{quoted(file)} does not accept bytes: open audio files with 'wb'") from error
     except (OSError, ValueError, AttributeError) as error:
         raise AudioError(f"cannot write {quoted(file)}: {sndfile.reason(error)}") from error
 
 
 @contextmanager
 def open_regular(path: AnyFile) -> Iterator[ByteFile]:
-    """A file for reading, if it is a regular one with something in it (or a link to one).
+    """Opens a regular, non-empty file (or a link to one) for reading.
 
-    What is open already is read from where it stands to its end, and left there.
+    A file that is open already is read from its current position to its end.
 
     Raises:
         AudioError: it is missing, forbidden, empty, a folder, a FIFO or a device.
@@ -190,7 +191,7 @@ def open_regular(path: AnyFile) -> Iterator[ByteFile]:
     if not isinstance(path, str | bytes | os.PathLike):
         yield io.BytesIO(_content(path))
         return
-    # Without O_NONBLOCK the open itself would wait for ever on a FIFO that nobody writes to.
+    # Without O_NONBLOCK opening a FIFO that has no writer would block for ever.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
         descriptor = os.open(as_path(path), flags)
@@ -206,7 +207,7 @@ def open_regular(path: AnyFile) -> Iterator[ByteFile]:
     except BaseException:
         os.close(descriptor)
         raise
-    # Without a buffer, for libsndfile reads by the descriptor and moves its place.
+    # Unbuffered, since libsndfile reads through the descriptor and moves its position.
     with os.fdopen(descriptor, "rb", buffering=0) as file:
         yield file  # type: ignore[misc]
 
@@ -217,7 +218,7 @@ def as_path(path: AnyPath) -> Path:
 
 
 def quoted(path: AnyFile | Writable) -> str:
-    """A path for a message, on one line whatever is in it; of an open file its name, if it has one."""
+    """A path for a message, always on one line; for an open file its name, if it has one."""
     if isinstance(path, str | bytes | os.PathLike):
         return repr(os.fsdecode(path))
     name = getattr(path, "name", None)
@@ -238,20 +239,20 @@ def _content(file: Readable) -> bytes:
 
 @contextmanager
 def _opened(path: AnyFile, salvage: bool) -> Iterator[Audio]:
-    """A file and the decision how it is read."""
+    """Opens a file and decides how it is read."""
     with open_regular(path) as file:
         name, key = quoted(path), _identity(file)
         try:
-            # Remembered, for to go along the frames of a long MP3 takes longer than to read a piece of it.
+            # Cached, since walking along the frames of a long MP3 takes longer than reading an excerpt.
             source = _sources.get(key) or sniff(file)
-        except NoSound as error:
+        except UnreadableAudio as error:
             raise AudioError(f"{name} {error}") from error
-        # A disk that fails, or a size within the file that leads to where no file can have a byte.
+        # A disk that fails, or a size in the file that leads to an impossible position.
         except (OSError, OverflowError) as error:
             raise AudioError(f"{name} cannot be read or is damaged: {sndfile.reason(error)}") from error
         _sources.put(key, source)
         if salvage and source.name == "FLAC":
-            # libsndfile stops at the first damage, FFmpeg goes on behind it.
+            # libsndfile stops at the first damage, FFmpeg continues after it.
             source = replace(source, decoder=FFMPEG, seeks=False)
         opened = Opened(file=file, name=name, key=key, source=source, salvage=salvage)
         if not source.seeks:
@@ -259,14 +260,14 @@ def _opened(path: AnyFile, salvage: bool) -> Iterator[Audio]:
             return
         try:
             reading = sndfile.Reading(file)
-        except NoSound as error:
+        except UnreadableAudio as error:
             raise AudioError(f"{name} is damaged: it begins as {source.name} does ({error})") from error
         with reading:
             yield SeekableAudio(opened, reading)
 
 
 def _identity(file: ByteFile) -> object:
-    """What changes when a file's content does."""
+    """A key that changes with a file's content."""
     file.seek(0)
     try:
         found = os.fstat(file.fileno())
@@ -277,12 +278,12 @@ def _identity(file: ByteFile) -> object:
 
 def _tensor(blocks: deque[np.ndarray], path: AnyFile) -> Float[Tensor, "C N"]:
     samples = torch.empty(blocks[0].shape[1], sum(map(len, blocks)))
-    at = 0
-    # One block after the other, and each let go: the whole is in memory once and not twice.
+    position = 0
+    # Blocks are freed one by one, so that the samples are in memory once and not twice.
     while blocks:
         block = blocks.popleft()
         if not np.isfinite(block).all():
             raise AudioError(f"{quoted(path)} holds samples that are NaN or infinite")
-        samples[:, at : at + len(block)] = torch.from_numpy(np.array(block.T))
-        at += len(block)
+        samples[:, position : position + len(block)] = torch.from_numpy(np.array(block.T))
+        position += len(block)
     return samples

@@ -1,6 +1,6 @@
-"""FLAC files whose header says too little: several files one after the other, or more samples than it promises.
+"""FLAC files whose header promises too few samples: concatenated files, or a wrong number.
 
-libsndfile stops at the header's number without a word. The frames at the end of a file say where they stand.
+libsndfile stops at the header's number without an error. The last frames of a file store their own position.
 """
 
 import mmap
@@ -10,33 +10,33 @@ Content = bytes | mmap.mmap
 MARK = b"fLaC"
 _MARK_AND_STREAMINFO = (b"fLaC\x00\x00\x00\x22", b"fLaC\x80\x00\x00\x22")
 SEARCHED_BYTES = 1 << 16
-"""How much of a file's end is searched for its last frame, unless the header says that frames are longer."""
+"""How much of a file's end is searched for its last frame, or twice the longest frame by the header if that is more."""
 
 _BLOCK_SIZES = {1: 192, **{code: 576 << code - 2 for code in range(2, 6)}, **{c: 256 << c - 8 for c in range(8, 16)}}
 _CRC_POLYNOMIAL = 0x07
 
 
 def parts(content: Content) -> list[tuple[int, int]]:
-    """Where each of the files that were written one after the other lies: its first byte, and its end."""
+    """The concatenated files, as (first byte, end)."""
     starts = [0]
-    while (begin := _next_start(content, _sound_begin(content, starts[-1]))) is not None:
+    while (begin := _next_start(content, _metadata_end(content, starts[-1]))) is not None:
         starts.append(begin)
     return list(zip(starts, [*starts[1:], len(content)], strict=True))
 
 
 def num_samples(content: Content) -> int:
-    """How many samples the header promises; 0 if it leaves that open."""
+    """The number of samples by the header; 0 if unknown."""
     return int.from_bytes(content[21:26], "big") & 0xF_FFFF_FFFF
 
 
 def bits_per_sample(content: Content) -> int:
-    """How many bits a sample has, 4 to 32."""
+    """Bits per sample, 4 to 32."""
     return (int.from_bytes(content[18:26], "big") >> 36 & 31) + 1
 
 
 def last_sample(content: Content) -> int | None:
-    """How many samples there are up to the end of the last frame, by its own header; None if none is found."""
-    begin = _sound_begin(content, 0)
+    """The number of samples up to the end of the last frame, by its own header; None if no frame is found."""
+    begin = _metadata_end(content, 0)
     block, longest_frame = int.from_bytes(content[8:10], "big"), int.from_bytes(content[15:18], "big")
     lowest, at = max(begin, len(content) - max(SEARCHED_BYTES, 2 * longest_frame)), len(content)
     while (at := content.rfind(b"\xff", lowest, at)) >= 0:
@@ -45,8 +45,8 @@ def last_sample(content: Content) -> int | None:
     return None
 
 
-def _sound_begin(content: Content, start: int) -> int:
-    """The end of the blocks of metadata that follow a mark."""
+def _metadata_end(content: Content, start: int) -> int:
+    """The end of the metadata blocks that follow a mark."""
     at, is_last = start + len(MARK), False
     while not is_last and at + 4 <= len(content):
         is_last = content[at] & 0x80 != 0
@@ -60,7 +60,7 @@ def _next_start(content: Content, at: int) -> int | None:
 
 
 def _frame_end(head: bytes, usual_block: int) -> int | None:
-    """The number of the sample behind a frame, by its header (RFC 9639, section 9.1); None if this is none."""
+    """The index of the sample after a frame, by its header (RFC 9639, section 9.1); None if this is not a frame."""
     if len(head) < 16 or head[1] & 0xFE != 0xF8 or head[3] & 1:
         return None
     size_code, rate_code = head[2] >> 4, head[2] & 15
@@ -74,12 +74,12 @@ def _frame_end(head: bytes, usual_block: int) -> int | None:
     at += {12: 1, 13: 2, 14: 2}.get(rate_code, 0)
     if at >= len(head) or _crc(head[:at]) != head[at]:
         return None
-    # Blocks of one size are counted, and only the last may be shorter; of blocks of several sizes, the samples are.
+    # Blocks of a fixed size are numbered (only the last may be shorter); for variable sizes samples are numbered.
     return (number if head[1] & 1 else number * usual_block) + block
 
 
 def _coded_number(head: bytes, at: int) -> tuple[int | None, int]:
-    """A number coded as in UTF-8, up to seven bytes long, and the place behind it."""
+    """A number coded as in UTF-8, up to seven bytes long, and the position after it."""
     num_ones = 8 - (~head[at] & 0xFF).bit_length()
     if num_ones in (1, 8):
         return None, at

@@ -1,7 +1,7 @@
-"""Headers of containers that say how many bytes of sound follow: WAV, W64, AIFF, AU and CAF.
+"""Headers of containers that store the size of their audio data: WAV, W64, AIFF, AU and CAF.
 
-libsndfile believes the file's size where a header promises more, and so reads half a recording without a word; here the
-two are compared.
+Where a header promises more bytes than the file has, libsndfile reads half a recording without an error; so the two are
+compared here.
 """
 
 import struct
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from descant.audio.source import ByteFile, size_of
 
 STREAMED_BYTES = 0x7FFF_0000
-"""From this size on a header means "not known yet": writers into a pipe leave the largest number, or nearly."""
+"""From this size on a header means "unknown": writers into a pipe leave the largest number, or nearly."""
 
 W64_RIFF = bytes.fromhex("72696666 2e91cf11 a5d628db 04c10000")
 W64_TAIL = bytes.fromhex("f3acd311 8cd100c0 4f8edb8a")
@@ -24,13 +24,13 @@ _MAX_CHUNKS = 10_000
 
 @dataclass(frozen=True, kw_only=True)
 class Header:
-    """What a header says of the sound behind it.
+    """What a header says about the audio data.
 
     Args:
-        is_exact: samples stand there as numbers, each at a place that can be computed.
-        promised: bytes of sound; None if the header leaves that open.
-        present: bytes between the header and the file's end, at most those promised.
-        bytes_per_s: of the sound; 0 if the header does not say.
+        is_exact: samples are stored uncompressed, each at a position that can be computed.
+        promised: bytes of audio data by the header; None if it leaves that open.
+        present: bytes between the header and the end of the file, at most ``promised``.
+        bytes_per_s: of the audio data; 0 if the header does not say.
     """
 
     is_exact: bool
@@ -40,17 +40,17 @@ class Header:
 
     @property
     def loss(self) -> str | None:
-        """What is missing, in words."""
+        """A message that says what is missing, if anything."""
         if self.promised is None or self.present >= self.promised:
             return None
         if not self.bytes_per_s:
-            return f"it is cut short: its header promises {self.promised} bytes of sound, {self.present} are there"
+            return f"it is cut short: its header promises {self.promised} bytes of audio, {self.present} are there"
         promised_s, present_s = (size / self.bytes_per_s for size in (self.promised, self.present))
         return f"it is cut short: its header promises {promised_s:.2f} s, {present_s:.2f} s are there"
 
 
 def read_header(file: ByteFile) -> Header | None:
-    """The header of one of these containers; None where it is none, or one that cannot be followed to its sound."""
+    """The header of one of these containers; None for other files, and if the audio data is not found."""
     file.seek(0)
     magic = file.read(16)
     reader = None
@@ -68,7 +68,7 @@ def read_header(file: ByteFile) -> Header | None:
         return None
     try:
         return reader(file, size_of(file))
-    # A seek to a place that no file has is an OSError.
+    # A seek to an impossible position is an OSError.
     except (struct.error, OverflowError, ValueError, OSError):
         return None
 
@@ -90,7 +90,7 @@ def _wav(file: ByteFile, size: int) -> Header | None:
             if long_size is not None and length == 0xFFFF_FFFF:
                 length = long_size
             elif (length == 0 and not _are_chunks(file, start, size, order)) or length >= STREAMED_BYTES > size:
-                # Nothing behind it: then there is no sound; else it was written into a pipe.
+                # With nothing after it there is no audio; otherwise it was written into a pipe.
                 return _described_wav(fields, order, None, size - start)
             return _described_wav(fields, order, length, min(length, size - start))
         file.seek(start + length + length % 2)
@@ -98,7 +98,7 @@ def _wav(file: ByteFile, size: int) -> Header | None:
 
 
 def _are_chunks(file: ByteFile, at: int, size: int, order: str) -> bool:
-    """Whether chunks with names fill a file up from there to its end, such as tags behind sound that is none."""
+    """Whether named chunks, such as tags, fill the file from byte ``at`` to its end."""
     begin = at
     while at + 8 <= size:
         file.seek(at)
@@ -185,7 +185,7 @@ def _au(file: ByteFile, size: int) -> Header | None:
         return Header(is_exact=False, promised=promised, present=min(size - start, promised or size))
     width = _AU_EXACT[encoding] * channels
     if length == 0xFFFF_FFFF:
-        # The format's own way to leave it open: libsndfile then reads to the end.
+        # The format's own value for an unknown size: libsndfile then reads to the end.
         length = (size - start) // width * width
     is_exact = length > 0 and width > 0
     return Header(

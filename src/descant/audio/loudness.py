@@ -1,4 +1,4 @@
-"""How loud a listener finds a clip: integrated loudness after ITU-R BS.1770-4."""
+"""Perceived loudness: integrated loudness by ITU-R BS.1770-4."""
 
 import math
 
@@ -15,12 +15,12 @@ RELATIVE_GATE_LU = -10.0
 WEIGHTS_5_1 = (1.0, 1.0, 1.0, 0.0, 1.41, 1.41)
 
 CHUNK_S = 20
-# The K filter forgets everything in far less: its slowest pole decays by e^239 in a second.
+# The K filter's memory is far shorter: its slowest pole decays by e^239 in a second.
 MEMORY_S = 1
 
 
 def integrated_loudness(samples: Float[Tensor, "C N"], sample_rate_hz: int) -> float:
-    """The loudness of the clip in LUFS, minus infinity for silence. A full-scale 1 kHz sine in one channel has -3.01.
+    """The loudness of a clip in LUFS, minus infinity for silence. A full-scale 1 kHz sine in one channel has -3.01.
 
     Mean power of the K-weighted blocks of 400 ms, each 100 ms after the last, that pass two gates: -70 LUFS, and
     10 LU under the mean of those that pass the first. A clip shorter than a block counts as one block.
@@ -38,7 +38,7 @@ def _lufs(power: Float[Tensor, "*blocks"]) -> Float[Tensor, "*blocks"]:
 
 
 def _block_powers(samples: Float[Tensor, "C N"], sample_rate_hz: int) -> Float[Tensor, " blocks"]:
-    """Power of every block, summed over channels by their weights."""
+    """The power of every block: the weighted sum over channels."""
     num_channels, num_samples = samples.shape
     hop = round(BLOCK_HOP_S * sample_rate_hz)
     squares = _weighted_squares(samples, sample_rate_hz)
@@ -54,27 +54,27 @@ def _block_powers(samples: Float[Tensor, "C N"], sample_rate_hz: int) -> Float[T
 def _weighted_squares(samples: Float[Tensor, "C N"], sample_rate_hz: int) -> Float[Tensor, "C N"]:
     """The squared output of the K filter.
 
-    Applied as a product of spectra, piece by piece, each with the past that the filter still remembers: as exact as
-    the recursion, and fast without compiled code.
+    Applied as a product of spectra, chunk by chunk, each with the past samples in the filter's memory: as exact as the
+    recursion, and fast without compiled code.
     """
     samples = samples.double().cpu()
     memory, chunk = MEMORY_S * sample_rate_hz, CHUNK_S * sample_rate_hz
-    pieces = []
+    squares = []
     for start in range(0, samples.shape[1], chunk):
         past = min(start, memory)
-        piece = samples[:, start - past : start + chunk]
-        size = piece.shape[1] + memory
+        padded = samples[:, start - past : start + chunk]
+        size = padded.shape[1] + memory
         response = _k_response(sample_rate_hz, size)
-        filtered = torch.fft.irfft(torch.fft.rfft(piece, n=size) * response, n=size)
-        pieces.append(filtered[:, past : piece.shape[1]].square())
-    return torch.cat(pieces, dim=1)
+        filtered = torch.fft.irfft(torch.fft.rfft(padded, n=size) * response, n=size)
+        squares.append(filtered[:, past : padded.shape[1]].square())
+    return torch.cat(squares, dim=1)
 
 
 def _k_response(sample_rate_hz: int, size: int) -> Complex[Tensor, " bins"]:
     """The K filter at the frequencies of a real FFT: a shelf for the head, then a high pass.
 
     BS.1770-4 gives the coefficients at 48 kHz; these are the analogue filters behind them (De Man, Evaluation of
-    implementations of the EBU R128 loudness measurement, 2018), brought to any rate by the bilinear transform.
+    implementations of the EBU R128 loudness measurement, 2018), adapted to any rate by the bilinear transform.
     """
     z = torch.exp(-2j * math.pi * torch.arange(size // 2 + 1, dtype=torch.float64, device="cpu") / size)
 
@@ -87,7 +87,7 @@ def _k_response(sample_rate_hz: int, size: int) -> Complex[Tensor, " bins"]:
         (1 + k / q + k * k, 2 * (k * k - 1), 1 - k / q + k * k),
     )
     k, q = math.tan(math.pi * 38.13547087602444 / sample_rate_hz), 0.5003270373238773
-    # The standard's numerator is 1, -2, 1 as it stands, with no gain of the bilinear transform.
+    # The standard's numerator is exactly 1, -2, 1, without the gain of the bilinear transform.
     denominator = (1 + k / q + k * k, 2 * (k * k - 1), 1 - k / q + k * k)
     high_pass = _section(z, (denominator[0], -2 * denominator[0], denominator[0]), denominator)
     return shelf * high_pass

@@ -1,7 +1,7 @@
-"""MPEG audio (MP1, MP2, MP3) and ADTS (AAC), frame by frame: what in a file is sound, what is tags, and what neither.
+"""MPEG audio (MP1, MP2, MP3) and ADTS (AAC), frame by frame: which bytes are audio, which are tags, which are neither.
 
-FFmpeg passes over whatever it does not understand between two frames. Walking along the frames' own lengths shows what
-it passed over, without decoding.
+FFmpeg skips whatever it does not understand between two frames. Walking along the frames' own lengths shows what it
+skipped, without decoding.
 """
 
 import mmap
@@ -22,12 +22,12 @@ _KBITS = {
 _RATES_HZ = (44_100, 48_000, 32_000)
 _ADTS_RATES_HZ = (96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350)
 MAX_LYRICS_BYTES = 5_200
-"""How far the end of a Lyrics3 tag is looked for: its first version allows 5,100 bytes of words."""
+"""How far to search for the end of a Lyrics3 tag: its first version allows 5,100 bytes of lyrics."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """What a frame's header says. ``kind`` is the same for all frames of one stream."""
+    """The header of a frame. ``kind`` is the same for all frames of one stream."""
 
     kind: int
     num_bytes: int
@@ -44,10 +44,10 @@ ReadFrame = Callable[[Content, int], Frame | None]
 
 
 @dataclass
-class Piece:
-    """Frames that were written as one file: of joined files there are several pieces.
+class FrameRun:
+    """Frames that were written as one file; a file joined from several ones has several runs.
 
-    ``spans`` say where its frames are, as (first byte, end); ``promised_frames`` how many its header promises.
+    ``spans`` are the places of its frames, as (first byte, end); ``promised_frames`` is their number by its header.
     """
 
     kind: int
@@ -57,7 +57,7 @@ class Piece:
     spans: list[tuple[int, int]] = field(default_factory=list)
 
     def add(self, at: int, frame: Frame) -> None:
-        """Adds the frame that begins there."""
+        """Adds the frame that starts at byte ``at``."""
         self.num_frames += 1
         self.duration_s += frame.duration_s
         end = at + frame.num_bytes
@@ -67,30 +67,30 @@ class Piece:
 
     @property
     def promised_s(self) -> float:
-        """How long it would be with all its frames, in seconds."""
+        """The length with all promised frames, in seconds."""
         return self.duration_s / self.num_frames * (self.promised_frames or self.num_frames)
 
 
 @dataclass
 class Walk:
-    """What was found along the frames of a file.
+    """The frames of a file.
 
-    ``gaps`` are bytes that are neither frames nor tags: after how many seconds of sound, and how many. ``torn_bytes``
-    are those of a last frame that is not there as a whole.
+    ``gaps`` are bytes that are neither frames nor tags, as (seconds of audio before them, number of bytes).
+    ``torn_bytes`` is the size of an incomplete last frame.
     """
 
-    pieces: list[Piece] = field(default_factory=list)
+    runs: list[FrameRun] = field(default_factory=list)
     gaps: list[tuple[float, int]] = field(default_factory=list)
     torn_bytes: int = 0
 
     @property
     def duration_s(self) -> float:
         """Length of all frames in seconds."""
-        return sum((piece.duration_s for piece in self.pieces), 0.0)
+        return sum((run.duration_s for run in self.runs), 0.0)
 
 
 def mpeg_frame(content: Content, at: int) -> Frame | None:
-    """The frame of MPEG audio that begins there, if one does. Frames of free bitrate are not recognised."""
+    """The frame of MPEG audio at byte ``at``, if there is one. Frames of free bitrate are not recognised."""
     if at + 4 > len(content) or content[at] != 0xFF or content[at + 1] & 0xE0 != 0xE0:
         return None
     second, third = content[at + 1], content[at + 2]
@@ -110,7 +110,7 @@ def mpeg_frame(content: Content, at: int) -> Frame | None:
 
 
 def adts_frame(content: Content, at: int) -> Frame | None:
-    """The ADTS frame of AAC that begins there, if one does."""
+    """The ADTS frame of AAC at byte ``at``, if there is one."""
     if at + 7 > len(content) or content[at] != 0xFF or content[at + 1] & 0xF6 != 0xF0:
         return None
     rate = content[at + 2] >> 2 & 15
@@ -122,7 +122,7 @@ def adts_frame(content: Content, at: int) -> Frame | None:
 
 
 def first_frame(content: Content, at: int, read_frame: ReadFrame, num_followers: int = 1) -> int | None:
-    """Where the next frame begins that is followed by others of its kind, or ends the file."""
+    """The position of the next frame that is followed by others of its kind, or ends the file."""
     while (at := content.find(b"\xff", at)) >= 0:
         frame = read_frame(content, at)
         if frame is not None and _is_followed(content, at, frame, read_frame, num_followers):
@@ -135,7 +135,7 @@ def _is_followed(content: Content, at: int, frame: Frame, read_frame: ReadFrame,
     for number in range(count):
         at += frame.num_bytes
         if at >= len(content):
-            # The last of several may be torn.
+            # The last of several may be incomplete.
             return at == len(content) or number > 0
         following = read_frame(content, at)
         if following is None or following.kind != frame.kind:
@@ -145,11 +145,11 @@ def _is_followed(content: Content, at: int, frame: Frame, read_frame: ReadFrame,
 
 
 def walk(content: Content, read_frame: ReadFrame) -> Walk:
-    """Goes along the frames of a file from its first byte to its last.
+    """Walks along the frames of a file from its first byte to its last.
 
-    A mapped file is best mapped up to ``sound_end``: a part of it would be copied into memory.
+    A mapped file should be mapped up to ``audio_end`` only: slicing it would copy it into memory.
     """
-    found, end = Walk(), sound_end(content)
+    found, end = Walk(), audio_end(content)
     if end < len(content):
         content = content[:end]
     at = 0
@@ -157,17 +157,17 @@ def walk(content: Content, read_frame: ReadFrame) -> Walk:
         frame = read_frame(content, at)
         if frame is not None and at + frame.num_bytes <= end and _continues(found, content, at, frame, read_frame):
             promised = _promised_frames(content, at)
-            if not found.pieces or promised is not None:
-                found.pieces.append(Piece(frame.kind, promised))
-            found.pieces[-1].kind = frame.kind
-            found.pieces[-1].add(at, frame)
+            if not found.runs or promised is not None:
+                found.runs.append(FrameRun(frame.kind, promised))
+            found.runs[-1].kind = frame.kind
+            found.runs[-1].add(at, frame)
             at += frame.num_bytes
             continue
         if (behind := _tag_end(content, at)) is not None:
             at = min(behind, end)
             continue
         following = first_frame(content, at + 1, read_frame)
-        if following is None and frame is not None and found.pieces:
+        if following is None and frame is not None and found.runs:
             found.torn_bytes = end - at
             break
         following = end if following is None else following
@@ -178,14 +178,14 @@ def walk(content: Content, read_frame: ReadFrame) -> Walk:
 
 
 def _continues(found: Walk, content: Content, at: int, frame: Frame, read_frame: ReadFrame) -> bool:
-    """Whether a frame is to be believed: noise can look like one, but hardly like the frames before it."""
-    if found.pieces and found.pieces[-1].kind == frame.kind:
+    """Whether a frame is plausible: noise can look like a frame, but hardly like the frames before it."""
+    if found.runs and found.runs[-1].kind == frame.kind:
         return True
     return _is_followed(content, at, frame, read_frame, count=2)
 
 
 def _promised_frames(content: Content, at: int) -> int | None:
-    """What a Xing, Info or VBRI header says that stands in the frame there, itself counted in."""
+    """The number of frames by the Xing, Info or VBRI header in the frame at ``at``, that frame included."""
     body = content[at : at + 64]
     is_mono, is_first = len(body) == 64 and body[3] >> 6 == 3, len(body) == 64 and body[1] & 0x08
     place = (21 if is_mono else 36) if is_first else (13 if is_mono else 21)
@@ -198,7 +198,7 @@ def _promised_frames(content: Content, at: int) -> int | None:
 
 
 def id3_size(content: Content, at: int = 0) -> int:
-    """Bytes of the ID3v2 tag that begins there, 0 if none does."""
+    """The size of the ID3v2 tag at byte ``at``, 0 if there is none."""
     head = content[at : at + 10]
     if len(head) < 10 or head[:3] != b"ID3" or max(head[6:10]) > 127:
         return 0
@@ -207,12 +207,12 @@ def id3_size(content: Content, at: int = 0) -> int:
 
 
 def _tag_end(content: Content, at: int) -> int | None:
-    """Where the tag ends that begins there, if one does."""
+    """The end of the tag at byte ``at``, if there is one."""
     if size := id3_size(content, at):
         return at + size
     if content[at : at + 8] == b"APETAGEX" and at + 32 <= len(content):
         size, _, flags = struct.unpack_from("<III", content, at + 12)
-        # The size counts the footer; of a footer alone, what it counts lies before it.
+        # The size includes the footer; of a footer alone, the counted bytes lie before it.
         return at + 32 + (size if flags & 1 << 29 else 0)
     if content[at : at + 3] == b"TAG":
         return at + 128
@@ -222,8 +222,8 @@ def _tag_end(content: Content, at: int) -> int | None:
     return None
 
 
-def sound_end(content: Content) -> int:
-    """Where the tags and zeros at the end of a file begin."""
+def audio_end(content: Content) -> int:
+    """The position where the tags at the end of a file begin."""
     end, before = len(content), -1
     while end != before:
         before = end
@@ -238,5 +238,5 @@ def sound_end(content: Content) -> int:
             begin = content.rfind(b"LYRICSBEGIN", max(0, end - MAX_LYRICS_BYTES), end)
             end = begin if begin >= 0 else end
         end = max(end, 0)
-    # Zeros inside the last frame belong to it; a run of them behind it does not, and is harmless either way.
+    # Zeros at the end stay: they may belong to the last frame, and are harmless after it.
     return end

@@ -1,4 +1,4 @@
-"""Numbers from callers, checked: a text, a bool or NaN is refused in a sentence instead of failing somewhere below."""
+"""Checked numeric arguments: a text, a bool or NaN is refused with a clear message."""
 
 import sys
 from typing import Any
@@ -8,10 +8,13 @@ from descant.plain import plain
 
 
 def checked_number(given: Any, name: str, allowed: str) -> int | float:
-    """A finite number, as one of Python's own.
+    """A finite number as an int or a float.
+
+    Args:
+        allowed: what is expected, for the message.
 
     Raises:
-        InvalidRequest: it is none; ``allowed`` says what would be.
+        InvalidRequest: it is not a finite number.
     """
     value = plain(given)
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:

@@ -1,7 +1,7 @@
-"""Ogg pages: where one stream ends and the next begins, and which pages are missing or damaged.
+"""Ogg pages: where chained streams begin and end, and which pages are missing or damaged.
 
-FFmpeg drops a page whose checksum is wrong, and stops or goes on as it likes where another stream follows; so streams
-that follow one another are decoded one by one.
+FFmpeg drops a page whose checksum is wrong, and may stop or continue where another stream follows; so chained streams
+are decoded one by one.
 """
 
 import struct
@@ -15,16 +15,16 @@ _REVERSED = bytes(int(f"{value:08b}"[::-1], 2) for value in range(256))
 
 @dataclass
 class Pages:
-    """What was found along the pages of an Ogg file."""
+    """The streams and faults of an Ogg file."""
 
     links: list[tuple[int, int]] = field(default_factory=list)
-    """The streams that follow one another, as (first byte, end); streams played at once are one link."""
+    """The chained streams, as (first byte, end); streams played simultaneously are one link."""
     losses: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
 def walk(content: Content) -> Pages:
-    """Goes along the pages of a file."""
+    """Walks along the pages of a file."""
     pages, at, size = Pages(), 0, len(content)
     sequences: dict[int, int] = {}
     start, in_headers, is_ended = 0, True, True
@@ -36,7 +36,7 @@ def walk(content: Content) -> Pages:
             following = content.find(b"OggS", at + 1)
             if following < 0:
                 if length is None:
-                    pages.notes += [f"its last {size - at} bytes are no sound and were passed over"] * bool(
+                    pages.notes += [f"its last {size - at} bytes are not audio and were skipped"] * bool(
                         content[at:].strip(b"\0")
                     )
                 else:
@@ -69,12 +69,12 @@ def walk(content: Content) -> Pages:
     elif num_missing:
         pages.losses.append(f"{num_missing} missing page{'s' * (num_missing > 1)}")
     if not is_ended:
-        pages.notes.append("it has no end mark, as if it was cut or taken from a broadcast")
+        pages.notes.append("it has no end mark, as if it was cut or recorded from a broadcast")
     return pages
 
 
 def is_vorbis(content: Content, start: int) -> bool:
-    """Whether the stream that begins there is Vorbis and nothing is played with it."""
+    """Whether the stream at byte ``start`` is Vorbis and the only one of its link."""
     size = page_size(content, start)
     if size is None or content[start + 28 : start + 35] != b"\x01vorbis":
         return False
@@ -83,7 +83,7 @@ def is_vorbis(content: Content, start: int) -> bool:
 
 
 def page_size(content: Content, at: int) -> int | None:
-    """Bytes of the page that begins there, None if none does."""
+    """The size of the page at byte ``at``, None if there is none."""
     if content[at : at + 5] != b"OggS\0" or at + 27 > len(content):
         return None
     count = content[at + 26]
@@ -91,8 +91,8 @@ def page_size(content: Content, at: int) -> int | None:
 
 
 def _checksum(page: bytes) -> int:
-    """Ogg's CRC: the polynomial of zlib's, from the other end of every byte and with no inversions."""
+    """Ogg's CRC: zlib's polynomial with reversed bits and without inversions."""
     blanked = page[:22] + bytes(4) + page[26:]
-    # zlib inverts at both ends: begun from all ones and inverted back, nothing is left of that.
+    # zlib inverts at the start and at the end: starting from all ones and inverting the result undoes both.
     reversed_crc = zlib.crc32(blanked.translate(_REVERSED), 0xFFFF_FFFF) ^ 0xFFFF_FFFF
     return int(f"{reversed_crc:032b}"[::-1], 2)

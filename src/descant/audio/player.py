@@ -1,4 +1,4 @@
-"""Clips in notebooks: an HTML player that holds the sound itself."""
+"""Clips in notebooks: an HTML player that contains the audio."""
 
 import base64
 import html
@@ -8,36 +8,36 @@ from typing import Any
 from descant.errors import InvalidRequest
 
 MAX_PLAYER_S = 120
-"""A notebook keeps every player it has shown: of longer clips the beginning is played."""
+"""A notebook stores every player it has shown, so longer clips are shortened to this."""
 MAX_WAV_BYTES = 1_000_000
 MP3_RATE_HZ = 44_100
 MIN_PLAYED_HZ, MAX_PLAYED_HZ = 8_000, 96_000
-"""Browsers play nothing slower, and many nothing faster."""
+"""Browsers play no lower rates, and many no higher ones."""
 
 
 def player(clip: Any) -> str:
-    """The clip as HTML, with its sound as a data URI: exact while it is small, else as mp3.
+    """The clip as HTML, with its audio as a data URI: wav if it is small, else mp3.
 
-    Of a clip longer than two minutes the beginning is in it, and the HTML says so.
+    Only the first two minutes of a longer clip are included, and the HTML says so.
     """
-    words = clip.label
+    label = clip.label
     if clip.duration_s > MAX_PLAYER_S:
-        words += f"; this plays the first {MAX_PLAYER_S} s, clip.save(...) writes all of it"
+        label += f"; this plays the first {MAX_PLAYER_S} s, clip.save(...) writes all of it"
     format, content = _encoded(clip[:MAX_PLAYER_S])
     data = base64.b64encode(content).decode("ascii")
     source = f"data:audio/{format};base64,{data}"
     return (
-        f'<div><audio controls preload="metadata" src="{source}"></audio><br><small>{html.escape(words)}</small></div>'
+        f'<div><audio controls preload="metadata" src="{source}"></audio><br><small>{html.escape(label)}</small></div>'
     )
 
 
 def show_player(clip: Any) -> None:
-    """Shows the player in the notebook that this runs in.
+    """Shows the player in the current notebook.
 
     Raises:
-        InvalidRequest: it does not run in one.
+        InvalidRequest: this is not a notebook.
     """
-    # IPython is not asked for: where a notebook runs, it has been imported.
+    # IPython is not imported here: a notebook has imported it already.
     ipython: Any = sys.modules.get("IPython")
     shell = None if ipython is None else ipython.get_ipython()
     if shell is None or getattr(shell, "kernel", None) is None:  # IPython in a terminal has none
@@ -46,7 +46,7 @@ def show_player(clip: Any) -> None:
 
 
 def _encoded(clip: Any) -> tuple[str, bytes]:
-    """A format that browsers play, and the clip in it."""
+    """A format that browsers play, and the clip's bytes in it."""
     sound = clip if len(clip.samples) <= 2 else clip.to_channels(2)
     if not MIN_PLAYED_HZ <= sound.sample_rate_hz <= MAX_PLAYED_HZ:
         sound = sound.resample(MP3_RATE_HZ)

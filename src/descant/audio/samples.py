@@ -1,4 +1,4 @@
-"""What a clip may be made of: tensors and arrays of every kind that holds sound, as float32 [channels, samples]."""
+"""Conversion of tensors and arrays to a clip's samples, rate and codes."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias, runtime_checkable
@@ -15,7 +15,7 @@ from descant.errors import InvalidRequest
 
 @runtime_checkable
 class SupportsArray(Protocol):
-    """What NumPy can make an array of: a column of pandas, an array of JAX."""
+    """Anything that NumPy can convert to an array: a column of pandas, an array of JAX."""
 
     def __array__(self) -> np.ndarray: ...
 
@@ -24,7 +24,7 @@ Samples: TypeAlias = Tensor | np.ndarray | SupportsArray | Sequence[float] | Seq
 """[channels, samples], or one channel alone. Floats have 1.0 as full scale; 8, 16 and 32 bit integers are PCM."""
 
 LIKELY_CHANNELS = 32
-"""More channels than this, and more channels than samples, are samples in the place of channels."""
+"""More channels than this, and more channels than samples, mean that the axes are swapped."""
 
 PCM = {
     torch.int8: (0, 2**7),
@@ -32,14 +32,14 @@ PCM = {
     torch.int16: (0, 2**15),
     torch.int32: (0, 2**31),
 }
-"""By type: the value of silence, and how far full scale lies from it. As libsndfile reads PCM."""
+"""By type: the value of silence, and the distance of full scale from it, as in libsndfile."""
 ALLOWED = "floats with 1.0 as full scale, or PCM in int16, int32, int8 or uint8"
 
 
 def as_samples(given: Any) -> Float[Tensor, "C N"]:
-    """Float32 samples on the device where they came from, without a gradient.
+    """Float32 samples on the device of the input, without a gradient.
 
-    A float32 tensor is taken as it is and keeps its memory; everything else is copied.
+    A float32 tensor keeps its memory; everything else is copied.
 
     Raises:
         InvalidRequest: not numbers, numbers of a type whose full scale is unknown, NaN or infinite values, or another
@@ -47,7 +47,7 @@ def as_samples(given: Any) -> Float[Tensor, "C N"]:
     """
     tensor = given.detach() if isinstance(given, Tensor) else _from_array(given)
     if tensor.is_meta or tensor.layout != torch.strided:
-        raise InvalidRequest("samples: this tensor holds no values, or not all of them; give an ordinary tensor")
+        raise InvalidRequest("samples: a meta or sparse tensor has no values, or not all of them; give an ordinary one")
     samples = _as_float(tensor)
     samples = samples[None] if samples.ndim == 1 else samples
     _check_shape(tuple(samples.shape))
@@ -60,7 +60,7 @@ def as_rate(given: Any, name: str = "sample_rate_hz") -> int:
     """A sample rate in hertz; 16000.0 is one too.
 
     Raises:
-        InvalidRequest: not a whole number, or one that no clip may have.
+        InvalidRequest: not a whole number, or outside the allowed range.
     """
     expected = "a whole number of hertz, for example 44100"
     rate = checked_number(given, name, expected)
@@ -86,7 +86,7 @@ def as_codes(given: Any) -> Int[Tensor, "K T"]:
 
 
 def _from_array(given: Any) -> Tensor:
-    """A copy in the machine's byte order and with rising strides, which may be written to."""
+    """A writable copy in native byte order with positive strides."""
     if isinstance(given, str | bytes) or given is None:
         raise InvalidRequest(f"samples={given!r:.60}: expected {ALLOWED}; Clip.read(...) reads a file")
     if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
@@ -98,10 +98,10 @@ def _from_array(given: Any) -> Tensor:
         return torch.from_numpy(array.astype(np.float64) if array.dtype == np.longdouble else array)
     except (TypeError, ValueError) as error:
         kind = type(given).__name__
-        told = "rows of different lengths" if isinstance(given, Sequence) else f"a {kind}"
+        found = "rows of different lengths" if isinstance(given, Sequence) else f"a {kind}"
         dtype = getattr(given, "dtype", None)
-        told = told if dtype is None else f"{kind} of {dtype}"
-        raise InvalidRequest(f"samples are {told}: expected {ALLOWED}") from error
+        found = found if dtype is None else f"{kind} of {dtype}"
+        raise InvalidRequest(f"samples are {found}: expected {ALLOWED}") from error
 
 
 def _as_float(tensor: Tensor) -> Tensor:

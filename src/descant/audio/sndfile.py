@@ -1,4 +1,4 @@
-"""libsndfile, by way of soundfile: the only place that knows it."""
+"""libsndfile, through soundfile; the only file of the package that imports it."""
 
 import io
 import os
@@ -9,11 +9,11 @@ import numpy as np
 import soundfile
 from jaxtyping import Float32
 
-from descant.audio.source import NoSound
+from descant.audio.source import UnreadableAudio
 from descant.errors import InvalidRequest
 
-# Values (frames times channels) handed to libsndfile at a time. A header may promise any number of frames, so memory is
-# taken as they come; and its Vorbis encoder overflows the C stack when it is given minutes in a single call.
+# Values (frames times channels) per call of libsndfile. A header may promise any number of frames, so memory is
+# allocated block by block; and its Vorbis encoder overflows the C stack when given minutes in a single call.
 BLOCK_VALUES = 1 << 18
 
 ENCODINGS = {
@@ -23,11 +23,11 @@ ENCODINGS = {
     "mp3": ("MP3", "MPEG_LAYER_III"),
     "aiff": ("AIFF", "PCM_16"),
 }
-"""The formats that libsndfile writes: container and encoding in soundfile's words."""
+"""The formats that libsndfile writes: soundfile's names of container and encoding."""
 
 VORBIS_ORDER = {3: (0, 2, 1), 5: (0, 2, 1, 3, 4), 6: (0, 2, 1, 4, 5, 3), 7: (0, 2, 1, 5, 6, 4, 3)}
 VORBIS_ORDER |= {8: (0, 2, 1, 6, 7, 4, 5, 3)}
-"""Vorbis has its own order of channels: by its place, where each stands in WAV, FLAC and everywhere else here."""
+"""Vorbis has its own channel order: for each of its channels, the index in WAV, FLAC and everywhere else here."""
 
 _ERRORS = (soundfile.LibsndfileError, RuntimeError, ValueError, TypeError)
 
@@ -35,7 +35,7 @@ _ERRORS = (soundfile.LibsndfileError, RuntimeError, ValueError, TypeError)
 class _Sequential(soundfile.SoundFile):
     """A file that is read from its beginning to its end.
 
-    In one that seeks, soundfile seeks after every block; where seeking is not exact, that is a click.
+    soundfile seeks after every block of a seekable file; where seeking is not exact, that is a click.
     """
 
     def seekable(self) -> bool:
@@ -43,21 +43,21 @@ class _Sequential(soundfile.SoundFile):
 
 
 class Reading:
-    """An audio file, opened by libsndfile; to be used as a context.
+    """An audio file, opened by libsndfile; a context manager.
 
     Args:
-        file: gives bytes and can be moved about in.
-        is_sequential: it will be read in order, as formats must be that do not seek exactly.
+        file: a seekable binary file.
+        is_sequential: the file is read in order, as formats without exact seeking must be.
 
     Raises:
-        NoSound: it is nothing that libsndfile reads, or damaged where it is read.
+        UnreadableAudio: libsndfile cannot read it, or it is damaged.
     """
 
     def __init__(self, file: Any, is_sequential: bool = False) -> None:
-        # Kept, for a file that nobody holds is closed, and its descriptor with it.
+        # A reference is kept: otherwise the file would be closed, and its descriptor with it.
         self._source, self._is_sequential = file, is_sequential
         try:
-            # By descriptor where there is one: much faster, and the bytes decide on the format and not the name.
+            # By descriptor if there is one: much faster, and the format is detected from the bytes, not the name.
             source = file.fileno()
             os.lseek(source, 0, os.SEEK_SET)
         except (OSError, AttributeError):
@@ -66,7 +66,7 @@ class Reading:
         try:
             self._file = (_Sequential if is_sequential else soundfile.SoundFile)(source, closefd=False)
         except _ERRORS as error:
-            raise NoSound(reason(error)) from error
+            raise UnreadableAudio(reason(error)) from error
 
         self._order: slice | list[int] = slice(None)
         if self._file.subtype == "VORBIS" and self.num_channels in VORBIS_ORDER:
@@ -80,7 +80,7 @@ class Reading:
 
     @property
     def num_samples(self) -> int:
-        """What the header promises, or what the file has room for."""
+        """Samples per channel, by the header or the size of the file."""
         return self._file.frames
 
     @property
@@ -90,11 +90,11 @@ class Reading:
 
     @property
     def num_channels(self) -> int:
-        """Channels."""
+        """Number of channels."""
         return self._file.channels
 
     def blocks(self, start: int = 0, count: int | None = None) -> Iterator[Float32[np.ndarray, "N C"]]:
-        """The samples from ``start`` on, at most ``count``, as they come; in order only, if it is sequential."""
+        """The samples from ``start`` on, at most ``count``, in blocks; a sequential file ignores ``start``."""
         missing = self.num_samples - start if count is None else count
         try:
             if not self._is_sequential:
@@ -107,14 +107,14 @@ class Reading:
                 yield block[:, self._order]
                 missing -= len(block)
         except _ERRORS as error:
-            raise NoSound(reason(error)) from error
+            raise UnreadableAudio(reason(error)) from error
 
 
 def encode(values: np.ndarray, sample_rate_hz: int, format: str) -> bytes:
     """The bytes of an audio file in one of ``ENCODINGS``, from [samples, channels].
 
     Raises:
-        InvalidRequest: the format has no place for this rate or so many channels.
+        InvalidRequest: the format does not support this rate or number of channels.
     """
     container, subtype = ENCODINGS[format]
     num_channels = values.shape[1]
@@ -132,6 +132,6 @@ def encode(values: np.ndarray, sample_rate_hz: int, format: str) -> bytes:
 
 
 def reason(error: Exception) -> str:
-    """What a library's error says, on one line."""
+    """The message of a library's error, on one line."""
     text = getattr(error, "strerror", None) or getattr(error, "error_string", None) or str(error)
     return " ".join(text.split()).rstrip(".")

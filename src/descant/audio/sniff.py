@@ -1,7 +1,7 @@
-"""Which format a file is in, from its bytes: its name may say anything.
+"""The format of a file, detected from its bytes and not from its name.
 
-Only containers of sound are ever handed to a decoder, by name; so a playlist cannot send FFmpeg to a network address,
-and text is not taken for a subtitle.
+Only audio containers are handed to a decoder, by the name of their demuxer: a playlist cannot send FFmpeg to a network
+address, and text is not taken for subtitles.
 """
 
 import mmap
@@ -11,13 +11,14 @@ from contextlib import contextmanager
 
 from descant.audio import containers, flac, mpeg, ogg
 from descant.audio.headers import W64_RIFF, read_header
-from descant.audio.source import FFMPEG, LIBSNDFILE, ByteFile, NoSound, Source, size_of
+from descant.audio.source import FFMPEG, LIBSNDFILE, ByteFile, Source, UnreadableAudio, size_of
 
 HEAD_BYTES = 4_096
 SEARCHED_BYTES = 1 << 20
+"""How far to search for the first frame of an MP3 behind bytes that are not audio."""
+
 MAX_FLAC_BITS = 24
 """libsndfile reads no FLAC of more bits."""
-"""How far the first frame of an MP3 is looked for behind bytes that are no sound."""
 
 DRM_OF_ASF = bytes.fromhex("fbb31122 23bd d211 b4b7 00a0c955fc6e")
 
@@ -25,18 +26,18 @@ _TEXTS = (
     (re.compile(rb"version https?://git-lfs"), "is a git-LFS pointer and not the file itself: run git lfs pull"),
     (re.compile(rb"<(!doctype html|html|head|body|!--)", re.I), "is an HTML page, as servers send in place of a file"),
     (re.compile(rb"<\?xml|<[a-z]+[ >]", re.I), "is an XML document"),
-    (re.compile(rb"#EXTM3U|\[playlist\]", re.I), "is a playlist, not the sound itself"),
+    (re.compile(rb"#EXTM3U|\[playlist\]", re.I), "is a playlist, not the audio itself"),
     (re.compile(rb'\{\s*("|\})|\[\s*[\[{"\]0-9]'), "is JSON text, as servers send in place of a file"),
 )
 _OTHERS = (
     (
         0,
         b"\x00\x05\x16\x07",
-        "is what macOS keeps about another file (AppleDouble): the sound is in the file without ._",
+        "is macOS metadata of another file (AppleDouble): the audio is in the file without ._",
     ),
-    (0, b"\x00\x05\x16\x00", "is what macOS keeps about another file (AppleSingle)"),
-    (0, b"MThd", "is a MIDI file: notes and no sound; render it first"),
-    (8, b"RMID", "is a MIDI file: notes and no sound; render it first"),
+    (0, b"\x00\x05\x16\x00", "is macOS metadata of another file (AppleSingle)"),
+    (0, b"MThd", "is a MIDI file: notes, not audio; render it first"),
+    (8, b"RMID", "is a MIDI file: notes, not audio; render it first"),
     (8, b"WEBP", "is a picture (WebP)"),
     (0, b"\x89PNG\r\n", "is a picture (PNG)"),
     (0, b"\xff\xd8\xff", "is a picture (JPEG)"),
@@ -93,21 +94,21 @@ _MOV_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"s
 
 
 def sniff(file: ByteFile) -> Source:
-    """How this file is read.
+    """How to read a file.
 
     Raises:
-        NoSound: it is no sound, or of a kind that is not read here: what it is, without its name.
+        UnreadableAudio: it is not audio, or in an unsupported format; the message says what it is, without its name.
     """
     file.seek(0)
     head = file.read(HEAD_BYTES)
     for offset, magic, what in _OTHERS:
         if head.startswith(magic, offset):
-            raise NoSound(what)
+            raise UnreadableAudio(what)
     for magic, name, demuxer in _HEADED:
-        # FORM is also the beginning of other files.
+        # Other files begin with FORM too.
         if head.startswith(magic) and (header := read_header(file)) is not None:
             if header.present < 1:
-                raise NoSound("holds no samples: it has a header and no sound")
+                raise UnreadableAudio("holds no samples: it has a header and no audio")
             losses = () if header.loss is None else (header.loss,)
             decoder = LIBSNDFILE if header.is_exact else FFMPEG
             return Source(name=name, decoder=decoder, demuxer=demuxer, seeks=header.is_exact, losses=losses)
@@ -119,10 +120,10 @@ def sniff(file: ByteFile) -> Source:
             return Source(name=name, demuxer=demuxer)
     if head[:1] == b"\x47" and head[188:189] == b"\x47" and head[376:377] == b"\x47":
         return Source(name="MPEG transport stream", demuxer="mpegts")
-    if (source := _buried(file)) is not None:
+    if (source := _search_frames(file)) is not None:
         return source
     _refuse_text(head)
-    # The rest of what libsndfile knows: PAF, 8SVX, IRCAM, PVF, HTK, SDS, MPC 2000 and the like.
+    # The other formats of libsndfile: PAF, 8SVX, IRCAM, PVF, HTK, SDS, MPC 2000 and the like.
     return Source(name="others", decoder=LIBSNDFILE)
 
 
@@ -154,7 +155,7 @@ def _ogg(file: ByteFile, head: bytes) -> Source | None:
         is_vorbis = all(ogg.is_vorbis(content, start) for start, _ in pages.links)
     return Source(
         name="Ogg",
-        # FFmpeg gives other lengths than Ogg says, up to a thousand samples; libsndfile, read in order, does not.
+        # FFmpeg's lengths differ from Ogg's by up to a thousand samples; those of libsndfile, read in order, do not.
         decoder=LIBSNDFILE if is_vorbis else FFMPEG,
         demuxer="ogg",
         parts=tuple((link,) for link in pages.links) if len(pages.links) > 1 else (),
@@ -164,7 +165,7 @@ def _ogg(file: ByteFile, head: bytes) -> Source | None:
 
 
 def _framed(file: ByteFile, head: bytes) -> Source | None:
-    """MPEG audio or ADTS, with ID3 tags before it or not."""
+    """MPEG audio or ADTS, with or without ID3 tags before it."""
     at = 0
     while size := mpeg.id3_size(head):
         at += size
@@ -183,40 +184,40 @@ def _framed(file: ByteFile, head: bytes) -> Source | None:
         if at and head.startswith(magic):
             return Source(name=name, demuxer=demuxer)
     if at:
-        # A tag is written before sound and nothing else; the first frame of it may be missing.
+        # A tag is only written before audio, whose first frame may be missing.
         return _walked(file, "MP3", "mp3", mpeg.mpeg_frame)
     return None
 
 
 def _walked(file: ByteFile, name: str, demuxer: str, read_frame: mpeg.ReadFrame) -> Source:
     with _mapped(file) as content:
-        end = mpeg.sound_end(content)
+        end = mpeg.audio_end(content)
     with _mapped(file, end) as content:
         found = mpeg.walk(content, read_frame)
-    if not found.pieces:
-        raise NoSound(f"has tags as an {name} has, but no frame of sound behind them")
+    if not found.runs:
+        raise UnreadableAudio(f"has the tags of an {name}, but no frame of sound after them")
     losses = [
-        f"{'' if found.gaps else 'it is cut short: '}its header promises {piece.promised_s:.2f} s, "
-        f"{piece.duration_s:.2f} s are there"
-        for piece in found.pieces
-        if piece.num_frames < (piece.promised_frames or 0)
+        f"{'' if found.gaps else 'it is cut short: '}its header promises {run.promised_s:.2f} s, "
+        f"{run.duration_s:.2f} s are there"
+        for run in found.runs
+        if run.num_frames < (run.promised_frames or 0)
     ]
     if found.torn_bytes and not losses:
-        losses.append(f"it is cut short: of its last frame only {found.torn_bytes} bytes are there")
-    gaps = [f"{size} bytes at {at_s:.2f} s are no sound and were passed over" for at_s, size in found.gaps[:3]]
+        losses.append(f"it is cut short: only {found.torn_bytes} bytes of its last frame are there")
+    gaps = [f"{size} bytes at {at_s:.2f} s are not audio and were skipped" for at_s, size in found.gaps[:3]]
     gaps += [f"{len(found.gaps) - 3} more such places"] if len(found.gaps) > 3 else []
     return Source(
         name=name,
         demuxer=demuxer,
-        parts=tuple(tuple(piece.spans) for piece in found.pieces),
-        num_frames=tuple(piece.num_frames for piece in found.pieces),
+        parts=tuple(tuple(run.spans) for run in found.runs),
+        num_frames=tuple(run.num_frames for run in found.runs),
         losses=tuple(losses + gaps if losses else losses),
         notes=() if losses else tuple(gaps),
     )
 
 
-def _buried(file: ByteFile) -> Source | None:
-    """An MP3 or AAC file that begins with something else: zeros, half a frame, what a broken download left."""
+def _search_frames(file: ByteFile) -> Source | None:
+    """An MP3 or AAC file that begins with something else: zeros, half a frame, the rest of a broken download."""
     file.seek(0)
     content = file.read(SEARCHED_BYTES)
     for name, demuxer, read_frame in _FRAMED:
@@ -226,7 +227,7 @@ def _buried(file: ByteFile) -> Source | None:
 
 
 def _box(file: ByteFile, head: bytes) -> Source | None:
-    """Containers of boxes, whose sizes show where they were cut."""
+    """Containers made of boxes, whose sizes show whether the file was cut."""
     found: tuple[str, str, Callable[[ByteFile], list[str]]] | None = None
     if head[4:8] in _MOV_BOXES:
         found = ("MP4", "mov", containers.losses_of_mov)
@@ -234,7 +235,7 @@ def _box(file: ByteFile, head: bytes) -> Source | None:
         found = ("Matroska", "matroska", containers.losses_of_matroska)
     elif head[:4] == b"\x30\x26\xb2\x75":
         if DRM_OF_ASF in head:
-            raise NoSound("is protected against copying (Windows Media DRM) and cannot be decoded")
+            raise UnreadableAudio("is protected against copying (Windows Media DRM) and cannot be decoded")
         found = ("ASF", "asf", containers.losses_of_asf)
     elif head[:4] == b"wvpk":
         found = ("WavPack", "wv", containers.losses_of_wavpack)
@@ -248,16 +249,16 @@ def _refuse_text(head: bytes) -> None:
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     for pattern, what in _TEXTS:
         if pattern.match(text):
-            raise NoSound(what)
+            raise UnreadableAudio(what)
     if not head.strip(b"\0"):
-        raise NoSound(f"begins with {len(head)} zeros and no sound: a download that failed?")
+        raise UnreadableAudio(f"begins with {len(head)} zeros and no audio: a failed download?")
     if all(32 <= byte < 127 or byte in b"\t\n\r\f" for byte in head):
-        raise NoSound("is text and no sound")
+        raise UnreadableAudio("is text, not audio")
 
 
 @contextmanager
 def _mapped(file: ByteFile, end: int = 0) -> Iterator[bytes]:
-    """The bytes of a file, up to ``end`` unless that is 0, without reading them all at once where the system has it."""
+    """The bytes of a file, up to ``end`` unless that is 0; memory-mapped if possible."""
     try:
         content = mmap.mmap(file.fileno(), end, access=mmap.ACCESS_READ)
     except (OSError, ValueError):

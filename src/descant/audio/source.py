@@ -1,6 +1,6 @@
-"""What is known of an audio file before it is decoded: by which library, and what is wrong with it already.
+"""How an audio file is decoded, and the faults that are known before decoding.
 
-The decision is made once, from the content alone, and length, whole and pieces of a file all follow from it.
+This is decided once, from the content alone; length, whole and excerpts of a file all follow from it.
 """
 
 from dataclasses import dataclass
@@ -12,20 +12,20 @@ class ByteFile(Protocol):
     """An open file whose bytes can be read anywhere."""
 
     def read(self, size: int = -1, /) -> bytes:
-        """The next bytes; all that are left if ``size`` is negative."""
+        """The next bytes; all remaining ones if ``size`` is negative."""
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
-        """Moves to a byte."""
+        """Moves to a position."""
 
     def tell(self) -> int:
-        """Where it stands."""
+        """The current position."""
 
     def fileno(self) -> int:
-        """The system's number for it, if it is one of the system."""
+        """The file descriptor, if the file has one."""
 
 
-class NoSound(Exception):
-    """Why a file, or the rest of it, is no sound that can be read; without its name, which whoever opened it adds."""
+class UnreadableAudio(Exception):
+    """Why a file, or the rest of it, cannot be read as audio; the caller adds the file's name."""
 
 
 LIBSNDFILE = "libsndfile"
@@ -43,11 +43,11 @@ class Source:
         name: the format, for messages.
         decoder: ``LIBSNDFILE`` or ``FFMPEG``.
         demuxer: FFmpeg's name of the container.
-        seeks: any sample can be reached at once, and is then the same as after decoding all before it.
-        parts: what is decoded one after the other, each as a list of (first byte, end); the whole file if empty.
-        num_frames: of formats that are nothing but frames, how many each part has.
-        losses: what the container shows to be missing.
-        notes: bytes that are no sound and are passed over; nothing is missing.
+        seeks: the decoder can seek to any sample and gives the same samples as in one pass.
+        parts: parts that are decoded one after the other, each a list of (first byte, end); empty for the whole file.
+        num_frames: the number of frames of each part, for formats that consist of frames.
+        losses: what is missing, as the container shows.
+        notes: bytes that are not audio and are skipped; nothing is missing.
     """
 
     name: str
@@ -61,14 +61,14 @@ class Source:
 
 
 class Part:
-    """Some bytes of a file as a file of its own, for libraries that read from a file's beginning."""
+    """Some bytes of a file as a file of its own, for libraries that read from the beginning."""
 
     def __init__(self, file: ByteFile, spans: Spans) -> None:
         self._file, self._spans, self._at = file, spans, 0
         self._size = sum(end - start for start, end in spans)
 
     def read(self, size: int = -1) -> bytes:
-        """The next bytes, at most ``size``; all that are left if it is negative."""
+        """The next bytes, at most ``size``; all remaining ones if it is negative."""
         missing = self._size - self._at if size < 0 else min(size, self._size - self._at)
         found, before = [], 0
         for start, end in self._spans:
@@ -84,7 +84,7 @@ class Part:
         return b"".join(found)
 
     def readinto(self, buffer: Any) -> int:
-        """Fills a buffer with the next bytes, as far as there are any."""
+        """Fills a buffer with the next bytes; returns how many there were."""
         content = self.read(len(buffer))
         buffer[: len(content)] = content
         return len(content)
@@ -95,12 +95,12 @@ class Part:
         return self._at
 
     def tell(self) -> int:
-        """Where the next read begins."""
+        """The position of the next read."""
         return self._at
 
 
 def size_of(file: ByteFile) -> int:
-    """Bytes of an open file."""
+    """The size of an open file in bytes."""
     place = file.tell()
     size = file.seek(0, 2)
     file.seek(place)

@@ -1,8 +1,8 @@
-"""What a file says about its music: one JSON object in its tags, the same in every format we write.
+"""The metadata of generated files: one JSON object in their tags, the same in every format we write.
 
-The JSON is ASCII, so no tag format can bend a letter of it. It stands under the name ``descant``: a Vorbis comment in
-flac, ogg and opus, a TXXX frame of an ID3 tag in mp3, wav and aiff, a free-form atom in m4a. The only place that knows
-mutagen.
+The JSON is ASCII, so that no tag format can change it. It is stored under the name ``descant``: a Vorbis comment in
+flac, ogg and opus, a TXXX frame of an ID3 tag in mp3, wav and aiff, a free-form atom in m4a. Only this
+file and common_tags.py import mutagen.
 """
 
 import io
@@ -50,7 +50,7 @@ def read_info(path: AnyFile) -> dict[str, Any]:
         try:
             text = _text(file, format)
             info = {} if text is None else json.loads(text)
-        # Whatever it is: of damaged files mutagen raises its own errors, but also IndexError, struct.error and others.
+        # For damaged files mutagen raises its own errors, but also IndexError, struct.error and others.
         except Exception as error:
             raise AudioError(f"the tags of {quoted(path)} cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(info, dict):
@@ -62,7 +62,7 @@ def with_info(content: bytes, format: str, info: dict[str, Any]) -> bytes:
     """The bytes of an audio file with ``info`` in its tags.
 
     Raises:
-        InvalidRequest: ``info`` has no JSON form.
+        InvalidRequest: ``info`` cannot be written as JSON.
     """
     try:
         text = json.dumps(info, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
@@ -96,7 +96,7 @@ def _text(file: ByteFile, format: str) -> str | None:
 
 
 def _with_fixed_serial(content: bytes) -> bytes:
-    """The Ogg file with stream number 1; the encoder draws it from the clock, and equal clips would differ by it."""
+    """The Ogg file with stream number 1: the encoder takes it from the clock, so that equal clips would differ."""
     source = io.BytesIO(content)
     pages = []
     while source.tell() < len(content):

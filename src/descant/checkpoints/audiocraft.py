@@ -5,9 +5,8 @@
     state_dict.bin               language model and the trained part of its conditions
     compression_state_dict.bin   the codec, or the name of a released one
 
-Each is a pickle of ``best_state`` (tensors), ``xp.cfg`` (settings as YAML), ``version`` and ``exported``. It is read by
-torch's ``weights_only`` unpickler, which makes tensors and plain containers and calls nothing else. A frozen T5 is no
-part of the layout: it is found by name.
+Each is a pickle of ``best_state`` (tensors), ``xp.cfg`` (settings as YAML), ``version`` and ``exported``, read without
+running any code (see `pickles.py`). The frozen T5 is not part of the layout: it is found by name.
 """
 
 from pathlib import Path
@@ -18,9 +17,11 @@ from torch import Tensor
 
 from descant.checkpoints import audiocraft_codec, audiocraft_config, hub, huggingface
 from descant.checkpoints.audiocraft_yaml import dump, parse
+from descant.checkpoints.config_files import config_errors_of
 from descant.checkpoints.keymap import AUDIOCRAFT_CONDITIONS, AUDIOCRAFT_LM, KeyMap, audiocraft_codec_keys
 from descant.checkpoints.native import in_precision, load_style_features, load_text_encoder, replacing
-from descant.checkpoints.tensor_files import TensorFiles, faults_of, only_tensors, planned, read_tensors, unpickled
+from descant.checkpoints.pickles import only_tensors, unpickled
+from descant.checkpoints.tensor_files import HeldTensors, TensorFiles, planned, read_tensors
 from descant.checkpoints.trust import part_named_in
 from descant.checkpoints.untrained import Elsewhere
 from descant.codec.base import AudioCodec
@@ -52,20 +53,20 @@ def read_model_config(folder: Path) -> MusicGenConfig:
     """Our config of the model in a folder.
 
     Raises:
-        CheckpointError: a file is missing or broken, or says something that we cannot honour.
+        CheckpointError: a file is missing, broken, or has an unsupported setting.
     """
-    return _described(folder)[0]
+    return _read_folder(folder)[0]
 
 
 def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> MusicGenModel:
-    """The model in a folder, ready to generate; every tensor is copied once, from the file to where it is used.
+    """The model in a folder, ready to generate; every tensor is copied once, from the file to the device.
 
     Args:
         dtype: the language model's precision; the codec always runs in float32.
 
     Raises:
-        CheckpointError: a file is missing or broken, the settings say something that we cannot honour, the tensors are
-            not those of the settings, or the T5 they name cannot be read.
+        CheckpointError: a file is missing or broken, a setting is not supported, the tensors are not those of the
+            settings, or their T5 cannot be read.
         MissingExtra: PyYAML or transformers is not installed.
     """
     model = load_without_text(folder, device, dtype)
@@ -84,14 +85,14 @@ def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dt
 def load_without_text(
     folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> MusicGenModel:
-    """As ``load_model``, but with nothing in the text encoder's place: all that the folder itself holds.
+    """As ``load_model``, but without the text encoder: everything that the folder itself holds.
 
     Raises:
         CheckpointError: as ``load_model``.
     """
-    config, lm_files, codec_files = _described(folder)
+    config, lm_files, codec_files = _read_folder(folder)
     codec_keys = _codec_keys(config.codec)
-    with faults_of(folder / LM), torch.device("meta"):
+    with config_errors_of(folder / LM), torch.device("meta"):
         model = in_precision(MusicGenModel(config, Elsewhere(config.text.dim)), dtype)
     expected = model.state_dict()
     tensors: dict[str, Tensor] = {}
@@ -106,7 +107,7 @@ def save_model(model: MusicGenModel, folder: Path) -> None:
     """Writes a model so that audiocraft loads it and computes the same; the folder must be new or empty.
 
     Raises:
-        CheckpointError: the model has something that audiocraft's MusicGen has not, or it cannot be written.
+        CheckpointError: audiocraft's MusicGen does not support the model, or it cannot be written.
         MissingExtra: PyYAML is not installed.
     """
     settings = audiocraft_config.write_model(model.config)
@@ -115,7 +116,7 @@ def save_model(model: MusicGenModel, folder: Path) -> None:
     of_codec = {name: tensor for name, tensor in tensors.items() if name.startswith("codec.")}
     rest = {name: tensor for name, tensor in tensors.items() if name not in of_codec}
     with replacing(folder, frozenset()) as staging:
-        _write({**_LM_KEYS.exported(rest), **_strays(model.config.melody)}, settings, staging / LM)
+        _write({**_LM_KEYS.exported(rest), **_chroma_window(model.config.melody)}, settings, staging / LM)
         _write(_codec_keys(model.config.codec).exported(of_codec), codec_settings, staging / CODEC)
 
 
@@ -127,7 +128,7 @@ def load_codec(folder: Path) -> tuple[AudioCodec, AnyCodecConfig]:
     """
     config, files = _codec(folder)
     keys = audiocraft_codec_keys(config)
-    with faults_of(folder / CODEC), torch.device("meta"):
+    with config_errors_of(folder / CODEC), torch.device("meta"):
         codec = EnCodec(config)
     expected = codec.state_dict()
     tensors = read_tensors(files, planned(keys, files, expected), expected, torch.device("cpu"))
@@ -142,25 +143,25 @@ def save_codec(codec: AudioCodec, config: AnyCodecConfig, folder: Path) -> None:
         CheckpointError, MissingExtra: as ``save_model``.
     """
     if not isinstance(config, EnCodecConfig):
-        raise CheckpointError(f"audiocraft's layout knows no codec but EnCodec: this is a {type(config).__name__}")
+        raise CheckpointError(f"audiocraft's layout supports only EnCodec: this is a {type(config).__name__}")
     settings = audiocraft_codec.write_codec(config)
     with replacing(folder, frozenset()) as staging:
         _write(audiocraft_codec_keys(config).exported(codec.state_dict()), settings, staging / CODEC)
 
 
-def _strays(melody: MelodyConfig | None) -> dict[str, Tensor]:
-    """What audiocraft misses in a file though it could compute it: the window of the chromagram."""
+def _chroma_window(melody: MelodyConfig | None) -> dict[str, Tensor]:
+    """The window of the chromagram, which audiocraft expects in the file although it could compute it."""
     return {} if melody is None else {_WINDOW: torch.hann_window(melody.window_samples)}
 
 
-def _described(folder: Path) -> tuple[MusicGenConfig, TensorFiles, TensorFiles]:
-    """The config of a folder, and its tensors: those of the language model, those of the codec."""
+def _read_folder(folder: Path) -> tuple[MusicGenConfig, TensorFiles, TensorFiles]:
+    """The config of a folder, the tensors of its language model, and those of its codec."""
     package = _package(folder / LM)
     mono, codec_files = _codec(folder)
     lm_files = _tensors(package, folder / LM)
     if len(lm_files.shapes.get(_TEXT_WEIGHT, ())) != 2:
         raise CheckpointError(f"{folder / LM}: {_TEXT_WEIGHT} is missing: models without text are not read here")
-    with faults_of(folder / LM):
+    with config_errors_of(folder / LM):
         config = audiocraft_config.read_model(_settings(package), mono, lm_files.shapes[_TEXT_WEIGHT][1])
     return config, lm_files, codec_files
 
@@ -172,25 +173,26 @@ def _codec(folder: Path) -> tuple[EnCodecConfig, TensorFiles]:
         elsewhere = _released_codec(file, package["pretrained"])
         if not (elsewhere / CODEC).is_file():
             codec, config = huggingface.load_codec(elsewhere)
-            return config, TensorFiles.loaded(elsewhere, audiocraft_codec_keys(config).exported(codec.state_dict()))
+            tensors = audiocraft_codec_keys(config).exported(codec.state_dict())
+            return config, TensorFiles(elsewhere, [HeldTensors(tensors)])
         file = elsewhere / CODEC
         package = _package(file)
-    with faults_of(file):
+    with config_errors_of(file):
         return audiocraft_codec.read_codec(_settings(package)), _tensors(package, file)
 
 
 def _released_codec(file: Path, name: object) -> Path:
-    """The folder of a codec that a file has only the name of: beside its own folder, or on the hub."""
+    """The folder of a codec that a file only names: next to the file's own folder, or on the hub."""
     if not isinstance(name, str) or not hub.is_id(name):
-        # Shown only if it is a text: what else a pickle holds may be longer in words than any memory.
-        told = repr(name[:80]) if isinstance(name, str) else f"a {type(name).__name__}"
-        raise CheckpointError(f"{file}: names the codec {told}, which is no hub id; EnCodecs alone are read here")
-    beside = file.parent.absolute().parent / name.split("/")[-1]
+        # Shown only if it is a text: the representation of other objects may exceed any memory.
+        shown = repr(name[:80]) if isinstance(name, str) else f"a {type(name).__name__}"
+        raise CheckpointError(f"{file}: names the codec {shown}, which is not a hub id; only EnCodecs are supported")
+    neighbour = file.parent.absolute().parent / name.split("/")[-1]
     try:
-        return beside if beside.is_dir() else hub.find(part_named_in(file, name))
+        return neighbour if neighbour.is_dir() else hub.find(part_named_in(file, name))
     except CheckpointError as error:
         raise CheckpointError(
-            f"{file}: holds no codec, only the name of one, which is not beside it in {str(beside)!r} either; {error}"
+            f"{file}: holds no codec, only the name of one, which is not in {str(neighbour)!r} either; {error}"
         ) from error
 
 
@@ -210,7 +212,7 @@ def _settings(package: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tensors(package: dict[str, Any], file: Path) -> TensorFiles:
-    return TensorFiles.loaded(file, only_tensors(package.get("best_state"), file))
+    return TensorFiles(file, [HeldTensors(only_tensors(package.get("best_state"), file))])
 
 
 def _write(tensors: dict[str, Tensor], settings: dict[str, Any], file: Path) -> None:
@@ -222,7 +224,7 @@ def _write(tensors: dict[str, Tensor], settings: dict[str, Any], file: Path) -> 
     }
     try:
         torch.save(package, file)
-    except RuntimeError as error:  # what its writer makes of a full disk
+    except RuntimeError as error:  # torch's error for a full disk
         raise CheckpointError(f"{file}: cannot be written ({error})") from error
 
 

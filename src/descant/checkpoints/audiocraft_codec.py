@@ -1,4 +1,4 @@
-"""audiocraft's settings of a codec, and ours, each from the other."""
+"""Conversion between audiocraft's settings of a codec and our config."""
 
 import dataclasses
 from typing import Any
@@ -9,10 +9,10 @@ from descant.checkpoints.audiocraft_sections import (
     EncodecSection,
     RVQSection,
     SEANetSection,
-    refuse_differences,
     section_of,
 )
 from descant.checkpoints.audiocraft_yaml import only
+from descant.checkpoints.round_trip import refuse_differences
 from descant.codec.encodec import EnCodecConfig
 from descant.errors import ConfigError
 
@@ -21,7 +21,7 @@ def read_codec(plain: dict[str, Any]) -> EnCodecConfig:
     """Our config of a codec from its ``xp.cfg``.
 
     Raises:
-        ConfigError: a setting that we cannot honour, by its name.
+        ConfigError: a setting is not supported; the message names it.
     """
     only(plain, "compression_model", "encodec")
     outer = section_of(EncodecSection, plain, "encodec")
@@ -42,7 +42,7 @@ def write_codec(config: EnCodecConfig) -> dict[str, Any]:
     """A codec's ``xp.cfg``.
 
     Raises:
-        CheckpointError: the codec has something that audiocraft's EnCodec has not.
+        CheckpointError: audiocraft's EnCodec does not support this codec.
     """
     seanet = SEANetSection(
         **{theirs: getattr(config, ours) for ours, theirs in _SEANET_FIELDS.items()},
@@ -52,7 +52,7 @@ def write_codec(config: EnCodecConfig) -> dict[str, Any]:
     )
     section = configs.to_dict(seanet)
     if config.decoder_filters is None:
-        del section["decoder"]["n_filters"]  # there it would be a value, not the absence of one
+        del section["decoder"]["n_filters"]  # in YAML it would be a value, not the absence of one
     outer = EncodecSection(
         autoencoder="seanet",
         quantizer="rvq",
@@ -69,7 +69,8 @@ def write_codec(config: EnCodecConfig) -> dict[str, Any]:
         "seanet": section,
         "rvq": configs.to_dict(rvq),
     }
-    refuse_differences(config, dataclasses.replace(read_codec(plain), dead_code_relative=config.dead_code_relative))
+    again = dataclasses.replace(read_codec(plain), dead_code_relative=config.dead_code_relative)
+    refuse_differences(config, again, "audiocraft")
     return plain
 
 

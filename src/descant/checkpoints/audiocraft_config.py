@@ -1,4 +1,4 @@
-"""audiocraft's settings of a language model, and ours, each from the other."""
+"""Conversion between audiocraft's settings of a language model and our config."""
 
 import dataclasses
 from typing import Any
@@ -14,10 +14,10 @@ from descant.checkpoints.audiocraft_sections import (
     StyleSection,
     T5Section,
     TransformerSection,
-    refuse_differences,
     section_of,
 )
 from descant.checkpoints.audiocraft_yaml import at, number, only, resolved, whole_numbers
+from descant.checkpoints.round_trip import refuse_differences
 from descant.codec.encodec import EnCodecConfig
 from descant.conditioning.chroma import MelodyConfig
 from descant.conditioning.style import StyleConfig
@@ -31,19 +31,19 @@ from descant.patterns import AnyPattern, CoarseFirst, Delay, Flatten, Grouped, P
 def read_model(plain: dict[str, Any], mono: EnCodecConfig, text_dim: int) -> MusicGenConfig:
     """Our config of a model from a language model's ``xp.cfg``, its codec, and the width of its text encoder.
 
-    How codes are drawn is not among audiocraft's settings of a model: what its ``generate`` does by itself, and we do
-    too, holds, or what ``write_model`` has noted.
+    Sampling is not among audiocraft's settings of a model: the defaults are those of its ``generate``, which are ours
+    too, or those that ``write_model`` has stored.
 
     Raises:
-        ConfigError: a setting that we cannot honour, by its name.
+        ConfigError: a setting is not supported; the message names it.
     """
     only(plain, "lm_model", "transformer_lm")
     section = section_of(TransformerSection, plain, "transformer_lm")
     duration_s = number(plain, "dataset.segment_duration")
-    melody, style = _read_sound(plain, duration_s)
+    melody, style = _read_audio_condition(plain, duration_s)
     has_cross_attention = _has_cross_attention(plain)
     if section.cross_attention and not has_cross_attention:
-        raise ConfigError("transformer_lm.cross_attention=True: nothing is there to attend to, fuser.cross is empty")
+        raise ConfigError("transformer_lm.cross_attention=True: there is nothing to attend to, fuser.cross is empty")
     is_stereo = section_of(StereoSection, plain, "interleave_stereo_codebooks").use
     books = mono.num_codebooks * (2 if is_stereo else 1)
     for name, value in (
@@ -51,8 +51,8 @@ def read_model(plain: dict[str, Any], mono: EnCodecConfig, text_dim: int) -> Mus
         ("compression_model_n_q", at(plain, "compression_model_n_q")),
     ):
         if value != books and (value is not None):
-            raise ConfigError(f"{name}={value!r:.80}: the codec has {books} codebooks, interleaved ones counted twice")
-    noted = at(plain, "descant.defaults")
+            raise ConfigError(f"{name}={value!r:.80}: the codec has {books} codebooks, for stereo counted twice")
+    stored_defaults = at(plain, "descant.defaults")
     return MusicGenConfig(
         codec=StereoCodecConfig(mono=mono) if is_stereo else mono,
         lm=LMConfig(
@@ -71,7 +71,11 @@ def read_model(plain: dict[str, Any], mono: EnCodecConfig, text_dim: int) -> Mus
         max_duration_s=duration_s,
         melody=melody,
         style=style,
-        defaults=GenerationDefaults() if noted is None else configs.from_dict(GenerationDefaults, noted, "descant"),
+        defaults=(
+            GenerationDefaults()
+            if stored_defaults is None
+            else configs.from_dict(GenerationDefaults, stored_defaults, "descant")
+        ),
     )
 
 
@@ -79,20 +83,20 @@ def write_model(config: MusicGenConfig) -> dict[str, Any]:
     """A language model's ``xp.cfg``.
 
     Raises:
-        CheckpointError: the model has something that audiocraft's MusicGen has not; the message names it.
+        CheckpointError: audiocraft's MusicGen does not support the model; the message says why.
     """
     if not isinstance(config.text, T5Text):
-        raise CheckpointError("audiocraft's layout knows no text encoder but T5: this model has one of its own")
+        raise CheckpointError("audiocraft's layout supports only T5 as text encoder: this model has another one")
     if config.text.name not in T5_NAMES:
         raise CheckpointError(
             f"text.name={config.text.name!r:.80}: audiocraft's layout holds no text encoder, it names one of "
             f"{', '.join(T5_NAMES)}"
         )
     if config.clap is not None:
-        raise CheckpointError("audiocraft's layout is written without CLAP: this model is told points of its space")
+        raise CheckpointError("audiocraft's layout is written without CLAP: this model has CLAP conditioning")
     mono = config.codec.mono if isinstance(config.codec, StereoCodecConfig) else config.codec
     if not isinstance(mono, EnCodecConfig):
-        raise CheckpointError(f"audiocraft's layout knows no codec but EnCodec: this is a {type(mono).__name__}")
+        raise CheckpointError(f"audiocraft's layout supports only EnCodec: this is a {type(mono).__name__}")
     transformer = config.lm.transformer
     section = TransformerSection(
         dim=transformer.width,
@@ -124,7 +128,7 @@ def write_model(config: MusicGenConfig) -> dict[str, Any]:
     }
     del plain["transformer_lm"]["q_modeling"]
     if config.melody is not None and config.style is not None:
-        raise CheckpointError("audiocraft's layout has one place for sound: this model hears melodies and styles")
+        raise CheckpointError("audiocraft's layout has one audio condition: this model has melody and style")
     if config.melody is not None or config.style is not None:
         plain["fuser"]["prepend"].insert(0, MELODY)
     if config.melody is not None:
@@ -133,15 +137,16 @@ def write_model(config: MusicGenConfig) -> dict[str, Any]:
         plain["conditioners"][MELODY] = _write_style(config.style, mono.sample_rate_hz, config.lm.num_codebooks)
     again = read_model(plain, mono, config.text.dim)
     lm = dataclasses.replace(again.lm.transformer, dropout=transformer.dropout)
-    refuse_differences(transformer, lm)
+    refuse_differences(transformer, lm, "audiocraft")
     if config.melody is not None:
-        refuse_differences(config.melody, again.melody)
-    refuse_differences(config, dataclasses.replace(again, lm=dataclasses.replace(again.lm, transformer=lm)))
+        refuse_differences(config.melody, again.melody, "audiocraft")
+    again = dataclasses.replace(again, lm=dataclasses.replace(again.lm, transformer=lm))
+    refuse_differences(config, again, "audiocraft")
     return plain
 
 
 def _read_pattern(plain: dict[str, Any], section: TransformerSection) -> AnyPattern:
-    """The order of codes; older files name it in the language model's section."""
+    """The codebook pattern; older files name it in the language model's section."""
     books = section.n_q
     where = "codebooks_pattern"
     name = at(plain, f"{where}.modeling") or section.q_modeling
@@ -152,7 +157,7 @@ def _read_pattern(plain: dict[str, Any], section: TransformerSection) -> AnyPatt
     known = {key: given.pop(key) for key in _PATTERN_OPTIONS.get(name, ()) if given.get(key) is not None}
     odd = [key for key, value in given.items() if key not in known and value not in (None, 0)]
     if odd:
-        raise ConfigError(f"{where}.{name}.{odd[0]}={given[odd[0]]!r:.80}: cannot be honoured; 0 is allowed")
+        raise ConfigError(f"{where}.{name}.{odd[0]}={given[odd[0]]!r:.80}: not supported; 0 is allowed")
     if name == "parallel":
         return parallel(books)
     if name == "delay":
@@ -165,7 +170,7 @@ def _read_pattern(plain: dict[str, Any], section: TransformerSection) -> AnyPatt
         for pattern, flattening in ((Flatten(books), range(books)), (PartialFlatten(books), [0] + [1] * (books - 1))):
             if known.get("flattening", list(range(books))) == list(flattening):
                 return pattern
-    raise ConfigError(f"{where}.modeling={name!r:.80} with {known}: there is no such pattern here")
+    raise ConfigError(f"{where}.modeling={name!r:.80} with {known}: this pattern is not supported")
 
 
 _PATTERN_OPTIONS = {
@@ -190,8 +195,8 @@ def _write_pattern(pattern: AnyPattern) -> dict[str, Any]:
     return {"modeling": "unroll", "unroll": {"flattening": flattening, "delays": [0] * books}}
 
 
-def _read_sound(plain: dict[str, Any], duration_s: float) -> tuple[MelodyConfig | None, StyleConfig | None]:
-    """What is heard of sound: a melody, a style, or nothing. Both have one name there."""
+def _read_audio_condition(plain: dict[str, Any], duration_s: float) -> tuple[MelodyConfig | None, StyleConfig | None]:
+    """The audio condition: a melody, a style, or none. audiocraft has one name for both."""
     where = f"conditioners.{MELODY}"
     if at(plain, where) is None:
         return None, None
@@ -222,7 +227,7 @@ def _write_melody(config: MelodyConfig) -> dict[str, Any]:
 
 
 _STYLE_SCALES = {"default": (512, 8, 8), "xsmall": (256, 8, 4), "large": (1_024, 16, 24)}
-"""Width, heads and layers of the style's transformer."""
+"""Width, heads and layers of the style transformer."""
 
 
 def _read_style(section: StyleSection) -> StyleConfig:
@@ -254,7 +259,7 @@ def _write_style(config: StyleConfig, sample_rate_hz: int, num_codebooks: int) -
         "bins": config.codebook_size,
         "varying_lengths": [config.min_excerpt_s, max(4.5, config.excerpt_s)],
         "batch_norm": True,
-        # audiocraft asks for these too; nothing of them is heard where the features are MERT's.
+        # audiocraft requires these too; they have no effect where the features are MERT's.
         "encodec_checkpoint": "//pretrained/facebook/encodec_32khz",
         "encodec_n_q": 3,
         "num_codebooks_lm": num_codebooks,
@@ -268,19 +273,19 @@ def _write_style(config: StyleConfig, sample_rate_hz: int, num_codebooks: int) -
 
 
 def _has_cross_attention(plain: dict[str, Any]) -> bool:
-    """Whether the text is attended to; else it is a prefix, as a melody always is."""
+    """Whether the text goes to cross-attention; otherwise it is a prefix, as a melody always is."""
     fuser = section_of(FuserSection, plain, "fuser")
     named = at(plain, "conditioners")
     others = (
         sorted(str(name) for name in named if name not in (TEXT, MELODY, "args")) if isinstance(named, dict) else []
     )
     if others:
-        raise ConfigError(f"conditioners.{others[0]:.80}: cannot be honoured; {TEXT} and {MELODY} are read here")
+        raise ConfigError(f"conditioners.{others[0]:.80}: not supported; allowed are {TEXT} and {MELODY}")
     melody = [] if at(plain, f"conditioners.{MELODY}") is None else [MELODY]
-    # The order within a prefix is the conditioners', not this one's.
-    told = sorted(fuser.cross), sorted(fuser.prepend)
-    if told not in (([TEXT], melody), ([], [TEXT, *melody])) or fuser.sum or fuser.input_interpolate:
-        raise ConfigError(f"{fuser}: {TEXT} must be in cross or in prepend, {MELODY} in prepend, and nothing else")
+    # The order within a prefix is that of the conditioners, not of this list.
+    places = sorted(fuser.cross), sorted(fuser.prepend)
+    if places not in (([TEXT], melody), ([], [TEXT, *melody])) or fuser.sum or fuser.input_interpolate:
+        raise ConfigError(f"{fuser}: {TEXT} must be in cross or in prepend, {MELODY} in prepend, and no others")
     return bool(fuser.cross)
 
 

@@ -1,25 +1,24 @@
-"""What audiocraft's settings of a language model and of its codec say, as dataclasses that know what can be honoured.
+"""audiocraft's settings of a language model and of its codec, as dataclasses.
 
-The dataclasses here have audiocraft's words (config/model/lm, config/model/encodec, config/conditioner). A type that
-allows one value only is a setting that we cannot honour otherwise; a key that is neither in a class nor known to change
-nothing is an error. Sections that a model is not made of (optim, dataset.train, fsdp and so on) are passed over.
+Names are audiocraft's (config/model/lm, config/model/encodec, config/conditioner). A type that allows one value only is
+a setting whose other values are not supported; a key that is neither in a class nor in ``IGNORED_KEYS`` is an error.
+Sections that do not describe the model (optim, dataset.train, fsdp and so on) are not read.
 """
 
-import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from descant import config as configs
 from descant.checkpoints.audiocraft_yaml import section_at
 from descant.codec.encodec import EnCodecConfig
-from descant.errors import CheckpointError, ConfigError
+from descant.errors import ConfigError
 from descant.nn.conv import PaddingMode
 
 Section = TypeVar("Section")
 TEXT, MELODY = "description", "self_wav"
 
-_IDLE = {
-    # How attention is computed, and how weights began.
+IGNORED_KEYS = {
+    # Implementations of attention, and initialisation.
     "transformer_lm": (
         *("dropout", "emb_lr", "custom", "memory_efficient", "attention_as_float32", "checkpointing", "weight_init"),
         *("depthwise_init", "zero_bias_init", "attention_dropout", "two_step_cfg"),
@@ -36,14 +35,14 @@ _IDLE = {
     "fuser": ("cross_attention_pos_emb_scale",),
     "interleave_stereo_codebooks": (),
 }
-"""Keys that change nothing in what a trained model computes, section by section."""
+"""Keys that do not change what a trained model computes, by section."""
 
 
 T5_NAMES = (
     *("t5-small", "t5-base", "t5-large", "t5-3b", "t5-11b"),
     *(f"google/flan-t5-{size}" for size in ("small", "base", "large", "xl", "xxl")),
 )
-"""The text encoders that audiocraft knows: it finds them by name."""
+"""The text encoders that audiocraft supports: it finds them by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,21 +195,4 @@ class RVQSection:
 
 
 def section_of(kind: type[Section], plain: dict[str, Any], path: str) -> Section:
-    return configs.from_dict(kind, section_at(plain, path, _IDLE[path]), path)
-
-
-def refuse_differences(ours: Any, again: Any, path: str = "") -> None:
-    """Makes sure that a config and what audiocraft's words say of it are the same.
-
-    Raises:
-        CheckpointError: a field differs; the message has the path to it.
-    """
-    for item in dataclasses.fields(ours):
-        value, kept = getattr(ours, item.name), getattr(again, item.name)
-        if value == kept:
-            continue
-        if dataclasses.is_dataclass(value) and type(value) is type(kept):
-            refuse_differences(value, kept, f"{path}{item.name}.")
-        raise CheckpointError(
-            f"{path}{item.name}={value!r:.80} has no place in audiocraft's layout, which has {kept!r:.80}"
-        )
+    return configs.from_dict(kind, section_at(plain, path, IGNORED_KEYS[path]), path)

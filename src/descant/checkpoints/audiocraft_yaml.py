@@ -1,4 +1,4 @@
-"""The settings that audiocraft stores with weights: YAML, and what its values refer to.
+"""The settings that audiocraft stores with weights: YAML with references between values.
 
 The only file of the package that imports yaml.
 """
@@ -10,27 +10,27 @@ from typing import Any
 
 from descant.errors import ConfigError, MissingExtra
 
-LONGEST = 2**20
+MAX_CHARACTERS = 2**20
 _REFERENCE = re.compile(r"\$\{([\w.]+)\}")
 
 
 def parse(text: Any) -> dict[str, Any]:
-    """What such settings say; nothing but plain data is ever made of them.
+    """The settings in a YAML text, as plain data.
 
     Raises:
-        ConfigError: it is no YAML of plain data.
+        ConfigError: it is not YAML of plain data.
         MissingExtra: PyYAML is not installed.
     """
     yaml = _yaml()
-    if not isinstance(text, str) or len(text) > LONGEST:
-        raise ConfigError(f"xp.cfg: expected a text of up to {LONGEST} characters, got {type(text).__name__}")
+    if not isinstance(text, str) or len(text) > MAX_CHARACTERS:
+        raise ConfigError(f"xp.cfg: expected a text of up to {MAX_CHARACTERS} characters, got {type(text).__name__}")
     try:
-        # A few lines of aliases can stand for more data than memory holds; settings have no use for them.
+        # A few lines of aliases can expand to more data than fits into memory; settings do not need them.
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
             raise ConfigError("xp.cfg: has YAML aliases, which are not read")
         plain = yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ConfigError(f"xp.cfg: no YAML of plain data ({' '.join(str(error).split())[:200]})") from error
+        raise ConfigError(f"xp.cfg: not YAML of plain data ({' '.join(str(error).split())[:200]})") from error
     if not isinstance(plain, dict):
         raise ConfigError(f"xp.cfg: expected a mapping, got {type(plain).__name__}")
     if _has_huge_number(plain):
@@ -64,22 +64,22 @@ def _yaml() -> ModuleType:
     return yaml
 
 
-def section_at(plain: dict[str, Any], path: str, idle: tuple[str, ...]) -> dict[str, Any]:
-    """One section, without its ``idle`` keys and with references followed; empty where there is none.
+def section_at(plain: dict[str, Any], path: str, ignored: tuple[str, ...]) -> dict[str, Any]:
+    """One section, without its ``ignored`` keys and with references resolved; empty if there is none.
 
     Raises:
-        ConfigError: it is no mapping, or a reference leads nowhere.
+        ConfigError: it is not a mapping, or a reference cannot be resolved.
     """
     found = at(plain, path)
     if found is None:
         return {}
     if not isinstance(found, dict):
         raise ConfigError(f"{path}: expected a mapping, got {found!r:.80}")
-    return {str(key): resolved(plain, value) for key, value in found.items() if key not in idle}
+    return {str(key): resolved(plain, value) for key, value in found.items() if key not in ignored}
 
 
 def at(plain: dict[str, Any], path: str) -> Any:
-    """The value at a dotted path, or None where there is none."""
+    """The value at a dotted path, or None if there is none."""
     found: Any = plain
     for name in path.split("."):
         found = resolved(plain, found.get(name)) if isinstance(found, dict) else None
@@ -87,10 +87,10 @@ def at(plain: dict[str, Any], path: str) -> Any:
 
 
 def resolved(plain: dict[str, Any], value: Any, depth: int = 8) -> Any:
-    """What a value such as ``${encodec.causal}`` stands for: settings may be stored as they were written.
+    """The value that a reference such as ``${encodec.causal}`` resolves to; other values are returned unchanged.
 
     Raises:
-        ConfigError: it stands for nothing.
+        ConfigError: the reference cannot be resolved.
     """
     reference = _REFERENCE.fullmatch(value) if isinstance(value, str) else None
     if reference is None:
@@ -99,15 +99,15 @@ def resolved(plain: dict[str, Any], value: Any, depth: int = 8) -> Any:
     for name in reference[1].split("."):
         found = found.get(name) if isinstance(found, dict) else None
     if depth == 0 or found is None:
-        raise ConfigError(f"{value:.80}: refers to nothing that is there")
+        raise ConfigError(f"{value:.80}: refers to a value that does not exist")
     return resolved(plain, found, depth - 1)
 
 
 def only(plain: dict[str, Any], path: str, allowed: str) -> None:
-    """Makes sure that the value at a path is the one that is read here.
+    """Refuses a value other than ``allowed`` at a path.
 
     Raises:
-        ConfigError: it is another.
+        ConfigError: the value is another.
     """
     if at(plain, path) != allowed:
         raise ConfigError(f"{path}={at(plain, path)!r:.80}: allowed is {allowed!r}")
@@ -129,7 +129,7 @@ def whole_numbers(values: Any, path: str) -> tuple[int, ...]:
     """A list of whole numbers, as a tuple.
 
     Raises:
-        ConfigError: it is no such list.
+        ConfigError: it is not such a list.
     """
     if not isinstance(values, list) or not all(type(value) is int for value in values):
         raise ConfigError(f"{path}: expected whole numbers, got {values!r:.80}")

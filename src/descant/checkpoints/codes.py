@@ -1,4 +1,4 @@
-"""Codes in a file: a ``.safetensors`` with the tensor ``codes`` [K, T]; its metadata say how to decode it."""
+"""Codes files: a ``.safetensors`` with the tensor ``codes`` [K, T] and metadata for decoding it."""
 
 import json
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ HEADER_KEY = "descant_codes"
 
 @dataclass(frozen=True, kw_only=True)
 class CodesHeader:
-    """What turns codes into sound again.
+    """What is needed to decode the codes.
 
     Args:
         model: name or folder of the model whose codec made them.
-        codec_fingerprint: of the weights that the codes hang on; another codec of the same shape would decode to noise.
-        num_samples: how much of the decoded audio is wanted; the last frame may be longer than the sound in it.
+        codec_fingerprint: of the codec's weights; another codec of the same shape would decode noise.
+        num_samples: length of the audio; the last frame may be longer.
     """
 
     model: str
@@ -44,20 +44,20 @@ class CodesHeader:
 
 
 def save_codes(path: Path, codes: Int[Tensor, "K T"], header: CodesHeader) -> None:
-    """Writes a codes file, the whole of it or nothing.
+    """Writes a codes file, atomically.
 
     Raises:
-        InvalidRequest: the codes are not what the header say.
+        InvalidRequest: the codes contradict the header.
         AudioError: the file cannot be written.
     """
     write_atomically(path, codes_to_bytes(codes, header))
 
 
 def codes_to_bytes(codes: Int[Tensor, "K T"], header: CodesHeader) -> bytes:
-    """What ``save_codes`` writes.
+    """The bytes that ``save_codes`` writes.
 
     Raises:
-        InvalidRequest: the codes are not what the header say.
+        InvalidRequest: the codes contradict the header.
     """
     problem = _contradiction(codes, header)
     if problem:
@@ -71,7 +71,7 @@ def load_codes(path: Path) -> tuple[Int[Tensor, "K T"], CodesHeader]:
     """The codes of a file as int64, and its header.
 
     Raises:
-        CheckpointError: the file is missing, damaged, no codes file, or its codes are not what its header say.
+        CheckpointError: the file is missing, damaged, not a codes file, or its codes contradict its header.
     """
     if not path.is_file():
         raise CheckpointError(
@@ -82,7 +82,9 @@ def load_codes(path: Path) -> tuple[Int[Tensor, "K T"], CodesHeader]:
         with safe_open(path, framework="pt") as stored:
             names, metadata = list(stored.keys()), stored.metadata() or {}
             if names != ["codes"] or HEADER_KEY not in metadata:
-                raise CheckpointError(f"{str(path)!r} is no codes file: it needs the tensor codes and its header only")
+                raise CheckpointError(
+                    f"{str(path)!r} is not a codes file: it needs the tensor codes and its header only"
+                )
             codes = stored.get_tensor("codes")
         header = configs.from_dict(CodesHeader, json.loads(metadata[HEADER_KEY]))
     except (SafetensorError, OSError, ValueError, RecursionError) as error:
@@ -94,14 +96,14 @@ def load_codes(path: Path) -> tuple[Int[Tensor, "K T"], CodesHeader]:
 
 
 def _contradiction(codes: Tensor, header: CodesHeader) -> str | None:
-    """What about the codes is not as the header say, if anything."""
+    """How the codes contradict the header, if they do."""
     if codes.is_floating_point() or codes.is_complex() or codes.dtype == torch.bool:
         return f"they are {codes.dtype}, codes are integers"
     if codes.ndim != 2 or codes.shape[0] != header.num_codebooks or codes.shape[1] < 1:
-        return f"their shape is {tuple(codes.shape)}, the header say {header.num_codebooks} codebooks"
+        return f"their shape is {tuple(codes.shape)}, the header says {header.num_codebooks} codebooks"
     if int(codes.min()) < 0 or int(codes.max()) >= header.codebook_size:
         return f"they reach from {int(codes.min())} to {int(codes.max())}, allowed are 0 to {header.codebook_size - 1}"
-    room = codes.shape[1] * header.hop_samples
-    if not room - header.hop_samples < header.num_samples <= room:
+    capacity = codes.shape[1] * header.hop_samples
+    if not capacity - header.hop_samples < header.num_samples <= capacity:
         return f"{codes.shape[1]} frames cannot hold {header.num_samples} samples"
     return None

@@ -1,4 +1,4 @@
-"""A short name for exactly the weights of a model, by which music is known to be made again with the same ones."""
+"""A fingerprint of a model's config and weights, recorded with generated music to reproduce it."""
 
 import hashlib
 import json
@@ -20,15 +20,16 @@ LATER = {
     "part": "auto",
     "null": "c",
 }
-"""Fields that configs did not always have, and what models without them do."""
+"""Fields that were added to configs later, and their values for older models."""
 BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def fingerprint(model: MusicGenModel) -> str:
-    """16 hexadecimal digits: a hash of the config and, for every tensor, of some of its values and a sum over the bits
-    of all. To hash all the bits of a large model would take longer than to load it.
+    """16 hexadecimal digits: a hash of the config and, for every tensor, of some of its values and the sum of all bits.
+
+    Hashing all bits of a large model would take longer than loading it.
     """
-    digest = hashlib.sha256(json.dumps(_as_it_was(to_dict(model.config)), sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(_without_later_fields(to_dict(model.config)), sort_keys=True).encode())
     for name, tensor in sorted(model.state_dict().items()):
         flat = tensor.detach().flatten()
         bits = flat.view(BITS[flat.element_size()])
@@ -37,7 +38,7 @@ def fingerprint(model: MusicGenModel) -> str:
     return digest.hexdigest()[:16]
 
 
-def _as_it_was(config: dict[str, Any]) -> dict[str, Any]:
-    """A config without what it does not have and what came later, so that no older model's name changes."""
+def _without_later_fields(config: dict[str, Any]) -> dict[str, Any]:
+    """A config without unset fields and later fields at their defaults, so that fingerprints of older models stay."""
     kept = {name: value for name, value in config.items() if value is not None and LATER.get(name, ...) != value}
-    return {name: _as_it_was(value) if isinstance(value, dict) else value for name, value in kept.items()}
+    return {name: _without_later_fields(value) if isinstance(value, dict) else value for name, value in kept.items()}

@@ -1,7 +1,7 @@
-"""Where a model's files are: in a folder, or on the model hub and from then on in its cache.
+"""Where a model's files are: in a folder, or on the model hub and then in its cache.
 
-The only file of the package that imports huggingface_hub. Its own settings hold here too: ``HF_HOME`` and
-``HF_HUB_CACHE`` say where the cache is, ``HF_HUB_OFFLINE=1`` keeps it from asking the network.
+The only file of the package that imports huggingface_hub. Its own settings apply: ``HF_HOME`` and ``HF_HUB_CACHE`` set
+the location of the cache, ``HF_HUB_OFFLINE=1`` disables the network.
 """
 
 import hashlib
@@ -13,17 +13,17 @@ from fnmatch import fnmatch
 from functools import lru_cache
 from pathlib import Path
 
-from descant.checkpoints.tensor_files import read_json
+from descant.checkpoints.config_files import read_json
 from descant.errors import CheckpointError, MissingExtra
 
 DESCRIPTION = ("*.json", "*.txt", "*.model")
 SAFETENSORS = (*DESCRIPTION, "*.safetensors")
 AUDIOCRAFT = (*DESCRIPTION, "state_dict.bin", "compression_state_dict.bin")
 LAYOUTS = (SAFETENSORS, AUDIOCRAFT)
-"""What is fetched, the first set that a model has. The released models lie there in several layouts, each with all the
-weights."""
+"""The files to fetch: the first of these sets that a model has. Released models are on the hub in several layouts, each
+with all weights."""
 ANY_WEIGHTS = (*DESCRIPTION, "*.safetensors", "*.bin")
-"""What a frozen network may be made of; it is read by transformers."""
+"""The files of a frozen network, which transformers reads."""
 SETTINGS = ("config.json", "generation_config.json", "preprocessor_config.json", "codec/config.json")
 
 _HUB_ID = re.compile(r"(?P<id>[\w][\w.-]{0,95}/[\w][\w.-]{0,95})(@(?P<revision>[\w][\w./-]{0,199}))?", re.ASCII)
@@ -31,13 +31,13 @@ _BLOCK_BYTES = 2**20
 
 
 def find(model: str | Path) -> Path:
-    """The folder with a model's files: ``model`` itself, or what the hub has under that id, fetched if it must be.
+    """The folder with a model's files: ``model`` itself, or the hub's snapshot of that id, fetched if necessary.
 
-    Every file that comes from the hub is compared with its checksum, each time: a damaged weight would not stop
-    anything, it would only sound wrong.
+    Every file from the hub is compared with its checksum, each time: a damaged weight would cause no error, it would
+    only sound wrong.
 
     Args:
-        model: a folder, or an id such as ``facebook/musicgen-small`` or, with a branch, a tag or a commit behind it,
+        model: a folder, or an id such as ``facebook/musicgen-small``, or with a branch, a tag or a commit
             ``facebook/musicgen-small@main``.
 
     Raises:
@@ -54,11 +54,11 @@ def find(model: str | Path) -> Path:
 
 
 def find_cached(name: str, *layouts: tuple[str, ...], checked: tuple[str, ...] | None = None) -> Path | None:
-    """The folder in the cache with what was fetched under an id before; the network is not asked, no folder opened.
+    """The folder in the cache of an id that was fetched before; uses neither the network nor other folders.
 
     Args:
-        layouts: what to look for, the first of these sets of which weights are there.
-        checked: which files are compared with their checksums; None for all of that set.
+        layouts: sets of file patterns, of which the first with weights is taken.
+        checked: patterns of the files to compare with their checksums; None for all of that set.
 
     Raises:
         CheckpointError: a file in the cache is damaged.
@@ -79,8 +79,7 @@ def find_cached(name: str, *layouts: tuple[str, ...], checked: tuple[str, ...] |
 
 @contextmanager
 def settings_of(name: str) -> Iterator[Path]:
-    """A folder with a model's configs, for as long as this lasts: of a model on the hub nothing else is fetched, unless
-    its configs are in its weights.
+    """Gives a folder with a model's configs: from the hub only those are fetched, unless the weights contain them.
 
     Raises:
         CheckpointError, MissingExtra: as ``find``.
@@ -94,13 +93,13 @@ def settings_of(name: str) -> Iterator[Path]:
         return
     hub_id, revision = _parts(name)
     with tempfile.TemporaryDirectory(prefix="descant-") as place:
-        # Not into the cache: half a model there would look like one whose download broke off.
+        # Not into the cache: half a model there would look like a broken download.
         folder = _fetch(hub_id, revision, SETTINGS, place=Path(place))
         yield folder if (folder / "config.json").is_file() else find(name)
 
 
 def is_id(name: str) -> bool:
-    """Whether a name could be a model's on the hub."""
+    """Whether a name could be the id of a model on the hub."""
     parts = _HUB_ID.fullmatch(name)
     if parts is None or ".." in name:
         return False
@@ -111,7 +110,7 @@ def is_id(name: str) -> bool:
 
 
 def _parts(model: str | Path) -> tuple[str, str | None]:
-    """A hub id without and with its revision."""
+    """A hub id and its revision, if it has one."""
     parts = _HUB_ID.fullmatch(str(model)) if is_id(str(model)) else None
     if parts is None:
         raise CheckpointError(f"{str(model)!r:.200}: no such folder, and no hub id such as facebook/musicgen-small")
@@ -121,18 +120,18 @@ def _parts(model: str | Path) -> tuple[str, str | None]:
 def _is_folder(model: str | Path) -> bool:
     try:
         return str(model) != "" and Path(model).is_dir()
-    except (OSError, ValueError):  # a name that no folder can have
+    except (OSError, ValueError):  # a name that is invalid for a folder
         return False
 
 
 def _fetch_either(hub_id: str, revision: str | None) -> tuple[Path, tuple[str, ...]]:
-    """The model in the first layout that it has weights in, and which of its files belong to that."""
+    """The folder of a model, with the first layout that has weights, and that layout's file patterns."""
     first_error: CheckpointError | None = None
     for patterns in (SAFETENSORS, AUDIOCRAFT):
         try:
             folder = _fetch(hub_id, revision, patterns)
         except _NotInCache as error:
-            # The cache may hold the other layout whole.
+            # The cache may hold the other layout completely.
             first_error = first_error or error
             continue
         if _has_weights(folder, patterns):
@@ -158,7 +157,7 @@ def _check_files(folder: Path, patterns: tuple[str, ...], hub_id: str) -> None:
 
 
 class _NotInCache(CheckpointError):
-    """The hub was not asked or did not answer, and the cache lacks files."""
+    """The hub was not used or did not answer, and the cache lacks files."""
 
 
 def _fetch(
@@ -169,17 +168,17 @@ def _fetch(
     from_cache: bool = False,
     place: Path | None = None,
 ) -> Path:
-    """The folder of a snapshot: in the cache, or in a place of its own.
+    """The folder of a snapshot: in the cache, or in ``place``.
 
     Args:
-        from_cache: the network is not asked.
+        from_cache: do not use the network.
     """
     try:
         import huggingface_hub
         from huggingface_hub import errors
     except ImportError as error:
         raise MissingExtra(
-            f'{hub_id}: no such folder here, and to ask the model hub: pip install "descant[hub]"'
+            f'{hub_id}: no such folder here, and the model hub needs: pip install "descant[hub]"'
         ) from error
     try:
         return Path(
@@ -203,7 +202,7 @@ def _fetch(
         raise CheckpointError(f"{hub_id}: the hub has this model, but no revision {revision!r}") from error
     except errors.LocalEntryNotFoundError as error:
         raise _NotInCache(_why_not_cached(hub_id)) from error
-    # What else comes is the network's or the disk's, in the classes of whichever HTTP client that library uses today.
+    # Other errors are of the network or the disk, in the classes of the library's current HTTP client.
     except Exception as error:
         raise CheckpointError(
             f"{hub_id}: the download broke off ({type(error).__name__}: {' '.join(str(error).split())[:200]}); "
@@ -212,7 +211,7 @@ def _fetch(
 
 
 def _broke_off(hub_id: str) -> bool:
-    """Whether the cache holds a part of a file of this model."""
+    """Whether the cache holds an incomplete file of this model."""
     from huggingface_hub import constants
 
     stored = Path(constants.HF_HUB_CACHE) / f"models--{hub_id.replace('/', '--')}"
@@ -220,7 +219,7 @@ def _broke_off(hub_id: str) -> bool:
 
 
 def _lacks_shards(folder: Path) -> bool:
-    """Whether an index names files that are not there."""
+    """Whether an index names missing files."""
     for index in folder.glob("*.safetensors.index.json"):
         named = read_json(index).get("weight_map")
         if isinstance(named, dict) and not all((index.parent / str(name)).exists() for name in set(named.values())):
@@ -239,25 +238,25 @@ def _why_not_cached(hub_id: str) -> str:
         reason = "the model hub cannot be reached"
         remedy = "try again with a network"
     if _broke_off(hub_id):
-        return f"{hub_id}: an earlier download broke off, and {reason}; {remedy}, it goes on where it stopped"
+        return f"{hub_id}: an earlier download broke off, and {reason}; {remedy}, it resumes where it stopped"
     return f"{hub_id}: no such folder here, {reason} and the cache {str(cache)!r} lacks files of it; {remedy}"
 
 
 def _check_content(file: Path, hub_id: str) -> None:
-    """Compares a cached file with the checksum that the cache names it by.
+    """Compares a cached file with the checksum that is its name in the cache.
 
     Raises:
-        CheckpointError: they differ, or there is only the name.
+        CheckpointError: they differ, or the file is missing.
     """
     blob = file.resolve()
     if not blob.is_file():
         raise CheckpointError(f"{hub_id}: {file.name} is gone from the cache; delete {str(file)!r} and fetch it again")
-    # Large files are known by their SHA-256, small ones by git's object id; a cache without links has neither.
+    # Large files are named by their SHA-256, small ones by git's object id; a cache without links has neither.
     algorithm = {64: "sha256", 40: "git"}.get(len(blob.name)) if re.fullmatch("[0-9a-f]+", blob.name) else None
     if algorithm is None:
         return
-    told = blob.stat()
-    if _digest(blob, algorithm, told.st_size, told.st_mtime_ns) != blob.name:
+    status = blob.stat()
+    if _digest(blob, algorithm, status.st_size, status.st_mtime_ns) != blob.name:
         raise CheckpointError(
             f"{hub_id}: {file.name} is damaged, its checksum is not the hub's; delete {str(blob)!r} and fetch it again"
         )
@@ -265,7 +264,7 @@ def _check_content(file: Path, hub_id: str) -> None:
 
 @lru_cache(maxsize=256)
 def _digest(blob: Path, algorithm: str, size: int, modified_ns: int) -> str:
-    """A file's checksum; remembered while the file stays as it is, for a command asks several times."""
+    """A file's checksum; cached while size and time stay the same, since a command needs it several times."""
     del modified_ns
     if algorithm == "git":
         digest = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)

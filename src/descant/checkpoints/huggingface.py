@@ -2,8 +2,8 @@
 
 ::
 
-    config.json                 text encoder, codec and decoder, in transformers' words
-    generation_config.json      how it samples when nobody says
+    config.json                 text encoder, codec and decoder, as transformers' configs
+    generation_config.json      default sampling settings
     model.safetensors           all weights, the T5's too; or shards with model.safetensors.index.json
     preprocessor_config.json    for transformers' processors
     tokenizer.json ...          the T5's tokenizer
@@ -19,22 +19,20 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from descant.checkpoints.huggingface_config import read_codec, read_model, spare_codebooks, write_codec, write_model
+from descant.checkpoints.config_files import config_errors_of, read_json, write_json
+from descant.checkpoints.huggingface_config import read_codec, read_model, unused_codebooks, write_codec, write_model
 from descant.checkpoints.keymap import HUGGINGFACE_CODEC, HUGGINGFACE_CONDITIONS, HUGGINGFACE_LM, KeyMap
 from descant.checkpoints.native import in_precision, replacing
 from descant.checkpoints.tensor_files import (
     SAFETENSORS,
     TensorFiles,
-    faults_of,
     is_finite,
     planned,
-    read_json,
     read_tensors,
-    write_json,
 )
 from descant.codec.base import AudioCodec
 from descant.codec.encodec import EnCodec, EnCodecConfig
-from descant.conditioning.encoders import T5Encoder
+from descant.conditioning.encoders.t5 import T5Encoder
 from descant.errors import CheckpointError
 from descant.model import AnyCodecConfig, MusicGenConfig, MusicGenModel, StereoCodecConfig
 
@@ -57,9 +55,9 @@ def read_model_config(folder: Path) -> MusicGenConfig:
     """Our config of the model in a folder.
 
     Raises:
-        CheckpointError: a file is missing, or says something that we cannot honour.
+        CheckpointError: a file is missing, or has an unsupported setting.
     """
-    with faults_of(folder):
+    with config_errors_of(folder):
         return read_model(
             read_json(folder / "config.json"),
             _if_there(folder / "generation_config.json"),
@@ -68,28 +66,31 @@ def read_model_config(folder: Path) -> MusicGenConfig:
 
 
 def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> MusicGenModel:
-    """The model in a folder, ready to generate; every tensor is copied once, from the file to where it is used.
+    """The model in a folder, ready to generate; every tensor is copied once, from the file to the device.
 
     Args:
         dtype: the language model's precision; codec and text encoder always run in float32.
 
     Raises:
-        CheckpointError: a file is missing or broken, the config says something that we cannot honour, or its tensors
-            are not those of its config.
-        MissingExtra: transformers is not installed, which reads the text.
+        CheckpointError: a file is missing or broken, a setting is not supported, or the tensors are not those of the
+            config.
+        MissingExtra: transformers is not installed, which the text encoder needs.
     """
     device = torch.device(device)
     plain, config = read_json(folder / "config.json"), read_model_config(folder)
-    files = TensorFiles(folder)
+    files = TensorFiles.load(folder)
     of_text = sorted(name for name in files.shapes if name.startswith(TEXT_ENCODER))
     weights = {name.removeprefix(TEXT_ENCODER): _kept(files.read(name), name, folder) for name in of_text}
     _check_layers(folder, plain["text_encoder"], len(weights))
     encoder = T5Encoder.from_weights(plain["text_encoder"], weights, folder)
-    with faults_of(folder), torch.device("meta"):
+    with config_errors_of(folder), torch.device("meta"):
         model = in_precision(MusicGenModel(config, encoder), dtype)
     keys = _model_keys(config.codec)
-    spare = [f"audio_encoder.quantizer.layers.{level}.{{rest}}" for level in spare_codebooks(plain)]
-    unused = {**dict.fromkeys(of_text, "read by the text encoder"), **dict.fromkeys(spare, "no code names them")}
+    spare = [f"audio_encoder.quantizer.layers.{level}.{{rest}}" for level in unused_codebooks(plain)]
+    unused = {
+        **dict.fromkeys(of_text, "read by the text encoder"),
+        **dict.fromkeys(spare, "unused codebooks"),
+    }
     keys = keys | KeyMap(rules={}, ignored=unused)
     _fill(model, files, keys, device)
     model.text_encoder = encoder.to(device)
@@ -103,10 +104,10 @@ def load_codec(folder: Path) -> tuple[AudioCodec, EnCodecConfig]:
         CheckpointError: as ``load_model``.
     """
     plain = read_json(folder / "config.json")
-    with faults_of(folder):
+    with config_errors_of(folder):
         config = read_codec(plain)
-    files = TensorFiles(folder)
-    with faults_of(folder), torch.device("meta"):
+    files = TensorFiles.load(folder)
+    with config_errors_of(folder), torch.device("meta"):
         codec = EnCodec(config)
     _fill(codec, files, HUGGINGFACE_CODEC, torch.device("cpu"))
     return codec, config
@@ -119,11 +120,11 @@ def save_model(model: MusicGenModel, folder: Path, *, shard_bytes: int = SHARD_B
         shard_bytes: a file holds about this much, and writing takes this much memory.
 
     Raises:
-        CheckpointError: the model has something that transformers' MusicGen has not, or it cannot be written.
+        CheckpointError: transformers' MusicGen does not support the model, or it cannot be written.
     """
     encoder = model.text_encoder
     if not isinstance(encoder, T5Encoder):
-        raise CheckpointError(f"transformers' MusicGen reads text by T5, this model by a {type(encoder).__name__}")
+        raise CheckpointError(f"transformers' MusicGen has a T5 text encoder, this model {type(encoder).__name__}")
     described = write_model(model.config, encoder.config)
     tensors = _model_keys(model.config.codec).exported(model.state_dict())
     tensors |= {f"{TEXT_ENCODER}{name}": tensor for name, tensor in encoder.weights.items()}
@@ -156,7 +157,7 @@ def _model_keys(codec: AnyCodecConfig) -> KeyMap:
 
 
 def _fill(module: nn.Module, files: TensorFiles, keys: KeyMap, device: torch.device) -> None:
-    """Gives a module without memory its tensors."""
+    """Loads the tensors of a module on the meta device."""
     expected = module.state_dict()
     tensors = read_tensors(files, planned(keys, files, expected), expected, device)
     module.load_state_dict(tensors, assign=True)
@@ -164,19 +165,17 @@ def _fill(module: nn.Module, files: TensorFiles, keys: KeyMap, device: torch.dev
 
 
 def _kept(tensor: Tensor, name: str, folder: Path) -> Tensor:
-    """A copy of a weight of the text encoder, in float32, that needs the file no more."""
+    """A float32 copy of a weight of the text encoder, independent of the file."""
     if not tensor.is_floating_point() or not is_finite(tensor):
-        raise CheckpointError(f"{folder}: {name} holds values that are no numbers, or no weights")
+        raise CheckpointError(f"{folder}: {name} holds values that are not finite, or not floating-point")
     return tensor.to(torch.float32, copy=True)
 
 
 def _check_layers(folder: Path, text_encoder: Mapping[str, Any], num_tensors: int) -> None:
-    """No T5 may have more layers than tensors: even layers without memory take time to be made."""
+    """Refuses a T5 with more layers than tensors: layers take time to create even on the meta device."""
     layers = text_encoder.get("num_layers", 0)
     if type(layers) is not int or layers > num_tensors:
-        raise CheckpointError(
-            f"{folder}: text_encoder.num_layers={layers!r:.80}, with {num_tensors} tensors to fill them"
-        )
+        raise CheckpointError(f"{folder}: text_encoder.num_layers={layers!r:.80}, with only {num_tensors} tensors")
 
 
 def _if_there(file: Path) -> dict[str, Any]:
@@ -184,7 +183,7 @@ def _if_there(file: Path) -> dict[str, Any]:
 
 
 def _write_tensors(tensors: Mapping[str, Tensor], folder: Path, shard_bytes: int) -> None:
-    """One file, or shards with an index, each written before the next is copied together."""
+    """Writes one file, or shards with an index, one shard in memory at a time."""
     shards: list[dict[str, Tensor]] = [{}]
     size = 0
     for name, tensor in tensors.items():
@@ -196,7 +195,7 @@ def _write_tensors(tensors: Mapping[str, Tensor], folder: Path, shard_bytes: int
     names = [f"model-{index + 1:05}-of-{len(shards):05}.safetensors" for index in range(len(shards))]
     names = names if len(shards) > 1 else [SAFETENSORS]
     for name, shard in zip(names, shards, strict=True):
-        # Copied: parts of one tensor share its memory, which safetensors does not write.
+        # Copied: safetensors refuses tensors that share memory.
         contents = {key: tensor.detach().to("cpu", copy=True).contiguous() for key, tensor in shard.items()}
         save_file(contents, folder / name, metadata={"format": "pt"})
     if len(shards) > 1:

@@ -1,4 +1,4 @@
-"""transformers' configs of MusicGen and EnCodec, and ours, each from the other."""
+"""Conversion between transformers' configs of MusicGen and EnCodec and ours."""
 
 import dataclasses
 from typing import Any
@@ -12,6 +12,7 @@ from descant.checkpoints.huggingface_sections import (
     MusicGenSection,
     section_of,
 )
+from descant.checkpoints.round_trip import refuse_differences
 from descant.codec.encodec import EnCodecConfig
 from descant.conditioning.chroma import MelodyConfig
 from descant.errors import CheckpointError, ConfigError
@@ -21,7 +22,7 @@ from descant.patterns import AnyPattern, delay, stereo_partial_delay
 PADDED_STEPS = 2_048
 DEFAULT_DURATION_S = 30.0
 UNNAMED = "text_encoder"
-"""A text encoder that came with a model and does not say where from."""
+"""The name of a text encoder that came with a model without a name."""
 _CODEC_TRAINING = ("codebook_decay", "kmeans_iterations", "dead_code_threshold", "dead_code_relative")
 
 
@@ -29,7 +30,7 @@ def read_model(plain: dict[str, Any], generation: dict[str, Any], processor: dic
     """Our config from config.json, generation_config.json and preprocessor_config.json.
 
     Raises:
-        ConfigError: a value that we cannot honour, by its name, or one that contradicts another.
+        ConfigError: a value is not supported, or contradicts another; the message names it.
     """
     section = section_of(MusicGenSection, plain, "")
     decoder, text = section.decoder, section.text_encoder
@@ -42,13 +43,13 @@ def read_model(plain: dict[str, Any], generation: dict[str, Any], processor: dic
     width = decoder.cross_attention_hidden_size
     if width is not None and not width == text["d_model"] == decoder.hidden_size:
         raise ConfigError(
-            f"decoder.cross_attention_hidden_size={width}: must be null, or what text_encoder.d_model and "
-            "decoder.hidden_size are; transformers has no projection then"
+            f"decoder.cross_attention_hidden_size={width}: must be null, or equal to text_encoder.d_model "
+            "and decoder.hidden_size; transformers has no projection then"
         )
     if section.model_type == "musicgen_melody" and section.num_chroma == decoder.hidden_size:
         raise ConfigError(
-            f"num_chroma={section.num_chroma}: must be another number than decoder.hidden_size, where transformers has "
-            "no projection between the two"
+            f"num_chroma={section.num_chroma}: must differ from decoder.hidden_size; otherwise transformers has no "
+            "projection between the two"
         )
     _check_special_codes(generation, decoder.vocab_size)
     mono = _codec_for(decoder, section.audio_encoder)
@@ -59,7 +60,7 @@ def read_model(plain: dict[str, Any], generation: dict[str, Any], processor: dic
         text=T5Text(
             name=text.get("_name_or_path") or UNNAMED,
             dim=text["d_model"],
-            # Where the widths are the same transformers has no layer between the two.
+            # transformers has no projection between equal widths.
             has_projection=text["d_model"] != decoder.hidden_size,
         ),
         max_duration_s=_duration_s(generation, mono),
@@ -68,8 +69,8 @@ def read_model(plain: dict[str, Any], generation: dict[str, Any], processor: dic
     )
 
 
-def spare_codebooks(plain: dict[str, Any]) -> range:
-    """Which levels of its codec a model does not use: an EnCodec can have more than a language model has learned.
+def unused_codebooks(plain: dict[str, Any]) -> range:
+    """The codebook levels of its codec that a model does not use: an EnCodec can have more than the language model.
 
     Raises:
         ConfigError: as ``read_model``.
@@ -79,22 +80,22 @@ def spare_codebooks(plain: dict[str, Any]) -> range:
 
 
 def _codec_for(decoder: DecoderSection, codec: EncodecSection) -> EnCodecConfig:
-    """The codec with the codebooks that the language model knows, which are the first: each adds to those before."""
-    wanted = decoder.num_codebooks // decoder.audio_channels
+    """The codec with only the language model's codebooks: the first ones, since each refines those before it."""
+    num_codebooks = decoder.num_codebooks // decoder.audio_channels
     if codec.codebook_size != decoder.vocab_size:
         raise ConfigError(
             f"decoder.vocab_size={decoder.vocab_size}: must be audio_encoder.codebook_size={codec.codebook_size}"
         )
-    if wanted > codec.num_codebooks:
+    if num_codebooks > codec.num_codebooks:
         raise ConfigError(
-            f"decoder.num_codebooks={decoder.num_codebooks}: audio_encoder.target_bandwidths pays for "
-            f"{codec.num_codebooks} a channel"
+            f"decoder.num_codebooks={decoder.num_codebooks}: audio_encoder.target_bandwidths allows "
+            f"{codec.num_codebooks} per channel"
         )
     if codec.audio_channels != 1 and decoder.audio_channels != 1:
         raise ConfigError(
             f"audio_encoder.audio_channels={codec.audio_channels}: must be 1 where decoder.audio_channels is 2"
         )
-    return dataclasses.replace(codec.ours, num_codebooks=wanted)
+    return dataclasses.replace(codec.ours, num_codebooks=num_codebooks)
 
 
 def _check_special_codes(generation: dict[str, Any], special: int) -> None:
@@ -123,14 +124,14 @@ def write_model(config: MusicGenConfig, text_encoder: dict[str, Any]) -> dict[st
         text_encoder: the T5's own config.
 
     Raises:
-        CheckpointError: the model has something that transformers' MusicGen has not; the message names it.
+        CheckpointError: transformers' MusicGen does not support the model; the message says why.
     """
     if not isinstance(config.text, T5Text):
-        raise CheckpointError(f"transformers' MusicGen reads text by T5, this model by {type(config.text).__name__}")
+        raise CheckpointError(f"transformers' MusicGen has a T5 text encoder, this model {type(config.text).__name__}")
     if config.style is not None:
-        raise CheckpointError("transformers has no MusicGen that hears a style: write this model in another layout")
+        raise CheckpointError("transformers has no MusicGen with style conditioning: write another layout")
     if config.clap is not None:
-        raise CheckpointError("transformers has no MusicGen that is told points of CLAP's space: write another layout")
+        raise CheckpointError("transformers has no MusicGen with CLAP conditioning: write another layout")
     if config.melody is not None and config.lm.transformer.has_cross_attention:
         raise CheckpointError("transformers' MusicGen with melodies has no cross-attention, this model has")
     mono = _encodec(config.codec.mono if isinstance(config.codec, StereoCodecConfig) else config.codec)
@@ -177,7 +178,7 @@ def write_model(config: MusicGenConfig, text_encoder: dict[str, Any]) -> dict[st
         again = read_model(model, generation, processor)
     except ConfigError as error:
         raise CheckpointError(f"transformers has no such model: {error}") from error
-    _check_same(config, again)
+    refuse_differences(_inference_part(config), _inference_part(again), "transformers")
     return {"config.json": model, "generation_config.json": generation, "preprocessor_config.json": processor}
 
 
@@ -185,7 +186,7 @@ def write_codec(config: AnyCodecConfig) -> dict[str, Any]:
     """config.json of an EncodecModel.
 
     Raises:
-        CheckpointError: the codec has something that transformers' EnCodec has not; the message names it.
+        CheckpointError: transformers' EnCodec does not support the codec; the message says why.
     """
     config = _encodec(config)
     theirs = {their: getattr(config, our) for our, their in CODEC_FIELDS.items()}
@@ -195,30 +196,28 @@ def write_codec(config: AnyCodecConfig) -> dict[str, Any]:
             "a power of two and at least one"
         )
     bits = _frame_rate_hz(config) * (config.codebook_size - 1).bit_length()
-    # Half a codebook more where the plain number would be rounded down to one too few.
+    # Half a codebook more where the exact number would be rounded down to one too few.
     for books in (config.num_codebooks, config.num_codebooks + 0.5):
         section = EncodecSection(**theirs, codebook_dim=config.codebook_dim, target_bandwidths=(books * bits / RATE,))
         if section.num_codebooks == config.num_codebooks:
             break
-    _check_same(config, section.ours)
+    refuse_differences(_inference_part(config), _inference_part(section.ours), "transformers")
     return {"architectures": ["EncodecModel"], **configs.to_dict(section)}
 
 
 def _encodec(config: AnyCodecConfig) -> EnCodecConfig:
     if not isinstance(config, EnCodecConfig):
-        raise CheckpointError(f"transformers has no codec like {type(config).__name__}: it takes EnCodec alone")
+        raise CheckpointError(f"transformers has no codec like {type(config).__name__}: only EnCodec is supported")
     return config
 
 
 _DEFAULTS = {"temperature": "temperature", "top_k": "top_k", "top_p": "top_p", "guidance": "guidance_scale"}
-
-
 _MELODY_FIELDS = {"sample_rate_hz": "sampling_rate", "window_samples": "n_fft", "hop_samples": "hop_length"}
 
 
 def _melody(section: MusicGenSection, codec: EnCodecConfig, processor: dict[str, Any]) -> MelodyConfig:
-    told = {our: processor[their] for our, their in _MELODY_FIELDS.items() if processor.get(their) is not None}
-    plain = {"sample_rate_hz": codec.sample_rate_hz, **told}
+    stored = {our: processor[their] for our, their in _MELODY_FIELDS.items() if processor.get(their) is not None}
+    plain = {"sample_rate_hz": codec.sample_rate_hz, **stored}
     return configs.from_dict(
         MelodyConfig,
         {**plain, "num_pitches": section.num_chroma, "num_frames": section.chroma_length},
@@ -227,7 +226,7 @@ def _melody(section: MusicGenSection, codec: EnCodecConfig, processor: dict[str,
 
 
 def _processor(config: MusicGenConfig, codec: EnCodecConfig) -> dict[str, Any]:
-    """What transformers' processors are told: how audio is to be for the codec, or what is heard of a melody."""
+    """The config of transformers' processor: the audio format of the codec, or the chromagram of a melody."""
     shared = {"sampling_rate": codec.sample_rate_hz, "padding_side": "left", "padding_value": 0.0}
     if config.melody is None:
         return {
@@ -249,8 +248,8 @@ def _processor(config: MusicGenConfig, codec: EnCodecConfig) -> dict[str, Any]:
 
 
 def _defaults(generation: dict[str, Any]) -> GenerationDefaults:
-    told = {our: generation[their] for our, their in _DEFAULTS.items() if generation.get(their) is not None}
-    return configs.from_dict(GenerationDefaults, told, "generation_config")
+    stored = {our: generation[their] for our, their in _DEFAULTS.items() if generation.get(their) is not None}
+    return configs.from_dict(GenerationDefaults, stored, "generation_config")
 
 
 def _duration_s(generation: dict[str, Any], codec: EnCodecConfig) -> float:
@@ -270,21 +269,10 @@ def _pattern(channels: int, num_codebooks: int) -> AnyPattern:
     return delay(num_codebooks) if channels == 1 else stereo_partial_delay(num_codebooks)
 
 
-def _check_same(config: Any, again: Any) -> None:
-    """Compares a config with what transformers' words say of it: nothing that they leave out may matter."""
-    ours, told = _flat(_as_computed(config)), _flat(_as_computed(again))
-    different = sorted(name for name in ours | told if ours.get(name) != told.get(name))
-    if different:
-        name = different[0]
-        raise CheckpointError(
-            f"transformers has no {name}={ours.get(name)!r}: its models of this kind have {told.get(name)!r} there"
-        )
-
-
-def _as_computed(config: Any) -> Any:
-    """The config with whatever matters in training alone, or only as a default, set to one value."""
+def _inference_part(config: Any) -> Any:
+    """The config with everything that only matters in training, or only as a default, set to a fixed value."""
     if isinstance(config, StereoCodecConfig):
-        return StereoCodecConfig(mono=_as_computed(config.mono))
+        return StereoCodecConfig(mono=_inference_part(config.mono))
     if isinstance(config, EnCodecConfig):
         training: dict[str, Any] = {name: getattr(EnCodecConfig, name) for name in _CODEC_TRAINING}
         widths: dict[str, Any] = {
@@ -295,16 +283,7 @@ def _as_computed(config: Any) -> Any:
     transformer = dataclasses.replace(config.lm.transformer, dropout=0.0)
     return dataclasses.replace(
         config,
-        codec=_as_computed(config.codec),
+        codec=_inference_part(config.codec),
         lm=dataclasses.replace(config.lm, transformer=transformer),
         max_duration_s=DEFAULT_DURATION_S,
     )
-
-
-def _flat(config: Any) -> dict[str, Any]:
-    def walk(value: Any, path: str) -> dict[str, Any]:
-        if not isinstance(value, dict):
-            return {path: value}
-        return {name: leaf for key in value for name, leaf in walk(value[key], f"{path}.{key}").items()}
-
-    return {name.removeprefix("."): leaf for name, leaf in walk(configs.to_dict(config), "").items()}

@@ -1,7 +1,7 @@
-"""What transformers' configs of MusicGen and EnCodec say, as dataclasses that know what can be honoured.
+"""transformers' configs of MusicGen and EnCodec, as dataclasses.
 
-The dataclasses here have transformers' words and defaults. A type that allows one value only is a setting that we
-cannot honour otherwise; a key that is neither in a class nor known to change nothing is an error.
+Names and defaults are transformers'. A type that allows one value only is a setting whose other values are not
+supported; a key that is neither in a class nor in ``IGNORED_KEYS`` is an error.
 """
 
 import dataclasses
@@ -18,7 +18,7 @@ from descant.nn.transformer import TransformerConfig
 
 Section = TypeVar("Section")
 
-_IDLE = frozenset(
+IGNORED_KEYS = frozenset(
     """
     _attn_implementation_autoset _commit_hash _name_or_path architectures auto_map dtype torch_dtype torchscript
     transformers_version use_cache output_attentions output_hidden_states return_dict is_encoder_decoder is_decoder
@@ -32,7 +32,7 @@ _IDLE = frozenset(
     repetition_penalty return_dict_in_generate suppress_tokens temperature top_k top_p typical_p tie_word_embeddings
     """.split()  # noqa: SIM905
 )
-"""Keys of transformers' configs that do not change what a released model computes: notes, training, generation."""
+"""Keys of transformers' configs that do not change what a released model computes: metadata, training, generation."""
 
 RATE = 1_000
 
@@ -73,14 +73,14 @@ class EncodecSection:
 
     @property
     def ours(self) -> EnCodecConfig:
-        """The codec in our words."""
+        """Our config of the codec."""
         return EnCodecConfig(
             **{our: getattr(self, their) for our, their in CODEC_FIELDS.items()}, num_codebooks=self.num_codebooks
         )
 
     @property
     def num_codebooks(self) -> int:
-        """As many as the largest bandwidth pays for, in kbit/s of whole bits."""
+        """The number of codebooks of the largest bandwidth (kbit/s, whole bits per code)."""
         frame_rate = math.ceil(self.sampling_rate / max(math.prod(self.upsampling_ratios), 1))
         bits = frame_rate * max((self.codebook_size - 1).bit_length(), 1)
         return int(RATE * self.target_bandwidths[-1] // max(bits, 1)) if self.target_bandwidths else 0
@@ -132,7 +132,7 @@ class DecoderSection:
         if not self.pad_token_id == self.bos_token_id == self.vocab_size:
             raise ConfigError(
                 f"pad_token_id={self.pad_token_id}, bos_token_id={self.bos_token_id}: both must be "
-                f"vocab_size={self.vocab_size}, the one code that is no sound"
+                f"vocab_size={self.vocab_size}, the special code"
             )
         if self.num_codebooks < 1 or self.num_codebooks % self.audio_channels:
             raise ConfigError(
@@ -141,7 +141,7 @@ class DecoderSection:
 
     @property
     def ours(self) -> LMConfig:
-        """The language model in our words."""
+        """Our config of the language model."""
         return LMConfig(
             num_codebooks=self.num_codebooks,
             codebook_size=self.vocab_size,
@@ -168,13 +168,13 @@ class MusicGenSection:
 
 
 def section_of(kind: type[Section], plain: dict[str, Any], path: str) -> Section:
-    """A section from JSON; what changes nothing is left out, and so is what says nothing."""
+    """A section from JSON, without ignored keys and nulls."""
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    told: dict[str, Any] = {}
+    known: dict[str, Any] = {}
     for name, value in plain.items():
         kind_inside = {"audio_encoder": EncodecSection, "decoder": DecoderSection}.get(name)
         if name in fields and kind_inside is not None and isinstance(value, dict):
-            told[name] = configs.to_dict(section_of(kind_inside, value, name))
-        elif name in fields or (name not in _IDLE and value is not None):
-            told[name] = value
-    return configs.from_dict(kind, told, path)
+            known[name] = configs.to_dict(section_of(kind_inside, value, name))
+        elif name in fields or (name not in IGNORED_KEYS and value is not None):
+            known[name] = value
+    return configs.from_dict(kind, known, path)

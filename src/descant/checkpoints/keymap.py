@@ -1,7 +1,7 @@
-"""What our tensors are called in the released layouts: one table a layout and part, read both ways.
+"""The names of our tensors in the released layouts: one table per layout and part, used for reading and writing.
 
-A table goes from our names to theirs. Fused projections become several of their tensors, which stacked row by row are
-ours. Reading starts from the tensors a config makes and asks the file for each; whatever is missing, left over or of
+A table maps our names to theirs. A fused projection maps to several of their tensors, which stacked row by row are
+ours. Reading starts from the tensors of a config and looks up each in the file; whatever is missing, left over or of
 another shape is an error that names it.
 """
 
@@ -21,14 +21,13 @@ Shape: TypeAlias = tuple[int, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class KeyMap:
-    """One layout's names. In patterns ``{p}`` is one part of a name, ``{rest}`` any number, another letter a number.
+    """The names of one layout. In patterns ``{p}`` is one part of a name, ``{rest}`` any parts, other letters numbers.
 
     Args:
-        rules: our pattern to theirs, or to several of theirs whose rows follow each other in ours; the first that
-            fits a name holds for it.
+        rules: our pattern to theirs, or to several of theirs that ours concatenates by rows; the first match counts.
         fresh: ours that the layout does not have and that start at zero.
-        ignored: theirs that say nothing a config does not, each with the reason.
-        spellings: ends of their names as some files have them, to the ends that the rules have.
+        ignored: theirs that add nothing to a config, each with the reason.
+        spellings: suffixes of their names in some files, to the suffixes in the rules.
     """
 
     rules: Mapping[str, str | tuple[str, ...]]
@@ -37,7 +36,7 @@ class KeyMap:
     spellings: Mapping[str, str] = field(default_factory=dict)
 
     def under(self, ours: str = "", theirs: str = "") -> "KeyMap":
-        """The same table where our names and their names begin with something more."""
+        """The same table with a prefix for our names and one for theirs."""
         rules = {
             ours + our: theirs + their if isinstance(their, str) else tuple(theirs + part for part in their)
             for our, their in self.rules.items()
@@ -55,10 +54,10 @@ class KeyMap:
         )
 
     def names(self, ours: str) -> tuple[str, ...]:
-        """Their names for one of ours: one, several for a fused tensor, or none where they have nothing like it.
+        """Their names for one of ours: one, several for a fused tensor, or none for a fresh one.
 
         Raises:
-            CheckpointError: the layout has no place for it.
+            CheckpointError: the layout has no such tensor.
         """
         if any(_matched(pattern, ours) is not None for pattern in self.fresh):
             return ()
@@ -69,15 +68,15 @@ class KeyMap:
         raise CheckpointError(f"{ours} has no place in that layout: released models have no such part")
 
     def plan(self, expected: Mapping[str, Shape], found: Mapping[str, Shape], where: str) -> dict[str, tuple[str, ...]]:
-        """For each of our names the names in a file to make it of, whose rows follow each other in ours.
+        """For each of our names the names in a file that it concatenates by rows.
 
-        Nothing is read for it: it is made of shapes, ours as a config makes them and theirs as a file tells them.
+        No tensor is read: only the shapes of a config and those in a file are compared.
 
         Args:
             where: the file, for messages.
 
         Raises:
-            CheckpointError: a tensor is missing, unknown, there twice, or of another shape.
+            CheckpointError: a tensor is missing, unknown, repeated, or of another shape.
         """
         spelled: dict[str, str] = {}
         for name in sorted(found):
@@ -85,32 +84,32 @@ class KeyMap:
             if usual in spelled:
                 raise CheckpointError(f"{where}: {spelled[usual]} and {name} are the same tensor in two spellings")
             spelled[usual] = name
-        wanted = {name: self.names(name) for name in expected}
-        used = {their for theirs in wanted.values() for their in theirs}
+        sources = {name: self.names(name) for name in expected}
+        used = {their for theirs in sources.values() for their in theirs}
         unknown = {name for name in set(spelled) - used if not self._is_ignored(name)}
         for problem, odd in (("unknown", unknown), ("missing", used - set(spelled))):
             if odd:
                 first = sorted(odd)[0]
                 raise CheckpointError(f"{where}: {len(odd)} {problem} tensors, first {spelled.get(first, first)}")
-        for ours, theirs in wanted.items():
+        for ours, theirs in sources.items():
             for name in theirs:
                 shape, needed = tuple(found[spelled[name]]), _part(expected[ours], len(theirs))
                 if shape != needed:
                     raise CheckpointError(f"{where}: {spelled[name]} is {shape}, its config makes it {needed}")
-        return {ours: tuple(spelled[name] for name in theirs) for ours, theirs in wanted.items()}
+        return {ours: tuple(spelled[name] for name in theirs) for ours, theirs in sources.items()}
 
     def exported(self, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Their tensors from ours; no memory is taken, parts of fused ones are views.
+        """Their tensors from ours, without copies: parts of fused ones are views.
 
         Raises:
             CheckpointError: the layout has no place for one of ours.
         """
         theirs: dict[str, Tensor] = {}
         for name, tensor in ours.items():
-            parts = self.names(name)
-            if parts:
-                pieces = tensor.detach().chunk(len(parts)) if len(parts) > 1 else [tensor.detach()]
-                theirs.update(zip(parts, pieces, strict=True))
+            names = self.names(name)
+            if names:
+                parts = tensor.detach().chunk(len(names)) if len(names) > 1 else [tensor.detach()]
+                theirs.update(zip(names, parts, strict=True))
         return theirs
 
     def _usual(self, name: str) -> str:
@@ -130,11 +129,11 @@ def _part(shape: Shape, count: int) -> Shape:
 @lru_cache(maxsize=1_024)
 def _compiled(pattern: str) -> re.Pattern[str]:
     kinds = {"p": r"[^.]+", "rest": r".+"}
-    pieces = re.split(r"\{(\w+)\}", pattern)
+    parts = re.split(r"\{(\w+)\}", pattern)
     return re.compile(
         "".join(
-            f"(?P<{piece}>{kinds.get(piece, r'[0-9]+')})" if index % 2 else re.escape(piece)
-            for index, piece in enumerate(pieces)
+            f"(?P<{part}>{kinds.get(part, r'[0-9]+')})" if index % 2 else re.escape(part)
+            for index, part in enumerate(parts)
         )
     )
 
@@ -144,7 +143,7 @@ def _matched(pattern: str, name: str) -> dict[str, str] | None:
     return None if match is None else match.groupdict()
 
 
-# Language models. Ours without the "lm." that a whole model puts before them.
+# Language models. Our names without the prefix "lm." of a whole model.
 
 _HF_LAYER = "model.decoder.layers.{i}"
 HUGGINGFACE_LM = KeyMap(
@@ -166,62 +165,66 @@ HUGGINGFACE_LM = KeyMap(
 )
 
 _AC_LAYER = "transformer.layers.{i}"
+_AC_BLOCKS: dict[str, str | tuple[str, ...]] = {
+    "blocks.{i}.norm1.{p}": f"{_AC_LAYER}.norm1.{{p}}",
+    "blocks.{i}.self_attention.qkv.weight": f"{_AC_LAYER}.self_attn.in_proj_weight",
+    "blocks.{i}.self_attention.out.weight": f"{_AC_LAYER}.self_attn.out_proj.weight",
+    "blocks.{i}.norm_cross.{p}": f"{_AC_LAYER}.norm_cross.{{p}}",
+    "blocks.{i}.cross_attention.qkv.weight": f"{_AC_LAYER}.cross_attention.in_proj_weight",
+    "blocks.{i}.cross_attention.out.weight": f"{_AC_LAYER}.cross_attention.out_proj.weight",
+    "blocks.{i}.norm2.{p}": f"{_AC_LAYER}.norm2.{{p}}",
+    "blocks.{i}.mlp.up.weight": f"{_AC_LAYER}.linear1.weight",
+    "blocks.{i}.mlp.down.weight": f"{_AC_LAYER}.linear2.weight",
+}
 AUDIOCRAFT_LM = KeyMap(
     rules={
         "embeddings.{k}.weight": "emb.{k}.weight",
-        "blocks.{i}.norm1.{p}": f"{_AC_LAYER}.norm1.{{p}}",
-        "blocks.{i}.self_attention.qkv.weight": f"{_AC_LAYER}.self_attn.in_proj_weight",
-        "blocks.{i}.self_attention.out.weight": f"{_AC_LAYER}.self_attn.out_proj.weight",
-        "blocks.{i}.norm_cross.{p}": f"{_AC_LAYER}.norm_cross.{{p}}",
-        "blocks.{i}.cross_attention.qkv.weight": f"{_AC_LAYER}.cross_attention.in_proj_weight",
-        "blocks.{i}.cross_attention.out.weight": f"{_AC_LAYER}.cross_attention.out_proj.weight",
-        "blocks.{i}.norm2.{p}": f"{_AC_LAYER}.norm2.{{p}}",
-        "blocks.{i}.mlp.up.weight": f"{_AC_LAYER}.linear1.weight",
-        "blocks.{i}.mlp.down.weight": f"{_AC_LAYER}.linear2.weight",
+        **_AC_BLOCKS,
         "norm.{p}": "out_norm.{p}",
         "heads.{k}.weight": "linears.{k}.weight",
     },
 )
 
-# Conditions. Ours as a whole model names them.
 
-HUGGINGFACE_CONDITIONS = KeyMap(
-    rules={
-        "text.project.{p}": "enc_to_dec_proj.{p}",
-        "melody.project.{p}": "audio_enc_to_dec_proj.{p}",
-    },
-)
+def _codebooks(theirs: str) -> dict[str, str | tuple[str, ...]]:
+    """The names of a quantiser's codebooks."""
+    return {
+        "quantizer.levels.{k}.codebook": f"{theirs}.embed",
+        "quantizer.levels.{k}.codebook_sum": f"{theirs}.embed_avg",
+        "quantizer.levels.{k}.usage": f"{theirs}.cluster_size",
+        "quantizer.levels.{k}.is_initialized": f"{theirs}.inited",
+    }
 
-_AC_CONDITIONER = "condition_provider.conditioners"
-_AC_STYLE = f"{_AC_CONDITIONER}.self_wav"
-_AC_STYLE_LAYER = f"{_AC_STYLE}.transformer.layers.{{i}}"
-_AC_STYLE_CODEBOOK = f"{_AC_STYLE}.rvq.vq.layers.{{k}}._codebook"
-AUDIOCRAFT_CONDITIONS = KeyMap(
-    rules={
-        "text.project.{p}": f"{_AC_CONDITIONER}.description.output_proj.{{p}}",
-        # A model hears melodies or styles, never both.
-        "melody.project.{p}": f"{_AC_CONDITIONER}.self_wav.output_proj.{{p}}",
-        "style.project.{p}": f"{_AC_STYLE}.output_proj.{{p}}",
-        "style.embed.{p}": f"{_AC_STYLE}.embed.{{p}}",
-        "style.blocks.{i}.norm1.{p}": f"{_AC_STYLE_LAYER}.norm1.{{p}}",
-        "style.blocks.{i}.self_attention.qkv.weight": f"{_AC_STYLE_LAYER}.self_attn.in_proj_weight",
-        "style.blocks.{i}.self_attention.out.weight": f"{_AC_STYLE_LAYER}.self_attn.out_proj.weight",
-        "style.blocks.{i}.norm2.{p}": f"{_AC_STYLE_LAYER}.norm2.{{p}}",
-        "style.blocks.{i}.mlp.up.weight": f"{_AC_STYLE_LAYER}.linear1.weight",
-        "style.blocks.{i}.mlp.down.weight": f"{_AC_STYLE_LAYER}.linear2.weight",
-        "style.batch_norm.{p}": f"{_AC_STYLE}.batch_norm.{{p}}",
-        "style.quantizer.levels.{k}.codebook": f"{_AC_STYLE_CODEBOOK}.embed",
-        "style.quantizer.levels.{k}.codebook_sum": f"{_AC_STYLE_CODEBOOK}.embed_avg",
-        "style.quantizer.levels.{k}.usage": f"{_AC_STYLE_CODEBOOK}.cluster_size",
-        "style.quantizer.levels.{k}.is_initialized": f"{_AC_STYLE_CODEBOOK}.inited",
-    },
-    fresh=("style.quantizer.batches_seen",),
-    ignored={f"{_AC_CONDITIONER}.self_wav.chroma.{{rest}}": "the chromagram's window, computed where it is needed"},
-)
-
-# Codecs. Ours without the "codec." or "codec.mono." that a whole model puts before them.
 
 _FRESH = ("quantizer.batches_seen",)
+
+# Conditioners. Our names as in a whole model.
+
+HUGGINGFACE_CONDITIONS = KeyMap(
+    rules={"text.project.{p}": "enc_to_dec_proj.{p}", "melody.project.{p}": "audio_enc_to_dec_proj.{p}"}
+)
+
+_AC_PROJECTION = KeyMap(rules={"project.{p}": "output_proj.{p}"})
+_AC_STYLE = KeyMap(
+    rules={
+        "embed.{p}": "embed.{p}",
+        **_AC_BLOCKS,
+        "batch_norm.{p}": "batch_norm.{p}",
+        **_codebooks("rvq.vq.layers.{k}._codebook"),
+    },
+    fresh=_FRESH,
+    ignored={"chroma.{rest}": "the chromagram's window, computed where it is needed"},
+)
+_AC_CONDITIONER = "condition_provider.conditioners"
+# A model has melody or style conditioning, never both.
+AUDIOCRAFT_CONDITIONS = (
+    _AC_PROJECTION.under("text.", f"{_AC_CONDITIONER}.description.")
+    | _AC_PROJECTION.under("melody.", f"{_AC_CONDITIONER}.self_wav.")
+    | (_AC_PROJECTION | _AC_STYLE).under("style.", f"{_AC_CONDITIONER}.self_wav.")
+)
+
+# Codecs. Our names without the prefix "codec." or "codec.mono." of a whole model.
+
 _NORMS = ("weight_g", "weight_v")
 _PARAMETRIZED = ("parametrizations.weight.original0", "parametrizations.weight.original1")
 
@@ -229,10 +232,7 @@ HUGGINGFACE_CODEC = KeyMap(
     rules={
         "encoder.layers.{rest}": "encoder.layers.{rest}",
         "decoder.layers.{rest}": "decoder.layers.{rest}",
-        "quantizer.levels.{k}.codebook": "quantizer.layers.{k}.codebook.embed",
-        "quantizer.levels.{k}.codebook_sum": "quantizer.layers.{k}.codebook.embed_avg",
-        "quantizer.levels.{k}.usage": "quantizer.layers.{k}.codebook.cluster_size",
-        "quantizer.levels.{k}.is_initialized": "quantizer.layers.{k}.codebook.inited",
+        **_codebooks("quantizer.layers.{k}.codebook"),
     },
     fresh=_FRESH,
     spellings=dict(zip(_NORMS, _PARAMETRIZED, strict=True)),
@@ -240,7 +240,7 @@ HUGGINGFACE_CODEC = KeyMap(
 
 
 def audiocraft_codec_keys(config: SEANetConfig) -> KeyMap:
-    """The names of an EnCodec of this shape in audiocraft, which calls a transposed convolution by another name."""
+    """The names of an EnCodec of this shape in audiocraft, where transposed convolutions have another name."""
     rules: dict[str, str | tuple[str, ...]] = {}
     for layer in _transposed_layers(config):
         rules |= _audiocraft_conv(f"decoder.layers.{layer}.conv", f"decoder.model.{layer}.convtr.convtr")
@@ -248,13 +248,7 @@ def audiocraft_codec_keys(config: SEANetConfig) -> KeyMap:
         for place in ("", ".block.{j}", ".shortcut"):
             rules |= _audiocraft_conv(f"{half}.layers.{{i}}{place}.conv", f"{half}.model.{{i}}{place}.conv.conv")
         rules[f"{half}.layers.{{i}}.lstm.{{p}}"] = f"{half}.model.{{i}}.lstm.{{p}}"
-    codebook = "quantizer.vq.layers.{k}._codebook"
-    rules |= {
-        "quantizer.levels.{k}.codebook": f"{codebook}.embed",
-        "quantizer.levels.{k}.codebook_sum": f"{codebook}.embed_avg",
-        "quantizer.levels.{k}.usage": f"{codebook}.cluster_size",
-        "quantizer.levels.{k}.is_initialized": f"{codebook}.inited",
-    }
+    rules |= _codebooks("quantizer.vq.layers.{k}._codebook")
     return KeyMap(rules=rules, fresh=_FRESH, spellings=dict(zip(_PARAMETRIZED, _NORMS, strict=True)))
 
 
@@ -264,6 +258,6 @@ def _audiocraft_conv(ours: str, theirs: str) -> dict[str, str]:
 
 
 def _transposed_layers(config: SEANetConfig) -> list[int]:
-    """Where in the decoder its transposed convolutions are: each after an activation, before residual blocks."""
+    """The decoder's layers that are transposed convolutions: after an activation, before residual blocks."""
     first = 2 + (config.lstm_layers > 0)
     return [first + stage * (2 + config.residual_layers) for stage in range(len(config.strides))]

@@ -1,4 +1,4 @@
-"""Which layout a model folder is in, and reading and writing in any of them."""
+"""The layouts of a model folder: detection, reading and writing."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,8 +7,9 @@ from pathlib import Path
 import torch
 
 from descant.checkpoints import audiocraft, huggingface, native
+from descant.checkpoints.config_files import read_json
 from descant.checkpoints.native import ModelCheck
-from descant.checkpoints.tensor_files import has_weights, read_json
+from descant.checkpoints.tensor_files import has_weights
 from descant.checkpoints.untrained import Elsewhere
 from descant.codec.base import AudioCodec
 from descant.errors import CheckpointError
@@ -24,7 +25,7 @@ class Layout:
     read_model_config: Callable[[Path], MusicGenConfig]
     load_model: Callable[[Path, torch.device, torch.dtype], MusicGenModel]
     load_own: Callable[[Path], MusicGenModel]
-    """All that the folder itself holds; a text encoder that is found by name elsewhere may be left out."""
+    """Everything that the folder itself holds; a text encoder that is only named may be left out."""
     save_model: Callable[[MusicGenModel, Path], None]
     load_codec: Callable[[Path], tuple[AudioCodec, AnyCodecConfig]]
     save_codec: Callable[[AudioCodec, AnyCodecConfig, Path], None]
@@ -45,7 +46,7 @@ def _own_of_audiocraft(folder: Path) -> MusicGenModel:
 
 LAYOUTS = {
     "native": Layout(
-        # A model's config says where text goes, a codec's has no word of it.
+        # A model's config has a language model, a codec's has not.
         holds_model=lambda folder: "lm" in _config_says(folder),
         holds_codec=lambda folder: {"format_version", "type"} <= set(_config_says(folder)),
         read_model_config=native.read_model_config,
@@ -120,15 +121,15 @@ def check_model(folder: Path) -> ModelCheck:
 
 
 def convert(source: Path, target: Path, layout: str) -> int:
-    """Writes the model, or the codec, of one folder into another in a layout; gives its number of parameters.
+    """Converts the model or codec of a folder to another layout in a new folder; returns its number of parameters.
 
-    Weights stored in half precision come out in float32, which holds them exactly.
+    Weights stored in half precision are written in float32, which is exact.
 
     Args:
         layout: one of ``LAYOUTS``.
 
     Raises:
-        CheckpointError: the source does not load, the layout has no place for all of it, or the target is not empty.
+        CheckpointError: the source does not load, the layout does not support it, or the target is not empty.
     """
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise CheckpointError(f"{target} is there and not an empty folder: choose another folder, or remove it")
@@ -138,14 +139,14 @@ def convert(source: Path, target: Path, layout: str) -> int:
         codec, config = load_codec(source)
         LAYOUTS[layout].save_codec(codec, config, target)
         return sum(parameter.numel() for parameter in codec.parameters())
-    # transformers' layout holds the text encoder too, so that there it must be at hand.
+    # transformers' layout holds the text encoder too, so it must be available.
     model = load_model(source) if layout == "huggingface" else _layout_of(source).load_own(source)
     LAYOUTS[layout].save_model(model, target)
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def why_no_model(folder: Path) -> str:
-    """Why a folder that is there has no model in any layout, and where one may be instead."""
+    """A message that says why a folder has no model in any layout, and where one may be."""
     is_run = (folder / "log.jsonl").is_file() or any(folder.glob("step-*/state.json"))
     if any(layout.holds_model(folder / "model") for layout in LAYOUTS.values()):
         what = "is a training run" if is_run else "holds no model itself"
@@ -153,7 +154,7 @@ def why_no_model(folder: Path) -> str:
     if is_run:
         return (
             f"{folder} is a training run that has not written its model yet; "
-            f"go on to its end: descant train RECIPE --out {folder} --resume"
+            f"finish it: descant train RECIPE --out {folder} --resume"
         )
     if (folder / "state.json").is_file() and folder.name.startswith("step-"):
         model = str(folder.parent / "model")
@@ -167,7 +168,7 @@ def why_no_model(folder: Path) -> str:
 
 
 def _layout_of(folder: Path) -> Layout:
-    """The layout of a model's folder; our own if it is in none but has a config, which then tells what is wrong."""
+    """The layout of a model's folder; ours if none matches but there is a config, to report what is wrong with it."""
     found = [layout for layout in LAYOUTS.values() if layout.holds_model(folder)]
     if not found and folder.is_dir():
         holds_codec = any(layout.holds_codec(folder) for layout in LAYOUTS.values())

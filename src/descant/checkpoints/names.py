@@ -1,4 +1,4 @@
-"""What the name of a model stands for: a preset, a folder, or a model on the hub. Decided here and nowhere else."""
+"""Resolution of model names: a preset, a folder, or a model on the hub."""
 
 import os
 from pathlib import Path
@@ -10,14 +10,14 @@ from descant.errors import CheckpointError
 from descant.presets import PRESETS
 
 UNTRAINED = "tiny"
-"""The preset that ``descant.load`` makes on the spot, with random weights."""
+"""The preset that ``descant.load`` creates with random weights."""
 
 SHIPPED = "starter"
 """The model whose weights are in the package."""
 
 
 def recorded_name(model: str) -> str:
-    """The name under which a model is recorded, which loads the same model again.
+    """The name to record for a model, which loads the same model again.
 
     ``~`` is expanded and a slash at the end dropped. The folder ``tiny/`` becomes ``./tiny``, as ``tiny`` is a preset.
     """
@@ -27,7 +27,7 @@ def recorded_name(model: str) -> str:
 
 
 def folder_of(model: str) -> Path | None:
-    """Where the model's files are, fetched from the hub if they must be; None for the preset that has none.
+    """The folder of a model's files, fetched from the hub if necessary; None for the preset that has none.
 
     Only the bare names are presets: ``tiny/``, ``./tiny`` and ``~/tiny`` are folders.
 
@@ -44,7 +44,7 @@ def folder_of(model: str) -> Path | None:
         is_folder = folder.is_dir()
         files = ("config.json", audiocraft.LM, audiocraft.CODEC)
         holds_model = is_folder and any((folder / file).exists() for file in files)
-    except (OSError, ValueError):  # a name too long for the file system, or one that no file can have
+    except (OSError, ValueError):  # a name too long or invalid for the file system
         is_folder = holds_model = False
     if holds_model:
         return folder

@@ -24,13 +24,16 @@ from torch import Tensor, nn
 
 from descant import config as configs
 from descant.atomic import replacing_folder
-from descant.checkpoints.tensor_files import MappedFile, check_header, faults_of, is_finite, read_json, write_json
+from descant.checkpoints.config_files import config_errors_of, read_json, write_json
+from descant.checkpoints.tensor_files import MappedFile, check_header, is_finite
 from descant.checkpoints.trust import part_named_in
 from descant.codec.base import AudioCodec
 from descant.conditioning.base import TextEncoder
-from descant.conditioning.clap import ClapEncoder
-from descant.conditioning.encoders import MERTFeatures, T5Encoder, check_descriptions
-from descant.conditioning.small_text import SmallTextEncoder
+from descant.conditioning.encoders.clap import ClapEncoder
+from descant.conditioning.encoders.frozen import check_descriptions
+from descant.conditioning.encoders.mert import MERTFeatures
+from descant.conditioning.encoders.small import SmallTextEncoder
+from descant.conditioning.encoders.t5 import T5Encoder
 from descant.conditioning.style import StyleFeatures
 from descant.errors import CheckpointError
 from descant.model import AnyCodecConfig, MusicGenConfig, MusicGenModel, T5Text, build_codec
@@ -120,7 +123,7 @@ def load_codec(folder: Path) -> tuple[AudioCodec, AnyCodecConfig]:
     Raises:
         CheckpointError: the folder is missing, incomplete, broken, or its weights do not fit its config.
     """
-    with faults_of(folder):
+    with config_errors_of(folder):
         config = configs.from_dict(Coded, {"codec": _read_json(folder / "config.json")}).codec
         with torch.device("meta"):
             expected = build_codec(config).state_dict()
@@ -163,7 +166,7 @@ def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dt
         CheckpointError: the folder is missing, incomplete, broken, or its weights do not fit its config.
     """
     config = read_model_config(folder)
-    with faults_of(folder):
+    with config_errors_of(folder):
         encoder = load_text_encoder(config, folder)
         features, clap = load_style_features(config, folder), load_clap_encoder(config, folder)
         model = _load_around(folder, config, encoder, features, clap, dtype)
@@ -181,7 +184,7 @@ def load_own(folder: Path, elsewhere: Callable[[int], TextEncoder]) -> MusicGenM
     """
     config = read_model_config(folder)
     is_named = isinstance(config.text, T5Text) and not (folder / "text").is_dir()
-    with faults_of(folder):
+    with config_errors_of(folder):
         check_names(config, folder)
         encoder = elsewhere(config.text.dim) if is_named else load_text_encoder(config, folder)
         return _load_around(folder, config, encoder, None, None, torch.float32)
@@ -210,7 +213,7 @@ def _load_around(
     dtype: torch.dtype,
 ) -> MusicGenModel:
     """The model in a folder, on the CPU, around frozen networks."""
-    with faults_of(folder):
+    with config_errors_of(folder):
         # Without memory: a config that names absurd sizes has no weights that fit it, and weights that fit take the
         # place of what is there, so that no second copy is ever made.
         with torch.device("meta"):
@@ -258,7 +261,7 @@ def read_model_config(folder: Path) -> MusicGenConfig:
     """
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: no such model folder")
-    with faults_of(folder):
+    with config_errors_of(folder):
         plain = _read_json(folder / "config.json")
         if "codec" in plain:
             raise CheckpointError(f"{folder}: config.json has a codec; that belongs into codec/config.json")
@@ -273,7 +276,9 @@ def load_text_encoder(config: MusicGenConfig, folder: Path | None = None) -> Tex
         check_descriptions(own)
         check_header(own / WEIGHTS)
     if isinstance(config.text, T5Text):
-        return T5Encoder(_read_as(config.text.name, folder)) if own is None else T5Encoder.load(own)
+        if own is None:
+            return T5Encoder.load(_read_as(config.text.name, folder))
+        return T5Encoder.load(str(own), is_part_of_model=True)
     if own is not None:
         return SmallTextEncoder.load(own)
     return SmallTextEncoder.load(starter_folder() / "text")
@@ -281,7 +286,7 @@ def load_text_encoder(config: MusicGenConfig, folder: Path | None = None) -> Tex
 
 def load_style_features(config: MusicGenConfig, folder: Path | None = None) -> StyleFeatures | None:
     """The frozen network that a style model listens with; None for other models."""
-    return None if config.style is None else MERTFeatures(_read_as(config.style.features, folder))
+    return None if config.style is None else MERTFeatures.load(_read_as(config.style.features, folder))
 
 
 def load_clap_encoder(config: MusicGenConfig, folder: Path | None = None) -> ClapEncoder | None:
@@ -290,7 +295,7 @@ def load_clap_encoder(config: MusicGenConfig, folder: Path | None = None) -> Cla
         return None
     name = _read_as(config.clap.name, folder)
     # The model compares its config with the encoder's: the name stays what the model calls it by.
-    return ClapEncoder(config.clap, None if name == config.clap.name else name)
+    return ClapEncoder.load(config.clap, None if name == config.clap.name else name)
 
 
 def _read_as(name: str, folder: Path | None) -> str:

@@ -1,6 +1,6 @@
-"""What a file may have opened or fetched by naming it: a tag, a codes file or a config is written by anyone.
+"""Which models may be opened or fetched because a file (a tag, a codes file, a config) names them: files are untrusted.
 
-The user's own words are trusted: whatever stands on the command line or in a call is opened, and fetched from the hub.
+Names that the user gives, on the command line or in a call, are trusted: they are opened, and fetched from the hub.
 """
 
 import os
@@ -22,25 +22,25 @@ WELL_KNOWN = frozenset(
         *("laion/clap-htsat-unfused", "laion/larger_clap_music", "laion/larger_clap_music_and_speech"),
     ]
 )
-"""The frozen networks that released models, and ours, name instead of holding them."""
+"""The frozen networks that released models and ours refer to by name."""
 
 TRUST_VARIABLE = "DESCANT_TRUST_NAMES"
 _PRINTABLE = re.compile(r"[\w./@~ +-]{1,200}")
 
 
 def part_named_in(config: str | Path, name: str) -> str:
-    """What to read for a text encoder, a codec or a listener that a model's config names and does not hold.
+    """What to read for a text encoder, a codec or a style network that a model's config only names.
 
-    The rule: one of ``WELL_KNOWN`` is read, and fetched if it must be, unless a folder of that name lies in the current
-    one, which whoever reads it would open instead. Any other name is looked up in the hub's cache,
-    where only what somebody fetched on purpose is, without asking the network. Nothing else is opened, no folder
-    either, unless the environment has ``DESCANT_TRUST_NAMES=1``: then every name counts as if the user had given it.
+    A name in ``WELL_KNOWN`` is read, and fetched if necessary, unless the current directory has a folder of that name,
+    which would be opened instead. Any other name is looked up in the hub's cache, which holds only what was fetched on
+    purpose, without using the network. Nothing else is opened, not even a folder, unless the environment has
+    ``DESCANT_TRUST_NAMES=1``: then every name is treated as if the user had given it.
 
     Args:
-        config: where the name stands, for messages.
+        config: the file with the name, for messages.
 
     Raises:
-        CheckpointError: the name is not to be trusted, or a folder hides the encoder; the message says what to do.
+        CheckpointError: the name is not trusted, or a folder hides the encoder; the message says what to do.
     """
     if os.environ.get(TRUST_VARIABLE) == "1" or (name in WELL_KNOWN and not Path(name).exists()):
         return name
@@ -60,13 +60,13 @@ def part_named_in(config: str | Path, name: str) -> str:
 
 
 def model_named_in_file(name: str) -> Path | None:
-    """The folder in the hub's cache of a model that a sound file or a codes file names; None where there is none.
+    """The folder in the hub's cache of a model that an audio file or a codes file names; None if there is none.
 
-    Only a whole model counts. No folder is opened by its name, and the network is not asked.
+    Only complete models count. No folder is opened by its name, and the network is not used.
     """
     return hub.find_cached(name, *hub.LAYOUTS)
 
 
 def shown(name: str) -> str:
-    """A name from a file, for a message: as it is if it is plain, else short and escaped."""
+    """A name from a file, for a message: unchanged if it is plain, else shortened and escaped."""
     return f"{name!r}" if _PRINTABLE.fullmatch(name) else f"{name!r:.80}"

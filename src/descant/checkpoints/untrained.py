@@ -1,4 +1,4 @@
-"""Models without training: how large a shape is, and a model folder of that shape to begin from."""
+"""Untrained models: the size of a config, and a model folder with random weights to train from."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from descant.nn.rvq import VectorQuantizer
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """How many parameters each part of a model has; ``num_values`` counts whatever is stored, buffers too."""
+    """Parameters of each part of a model; ``num_values`` counts all stored values, buffers included."""
 
     codec: int
     lm: int
@@ -30,7 +30,7 @@ class Size:
 
 
 def size_of(config: MusicGenConfig) -> Size:
-    """How large a model of this shape is; nothing is allocated for it."""
+    """The size of a model with this config, without allocating it."""
     with torch.device("meta"):
         model = MusicGenModel(config, Elsewhere(config.text.dim))
     codec, lm, everything = (
@@ -41,13 +41,13 @@ def size_of(config: MusicGenConfig) -> Size:
 
 
 def save_untrained(config: MusicGenConfig, folder: Path, seed: int = 0) -> None:
-    """Writes a model of this shape with random weights that depend on the seed alone.
+    """Writes a model with random weights that depend on the seed alone.
 
-    Codebooks are random too, so that the model makes noise and not silence; training starts them anew.
+    Codebooks are random too, so that the model makes noise and not silence; training initialises them again.
 
     Raises:
-        InvalidRequest: something is at ``folder`` already.
-        CheckpointError: the text encoder that belongs into the folder is missing.
+        InvalidRequest: ``folder`` exists and is not an empty folder.
+        CheckpointError: the text encoder to store in the folder is missing.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InvalidRequest(f"{str(folder)!r} is there and not an empty folder; choose another name")
@@ -63,7 +63,7 @@ def save_untrained(config: MusicGenConfig, folder: Path, seed: int = 0) -> None:
 
 
 class Elsewhere(TextEncoder):
-    """Stands for a text encoder that is no part of the model's folder: it has a width and reads nothing."""
+    """A placeholder for a text encoder outside the model's folder: it has a width and cannot encode."""
 
     def __init__(self, dim: int) -> None:
         self._dim = dim
@@ -77,7 +77,7 @@ class Elsewhere(TextEncoder):
         return torch.device("cpu")
 
     def to(self, device: torch.device | str) -> TextEncoder:
-        raise AssertionError(f"it only lends its width to a model, there is nothing to bring to {device}")
+        raise AssertionError(f"a placeholder for a text encoder cannot move to {device}")
 
     def states(self, text: str) -> Float[Tensor, "L D"]:
-        raise AssertionError(f"it only lends its width to a model and cannot read {text!r}")
+        raise AssertionError(f"a placeholder for a text encoder cannot encode {text!r}")

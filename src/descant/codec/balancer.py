@@ -1,4 +1,4 @@
-"""Losses weighted by how strong their gradients are, not by how large their values happen to be."""
+"""Losses balanced by the norms of their gradients instead of by their values."""
 
 from collections.abc import Mapping
 
@@ -14,13 +14,13 @@ class Balancer(nn.Module):
     """The gradient balancer of EnCodec (arXiv 2210.13438, section 3.4, equation 4).
 
     The gradient of each loss with respect to the codec's output is scaled to the norm that its weight asks for, so a
-    weight is a share of the pull on the decoder. Norms are running means, which make one odd batch harmless; they are
-    buffers, so a resumed run goes on with the same balance.
+    weight is a share of the decoder's gradient. Norms are running means, so that one outlier batch is harmless; they
+    are buffers, so a resumed run continues with the same balance.
 
     Args:
-        weights: a share for every loss, by its name.
-        total_norm: norm of the sum, if all gradients pointed one way.
-        decay: how slowly the running means follow.
+        weights: the share of every loss, by its name.
+        total_norm: norm of the sum if all gradients pointed in one direction.
+        decay: decay of the running means per step.
     """
 
     norm_sums: Tensor
@@ -40,10 +40,10 @@ class Balancer(nn.Module):
         self.register_buffer("norm_counts", torch.zeros(len(weights)))
 
     def forward(self, losses: Mapping[str, Float[Tensor, ""]], wave: Wave) -> Float[Tensor, ""]:
-        """One loss whose gradient reaches ``wave`` balanced; its value is the sum of the scaled losses.
+        """One loss with a balanced gradient with respect to ``wave``; its value is the sum of the scaled losses.
 
-        Nothing but ``wave`` and what is behind it gets a gradient: discriminators, through which some of the losses
-        pass, do not. A loss may be absent in some steps; the weights of the present ones are then shared out anew.
+        Only ``wave`` and what computed it get a gradient: discriminators, through which some of the losses pass, do
+        not. A loss may be absent in some steps; the weights of the others are then renormalised.
 
         Raises:
             InvalidRequest: a loss that no weight was given for.
@@ -61,13 +61,13 @@ class Balancer(nn.Module):
                 scale = self.weights[name] / total_weight * self.total_norm / norm.clamp(min=1e-12)
                 balanced += scale * gradients[name]
                 value += scale * losses[name].detach()
-        # The product has exactly the balanced gradient; its own value says nothing and is taken away again.
+        # The product has exactly the balanced gradient; its own value means nothing and is subtracted again.
         carrier = (wave * balanced).sum()
         return value + carrier - carrier.detach()
 
     @torch.no_grad()
     def _follow(self, index: int, gradient: Wave) -> Float[Tensor, ""]:
-        """The running mean of a loss's gradient norm, one norm a row of the batch, this step's included."""
+        """The running mean of a loss's gradient norm (the mean over the batch's rows), this step's included."""
         norm = gradient.float().flatten(start_dim=1).norm(dim=1).mean()
         if self.training:
             self.norm_sums[index].mul_(self.decay).add_(norm)

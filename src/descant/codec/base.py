@@ -1,4 +1,4 @@
-"""What every tokenizer of audio offers: waveforms to integer codes and back."""
+"""The interface of every audio codec: waveforms to integer codes and back."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -14,12 +14,12 @@ from descant.nn.stream import StreamStage
 from descant.shapes import Codes, Wave
 
 Progress: TypeAlias = Callable[[int, int], None]
-"""Called with the steps done and the steps in all."""
+"""Called with the number of steps done and their total."""
 
 
 @dataclass(frozen=True)
 class CodecOutput:
-    """One training pass: the reconstruction, the codes it went through, and what the quantiser adds to the loss."""
+    """One training pass: the reconstruction, its codes, and the quantiser's loss."""
 
     wave: Wave
     codes: Codes
@@ -27,11 +27,11 @@ class CodecOutput:
 
 
 class AudioCodec(nn.Module, ABC):
-    """Audio as K codes a frame. Frames are ``hop_samples`` long; a wave of N samples has ceil(N / hop) of them.
+    """Audio as K codes per frame. Frames are ``hop_samples`` long; a wave of N samples has ceil(N / hop) of them.
 
-    ``encode`` and ``decode`` hold all that happens inside at once; ``encode_in_pieces`` and ``decode_in_pieces`` give
-    the same for a wave of any length: what is no longer than ``at_once_s`` in one pass, the rest in pieces of
-    ``piece_s`` seconds, in the memory of one.
+    ``encode`` and ``decode`` hold the activations of the whole wave in memory. ``encode_in_chunks`` and
+    ``decode_in_chunks`` give the same result for a wave of any length: waves of up to ``one_pass_s`` seconds go through
+    in one pass, longer ones in chunks of ``chunk_s`` seconds, in the memory of one chunk.
     """
 
     sample_rate_hz: int
@@ -39,9 +39,9 @@ class AudioCodec(nn.Module, ABC):
     num_codebooks: int
     codebook_size: int
     hop_samples: int
-    piece_s: float = 2.0
-    at_once_s: float = 2.0
-    pieces_tolerance: float = 1e-4
+    chunk_s: float = 2.0
+    one_pass_s: float = 2.0
+    chunk_tolerance: float = 1e-4
 
     @property
     def frame_rate_hz(self) -> float:
@@ -49,7 +49,7 @@ class AudioCodec(nn.Module, ABC):
         return self.sample_rate_hz / self.hop_samples
 
     def num_frames(self, num_samples: int) -> int:
-        """How many frames ``encode`` gives for that many samples."""
+        """How many frames ``encode`` makes of ``num_samples`` samples."""
         return -(-num_samples // self.hop_samples)
 
     @abstractmethod
@@ -61,26 +61,26 @@ class AudioCodec(nn.Module, ABC):
         """The audio of T frames, exactly ``T * hop_samples`` samples."""
 
     @torch.no_grad()
-    def encode_in_pieces(self, wave: Wave, progress: Progress | None = None) -> Codes:
-        """What ``encode`` gives, but for ties of float32: where two entries are equally near, either may be taken.
+    def encode_in_chunks(self, wave: Wave, progress: Progress | None = None) -> Codes:
+        """The codes of ``encode``, up to rounding: where two entries are equally near in float32, either may be chosen.
 
         Raises:
             InvalidRequest: as ``encode``.
         """
         self.check_wave(wave)
-        if wave.shape[-1] > self.at_once_s * self.sample_rate_hz:
-            return _joined(self.encoder_stream(), wave, self._piece_frames * self.hop_samples, progress)
+        if wave.shape[-1] > self.one_pass_s * self.sample_rate_hz:
+            return _streamed(self.encoder_stream(), wave, self._chunk_frames * self.hop_samples, progress)
         return self.encode(wave)
 
     @torch.no_grad()
-    def decode_in_pieces(self, codes: Codes, progress: Progress | None = None) -> Wave:
-        """What ``decode`` gives, within ``pieces_tolerance`` of the loudest sample; gradients do not pass."""
-        if codes.shape[-1] > self.at_once_s * self.frame_rate_hz:
-            return _joined(self.stream(), codes, self._piece_frames, progress)
+    def decode_in_chunks(self, codes: Codes, progress: Progress | None = None) -> Wave:
+        """The audio of ``decode``, within ``chunk_tolerance`` times its peak; gradients do not pass."""
+        if codes.shape[-1] > self.one_pass_s * self.frame_rate_hz:
+            return _streamed(self.stream(), codes, self._chunk_frames, progress)
         return self.decode(codes)
 
     def check_wave(self, wave: Wave) -> None:
-        """Makes sure that there is something to encode.
+        """Refuses a wave that this codec cannot encode.
 
         Raises:
             InvalidRequest: no samples, or another number of channels than the codec's.
@@ -92,32 +92,32 @@ class AudioCodec(nn.Module, ABC):
             )
 
     @property
-    def _piece_frames(self) -> int:
-        return max(1, round(self.piece_s * self.frame_rate_hz))
+    def _chunk_frames(self) -> int:
+        return max(1, round(self.chunk_s * self.frame_rate_hz))
 
     def decode_fast(self, codes: Codes) -> Wave:
-        """As ``decode``; a codec may be quicker here, for those who ask for no more than what notes sound."""
+        """As ``decode``, but a codec may be less exact and faster here: enough to recognise which notes sound."""
         return self.decode(codes)
 
     @abstractmethod
     def encoding_stage(self) -> StreamStage:
-        """A fresh stage that does what ``encode`` does, from pieces of wave to pieces of codes."""
+        """A fresh stage that computes ``encode``, from chunks of a wave to chunks of codes."""
 
     @abstractmethod
     def decoding_stage(self) -> StreamStage:
-        """A fresh stage that does what ``decode`` does, from pieces of codes to pieces of wave."""
+        """A fresh stage that computes ``decode``, from chunks of codes to chunks of a wave."""
 
     def stream(self) -> "CodecStream":
-        """A decoder of codes that come bit by bit. Several may be at work at once; gradients do not pass them."""
+        """A streaming decoder. Several may be used at once; gradients do not pass."""
         return CodecStream(self.decoding_stage())
 
     def encoder_stream(self) -> "CodecStream":
-        """An encoder of a wave that comes bit by bit."""
+        """A streaming encoder."""
         return CodecStream(self.encoding_stage())
 
     @property
     def lookahead_frames(self) -> int:
-        """How many frames after a frame must be known before a stream gives that frame's first sample."""
+        """How many later frames a stream needs before it outputs the first sample of a frame."""
         return self.decoding_stage().last_needed(0)
 
     @abstractmethod
@@ -126,66 +126,65 @@ class AudioCodec(nn.Module, ABC):
 
     @abstractmethod
     def freeze_encoder(self) -> None:
-        """From now on only the decoder learns: encoder and codebooks keep their values, so codes never change."""
+        """Freezes encoder and codebooks, so that codes never change: from now on only the decoder learns."""
 
 
 class CodecStream:
-    """A decoder, or an encoder, at work on one batch: what it gives, put together, is what ``decode``, or ``encode``,
-    makes of the whole.
+    """A streaming decoder or encoder of one batch: its outputs, concatenated, are those of ``decode`` or ``encode``.
 
-    Each sample, or frame, comes as soon as nothing later can change it. Memory does not grow with the length::
+    Each sample or frame is returned as soon as no later input can change it. Memory does not grow with the length::
 
         stream = codec.stream()
-        for piece in pieces:
-            play(stream.push(piece))
+        for chunk in chunks:
+            play(stream.push(chunk))
         play(stream.finish())
     """
 
     def __init__(self, stage: StreamStage) -> None:
         self.stage = stage
-        self.nothing: Tensor | None = None
+        self.empty_chunk: Tensor | None = None
         self.is_finished = False
 
     @torch.no_grad()
-    def push(self, piece: Codes | Wave) -> Wave | Codes:
-        """What is certain now and was not before, maybe nothing.
+    def push(self, chunk: Codes | Wave) -> Wave | Codes:
+        """The output that this chunk makes final, possibly empty.
 
         Raises:
-            InvalidRequest: the stream is finished, or the piece is of another batch, or of other codebooks or channels.
+            InvalidRequest: the stream is finished, or the chunk is of another batch, or of other codebooks or channels.
         """
         if self.is_finished:
             raise InvalidRequest(
-                "samples or codes after finish(): a stream is for one batch; take a new one from the codec"
+                "samples or codes after finish(): a stream is for one batch; get a new one from the codec"
             )
-        if self.nothing is not None and piece.shape[:2] != self.nothing.shape[:2]:
+        if self.empty_chunk is not None and chunk.shape[:2] != self.empty_chunk.shape[:2]:
             raise InvalidRequest(
-                f"a piece of shape {tuple(piece.shape)}: this stream began with a batch of {self.nothing.shape[0]} and "
-                f"{self.nothing.shape[1]} codebooks or channels"
+                f"a chunk of shape {tuple(chunk.shape)}: this stream began with a batch of "
+                f"{self.empty_chunk.shape[0]} and {self.empty_chunk.shape[1]} codebooks or channels"
             )
-        if piece.shape[-1]:
-            self.nothing = piece[..., :0].clone()
-        return self.stage.push(piece, is_last=False)
+        if chunk.shape[-1]:
+            self.empty_chunk = chunk[..., :0].clone()
+        return self.stage.push(chunk, is_last=False)
 
     @torch.no_grad()
     def finish(self) -> Wave | Codes:
-        """All that is left; nothing can be pushed after.
+        """The rest of the output; nothing can be pushed after this.
 
         Raises:
             InvalidRequest: the stream is finished already, or nothing was pushed.
         """
-        if self.is_finished or self.nothing is None:
+        if self.is_finished or self.empty_chunk is None:
             raise InvalidRequest(
                 "finish() ends a stream once, after at least one frame of codes or one sample was pushed"
             )
         self.is_finished = True
-        return self.stage.push(self.nothing, is_last=True)
+        return self.stage.push(self.empty_chunk, is_last=True)
 
 
-def _joined(stream: CodecStream, whole: Tensor, piece: int, progress: Progress | None) -> Tensor:
-    """What a stream makes of all of a batch, pushed in pieces of so many steps."""
-    length, made = whole.shape[-1], []
-    for start in range(0, length, piece):
-        made.append(stream.push(whole[..., start : start + piece]))
+def _streamed(stream: CodecStream, inputs: Tensor, chunk_steps: int, progress: Progress | None) -> Tensor:
+    """The output of a stream for a whole batch, pushed in chunks of ``chunk_steps`` steps."""
+    length, outputs = inputs.shape[-1], []
+    for start in range(0, length, chunk_steps):
+        outputs.append(stream.push(inputs[..., start : start + chunk_steps]))
         if progress is not None:
-            progress(min(start + piece, length), length)
-    return torch.cat([*made, stream.finish()], dim=-1)
+            progress(min(start + chunk_steps, length), length)
+    return torch.cat([*outputs, stream.finish()], dim=-1)

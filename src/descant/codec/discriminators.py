@@ -1,7 +1,7 @@
-"""Discriminators that tell coded from real audio: by complex spectrograms, by periods, and by scales.
+"""Discriminators between coded and real audio: on complex spectrograms, on periods, and on scales.
 
-Each looks at the wave in several ways and gives one ``DiscriminatorOutput`` a way, so that losses need not know which
-discriminator they judge with.
+Each has several sub-discriminators and returns one ``DiscriminatorOutput`` for each of them, so that losses do not
+depend on the kind of discriminator.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ class DiscriminatorOutput:
     features: list[Tensor]
 
 
-def _judge(layers: nn.ModuleList, last: nn.Module, values: Tensor, slope: float) -> DiscriminatorOutput:
+def _discriminate(layers: nn.ModuleList, last: nn.Module, values: Tensor, slope: float) -> DiscriminatorOutput:
     features = []
     for layer in layers:
         values = leaky_relu(layer(values), slope)
@@ -42,7 +42,7 @@ def _check_layers(filters: int, leaky_slope: float) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class STFTDiscriminatorConfig:
-    """The defaults are EnCodec's and MusicGen's (arXiv 2210.13438, section 3.4); cost is dominated by ``filters``."""
+    """The defaults are EnCodec's and MusicGen's (arXiv 2210.13438, section 3.4); ``filters`` dominates the cost."""
 
     num_channels: int = 1
     filters: int = 32
@@ -69,7 +69,7 @@ class STFTDiscriminator(nn.Module):
         super().__init__()
         self.slope = config.leaky_slope
         hann = torch.hann_window(n_fft)
-        # Of unit energy, so that the spectrograms of all scales have numbers of one size.
+        # Of unit energy, so that the spectrograms of all scales have values of the same magnitude.
         self.register_buffer("window", hann / hann.norm(), persistent=False)
         filters, (time, frequency) = config.filters, config.kernel_size
         layers = [nn.Conv2d(2 * config.num_channels, filters, config.kernel_size, padding=(time // 2, frequency // 2))]
@@ -96,7 +96,7 @@ class STFTDiscriminator(nn.Module):
             spectrum = torch.stft(sides, n_fft, n_fft // 4, window=self.window, center=False, return_complex=True)
         parts = torch.view_as_real(spectrum)
         maps = rearrange(parts, "(B C) bins frames part -> B (part C) frames bins", C=wave.shape[1])
-        return _judge(self.layers, self.last, maps, self.slope)
+        return _discriminate(self.layers, self.last, maps, self.slope)
 
 
 class MultiScaleSTFTDiscriminator(nn.Module):
@@ -108,7 +108,7 @@ class MultiScaleSTFTDiscriminator(nn.Module):
         self.parts = nn.ModuleList(STFTDiscriminator(config, n_fft) for n_fft in config.n_ffts)
 
     def forward(self, wave: Wave) -> list[DiscriminatorOutput]:
-        """One judgement a window length, in the config's order."""
+        """One output per window length, in the config's order."""
         return [part(wave) for part in self.parts]
 
 
@@ -157,11 +157,11 @@ class PeriodDiscriminator(nn.Module):
         missing = -wave.shape[-1] % self.period
         filled = nn.functional.pad(wave, (0, missing), mode="reflect")
         rows = rearrange(filled, "B C (row column) -> B C row column", column=self.period)
-        return _judge(self.layers, self.last, rows, self.slope)
+        return _discriminate(self.layers, self.last, rows, self.slope)
 
 
 class MultiPeriodDiscriminator(nn.Module):
-    """Discriminators that each see every p-th sample together, for several p (arXiv 2010.05646, section 2.3)."""
+    """Discriminators that look at every p-th sample, for several periods p (arXiv 2010.05646, section 2.3)."""
 
     def __init__(self, config: PeriodDiscriminatorConfig) -> None:
         super().__init__()
@@ -169,7 +169,7 @@ class MultiPeriodDiscriminator(nn.Module):
         self.parts = nn.ModuleList(PeriodDiscriminator(config, period) for period in config.periods)
 
     def forward(self, wave: Wave) -> list[DiscriminatorOutput]:
-        """One judgement a period, in the config's order."""
+        """One output per period, in the config's order."""
         return [part(wave) for part in self.parts]
 
 
@@ -193,7 +193,7 @@ class ScaleDiscriminatorConfig:
 
 
 class ScaleDiscriminator(nn.Module):
-    """Strided, grouped 1-d convolutions over the wave as it comes."""
+    """Strided, grouped 1-d convolutions over the wave itself."""
 
     def __init__(self, config: ScaleDiscriminatorConfig) -> None:
         super().__init__()
@@ -211,11 +211,11 @@ class ScaleDiscriminator(nn.Module):
 
     def forward(self, wave: Wave) -> DiscriminatorOutput:
         """Logits as "B 1 patches"."""
-        return _judge(self.layers, self.last, wave, self.slope)
+        return _discriminate(self.layers, self.last, wave, self.slope)
 
 
 class MultiScaleDiscriminator(nn.Module):
-    """The same kind of discriminator on the wave and on ever slower copies of it (arXiv 1910.06711, section 2.2)."""
+    """The same discriminator on the wave and on copies at half, quarter ... rate (arXiv 1910.06711, section 2.2)."""
 
     def __init__(self, config: ScaleDiscriminatorConfig) -> None:
         super().__init__()
@@ -224,7 +224,7 @@ class MultiScaleDiscriminator(nn.Module):
         self.halve = nn.AvgPool1d(4, stride=2, padding=1, count_include_pad=False)
 
     def forward(self, wave: Wave) -> list[DiscriminatorOutput]:
-        """One judgement a scale, the full rate first."""
+        """One output per scale, the full rate first."""
         outputs = []
         for index, part in enumerate(self.parts):
             if index > 0:
@@ -234,12 +234,12 @@ class MultiScaleDiscriminator(nn.Module):
 
 
 class DiscriminatorPanel(nn.Module):
-    """Several discriminators as one: their judgements in a row."""
+    """Several discriminators as one: their outputs, concatenated."""
 
     def __init__(self, members: Sequence[nn.Module]) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
 
     def forward(self, wave: Wave) -> list[DiscriminatorOutput]:
-        """The judgements of the first member, then of the second, and so on."""
+        """The outputs of the first member, then of the second, and so on."""
         return [output for member in self.members for output in member(wave)]

@@ -18,12 +18,12 @@ from descant.shapes import Codes, Wave
 class EnCodecConfig(SEANetConfig):
     """The defaults are MusicGen's 32 kHz mono codec, 56.9 M parameters (arXiv 2306.05284, section 3.1).
 
-    Its training code pads with zeros, the released weights want reflection (their hub config).
+    Its training code pads with zeros, the released weights expect reflection (their hub config).
 
     Args:
-        decoder_filters: the decoder's own ``filters``; None is the encoder's. Codes are made once but heard often, and
-            a larger decoder costs nothing in the language model.
-        codebook_dim: width in which codes are looked up; None is ``latent_dim``, without projections.
+        decoder_filters: the decoder's own ``filters``; None is the encoder's. A larger decoder sounds better and costs
+            nothing in the language model.
+        codebook_dim: width of the codebook entries; None is ``latent_dim``, without projections.
         codebook_decay, kmeans_iterations, dead_code_threshold, dead_code_relative: how codebooks learn, see RVQConfig.
     """
 
@@ -44,7 +44,7 @@ class EnCodecConfig(SEANetConfig):
                 f"strides {self.strides} make a hop of {self.hop_samples} samples, which does not divide "
                 f"sample_rate_hz={self.sample_rate_hz}: frames would drift against the audio"
             )
-        # Built here so that a wrong value is told when the config is made, not when the model is.
+        # Built here so that a wrong value is an error when the config is made, not when the model is.
         _ = self.decoder, self.quantizer
 
     @property
@@ -84,7 +84,7 @@ class EnCodec(AudioCodec):
         self.decoder = SEANetDecoder(config.decoder)
 
     def encode(self, wave: Wave) -> Codes:
-        """The codes of ceil(N / hop) frames; the last window is filled as ``padding_mode`` says.
+        """The codes of ceil(N / hop) frames; the last window is padded as ``padding_mode`` says.
 
         Raises:
             InvalidRequest: no samples, or another number of channels than the codec's.
@@ -92,7 +92,7 @@ class EnCodec(AudioCodec):
         return self.quantizer.encode(self._latents(wave))
 
     def decode(self, codes: Codes) -> Wave:
-        """The audio of T frames, exactly ``T * hop_samples`` samples; nothing bounds its values."""
+        """The audio of T frames, exactly ``T * hop_samples`` samples; its values are not bounded."""
         return self.decoder(self.quantizer.decode(codes))
 
     def encoding_stage(self) -> StreamStage:
@@ -112,7 +112,7 @@ class EnCodec(AudioCodec):
         )
 
     def freeze_encoder(self) -> None:
-        """From now on only the decoder learns: encoder and codebooks keep their values, so codes never change."""
+        """Freezes encoder and codebooks, so that codes never change: from now on only the decoder learns."""
         self.encoder.requires_grad_(False)
         self.quantizer.requires_grad_(False)
         self.quantizer.is_frozen = True

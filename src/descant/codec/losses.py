@@ -1,4 +1,4 @@
-"""What a codec is trained to make small: spectral distances, and what discriminators say.
+"""The losses that a codec is trained on: spectral distances and adversarial losses.
 
 Every spectral loss takes (reconstruction, target) and is zero exactly where the two are equal.
 """
@@ -44,8 +44,8 @@ class MelLossConfig:
 class MultiScaleMelLoss(nn.Module):
     """L1 between log10 mel magnitudes at several window lengths, summed over them (arXiv 2306.06546, section 3.4).
 
-    Short windows hear onsets, long ones pitch. Magnitudes below the config's ``floor`` count as the floor: differences
-    that nobody hears make no gradient.
+    Short windows resolve onsets, long ones pitch. Magnitudes below the config's ``floor`` count as the floor, so that
+    inaudible differences make no gradient.
     """
 
     def __init__(self, config: MelLossConfig) -> None:
@@ -71,8 +71,8 @@ class MultiScaleMelLoss(nn.Module):
         losses = []
         for spectrogram in self.spectrograms:
             with torch.no_grad():
-                wanted = spectrogram(target).clamp(min=floor).log10()
-            losses.append(l1_loss(spectrogram(reconstruction).clamp(min=floor).log10(), wanted))
+                expected = spectrogram(target).clamp(min=floor).log10()
+            losses.append(l1_loss(spectrogram(reconstruction).clamp(min=floor).log10(), expected))
         return torch.stack(losses).sum()
 
 
@@ -121,21 +121,21 @@ class MultiScaleSpectralLoss(nn.Module):
         )
 
     def forward(self, reconstruction: Wave, target: Wave) -> Float[Tensor, ""]:
-        """The distance of two batches of equal shape; each window's two terms weigh the same."""
+        """The distance of two batches of equal shape; both terms of each window have the same weight."""
         floor = self.config.floor
         losses = []
         for spectrogram in self.spectrograms:
             with torch.no_grad():
-                wanted = spectrogram(target)
-            got = spectrogram(reconstruction)
-            losses.append(l1_loss(got, wanted) + mse_loss((floor + got).log10(), (floor + wanted).log10()))
+                expected = spectrogram(target)
+            actual = spectrogram(reconstruction)
+            losses.append(l1_loss(actual, expected) + mse_loss((floor + actual).log10(), (floor + expected).log10()))
         return torch.stack(losses).mean() / 2
 
 
 def generator_loss(fake: Sequence[DiscriminatorOutput]) -> Float[Tensor, ""]:
-    """What the codec pays for being told apart: minus the mean logit of its audio, averaged over discriminators.
+    """The codec's adversarial loss: minus the mean logit of its audio, averaged over discriminators.
 
-    The generator's half of the hinge loss (arXiv 1705.02894); unlike the EnCodec paper's it is not cut at logit 1.
+    The generator's half of the hinge loss (arXiv 1705.02894); not clipped at logit 1, unlike in the EnCodec paper.
     """
     return -torch.stack([output.logits.float().mean() for output in fake]).mean()
 
@@ -143,7 +143,7 @@ def generator_loss(fake: Sequence[DiscriminatorOutput]) -> Float[Tensor, ""]:
 def discriminator_loss(real: Sequence[DiscriminatorOutput], fake: Sequence[DiscriminatorOutput]) -> Float[Tensor, ""]:
     """The hinge loss: real audio should have logits above 1 and coded audio below -1 (arXiv 1705.02894).
 
-    Averaged over discriminators. ``fake`` must come from a detached wave, or the codec learns to be told apart.
+    Averaged over discriminators. ``fake`` must come from a detached wave, or the codec learns to help them.
     """
     losses = [
         torch.relu(1 - ours.logits.float()).mean() + torch.relu(1 + theirs.logits.float()).mean()
@@ -155,10 +155,10 @@ def discriminator_loss(real: Sequence[DiscriminatorOutput], fake: Sequence[Discr
 def feature_matching_loss(
     real: Sequence[DiscriminatorOutput], fake: Sequence[DiscriminatorOutput]
 ) -> Float[Tensor, ""]:
-    """L1 between the discriminators' inner features of real and coded audio, the mean over layers and discriminators.
+    """L1 between the discriminators' features of real and coded audio, the mean over layers and discriminators.
 
     No gradient goes into ``real``. A mean, as in EnCodec's training: recipes that sum over layers (DAC) need weights
-    smaller by the number of layers to say the same.
+    smaller by the number of layers for the same effect.
     """
     losses = [
         torch.stack(

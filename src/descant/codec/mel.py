@@ -1,4 +1,4 @@
-"""Mel spectrograms that losses can be taken of: a filter bank, and a module that applies it to waves."""
+"""Differentiable mel spectrograms: a filter bank, and a module that applies it to waves."""
 
 import math
 from typing import Literal, TypeAlias
@@ -45,9 +45,9 @@ def mel_filters(
     scale: MelScale = "slaney",
     has_unit_area: bool = True,
 ) -> Float[Tensor, "bins mels"]:
-    """Triangles of equal width in mels, one a column, over the ``window // 2 + 1`` bins of a spectrum.
+    """Triangles of equal width in mels, one per column, over the ``window // 2 + 1`` bins of a spectrum.
 
-    Where the triangles are narrower than a bin some hold none: their column is zero, and a loss over it is zero too.
+    A triangle narrower than a bin may contain none: its column is zero, and a loss over it is zero too.
 
     Args:
         f_max_hz: None is half the sample rate.
@@ -69,7 +69,7 @@ class MelSpectrogram(nn.Module):
     """Mel magnitudes of a wave, by one STFT with a Hann window and a hop of a quarter of it.
 
     Args:
-        filters: what ``mel_filters`` gave for this ``window``.
+        filters: the result of ``mel_filters`` for this ``window``.
         is_centred: frame t is centred on sample t * hop, the wave reflected at its ends; otherwise the frames tile the
             wave, reflected by (window - hop) / 2.
         is_normalized: the window has unit energy, so magnitudes do not grow with it.
@@ -94,7 +94,7 @@ class MelSpectrogram(nn.Module):
         self.register_buffer("filters", filters.clone(), persistent=False)
 
     def forward(self, wave: Wave) -> Float[Tensor, "B C frames mels"]:
-        """The magnitudes, in single precision whatever autocast is on: half has too few bits for quiet bands.
+        """The magnitudes, in single precision even under autocast: half precision has too few bits for quiet bands.
 
         Raises:
             InvalidRequest: the wave is too short to be reflected by half a window.

@@ -1,7 +1,7 @@
-"""Waves from magnitudes that come bit by bit: what `phase.find_wave` does, as a pipeline of its rounds.
+"""Streaming phase reconstruction: `phase.find_wave` as a pipeline of its rounds.
 
-A spectrum meets only its neighbours in a round: those whose windows overlap its own. So every round runs a few spectra
-behind the one before it, and keeps no more than the sums under open windows and the spectra that wait for them.
+In a round a spectrum depends only on those whose windows overlap its own. So every round runs a few spectra behind the
+one before it, and keeps only the sums of unfinished windows and the spectra that wait for them.
 Spectra are [B, spectra, bins] here and samples [B, N].
 """
 
@@ -24,8 +24,8 @@ class WaveStream(StreamStage):
         self.rounds = [_RoundStream(stft) for _ in range(iterations)]
         self.synthesis = SynthesisStream(stft)
 
-    def push(self, piece: Float[Tensor, "B spectra bins"], is_last: bool) -> Float[Tensor, "B N"]:
-        magnitudes, spectra = piece, self._start(piece)
+    def push(self, chunk: Float[Tensor, "B spectra bins"], is_last: bool) -> Float[Tensor, "B N"]:
+        magnitudes, spectra = chunk, self._start(chunk)
         before = torch.zeros_like(spectra)
         for one_round in self.rounds:
             magnitudes, spectra, before = one_round.push(magnitudes, spectra, before, is_last)
@@ -48,7 +48,7 @@ class WaveStream(StreamStage):
 
 
 class _RoundStream:
-    """One round of Griffin-Lim, on spectra that bring their wanted magnitudes and what the round before found there."""
+    """One round of Griffin-Lim, on spectra with their target magnitudes and the spectra of the round before."""
 
     def __init__(self, stft: FramedSTFT) -> None:
         self.synthesis, self.analysis = SynthesisStream(stft), AnalysisStream(stft)
@@ -65,27 +65,27 @@ class _RoundStream:
         Complex[Tensor, "B ready bins"],
         Complex[Tensor, "B ready bins"],
     ]:
-        """The same three of the spectra that are ready, one round later."""
+        """The same three for the spectra that are ready, one round later."""
         found = self.analysis.push(self.synthesis.push(spectra, is_last), is_last)
         self.magnitudes.add(magnitudes)
         self.before.add(before)
-        wanted = self.magnitudes.take(found.shape[1])
-        return wanted, impose(wanted, found, self.before.take(found.shape[1])), found
+        targets = self.magnitudes.take(found.shape[1])
+        return targets, impose(targets, found, self.before.take(found.shape[1])), found
 
 
 class SynthesisStream(StreamStage):
-    """`FramedSTFT.synthesize` over pieces, which keeps the sums that later windows will add to."""
+    """`FramedSTFT.synthesize` in chunks; it keeps the sums that later windows will add to."""
 
     def __init__(self, stft: FramedSTFT) -> None:
         self.stft = stft
         self.still_to_cut = stft.margin
         self.sums: Float[Tensor, "rows open hop"] | None = None
 
-    def push(self, piece: Complex[Tensor, "B spectra bins"], is_last: bool) -> Float[Tensor, "B N"]:
-        sums = self.stft.no_sums(len(piece)) if self.sums is None else self.sums
-        num_spectra = piece.shape[1]
+    def push(self, chunk: Complex[Tensor, "B spectra bins"], is_last: bool) -> Float[Tensor, "B N"]:
+        sums = self.stft.no_sums(len(chunk)) if self.sums is None else self.sums
+        num_spectra = chunk.shape[1]
         if num_spectra:
-            sums = self.stft.overlap_add(piece, sums)
+            sums = self.stft.overlap_add(chunk, sums)
         self.sums = sums[:, num_spectra:].clone()
         num_ready = num_spectra * self.stft.hop_samples
         samples = rearrange(sums, "rows slots hop -> rows (slots hop)")
@@ -98,17 +98,17 @@ class SynthesisStream(StreamStage):
 
 
 class AnalysisStream(StreamStage):
-    """`FramedSTFT.analyze` over pieces, which keeps the samples that its next window begins with."""
+    """`FramedSTFT.analyze` in chunks; it keeps the samples that its next window begins with."""
 
     def __init__(self, stft: FramedSTFT) -> None:
         self.stft = stft
         self.kept: Float[Tensor, "B N"] | None = None
 
-    def push(self, piece: Float[Tensor, "B N"], is_last: bool) -> Complex[Tensor, "B spectra bins"]:
+    def push(self, chunk: Float[Tensor, "B N"], is_last: bool) -> Complex[Tensor, "B spectra bins"]:
         window, hop, margin = self.stft.window_samples, self.stft.hop_samples, self.stft.margin
         if self.kept is None:
-            self.kept = piece.new_zeros(len(piece), margin)
-        samples = pad(torch.cat([self.kept, piece], dim=-1), (0, window - hop - margin if is_last else 0))
+            self.kept = chunk.new_zeros(len(chunk), margin)
+        samples = pad(torch.cat([self.kept, chunk], dim=-1), (0, window - hop - margin if is_last else 0))
         num_ready = max(0, (samples.shape[-1] - window) // hop + 1)
         self.kept = samples[:, num_ready * hop :].clone()
         if not num_ready:
@@ -120,15 +120,15 @@ class AnalysisStream(StreamStage):
 
 
 class WholeHops(StreamStage):
-    """Fills up the last hop with silence."""
+    """Pads the last hop with zeros."""
 
     def __init__(self, hop_samples: int) -> None:
         self.hop_samples = hop_samples
         self.num_seen = 0
 
-    def push(self, piece: Float[Tensor, "B N"], is_last: bool) -> Float[Tensor, "B filled"]:
-        self.num_seen += piece.shape[-1]
-        return pad(piece, (0, -self.num_seen % self.hop_samples)) if is_last else piece
+    def push(self, chunk: Float[Tensor, "B N"], is_last: bool) -> Float[Tensor, "B filled"]:
+        self.num_seen += chunk.shape[-1]
+        return pad(chunk, (0, -self.num_seen % self.hop_samples)) if is_last else chunk
 
     def last_needed(self, step: int) -> int:
         return step

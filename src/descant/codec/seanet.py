@@ -1,6 +1,6 @@
 """SEANet: strided convolutions and an LSTM, from waves to latents and mirrored back (arXiv 2009.02095, 2210.13438).
 
-Layers are numbered straight through, the two halves apart, as in released EnCodec weights; activations count too.
+Layers are numbered consecutively in each half, activations included, as in released EnCodec weights.
 """
 
 import math
@@ -19,8 +19,8 @@ from descant.shapes import Wave
 
 LSTMState: TypeAlias = tuple[Float[Tensor, "layers B D"], Float[Tensor, "layers B D"]]
 
-MOST_LAYERS = 64
-"""More of one kind are a spoilt config: layers take time to be made even where they take no memory."""
+MAX_LAYERS = 64
+"""More of one kind are an invalid config: layers take time to create even on the meta device."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class SEANetConfig:
     Args:
         filters: width next to the wave; every stride doubles it.
         strides: in the decoder's order, next to the latents first.
-        compress: by how much residual blocks are narrower inside.
+        compress: by which factor residual blocks are narrower inside.
         dilation_growth: residual block j of a stage has dilation ``dilation_growth ** j``.
         has_conv_shortcut: residual blocks add a 1 x 1 convolution of their input instead of the input.
         is_causal: no output depends on later input, but for the first window where ``padding_mode`` is "reflect".
@@ -57,10 +57,10 @@ class SEANetConfig:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)}: must be at least 1")
         for name in ("residual_layers", "lstm_layers"):
-            if not 0 <= getattr(self, name) <= MOST_LAYERS:
-                raise ConfigError(f"{name}={getattr(self, name)}: must be from 0 (none) to {MOST_LAYERS}")
-        if not 1 <= len(self.strides) <= MOST_LAYERS or min(self.strides) < 1:
-            raise ConfigError(f"strides={self.strides!r:.200}: give 1 to {MOST_LAYERS}, each at least 1")
+            if not 0 <= getattr(self, name) <= MAX_LAYERS:
+                raise ConfigError(f"{name}={getattr(self, name)}: must be from 0 (none) to {MAX_LAYERS}")
+        if not 1 <= len(self.strides) <= MAX_LAYERS or min(self.strides) < 1:
+            raise ConfigError(f"strides={self.strides!r:.200}: give 1 to {MAX_LAYERS}, each at least 1")
         if self.filters % self.compress:
             raise ConfigError(f"filters={self.filters} cannot be divided by compress={self.compress}")
 
@@ -76,7 +76,7 @@ class SEANetConfig:
 
 
 class Snake(nn.Module):
-    """x + sin(a x)^2 / a with a learned per channel: an activation that can continue a period (arXiv 2006.08195)."""
+    """x + sin(a x)^2 / a with a learned per channel: an activation for periodic signals (arXiv 2006.08195)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -96,13 +96,13 @@ class ResidualLSTM(nn.Module):
         self.lstm = nn.LSTM(channels, channels, num_layers)
 
     def forward(self, values: Float[Tensor, "B D T"]) -> Float[Tensor, "B D T"]:
-        """The values with their past's LSTM state added."""
+        """The values plus the LSTM's outputs for them."""
         return self.advance(values, None)[0]
 
     def advance(
         self, values: Float[Tensor, "B D T"], state: LSTMState | None
     ) -> tuple[Float[Tensor, "B D T"], LSTMState]:
-        """As ``forward``, from the state after the values before (None: there were none); and the state after these."""
+        """As ``forward``, from the state after earlier values (None at the start); also the state after these."""
         steps = rearrange(values, "B D T -> T B D")
         outputs, state = self.lstm(steps, state)
         return rearrange(outputs + steps, "T B D -> B D T"), state
@@ -113,23 +113,23 @@ class ResidualLSTM(nn.Module):
 
 
 class ResidualLSTMStream(StreamStage):
-    """An LSTM over pieces, which keeps its state."""
+    """An LSTM in chunks; it keeps its state."""
 
     def __init__(self, layer: ResidualLSTM) -> None:
         self.layer = layer
         self.state: LSTMState | None = None
 
-    def push(self, piece: Float[Tensor, "B D T"], is_last: bool) -> Float[Tensor, "B D T"]:  # noqa: ARG002
-        if piece.shape[-1]:  # torch's LSTM refuses to take no step
-            piece, self.state = self.layer.advance(piece, self.state)
-        return piece
+    def push(self, chunk: Float[Tensor, "B D T"], is_last: bool) -> Float[Tensor, "B D T"]:  # noqa: ARG002
+        if chunk.shape[-1]:  # torch's LSTM refuses an empty sequence
+            chunk, self.state = self.layer.advance(chunk, self.state)
+        return chunk
 
     def last_needed(self, step: int) -> int:
         return step
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions, the first dilated and narrowing, beside a shortcut."""
+    """Two convolutions, the first dilated and narrowing, plus a shortcut."""
 
     def __init__(self, config: SEANetConfig, channels: int, dilation: int) -> None:
         super().__init__()
@@ -143,7 +143,7 @@ class ResidualBlock(nn.Module):
         self.shortcut = _conv(config, channels, channels, 1) if config.has_conv_shortcut else nn.Identity()
 
     def forward(self, values: Float[Tensor, "B D T"]) -> Float[Tensor, "B D T"]:
-        """As long and wide as the input."""
+        """Values of the input's shape."""
         return self.shortcut(values) + self.block(values)
 
     def stream(self) -> StreamStage:
@@ -152,7 +152,7 @@ class ResidualBlock(nn.Module):
 
 
 class SEANetEncoder(nn.Module):
-    """Waves to latents, ``hop_samples`` samples a frame."""
+    """Waves to latents, ``hop_samples`` samples per frame."""
 
     def __init__(self, config: SEANetConfig) -> None:
         super().__init__()
@@ -202,7 +202,7 @@ class SEANetDecoder(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, latents: Float[Tensor, "B D T"]) -> Wave:
-        """Audio of exactly T * hop samples; nothing bounds its values."""
+        """Audio of exactly T * hop samples; its values are not bounded."""
         return self.layers(latents)
 
     def stream(self) -> StreamStage:
@@ -214,7 +214,7 @@ def _stream(layer: nn.Module) -> StreamStage:
     """A fresh stage of a layer."""
     if isinstance(layer, Streamable):
         return layer.stream()
-    assert isinstance(layer, (nn.ELU, Snake, nn.Identity)), f"{type(layer).__name__} may look at other steps"
+    assert isinstance(layer, (nn.ELU, Snake, nn.Identity)), f"{type(layer).__name__} may depend on other steps"
     return Each(layer)
 
 

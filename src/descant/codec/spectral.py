@@ -1,9 +1,10 @@
 """A codec of magnitudes: STFT in, ConvNeXt blocks, magnitudes out, and phases found by Griffin-Lim.
 
-No code is spent on phases. A held note has the same magnitudes in every frame, and so the same codes; its phase is
-another in every frame, and a codec that keeps it turns the note into codes that change all the time, which a small
-language model cannot follow. Nearly all arithmetic is dense products at the frame rate, so on a CPU the codec trains
-and runs many times faster than a stack of narrow convolutions at the sample rate. It is the starter model's codec.
+No code is spent on phases. A held note has the same magnitudes in every frame, and so the same codes; its phase differs
+from frame to frame, and a codec that keeps it turns the note into codes that change all the time, which a small
+language model cannot learn. Nearly all arithmetic is dense matrix products at the frame rate, so on a CPU the codec
+trains and runs many times faster than a stack of narrow convolutions at the sample rate. It is the starter model's
+codec.
 """
 
 from dataclasses import dataclass, field
@@ -23,11 +24,11 @@ from descant.nn.rvq import ResidualVectorQuantizer, RVQConfig
 from descant.nn.stream import Chain, Each, StreamStage, Sum
 from descant.shapes import Codes, Wave
 
-MOST_LAYERS = 64
-"""More are a spoilt config: layers take time to be made even where they take no memory."""
+MAX_LAYERS = 64
+"""More are an invalid config: layers take time to create even on the meta device."""
 
 ROWS_AT_ONCE = 8
-"""BLAS libraries sum four rows or more in one order; of blocks of eight, each of two threads still gets four."""
+"""BLAS libraries sum four rows or more in one order; in blocks of eight, each of two threads still gets four."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +37,8 @@ class SpectralCodecConfig:
 
     Args:
         window_samples: length of one Hann window, centred on its frame.
-        encoder_kernel_size: frames that an encoder block sees. Small: what repeats in the music should repeat in the
-            codes, whatever comes before and after it.
+        encoder_kernel_size: receptive field of an encoder block, in frames. Small: what repeats in the music should
+            repeat in the codes, in any context.
         phase_iterations: rounds of Griffin-Lim in decoding.
     """
 
@@ -70,8 +71,8 @@ class SpectralCodecConfig:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)}: at least 1 is needed")
         for name in ("encoder_layers", "decoder_layers"):
-            if not 0 <= getattr(self, name) <= MOST_LAYERS:
-                raise ConfigError(f"{name}={getattr(self, name)}: must be from 0 (none) to {MOST_LAYERS}")
+            if not 0 <= getattr(self, name) <= MAX_LAYERS:
+                raise ConfigError(f"{name}={getattr(self, name)}: must be from 0 (none) to {MAX_LAYERS}")
         for name in ("encoder_kernel_size", "decoder_kernel_size"):
             if getattr(self, name) % 2 == 0:
                 raise ConfigError(f"{name}={getattr(self, name)}: must be odd, or every block would add a frame")
@@ -90,13 +91,13 @@ class SpectralCodecConfig:
 class SpectralCodec(AudioCodec):
     """Mono codec of an encoder of log-magnitudes, a residual quantiser and a decoder of magnitudes.
 
-    In training the original's phases stand in for those that decoding finds: magnitudes are all there is to learn, and
-    the reconstruction can be judged as a wave.
+    In training the original's phases replace those that decoding would find: only magnitudes are learned, yet losses
+    can compare waves.
     """
 
-    piece_s = 5.0
-    at_once_s = 30.0
-    pieces_tolerance = 2e-3  # each round of the search for phases magnifies what float32 rounds
+    chunk_s = 5.0
+    one_pass_s = 30.0
+    chunk_tolerance = 2e-3  # each round of Griffin-Lim magnifies the rounding of float32
 
     def __init__(self, config: SpectralCodecConfig) -> None:
         super().__init__()
@@ -137,7 +138,7 @@ class SpectralCodec(AudioCodec):
         )
 
     def decode_fast(self, codes: Codes) -> Wave:
-        """The wave of the phases that decoding starts from; ten times as quick."""
+        """The wave with the initial phases of decoding, without Griffin-Lim; ten times faster."""
         return find_wave(self.stft, self.decoder(self.quantizer.decode(codes)), iterations=0).unsqueeze(1)
 
     def forward(self, wave: Wave) -> CodecOutput:
@@ -183,7 +184,7 @@ class ConvNeXtBlock(nn.Module):
         return Sum(Chain(), Chain(mixed, Each(self._perceptron)), dim=1)
 
     def _perceptron(self, mixed: Float[Tensor, "B D T"]) -> Float[Tensor, "B T D"]:
-        """What is added to the hidden values."""
+        """The residual to add to the hidden values."""
         inside = F.gelu(multiply(self.up, self.norm(rearrange(mixed, "B D T -> B T D"))))
         return self.scale * multiply(self.down, inside)
 
@@ -206,7 +207,7 @@ class SpectralEncoder(nn.Module):
         return Chain(Each(self._embed), *_block_stages(self.blocks), Each(self._latents))
 
     def _embed(self, magnitudes: Float[Tensor, "B T bins"]) -> Float[Tensor, "B T D"]:
-        # Loudness as ears have it, from about -1 to 1.
+        # Log-loudness, from about -1 to 1.
         return multiply(self.embed, magnitudes.clamp(min=1e-4).log10() / 2 + 1)
 
     def _latents(self, hidden: Float[Tensor, "B T D_in"]) -> Float[Tensor, "B D T"]:
@@ -222,7 +223,7 @@ class SpectralDecoder(nn.Module):
         self.blocks = _blocks(config.decoder_width, config.decoder_kernel_size, config.mlp_scale, config.decoder_layers)
         self.norm = nn.LayerNorm(config.decoder_width)
         self.head = nn.Linear(config.decoder_width, config.num_bins)
-        # Magnitudes start at those of quiet music; from 1, a wall of noise, a thousand steps go into turning down.
+        # Magnitudes start at those of quiet music; from 1, loud noise, a thousand steps would go into lowering them.
         nn.init.constant_(self.head.bias, -6.0)
 
     def forward(self, latents: Float[Tensor, "B D T"]) -> Float[Tensor, "B T bins"]:
@@ -236,19 +237,19 @@ class SpectralDecoder(nn.Module):
         return multiply(self.embed, rearrange(latents, "B D T -> B T D"))
 
     def _magnitudes(self, hidden: Float[Tensor, "B T D"]) -> Float[Tensor, "B T bins"]:
-        # A spectrum of a wave in [-1, 1] never needs more than e^3; without the bound one bad step could overflow.
+        # A spectrum of a wave in [-1, 1] never exceeds e^3; without the bound one bad step could overflow.
         magnitudes: Tensor = multiply(self.head, self.norm(hidden)).float().clamp(max=3.0).exp()
         return magnitudes
 
 
 def multiply(layer: nn.Linear, rows: Float[Tensor, "B T D_in"]) -> Float[Tensor, "B T D_out"]:
-    """``layer(rows)``, each row the same to the last bit whichever others are there.
+    """``layer(rows)``, each row bit-equal whatever the other rows are.
 
-    Products of a few rows are summed in another order than those of many. A last bit can decide which of two bins is a
-    peak, and rounds of Griffin-Lim make much of it: a stream would not give what decoding gives.
+    Products of a few rows are summed in another order than those of many. The last bit can decide which of two bins is
+    a peak, and rounds of Griffin-Lim amplify the difference: a stream would not equal one pass of decoding.
     """
     multiplied: Tensor = layer(F.pad(rows, (0, 0, 0, -rows.shape[1] % ROWS_AT_ONCE)))
-    # Contiguous: with gaps between the rows of a batch, torch takes other functions, of other last bits.
+    # Contiguous: with gaps between the rows of a batch, torch uses other kernels, whose last bits differ.
     return multiplied[:, : rows.shape[1]].contiguous()
 
 

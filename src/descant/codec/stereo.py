@@ -10,7 +10,7 @@ from descant.nn.stream import Chain, Each, StreamStage
 
 
 class StereoCodec(AudioCodec):
-    """Stereo from a mono codec: left and right are coded apart, their codebooks interleaved.
+    """Stereo from a mono codec: left and right are coded separately, their codebooks interleaved.
 
     Of its Q = 2K codebooks the even ones are left and the odd ones right, so the two sides of one level are neighbours
     and can share a delay (0 0 1 1 2 2 3 3).
@@ -26,8 +26,8 @@ class StereoCodec(AudioCodec):
         self.num_codebooks = 2 * mono.num_codebooks
         self.codebook_size = mono.codebook_size
         self.hop_samples = mono.hop_samples
-        self.pieces_tolerance = mono.pieces_tolerance
-        self.piece_s, self.at_once_s = mono.piece_s / 2, mono.at_once_s / 2
+        self.chunk_tolerance = mono.chunk_tolerance
+        self.chunk_s, self.one_pass_s = mono.chunk_s / 2, mono.one_pass_s / 2
 
     def encode(self, wave: Float[Tensor, "B C N"]) -> Int[Tensor, "B Q T"]:
         """The codes of both sides.
@@ -38,7 +38,7 @@ class StereoCodec(AudioCodec):
         return _interleave(self.mono.encode(_as_rows(wave)))
 
     def decode(self, codes: Int[Tensor, "B Q T"]) -> Float[Tensor, "B 2 N"]:
-        """The audio of T frames, exactly ``T * hop_samples`` samples a side."""
+        """The audio of T frames, exactly ``T * hop_samples`` samples per side."""
         return _pair(self.mono.decode(_split(codes)))
 
     def encoding_stage(self) -> StreamStage:
@@ -50,7 +50,7 @@ class StereoCodec(AudioCodec):
         return Chain(Each(_split), self.mono.decoding_stage(), Each(_pair))
 
     def forward(self, wave: Float[Tensor, "B C N"]) -> CodecOutput:
-        """Both sides through the mono codec; its quantiser learns from both alike."""
+        """Both sides through the mono codec; its quantiser learns from both."""
         output = self.mono(_as_rows(wave))
         return CodecOutput(
             wave=_pair(output.wave),

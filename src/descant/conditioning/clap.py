@@ -3,25 +3,17 @@
 No clip needs a caption then: in training the model is told the embedding of the sound, in use that of the text. The
 embedding goes through a residual quantiser first, which keeps from it what both have in common and makes it harder to
 remember a clip by (MusicGen, arXiv 2306.05284, appendix A.1; audiocraft, clapemb2music.yaml).
-
-Besides ``encoders.py`` the only file that imports transformers for conditioning.
 """
 
-import copy
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from descant.audio import Clip
 from descant.conditioning.base import Embedding
-from descant.errors import CheckpointError, ConfigError, InvalidRequest, MissingExtra
+from descant.errors import ConfigError
 from descant.nn.rvq import ResidualVectorQuantizer, RVQConfig, VectorQuantizer
 
 START_VECTORS = 16
@@ -69,149 +61,6 @@ class ClapConfig:
     def stride_samples(self) -> int:
         """Samples from the beginning of a window to that of the next."""
         return round(self.stride_s * self.sample_rate_hz)
-
-
-class JointEncoder(ABC):
-    """A frozen reader of texts and listener to sound. It is no ``nn.Module``, so a model's ``state_dict`` holds only
-    what is trained.
-
-    What it gives is of length 1, in float32 on the CPU. Each text and each window is read alone, so that none depends
-    on what else is read.
-    """
-
-    def __init__(self, config: ClapConfig) -> None:
-        self.config = config
-
-    @abstractmethod
-    def to(self, device: torch.device | str) -> "JointEncoder":
-        """The same encoder, computing on another device; this one is left as it is."""
-
-    @abstractmethod
-    def embed_text(self, text: str) -> Float[Tensor, " D"]:
-        """Where a text is.
-
-        Raises:
-            InvalidRequest: the text has more tokens than the encoder reads.
-        """
-
-    @property
-    def max_tokens(self) -> int | None:
-        """The longest text it reads; None where there is no limit."""
-        return None
-
-    def num_tokens(self, text: str) -> int:
-        """How many tokens a text has; of an encoder without tokens, its words."""
-        return len(text.split())
-
-    @abstractmethod
-    def embed_window(self, wave: Float[Tensor, " N"]) -> Float[Tensor, " D"]:
-        """Where one window of mono sound at the config's rate is; a short one is repeated, then filled with silence."""
-
-    def embed_windows(self, clip: Clip) -> Float[Tensor, "windows D"]:
-        """Where all windows are that lie in a clip, a row each; at least one."""
-        wave = clip.resample(self.config.sample_rate_hz).to_channels(1).samples[0].cpu()
-        size, stride = self.config.window_samples, self.config.stride_samples
-        starts = range(0, max(1, len(wave) - size + 1), stride)
-        return torch.stack([self.embed_window(wave[start : start + size]) for start in starts])
-
-    def embed_audio(self, clip: Clip) -> Float[Tensor, " D"]:
-        """Where a clip is: the mean of its windows, of length 1."""
-        return F.normalize(self.embed_windows(clip).mean(dim=0), dim=0)
-
-
-class ClapEncoder(JointEncoder):
-    """CLAP (arXiv 2211.06687) as transformers has it, frozen, in float32.
-
-    Args:
-        place: where it is read from, if not from where the config's name says.
-
-    Raises:
-        MissingExtra: transformers is not installed.
-        CheckpointError: there is no such model, it is no CLAP, a weight is missing, or it is not what the config says.
-    """
-
-    def __init__(self, config: ClapConfig, place: str | None = None) -> None:
-        super().__init__(config)
-        self._network, self._tokenizer, self._listener = _load(config, place or config.name)
-
-    def to(self, device: torch.device | str) -> "ClapEncoder":
-        if torch.device(device) == self._network.device:  # frozen, so nobody can tell it from a copy
-            return self
-        moved = object.__new__(ClapEncoder)
-        moved.config, moved._tokenizer, moved._listener = self.config, self._tokenizer, self._listener
-        moved._network = copy.deepcopy(self._network).to(device)
-        return moved
-
-    @property
-    def max_tokens(self) -> int:
-        shape = self._network.config.text_config
-        # RoBERTa counts positions from behind its padding token.
-        return shape.max_position_embeddings - shape.pad_token_id - 1
-
-    def num_tokens(self, text: str) -> int:
-        return len(self._tokenizer(text).input_ids)
-
-    @torch.no_grad()
-    def embed_text(self, text: str) -> Float[Tensor, " D"]:
-        tokens = self._tokenizer(text, return_tensors="pt").input_ids
-        if tokens.shape[1] > self.max_tokens:
-            raise InvalidRequest(
-                f"text has {tokens.shape[1]} tokens: {self.config.name} reads up to {self.max_tokens}; shorten it"
-            )
-        pooled = self._network.text_model(input_ids=tokens.to(self._network.device)).pooler_output
-        return F.normalize(self._network.text_projection(pooled)[0], dim=0).float().cpu()
-
-    @torch.no_grad()
-    def embed_window(self, wave: Float[Tensor, " N"]) -> Float[Tensor, " D"]:
-        # Never the extractor's own cut, which is at a random place.
-        heard = self._listener(
-            wave.numpy(),
-            sampling_rate=self.config.sample_rate_hz,
-            truncation="rand_trunc",
-            padding="repeatpad",
-            return_tensors="pt",
-        )
-        features = heard["input_features"].float().to(self._network.device)
-        pooled = self._network.audio_model(input_features=features).pooler_output
-        return F.normalize(self._network.audio_projection(pooled)[0], dim=0).float().cpu()
-
-
-def _load(config: ClapConfig, place: str) -> tuple[Any, Any, Any]:
-    """Network, tokenizer and feature extractor."""
-    try:
-        from transformers import AutoConfig, AutoTokenizer, ClapFeatureExtractor, ClapModel
-    except ImportError as error:
-        raise MissingExtra('CLAP needs transformers: pip install "descant[t5]"') from error
-    # Typed as Any: the library's annotations do not know the report.
-    network_class: Any = ClapModel
-    listener_class: Any = ClapFeatureExtractor
-    try:
-        described = AutoConfig.from_pretrained(place, trust_remote_code=False)
-        if described.model_type != "clap":
-            raise CheckpointError(f"{config.name}: a {described.model_type} model; CLAP is allowed here")
-        listener = listener_class.from_pretrained(place)
-        _check(config, described, listener)
-        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
-        network, report = network_class.from_pretrained(place, config=described, output_loading_info=True)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{config.name}: no CLAP could be read from there ({error})") from error
-    # transformers fills what a file lacks with random numbers and a warning.
-    if report["missing_keys"]:
-        raise CheckpointError(f"{config.name}: weights are missing, first {sorted(report['missing_keys'])[:3]}")
-    return network.float().eval().requires_grad_(False), tokenizer, listener
-
-
-def _check(config: ClapConfig, described: Any, listener: Any) -> None:
-    found: Mapping[str, object] = {
-        "dim": described.projection_dim,
-        "sample_rate_hz": listener.sampling_rate,
-        "window_s": float(listener.max_length_s),
-    }
-    for name, value in found.items():
-        if value != getattr(config, name):
-            raise CheckpointError(f"{config.name}: its {name} is {value}, the model was made for {config}")
-    if described.audio_config.enable_fusion:
-        raise CheckpointError(f"{config.name}: it hears crops at random places of long sound; a CLAP without fusion")
 
 
 class ClapConditioner(nn.Module):

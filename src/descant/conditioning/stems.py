@@ -1,7 +1,7 @@
-"""What of a recording is heard as its melody: a drum or a bass line under a tune would take over its chroma.
+"""Source separation for melody conditioning: drums or bass under a melody would dominate its chromagram.
 
-The paper leaves drums and bass out, by Demucs (arXiv 2306.05284, section 2.3). Where that is not installed, harmonic
-sound is told from percussive sound by its shape in the spectrogram; the bass stays then.
+The paper removes drums and bass with Demucs (arXiv 2306.05284, section 2.3). Where that is not installed, harmonic
+sound is separated from percussive sound by its shape in the spectrogram; the bass stays then.
 """
 
 import importlib.util
@@ -15,52 +15,51 @@ from descant.audio import Clip
 from descant.audio.analysis import import_librosa
 from descant.errors import CheckpointError, InvalidRequest, MissingExtra
 
-Heard: TypeAlias = Literal["stems", "harmonic", "mix"]
+Separated: TypeAlias = Literal["stems", "harmonic", "mix"]
 Separation: TypeAlias = Literal["auto", "stems", "harmonic", "mix"]
 
 INSTALL = 'pip install "descant[melody]"'
 STEMS_MODEL = "htdemucs"
 MELODIC_STEMS = ("vocals", "other")
 STEMS_OVERLAP = 0.25
-"""Of Demucs's pieces of 7.8 s with the next; its default."""
+"""Overlap of Demucs's segments of 7.8 s, as a fraction; its default."""
 
 HARMONIC_RATE_HZ = 22_050
 HARMONIC_WINDOW, HARMONIC_HOP = 2_048, 512
-"""93 ms, and 23 ms between them: librosa's defaults, for which its filters are 0.7 s and 330 Hz long."""
+"""93 ms windows every 23 ms: librosa's defaults, with which its median filters span 0.7 s and 330 Hz."""
 
 _log = logging.getLogger(__name__)
 
 
-def melodic_part(clip: Clip, separation: Separation = "auto") -> tuple[Clip, Heard]:
-    """The part of a clip that carries its melody, mono and as long as the clip, and how it was found.
+def melodic_part(clip: Clip, separation: Separation = "auto") -> tuple[Clip, Separated]:
+    """The part of a clip that carries its melody, mono and as long as the clip, and how it was separated.
 
-    The same clip gives the same part, on every device. Demucs's part has 44,100 samples a second, the harmonic one
-    22,050, the mix those of the clip. Separating takes memory and time in proportion to the length: shorten a long clip
-    to what is needed first.
+    The same clip gives the same part, on every device. Demucs's part is at 44,100 Hz, the harmonic one at 22,050 Hz,
+    the mix at the clip's rate. Memory and time grow with the length: shorten a long clip to what is needed first.
 
     Args:
         separation: ``stems`` leaves out drums and bass, by Demucs, whose weights are fetched the first time;
-            ``harmonic`` leaves out what sounds like strokes; ``mix`` leaves out nothing; ``auto`` takes the first of
-            these that is installed, and logs which.
+            ``harmonic`` leaves out percussive sound; ``mix`` leaves out nothing; ``auto`` takes the first of these that
+            is installed, and logs which.
 
     Raises:
         InvalidRequest: there is no such separation.
         MissingExtra: what was asked for by name is not installed.
-        CheckpointError: Demucs's weights cannot be had.
+        CheckpointError: Demucs's weights are unavailable.
     """
     if separation not in get_args(Separation):
         raise InvalidRequest(f"separation={separation!r:.60}: allowed are {', '.join(get_args(Separation))}")
-    heard = _first_installed() if separation == "auto" else separation
+    method = _first_installed() if separation == "auto" else separation
     if separation == "auto":
-        _log.info("melody: heard through %r", heard)
-    if heard == "stems":
-        return _stems(clip), heard
-    if heard == "harmonic":
-        return _harmonic(clip), heard
-    return clip.to_channels(1), heard
+        _log.info("melody: separation=%r", method)
+    if method == "stems":
+        return _stems(clip), method
+    if method == "harmonic":
+        return _harmonic(clip), method
+    return clip.to_channels(1), method
 
 
-def _first_installed() -> Heard:
+def _first_installed() -> Separated:
     if importlib.util.find_spec("demucs") is not None:
         return "stems"
     return "mix" if importlib.util.find_spec("librosa") is None else "harmonic"
@@ -76,10 +75,10 @@ def _stems(clip: Clip) -> Clip:
         model = get_model(STEMS_MODEL)
     except (OSError, RuntimeError) as error:
         raise CheckpointError(
-            f"the weights of {STEMS_MODEL} cannot be had ({error!r:.200}): go online once, or ask for 'harmonic'"
+            f"the weights of {STEMS_MODEL} are unavailable ({error!r:.200}): go online once, or ask for 'harmonic'"
         ) from error
     mix = clip.resample(model.samplerate).to_channels(model.audio_channels).samples.cpu()
-    # Shifts are drawn at random, and a melody would then not be heard the same twice.
+    # Shifts are drawn at random: the same clip would give another melody each time.
     with torch.no_grad():
         stems = apply_model(model, mix[None], shifts=0, split=True, overlap=STEMS_OVERLAP, device="cpu")[0]
     kept = sum(stems[model.sources.index(name)] for name in MELODIC_STEMS)
@@ -96,9 +95,9 @@ def _harmonic(clip: Clip) -> Clip:
         ) from error
     wave = clip.to_channels(1).resample(HARMONIC_RATE_HZ).samples[0].cpu()
     hann = torch.hann_window(HARMONIC_WINDOW)
-    # Silence around it, since a clip shorter than the window has nothing to reflect.
+    # Zero padding, since a clip shorter than the window has nothing to reflect.
     spectrum = torch.stft(wave, HARMONIC_WINDOW, HARMONIC_HOP, window=hann, pad_mode="constant", return_complex=True)
-    # In memory by rows: of a short spectrum by columns scipy 1.17's median filter makes NaN.
+    # Row-major: scipy 1.17's median filter makes NaN of a short spectrogram in column-major order.
     harmonic_share, _ = hpss(np.ascontiguousarray(spectrum.abs().numpy()), mask=True)
     kept = spectrum * torch.from_numpy(harmonic_share)
     part = torch.istft(kept, HARMONIC_WINDOW, HARMONIC_HOP, window=hann, length=len(wave))

@@ -244,7 +244,7 @@ class Engine:
                 raise InvalidRequest(
                     f"prompt: {request.prompt.duration_s:g} s is less than one frame; give a longer one"
                 )
-            codes = codec.encode_in_pieces(given[None, :, :whole].to(self.model.device))[0]
+            codes = codec.encode_in_chunks(given[None, :, :whole].to(self.model.device))[0]
         if codes.shape[-1] >= num_frames:
             raise InvalidRequest(
                 f"duration_s={request.duration_s:g}: the prompt fills {codes.shape[-1]} of {num_frames} frames; "
@@ -280,7 +280,7 @@ class Engine:
     def _sound(self, piece: Piece, unknown_words: tuple[str, ...]) -> Made:
         """The wave of a finished piece: decoded, after what was given of it, cut to what was asked for."""
         codec, request, span = self.model.codec, piece.request, self._span(piece.request)
-        wave = codec.decode_in_pieces(piece.codes[None])[0, :, : span.num_samples].float().cpu()
+        wave = codec.decode_in_chunks(piece.codes[None])[0, :, : span.num_samples].float().cpu()
         if request.prompt is not None:
             wave = joined(request.prompt.samples, wave, codec.sample_rate_hz)
         if request.loop_bars is not None:

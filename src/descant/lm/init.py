@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-ECHO_STD = 0.5
+EMBEDDING_STD = 0.5
 """Of the embeddings: as loud as sinusoidal positions, and K of them together of size 1."""
 
 ECHO_LOGITS = 0.08
@@ -55,7 +55,7 @@ def start_from_codebooks(
         entries = codebook - codebook.mean(dim=0)
         turn = nn.init.orthogonal_(torch.empty(width, entries.shape[1]))
         shaped = entries / entries.std() @ turn.T * math.sqrt(width / entries.shape[1])
-        nn.init.normal_(table, std=ECHO_STD)
+        nn.init.normal_(table, std=EMBEDDING_STD)
         noise = torch.randn_like(shaped)
-        table[: len(entries)] = ECHO_STD * (math.sqrt(share) * shaped + math.sqrt(1 - share) * noise)
+        table[: len(entries)] = EMBEDDING_STD * (math.sqrt(share) * shaped + math.sqrt(1 - share) * noise)
         head.get_parameter("weight").copy_(ECHO_LOGITS * table[: len(entries)])

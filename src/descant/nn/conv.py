@@ -22,8 +22,8 @@ PaddingMode: TypeAlias = Literal["reflect", "constant"]
 def pad_time(values: Float[Tensor, "B D T"], left: int, right: int, mode: PaddingMode) -> Float[Tensor, "B D padded"]:
     """The values with ``left`` and ``right`` more steps, zeros or mirrored ones.
 
-    A mirror needs more steps than it shows. Where there are too few, zeros are put behind the values first, and what is
-    mirrored may then be zeros; released codecs do the same.
+    Reflection needs more steps than it pads. Where there are too few, zeros are appended first and may then be
+    reflected; released codecs do the same.
     """
     if mode == "constant":
         return pad(values, (left, right))
@@ -35,7 +35,7 @@ def pad_time(values: Float[Tensor, "B D T"], left: int, right: int, mode: Paddin
 class PaddedConv1d(nn.Module):
     """A convolution of T steps into ceil(T / stride).
 
-    Besides the padding that aligns it, it fills up the right end until the last window is full: no sample is dropped.
+    After the padding for alignment, the right end is padded until the last window is full: no sample is dropped.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class PaddedConv1d(nn.Module):
         super().__init__()
         surplus = (kernel_size - 1) * dilation + 1 - stride
         if surplus < 0:
-            raise ConfigError(f"kernel_size={kernel_size} is shorter than stride={stride}: steps would go unheard")
+            raise ConfigError(f"kernel_size={kernel_size} is shorter than stride={stride}: steps would be skipped")
         self.stride = stride
         self.padding_mode: PaddingMode = padding_mode
         self.padding_right = 0 if is_causal else surplus // 2
@@ -60,7 +60,7 @@ class PaddedConv1d(nn.Module):
         self.conv = weight_norm(nn.Conv1d(channels_in, channels_out, kernel_size, stride, dilation=dilation))
 
     def forward(self, values: Float[Tensor, "B D_in T"]) -> Float[Tensor, "B D_out T_out"]:
-        """The convolution; output step t is centred on (causal: ends with) the inputs of steps t * stride and on."""
+        """The convolution; output step t is centred on (causal: ends with) the input steps from t * stride on."""
         to_full_window = -values.shape[-1] % self.stride
         padded = pad_time(values, self.padding_left, self.padding_right + to_full_window, self.padding_mode)
         return self.conv(padded)
@@ -71,7 +71,7 @@ class PaddedConv1d(nn.Module):
 
 
 class PaddedConvTranspose1d(nn.Module):
-    """A transposed convolution of T steps into exactly T * stride: what overhangs at the ends is cut off."""
+    """A transposed convolution of T steps into exactly T * stride: the surplus at the ends is cut off."""
 
     def __init__(
         self, channels_in: int, channels_out: int, kernel_size: int, *, stride: int, is_causal: bool = False
@@ -95,10 +95,10 @@ class PaddedConvTranspose1d(nn.Module):
 
 
 class ConvStream(StreamStage):
-    """A convolution over pieces, which keeps the inputs that its next window begins with.
+    """A convolution in chunks; it keeps the inputs that its next window begins with.
 
     Args:
-        conv: only its weights, its stride and its dilation count; ``left`` and ``right`` say how much is padded.
+        conv: only its weights, stride and dilation are used; ``left`` and ``right`` are the padding.
     """
 
     def __init__(self, conv: nn.Conv1d, left: int, right: int, mode: PaddingMode) -> None:
@@ -113,16 +113,16 @@ class ConvStream(StreamStage):
 
     @cached_property
     def weight(self) -> Tensor:
-        """The convolution's, normalised once instead of for every piece."""
+        """The convolution's weight, normalised once instead of for every chunk."""
         return self.conv.weight.detach()
 
-    def push(self, piece: Float[Tensor, "B D_in T"], is_last: bool) -> Float[Tensor, "B D_out T_out"]:
-        self.num_seen += piece.shape[-1]
-        values = piece if self.kept is None else torch.cat([self.kept, piece], dim=-1)
-        self._remember(piece)
+    def push(self, chunk: Float[Tensor, "B D_in T"], is_last: bool) -> Float[Tensor, "B D_out T_out"]:
+        self.num_seen += chunk.shape[-1]
+        values = chunk if self.kept is None else torch.cat([self.kept, chunk], dim=-1)
+        self._remember(chunk)
         if is_last:
-            values = self._ended(values)
-        # Until the mirror at the start is full it is not known whether zeros have to fill it up, see pad_time.
+            values = self._padded_at_end(values)
+        # Until there are enough steps to reflect at the start, zeros may have to be appended first (see pad_time).
         elif not self.has_started and (self.mode == "constant" or values.shape[-1] > self.left):
             values = pad_time(values, self.left, 0, self.mode)
             self.has_started = True
@@ -133,15 +133,15 @@ class ConvStream(StreamStage):
         conv = self.conv
         return conv1d(values, self.weight, conv.bias, stride=conv.stride, dilation=conv.dilation, groups=conv.groups)
 
-    def _remember(self, piece: Float[Tensor, "B D_in T"]) -> None:
-        """Keeps as many of the latest inputs as a mirror at the end may show, and the one that it stands on."""
+    def _remember(self, chunk: Float[Tensor, "B D_in T"]) -> None:
+        """Keeps as many of the latest inputs as a reflection at the end may need, its axis included."""
         count = self.right + self.stride
-        if self.latest is not None and piece.shape[-1] < count:
-            piece = torch.cat([self.latest, piece], dim=-1)
-        self.latest = piece[..., max(0, piece.shape[-1] - count) :].clone()
+        if self.latest is not None and chunk.shape[-1] < count:
+            chunk = torch.cat([self.latest, chunk], dim=-1)
+        self.latest = chunk[..., max(0, chunk.shape[-1] - count) :].clone()
 
-    def _ended(self, values: Float[Tensor, "B D_in T"]) -> Float[Tensor, "B D_in T_padded"]:
-        """The values that are left, padded at the end, and at the start too if that was still open."""
+    def _padded_at_end(self, values: Float[Tensor, "B D_in T"]) -> Float[Tensor, "B D_in T_padded"]:
+        """The remaining values, padded at the end, and at the start too if that has not happened yet."""
         right = self.right + -self.num_seen % self.stride
         if not self.has_started or self.latest is None:
             return pad_time(values, self.left, right, self.mode)
@@ -154,7 +154,7 @@ class ConvStream(StreamStage):
 
 
 class ConvTransposeStream(StreamStage):
-    """A transposed convolution over pieces, which keeps the sums that later inputs will add to."""
+    """A transposed convolution in chunks; it keeps the sums that later inputs will add to."""
 
     def __init__(self, conv: nn.ConvTranspose1d, cut_left: int, cut_right: int) -> None:
         self.conv = conv
@@ -165,16 +165,16 @@ class ConvTransposeStream(StreamStage):
 
     @cached_property
     def weight(self) -> Tensor:
-        """The convolution's, normalised once instead of for every piece."""
+        """The convolution's weight, normalised once instead of for every chunk."""
         return self.conv.weight.detach()
 
-    def push(self, piece: Float[Tensor, "B D_in T"], is_last: bool) -> Float[Tensor, "B D_out T_out"]:
+    def push(self, chunk: Float[Tensor, "B D_in T"], is_last: bool) -> Float[Tensor, "B D_out T_out"]:
         if self.kept is None:
-            self.kept = piece.new_zeros(len(piece), self.conv.out_channels, self.surplus)
-        num_ready = piece.shape[-1] * self.stride
+            self.kept = chunk.new_zeros(len(chunk), self.conv.out_channels, self.surplus)
+        num_ready = chunk.shape[-1] * self.stride
         sums = pad(self.kept, (0, num_ready))
         if num_ready:
-            sums = sums + conv_transpose1d(piece, self.weight, stride=self.stride)
+            sums = sums + conv_transpose1d(chunk, self.weight, stride=self.stride)
         self.kept = sums[..., num_ready:].clone()
         ready = sums[..., self.still_to_cut : num_ready + (self.cut_left if is_last else 0)]
         self.still_to_cut = max(0, self.still_to_cut - num_ready)

@@ -1,8 +1,8 @@
-"""Residual vector quantisation: each level codes what the levels before it left over (arXiv 2107.03312, section III-C).
+"""Residual vector quantisation: each level codes the residual of the one before it (arXiv 2107.03312, section III-C).
 
 Codebooks are not learned by gradient. They start as the k-means centres of the first batch and then follow the running
 mean of the vectors assigned to them (arXiv 2210.13438, section 3.2). Random draws come from torch's global generator,
-as dropout's do; whoever trains seeds it.
+as for dropout; the trainer seeds it.
 """
 
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ from torch.nn import functional as F
 from descant.errors import ConfigError
 from descant.shapes import Codes
 
-MOST_CODEBOOKS = 256
-"""More are a spoilt config: even codebooks without memory take time to be made."""
+MAX_CODEBOOKS = 256
+"""More are an invalid config: codebooks take time to create even on the meta device."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,12 +25,12 @@ class RVQConfig:
     """The defaults are MusicGen's 32 kHz codec.
 
     Args:
-        codebook_dim: width in which codes are looked up; where it differs from ``dim`` each level projects in and out.
-        decay: how slowly codebooks follow the data.
-        dead_code_threshold: an entry whose running count falls below it is started again at a vector of the batch.
+        codebook_dim: width of the codebook entries; where it differs from ``dim`` each level projects in and out.
+        decay: decay of the running means that codebooks are, per batch.
+        dead_code_threshold: an entry whose running count falls below it is restarted at a random vector of the batch.
         dead_code_relative: the threshold is a fraction of the mean count, so that it does not depend on batch size.
-        unquantized_batches: so many training batches pass as they are before the codebooks start. An encoder that has
-            nothing to say yet is pulled together to one point by its own commitment loss, and never recovers.
+        unquantized_batches: number of first training batches whose latents pass unquantised. The commitment loss would
+            make an untrained encoder collapse to one point, from which it never recovers.
     """
 
     dim: int = 128
@@ -47,15 +47,15 @@ class RVQConfig:
         for name in ("dim", "num_codebooks", "codebook_size", "codebook_dim"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)}: at least 1 is needed")
-        if self.num_codebooks > MOST_CODEBOOKS:
-            raise ConfigError(f"num_codebooks={self.num_codebooks}: at most {MOST_CODEBOOKS}")
+        if self.num_codebooks > MAX_CODEBOOKS:
+            raise ConfigError(f"num_codebooks={self.num_codebooks}: at most {MAX_CODEBOOKS}")
         if not 0 < self.decay < 1:
             raise ConfigError(f"decay={self.decay}: a running mean needs a value between 0 and 1")
 
 
 @dataclass(frozen=True)
 class Quantized:
-    """Latents rounded to codebook entries, the entries' numbers, and the pull of encoder towards codebook."""
+    """Latents rounded to codebook entries, the entries' indices, and the commitment loss."""
 
     latents: Float[Tensor, "B D T"]
     codes: Codes
@@ -78,7 +78,7 @@ class ResidualVectorQuantizer(nn.Module):
     def forward(self, latents: Float[Tensor, "B D T"]) -> Quantized:
         """The quantised latents; in training mode the codebooks learn from them unless ``is_frozen``.
 
-        The gradient passes straight through to ``latents``. Runs in float32 whatever the autocast setting: distances in
+        The gradient passes straight through to ``latents``. Runs in float32 even under autocast: distances in
         half precision pick wrong neighbours.
         """
         learn = self.training and not self.is_frozen
@@ -121,7 +121,7 @@ class ResidualVectorQuantizer(nn.Module):
         return torch.stack(codes, dim=1)
 
     def decode(self, codes: Codes) -> Float[Tensor, "B D T"]:
-        """The sum of the entries that the codes name."""
+        """The sum of the entries that the codes index."""
         looked_up = [level.look_up(chosen) for level, chosen in zip(self._quantizers(), codes.unbind(1), strict=True)]
         return rearrange(torch.stack(looked_up).sum(dim=0), "B T D -> B D T")
 
@@ -165,7 +165,7 @@ class VectorQuantizer(nn.Module):
         return codes, quantized, loss
 
     def look_up(self, codes: Int[Tensor, "*rows"]) -> Float[Tensor, "*rows D"]:
-        """The entries that codes name, in the width of the latents."""
+        """The entries that codes index, in the width of the latents."""
         return self.project_out(F.embedding(codes, self.codebook))
 
     @torch.no_grad()
@@ -185,13 +185,13 @@ class VectorQuantizer(nn.Module):
         self.usage.lerp_(counts, weight)
         self.codebook_sum.lerp_(sums, weight)
         self._restart_dead(vectors)
-        # Laplace smoothing keeps an entry that nobody chose lately from being divided by almost nothing.
+        # Laplace smoothing keeps rarely chosen entries from being divided by almost zero.
         total, epsilon = self.usage.sum(), 1e-5
         smoothed = (self.usage + epsilon) / (total + len(self.usage) * epsilon) * total
         self.codebook.copy_(self.codebook_sum / smoothed[:, None])
 
     def _restart_dead(self, vectors: Float[Tensor, "rows E"]) -> None:
-        """Moves entries that nobody uses onto random vectors of the batch.
+        """Moves unused entries to random vectors of the batch.
 
         Usage and sum are set too. If only the entry moved, the next running mean would put it straight back
         (facebookresearch/encodec#61).
@@ -207,7 +207,7 @@ class VectorQuantizer(nn.Module):
 
 
 def nearest(vectors: Float[Tensor, "*rows E"], entries: Float[Tensor, "V E"]) -> Int[Tensor, "*rows"]:
-    """For every vector the number of the entry at the smallest Euclidean distance."""
+    """For every vector the index of the entry at the smallest Euclidean distance."""
     return (2 * vectors @ entries.T - entries.square().sum(dim=-1)).argmax(dim=-1)
 
 

@@ -1,7 +1,7 @@
-"""Sequences that come bit by bit: stages that take pieces and give, without delay, every step that is certain.
+"""Streaming layers: stages that take chunks of a sequence and return every output step as soon as it is final.
 
-What a stage has given is never given again, and it keeps no more of the past than later steps need. Cut a sequence as
-you like: the pieces that come out, put together, are what the layer makes of the whole.
+A stage returns each step once and keeps no more of the past than later steps need. However a sequence is cut into
+chunks, the outputs, concatenated, are the layer's output for the whole sequence.
 """
 
 from abc import ABC, abstractmethod
@@ -13,25 +13,25 @@ from torch import Tensor
 
 
 class StreamStage(ABC):
-    """One layer at work on one sequence. It starts at the first step and is thrown away after the last."""
+    """The state of one layer over one sequence. It starts at the first step and is discarded after the last."""
 
     @abstractmethod
-    def push(self, piece: Tensor, is_last: bool) -> Tensor:
-        """The output steps that this piece makes certain, maybe none.
+    def push(self, chunk: Tensor, is_last: bool) -> Tensor:
+        """The output steps that this chunk makes final, possibly none.
 
         Args:
-            piece: the next steps, maybe none, but at least one in the whole sequence.
-            is_last: nothing comes after it, so all that is left is given.
+            chunk: the next steps, possibly none, but at least one in the whole sequence.
+            is_last: no steps follow, so all remaining output is returned.
         """
 
     @abstractmethod
     def last_needed(self, step: int) -> int:
-        """The input step that must be there before that output step is given."""
+        """The last input step that output step ``step`` depends on."""
 
 
 @runtime_checkable
 class Streamable(Protocol):
-    """A layer that can work on pieces."""
+    """A layer that can process chunks."""
 
     def stream(self) -> StreamStage:
         """A fresh stage of this layer."""
@@ -39,28 +39,28 @@ class Streamable(Protocol):
 
 
 class Each(StreamStage):
-    """A function that makes one step of each step, looking at no other."""
+    """A function that maps each step on its own."""
 
     def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
         self.function = function
 
-    def push(self, piece: Tensor, is_last: bool) -> Tensor:  # noqa: ARG002
-        return self.function(piece)
+    def push(self, chunk: Tensor, is_last: bool) -> Tensor:  # noqa: ARG002
+        return self.function(chunk)
 
     def last_needed(self, step: int) -> int:
         return step
 
 
 class Chain(StreamStage):
-    """Stages behind each other; without any, what comes goes."""
+    """Stages in sequence; without any, the identity."""
 
     def __init__(self, *stages: StreamStage) -> None:
         self.stages = stages
 
-    def push(self, piece: Tensor, is_last: bool) -> Tensor:
+    def push(self, chunk: Tensor, is_last: bool) -> Tensor:
         for stage in self.stages:
-            piece = stage.push(piece, is_last)
-        return piece
+            chunk = stage.push(chunk, is_last)
+        return chunk
 
     def last_needed(self, step: int) -> int:
         for stage in reversed(self.stages):
@@ -69,7 +69,7 @@ class Chain(StreamStage):
 
 
 class Sum(StreamStage):
-    """Two stages beside each other, their outputs added; the quicker one waits for the other.
+    """Two stages in parallel, their outputs added; the one that is ahead waits for the other.
 
     Args:
         dim: the dimension of time.
@@ -79,9 +79,9 @@ class Sum(StreamStage):
         self.branches = [(one, Backlog(dim)), (other, Backlog(dim))]
         self.dim = dim
 
-    def push(self, piece: Tensor, is_last: bool) -> Tensor:
+    def push(self, chunk: Tensor, is_last: bool) -> Tensor:
         for stage, backlog in self.branches:
-            backlog.add(stage.push(piece, is_last))
+            backlog.add(stage.push(chunk, is_last))
         num_ready = min(len(backlog) for _, backlog in self.branches)
         one, other = (backlog.take(num_ready) for _, backlog in self.branches)
         return one + other
@@ -91,7 +91,7 @@ class Sum(StreamStage):
 
 
 class Backlog:
-    """Steps that wait, first in, first out.
+    """A queue of steps, first in, first out.
 
     Args:
         dim: the dimension of time.
@@ -104,15 +104,15 @@ class Backlog:
     def __len__(self) -> int:
         return 0 if self.waiting is None else self.waiting.shape[self.dim]
 
-    def add(self, piece: Tensor) -> None:
-        """Puts steps behind those that wait."""
-        self.waiting = piece if self.waiting is None else torch.cat([self.waiting, piece], dim=self.dim)
+    def add(self, chunk: Tensor) -> None:
+        """Appends steps."""
+        self.waiting = chunk if self.waiting is None else torch.cat([self.waiting, chunk], dim=self.dim)
 
     def take(self, count: int) -> Tensor:
-        """The first ``count`` steps, which no longer wait."""
+        """Removes and returns the first ``count`` steps."""
         assert self.waiting is not None, "nothing was ever added"
         taken, kept = self.waiting.split([count, len(self) - count], dim=self.dim)
-        # Copies: a view would keep alive all that the piece was cut from, and with gaps between the rows of a batch
-        # torch takes other functions, of other last bits.
+        # Copies: a view would keep the whole tensor in memory, and with gaps between the rows of a batch torch uses
+        # other kernels, whose last bits differ.
         self.waiting = kept.clone(memory_format=torch.contiguous_format)
         return taken.contiguous()

@@ -24,6 +24,9 @@ class RunningMeans:
     """
 
     def __init__(self) -> None:
+        self._restart()
+
+    def _restart(self) -> None:
         self._sums: dict[str, float | Tensor] = {}
         self._counts: dict[str, int] = {}
         self._started = time.monotonic()
@@ -40,7 +43,7 @@ class RunningMeans:
         means = {name: float(total) / self._counts[name] for name, total in self._sums.items() if name != "audio_s"}
         if "audio_s" in self._sums:
             means["audio_s_per_s"] = float(self._sums["audio_s"]) / max(time.monotonic() - self._started, 1e-9)
-        self.__init__()  # type: ignore[misc]
+        self._restart()
         return means
 
 

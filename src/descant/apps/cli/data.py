@@ -228,7 +228,8 @@ def embeddings(arguments: argparse.Namespace) -> None:
     """Finds the places that are not there yet."""
     from descant.api import select_device
     from descant.checkpoints.layouts import load_codec
-    from descant.conditioning.clap import ClapConfig, ClapEncoder
+    from descant.conditioning.clap import ClapConfig
+    from descant.conditioning.encoders.clap import ClapEncoder
     from descant.data.embeddings import add_embeddings
     from descant.data.shards import read_index
 
@@ -237,7 +238,7 @@ def embeddings(arguments: argparse.Namespace) -> None:
     chosen = select_device(arguments.device)
     with naming(f"--codec {arguments.codec!r}"):
         codec = load_codec(Path(arguments.codec))[0].to(chosen)
-    encoder = ClapEncoder(ClapConfig() if arguments.clap is None else ClapConfig(name=arguments.clap)).to(chosen)
+    encoder = ClapEncoder.load(ClapConfig() if arguments.clap is None else ClapConfig(name=arguments.clap)).to(chosen)
     with progress(f"hearing {audio_s / 3_600:.2f} h", audio_s) as report:
         add_embeddings(arguments.folder, codec, encoder, device=chosen, progress=report)
     result = {"folder": arguments.folder, "num_clips": index.num_clips, "num_shards": index.num_shards}

@@ -1,4 +1,4 @@
-"""Making a small text encoder from a larger one: its first weights, its vocabulary, its loss, and how it is judged."""
+"""Distilling a small text encoder from a larger one: initial weights, vocabulary, loss and rank correlation."""
 
 import json
 
@@ -8,7 +8,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional
 
-from descant.conditioning.small_text import SmallTextConfig, SmallTextNetwork, sentence_vectors
+from descant.conditioning.encoders.small import SmallTextConfig, SmallTextNetwork, sentence_vectors
 from descant.errors import CheckpointError, ConfigError
 
 _BERT_BLOCK = {
@@ -26,10 +26,10 @@ def from_bert(weights: dict[str, Tensor], num_heads: int) -> SmallTextNetwork:
     Raises:
         CheckpointError: a weight is missing.
     """
-    table = "embeddings.word_embeddings.weight"
-    if table not in weights:
-        raise CheckpointError(f"no {table} among the {len(weights)} tensors: these are no BERT weights")
-    vocab_size, width = weights[table].shape
+    embedding = "embeddings.word_embeddings.weight"
+    if embedding not in weights:
+        raise CheckpointError(f"no {embedding} among the {len(weights)} tensors: these are not BERT weights")
+    vocab_size, width = weights[embedding].shape
     config = SmallTextConfig(
         vocab_size=vocab_size,
         width=width,
@@ -40,7 +40,7 @@ def from_bert(weights: dict[str, Tensor], num_heads: int) -> SmallTextNetwork:
         max_tokens=len(weights["embeddings.position_embeddings.weight"]),
     )
     ours = {
-        "tokens.weight": weights[table],
+        "tokens.weight": weights[embedding],
         # Every text is of BERT's first segment, so its vector can be part of the positions.
         "positions.weight": weights["embeddings.position_embeddings.weight"]
         + weights["embeddings.token_type_embeddings.weight"][0],
@@ -59,7 +59,7 @@ def from_bert(weights: dict[str, Tensor], num_heads: int) -> SmallTextNetwork:
 
 
 def prune_vocabulary(tokenizer: Tokenizer) -> tuple[Tokenizer, list[int]]:
-    """The tokenizer without tokens that no English text needs, and the old number of each token that is left.
+    """The tokenizer without tokens that no English text needs, and the old id of each token that is left.
 
     Placeholders (``[unused7]``) and tokens with letters outside ASCII go; accents were stripped before the tokens were
     looked up. Truncation and padding are switched off.
@@ -67,13 +67,13 @@ def prune_vocabulary(tokenizer: Tokenizer) -> tuple[Tokenizer, list[int]]:
     data = json.loads(tokenizer.to_str())
     vocabulary: dict[str, int] = data["model"]["vocab"]
     kept = [token for token in sorted(vocabulary, key=vocabulary.__getitem__) if _is_english(token)]
-    new = {token: number for number, token in enumerate(kept)}
-    data["model"]["vocab"] = new
+    new_ids = {token: token_id for token_id, token in enumerate(kept)}
+    data["model"]["vocab"] = new_ids
     data["truncation"] = data["padding"] = None
     for token in data["added_tokens"]:
-        token["id"] = new[token["content"]]
+        token["id"] = new_ids[token["content"]]
     for token in data["post_processor"]["special_tokens"].values():
-        token["ids"] = [new[name] for name in token["tokens"]]
+        token["ids"] = [new_ids[name] for name in token["tokens"]]
     return Tokenizer.from_str(json.dumps(data, ensure_ascii=False)), [vocabulary[token] for token in kept]
 
 
@@ -82,13 +82,13 @@ def _is_english(token: str) -> bool:
 
 
 def first_weights(
-    teacher: SmallTextNetwork, config: SmallTextConfig, layers: list[int], old_numbers: list[int]
+    teacher: SmallTextNetwork, config: SmallTextConfig, layers: list[int], old_ids: list[int]
 ) -> SmallTextNetwork:
-    """A student that starts from some of its teacher's layers and from the main axes of its token table.
+    """A student that starts from some of its teacher's layers and the principal axes of its token embedding.
 
     Args:
         layers: which of the teacher's layers become the student's, first to last.
-        old_numbers: the teacher's number of each of the student's tokens.
+        old_ids: the teacher's id of each of the student's tokens.
 
     Raises:
         ConfigError: the student's blocks are not shaped like the teacher's.
@@ -100,16 +100,16 @@ def first_weights(
             f"{config} cannot start from layers {layers}: it needs an embedding_rank, and width, mlp_width, num_heads "
             f"and num_layers must be {needed}"
         )
-    table = teacher.tokens.weight[old_numbers]
-    center = table.mean(dim=0)
-    _, _, axes = torch.linalg.svd(table - center, full_matrices=False)
-    # The main axes in a random rotation: columns of equal size lose less when the table is rounded row by row.
+    embedding = teacher.tokens.weight[old_ids]
+    center = embedding.mean(dim=0)
+    _, _, axes = torch.linalg.svd(embedding - center, full_matrices=False)
+    # The principal axes in a random rotation: columns of equal size lose less when the embedding is rounded by rows.
     rotation, _ = torch.linalg.qr(torch.randn(config.embedding_rank, config.embedding_rank))
     axes = rotation @ axes[: config.embedding_rank]
     weights = {
-        "tokens.weight": (table - center) @ axes.T,
+        "tokens.weight": (embedding - center) @ axes.T,
         "widen.weight": axes.T,
-        # The mean of the table is in no axis; every position adds it.
+        # The mean of the embedding is in none of the axes; every position adds it.
         "positions.weight": teacher.positions.weight[: config.max_tokens] + center,
         **{f"norm.{kind}": weight for kind, weight in teacher.norm.state_dict().items()},
     }
@@ -126,7 +126,7 @@ def distillation_loss(
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """How far the student's vectors are from the teacher's: per token, and per sentence (1 - cosine).
 
-    The token part is the squared error over the teacher's power, so 1 is as bad as answering zero.
+    The token loss is the squared error divided by the teacher's power, so 1 is as bad as predicting zero.
     """
     tokens = (student - teacher).square().sum() / teacher.square().sum()
     cosine = functional.cosine_similarity(sentence_vectors(student), sentence_vectors(teacher))

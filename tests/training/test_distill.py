@@ -3,9 +3,10 @@ import dataclasses
 import pytest
 import torch
 
-from descant.conditioning.distill import distillation_loss, first_weights, from_bert, prune_vocabulary, spearman
-from descant.conditioning.small_text import SmallTextConfig, SmallTextNetwork
+from descant.conditioning.encoders.small import SmallTextConfig, SmallTextNetwork
 from descant.errors import CheckpointError, ConfigError
+from descant.training.distill import distillation_loss, first_weights, from_bert, prune_vocabulary, spearman
+from tests.wordpieces import WORDS, make_wordpiece
 
 
 def test_a_bert_under_renaming_is_transformers_bert():
@@ -26,16 +27,16 @@ def test_a_bert_under_renaming_is_transformers_bert():
 
 
 def test_weights_of_something_else_are_refused():
-    with pytest.raises(CheckpointError, match="no BERT weights"):
+    with pytest.raises(CheckpointError, match="not BERT weights"):
         from_bert({"weight": torch.zeros(2, 2)}, num_heads=1)
 
 
-def test_a_pruned_tokenizer_splits_english_as_before_and_knows_no_other_letters(wordpiece, words):
-    whole = wordpiece([*words, "[unused7]", "日", "##ж", "♪"])
-    pruned, old_numbers = prune_vocabulary(whole)
+def test_a_pruned_tokenizer_splits_english_as_before_and_knows_no_other_letters():
+    whole = make_wordpiece([*WORDS, "[unused7]", "日", "##ж", "♪"])
+    pruned, old_ids = prune_vocabulary(whole)
     text = "Warm drumming, lo-fi ♪"
     assert pruned.encode(text).tokens == whole.encode(text).tokens
-    assert [old_numbers[number] for number in pruned.encode(text).ids] == whole.encode(text).ids
+    assert [old_ids[token_id] for token_id in pruned.encode(text).ids] == whole.encode(text).ids
     assert pruned.get_vocab_size() == whole.get_vocab_size() - 3
     assert pruned.encode("日 [unused7]").tokens[1] == "[UNK]"
 
@@ -61,7 +62,7 @@ def test_a_student_of_another_shape_than_its_layers_is_refused():
         first_weights(teacher, teacher.config, [0, 2], list(range(30)))
 
 
-def test_the_loss_is_zero_for_the_teacher_and_one_per_token_for_silence():
+def test_the_loss_is_zero_for_the_teacher_and_one_per_token_for_zeros():
     states = torch.randn(3, 5, 8)
     tokens, sentences = distillation_loss(states, states)
     assert tokens == 0

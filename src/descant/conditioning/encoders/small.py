@@ -1,7 +1,7 @@
 """The starter's own text encoder: a small BERT-shaped network distilled from a sentence model, under 10 MB on disk.
 
 A folder holds ``config.json``, ``tokenizer.json`` and ``model.safetensors``. Matrices are stored in 8 bits, the token
-table in 4, with a scale per row; they are read back as float32, so only storing rounds.
+embedding in 4, with a scale per row; they are read back as float32, so only storing rounds.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from descant.config import read_json, write_json
 from descant.errors import CheckpointError, ConfigError, InvalidRequest
 from descant.nn.quantize import quantize_rows
 
-TABLE, SCALE = "tokens.weight", ".scale"
+EMBEDDING, SCALE = "tokens.weight", ".scale"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +29,8 @@ class SmallTextConfig:
     """The shape of the network; the defaults are the starter's.
 
     Args:
-        embedding_rank: width of the token table, mapped up to ``width``; None for a table of full width.
-        max_tokens: longest text, its two frame tokens included.
+        embedding_rank: width of the token embedding, projected up to ``width``; None for one of full width.
+        max_tokens: longest text, its two special tokens included.
     """
 
     vocab_size: int
@@ -47,14 +47,14 @@ class SmallTextConfig:
             raise ConfigError(f"every size must be at least 1, got {self}")
         if (self.embedding_rank or self.width) % 2:
             raise ConfigError(
-                f"the token table is {self.embedding_rank or self.width} wide: it must be even to be stored"
+                f"the token embedding is {self.embedding_rank or self.width} wide: the width must be even to be stored"
             )
         if self.width % self.num_heads:
             raise ConfigError(f"width={self.width} must be a multiple of num_heads={self.num_heads}")
 
 
 class PostNormBlock(nn.Module):
-    """Attention and MLP, each followed by its normalisation (BERT's order, arXiv 1810.04805)."""
+    """Attention and MLP, each followed by its layer norm (BERT's order, arXiv 1810.04805)."""
 
     def __init__(self, config: SmallTextConfig) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class PostNormBlock(nn.Module):
 
 
 class SmallTextNetwork(nn.Module):
-    """Token numbers to one vector each. All rows of a batch have the same length: there is no padding, so no mask."""
+    """Token ids to one vector each. All rows of a batch have the same length: there is no padding, so no mask."""
 
     def __init__(self, config: SmallTextConfig) -> None:
         super().__init__()
@@ -100,10 +100,10 @@ def sentence_vectors(states: Float[Tensor, "B L D"]) -> Float[Tensor, "B D"]:
 
 
 class SmallTextEncoder(TextEncoder):
-    """A text encoder that ships with the package and needs no other.
+    """The text encoder that ships with the package; it needs no optional library.
 
     Args:
-        tokenizer: gives a text's token numbers, frame tokens included; without truncation and padding.
+        tokenizer: gives a text's token ids, special tokens included; without truncation and padding.
     """
 
     def __init__(self, network: SmallTextNetwork, tokenizer: Tokenizer) -> None:
@@ -114,7 +114,7 @@ class SmallTextEncoder(TextEncoder):
             )
         if tokenizer.truncation is not None or tokenizer.padding is not None:
             raise ConfigError(
-                "the tokenizer truncates or pads; a text would be cut off without a word. Switch both off"
+                "the tokenizer truncates or pads; a text would be cut off without a warning. Switch both off"
             )
         self._network = network.eval().requires_grad_(False)
         self._tokenizer = tokenizer
@@ -137,35 +137,35 @@ class SmallTextEncoder(TextEncoder):
         return self._network.config.max_tokens
 
     def tokens(self, text: str) -> list[str | None]:
-        read = self._tokenizer.encode(text)
+        encoding = self._tokenizer.encode(text)
         unknown = self._tokenizer.model.unk_token
         return [
-            "" if is_frame else None if token == unknown else token.removeprefix("##")
-            for token, is_frame in zip(read.tokens, read.special_tokens_mask, strict=True)
+            "" if is_special else None if token == unknown else token.removeprefix("##")
+            for token, is_special in zip(encoding.tokens, encoding.special_tokens_mask, strict=True)
         ]
 
     @torch.no_grad()
     def states(self, text: str) -> Float[Tensor, "L D"]:
-        return self._network(self._numbers(text))[0]
+        return self._network(self._token_ids(text))[0]
 
     @torch.no_grad()
     def sentence(self, texts: list[str]) -> Float[Tensor, "B D"]:
-        """One unit vector per text; the dot product of two says how near their meanings are, 1 at most.
+        """One unit vector per text; the dot product of two is the similarity of their meanings, 1 at most.
 
         Raises:
             InvalidRequest: a text is too long.
         """
-        return torch.cat([sentence_vectors(self._network(self._numbers(text))) for text in texts])
+        return torch.cat([sentence_vectors(self._network(self._token_ids(text))) for text in texts])
 
-    def _numbers(self, text: str) -> Int[Tensor, "1 L"]:
-        numbers = self._tokenizer.encode(text).ids
+    def _token_ids(self, text: str) -> Int[Tensor, "1 L"]:
+        token_ids = self._tokenizer.encode(text).ids
         limit = self._network.config.max_tokens
-        if len(numbers) > limit:
-            raise InvalidRequest(f"text has {len(numbers)} tokens: this encoder reads up to {limit}; shorten it")
-        return torch.tensor([numbers], device=self.device)
+        if len(token_ids) > limit:
+            raise InvalidRequest(f"text has {len(token_ids)} tokens: this encoder reads up to {limit}; shorten it")
+        return torch.tensor([token_ids], device=self.device)
 
     def save(self, folder: Path) -> None:
-        """Writes the three files. Matrices are rounded; what was read from such a file is written unchanged."""
+        """Writes the three files. Matrices are rounded, except those that were read from such a file."""
         folder.mkdir(parents=True, exist_ok=True)
         write_json(self._network.config, folder / "config.json")
         self._tokenizer.save(str(folder / "tokenizer.json"), pretty=False)
@@ -200,19 +200,19 @@ class SmallTextEncoder(TextEncoder):
 
 
 def pack(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Matrices as whole numbers with a scale per row, vectors as they are; packing what ``unpack`` gave changes no bit.
+    """Matrices as integers with a scale per row, vectors as they are; packing what ``unpack`` gave changes no bit.
 
-    The token table has 4 bits a number, two in a byte; every other matrix has 8. The table is more than half of all
-    weights, and at equal size twice the width at half the bits keeps more of the teacher's variance: 89 %, not 66 %.
+    The token embedding has 4 bits per weight, two weights in a byte; every other matrix has 8. It is more than half
+    of all weights; at equal size, twice the width at half the bits keeps more of the teacher's variance (89 %, not 66).
     """
     packed = {}
     for name, weight in weights.items():
         weight = weight.cpu().contiguous()
         if weight.ndim == 1:
             packed[name] = weight
-        elif name == TABLE:
-            numbers, packed[name + SCALE] = quantize_rows(weight, largest=7)
-            low, high = rearrange(numbers + 8, "rows (columns two) -> two rows columns", two=2).to(torch.uint8)
+        elif name == EMBEDDING:
+            integers, packed[name + SCALE] = quantize_rows(weight, largest=7)
+            low, high = rearrange(integers + 8, "rows (columns two) -> two rows columns", two=2).to(torch.uint8)
             packed[name] = low + 16 * high
         else:
             packed[name], packed[name + SCALE] = quantize_rows(weight, largest=127)
@@ -225,8 +225,8 @@ def unpack(packed: dict[str, Tensor]) -> dict[str, Tensor]:
     for name, stored in packed.items():
         if name.endswith(SCALE):
             continue
-        numbers = stored
-        if name == TABLE:
-            numbers = rearrange([stored % 16, stored // 16], "two rows columns -> rows (columns two)").float() - 8
-        weights[name] = stored if stored.ndim == 1 else numbers.float() * packed[name + SCALE][:, None]
+        integers = stored
+        if name == EMBEDDING:
+            integers = rearrange([stored % 16, stored // 16], "two rows columns -> rows (columns two)").float() - 8
+        weights[name] = stored if stored.ndim == 1 else integers.float() * packed[name + SCALE][:, None]
     return weights
