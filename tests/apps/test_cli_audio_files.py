@@ -79,7 +79,7 @@ class Config:
 @pytest.mark.parametrize("format", ["wav", "mp3"])
 def test_of_a_long_recording_only_the_middle_is_read_for_a_style(monkeypatch, format):
     Clip(0.1 * torch.randn(2, 441_001), 44_100).save(f"long.{format}")
-    monkeypatch.setattr("descant.apps.cli.model_names.config_of", lambda _: Config(style=StyleConfig()))
+    monkeypatch.setattr("descant.checkpoints.names.config_of", lambda _: Config(style=StyleConfig()))
     read = request_options._read_style(argparse.Namespace(style=f"long.{format}", model="any", salvage=False))
     assert read.samples.shape == (2, 132_300)
     assert torch.equal(read.samples, excerpt(Clip.read(f"long.{format}"), StyleConfig()).samples)

@@ -41,7 +41,7 @@ def add_commands(commands: Commands) -> None:
 def bench(arguments: argparse.Namespace) -> None:
     """Measures and prints: a table for people, then the JSON line."""
     _check(arguments)
-    from descant.apps.cli.model_names import config_of
+    from descant.checkpoints.names import config_of
 
     limit_s = config_of(arguments.model).max_duration_s
     duration_s = limit_s if arguments.duration is None else arguments.duration

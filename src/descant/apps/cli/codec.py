@@ -41,9 +41,9 @@ def encode(arguments: argparse.Namespace) -> None:
     """Writes the codes of a sound file."""
     target = _one_file(codes_target(arguments.output, 1).path, arguments.output)
     from descant.api import load
-    from descant.apps.cli.model_names import config_of
     from descant.audio import Clip
     from descant.checkpoints.codes import save_codes
+    from descant.checkpoints.names import config_of
 
     config_of(arguments.model)
     clip = Clip.read(arguments.audio, max_duration_s=MAX_AUDIO_S, salvage=arguments.salvage)
@@ -76,7 +76,7 @@ def decode(arguments: argparse.Namespace) -> None:
     from dataclasses import replace
 
     from descant.api import load
-    from descant.apps.cli.model_names import folder_named_in
+    from descant.apps.cli.recorded_model import folder_named_in
     from descant.checkpoints.codes import load_codes
 
     codes, header = load_codes(Path(arguments.codes))

@@ -139,7 +139,7 @@ def second_and_scale(text: str) -> tuple[float, float]:
 
 def refuse_conditions(arguments: argparse.Namespace) -> None:
     """Refuses what the model would refuse, before it is loaded."""
-    from descant.apps.cli.model_names import config_of
+    from descant.checkpoints.names import config_of
 
     for name in ("melody", "style"):
         if getattr(arguments, name) is not None and getattr(config_of(arguments.model), name) is None:
@@ -215,7 +215,7 @@ def _asked_sampling(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _read_melody(arguments: argparse.Namespace, request: "Request") -> "Clip":
     """As much of a melody as can be followed, and a second more: of a long recording the rest is not read."""
-    from descant.apps.cli.model_names import config_of
+    from descant.checkpoints.names import config_of
     from descant.generation.engine import duration_of
 
     config = config_of(arguments.model).melody
@@ -227,8 +227,8 @@ def _read_melody(arguments: argparse.Namespace, request: "Request") -> "Clip":
 
 def _read_style(arguments: argparse.Namespace) -> "Clip":
     """The middle of a piece of music, as much as the model listens to; all of a shorter one."""
-    from descant.apps.cli.model_names import config_of
     from descant.audio import audio_header
+    from descant.checkpoints.names import config_of
 
     config = config_of(arguments.model).style
     assert config is not None
