@@ -11,7 +11,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 REQUEST_IS_WRONG, FILE_IS_WRONG = 2, 3
-MAKE = ("generate", "--model", "tiny", "-d", "0.5", "-o", "out.wav")
+DEFAULTS = {"--model": ("--model",), "-d": ("-d", "--loop"), "-o": ("-o", "--stream")}
+VALUES = {"--model": "tiny", "-d": "0.5", "-o": "out.wav"}
+
+
+def generate(*words: str) -> tuple[str, ...]:
+    """A command that makes half a second with the tiny model, except where ``words`` say otherwise."""
+    missing = [option for option, instead in DEFAULTS.items() if not {*instead} & {*words}]
+    return "generate", *words, *(word for option in missing for word in (option, VALUES[option]))
+
 
 BAD_REQUESTS = {
     "NUL": ("a\0b",),
@@ -75,7 +83,7 @@ BAD_REQUESTS = {
 
 @pytest.mark.parametrize("words", BAD_REQUESTS.values(), ids=BAD_REQUESTS.keys())
 def test_a_bad_request_is_one_line_and_code_2(refused, words):
-    refused(REQUEST_IS_WRONG, *MAKE, *words)
+    refused(REQUEST_IS_WRONG, *generate(*words))
 
 
 def test_a_request_is_refused_before_a_model_is_loaded(refused, monkeypatch):
@@ -87,22 +95,22 @@ def test_a_request_is_refused_before_a_model_is_loaded(refused, monkeypatch):
         ("-o", "no/such/out.wav"),
         ("--save-codes", "out.pt"),
     ):
-        refused(REQUEST_IS_WRONG, *MAKE, "x", *words)
+        refused(REQUEST_IS_WRONG, *generate("x", *words))
 
 
 def test_the_message_names_what_came_and_what_is_allowed(refused):
-    line = refused(REQUEST_IS_WRONG, *MAKE, "x", "--precision", "int8")
+    line = refused(REQUEST_IS_WRONG, *generate("x", "--precision", "int8"))
     assert "int8" in line
     assert "fp32" in line
     assert "fp16" in line
-    line = refused(REQUEST_IS_WRONG, *MAKE, "x", "-d", "3601")
+    line = refused(REQUEST_IS_WRONG, *generate("x", "-d", "3601"))
     assert "3601" in line
     assert "3600" in line
-    assert "model 'tiny' takes no melody" in refused(REQUEST_IS_WRONG, *MAKE, "x", "--melody", "m.wav")
+    assert "model 'tiny' takes no melody" in refused(REQUEST_IS_WRONG, *generate("x", "--melody", "m.wav"))
 
 
 def test_a_bad_sound_to_continue_is_one_line_and_code_3(refused, bad_sound):
-    refused(FILE_IS_WRONG, *MAKE, "x", "--continue", bad_sound)
+    refused(FILE_IS_WRONG, *generate("x", "--continue", bad_sound))
 
 
 def test_a_bad_sound_to_encode_is_one_line_and_code_3(refused, bad_sound):
@@ -114,7 +122,7 @@ def test_a_bad_sound_to_regenerate_is_one_line_and_code_3(refused, bad_sound):
 
 
 def test_a_prompt_longer_than_the_result_is_code_2(refused, made):
-    assert "0.5" in refused(REQUEST_IS_WRONG, *MAKE, "x", "--continue", str(made / "made.wav"))
+    assert "0.5" in refused(REQUEST_IS_WRONG, *generate("x", "--continue", str(made / "made.wav")))
 
 
 def test_a_sound_too_long_for_the_codec_is_code_3(refused, tmp_path_factory):
@@ -131,7 +139,7 @@ def test_a_sound_that_descant_did_not_make_cannot_be_made_again(refused, tmp_pat
 
 @pytest.mark.parametrize("name", ["nosuch", "small", "", "n" * 300, "a\0b", "../../etc/passwd"])
 def test_a_model_that_is_not_there_is_code_3(refused, name):
-    refused(FILE_IS_WRONG, *MAKE, "x", "--model", name)
+    refused(FILE_IS_WRONG, *generate("x", "--model", name))
     refused(FILE_IS_WRONG, "models", "show", "nosuch")
     refused(FILE_IS_WRONG, "bench", "decode", "--model", name)
 
@@ -188,7 +196,7 @@ SPOILS = (
 def test_a_broken_model_is_one_line_and_code_3(refused, folder, tiny_folder, spoil):
     shutil.copytree(tiny_folder, folder / "model")
     spoil(folder / "model")
-    refused(FILE_IS_WRONG, *MAKE, "x", "--model", "model")
+    refused(FILE_IS_WRONG, *generate("x", "--model", "model"))
     refused(FILE_IS_WRONG, "models", "check", "model")
 
 
@@ -253,4 +261,4 @@ def test_data_that_is_missing_or_broken_is_code_3(refused, folder):
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_without_permission_is_code_3_before_the_work(refused, folder):
     (folder / "locked").mkdir(mode=0o500)
-    refused(FILE_IS_WRONG, *MAKE[:-2], "x", "-o", "locked/out.wav")
+    refused(FILE_IS_WRONG, *generate("x", "-o", "locked/out.wav"))
