@@ -131,7 +131,7 @@ def test_doctor_tells_what_there_is_and_what_is_missing(run, monkeypatch):
     assert result["devices"]["cpu"]
     assert result["programs"]["fluidsynth"] is False
     text = run("doctor").out
-    assert "program fluidsynth: not there" in text
+    assert "program fluidsynth: missing" in text
     assert "model tiny: one second in" in text
 
 
@@ -216,7 +216,7 @@ def test_a_scan_counts_what_it_found_and_one_bad_description_stops_nothing(run, 
     assert result["skipped"] == {"macOS resource file (._name)": 1}
     assert result["num_valid"] >= 1
     assert "a.json" in outcome.err
-    assert "passed over: 1 x macOS" in run("data", "scan", music).out
+    assert "skipped: 1 x macOS" in run("data", "scan", music).out
 
 
 def test_tokenize_names_broken_clips_and_leaves_them_out_where_asked(run, music):

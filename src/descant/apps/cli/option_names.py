@@ -70,8 +70,9 @@ def with_option_names(message: str, names: Set[str]) -> str:
         return " ".join([name, *_argument(found["value"])]) if name in names else found[0]
 
     start = _AT_START.match(message)
-    subject = "" if start is None else start[0]
-    return _AT_START.sub(option, subject) + _SUGGESTED.sub(option, message[len(subject) :])
+    if start is None:
+        return _SUGGESTED.sub(option, message)
+    return option(start) + _SUGGESTED.sub(option, message[start.end() :])
 
 
 def _argument(value: str | None) -> list[str]:

@@ -72,7 +72,7 @@ class _StoreOnce(argparse._StoreAction):
     ) -> None:
         given = vars(namespace).setdefault("given", [])
         if option is not None and self.dest in given:
-            raise argparse.ArgumentError(self, "given twice; it takes one value, so give it once")
+            raise argparse.ArgumentError(self, "given twice; it takes one value")
         given.append(self.dest)
         super().__call__(parser, namespace, values, option)
 

@@ -64,7 +64,8 @@ def train(arguments: argparse.Namespace) -> None:
     check_run_folder(out_dir, arguments.resume)
     config, run = read_recipe(file, function, dict(arguments.settings))
     if isinstance(device := getattr(getattr(config, "trainer", None), "device", None), str):
-        select_device(device)
+        with _naming_set():
+            select_device(device)
     note(f"training {file.stem} in {out_dir}")
     with _blaming(file):
         result = run(config, out_dir, arguments.resume)
@@ -136,8 +137,15 @@ def read_recipe(
         config = make()
     if not is_dataclass(config) or isinstance(config, type):
         raise ConfigError(f"{str(file)!r}: {function}() returned {type(config).__name__}, expected a config dataclass")
-    try:
+    with _naming_set():
         return override(config, settings), run
+
+
+@contextmanager
+def _naming_set() -> Iterator[None]:
+    """Begins the message of a wrong field of the config with the option that changes it."""
+    try:
+        yield
     except ConfigError as error:
         raise ConfigError(f"--set {error}") from error
 
