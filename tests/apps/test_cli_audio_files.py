@@ -64,7 +64,7 @@ def test_a_rate_in_the_tags_that_cannot_be_is_refused(run):
         clip.save("b.wav")
         outcome = run("regenerate", "b.wav", "-o", "c.wav")
         assert outcome.code == 3
-        assert "which cannot be" in outcome.err
+        assert "which is impossible" in outcome.err
 
 
 @dataclass

@@ -50,9 +50,9 @@ def folder_of(model: str) -> Path | None:
     if holds_model:
         return folder
     if is_folder:
-        raise CheckpointError(f"model {model!r:.200}: {why_no_model(folder)}")
+        raise CheckpointError(f"model={model!r:.200}: {why_no_model(folder)}")
     hint = f"; {model} is a preset, whose untrained weights descant models init writes" if model in PRESETS else ""
-    raise CheckpointError(f"{model!r:.200}: no such model; give starter, tiny, a model folder or a hub id{hint}")
+    raise CheckpointError(f"model={model!r:.200}: no such model; give starter, tiny, a model folder or a hub id{hint}")
 
 
 def config_of(model: str) -> MusicGenConfig:

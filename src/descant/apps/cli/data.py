@@ -5,7 +5,7 @@ import math
 from pathlib import Path
 
 from descant.apps.cli import shards
-from descant.apps.cli.options import add_common_options, number, whole_number
+from descant.apps.cli.options import add_common_options, existing_file, number, whole_number
 from descant.apps.cli.outputs import note, show
 from descant.apps.cli.parser import Commands, Parser
 from descant.apps.cli.progress import progress
@@ -79,7 +79,9 @@ def _add_render_starter(group: Commands) -> Parser:
         "--seed", type=whole_number, default=0, metavar="N", help="another seed gives other music (default: 0)"
     )
     parser.add_argument("--workers", type=whole_number, default=2, metavar="N", help="processes (default: 2)")
-    parser.add_argument("--soundfont", metavar="FILE", help="a General MIDI soundfont (default: FluidR3)")
+    parser.add_argument(
+        "--soundfont", type=existing_file, metavar="FILE", help="a General MIDI soundfont (default: FluidR3)"
+    )
     return parser
 
 

@@ -59,15 +59,18 @@ _SUGGESTED = re.compile(rf"(?<!\w)(?:{_QUOTED})|(?<![\w.-]){_FIELD}{_VALUE}")
 
 
 def with_option_names(message: str, names: Set[str]) -> str:
-    """The message with options in place of fields, wherever ``names`` has the option; quoted text stays as it is.
+    """The message with an option in place of each field, or plain words if the command has no such option.
 
     Args:
+        message: quoted text in it stays as it is.
         names: the options of the command that failed.
     """
 
     def option(found: re.Match[str]) -> str:
-        name = OPTIONS.get(found["field"] or "", "")
-        return " ".join([name, *_argument(found["value"])]) if name in names else found[0]
+        if found["field"] is None:
+            return found[0]
+        name = OPTIONS[found["field"]]
+        return " ".join([name if name in names else found["field"].replace("_", " "), *_argument(found["value"])])
 
     start = _AT_START.match(message)
     if start is None:

@@ -4,6 +4,7 @@ Nothing here imports torch, so help and a mistyped option are answered at once.
 """
 
 import argparse
+import os
 import re
 
 from descant.apps.cli.parser import Parser
@@ -76,6 +77,13 @@ def setting(text: str) -> tuple[str, str]:
     if not (key and equals):
         raise argparse.ArgumentTypeError(f"{text!r:.60}: expected key=value, for example trainer.max_steps=500")
     return key, value
+
+
+def existing_file(text: str) -> str:
+    """The path of a file."""
+    if not os.path.isfile(text):
+        raise argparse.ArgumentTypeError(f"{text!r:.300}: there is no such file")
+    return text
 
 
 def add_model_options(parser: Parser, default: str | None = "starter", recorded_in: str = "") -> None:

@@ -12,7 +12,7 @@ from descant.apps.cli.parser import Commands
 from descant.apps.cli.progress import waiting
 from descant.apps.cli.recorded_model import folder_named_in
 from descant.apps.cli.results import Writer, make
-from descant.errors import AudioError, CheckpointError
+from descant.errors import AudioError, CheckpointError, naming
 
 if TYPE_CHECKING:
     from descant.audio import Clip
@@ -46,10 +46,13 @@ def _recorded_request(arguments: argparse.Namespace) -> tuple["Request", "Writer
     info = read_info(source)
     if not info:
         raise AudioError(
-            f"{arguments.file!r} does not say how it was made; only what descant generate wrote does, streams aside"
+            f"{arguments.file!r} does not say how it was made; only files that descant generate has written do, "
+            "without --stream"
         )
-    request = request_from_info(info)
-    given = prompt_of(info, _as_made(info, Clip.read(source)))
+    clip = Clip.read(source)
+    with naming(f"the tags of {arguments.file!r}"):
+        request = request_from_info(info)
+        given = prompt_of(info, _as_made(info, clip))
     if given is not None:
         request = replace(request, prompt=Clip(given.samples / _recorded_gain(info), given.sample_rate_hz))
     lufs = arguments.loudness if "loudness" in arguments else _recorded_loudness(info)
@@ -63,14 +66,14 @@ def _recorded_request(arguments: argparse.Namespace) -> tuple["Request", "Writer
     if model.fingerprint != info.get("model_fingerprint"):
         difference = f"{name!r} has other weights than the model that made {arguments.file!r}"
         if arguments.model is None:
-            raise CheckpointError(f"{difference}: name one with --model, and the music will be another")
-        note(f"note: {difference}: the music is another")
+            raise CheckpointError(f"{difference}; name a model with --model, and the music will differ")
+        note(f"note: {difference}; the music will differ")
     kept = {name: info[name] for name in KEPT if name in info}
     return request, Writer(model, target, codes, lufs, kept)
 
 
 def _regenerated_target(arguments: argparse.Namespace, source: Path) -> Target:
-    """Where the music goes that is made again; without ``--output`` under a free name like ``SOURCE-again``."""
+    """The target of the new file; without ``--output`` a name like ``SOURCE-again`` that is still free."""
     suffix = source.suffix.lower().lstrip(".")
     suffix = suffix if suffix in AUDIO_FORMATS else "wav"
     if arguments.output is None:
@@ -83,7 +86,7 @@ def _regenerated_target(arguments: argparse.Namespace, source: Path) -> Target:
 def _recorded(info: dict[str, Any], key: str) -> str:
     value = info.get(key)
     if not isinstance(value, str):
-        raise AudioError(f"the file does not say which {key} made it; name one with --{key}")
+        raise AudioError(f"the file does not say which {key} made it; give --{key}")
     return value
 
 
@@ -95,18 +98,18 @@ def _recorded_loudness(info: dict[str, Any]) -> float | None:
 
 
 def _recorded_gain(info: dict[str, Any]) -> float:
-    """By how much the file is louder than what was made and given."""
+    """The gain from the generated samples to those in the file."""
     gain = info.get("gain", 1.0)
     if isinstance(gain, bool) or not isinstance(gain, int | float) or not 1e-6 < gain < 1e6:
-        raise AudioError(f"the file says it was made {gain!r:.20} times as loud, which cannot be; generate it anew")
+        raise AudioError(f"the file says its gain is {gain!r:.20}, which is impossible; generate it anew")
     return float(gain)
 
 
 def _as_made(info: dict[str, Any], clip: "Clip") -> "Clip":
-    """The clip at the rate that it was made at; Opus files have another."""
+    """The clip at the rate it was generated at; Opus files have another."""
     from descant.audio.files import MAX_RATE_HZ, MIN_RATE_HZ
 
     rate_hz = info.get("sample_rate_hz", clip.sample_rate_hz)
     if isinstance(rate_hz, bool) or not isinstance(rate_hz, int) or not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
-        raise AudioError(f"the file says it was made at {rate_hz!r:.20} Hz, which cannot be; generate it anew")
+        raise AudioError(f"the file says it was made at {rate_hz!r:.20} Hz, which is impossible; generate it anew")
     return clip.resample(rate_hz)

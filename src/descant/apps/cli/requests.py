@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from descant.apps.cli.generate_options import DURATION_S
-from descant.errors import AudioError, InvalidRequest
+from descant.errors import AudioError, InvalidRequest, naming
 
 if TYPE_CHECKING:
     from descant.api import MusicGen
@@ -102,7 +102,7 @@ def _read_melody(arguments: argparse.Namespace, request: "Request") -> "Clip":
     assert config is not None
     window_s = config.window_samples / config.sample_rate_hz
     needed_s = max(duration_of(request), config.num_frames / config.frame_rate_hz) + window_s + 1
-    return _read(arguments.melody, arguments.salvage, duration_s=needed_s)
+    return _read("--melody", arguments.melody, arguments.salvage, duration_s=needed_s)
 
 
 def _read_style(arguments: argparse.Namespace) -> "Clip":
@@ -112,30 +112,33 @@ def _read_style(arguments: argparse.Namespace) -> "Clip":
 
     config = config_of(arguments.model).style
     assert config is not None
-    header = audio_header(arguments.style, salvage=arguments.salvage)
+    with naming("--style"):
+        header = audio_header(arguments.style, salvage=arguments.salvage)
     rate_hz = header.sample_rate_hz
     num_samples = round(config.excerpt_s * rate_hz)
     start = max(0, header.num_samples - num_samples) // 2
-    return _read(arguments.style, arguments.salvage, start / rate_hz, num_samples / rate_hz)
+    return _read("--style", arguments.style, arguments.salvage, start / rate_hz, num_samples / rate_hz)
 
 
 def _read_prompt(file: str, duration_s: float, salvage: bool) -> "Clip":
     from descant.audio import audio_header
 
-    header = audio_header(file, salvage=salvage)
+    with naming("--continue"):
+        header = audio_header(file, salvage=salvage)
     if header.duration_s >= duration_s:
         raise InvalidRequest(
             f"--duration {duration_s:g}: it includes the music to --continue, and {file!r} alone is "
             f"{header.duration_s:g} s long; ask for more"
         )
-    return _read(file, salvage)
+    return _read("--continue", file, salvage)
 
 
-def _read(file: str, salvage: bool, offset_s: float = 0.0, duration_s: float | None = None) -> "Clip":
-    """A clip from a file, with the record of how it was made, if the file has one."""
+def _read(option: str, file: str, salvage: bool, offset_s: float = 0.0, duration_s: float | None = None) -> "Clip":
+    """A clip from the file of an option, with the record of how it was made, if the file has one."""
     from descant.audio import Clip, read_info
 
-    clip = Clip.read(file, offset_s=offset_s, duration_s=duration_s, salvage=salvage)
+    with naming(option):
+        clip = Clip.read(file, offset_s=offset_s, duration_s=duration_s, salvage=salvage)
     try:
         return replace(clip, info=read_info(file))
     except AudioError:  # a format that cannot carry our tags
