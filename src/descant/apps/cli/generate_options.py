@@ -193,7 +193,7 @@ def _add_output_options(parser: Parser, format_default: str, loudness_default: s
         "-o",
         "--output",
         metavar="FILE or DIR",
-        help="where to write the music. A FILE that exists is replaced. In a folder each result gets a name of its own "
+        help="where to write the music. An existing FILE is replaced. In a folder each result gets a name of its own "
         "and nothing is replaced; end a new folder's name in /. - writes one finished file to standard output "
         "(default: a new name in the current folder)",
     )

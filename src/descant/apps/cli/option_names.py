@@ -30,7 +30,7 @@ OPTIONS = {
     "greedy": "--greedy",
     # Guidance
     "guidance": "--guidance",
-    "scale": "--guidance",
+    "guidance.scale": "--guidance",
     "text_scale": "--text-guidance",
     "melody_scale": "--melody-guidance",
     "schedule": "--guidance-at",
