@@ -69,7 +69,7 @@ def test_a_rate_in_the_tags_that_cannot_be_is_refused(run):
 
 @dataclass
 class Config:
-    """The parts of a model's config that say what is listened to."""
+    """The melody and style configs of a model."""
 
     melody: MelodyConfig | None = None
     style: StyleConfig | None = None
@@ -77,7 +77,7 @@ class Config:
 
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("format", ["wav", "mp3"])
-def test_of_a_long_recording_only_the_middle_is_read_for_a_style(monkeypatch, format):
+def test_only_the_middle_of_a_long_recording_is_read_for_a_style(monkeypatch, format):
     Clip(0.1 * torch.randn(2, 441_001), 44_100).save(f"long.{format}")
     monkeypatch.setattr("descant.checkpoints.names.config_of", lambda _: Config(style=StyleConfig()))
     read = requests._read_style(argparse.Namespace(style=f"long.{format}", model="any", salvage=False))
@@ -85,11 +85,11 @@ def test_of_a_long_recording_only_the_middle_is_read_for_a_style(monkeypatch, fo
     assert torch.equal(read.samples, excerpt(Clip.read(f"long.{format}"), StyleConfig()).samples)
 
 
-def test_of_a_long_recording_only_so_much_is_read_for_a_melody_as_is_followed(run, monkeypatch, tmp_path):
+def test_only_the_part_of_a_long_recording_that_is_followed_is_read_for_a_melody(run, monkeypatch, tmp_path):
     base = tiny()
-    heard = MelodyConfig(sample_rate_hz=8_000, window_samples=512, hop_samples=128, num_frames=11)
+    melody = MelodyConfig(sample_rate_hz=8_000, window_samples=512, hop_samples=128, num_frames=11)
     transformer = replace(base.lm.transformer, has_cross_attention=False)
-    save_untrained(replace(base, lm=replace(base.lm, transformer=transformer), melody=heard), tmp_path / "model")
+    save_untrained(replace(base, lm=replace(base.lm, transformer=transformer), melody=melody), tmp_path / "model")
     pitch = np.repeat(np.random.default_rng(0).uniform(200, 900, 300), 1_600)
     soundfile.write("long.flac", 0.5 * np.sin(np.cumsum(2 * np.pi * pitch / 16_000)), 16_000)
     arguments = argparse.Namespace(melody="long.flac", model=str(tmp_path / "model"), salvage=False)

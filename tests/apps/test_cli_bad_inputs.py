@@ -144,63 +144,63 @@ def test_a_model_that_is_not_there_is_code_3(refused, name):
     refused(FILE_IS_WRONG, "bench", "decode", "--model", name)
 
 
-def spoil_truncate(model):
+def break_truncate(model):
     weights = model / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1_000])
 
 
-def spoil_header_length(model):
+def break_header_length(model):
     weights = model / "model.safetensors"
     weights.write_bytes((2**63).to_bytes(8, "little") + weights.read_bytes()[8:])
 
 
-def spoil_pickle(model):
+def break_pickle(model):
     (model / "model.safetensors").write_bytes(b"\x80\x04cos\nsystem\n(S'touch bomb'\ntR.")
 
 
-def spoil_nan(model):
+def break_nan(model):
     tensors = load_file(model / "model.safetensors")
     next(iter(tensors.values())).view(-1)[0] = torch.nan
     save_file(tensors, model / "model.safetensors")
 
 
-def spoil_names(model):
+def break_names(model):
     tensors = load_file(model / "model.safetensors")
     save_file({f"other.{name}": tensor for name, tensor in tensors.items()}, model / "model.safetensors")
 
 
-def spoil_config(model):
+def break_config(model):
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps({**config, "surprise": 1}))
 
 
-def spoil_config_depth(model):
+def break_config_depth(model):
     (model / "config.json").write_text("[" * 100_000)
 
 
-def spoil_empty(model):
+def break_empty(model):
     (model / "model.safetensors").write_bytes(b"")
 
 
-def spoil_missing(model):
+def break_missing(model):
     (model / "codec" / "model.safetensors").unlink()
 
 
-SPOILS = (
-    *(spoil_truncate, spoil_header_length, spoil_pickle, spoil_nan, spoil_names, spoil_config, spoil_config_depth),
-    *(spoil_empty, spoil_missing),
+DAMAGES = (
+    *(break_truncate, break_header_length, break_pickle, break_nan, break_names, break_config, break_config_depth),
+    *(break_empty, break_missing),
 )
 
 
-@pytest.mark.parametrize("spoil", SPOILS, ids=lambda spoil: spoil.__name__)
-def test_a_broken_model_is_one_line_and_code_3(refused, folder, tiny_folder, spoil):
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_a_broken_model_is_one_line_and_code_3(refused, folder, tiny_folder, damage):
     shutil.copytree(tiny_folder, folder / "model")
-    spoil(folder / "model")
+    damage(folder / "model")
     refused(FILE_IS_WRONG, *generate("x", "--model", "model"))
     refused(FILE_IS_WRONG, "models", "check", "model")
 
 
-@pytest.mark.parametrize("what", ["missing", "text", "cut", "other tensor", "no facts", "model weights"])
+@pytest.mark.parametrize("what", ["missing", "text", "cut", "other tensor", "no header", "model weights"])
 def test_a_broken_codes_file_is_one_line_and_code_3(refused, folder, made, tiny_folder, what):
     path = folder / "codes.safetensors"
     if what == "text":
@@ -209,7 +209,7 @@ def test_a_broken_codes_file_is_one_line_and_code_3(refused, folder, made, tiny_
         path.write_bytes((made / "made.safetensors").read_bytes()[:-5])
     elif what == "other tensor":
         save_file({"other": torch.zeros(4, 3, dtype=torch.int32)}, path)
-    elif what == "no facts":
+    elif what == "no header":
         save_file({"codes": torch.zeros(4, 3, dtype=torch.int32)}, path)
     elif what == "model weights":
         shutil.copy(tiny_folder / "model.safetensors", path)

@@ -10,7 +10,6 @@ from descant.apps.cli.options import AUDIO_FORMATS
 from descant.apps.cli.outputs import Target, audio_target, check_apart, codes_target, note
 from descant.apps.cli.parser import Commands
 from descant.apps.cli.progress import waiting
-from descant.apps.cli.recorded_model import folder_named_in
 from descant.apps.cli.results import Writer, make
 from descant.errors import AudioError, CheckpointError, naming
 
@@ -39,6 +38,7 @@ def regenerate(arguments: argparse.Namespace) -> None:
 
 def _recorded_request(arguments: argparse.Namespace) -> tuple["Request", "Writer"]:
     from descant.api import load
+    from descant.apps.cli.recorded_model import folder_named_in
     from descant.audio import Clip, read_info
     from descant.provenance import prompt_of, request_from_info
 
