@@ -87,11 +87,9 @@ def test_a_full_disk_under_stdout_is_one_line():
 
 def test_ctrl_c_in_the_middle_leaves_whole_files_only(tmp_path):
     words = ("generate", "x", "--model", "tiny", "-d", "0.5", "--count", "1000", "-o", f"{tmp_path}/out/")
-    # Without the reset, a test run that a shell put in the background would hand its deafness to SIGINT on.
-    default_signal = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
-    with subprocess.Popen(
-        [*DESCANT, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **default_signal
-    ) as process:
+    # Without the reset, a test run that a shell put in the background would pass its ignored SIGINT on.
+    reset = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    with subprocess.Popen([*DESCANT, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **reset) as process:
         while not (tmp_path / "out").exists() and process.poll() is None:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)

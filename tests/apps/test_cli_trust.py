@@ -1,4 +1,4 @@
-"""What the tags of a sound and a codes file name: used if it ships or is cached, else the message has the option to add."""
+"""Models that the tags of an audio file or a codes file name: used if shipped or cached, else refused with the option."""
 
 import contextlib
 import json
