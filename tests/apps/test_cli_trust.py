@@ -1,4 +1,4 @@
-"""Models that the tags of an audio file or a codes file name: used if shipped or cached, else refused with the option."""
+"""Models named in the tags of an audio file or in a codes file: used if shipped or cached, else the option is named."""
 
 import contextlib
 import json
