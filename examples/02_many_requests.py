@@ -1,4 +1,4 @@
-"""Several requests at once: different prompts, lengths and settings, each as it would be alone."""
+"""Several requests in one batch: different prompts, lengths and settings; each result is the same as alone."""
 
 import descant
 from descant import Guidance, Request, Sampling

@@ -1,4 +1,4 @@
-"""Going on from a beginning: the prompt's codes stay what they are."""
+"""Continues existing music: the prompt's codes stay as they are."""
 
 import descant
 from descant import Request

@@ -1,4 +1,4 @@
-"""From a folder of sound to a trained model: a few steps of a tiny one, on clips that the starter made."""
+"""From a folder of audio to a trained model: a few steps of the tiny one, on clips that the starter made."""
 
 from pathlib import Path
 

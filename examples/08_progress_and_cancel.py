@@ -1,4 +1,4 @@
-"""Watching a generation, and stopping it after two seconds of music."""
+"""Shows the progress of a generation, and stops it after two seconds of music."""
 
 import descant
 

@@ -1,4 +1,4 @@
-"""A file says how it was made, and making it again gives the same codes."""
+"""A file records how it was made, and regenerating it gives the same codes."""
 
 import descant
 from descant.audio import read_info

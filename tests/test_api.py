@@ -14,9 +14,8 @@ import torch
 
 import descant
 from descant import Clip, Guidance, InvalidRequest, MusicGen, Request, Sampling, request_from_info
-from descant.apps.cli.model_names import config_of
 from descant.checkpoints.fingerprint import fingerprint
-from descant.checkpoints.names import folder_of
+from descant.checkpoints.names import config_of, folder_of
 from descant.checkpoints.native import save_model
 from descant.errors import Cancelled, CheckpointError
 from descant.evaluation.prompt_fit import fit

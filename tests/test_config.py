@@ -145,7 +145,7 @@ def test_a_file_that_is_no_json_is_refused_with_its_name(content, tmp_path):
         read_json(Circle, tmp_path / "circle.json")
 
 
-def test_a_missing_file_is_told_as_such(tmp_path):
+def test_a_missing_file_is_reported_as_such(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_json(Circle, tmp_path / "circle.json")
 

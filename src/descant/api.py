@@ -21,7 +21,7 @@ from descant.checkpoints.layouts import load_model
 from descant.checkpoints.names import folder_of, recorded_name
 from descant.checkpoints.native import load_text_encoder, place
 from descant.codec.base import AudioCodec, Progress
-from descant.errors import CheckpointError, InvalidRequest
+from descant.errors import CheckpointError, InvalidRequest, naming
 from descant.evaluation.prompt_fit import fit, require_scorable
 from descant.generation.engine import Engine
 from descant.generation.request import MAX_DURATION_S, MAX_SEED, Guidance, Request, Sampling
@@ -306,7 +306,8 @@ def _variations(request: Request, count: int) -> list[Request]:
         InvalidRequest: it asks for nothing by which the better could be told from the worse.
         MissingExtra: what hears tempo and key is not installed.
     """
-    require_scorable(request.text, request.melody, request.duration_s if request.loop_bars is None else math.inf)
+    with naming(f"best_of={count}"):
+        require_scorable(request.text, request.melody, request.duration_s if request.loop_bars is None else math.inf)
     first = secrets.randbits(31) if request.seed is None else request.seed
     return [replace(request, seed=(first + index) % (MAX_SEED + 1)) for index in range(count)]
 

@@ -1,4 +1,4 @@
-"""Dataclass configs to and from plain data and JSON, strictly: nothing unknown is ignored, nothing missing is guessed.
+"""Dataclass configs to and from plain data and JSON, strictly: an unknown or a missing key is an error.
 
 A field whose type is a union of dataclasses is written with a ``"type"`` key that names the class.
 """
@@ -26,7 +26,8 @@ def from_dict(kind: type[Config], data: Any, path: str = "") -> Config:
     """A config of class ``kind`` from what ``to_dict`` gave.
 
     Raises:
-        ConfigError: an unknown or missing key, or a value of the wrong type; the message has the path to it.
+        ConfigError: a key is unknown or missing, or a value has the wrong type or is not allowed; the message has the
+            path to it.
     """
     if not isinstance(data, dict):
         raise ConfigError(f"{path or kind.__name__}: expected an object, got {data!r:.80}")
@@ -43,19 +44,26 @@ def from_dict(kind: type[Config], data: Any, path: str = "") -> Config:
     if missing:
         raise ConfigError(f"{_join(path, missing[0])}: missing; {kind.__name__} needs {', '.join(required)}")
     hints = get_type_hints(kind)
-    return kind(**{name: _typed(value, hints[name], _join(path, name)) for name, value in data.items()})
+    values = {name: _typed(value, hints[name], _join(path, name)) for name, value in data.items()}
+    try:
+        return kind(**values)
+    except ConfigError as error:
+        if not path:
+            raise
+        joint = "." if str(error).startswith(tuple(fields)) else ": "
+        raise ConfigError(f"{path}{joint}{error}") from error
 
 
 def read_json(kind: type[Config], file: Path) -> Config:
     """The config stored in a JSON file.
 
     Raises:
-        ConfigError: the file is no JSON or does not describe a ``kind``.
+        ConfigError: the file is not JSON or does not describe a ``kind``.
         FileNotFoundError: there is no such file.
     """
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, or a number with thousands of digits
+    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, or a number with thousands of digits
         raise ConfigError(f"{file}: not a JSON file ({error})") from error
     return from_dict(kind, data, path=file.name)
 
@@ -72,7 +80,7 @@ def override(config: Config, settings: dict[str, str]) -> Config:
     once, with all settings in place, so that values that must agree can be changed together and in any order.
 
     Raises:
-        ConfigError: a path names no field, a value has the wrong type, or the config contradicts itself then.
+        ConfigError: a path names no field, a value has the wrong type, or the new values contradict each other.
     """
     data = to_dict(config)
     for dotted, text in settings.items():

@@ -1,4 +1,4 @@
-"""What can go wrong, told to the person who can mend it: what came, what is allowed, what to do."""
+"""The errors of Descant. A message says what came, what is allowed, and what to do."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,11 +17,11 @@ class ConfigError(DescantError, ValueError):
 
 
 class AudioError(DescantError, ValueError):
-    """An audio file is missing, unreadable, empty or holds samples that are no sound."""
+    """An audio file is missing, unreadable, empty, or holds NaN or infinite samples."""
 
 
 class CheckpointError(DescantError):
-    """A model folder or a training checkpoint is missing, broken, or not what its config says."""
+    """A model folder or a training checkpoint is missing, broken, or does not match its config."""
 
 
 class DataError(DescantError):
@@ -29,21 +29,21 @@ class DataError(DescantError):
 
 
 class Cancelled(DescantError):
-    """The work was stopped because its caller asked for that."""
+    """The caller stopped the work."""
 
 
 class MissingExtra(DescantError, ImportError):
-    """An optional package or a system program is needed; the message holds the exact line that installs it."""
+    """An optional package or a system program is needed; the message has the line that installs it."""
 
 
 class TrainingDiverged(DescantError):
-    """Loss or gradients stayed infinite or undefined for many steps in a row."""
+    """Loss or gradients stayed infinite or NaN for many steps in a row."""
 
 
 @contextmanager
 def naming(field: str) -> Iterator[None]:
-    """Begins the message of whatever is wrong with a file with the option or the field of a config that named it."""
+    """Begins the messages of errors in the block with the option, the argument or the field of a config at fault."""
     try:
         yield
-    except (AudioError, CheckpointError, ConfigError, DataError) as error:
+    except (AudioError, CheckpointError, ConfigError, DataError, InvalidRequest) as error:
         raise type(error)(f"{field}: {error}") from error

@@ -1,4 +1,4 @@
-"""Numbers and texts as Python's own types, whatever library they come from."""
+"""Numbers and texts as Python's own types, from whatever library they come."""
 
 from dataclasses import fields
 from typing import Any, TypeAlias
@@ -7,13 +7,13 @@ import numpy as np
 from torch import Tensor
 
 Number: TypeAlias = int | float | np.number | np.ndarray | Tensor
-"""What ``plain`` makes a number of, if it has no dimensions."""
+"""What ``plain`` turns into a Python number, if it has no dimensions."""
 
 
 def plain(value: Any) -> Any:
-    """The bool, int, float or str that a NumPy scalar, an array or tensor without dimensions, or an enum stands for.
+    """The Python bool, int, float or str of a NumPy scalar, an array or tensor without dimensions, or an enum.
 
-    Everything else comes back as it is.
+    Everything else is returned as it is.
     """
     if isinstance(value, np.generic | np.ndarray | Tensor) and value.ndim == 0 and not _has_no_value(value):
         value = value.item()
@@ -29,7 +29,7 @@ def plain(value: Any) -> Any:
 def make_plain(instance: Any) -> None:
     """Replaces every field of a frozen dataclass by its plain value; for use in its ``__post_init__``.
 
-    What is stored, hashed and written to files is then the same however the caller's numbers were typed.
+    The values that are stored, hashed and written to files are then the same for every number type of the caller.
     """
     for field in fields(instance):
         object.__setattr__(instance, field.name, plain(getattr(instance, field.name)))

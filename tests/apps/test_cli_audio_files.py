@@ -8,7 +8,7 @@ import pytest
 import soundfile
 import torch
 
-from descant.apps.cli import request_options
+from descant.apps.cli import requests
 from descant.apps.cli.options import AUDIO_FORMATS
 from descant.audio import Clip, files, read_info
 from descant.checkpoints.codes import load_codes
@@ -64,12 +64,12 @@ def test_a_rate_in_the_tags_that_cannot_be_is_refused(run):
         clip.save("b.wav")
         outcome = run("regenerate", "b.wav", "-o", "c.wav")
         assert outcome.code == 3
-        assert "which cannot be" in outcome.err
+        assert "which is impossible" in outcome.err
 
 
 @dataclass
 class Config:
-    """The parts of a model's config that say what is listened to."""
+    """The melody and style configs of a model."""
 
     melody: MelodyConfig | None = None
     style: StyleConfig | None = None
@@ -77,26 +77,26 @@ class Config:
 
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("format", ["wav", "mp3"])
-def test_of_a_long_recording_only_the_middle_is_read_for_a_style(monkeypatch, format):
+def test_only_the_middle_of_a_long_recording_is_read_for_a_style(monkeypatch, format):
     Clip(0.1 * torch.randn(2, 441_001), 44_100).save(f"long.{format}")
-    monkeypatch.setattr("descant.apps.cli.model_names.config_of", lambda _: Config(style=StyleConfig()))
-    read = request_options._read_style(argparse.Namespace(style=f"long.{format}", model="any", salvage=False))
+    monkeypatch.setattr("descant.checkpoints.names.config_of", lambda _: Config(style=StyleConfig()))
+    read = requests._read_style(argparse.Namespace(style=f"long.{format}", model="any", salvage=False))
     assert read.samples.shape == (2, 132_300)
     assert torch.equal(read.samples, excerpt(Clip.read(f"long.{format}"), StyleConfig()).samples)
 
 
-def test_of_a_long_recording_only_so_much_is_read_for_a_melody_as_is_followed(run, monkeypatch, tmp_path):
+def test_only_the_part_of_a_long_recording_that_is_followed_is_read_for_a_melody(run, monkeypatch, tmp_path):
     base = tiny()
-    heard = MelodyConfig(sample_rate_hz=8_000, window_samples=512, hop_samples=128, num_frames=11)
+    melody = MelodyConfig(sample_rate_hz=8_000, window_samples=512, hop_samples=128, num_frames=11)
     transformer = replace(base.lm.transformer, has_cross_attention=False)
-    save_untrained(replace(base, lm=replace(base.lm, transformer=transformer), melody=heard), tmp_path / "model")
+    save_untrained(replace(base, lm=replace(base.lm, transformer=transformer), melody=melody), tmp_path / "model")
     pitch = np.repeat(np.random.default_rng(0).uniform(200, 900, 300), 1_600)
     soundfile.write("long.flac", 0.5 * np.sin(np.cumsum(2 * np.pi * pitch / 16_000)), 16_000)
     arguments = argparse.Namespace(melody="long.flac", model=str(tmp_path / "model"), salvage=False)
-    short = request_options._read_melody(arguments, Request(text="x", duration_s=2.0, seed=1))
+    short = requests._read_melody(arguments, Request(text="x", duration_s=2.0, seed=1))
     assert 3.0 < short.duration_s < 4.0
     made = ("--model", tmp_path / "model", "-d", "2", "--seed", "1", "--melody", "long.flac")
     assert run("generate", "x", *made, "-o", "a.wav").code == 0
-    monkeypatch.setattr(request_options, "_read_melody", lambda arguments, _: Clip(*files.read(arguments.melody)))
+    monkeypatch.setattr(requests, "_read_melody", lambda arguments, _: Clip(*files.read(arguments.melody)))
     assert run("generate", "x", *made, "-o", "b.wav").code == 0
     assert np.array_equal(soundfile.read("a.wav")[0], soundfile.read("b.wav")[0])

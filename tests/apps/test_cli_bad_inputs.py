@@ -11,7 +11,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 REQUEST_IS_WRONG, FILE_IS_WRONG = 2, 3
-MAKE = ("generate", "--model", "tiny", "-d", "0.5", "-o", "out.wav")
+DEFAULTS = {"--model": ("--model",), "-d": ("-d", "--loop"), "-o": ("-o", "--stream")}
+VALUES = {"--model": "tiny", "-d": "0.5", "-o": "out.wav"}
+
+
+def generate(*words: str) -> tuple[str, ...]:
+    """A command that makes half a second with the tiny model, except where ``words`` say otherwise."""
+    missing = [option for option, instead in DEFAULTS.items() if not {*instead} & {*words}]
+    return "generate", *words, *(word for option in missing for word in (option, VALUES[option]))
+
 
 BAD_REQUESTS = {
     "NUL": ("a\0b",),
@@ -75,7 +83,7 @@ BAD_REQUESTS = {
 
 @pytest.mark.parametrize("words", BAD_REQUESTS.values(), ids=BAD_REQUESTS.keys())
 def test_a_bad_request_is_one_line_and_code_2(refused, words):
-    refused(REQUEST_IS_WRONG, *MAKE, *words)
+    refused(REQUEST_IS_WRONG, *generate(*words))
 
 
 def test_a_request_is_refused_before_a_model_is_loaded(refused, monkeypatch):
@@ -87,22 +95,22 @@ def test_a_request_is_refused_before_a_model_is_loaded(refused, monkeypatch):
         ("-o", "no/such/out.wav"),
         ("--save-codes", "out.pt"),
     ):
-        refused(REQUEST_IS_WRONG, *MAKE, "x", *words)
+        refused(REQUEST_IS_WRONG, *generate("x", *words))
 
 
 def test_the_message_names_what_came_and_what_is_allowed(refused):
-    line = refused(REQUEST_IS_WRONG, *MAKE, "x", "--precision", "int8")
+    line = refused(REQUEST_IS_WRONG, *generate("x", "--precision", "int8"))
     assert "int8" in line
     assert "fp32" in line
     assert "fp16" in line
-    line = refused(REQUEST_IS_WRONG, *MAKE, "x", "-d", "3601")
+    line = refused(REQUEST_IS_WRONG, *generate("x", "-d", "3601"))
     assert "3601" in line
     assert "3600" in line
-    assert "model 'tiny' takes no melody" in refused(REQUEST_IS_WRONG, *MAKE, "x", "--melody", "m.wav")
+    assert "model 'tiny' takes no melody" in refused(REQUEST_IS_WRONG, *generate("x", "--melody", "m.wav"))
 
 
 def test_a_bad_sound_to_continue_is_one_line_and_code_3(refused, bad_sound):
-    refused(FILE_IS_WRONG, *MAKE, "x", "--continue", bad_sound)
+    refused(FILE_IS_WRONG, *generate("x", "--continue", bad_sound))
 
 
 def test_a_bad_sound_to_encode_is_one_line_and_code_3(refused, bad_sound):
@@ -114,7 +122,7 @@ def test_a_bad_sound_to_regenerate_is_one_line_and_code_3(refused, bad_sound):
 
 
 def test_a_prompt_longer_than_the_result_is_code_2(refused, made):
-    assert "0.5" in refused(REQUEST_IS_WRONG, *MAKE, "x", "--continue", str(made / "made.wav"))
+    assert "0.5" in refused(REQUEST_IS_WRONG, *generate("x", "--continue", str(made / "made.wav")))
 
 
 def test_a_sound_too_long_for_the_codec_is_code_3(refused, tmp_path_factory):
@@ -131,68 +139,68 @@ def test_a_sound_that_descant_did_not_make_cannot_be_made_again(refused, tmp_pat
 
 @pytest.mark.parametrize("name", ["nosuch", "small", "", "n" * 300, "a\0b", "../../etc/passwd"])
 def test_a_model_that_is_not_there_is_code_3(refused, name):
-    refused(FILE_IS_WRONG, *MAKE, "x", "--model", name)
+    refused(FILE_IS_WRONG, *generate("x", "--model", name))
     refused(FILE_IS_WRONG, "models", "show", "nosuch")
     refused(FILE_IS_WRONG, "bench", "decode", "--model", name)
 
 
-def spoil_truncate(model):
+def break_truncate(model):
     weights = model / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1_000])
 
 
-def spoil_header_length(model):
+def break_header_length(model):
     weights = model / "model.safetensors"
     weights.write_bytes((2**63).to_bytes(8, "little") + weights.read_bytes()[8:])
 
 
-def spoil_pickle(model):
+def break_pickle(model):
     (model / "model.safetensors").write_bytes(b"\x80\x04cos\nsystem\n(S'touch bomb'\ntR.")
 
 
-def spoil_nan(model):
+def break_nan(model):
     tensors = load_file(model / "model.safetensors")
     next(iter(tensors.values())).view(-1)[0] = torch.nan
     save_file(tensors, model / "model.safetensors")
 
 
-def spoil_names(model):
+def break_names(model):
     tensors = load_file(model / "model.safetensors")
     save_file({f"other.{name}": tensor for name, tensor in tensors.items()}, model / "model.safetensors")
 
 
-def spoil_config(model):
+def break_config(model):
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps({**config, "surprise": 1}))
 
 
-def spoil_config_depth(model):
+def break_config_depth(model):
     (model / "config.json").write_text("[" * 100_000)
 
 
-def spoil_empty(model):
+def break_empty(model):
     (model / "model.safetensors").write_bytes(b"")
 
 
-def spoil_missing(model):
+def break_missing(model):
     (model / "codec" / "model.safetensors").unlink()
 
 
-SPOILS = (
-    *(spoil_truncate, spoil_header_length, spoil_pickle, spoil_nan, spoil_names, spoil_config, spoil_config_depth),
-    *(spoil_empty, spoil_missing),
+DAMAGES = (
+    *(break_truncate, break_header_length, break_pickle, break_nan, break_names, break_config, break_config_depth),
+    *(break_empty, break_missing),
 )
 
 
-@pytest.mark.parametrize("spoil", SPOILS, ids=lambda spoil: spoil.__name__)
-def test_a_broken_model_is_one_line_and_code_3(refused, folder, tiny_folder, spoil):
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_a_broken_model_is_one_line_and_code_3(refused, folder, tiny_folder, damage):
     shutil.copytree(tiny_folder, folder / "model")
-    spoil(folder / "model")
-    refused(FILE_IS_WRONG, *MAKE, "x", "--model", "model")
+    damage(folder / "model")
+    refused(FILE_IS_WRONG, *generate("x", "--model", "model"))
     refused(FILE_IS_WRONG, "models", "check", "model")
 
 
-@pytest.mark.parametrize("what", ["missing", "text", "cut", "other tensor", "no facts", "model weights"])
+@pytest.mark.parametrize("what", ["missing", "text", "cut", "other tensor", "no header", "model weights"])
 def test_a_broken_codes_file_is_one_line_and_code_3(refused, folder, made, tiny_folder, what):
     path = folder / "codes.safetensors"
     if what == "text":
@@ -201,7 +209,7 @@ def test_a_broken_codes_file_is_one_line_and_code_3(refused, folder, made, tiny_
         path.write_bytes((made / "made.safetensors").read_bytes()[:-5])
     elif what == "other tensor":
         save_file({"other": torch.zeros(4, 3, dtype=torch.int32)}, path)
-    elif what == "no facts":
+    elif what == "no header":
         save_file({"codes": torch.zeros(4, 3, dtype=torch.int32)}, path)
     elif what == "model weights":
         shutil.copy(tiny_folder / "model.safetensors", path)
@@ -250,4 +258,4 @@ def test_data_that_is_missing_or_broken_is_code_3(refused, folder):
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_without_permission_is_code_3_before_the_work(refused, folder):
     (folder / "locked").mkdir(mode=0o500)
-    refused(FILE_IS_WRONG, *MAKE[:-2], "x", "-o", "locked/out.wav")
+    refused(FILE_IS_WRONG, *generate("x", "-o", "locked/out.wav"))

@@ -49,11 +49,11 @@ def test_a_continued_file_that_was_made_louder_is_made_again(run, start):
     assert np.abs(samples_of("again.wav").astype(int) - samples_of("more.wav")).max() <= 3
 
 
-def test_tags_tell_the_chain(run, start):
+def test_tags_record_the_chain_of_sources(run, start):
     assert run("generate", "two", *TINY, "-d", "0.5", "--continue", start, "-o", "two.wav").code == 0
     assert run("generate", "three", *TINY, "-d", "0.7", "--continue", "two.wav", "-o", "three.wav").code == 0
-    told = read_info("three.wav")["made_from"]["prompt"]
-    assert (told["text"], told["made_from"]["prompt"]["text"]) == ("two", "a start")
+    source = read_info("three.wav")["made_from"]["prompt"]
+    assert (source["text"], source["made_from"]["prompt"]["text"]) == ("two", "a start")
 
 
 def test_a_timeline_is_in_the_tags_and_is_made_again(run, folder):
@@ -119,10 +119,10 @@ def test_a_reader_that_goes_away_ends_the_stream():
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert len(process.stdout.read(2_000)) == 2_000
         process.stdout.close()
-        told = process.stderr.read().decode()
+        err = process.stderr.read().decode()
         assert process.wait(timeout=60) == 0
-    assert "the reader has gone" in told
-    assert "Traceback" not in told
+    assert "the reader has gone" in err
+    assert "Traceback" not in err
 
 
 def test_variations_of_the_best_share_no_candidates(run):

@@ -16,9 +16,9 @@ from descant.presets import tiny
 def melody_folder(tmp_path_factory):
     base = tiny()
     transformer = replace(base.lm.transformer, has_cross_attention=False)
-    heard = MelodyConfig(sample_rate_hz=8_000, window_samples=512, hop_samples=128, num_frames=11)
+    melody = MelodyConfig(sample_rate_hz=8_000, window_samples=512, hop_samples=128, num_frames=11)
     folder = tmp_path_factory.mktemp("melody") / "model"
-    save_untrained(replace(base, lm=replace(base.lm, transformer=transformer), melody=heard), folder)
+    save_untrained(replace(base, lm=replace(base.lm, transformer=transformer), melody=melody), folder)
     return folder
 
 

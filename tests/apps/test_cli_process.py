@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -45,16 +46,17 @@ def every_command(parser, path=()):
         yield from every_command(child, (*path, name))
 
 
-def test_each_command_shows_one_worked_example_that_its_own_parser_takes():
+def test_each_command_shows_worked_examples_that_its_own_parser_takes():
     parser = cli.build_parser()
     commands = list(every_command(parser))
     assert len(commands) >= 15
     for path, command in commands:
-        examples = re.findall(r"^  (descant .*)$", command.format_help().partition("example:")[2], re.MULTILINE)
-        assert len(examples) == 1, path
-        words = re.findall(r'"[^"]*"|\S+', examples[0])
-        assert words[1 : 1 + len(path)] == list(path)
-        parser.parse_args([word.strip('"') for word in words[1:]])
+        examples = re.findall(r"^  (descant .*)$", command.epilog or "", re.MULTILINE)
+        assert examples, path
+        for example in examples:
+            words = shlex.split(example.partition(" | ")[0])
+            assert words[1 : 1 + len(path)] == list(path)
+            parser.parse_args(words[1:])
 
 
 def test_the_names_that_start_without_torch_are_those_of_the_library():
@@ -85,9 +87,9 @@ def test_a_full_disk_under_stdout_is_one_line():
 
 def test_ctrl_c_in_the_middle_leaves_whole_files_only(tmp_path):
     words = ("generate", "x", "--model", "tiny", "-d", "0.5", "--count", "1000", "-o", f"{tmp_path}/out/")
-    # Without the reset, a test run that a shell put in the background would hand its deafness to SIGINT on.
-    heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
-    with subprocess.Popen([*DESCANT, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **heard) as process:
+    # Without the reset, a test run that a shell put in the background would pass its ignored SIGINT on.
+    reset = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    with subprocess.Popen([*DESCANT, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **reset) as process:
         while not (tmp_path / "out").exists() and process.poll() is None:
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)

@@ -122,7 +122,7 @@ def test_the_last_line_of_bench_is_one_json_object(run, kind, monkeypatch):
     assert set(json.loads(alone.out)) == set(result)
 
 
-def test_doctor_tells_what_there_is_and_what_is_missing(run, monkeypatch):
+def test_doctor_lists_what_is_installed_and_what_is_missing(run, monkeypatch):
     monkeypatch.setattr("shutil.which", lambda _: None)
     outcome = run("doctor", "--json")
     assert outcome.code == 0, outcome.err
@@ -131,7 +131,7 @@ def test_doctor_tells_what_there_is_and_what_is_missing(run, monkeypatch):
     assert result["devices"]["cpu"]
     assert result["programs"]["fluidsynth"] is False
     text = run("doctor").out
-    assert "program fluidsynth: not there" in text
+    assert "program fluidsynth: missing" in text
     assert "model tiny: one second in" in text
 
 
@@ -146,9 +146,9 @@ def test_shards_are_heard_by_a_clap_and_heard_once(run, refused, folder, tiny_fo
     outcome = run(*words)
     assert outcome.code == 0, outcome.err
     assert json.loads(outcome.out) == {"folder": "shards", "num_clips": 1, "num_shards": 1}
-    heard = (folder / "shards" / "clap-00000.safetensors").read_bytes()
+    before = (folder / "shards" / "clap-00000.safetensors").read_bytes()
     assert run(*words).code == 0
-    assert (folder / "shards" / "clap-00000.safetensors").read_bytes() == heard
+    assert (folder / "shards" / "clap-00000.safetensors").read_bytes() == before
     make_clap(folder / "other")
     refused(3, *words[:-2], folder / "other")
 
@@ -216,7 +216,7 @@ def test_a_scan_counts_what_it_found_and_one_bad_description_stops_nothing(run, 
     assert result["skipped"] == {"macOS resource file (._name)": 1}
     assert result["num_valid"] >= 1
     assert "a.json" in outcome.err
-    assert "passed over: 1 x macOS" in run("data", "scan", music).out
+    assert "skipped: 1 x macOS" in run("data", "scan", music).out
 
 
 def test_tokenize_names_broken_clips_and_leaves_them_out_where_asked(run, music):

@@ -1,4 +1,4 @@
-"""What the tags of a sound and a codes file name: used if it ships or is cached, else the option to add is told."""
+"""Models named in the tags of an audio file or in a codes file: used if shipped or cached, else the option is named."""
 
 import contextlib
 import json
@@ -41,11 +41,11 @@ def named(made, folder, monkeypatch):
     monkeypatch.setattr(hub, "snapshot_download", only_cached)
     info = read_info(made / "made.wav")
     clip = Clip.read(made / "made.wav")
-    found, facts = codes.load_codes(made / "made.safetensors")
+    found, header = codes.load_codes(made / "made.safetensors")
 
     def write(name: str, **changes: object) -> None:
         Clip(clip.samples, clip.sample_rate_hz, info={**info, "model": name, **changes}).save("a.wav")
-        codes.save_codes(Path("a.safetensors"), found, replace(facts, model=name))
+        codes.save_codes(Path("a.safetensors"), found, replace(header, model=name))
 
     return write
 
@@ -71,8 +71,8 @@ def codes_of(run, made, tiny_folder):
 
     def write(name: str) -> None:
         assert run("encode", made / "made.wav", "--model", tiny_folder, "-o", "a.safetensors").code == 0
-        found, facts = codes.load_codes(Path("a.safetensors"))
-        codes.save_codes(Path("a.safetensors"), found, replace(facts, model=name))
+        found, header = codes.load_codes(Path("a.safetensors"))
+        codes.save_codes(Path("a.safetensors"), found, replace(header, model=name))
 
     return write
 
@@ -139,9 +139,9 @@ def test_what_a_prompts_tags_say_is_looked_at_before_music_is_made(run, made, mo
 
 
 def test_codes_of_more_than_an_hour_are_refused_before_the_work(run, made, monkeypatch):
-    found, facts = codes.load_codes(made / "made.safetensors")
+    found, header = codes.load_codes(made / "made.safetensors")
     hour = found[:, :1].repeat(1, 180_001)
-    codes.save_codes(Path("long.safetensors"), hour, replace(facts, num_samples=180_001 * 640))
+    codes.save_codes(Path("long.safetensors"), hour, replace(header, num_samples=180_001 * 640))
     monkeypatch.setattr("descant.api.ClipCodec.decode", lambda *_: pytest.fail("it was decoded"))
     outcome = run("decode", "long.safetensors", "-o", "a.wav")
     assert outcome.code == REFUSED

@@ -100,9 +100,7 @@ def test_an_encoder_of_the_hub_says_what_it_does_not_know(transformers_model):
 def test_a_text_that_is_too_long_is_refused_before_anything_is_made_and_the_way_out_is_named(tiny, field):
     value = ((0.05, SONG),) if field == "timeline" else SONG
     steps = []
-    with pytest.raises(
-        InvalidRequest, match=rf"^{field}: \d+ tokens.*up to 256.*long_prompt='cut' \(--long-prompt cut\)"
-    ):
+    with pytest.raises(InvalidRequest, match=rf"^{field}: \d+ tokens.*up to 256.*long_prompt='cut'"):
         tiny.generate(["x", Request(**{field: value, **SHORT})], progress=lambda *_: steps.append(1), **SHORT)
     assert not steps
 

@@ -63,9 +63,7 @@ class Opened:
         lost = "; ".join(outcome.losses)
         readable_s = outcome.num_samples / outcome.sample_rate_hz
         if not self.salvage:
-            raise AudioError(
-                f"{self.name} is damaged: {lost}. {readable_s:.2f} s can be read; --salvage (salvage=True) takes them"
-            )
+            raise AudioError(f"{self.name} is damaged: {lost}. {readable_s:.2f} s can be read; salvage=True takes them")
         if log:
             _log.warning("salvaged %.2f s of %s: %s", readable_s, self.name, lost)
 

@@ -1,12 +1,13 @@
-"""Resolution of model names: a preset, a folder, or a model on the hub."""
+"""Resolution of model names: a preset, a folder, or a model on the hub. Decided here and nowhere else."""
 
 import os
 from pathlib import Path
 
 from descant.checkpoints import audiocraft, hub
-from descant.checkpoints.layouts import why_no_model
+from descant.checkpoints.layouts import read_model_config, why_no_model
 from descant.checkpoints.native import starter_folder
 from descant.errors import CheckpointError
+from descant.model import MusicGenConfig
 from descant.presets import PRESETS
 
 UNTRAINED = "tiny"
@@ -49,6 +50,20 @@ def folder_of(model: str) -> Path | None:
     if holds_model:
         return folder
     if is_folder:
-        raise CheckpointError(f"model {model!r:.200}: {why_no_model(folder)}")
+        raise CheckpointError(f"model={model!r:.200}: {why_no_model(folder)}")
     hint = f"; {model} is a preset, whose untrained weights descant models init writes" if model in PRESETS else ""
-    raise CheckpointError(f"{model!r:.200}: no such model; give starter, tiny, a model folder or a hub id{hint}")
+    raise CheckpointError(f"model={model!r:.200}: no such model; give starter, tiny, a model folder or a hub id{hint}")
+
+
+def config_of(model: str) -> MusicGenConfig:
+    """The config of a model, read without its weights; of a model on the hub only its configs are fetched.
+
+    Raises:
+        CheckpointError: there is no such model, or its config is broken.
+        MissingExtra: the name is a hub id, and huggingface_hub is not installed.
+    """
+    if model != UNTRAINED and hub.is_id(model) and not Path(model).is_dir():
+        with hub.settings_of(model) as folder:
+            return read_model_config(folder)
+    found = folder_of(model)
+    return PRESETS[model]() if found is None else read_model_config(found)

@@ -51,7 +51,7 @@ class Sampling:
         if not 0 < self.temperature <= 1e6:
             raise InvalidRequest(
                 f"temperature={self.temperature:g}: must be above 0 and at most 1000000; "
-                "for the likeliest code at every step ask for greedy"
+                "for the likeliest code at every step use greedy=True"
             )
         _check_integer("top_k", self.top_k)
         if self.top_k < 0:
@@ -193,7 +193,7 @@ class Request:
         _check_text(name, text)
         limit = MAX_CUT_CHARACTERS if self.long_prompt == "cut" else MAX_TEXT_CHARACTERS
         if text is not None and len(text) > limit:
-            told = "" if self.long_prompt == "cut" else "; long_prompt='cut' (--long-prompt cut) reads its beginning"
+            told = "" if self.long_prompt == "cut" else "; long_prompt='cut' reads its beginning"
             raise InvalidRequest(f"{name}: {len(text)} characters; at most {limit} are allowed{told}")
 
     def _check_timeline(self) -> None:

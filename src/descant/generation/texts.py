@@ -73,7 +73,7 @@ class TextReader:
             if count(text) > limit:
                 raise InvalidRequest(
                     f"{name}: {count(text)} tokens, and this model reads up to {limit}; shorten it, or have only its "
-                    "beginning read: long_prompt='cut' (--long-prompt cut)"
+                    "beginning read: long_prompt='cut'"
                 )
         return text
 

@@ -1,22 +1,23 @@
-"""``bench``: speed and memory beside the ceiling; the last line on stdout is one JSON object."""
+"""``bench``: speed and memory against the machine's limits; the last line on stdout is one JSON object."""
 
 import argparse
 import json
 import math
 
-from descant.apps.cli.options import Commands, add_json_option, add_model_options, number, whole_number
+from descant.apps.cli.options import add_common_options, add_model_options, number, whole_number
 from descant.apps.cli.outputs import note
+from descant.apps.cli.parser import Commands
 from descant.errors import InvalidRequest
 
 MAX_REPEATS = 100
 KINDS = {
     "decode": (
-        "text to sound: steps a second beside the memory bandwidth",
+        "time the generation of music: steps per second, and the memory bandwidth used",
         "descant bench decode --model starter -d 10",
     ),
-    "codec": ("the codec alone, both ways, beside the arithmetic rate", "descant bench codec -d 10"),
+    "codec": ("time the codec alone, encoding and decoding, and its arithmetic rate", "descant bench codec -d 10"),
     "train": (
-        "a training step of the language model, beside the arithmetic rate",
+        "time a training step of the language model, and its arithmetic rate",
         "descant bench train --batch-size 8",
     ),
 }
@@ -24,24 +25,32 @@ KINDS = {
 
 def add_commands(commands: Commands) -> None:
     """Adds ``bench decode``, ``codec`` and ``train``."""
-    group = commands.group("bench", "speed and memory beside the ceiling: decode, codec, train")
+    group = commands.group("bench", "measure speed and memory against the machine's limits: decode, codec, train")
     for name, (help, example) in KINDS.items():
-        parser = group.add(name, help, example)
-        parser.add_argument("-d", "--duration", type=number, metavar="SECONDS", help="of a clip (default: the model's)")
+        parser = group.add(name, help, example, run=bench)
+        parser.set_defaults(kind=name)
         parser.add_argument(
-            "--repeats", type=whole_number, default=3, metavar="N", help="runs whose median counts (default: 3)"
+            "-d", "--duration", type=number, metavar="SECONDS", help="length of a clip (default: the model's longest)"
+        )
+        parser.add_argument(
+            "--repeats",
+            type=whole_number,
+            default=3,
+            metavar="N",
+            help=f"runs, up to {MAX_REPEATS}, of which the median is reported (default: 3)",
         )
         if name == "train":
-            parser.add_argument("--batch-size", type=whole_number, default=8, metavar="N", help="clips (default: 8)")
+            parser.add_argument(
+                "--batch-size", type=whole_number, default=8, metavar="N", help="clips in a batch (default: 8)"
+            )
         add_model_options(parser)
-        add_json_option(parser)
-        parser.set_defaults(run=bench, kind=name)
+        add_common_options(parser)
 
 
 def bench(arguments: argparse.Namespace) -> None:
     """Measures and prints: a table for people, then the JSON line."""
     _check(arguments)
-    from descant.apps.cli.model_names import config_of
+    from descant.checkpoints.names import config_of
 
     limit_s = config_of(arguments.model).max_duration_s
     duration_s = limit_s if arguments.duration is None else arguments.duration

@@ -1,93 +1,69 @@
-"""``data``: from folders of audio to training shards."""
+"""``data``: from folders of audio to a manifest, and the starter's training set."""
 
 import argparse
 import math
 from pathlib import Path
 
-from descant.apps.cli.options import Commands, add_json_option, add_model_options, device, number, whole_number
+from descant.apps.cli import shards
+from descant.apps.cli.options import add_common_options, number, whole_number
 from descant.apps.cli.outputs import note, show
+from descant.apps.cli.parser import Commands, Parser
 from descant.apps.cli.progress import progress
-from descant.errors import DataError, InvalidRequest, naming
+from descant.errors import DataError, InvalidRequest
 
 MAX_PROBLEMS = 20
 
 
 def add_commands(commands: Commands) -> None:
     """Adds ``data scan``, ``check``, ``tokenize``, ``melodies`` and ``embeddings``."""
-    group = commands.group("data", "training data: scan, check, tokenize, melodies, embeddings")
-    for add in (_add_scan, _add_check, _add_tokenize, _add_melodies, _add_embeddings):
-        add(group)
+    group = commands.group("data", "prepare training data: scan, check, tokenize, melodies, embeddings")
+    for add in (_add_scan, _add_check, *shards.ADDERS):
+        add_common_options(add(group))
 
 
-def _add_scan(group: Commands) -> None:
-    parser = group.add("scan", "a manifest of a folder of audio", "descant data scan music -o music/manifest.jsonl")
-    parser.add_argument(
-        "folder", metavar="FOLDER", help="a folder of sound files, described by .txt, .json, metadata.csv or tags"
-    )
-    parser.add_argument("-o", "--output", metavar="FILE", help="the manifest (default: FOLDER/manifest.jsonl)")
-    parser.add_argument(
-        "--valid-share", type=number, default=0.05, metavar="SHARE", help="kept for validation (default: 0.05)"
-    )
-    add_json_option(parser)
-    parser.set_defaults(run=scan)
-
-
-def _add_check(group: Commands) -> None:
-    parser = group.add("check", "the data doctor: what would stop or spoil a run", "descant data check m.jsonl")
-    parser.add_argument("manifest", metavar="MANIFEST", help="what data scan has written")
-    parser.add_argument("--segment", type=number, metavar="SECONDS", help="how long a crop will be")
-    parser.add_argument("--sample-rate", type=whole_number, metavar="HZ", help="what the codec works at")
-    add_json_option(parser)
-    parser.set_defaults(run=check)
-
-
-def _add_tokenize(group: Commands) -> None:
+def _add_scan(group: Commands) -> Parser:
     parser = group.add(
-        "tokenize",
-        "the codes of all clips, resumable",
-        "descant data tokenize music/manifest.jsonl --codec runs/starter_codec/codec -o shards",
+        "scan", "list a folder of audio in a manifest", "descant data scan music -o music/manifest.jsonl", run=scan
     )
-    parser.add_argument("manifest", metavar="MANIFEST", help="what data scan has written")
-    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="the folder for the shards")
-    parser.add_argument("--codec", metavar="DIR", help="a trained codec's folder, instead of a whole model's codec")
-    parser.add_argument("--batch-size", type=whole_number, default=8, metavar="N", help="clips at a time (default: 8)")
     parser.add_argument(
-        "--skip-broken", action="store_true", help="leave out clips that cannot be read, and name them at the end"
+        "folder",
+        metavar="FOLDER",
+        help="a folder of audio files; descriptions come from .txt and .json files of the same name, from "
+        "metadata.csv, or from tags",
     )
-    add_model_options(parser)
-    add_json_option(parser)
-    parser.set_defaults(run=tokenize)
+    parser.add_argument("-o", "--output", metavar="FILE", help="the manifest to write (default: FOLDER/manifest.jsonl)")
+    parser.add_argument(
+        "--valid-share",
+        type=number,
+        default=0.05,
+        metavar="SHARE",
+        help="share of the clips kept for validation, 0 to 1 (default: 0.05)",
+    )
+    return parser
 
 
-def _add_melodies(group: Commands) -> None:
+def _add_check(group: Commands) -> Parser:
     parser = group.add(
-        "melodies",
-        "the melodies of all tokenized clips, for a model that is to follow some; resumable",
-        "descant data melodies shards --codec runs/starter_codec/codec",
+        "check", "find what would stop or harm a training run", "descant data check music/manifest.jsonl", run=check
     )
-    parser.add_argument("folder", metavar="DIR", help="what data tokenize has written")
-    parser.add_argument("--codec", required=True, metavar="DIR", help="the codec that made the codes")
-    parser.add_argument("--device", type=device, default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
-    add_json_option(parser)
-    parser.set_defaults(run=melodies)
-
-
-def _add_embeddings(group: Commands) -> None:
-    parser = group.add(
-        "embeddings",
-        "where all tokenized clips are in CLAP's space, for a model that is told points of it; resumable",
-        "descant data embeddings shards --codec runs/starter_codec/codec",
+    parser.add_argument("manifest", metavar="MANIFEST", help="a manifest that data scan has written")
+    parser.add_argument(
+        "--segment",
+        type=number,
+        metavar="SECONDS",
+        help="length of a training example, to find clips that are shorter (default: not checked)",
     )
-    parser.add_argument("folder", metavar="DIR", help="what data tokenize has written")
-    parser.add_argument("--codec", required=True, metavar="DIR", help="the codec that made the codes")
-    parser.add_argument("--clap", metavar="NAME", help="hub id or folder of a CLAP (default: laion/larger_clap_music)")
-    parser.add_argument("--device", type=device, default="auto", help="auto, cpu, cuda, cuda:N or mps (default: auto)")
-    add_json_option(parser)
-    parser.set_defaults(run=embeddings)
+    parser.add_argument(
+        "--sample-rate",
+        type=whole_number,
+        metavar="HZ",
+        help="rate of the codec, to find clips with less bandwidth (default: not checked)",
+    )
+    return parser
 
 
 def scan(arguments: argparse.Namespace) -> None:
-    """Writes a manifest; files that are no audio are listed and left out."""
+    """Writes a manifest; files that are not readable audio are listed and left out."""
     from descant.data.manifest import write_manifest
     from descant.data.scan import scan_folder
 
@@ -117,9 +93,9 @@ def scan(arguments: argparse.Namespace) -> None:
     }
     lines = [
         f"{output}: {len(found.records)} clips, {duration_s / 3_600:.2f} h, {len(found.problems)} files left out",
-        f"{num_valid} of them to validate on, {num_captioned} with captions or tags"
+        f"{num_valid} of them for validation, {num_captioned} with captions or tags"
         + "".join(f"; {count} by {kind}" for kind, count in found.described.items()),
-        *(f"passed over: {count} x {kind}" for kind, count in found.skipped.items()),
+        *(f"skipped: {count} x {kind}" for kind, count in found.skipped.items()),
     ]
     show(result, lines, arguments.json)
 
@@ -131,7 +107,7 @@ def _more(problems: list[str]) -> list[str]:
 
 
 def check(arguments: argparse.Namespace) -> None:
-    """Prints what is wrong with a training set, and fails if a run would not get through."""
+    """Prints the problems of a training set, and fails if a run would stop at one."""
     for name, value in (("--segment", arguments.segment), ("--sample-rate", arguments.sample_rate)):
         if value is not None and not 0 < value < math.inf:
             raise InvalidRequest(f"{name} {value}: must be above 0")
@@ -153,102 +129,6 @@ def check(arguments: argparse.Namespace) -> None:
     show(result, found.text().splitlines(), arguments.json)
     if not found.is_trainable:
         stopping = [f"{len(found.found[name])} {name}" for name in doctor.STOPPING if name in found.found]
-        raise DataError(f"{arguments.manifest!r}: a run would stop at {', '.join(stopping)} clips; mend or remove them")
-
-
-def tokenize(arguments: argparse.Namespace) -> None:
-    """Writes the shards that are not there yet."""
-    if not 1 <= arguments.batch_size <= 1_024:
-        raise InvalidRequest(f"--batch-size {arguments.batch_size}: allowed are 1 to 1024")
-    from descant.api import load, select_device
-    from descant.checkpoints.layouts import load_codec
-    from descant.data.manifest import ClipRecord, read_manifest
-    from descant.data.tokenize import tokenize as write_shards
-
-    records = read_manifest(arguments.manifest)
-    chosen = select_device(arguments.device)
-    if arguments.codec is None:
-        codec = load(arguments.model, device=arguments.device, precision=arguments.precision).model.codec
-    else:
-        with naming(f"--codec {arguments.codec!r}"):
-            codec = load_codec(Path(arguments.codec))[0].to(chosen)
-    left_out: list[str] = []
-
-    def skip(record: ClipRecord, reason: str) -> None:
-        left_out.append(str(record.path))
-        note(f"left out: {reason}")
-
-    audio_s = sum(record.duration_s for record in records)
-    with progress(f"tokenizing {audio_s / 3_600:.2f} h", audio_s) as report:
-        index = write_shards(
-            records,
-            codec,
-            arguments.output,
-            batch_size=arguments.batch_size,
-            device=chosen,
-            progress=report,
-            skip=skip if arguments.skip_broken else None,
+        raise DataError(
+            f"{arguments.manifest!r}: a run would stop at {', '.join(stopping)} clips; repair or remove them"
         )
-    num_clips = index.num_clips - len(left_out)
-    result = {
-        "folder": arguments.output,
-        "num_clips": num_clips,
-        "left_out": left_out,
-        "num_shards": index.num_shards,
-        "duration_s": audio_s,
-        "codec": index.codec.fingerprint,
-    }
-    show(
-        result,
-        [f"{arguments.output}: {num_clips} clips in {index.num_shards} shards, {len(left_out)} left out"],
-        arguments.json,
-    )
-
-
-def melodies(arguments: argparse.Namespace) -> None:
-    """Hears the melodies that are not there yet."""
-    from descant.api import select_device
-    from descant.checkpoints.layouts import load_codec
-    from descant.conditioning.chroma import MelodyConfig
-    from descant.data.melodies import add_melodies
-    from descant.data.shards import read_index
-
-    index = read_index(arguments.folder)
-    audio_s = _audio_s(arguments.folder)
-    chosen = select_device(arguments.device)
-    with naming(f"--codec {arguments.codec!r}"):
-        codec = load_codec(Path(arguments.codec))[0].to(chosen)
-    with progress(f"hearing {audio_s / 3_600:.2f} h", audio_s) as report:
-        add_melodies(arguments.folder, codec, MelodyConfig(), device=chosen, progress=report)
-    result = {"folder": arguments.folder, "num_clips": index.num_clips, "num_shards": index.num_shards}
-    show(result, [f"{arguments.folder}: melodies of {index.num_clips} clips"], arguments.json)
-
-
-def embeddings(arguments: argparse.Namespace) -> None:
-    """Finds the places that are not there yet."""
-    from descant.api import select_device
-    from descant.checkpoints.layouts import load_codec
-    from descant.conditioning.clap import ClapConfig
-    from descant.conditioning.encoders.clap import ClapEncoder
-    from descant.data.embeddings import add_embeddings
-    from descant.data.shards import read_index
-
-    index = read_index(arguments.folder)
-    audio_s = _audio_s(arguments.folder)
-    chosen = select_device(arguments.device)
-    with naming(f"--codec {arguments.codec!r}"):
-        codec = load_codec(Path(arguments.codec))[0].to(chosen)
-    encoder = ClapEncoder.load(ClapConfig() if arguments.clap is None else ClapConfig(name=arguments.clap)).to(chosen)
-    with progress(f"hearing {audio_s / 3_600:.2f} h", audio_s) as report:
-        add_embeddings(arguments.folder, codec, encoder, device=chosen, progress=report)
-    result = {"folder": arguments.folder, "num_clips": index.num_clips, "num_shards": index.num_shards}
-    show(result, [f"{arguments.folder}: embeddings of {index.num_clips} clips"], arguments.json)
-
-
-def _audio_s(folder: str) -> float:
-    """How much sound the codes of a folder are."""
-    from descant.data.shards import read_index, read_shard, shard_path
-
-    index = read_index(folder)
-    shards = [read_shard(shard_path(folder, number)) for number in range(index.num_shards)]
-    return sum(clip.num_frames for shard in shards for clip in shard.clips) / index.codec.frame_rate_hz

@@ -1,4 +1,4 @@
-"""``doctor``: what this machine can do."""
+"""``doctor``: the abilities of this machine."""
 
 import argparse
 import importlib.util
@@ -10,8 +10,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from descant import threads
-from descant.apps.cli.options import Commands, add_json_option
+from descant.apps.cli.options import add_common_options
 from descant.apps.cli.outputs import show
+from descant.apps.cli.parser import Commands
 from descant.errors import DescantError
 from descant.version import __version__
 
@@ -25,21 +26,20 @@ EXTRAS = {
     "melody": ("demucs", "librosa"),
     "dev": ("pytest", "hypothesis", "beartype", "mypy", "ruff"),
 }
-"""The modules by which an extra is known to be installed."""
+"""The modules that show whether an extra is installed."""
 
 PROGRAMS = {"fluidsynth": "the starter's corpus", "mma": "the starter's corpus", "opusenc": "the codec's comparison"}
-"""Programs of the system, and what needs them."""
+"""System programs, and what needs them."""
 
 
 def add_commands(commands: Commands) -> None:
     """Adds ``doctor``."""
-    parser = commands.add("doctor", "what this machine can do: versions, devices, extras, models", "descant doctor")
-    add_json_option(parser)
-    parser.set_defaults(run=doctor)
+    help = "show what this machine can do: versions, devices, optional packages, models"
+    add_common_options(commands.add("doctor", help, "descant doctor", run=doctor))
 
 
 def doctor(arguments: argparse.Namespace) -> None:
-    """Looks around and tries one second of music with what is there. Something missing is no error."""
+    """Prints what is installed, and generates a second of music with each built-in model."""
     result: dict[str, Any] = {
         "version": __version__,
         "python": platform.python_version(),
@@ -85,7 +85,7 @@ def _devices() -> dict[str, str]:
 
 
 def _one_second(model: str) -> dict[str, Any]:
-    """How long a second of music takes with a model, loading apart; or why there is none."""
+    """How long one second of music takes with a model, without loading; or why it failed."""
     from descant.api import load
 
     try:
@@ -114,7 +114,7 @@ def _lines(result: dict[str, Any]) -> list[str]:
         state = f'missing {", ".join(missing)}: pip install "descant[{name}]"' if missing else "installed"
         lines.append(f"extra {name}: {state}")
     for name, is_there in result["programs"].items():
-        lines.append(f"program {name}: {'there' if is_there else f'not there; {PROGRAMS[name]} needs it'}")
+        lines.append(f"program {name}: {'installed' if is_there else f'missing; {PROGRAMS[name]} needs it'}")
     for name, made in result["generations"].items():
         state = f"one second in {made['seconds_taken']:.2f} s on {made['device']}" if made["works"] else made["problem"]
         lines.append(f"model {name}: {state}")

@@ -1,4 +1,4 @@
-"""The command ``descant``: parses, runs a command, and turns whatever went wrong into one line and an exit code."""
+"""The command ``descant``: parses, runs a command, and turns any error into one line and an exit code."""
 
 import sys
 import traceback
@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from descant import threads
-from descant.apps.cli import bench, codec, data, doctor, generate, models, train
-from descant.apps.cli.options import Commands, Parser
-from descant.apps.cli.outputs import faults_name_stdout, note, tell_what_is_logged
+from descant.apps.cli import bench, codec, data, doctor, generate, models, regenerate, train
+from descant.apps.cli.option_names import with_option_names
+from descant.apps.cli.outputs import faults_name_stdout, note, show_log
+from descant.apps.cli.parser import Commands, Parser
 from descant.apps.cli.standard_streams import discard, prepared_streams, reader_has_gone
 from descant.apps.cli.termination import Terminated, termination_raises
 from descant.errors import (
@@ -29,14 +30,14 @@ REQUEST_IS_WRONG = 2
 FILE_IS_WRONG = 3
 INTERRUPTED = 130
 
-GROUPS = (generate, codec, models, data, train, bench, doctor)
+GROUPS = (generate, regenerate, codec, models, data, train, bench, doctor)
 """The command groups; each has ``add_commands(commands)``."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and gives its exit code.
 
-    0 done, 1 our fault, 2 the request is wrong, 3 a file or model is missing or broken, 130 interrupted, 143 or 129
+    0 done, 1 a bug of ours, 2 the request is wrong, 3 a file or model is missing or broken, 130 interrupted, 143 or 129
     ended by SIGTERM or SIGHUP.
     """
     words = sys.argv[1:] if argv is None else list(argv)
@@ -44,12 +45,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             with termination_raises():
                 code = _run(words)
-                if sys.stdout is not None:  # it is where the shell closed it: descant ... >&-
+                if sys.stdout is not None:  # None: the shell closed it, descant ... >&-
                     with faults_name_stdout():
                         sys.stdout.flush()
             return code
         except BaseException as error:
-            # A reader that has enough of our output is no error; any other broken pipe is one.
+            # A reader that stops reading our output is not an error; any other broken pipe is one.
             is_done = isinstance(error, BrokenPipeError) and reader_has_gone()
             _drop_undelivered_output()
             if is_done:
@@ -62,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def explain(error: BaseException) -> tuple[int, str]:
-    """The exit code that an error means, and what to say of it."""
+    """The exit code and the message for an error."""
     message = str(error)
     if isinstance(error, Cancelled | KeyboardInterrupt):
         code = error.exit_code if isinstance(error, Terminated) else INTERRUPTED
@@ -88,12 +89,15 @@ def explain(error: BaseException) -> tuple[int, str]:
 def _run(words: list[str]) -> int:
     try:
         arguments = build_parser().parse_args(words)
-    except SystemExit as stop:  # --help and --version have printed what was asked for
+    except SystemExit as stop:  # --help and --version have printed their text
         return DONE if stop.code is None else int(stop.code)
     if arguments.threads is not None:
         threads.use(arguments.threads)
-    tell_what_is_logged()
-    arguments.run(arguments)
+    show_log()
+    try:
+        arguments.run(arguments)
+    except DescantError as error:
+        raise type(error)(with_option_names(str(error), arguments.parser.names())) from error
     return DONE
 
 
@@ -101,8 +105,8 @@ def build_parser() -> Parser:
     """The parser of the whole command line."""
     parser = Parser(
         prog="descant",
-        description="Text and melodies into music: generate, train, judge and measure on your own machine.",
-        example='descant generate "warm lo-fi piano, slow" -d 10 -o piano.wav',
+        description="Make music from text and melodies on your own machine, and train the models that do it.",
+        examples=['descant generate "warm lo-fi piano, slow" -d 10 -o piano.wav'],
     )
     parser.add_argument("--version", action="version", version=f"descant {version('descant')}")
     commands = Commands(parser)
@@ -120,6 +124,6 @@ def _drop_undelivered_output() -> None:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    # Named and not imported, for torch may not be there yet; on the CPU torch has no class for it.
-    is_torchs = isinstance(error, RuntimeError) and "allocate memory" in str(error)
-    return is_torchs or isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    # Compared by name, because torch may not be imported yet; on the CPU torch has no class for it.
+    is_torch_cpu = isinstance(error, RuntimeError) and "allocate memory" in str(error)
+    return is_torch_cpu or isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"

@@ -1,12 +1,13 @@
-"""``models``: which there are, what they are, untrained ones to begin from, other layouts, whether a folder loads."""
+"""``models``: lists, shows, creates, converts and checks models."""
 
 import argparse
 import shutil
 from pathlib import Path
 from typing import Any
 
-from descant.apps.cli.options import Commands, add_json_option, whole_number
+from descant.apps.cli.options import add_common_options, whole_number
 from descant.apps.cli.outputs import show
+from descant.apps.cli.parser import Commands
 from descant.errors import CheckpointError, InvalidRequest
 
 BYTES_PER_VALUE = 4
@@ -15,45 +16,40 @@ LAYOUT_NAMES = ("native", "huggingface", "audiocraft")
 
 def add_commands(commands: Commands) -> None:
     """Adds ``models list``, ``show``, ``init``, ``convert`` and ``check``."""
-    group = commands.group("models", "models: list, show, init, convert, check")
+    group = commands.group("models", "list, show, create, convert and check models")
 
-    parser = group.add("list", "the models at hand, and the shapes that init knows", "descant models list")
-    add_json_option(parser)
-    parser.set_defaults(run=list_models)
+    parser = group.add("list", "list the built-in models and presets", "descant models list", run=list_models)
+    add_common_options(parser)
 
-    parser = group.add("show", "what a model is, without loading it", "descant models show starter")
-    parser.add_argument("model", metavar="MODEL", help="starter, a preset or a model folder")
-    add_json_option(parser)
-    parser.set_defaults(run=show_model)
+    help = "show a model's size, shape and default settings without loading its weights"
+    parser = group.add("show", help, "descant models show starter", run=show_model)
+    parser.add_argument("model", metavar="MODEL", help="starter, a preset, a model folder or a hub id")
+    add_common_options(parser)
 
-    parser = group.add("init", "an untrained model of a preset's exact shape", "descant models init small my-model")
-    parser.add_argument("preset", metavar="PRESET", help="one of those that models list shows")
-    parser.add_argument("folder", metavar="DIR", help="the folder to make")
-    parser.add_argument("--seed", type=whole_number, default=0, metavar="N", help="of the random weights (default: 0)")
-    add_json_option(parser)
-    parser.set_defaults(run=init)
-
-    parser = group.add(
-        "convert",
-        "a model, or a codec, in another layout",
-        "descant models convert my-model my-model-hf --to huggingface",
+    help = "write a model of a preset's shape with random weights, ready for training"
+    parser = group.add("init", help, "descant models init small my-model", run=init)
+    parser.add_argument("preset", metavar="PRESET", help="one of those that descant models list shows")
+    parser.add_argument("folder", metavar="DIR", help="the folder to create")
+    parser.add_argument(
+        "--seed", type=whole_number, default=0, metavar="N", help="seed of the random weights (default: 0)"
     )
-    parser.add_argument("source", metavar="SRC", help="a model's name or folder, or a codec's folder")
-    parser.add_argument("folder", metavar="DST", help="the folder to make")
+    add_common_options(parser)
+
+    help = "write a model, or a codec, in another layout"
+    parser = group.add("convert", help, "descant models convert my-model my-model-hf --to huggingface", run=convert)
+    parser.add_argument("source", metavar="SRC", help="a model's name, folder or hub id, or a codec's folder")
+    parser.add_argument("folder", metavar="DST", help="the folder to create")
     parser.add_argument("--to", required=True, choices=LAYOUT_NAMES, help="the layout to write")
-    add_json_option(parser)
-    parser.set_defaults(run=convert)
+    add_common_options(parser)
 
-    parser = group.add(
-        "check", "whether a folder would load; nothing unsafe is loaded", "descant models check my-model"
-    )
-    parser.add_argument("folder", metavar="DIR", help="a model folder")
-    add_json_option(parser)
-    parser.set_defaults(run=check)
+    help = "check whether a model folder would load; no code in it is run"
+    parser = group.add("check", help, "descant models check my-model", run=check)
+    parser.add_argument("folder", metavar="DIR", help="a model folder or a hub id")
+    add_common_options(parser)
 
 
 def list_models(arguments: argparse.Namespace) -> None:
-    """Prints what can be named, and whether it has weights."""
+    """Prints the presets, and whether each has weights."""
     from descant.checkpoints.names import UNTRAINED
     from descant.checkpoints.native import starter_folder
     from descant.checkpoints.untrained import size_of
@@ -85,7 +81,7 @@ def list_models(arguments: argparse.Namespace) -> None:
 
 def show_model(arguments: argparse.Namespace) -> None:
     """Prints a model's shape, size and config."""
-    from descant.apps.cli.model_names import config_of
+    from descant.checkpoints.names import config_of
     from descant.checkpoints.untrained import size_of
     from descant.config import to_dict
     from descant.model import codebooks_of
@@ -120,17 +116,19 @@ def init(arguments: argparse.Namespace) -> None:
     from descant.presets import PRESETS
 
     if arguments.preset not in PRESETS:
-        raise InvalidRequest(f"preset {arguments.preset!r:.100}: there are {', '.join(PRESETS)}")
+        raise InvalidRequest(f"PRESET {arguments.preset!r:.100}: allowed are {', '.join(PRESETS)}")
     folder = Path(arguments.folder)
     parent = folder.absolute().parent
     if not parent.is_dir():
-        raise InvalidRequest(f"{str(folder)!r}: there is no folder {str(parent)!r}; make it first")
+        raise InvalidRequest(f"DIR {str(folder)!r}: there is no folder {str(parent)!r}; make it first")
     config = PRESETS[arguments.preset]()
     size = size_of(config)
     needed = size.num_values * BYTES_PER_VALUE
     free = shutil.disk_usage(parent).free
     if needed > free:
-        raise InvalidRequest(f"{str(folder)!r}: {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free there")
+        raise InvalidRequest(
+            f"DIR {str(folder)!r}: {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free there"
+        )
     save_untrained(config, folder, arguments.seed)
     result = {"folder": str(folder), "preset": arguments.preset, "num_parameters": size.total, "seed": arguments.seed}
     show(result, [str(folder)], arguments.json)
@@ -143,7 +141,7 @@ def convert(arguments: argparse.Namespace) -> None:
 
     source = folder_of(arguments.source)
     if source is None:
-        raise InvalidRequest(f"source {arguments.source!r}: it has no files; descant models init writes them")
+        raise InvalidRequest(f"SRC {arguments.source!r}: it has no files; descant models init writes them")
     target = Path(arguments.folder)
     num_parameters = layouts.convert(source, target, arguments.to)
     result = {"source": str(source), "folder": str(target), "layout": arguments.to, "num_parameters": num_parameters}

@@ -1,47 +1,86 @@
-"""Errors of the library in the words of the command line: ``--top-p 2: ...`` for ``top_p=2: ...``."""
+"""The library's error messages with the names of the command line: ``--top-p 2: ...`` for ``top_p=2: ...``.
+
+Messages of the library name the arguments and fields that a Python user can change. They begin with ``field: `` or
+``field=value: ``, and may suggest ``field=value``.
+"""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-
-from descant.errors import InvalidRequest
+import shlex
+from collections.abc import Set
 
 OPTIONS = {
+    # Request
     "text": "PROMPT",
-    "negative_text": "--negative",
-    "duration_s": "--duration",
-    "seed": "--seed",
     "timeline": "--then",
-    "stride_s": "--stride",
-    "loop_bars": "--loop",
-    "beats_per_bar": "--beats-per-bar",
-    "temperature": "--temperature",
-    "top_k": "--top-k",
-    "top_p": "--top-p",
-    "greedy": "--greedy",
-    "guidance": "--guidance",
-    "text_scale of guidance": "--text-guidance",
-    "melody_scale of guidance": "--melody-guidance",
-    "schedule of guidance": "--guidance-at",
+    "negative_text": "--negative",
+    "long_prompt": "--long-prompt",
     "melody": "--melody",
     "melody_part": "--melody-part",
     "style": "--style",
     "prompt": "--continue",
+    "duration_s": "--duration",
+    "stride_s": "--stride",
+    "loop_bars": "--loop",
+    "beats_per_bar": "--beats-per-bar",
+    "seed": "--seed",
+    # Sampling
+    "temperature": "--temperature",
+    "top_k": "--top-k",
+    "top_p": "--top-p",
+    "greedy": "--greedy",
+    # Guidance
+    "guidance": "--guidance",
+    "guidance.scale": "--guidance",
+    "text_scale": "--text-guidance",
+    "melody_scale": "--melody-guidance",
+    "schedule": "--guidance-at",
+    # load, generate, Clip
+    "model": "--model",
+    "device": "--device",
+    "precision": "--precision",
+    "best_of": "--best-of",
+    "separation": "--melody-part",
+    "salvage": "--salvage",
+    "format": "--format",
+    "loudness": "--loudness",
+    # data
+    "valid_share": "--valid-share",
+    "segment_s": "--segment",
+    "sample_rate_hz": "--sample-rate",
+    "batch_size": "--batch-size",
 }
-"""The option of ``generate`` for each field of a request, by the words in which the library's errors begin."""
+"""The option for each field and argument that a command passes to the library."""
 
-_FIELD = re.compile(rf"({'|'.join(OPTIONS)})(=[^:]*)?:")
+_FIELD = rf"(?:guidance\.)?(?P<field>{'|'.join(OPTIONS)})"
+_QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
+_VALUE = rf"=(?P<value>{_QUOTED}|[^\s:;,)]+)"
+_AT_START = re.compile(rf"{_FIELD}(?:{_VALUE}|(?=:)|(?= of guidance))(?: of guidance)?")
+_SUGGESTED = re.compile(rf"(?<!\w)(?:{_QUOTED})|(?<![\w.-]){_FIELD}{_VALUE}")
 
 
-@contextmanager
-def errors_name_options() -> Iterator[None]:
-    """Inside the block a refused request names the option that it came from."""
-    try:
-        yield
-    except InvalidRequest as error:
-        found = _FIELD.match(str(error))
-        if found is None:
-            raise
-        field, value = found[1], (found[2] or "").removeprefix("=")
-        option = f"{OPTIONS[field]} {value}".strip()
-        raise InvalidRequest(f"{option}:{str(error)[found.end() :]}") from error
+def with_option_names(message: str, names: Set[str]) -> str:
+    """The message with an option in place of each field, or plain words if the command has no such option.
+
+    Args:
+        message: quoted text in it stays as it is.
+        names: the options of the command that failed.
+    """
+
+    def option(found: re.Match[str]) -> str:
+        if found["field"] is None:
+            return found[0]
+        name = OPTIONS[found["field"]]
+        return " ".join([name if name in names else found["field"].replace("_", " "), *_argument(found["value"])])
+
+    start = _AT_START.match(message)
+    if start is None:
+        return _SUGGESTED.sub(option, message)
+    return option(start) + _SUGGESTED.sub(option, message[start.end() :])
+
+
+def _argument(value: str | None) -> list[str]:
+    """A value as it is written on a command line; a switch has none."""
+    if value is None or value == "True":
+        return []
+    plain = value[1:-1] if value[0] in "'\"" and value[-1] == value[0] else value
+    return [plain if plain and shlex.quote(plain) == plain else value]

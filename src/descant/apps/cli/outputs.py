@@ -1,4 +1,4 @@
-"""Where results go: which files, checked before the work begins, and what is printed of them."""
+"""Where results go: files and folders, checked before the work begins, and what is printed about them."""
 
 import errno
 import json
@@ -23,17 +23,17 @@ MAX_SLUG_CHARACTERS = 40
 MAX_SLUG_BYTES = 90
 """With a number, a seed and a suffix that stays under the 143 bytes that encrypted home folders allow for a name."""
 JOINERS = "\u200c\u200d"
-"""Invisible, and part of the spelling of words and of emoji; the other invisible characters turn the text around."""
+"""Invisible, and part of the spelling of words and of emoji; other invisible characters reverse the text."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """A file, a folder in which names are made up, or standard output (``-``).
+    """A file, a folder in which each result gets a name of its own, or standard output (``-``).
 
     Args:
         suffix: the format, without a dot.
-        may_replace: whether an existing file is replaced. One that the user named is, as ``cp`` does; a name that was
-            made up never takes the place of earlier music.
+        may_replace: whether an existing file is replaced. A file that the user named is, as by ``cp``; a name made up
+            here never replaces earlier music.
     """
 
     path: Path
@@ -62,7 +62,7 @@ class Target:
 
 
 def audio_target(output: str | None, format: str | None, num_files: int, *, takes_stdout: bool = False) -> Target:
-    """The place for a number of audio files; without ``output`` the current folder.
+    """The target for a number of audio files; without ``output`` the current folder.
 
     Raises:
         InvalidRequest: the format is unknown, or the place cannot take these files.
@@ -71,12 +71,26 @@ def audio_target(output: str | None, format: str | None, num_files: int, *, take
     if output == STDOUT and takes_stdout and num_files == 1:
         binary_stdout("--output -")
         return Target(Path(STDOUT), is_folder=False, suffix=format or "wav", is_stdout=True)
-    return _target(output, num_files, AUDIO_FORMATS, format, default_suffix="wav")
+    return _target("--output", output, num_files, AUDIO_FORMATS, format)
 
 
-def codes_target(output: str, num_files: int) -> Target:
-    """The place for a number of codes files; raises as ``audio_target``."""
-    return _target(output, num_files, ("safetensors",), None, default_suffix="safetensors")
+def codes_target(option: str, output: str, num_files: int) -> Target:
+    """The target for a number of codes files, given by this option; raises as ``audio_target``."""
+    return _target(option, output, num_files, ("safetensors",), None)
+
+
+def check_apart(audio: Target, codes: Target | None, as_json: bool) -> None:
+    """Refuses two results in one place.
+
+    Raises:
+        InvalidRequest: standard output or one file would hold two of audio, codes and JSON.
+    """
+    if audio.is_stdout and as_json:
+        raise InvalidRequest("--json: both it and --output - write to standard output; leave one of them out")
+    if codes is None or audio.is_folder or codes.is_folder:
+        return
+    if place_of(audio.path) == place_of(codes.path):
+        raise InvalidRequest(f"--save-codes {str(codes.path)!r}: the audio goes there; name another file")
 
 
 def slug(text: str | None) -> str:
@@ -106,7 +120,7 @@ def show(result: dict[str, Any], lines: Sequence[str], as_json: bool) -> None:
 
 @contextmanager
 def faults_name_stdout() -> Iterator[None]:
-    """Inside the block an error of writing, a broken pipe aside, says that standard output is where it happened."""
+    """Names standard output in the write errors of the block, except in a broken pipe."""
     try:
         yield
     except BrokenPipeError:
@@ -125,8 +139,8 @@ class _Notes(logging.Handler):
         note(f"note: {record.getMessage()}")
 
 
-def tell_what_is_logged() -> None:
-    """Lets people read on stderr what the package logs of its choices."""
+def show_log() -> None:
+    """Writes what the package logs about its choices to stderr."""
     log = logging.getLogger("descant")
     log.setLevel(logging.INFO)
     if not any(isinstance(handler, _Notes) for handler in log.handlers):
@@ -134,12 +148,12 @@ def tell_what_is_logged() -> None:
 
 
 def printable(text: str) -> str:
-    """The text on one line, with an escape for whatever a terminal could not show or would obey."""
+    """The text on one line, with an escape for each character that a terminal cannot show or would obey."""
     return escaped(re.sub(r"\s*[\r\n]\s*", " ", text.strip()))
 
 
 def escaped(text: str) -> str:
-    """The text as it is, and so a path that leads to its file, but for an escape where a terminal would obey."""
+    """The text with an escape for each control character; a printed path still leads to its file."""
     return "".join(c if _is_harmless(c) else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -148,7 +162,7 @@ def _is_harmless(character: str) -> bool:
 
 
 def _letters(text: str) -> list[str]:
-    """Letters and digits, each with the marks that follow it, and a ``-`` for whatever stands between words."""
+    """Letters and digits, each with the marks that follow it, and one ``-`` between words."""
     letters: list[str] = []
     for character in text:
         kind = unicodedata.category(character)
@@ -164,52 +178,50 @@ def _letters(text: str) -> list[str]:
     return letters
 
 
-def _target(
-    output: str | None, num_files: int, allowed: Sequence[str], suffix: str | None, default_suffix: str
-) -> Target:
+def _target(option: str, output: str | None, num_files: int, allowed: Sequence[str], suffix: str | None) -> Target:
+    """The target that an option gives; ``allowed`` are the formats, the default one first."""
+    given = f"{option} {output!r:.300}"
     if output is not None and not output.strip():
-        raise InvalidRequest(
-            f"output {output!r} is empty: name a file, or a folder ending in / (./ is the current one)"
-        )
+        raise InvalidRequest(f"{given} is empty: name a file, or a folder ending in / (./ is the current one)")
     if output == STDOUT:
-        raise InvalidRequest("output '-': standard output takes one audio file of generate or regenerate; name a file")
+        raise InvalidRequest(f"{given}: standard output takes one audio file of generate or regenerate; name a file")
     path = Path("." if output is None else os.path.expanduser(output))
     named = path.suffix.lower().lstrip(".")
     if output is None or output.endswith(("/", os.sep)) or os.path.isdir(path):
         is_folder = True
     elif num_files > 1 and named in allowed:
         folder = f"{path.with_suffix('')}/"
-        raise InvalidRequest(f"output {output!r}: one file for {num_files} results; give a folder: {folder!r}")
+        raise InvalidRequest(f"{given}: one file for {num_files} results; give a folder: {folder!r}")
     else:
         is_folder = num_files > 1
     if is_folder:
-        _check_folder(path, may_be_new=True)
+        _check_folder(option, path, may_be_new=True)
     else:
-        suffix = _agreed_suffix(output or "", named, suffix, allowed)
-        _check_folder(_place(output or "", path).parent, may_be_new=False)
-    return Target(path, is_folder, suffix or default_suffix)
+        suffix = _agreed_suffix(given, str(output), named, suffix, allowed)
+        _check_folder(option, _place(given, path).parent, may_be_new=False)
+    return Target(path, is_folder, suffix or allowed[0])
 
 
-def _agreed_suffix(output: str, named: str, asked: str | None, allowed: Sequence[str]) -> str:
+def _agreed_suffix(given: str, output: str, named: str, asked: str | None, allowed: Sequence[str]) -> str:
     """The format of a single file, by its name, by ``--format``, or by both."""
     if named in allowed and asked not in (None, named):
-        raise InvalidRequest(f"output {output!r} and --format {asked} contradict each other; leave one of them out")
+        raise InvalidRequest(f"{given} and --format {asked} contradict each other; leave one of them out")
     if named not in allowed and asked is None:
         if named.strip() in allowed:
-            raise InvalidRequest(f"output {output!r} ends in white space; take it away")
+            raise InvalidRequest(f"{given} ends in white space; remove it")
         if Path(output).name.lower().lstrip(".") in allowed:
-            raise InvalidRequest(f"output {output!r} is a suffix without a name; for example {'music' + output!r}")
+            raise InvalidRequest(f"{given} is a suffix without a name; for example {'music' + output!r}")
         endings = ", ".join(f".{name}" for name in allowed)
         or_format = ", or add --format" if len(allowed) > 1 else ""
-        raise InvalidRequest(f"output {output!r}: end the file in {endings}{or_format}; or end a folder in /")
+        raise InvalidRequest(f"{given}: end the file in {endings}{or_format}; or end a folder in /")
     return asked or named
 
 
-def _place(output: str, path: Path) -> Path:
-    """Where a file will be, links followed.
+def _place(given: str, path: Path) -> Path:
+    """The path of a file with its links followed.
 
     Raises:
-        InvalidRequest: no file can be there.
+        InvalidRequest: the path cannot be that of a file.
         PermissionError: the file is write-protected.
     """
     try:
@@ -217,23 +229,23 @@ def _place(output: str, path: Path) -> Path:
     except PermissionError:
         raise
     except (OSError, ValueError) as error:
-        raise InvalidRequest(f"output {output!r:.300}: {getattr(error, 'strerror', None) or error}") from error
+        raise InvalidRequest(f"{given}: {getattr(error, 'strerror', None) or error}") from error
 
 
-def _check_folder(folder: Path, may_be_new: bool) -> None:
-    """Whatever can be known now of a later failure to write there."""
+def _check_folder(option: str, folder: Path, may_be_new: bool) -> None:
+    """Raises now if writing there would fail later, as far as that can be known."""
     nearest = folder
-    while not _exists(nearest) and nearest != nearest.parent:
+    while not _exists(option, nearest) and nearest != nearest.parent:
         nearest = nearest.parent
     if nearest != folder and not may_be_new:
-        raise InvalidRequest(f"output: there is no folder {str(folder)!r:.300}; make it first")
+        raise InvalidRequest(f"{option}: there is no folder {str(folder)!r:.300}; make it first")
     if not nearest.is_dir():
-        raise InvalidRequest(f"output: {str(nearest)!r:.300} is not a folder; choose another place")
+        raise InvalidRequest(f"{option}: {str(nearest)!r:.300} is not a folder; choose another place")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, "no permission to write there", str(nearest))
 
 
-def _exists(path: Path) -> bool:
+def _exists(option: str, path: Path) -> bool:
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -241,5 +253,5 @@ def _exists(path: Path) -> bool:
     except PermissionError:
         raise
     except (OSError, ValueError) as error:  # a name that no folder can have
-        raise InvalidRequest(f"output {str(path)!r:.300}: {getattr(error, 'strerror', None) or error}") from error
+        raise InvalidRequest(f"{option} {str(path)!r:.300}: {getattr(error, 'strerror', None) or error}") from error
     return True

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Amount: TypeAlias = int | float
 
 Report: TypeAlias = Callable[[Amount, Amount], None]
-"""Called with what is done and with the whole, in any unit."""
+"""Called with the amount done and the whole amount, in any unit."""
 
 QUIET_S = 10.0
 SIMPLE_TERMINALS = ("", "dumb", "unknown")
@@ -35,7 +35,7 @@ def progress(title: str, audio_s: float) -> Iterator[Report]:
         return f"{factor:.2g}x real time"
 
     if not _can_draw():
-        # Whoever sits at a simple terminal sees at once that something happens; a log keeps what took long.
+        # A person at a simple terminal sees at once that work has begun; a log gets lines only for long work.
         if sys.stderr.isatty():
             note(title)
         yield _lines(title, began, speed, quiet_s=0.0 if sys.stderr.isatty() else QUIET_S)
@@ -51,7 +51,7 @@ def progress(title: str, audio_s: float) -> Iterator[Report]:
 
 @contextmanager
 def waiting(title: str) -> Iterator[None]:
-    """Shows people at a terminal that something goes on that may take a few seconds; a log gets nothing."""
+    """Shows people at a terminal that work of a few seconds is under way; a log gets nothing."""
     if _can_draw():
         with _bar() as bar:
             bar.add_task(printable(title), total=None, speed="")
@@ -67,11 +67,11 @@ def _can_draw() -> bool:
 
 
 def _bar() -> "Progress":
-    # Imported here, since a command that shows no bar need not wait for it.
+    # Imported here, so that a command without a bar does not wait for it.
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    # Without markup: a model's folder may well be called a[/b].
+    # Without markup: a model's folder may be called a[/b].
     title, speed = (TextColumn(f"{{task.{text}}}", markup=False) for text in ("description", "fields[speed]"))
     return Progress(title, BarColumn(), TimeRemainingColumn(), speed, console=Console(stderr=True), transient=True)
 
@@ -86,7 +86,7 @@ def part_of(report: Report, part: int, num_parts: int) -> Report:
 
 
 def _lines(title: str, began: float, speed: Callable[[float], str], quiet_s: float) -> Report:
-    """A line at each quarter, and none at all for work that is done in ``quiet_s`` seconds."""
+    """A line at each quarter of the work, and none before ``quiet_s`` seconds have passed."""
     shown = 0
 
     def report(done: Amount, whole: Amount) -> None:

@@ -1,4 +1,4 @@
-"""Standard input, output and error in whatever state the shell left them: closed, full, or unable to hold Unicode."""
+"""Standard input, output and error made safe to use: the shell may have closed them, or they cannot hold Unicode."""
 
 import errno
 import io
@@ -23,11 +23,11 @@ class LenientStderr(io.TextIOBase):
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        """What ``rich`` chooses its characters by."""
+        """The encoding, by which ``rich`` chooses its characters."""
         return self._encoding or "utf-8"
 
     def write(self, text: str) -> int:
-        """Writes, or gives the stream up."""
+        """Writes, or discards the stream if that fails."""
         try:
             if self._stream is not None:
                 self._stream.write(text)
@@ -36,7 +36,7 @@ class LenientStderr(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
-        """Flushes, or gives the stream up."""
+        """Flushes, or discards the stream if that fails."""
         try:
             if self._stream is not None:
                 self._stream.flush()
@@ -52,8 +52,8 @@ class LenientStderr(io.TextIOBase):
 def prepared_streams() -> Iterator[None]:
     """Makes the standard streams safe to use within the block.
 
-    Descriptors that the shell closed (``2>&-``) lead nowhere, since the next file to be opened would get their numbers
-    and with them whatever is printed. Characters that standard output cannot hold are escaped.
+    Descriptors that the shell closed (``2>&-``) are opened on the null device, or the next file to be opened would get
+    their numbers, and with them everything that is printed. Characters that standard output cannot hold are escaped.
     """
     for descriptor in (0, 1, 2):
         try:
@@ -85,7 +85,7 @@ def binary_stdout(option: str) -> BinaryIO:
 
 def reader_has_gone() -> bool:
     """Whether standard output is a pipe that nobody reads any more."""
-    poll = getattr(select, "poll", None)  # Windows has none, and reports such pipes otherwise
+    poll = getattr(select, "poll", None)  # Windows has none, and reports such pipes in another way
     if poll is None or sys.stdout is None:
         return False
     try:
@@ -98,7 +98,7 @@ def reader_has_gone() -> bool:
 
 
 def discard(stream: TextStream | None) -> None:
-    """Drops what a stream still holds and cannot deliver: Python would try again on exit, and complain."""
+    """Drops what a stream still holds and cannot deliver: Python would try again at exit, and print an error."""
     if stream is not None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())

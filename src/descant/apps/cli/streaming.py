@@ -17,25 +17,12 @@ if TYPE_CHECKING:
     from descant.api import MusicGen
     from descant.generation.request import Request
 
-FORMATS = ("wav", "raw")
 BYTES_PER_SAMPLE = 2
-BENT_FROM = 0.8
-
-
-def add_stream_options(parser: argparse.ArgumentParser) -> None:
-    """``--stream`` and ``--stream-format``."""
-    parser.add_argument(
-        "--stream",
-        choices=["-"],
-        help="write the music to standard output while it is being made, for a player: --stream - | ffplay -i -",
-    )
-    parser.add_argument(
-        "--stream-format", choices=FORMATS, help="wav, or raw: its 16-bit samples without a header (default: wav)"
-    )
+SOFT_LIMIT = 0.8
 
 
 def check_stream(arguments: argparse.Namespace, num_files: int) -> None:
-    """Refuses what can only be done or known once the music is complete, and a standard output that takes no audio."""
+    """Refuses options that need the complete music, and a standard output that cannot take audio."""
     refused = {
         "--output": arguments.output,
         "--format": arguments.format,
@@ -49,12 +36,14 @@ def check_stream(arguments: argparse.Namespace, num_files: int) -> None:
         if value is not None:
             raise InvalidRequest(f"{name}: not possible together with --stream; leave one of them out")
     if num_files != 1:
-        raise InvalidRequest(f"--stream: {num_files} pieces do not fit one stream; ask for one")
+        raise InvalidRequest(
+            f"--stream: it carries one piece of music, and {num_files} are asked for; give one PROMPT, without --count"
+        )
     binary_stdout("--stream -")
 
 
 def stream(model: "MusicGen", request: "Request", format: str) -> None:
-    """Writes a piece as it is made. A reader that goes away ends it; one that waits makes it wait."""
+    """Writes music as it is made. A reader that goes away ends it; one that pauses makes it wait."""
     began, first_s = time.monotonic(), 0.0
     music = model.stream(request)
     num_samples = round(music.request.duration_s * model.sample_rate_hz)
@@ -71,7 +60,7 @@ def stream(model: "MusicGen", request: "Request", format: str) -> None:
     except BrokenPipeError:
         if not reader_has_gone():
             raise
-        # Whatever still lies in the buffer has nowhere to go; at exit Python would try again.
+        # What is left in the buffer cannot be delivered; at exit Python would try again.
         sys.stdout = None  # type: ignore[assignment]
         note(f"the reader has gone after {written / model.sample_rate_hz:.1f} s of audio")
         return
@@ -83,20 +72,23 @@ def stream(model: "MusicGen", request: "Request", format: str) -> None:
 
 
 def pcm(samples: "Tensor") -> bytes:
-    """Samples [C, N] as interleaved 16-bit integers, with a soft limit from 0.8 on so that none passes full scale.
+    """Samples [C, N] as interleaved 16-bit integers, with a soft limiter above 0.8 so that none exceeds full scale.
 
-    A file is turned down as a whole instead; how loud a stream will get is not known while it is written.
+    A file is attenuated as a whole instead; the peak of a stream is not known while it is written.
     """
-    over = (samples.abs() - BENT_FROM).clamp(min=0)
-    bent = samples.clamp(-BENT_FROM, BENT_FROM) + samples.sign() * (1 - BENT_FROM) * (over / (1 - BENT_FROM)).tanh()
-    whole = (bent * 32_767).round().short()
-    return bytes(whole.T.contiguous().numpy().astype("<i2").tobytes())
+    over = (samples.abs() - SOFT_LIMIT).clamp(min=0)
+    compressed = samples.sign() * (1 - SOFT_LIMIT) * (over / (1 - SOFT_LIMIT)).tanh()
+    limited = samples.clamp(-SOFT_LIMIT, SOFT_LIMIT) + compressed
+    integers = (limited * 32_767).round().short()
+    return bytes(integers.T.contiguous().numpy().astype("<i2").tobytes())
 
 
 def wav_header(num_samples: int, sample_rate_hz: int, num_channels: int) -> bytes:
     """The header of a wav file with this number of samples (RIFF, PCM)."""
     frame = num_channels * BYTES_PER_SAMPLE
     size = num_samples * frame
-    facts = struct.pack("<HHIIHH", 1, num_channels, sample_rate_hz, sample_rate_hz * frame, frame, 8 * BYTES_PER_SAMPLE)
+    format = struct.pack(
+        "<HHIIHH", 1, num_channels, sample_rate_hz, sample_rate_hz * frame, frame, 8 * BYTES_PER_SAMPLE
+    )
     head = struct.pack("<4sI4s4sI", b"RIFF", 36 + size, b"WAVE", b"fmt ", 16)
-    return head + facts + struct.pack("<4sI", b"data", size)
+    return head + format + struct.pack("<4sI", b"data", size)

@@ -1,7 +1,7 @@
 """``train``: runs a recipe.
 
-A recipe is a Python file. It has a function that gives a whole run as a frozen dataclass (``config``, or the name after
-a colon), and ``train(config, out_dir, resume)``, which does the run and gives a result that JSON can hold.
+A recipe is a Python file. It has a function that returns a whole run as a frozen dataclass (``config``, or the name
+after a colon), and ``train(config, out_dir, resume)``, which does the run and returns a result that JSON can hold.
 """
 
 import argparse
@@ -16,8 +16,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from descant.apps.cli.options import Commands, add_json_option, setting
+from descant.apps.cli.options import add_common_options, setting
 from descant.apps.cli.outputs import note, show
+from descant.apps.cli.parser import Commands
 from descant.errors import ConfigError, DescantError, InvalidRequest
 
 DEFAULT_FUNCTION = "config"
@@ -27,11 +28,15 @@ def add_commands(commands: Commands) -> None:
     """Adds ``train``."""
     parser = commands.add(
         "train",
-        "train or fine-tune by a recipe",
+        "train or fine-tune a model by a recipe",
         "descant train recipes/starter_lm.py --set trainer.max_steps=500 --out runs/lm",
+        "descant train recipes/starter_lm.py --out runs/lm --resume",
+        run=train,
     )
     parser.add_argument(
-        "recipe", metavar="RECIPE", help="file.py or file.py:function, the function that gives the run's config"
+        "recipe",
+        metavar="RECIPE",
+        help="a Python file, or file.py:function; the function returns the run's config (default: config)",
     )
     parser.add_argument(
         "--set",
@@ -40,16 +45,17 @@ def add_commands(commands: Commands) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="change a field of the config, for example trainer.seed=3; may be given often",
+        help="change a field of the config, for example trainer.seed=3; repeat to change more fields",
     )
-    parser.add_argument("--out", metavar="DIR", help="the run's folder (default: runs/ and the recipe's name)")
-    parser.add_argument("--resume", action="store_true", help="go on from the folder's last checkpoint")
-    add_json_option(parser)
-    parser.set_defaults(run=train)
+    parser.add_argument(
+        "--out", metavar="DIR", help="the run's folder, new or empty (default: runs/ and the recipe's name)"
+    )
+    parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint in the run's folder")
+    add_common_options(parser)
 
 
 def train(arguments: argparse.Namespace) -> None:
-    """Runs the recipe and prints what it gives back."""
+    """Runs the recipe and prints its result."""
     from descant.training.environment import refuse_several_processes, select_device
 
     refuse_several_processes()
@@ -58,18 +64,19 @@ def train(arguments: argparse.Namespace) -> None:
     check_run_folder(out_dir, arguments.resume)
     config, run = read_recipe(file, function, dict(arguments.settings))
     if isinstance(device := getattr(getattr(config, "trainer", None), "device", None), str):
-        select_device(device)
+        with _naming_set():
+            select_device(device)
     note(f"training {file.stem} in {out_dir}")
     with _blaming(file):
         result = run(config, out_dir, arguments.resume)
     if not isinstance(result, dict):
-        raise ConfigError(f"{str(file)!r}: train() gave {type(result).__name__}, a dict is wanted")
+        raise ConfigError(f"{str(file)!r}: train() returned {type(result).__name__}, expected a dict")
     lines = [f"{name:<22} {value}" for name, value in result.items()]
     show({"recipe": arguments.recipe, "out": str(out_dir), **result}, lines, arguments.json)
 
 
 def check_run_folder(out_dir: Path, resume: bool) -> None:
-    """Nothing, if a run can begin in this folder, or go on there, before anything was loaded for it.
+    """Returns if a run can begin or continue in this folder; called before anything is loaded.
 
     Raises:
         InvalidRequest: it cannot be written to, another process trains there, it holds something and ``resume`` is off,
@@ -80,13 +87,13 @@ def check_run_folder(out_dir: Path, resume: bool) -> None:
 
     named = f"--out {str(out_dir)!r:.300}"
     if "\0" in str(out_dir):
-        raise InvalidRequest(f"{named}: no folder can be called so")
+        raise InvalidRequest(f"{named}: a folder's name cannot hold a NUL character")
     try:
         nearest = next(path for path in (out_dir, *out_dir.absolute().parents) if path.exists())
         if not nearest.is_dir():
             raise InvalidRequest(f"{named}: {str(nearest)!r:.300} is not a folder; choose another place")
         names = visible_names(out_dir)
-        # Tried and not asked for: /proc says that root may write there.
+        # Tried instead of asked with os.access, which says that root may write to /proc.
         with tempfile.TemporaryDirectory(prefix=".descant-", dir=nearest):
             pass
     except OSError as error:
@@ -94,13 +101,13 @@ def check_run_folder(out_dir: Path, resume: bool) -> None:
         raise InvalidRequest(f"{named}: cannot be written to ({reason}); choose another folder") from error
     if resume and not names:
         raise InvalidRequest(
-            f"--resume: there is no run in {str(out_dir)!r:.300} to go on from; leave it out to begin one"
+            f"--resume: there is no run in {str(out_dir)!r:.300} to continue; leave it out to begin one"
         )
     if names and not resume:
         refuse_a_run(out_dir)
         raise InvalidRequest(
             f"{named} holds {', '.join(names[:3])}{' and more' if len(names) > 3 else ''}, and nothing is overwritten: "
-            f"name a new or empty folder, or go on with the run that is there with --resume"
+            f"name a new or empty folder, or continue the run that is there with --resume"
         )
     if names:
         with locked(out_dir):
@@ -110,11 +117,11 @@ def check_run_folder(out_dir: Path, resume: bool) -> None:
 def read_recipe(
     file: Path, function: str, settings: dict[str, str]
 ) -> tuple[Any, Callable[[Any, Path, bool], dict[str, Any]]]:
-    """A recipe's config, changed by the settings, and what runs it.
+    """A recipe's config, changed by the settings, and its ``train`` function.
 
     Raises:
         InvalidRequest: there is no such recipe.
-        ConfigError: the file is no recipe, or a setting names no field or has the wrong type.
+        ConfigError: the file is not a recipe, or a setting names an unknown field or has a wrong value.
     """
     from descant.config import override
 
@@ -122,28 +129,38 @@ def read_recipe(
     make, run = getattr(module, function, None), getattr(module, "train", None)
     if not callable(make):
         raise InvalidRequest(
-            f"recipe {str(file)!r} has no function {function!r}; it has {', '.join(_functions(module))}"
+            f"RECIPE {str(file)!r} has no function {function!r}; it has {', '.join(_functions(module))}"
         )
     if not callable(run):
-        raise ConfigError(f"{str(file)!r} is no recipe: it needs train(config, out_dir, resume)")
+        raise ConfigError(f"{str(file)!r} is not a recipe: it needs train(config, out_dir, resume)")
     with _blaming(file):
         config = make()
     if not is_dataclass(config) or isinstance(config, type):
-        raise ConfigError(f"{str(file)!r}: {function}() gave {type(config).__name__}, a config dataclass is wanted")
-    return override(config, settings), run
+        raise ConfigError(f"{str(file)!r}: {function}() returned {type(config).__name__}, expected a config dataclass")
+    with _naming_set():
+        return override(config, settings), run
+
+
+@contextmanager
+def _naming_set() -> Iterator[None]:
+    """Begins the message of a wrong field of the config with the option that changes it."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"--set {error}") from error
 
 
 def _parts(recipe: str) -> tuple[Path, str]:
     path, colon, function = recipe.rpartition(":")
     file, function = (Path(path), function) if colon and path.endswith(".py") else (Path(recipe), DEFAULT_FUNCTION)
     if file.suffix != ".py" or not file.is_file():
-        raise InvalidRequest(f"recipe {recipe!r:.300}: no such Python file; give file.py or file.py:function")
+        raise InvalidRequest(f"RECIPE {recipe!r:.300}: no such Python file; give file.py or file.py:function")
     return file, function
 
 
 def _imported(file: Path) -> ModuleType:
-    # Recipes may import their neighbours, and a dataclass looks its own module up by name. Neither may hide a module of
-    # the same name that others need: a recipe may well be called json.py.
+    # Recipes may import other files in their folder, and a dataclass looks up its own module by name. Neither may hide
+    # another module of the same name: a recipe may be called json.py.
     folder = str(file.resolve().parent)
     if folder not in sys.path:
         sys.path.append(folder)
@@ -159,7 +176,7 @@ def _imported(file: Path) -> ModuleType:
 
 @contextmanager
 def _blaming(file: Path) -> Iterator[None]:
-    """Calls an error that arose in the recipe's own lines the recipe's; what our code raised on purpose is left."""
+    """Names the recipe and the line in errors of the recipe's own code; errors of ours that are on purpose pass."""
     try:
         yield
     except DescantError:

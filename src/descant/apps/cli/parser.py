@@ -1,0 +1,97 @@
+"""The argument parser of the command line and its tree of commands."""
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from descant.errors import InvalidRequest
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that raises ``InvalidRequest``, takes no shortened options, and no option's value twice.
+
+    Args:
+        examples: command lines for the end of the help; a line without ``descant`` in front is a heading.
+    """
+
+    def __init__(self, *, examples: Sequence[str] = (), **settings: Any) -> None:
+        lines = [f"  {line}" if line.startswith("descant ") else f"\n{line}:" for line in examples]
+        super().__init__(
+            **settings,
+            allow_abbrev=False,
+            epilog="\n".join(["examples:" if len(lines) > 1 else "example:", *lines]) if lines else None,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        for action in (None, "store"):
+            self.register("action", action, _StoreOnce)
+        self._titled: dict[str, argparse._ArgumentGroup] = {}
+
+    def group(self, title: str) -> argparse._ArgumentGroup:
+        """The group of options under this title in the help; a new title comes after the earlier ones."""
+        if title not in self._titled:
+            self._titled[title] = self.add_argument_group(title)
+        return self._titled[title]
+
+    def names(self) -> frozenset[str]:
+        """What a user can give on the command line: ``--option``, ``-o`` and ``POSITIONAL``."""
+        return frozenset(name for action in self._actions for name in action.option_strings or [str(action.metavar)])
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def,override]
+        """As argparse does it; keeps the words for the hints of ``error``."""
+        self._words = sys.argv[1:] if args is None else list(args)
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        raise InvalidRequest(f"{message}{self._hint(message)}; see: {self.prog} --help")
+
+    def _hint(self, message: str) -> str:
+        """What to do about a prompt such as ``-foo``, which looks like an option."""
+        before = self._words[: self._words.index("--")] if "--" in self._words else self._words
+        odd = [word for word in before if re.match("-[^-]", word) and self._is_at_fault(word, message)]
+        if odd:
+            return f"; if {odd[0]!r:.60} is the prompt, put -- before it: -- {odd[0]!r:.60}"
+        left_over = message.removeprefix("unrecognized arguments: ")
+        if left_over != message and not left_over.startswith("-"):
+            return "; put all prompts, or all files, next to each other"
+        return ""
+
+    def _is_at_fault(self, word: str, message: str) -> bool:
+        if word[:2] in self._option_string_actions:
+            # "-dark piano" is -d with the value "ark piano".
+            return len(word) > 2 and message.startswith("argument -") and repr(word[2:]) in message
+        return "PROMPT" in message or (message.startswith("unrecognized arguments: ") and word in message.split())
+
+
+class _StoreOnce(argparse._StoreAction):
+    """Stores an option's value, and refuses a second one instead of dropping the first."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        given = vars(namespace).setdefault("given", [])
+        if option is not None and self.dest in given:
+            raise argparse.ArgumentError(self, "given twice; it takes one value")
+        given.append(self.dest)
+        super().__call__(parser, namespace, values, option)
+
+
+class Commands:
+    """A set of commands, each with a line of help, examples, and the function that runs it."""
+
+    def __init__(self, parser: Parser, name: str = "command") -> None:
+        self._parsers = parser.add_subparsers(metavar="COMMAND", required=True, dest=name)
+
+    def add(self, name: str, help: str, *examples: str, run: Callable[[argparse.Namespace], None]) -> Parser:
+        """The parser of a new command, still without options; its arguments name it as ``parser``."""
+        description = f"{help[0].upper()}{help[1:]}."
+        parser: Parser = self._parsers.add_parser(
+            name, help=help, description=description, examples=examples, add_help=False
+        )
+        parser.set_defaults(run=run, parser=parser)
+        return parser
+
+    def group(self, name: str, help: str) -> "Commands":
+        """A new command that has commands of its own."""
+        return Commands(self._parsers.add_parser(name, help=help, description=help), f"{name}_command")

@@ -1,0 +1,153 @@
+"""What ``generate`` and ``regenerate`` do with their requests: decode them in batches, write and print the results."""
+
+import argparse
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from descant.apps.cli.option_names import with_option_names
+from descant.apps.cli.outputs import Target, note, show, slug
+from descant.apps.cli.progress import Report, part_of, progress
+from descant.version import __version__
+
+if TYPE_CHECKING:
+    from descant.api import MusicGen
+    from descant.audio import Clip
+    from descant.generation.request import Request
+
+
+@dataclass(frozen=True)
+class Job:
+    """A request whose result is one file; the number is its place in the run, from 1."""
+
+    number: int
+    request: "Request"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What is complete on disk of a job: the audio, and the codes if they are asked for."""
+
+    job: Job
+    seed: int
+    audio: Path
+    codes: Path | None = None
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Writes the audio of each job, and its codes where ``codes`` is a target.
+
+    Args:
+        loudness_lufs: None leaves the level as it is.
+        kept: entries of the file's tags that a clip generated again does not know, such as its sources.
+    """
+
+    model: "MusicGen"
+    target: Target
+    codes: Target | None
+    loudness_lufs: float | None
+    kept: dict[str, Any] = field(default_factory=dict)
+
+    def write_audio(self, job: Job, clip: "Clip") -> Path:
+        """Writes a job's audio and gives its path."""
+        from descant.audio.clip import PEAK_LIMIT
+        from descant.generation.seams import attenuated
+
+        given = clip.info["prompt_samples"]
+        if given is not None and self.loudness_lufs is None:
+            clip = replace(clip, samples=attenuated(clip.samples, given, PEAK_LIMIT, clip.sample_rate_hz))
+        level, gain = clip.leveled(self.loudness_lufs)
+        made = {"loudness_lufs": self.loudness_lufs, "gain": gain, "sample_rate_hz": clip.sample_rate_hz}
+        info = {**clip.info, **self.kept, **made}
+        content = replace(level, info=info).to_bytes(self.target.suffix)
+        return self.target.write(content, _stem(job, clip))
+
+    def write_codes(self, job: Job, clip: "Clip", target: Target, audio: Path) -> Path:
+        """Writes a job's codes, in a folder under the name of its audio, and gives their path."""
+        from descant.apps.cli.codec import header_of
+        from descant.checkpoints.codes import codes_to_bytes
+
+        assert clip.codes is not None
+        content = codes_to_bytes(clip.codes, header_of(self.model, clip.samples.shape[-1]))
+        return target.write(content, audio.stem if self.target.is_folder else _stem(job, clip))
+
+    def write(self, job: Job, clip: "Clip", results: list[Result]) -> None:
+        """Writes a job's files and adds its result as soon as the audio is complete."""
+        audio = self.write_audio(job, clip)
+        results.append(Result(job, clip.info["seed"], audio))
+        if self.codes is not None:
+            results[-1] = replace(results[-1], codes=self.write_codes(job, clip, self.codes, audio))
+
+
+def make(writer: Writer, requests: list["Request"], arguments: argparse.Namespace, best_of: int = 1) -> None:
+    """Generates and writes all requests, and prints the results; if an error ends the run, those that are complete.
+
+    Each batch of the engine is written before the next one begins, so that an interrupted run keeps its files.
+    """
+    model, jobs = writer.model, [Job(number, request) for number, request in enumerate(requests, start=1)]
+    audio_s = _duration_s(jobs)
+    results: list[Result] = []
+    began = time.monotonic()
+    try:
+        with progress(f"{audio_s:g} s with {model.name} on {model.device}", audio_s) as report:
+            for batch, report_batch in _batches(jobs, model.engine.max_batch, report):
+                clips = model.generate([job.request for job in batch], best_of=best_of, progress=report_batch)
+                for job, clip in zip(batch, clips, strict=True):
+                    writer.write(job, clip, results)
+    except KeyboardInterrupt as stop:
+        if results:
+            stop.args = (f"{len(results)} of {len(jobs)} files are finished and stay",)
+        raise
+    except Exception as error:
+        if results:
+            message = with_option_names(str(error), arguments.parser.names())
+            _show(model, results, time.monotonic() - began, arguments.json, {"error": message})
+        raise
+    seconds_taken = time.monotonic() - began
+    if not writer.target.is_stdout:
+        _show(model, results, seconds_taken, arguments.json, {})
+    if not arguments.json:
+        note(f"{audio_s:g} s of audio in {seconds_taken:.1f} s, {audio_s / seconds_taken:.2g}x real time")
+
+
+def _batches(jobs: list[Job], size: int, report: Report) -> Iterator[tuple[list[Job], Report]]:
+    starts = range(0, len(jobs), size)
+    for part, start in enumerate(starts):
+        yield jobs[start : start + size], part_of(report, part, len(starts))
+
+
+def _show(model: "MusicGen", results: list[Result], seconds_taken: float, as_json: bool, also: dict[str, Any]) -> None:
+    """Prints the results; ``also`` says why there are no more."""
+    from descant.generation.engine import duration_of
+
+    summary = {
+        "files": [str(result.audio) for result in results],
+        "codes_files": [str(result.codes) for result in results if result.codes is not None],
+        "seeds": [result.seed for result in results],
+        "prompts": [result.job.request.text for result in results],
+        "duration_s": duration_of(results[0].job.request),
+        "sample_rate_hz": model.sample_rate_hz,
+        "seconds_taken": seconds_taken,
+        "real_time_factor": seconds_taken / _duration_s([result.job for result in results]),
+        "model": model.name,
+        "device": model.device,
+        "precision": model.precision,
+        "version": __version__,
+        **also,
+    }
+    paths = [path for result in results for path in (result.audio, result.codes) if path is not None]
+    show(summary, [str(path) for path in paths], as_json)
+
+
+def _stem(job: Job, clip: "Clip") -> str:
+    """The name of a result in a folder. It begins with a digit, so that no prompt makes a name that systems reserve."""
+    return f"{job.number:04d}-seed{clip.info['seed']}-{slug(job.request.text)}"
+
+
+def _duration_s(jobs: list[Job]) -> float:
+    from descant.generation.engine import duration_of
+
+    return sum(duration_of(job.request) for job in jobs)

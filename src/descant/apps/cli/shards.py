@@ -1,0 +1,178 @@
+"""``data tokenize``, ``melodies`` and ``embeddings``: from a manifest to training shards, and what is added to them."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from descant.apps.cli.options import add_device_option, add_model_options, whole_number
+from descant.apps.cli.outputs import note, show
+from descant.apps.cli.parser import Commands, Parser
+from descant.apps.cli.progress import Report, progress
+from descant.errors import InvalidRequest, naming
+
+if TYPE_CHECKING:
+    import torch
+
+    from descant.codec.base import AudioCodec
+
+Extend: TypeAlias = Callable[["AudioCodec", "torch.device", Report], None]
+"""Adds something to every shard of a folder, with the codec that made them."""
+
+
+def _add_tokenize(group: Commands) -> Parser:
+    parser = group.add(
+        "tokenize",
+        "write the codes of all clips in shards; an interrupted run continues",
+        "descant data tokenize music/manifest.jsonl --codec runs/starter_codec/codec -o shards",
+        run=tokenize,
+    )
+    parser.add_argument("manifest", metavar="MANIFEST", help="a manifest that data scan has written")
+    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="the folder for the shards")
+    parser.add_argument("--codec", metavar="DIR", help="a trained codec's folder (default: the codec of --model)")
+    parser.add_argument(
+        "--batch-size", type=whole_number, default=8, metavar="N", help="clips to encode at a time (default: 8)"
+    )
+    parser.add_argument(
+        "--skip-broken",
+        action="store_true",
+        help="leave out clips that cannot be read and list them at the end, instead of stopping at the first",
+    )
+    add_model_options(parser)
+    return parser
+
+
+def _add_melodies(group: Commands) -> Parser:
+    parser = group.add(
+        "melodies",
+        "add the melody of every tokenized clip, to train a melody model; an interrupted run continues",
+        "descant data melodies shards --codec runs/starter_codec/codec",
+        run=melodies,
+    )
+    _add_shard_options(parser)
+    return parser
+
+
+def _add_embeddings(group: Commands) -> Parser:
+    parser = group.add(
+        "embeddings",
+        "add the CLAP embedding of every tokenized clip, to train a CLAP model; an interrupted run continues",
+        "descant data embeddings shards --codec runs/starter_codec/codec",
+        run=embeddings,
+    )
+    _add_shard_options(parser)
+    parser.add_argument(
+        "--clap", metavar="NAME", help="hub id or folder of a CLAP model (default: laion/larger_clap_music)"
+    )
+    return parser
+
+
+def _add_shard_options(parser: Parser) -> None:
+    parser.add_argument("folder", metavar="DIR", help="a folder of shards that data tokenize has written")
+    parser.add_argument("--codec", required=True, metavar="DIR", help="folder of the codec that made the codes")
+    add_device_option(parser)
+
+
+ADDERS = (_add_tokenize, _add_melodies, _add_embeddings)
+"""Each adds one command and gives its parser."""
+
+
+def tokenize(arguments: argparse.Namespace) -> None:
+    """Writes the shards that are missing."""
+    if not 1 <= arguments.batch_size <= 1_024:
+        raise InvalidRequest(f"--batch-size {arguments.batch_size}: allowed are 1 to 1024")
+    from descant.api import load, select_device
+    from descant.data.manifest import ClipRecord, read_manifest
+    from descant.data.tokenize import tokenize as write_shards
+
+    records = read_manifest(arguments.manifest)
+    chosen = select_device(arguments.device)
+    if arguments.codec is None:
+        codec = load(arguments.model, device=arguments.device, precision=arguments.precision).model.codec
+    else:
+        codec = _load_codec(arguments.codec, chosen)
+    left_out: list[str] = []
+
+    def skip(record: ClipRecord, reason: str) -> None:
+        left_out.append(str(record.path))
+        note(f"left out: {reason}")
+
+    audio_s = sum(record.duration_s for record in records)
+    with progress(f"tokenizing {audio_s / 3_600:.2f} h", audio_s) as report:
+        index = write_shards(
+            records,
+            codec,
+            arguments.output,
+            batch_size=arguments.batch_size,
+            device=chosen,
+            progress=report,
+            skip=skip if arguments.skip_broken else None,
+        )
+    num_clips = index.num_clips - len(left_out)
+    result = {
+        "folder": arguments.output,
+        "num_clips": num_clips,
+        "left_out": left_out,
+        "num_shards": index.num_shards,
+        "duration_s": audio_s,
+        "codec": index.codec.fingerprint,
+    }
+    show(
+        result,
+        [f"{arguments.output}: {num_clips} clips in {index.num_shards} shards, {len(left_out)} left out"],
+        arguments.json,
+    )
+
+
+def melodies(arguments: argparse.Namespace) -> None:
+    """Adds the melodies that are missing."""
+    from descant.conditioning.chroma import MelodyConfig
+    from descant.data.melodies import add_melodies
+
+    def add(codec: "AudioCodec", device: "torch.device", report: Report) -> None:
+        add_melodies(arguments.folder, codec, MelodyConfig(), device=device, progress=report)
+
+    _extend_shards(arguments, "melodies", add)
+
+
+def embeddings(arguments: argparse.Namespace) -> None:
+    """Adds the CLAP embeddings that are missing."""
+    from descant.conditioning.clap import ClapConfig
+    from descant.conditioning.encoders.clap import ClapEncoder
+    from descant.data.embeddings import add_embeddings
+
+    def add(codec: "AudioCodec", device: "torch.device", report: Report) -> None:
+        config = ClapConfig() if arguments.clap is None else ClapConfig(name=arguments.clap)
+        add_embeddings(arguments.folder, codec, ClapEncoder.load(config).to(device), device=device, progress=report)
+
+    _extend_shards(arguments, "embeddings", add)
+
+
+def _extend_shards(arguments: argparse.Namespace, added: str, extend: Extend) -> None:
+    from descant.api import select_device
+    from descant.data.shards import read_index
+
+    index = read_index(arguments.folder)
+    audio_s = _audio_s(arguments.folder)
+    chosen = select_device(arguments.device)
+    codec = _load_codec(arguments.codec, chosen)
+    with progress(f"{added} of {audio_s / 3_600:.2f} h", audio_s) as report:
+        extend(codec, chosen, report)
+    result = {"folder": arguments.folder, "num_clips": index.num_clips, "num_shards": index.num_shards}
+    show(result, [f"{arguments.folder}: {added} of {index.num_clips} clips"], arguments.json)
+
+
+def _load_codec(folder: str, device: "torch.device") -> "AudioCodec":
+    from descant.checkpoints.layouts import load_codec
+
+    with naming(f"--codec {folder!r}"):
+        return load_codec(Path(folder))[0].to(device)
+
+
+def _audio_s(folder: str) -> float:
+    """How many seconds of audio the codes of a folder stand for."""
+    from descant.data.shards import read_index, read_shard, shard_path
+
+    index = read_index(folder)
+    shards = [read_shard(shard_path(folder, number)) for number in range(index.num_shards)]
+    return sum(clip.num_frames for shard in shards for clip in shard.clips) / index.codec.frame_rate_hz

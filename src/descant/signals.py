@@ -1,0 +1,46 @@
+"""Signals that ask a process to end, handled for the length of a block by one set of rules."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+
+TERMINATION = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""Windows has no SIGHUP."""
+
+
+@contextmanager
+def on_first_signal(signals: Sequence[signal.Signals], act: Callable[[signal.Signals], None]) -> Iterator[None]:
+    """Calls ``act`` with the first of these signals to arrive within the block.
+
+    The earlier handlers are restored before that call and at the end of the block, so a second signal ends the process
+    at once. An ignored signal stays ignored: a command under ``nohup`` survives its terminal. A forked worker reacts as
+    if there were no block. Only the main thread receives signals; in any other thread the block changes nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    owner = os.getpid()
+    earlier: dict[signal.Signals, signal._HANDLER] = {}
+
+    def restore() -> None:
+        while earlier:
+            signal.signal(*earlier.popitem())
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        del frame
+        restore()
+        if os.getpid() == owner:
+            act(signal.Signals(number))
+        else:
+            os.kill(os.getpid(), number)
+
+    try:
+        for number in signals:
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):  # None: a handler that is not Python's
+                earlier[number] = signal.signal(number, handle)
+        yield
+    finally:
+        restore()

@@ -1,0 +1,189 @@
+"""The command line speaks its own options: in every error, whichever part of the library raised it, and in its help."""
+
+import argparse
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from descant import Guidance, InvalidRequest, Request, Sampling
+from descant.apps.cli.main import build_parser
+from descant.apps.cli.option_names import OPTIONS, with_option_names
+from descant.apps.cli.parser import Parser
+
+RECIPE = str(Path(__file__).parents[2] / "recipes" / "starter_lm.py")
+TINY = ("--model", "tiny")
+REQUIRED = {
+    "generate": ("x, 120 bpm", *TINY, "-d", "0.5", "-o", "out.wav"),
+    "regenerate": ("made.wav",),
+    "encode": ("made.wav", "-o", "out.safetensors", *TINY),
+    "decode": ("made.safetensors", "-o", "out.wav"),
+    "models init": ("tiny", "model"),
+    "models convert": ("tiny", "model", "--to", "native"),
+    "train": (RECIPE, "--out", "run"),
+    "bench decode": TINY,
+    "bench codec": TINY,
+    "bench train": TINY,
+    "data scan": (".",),
+    "data check": ("no.jsonl",),
+    "data tokenize": ("no.jsonl", "-o", "shards", *TINY),
+    "data melodies": ("shards", "--codec", "codec"),
+    "data embeddings": ("shards", "--codec", "codec"),
+}
+"""The rest of a command line, for commands whose options can be wrong."""
+
+MACHINE = {"--threads": "0"}
+MODEL = {**MACHINE, "--model": "no\nmodel", "--device": "cuda:99", "--precision": "int8"}
+SHARDS = {**MACHINE, "--device": "tpu"}
+WRONG = {
+    "generate": {
+        "--duration": "3601",
+        "--count": "0",
+        "--seed": "-1",
+        "--best-of": "65",
+        "--long-prompt": "no",
+        "--negative": "\0",
+        "--guidance": "101",
+        "--then": "9 drums",
+        "--guidance-at": "0:2",
+        "--loop": "257",
+        "--beats-per-bar": "33",
+        "--stride": "30",
+        "--continue": "no.wav",
+        "--melody": "no.wav",
+        "--melody-part": "drums",
+        "--melody-guidance": "-1",
+        "--style": "no.wav",
+        "--text-guidance": "-1",
+        "--output": "out.xyz",
+        "--format": "aac",
+        "--loudness": "1",
+        "--save-codes": "out.pt",
+        "--stream": "x",
+        "--stream-format": "mp3",
+        "--temperature": "0",
+        "--top-k": "-1",
+        "--top-p": "2",
+        **MODEL,
+    },
+    "regenerate": {"--output": "out.xyz", "--format": "aac", "--loudness": "1", "--save-codes": "out.pt", **MODEL},
+    "encode": {"--output": "out.pt", **MODEL},
+    "decode": {"--output": "out.xyz", "--format": "aac", "--loudness": "1", **MODEL},
+    "models init": {"--seed": "x", **MACHINE},
+    "models convert": {"--to": "pickle", **MACHINE},
+    "train": {"--set": "trainer.max_steps=0", "--out": "a\0b", **MACHINE},
+    "bench decode": {"--duration": "0", "--repeats": "0", **MODEL},
+    "bench codec": {"--duration": "nan", "--repeats": "101", **MODEL},
+    "bench train": {"--duration": "-1", "--repeats": "x", "--batch-size": "0", **MODEL},
+    "data scan": {"--output": "no/m.jsonl", "--valid-share": "2", **MACHINE},
+    "data check": {"--segment": "0", "--sample-rate": "-1", **MACHINE},
+    "data tokenize": {"--output": "", "--codec": "no", "--batch-size": "0", **MODEL},
+    "data melodies": {"--codec": "no", **SHARDS},
+    "data embeddings": {"--codec": "no", "--clap": "no", **SHARDS},
+}
+"""A wrong value for each option that takes one."""
+
+LATER = {"--then", "--set", "--guidance-at"}
+NEEDS = {
+    "--loop": (),
+    "--beats-per-bar": ("--loop", "2"),
+    "--melody-guidance": (),
+    "--text-guidance": (),
+    "--stream": (),
+}
+NOT_REACHED = {
+    *{("data tokenize", name) for name in ("--output", "--codec", "--model", "--device")},
+    *{("data melodies", "--codec"), ("data embeddings", "--codec"), ("data embeddings", "--clap")},
+}
+"""Options that are read after the files, which the tests of data and codecs cover."""
+
+CASES = [(command, option) for command, options in WRONG.items() for option in options]
+PYTHON = re.compile(
+    r"\b[a-z]+(_[a-z]+)+=|\b(Clip|Request|Sampling|Guidance)\(|guidance\.[a-z]|of guidance|\w='|=(True|False|None)\b"
+)
+
+
+def commands_of(parser: Parser, path: str = "") -> dict[str, Parser]:
+    """The parsers of all commands, by their words."""
+    found = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    if not found:
+        return {path: parser}
+    parts = [commands_of(inner, f"{path} {name}".strip()) for name, inner in found[0].choices.items()]
+    return {name: inner for part in parts for name, inner in part.items()}
+
+
+COMMANDS = commands_of(build_parser())
+
+
+def valued(parser: Parser) -> list[argparse.Action]:
+    return [action for action in parser._actions if action.option_strings and action.nargs != 0]
+
+
+def command_line(command: str, option: str) -> list[str]:
+    """The command with a wrong value for the option, which is given once."""
+    rest, instead = list(REQUIRED[command]), NEEDS.get(option)
+    short = {"--duration": "-d", "--output": "-o"}.get(option, option)
+    for other in {short, *(["-d"] if instead is not None or option == "--loop" else [])} & {*rest}:
+        at = rest.index(other)
+        del rest[at : at + 2]
+    return [*command.split(), *rest, *(instead or ()), option, WRONG[command][option]]
+
+
+@pytest.mark.parametrize(("command", "option"), CASES)
+def test_an_error_names_the_option_and_nothing_of_python(run, made, command, option):
+    for name in ("made.wav", "made.safetensors"):
+        Path(name).write_bytes((made / name).read_bytes())
+    outcome = run(*command_line(command, option))
+    assert outcome.code in (2, 3), outcome
+    message = re.sub(r"--set \S+", "--set", outcome.err)
+    assert not PYTHON.search(message), message
+    assert not [field for field in OPTIONS if "_" in field and field in re.split(r"\W+", message)], message
+    if (command, option) not in NOT_REACHED:
+        assert option in message, message
+
+
+def test_a_wrong_value_is_known_for_every_option():
+    for command, parser in COMMANDS.items():
+        names = {action.option_strings[-1] for action in valued(parser)}
+        assert names == set(WRONG.get(command, MACHINE)), command
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_option_with_one_value_is_refused_when_given_twice(command):
+    examples = {"--device": "cpu", "--precision": "fp32", "--model": "tiny", "--soundfont": __file__}
+    for action in valued(COMMANDS[command]):
+        name = action.option_strings[-1]
+        value = next(iter(action.choices)) if action.choices else examples.get(name, "-1")
+        words = [*command.split(), f"{name}={value}", f"{name}={value}"]
+        if name not in LATER:
+            with pytest.raises(InvalidRequest, match=f"{name}: given twice"):
+                build_parser().parse_args(words)
+
+
+def test_every_field_that_a_person_gives_has_an_option():
+    without = {"sampling", "scale", "melody_chroma", "style_codes", "prompt_codes"}
+    given = {field.name for kind in (Request, Sampling, Guidance) for field in fields(kind)} - without
+    assert given | {"guidance.scale", "model", "device", "precision", "best_of"} <= set(OPTIONS)
+    available = frozenset().union(*(parser.names() for parser in COMMANDS.values()))
+    assert set(OPTIONS.values()) <= available
+
+
+MESSAGES = {
+    "top_p=2: must be at most 1": "--top-p 2: must be at most 1",
+    "text: 5000 characters; long_prompt='cut' reads their beginning": (
+        "PROMPT: 5000 characters; --long-prompt cut reads their beginning"
+    ),
+    "text='top_p=2 of it': write it in English": "PROMPT 'top_p=2 of it': write it in English",
+    "text_scale=5 of guidance weighs a text": "--text-guidance 5 weighs a text",
+    "schedule of guidance: seconds must rise": "--guidance-at: seconds must rise",
+    "guidance.schedule: seconds must rise": "--guidance-at: seconds must rise",
+    "'a.wav' is damaged; salvage=True reads the rest": "'a.wav' is damaged; --salvage reads the rest",
+    "style transfer is not what this is": "style transfer is not what this is",
+    "valid_share=2: not an option of this command": "valid share 2: not an option of this command",
+}
+
+
+@pytest.mark.parametrize(("message", "expected"), MESSAGES.items())
+def test_fields_become_options_and_all_else_stays(message, expected):
+    assert with_option_names(message, COMMANDS["generate"].names()) == expected
