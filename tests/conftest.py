@@ -18,7 +18,8 @@ from torch import Tensor
 
 from descant.conditioning.base import TextEncoder
 from descant.conditioning.clap import ClapConfig
-from descant.model import MusicGenConfig, MusicGenModel, SmallText
+from descant.conditioning.text import SmallText
+from descant.model import MusicGenConfig, MusicGenModel
 from descant.nn.rvq import VectorQuantizer
 
 

@@ -16,13 +16,14 @@ from torch import Tensor
 from descant.checkpoints import audiocraft, hub, native
 from descant.checkpoints.audiocraft_codec import read_codec, write_codec
 from descant.checkpoints.audiocraft_config import read_model, write_model
+from descant.codec.any import StereoCodecConfig
 from descant.codec.encodec import EnCodec, EnCodecConfig
 from descant.codec.spectral import SpectralCodecConfig
 from descant.conditioning.chroma import MelodyConfig
 from descant.conditioning.style import StyleConfig
+from descant.conditioning.text import T5Text
 from descant.errors import CheckpointError, ConfigError
 from descant.lm.model import LMConfig, MusicLM
-from descant.model import Conditions, StereoCodecConfig, T5Text
 from descant.nn.inputs import LMInputs
 from descant.nn.rvq import RVQConfig
 from descant.nn.transformer import TransformerConfig
@@ -244,8 +245,8 @@ def test_the_logits_are_those_of_the_same_weights_placed_by_hand(tmp_path, has_c
     assert model.config.text == T5Text(name="t5-base", dim=TEXT_WIDTH)
     sequence = torch.randint(0, ENTRIES + 1, (2, BOOKS, 9))
     with torch.no_grad():
-        told = model.inputs([Conditions(text="a slow waltz"), Conditions()])
-        words = model.text_encoder.encode(["a slow waltz", None])
+        told = model.inputs(model.prepare([{"text": "a slow waltz"}, {}]), model.span())
+        words = model.text.encoder.encode(["a slow waltz", None])
         projected = words.values @ theirs[f"{DESCRIPTION}.weight"].T + theirs[f"{DESCRIPTION}.bias"]
         values = projected * words.mask[:, :, None]
         by_hand = LMInputs(cross=values, cross_mask=words.mask) if has_cross else LMInputs(prefix=values)

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from descant.checkpoints import native
 from descant.checkpoints.native import check_model, load_codec, load_model, read_model_config, save_codec, save_model
+from descant.codec.any import StereoCodecConfig
 from descant.codec.spectral import SpectralCodecConfig
 from descant.conditioning.chroma import MelodyConfig
 from descant.conditioning.style import StyleConfig
 from descant.errors import CheckpointError
-from descant.model import StereoCodecConfig
 from descant.nn.rvq import RVQConfig
 from descant.patterns import stereo_partial_delay
 from descant.presets import tiny

@@ -8,8 +8,8 @@ import pytest
 from descant.checkpoints import audiocraft, hub, layouts, native, trust
 from descant.conditioning import clap, encoders
 from descant.conditioning.style import StyleConfig
+from descant.conditioning.text import T5Text
 from descant.errors import CheckpointError
-from descant.model import T5Text
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
 

@@ -7,11 +7,12 @@ import torch
 from descant.checkpoints import native
 from descant.conditioning.normalize import normalize_text
 from descant.conditioning.tempo_key import TempoKeyConfig
+from descant.conditioning.text import SmallText, T5Text
 from descant.config import from_dict, to_dict
 from descant.errors import InvalidRequest, MissingExtra
 from descant.generation.engine import Engine
 from descant.generation.request import Request
-from descant.model import MusicGenConfig, SmallText, T5Text
+from descant.model import MusicGenConfig
 
 pytest.importorskip("simplemma", reason="the extra normalize")
 pytest.importorskip("lunr", reason="the extra normalize")
@@ -47,7 +48,7 @@ def test_where_no_word_is_left_there_is_no_text(text):
 
 @pytest.fixture(scope="module")
 def normalized_model(make_model):
-    return make_model(text=SmallText(dim=12, is_normalized=True), facts=TempoKeyConfig())
+    return make_model(text=SmallText(dim=12, is_normalized=True), tempo_key=TempoKeyConfig())
 
 
 def test_two_wordings_of_one_thing_give_one_piece_and_without_the_option_two(normalized_model, make_model):

@@ -141,8 +141,8 @@ def test_a_style_model_is_read_with_its_listener(mert, make_model, word_hashes, 
     config = replace(TINY, features=mert(), feature_dim=16)
     native.save_model(make_model(style=config), tmp_path / "model")
     again = native.load_model(tmp_path / "model")
-    assert again.style_features.dim == 16
-    assert again.style_codes(Clip(torch.rand(1, 48_000) - 0.5, 24_000)).shape[0] == TINY.used_codebooks
+    assert again.style.encoder.dim == 16
+    assert again.style.extract(Clip(torch.rand(1, 48_000) - 0.5, 24_000)).shape[0] == TINY.used_codebooks
 
 
 def test_a_mert_that_is_more_than_a_hubert_and_one_that_is_not_there_are_refused(mert, tmp_path):

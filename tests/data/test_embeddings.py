@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from descant import presets
 from descant.audio import Clip
+from descant.codec.any import build_codec
 from descant.conditioning.clap import ClapConfig, JointEncoder
 from descant.data.captions import CaptionConfig
 from descant.data.clip_features import codes_of, read_features
@@ -19,7 +20,6 @@ from descant.data.shards import read_index, read_shard, shard_path
 from descant.data.token_dataset import TokenBatchConfig, TokenBatches
 from descant.data.tokenize import tokenize
 from descant.errors import DataError
-from descant.model import build_codec
 
 CONFIG = ClapConfig(name="fake", dim=3, sample_rate_hz=8_000, window_s=0.5, stride_s=0.1)
 KIND = embeddings(CONFIG)

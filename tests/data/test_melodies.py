@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from descant import presets
 from descant.audio import Clip
+from descant.codec.any import build_codec
 from descant.conditioning.chroma import MelodyConfig, chromagram
 from descant.data.captions import CaptionConfig
 from descant.data.clip_features import codes_of, read_features
@@ -18,7 +19,6 @@ from descant.data.shards import read_shard, shard_path
 from descant.data.token_dataset import TokenBatchConfig, TokenBatches
 from descant.data.tokenize import tokenize
 from descant.errors import DataError
-from descant.model import build_codec
 
 CONFIG = MelodyConfig(sample_rate_hz=32_000, window_samples=2_048, hop_samples=1_024, num_frames=10)
 KIND = melodies(CONFIG)

@@ -9,11 +9,12 @@ from descant.conditioning.chroma import MelodyConfig
 from descant.conditioning.clap import ClapConfig, JointEncoder
 from descant.conditioning.dropout import ConditionDropout
 from descant.conditioning.tempo_key import TempoKeyConfig
+from descant.conditioning.text import SmallText
 from descant.data.token_dataset import TokenBatch
 from descant.errors import ConfigError
 from descant.lm.loss import pattern_cross_entropy
 from descant.lm.model import LMConfig
-from descant.model import Conditions, MusicGenConfig, MusicGenModel, SmallText
+from descant.model import MusicGenConfig, MusicGenModel
 from descant.nn.rvq import RVQConfig
 from descant.nn.transformer import TransformerConfig
 from descant.patterns import Delay
@@ -48,7 +49,7 @@ class Jingles:
         return TokenBatch(codes * mask[:, None], ["abcd"[letter] for letter in letters], mask, [], torch.zeros(4))
 
 
-def tiny_task(*, has_sentence=False, facts=None, melody=None, clap=None, **changes):
+def tiny_task(*, has_sentence=False, tempo_key=None, melody=None, clap=None, **changes):
     torch.manual_seed(2)
     quantizer = RVQConfig(dim=8, codebook_dim=8, num_codebooks=3, codebook_size=8)
     config = MusicGenConfig(
@@ -60,7 +61,7 @@ def tiny_task(*, has_sentence=False, facts=None, melody=None, clap=None, **chang
         ),
         pattern=Delay(delays=(0, 1, 2)),
         text=SmallText(dim=8, has_sentence=has_sentence),
-        facts=facts,
+        tempo_key=facts,
         melody=melody,
         clap=clap,
     )
@@ -136,7 +137,7 @@ def test_tempo_and_key_are_learned_and_dropped_with_their_caption():
     later = replace(stated, first_beats=torch.tensor([0.5, 0.5, 0.5, 0.5]))
 
     def losses(probability):
-        task = tiny_task(facts=TempoKeyConfig(), dropout=ConditionDropout(probability=probability))
+        task = tiny_task(tempo_key=TempoKeyConfig(), dropout=ConditionDropout(probability=probability))
         task.trained.eval()
         found = [task.loss("lm", one, StepContext(0, torch.Generator(), {}))[0] for one in (stated, later)]
         return task, found
@@ -144,8 +145,8 @@ def test_tempo_and_key_are_learned_and_dropped_with_their_caption():
     task, (on_the_beat, off_the_beat) = losses(0.0)
     assert on_the_beat != off_the_beat
     on_the_beat.backward()
-    assert all(parameter.grad.any() for parameter in task.music.facts.parameters())
-    assert {"facts.project_clock.weight", "facts.project_facts.weight"} < set(task.parameters()["lm"])
+    assert all(parameter.grad.any() for parameter in task.music.tempo_key.parameters())
+    assert {"tempo_key.project_clock.weight", "tempo_key.project_stated.weight"} < set(task.parameters()["lm"])
     _, (dropped, also_dropped) = losses(1.0)
     assert dropped == also_dropped
 
@@ -274,10 +275,12 @@ def test_a_model_trained_on_sound_alone_is_asked_in_words(toy, tmp_path):
     task.music.clap.start(torch.cat([Heard().batch(step).clap for step in range(50)]))
     Trainer(task, Heard(), toy.config(max_steps=60, save_every=60, validate_every=60), tmp_path).run()
     task.trained.eval()
-    task.music.clap_encoder = LetterPlaces(CLAP)
+    task.music.clap.encoder = LetterPlaces(CLAP)
     batch = Jingles().batch(1_000)
-    of_text = task.music.inputs([Conditions(text=text) for text in batch.captions], 12)
-    other = task.music.inputs([Conditions(text=text) for text in reversed(batch.captions)], 12)
+    of_text = task.music.inputs(task.music.prepare([{"text": text} for text in batch.captions]), task.music.span(12))
+    other = task.music.inputs(
+        task.music.prepare([{"text": text} for text in reversed(batch.captions)]), task.music.span(12)
+    )
     told, mistold = (
         pattern_cross_entropy(
             task._logits(batch.codes, batch.frame_mask, inputs), batch.codes, task.pattern, batch.frame_mask

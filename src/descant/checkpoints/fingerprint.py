@@ -1,7 +1,8 @@
-"""A short name for exactly the weights of a model, by which music is known to be made again with the same ones."""
+"""A short name for exactly the weights of a model, by which a recording says which ones made it."""
 
 import hashlib
 import json
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
 import torch
@@ -9,18 +10,8 @@ import torch
 from descant.config import to_dict
 from descant.model import MusicGenModel
 
-LATER = {
-    "is_normalized": False,
-    "has_projection": True,
-    "bottleneck": "argmax",
-    "strongest": 1,
-    "pooled_frames": 1,
-    "fusion": "prefix",
-    "neighbours": 0,
-    "part": "auto",
-    "null": "c",
-}
-"""Fields that configs did not always have, and what models without them do."""
+VERSION = 2
+"""Of the fingerprint. Version 1 hashed the former names of configs and weights and a list of later fields."""
 BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
@@ -28,7 +19,8 @@ def fingerprint(model: MusicGenModel) -> str:
     """16 hexadecimal digits: a hash of the config and, for every tensor, of some of its values and a sum over the bits
     of all. To hash all the bits of a large model would take longer than to load it.
     """
-    digest = hashlib.sha256(json.dumps(_as_it_was(to_dict(model.config)), sort_keys=True).encode())
+    config = _without_defaults(model.config, to_dict(model.config))
+    digest = hashlib.sha256(json.dumps([VERSION, config], sort_keys=True).encode())
     for name, tensor in sorted(model.state_dict().items()):
         flat = tensor.detach().flatten()
         bits = flat.view(BITS[flat.element_size()])
@@ -37,7 +29,15 @@ def fingerprint(model: MusicGenModel) -> str:
     return digest.hexdigest()[:16]
 
 
-def _as_it_was(config: dict[str, Any]) -> dict[str, Any]:
-    """A config without what it does not have and what came later, so that no older model's name changes."""
-    kept = {name: value for name, value in config.items() if value is not None and LATER.get(name, ...) != value}
-    return {name: _as_it_was(value) if isinstance(value, dict) else value for name, value in kept.items()}
+def _without_defaults(config: Any, plain: dict[str, Any]) -> dict[str, Any]:
+    """The plain config without fields at their defaults: a field that is added later changes no fingerprint."""
+    defaults = {
+        field.name: field.default if field.default_factory is MISSING else field.default_factory()
+        for field in fields(config)
+    }
+    values = {name: getattr(config, name, None) for name in plain}
+    return {
+        name: _without_defaults(values[name], value) if is_dataclass(values[name]) else value
+        for name, value in plain.items()
+        if name not in defaults or values[name] != defaults[name]
+    }

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from descant.checkpoints.huggingface_config import read_codec, read_model, spare_codebooks, write_codec, write_model
 from descant.checkpoints.keymap import HUGGINGFACE_CODEC, HUGGINGFACE_CONDITIONS, HUGGINGFACE_LM, KeyMap
-from descant.checkpoints.native import in_precision, replacing
+from descant.checkpoints.native import replacing
 from descant.checkpoints.tensor_files import (
     SAFETENSORS,
     TensorFiles,
@@ -32,11 +32,12 @@ from descant.checkpoints.tensor_files import (
     read_tensors,
     write_json,
 )
+from descant.codec.any import AnyCodecConfig, StereoCodecConfig
 from descant.codec.base import AudioCodec
 from descant.codec.encodec import EnCodec, EnCodecConfig
 from descant.conditioning.encoders import T5Encoder
 from descant.errors import CheckpointError
-from descant.model import AnyCodecConfig, MusicGenConfig, MusicGenModel, StereoCodecConfig
+from descant.model import MusicGenConfig, MusicGenModel
 
 MODEL_TYPES = ("musicgen", "musicgen_melody")
 TEXT_ENCODER = "text_encoder."
@@ -86,13 +87,13 @@ def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dt
     _check_layers(folder, plain["text_encoder"], len(weights))
     encoder = T5Encoder.from_weights(plain["text_encoder"], weights, folder)
     with faults_of(folder), torch.device("meta"):
-        model = in_precision(MusicGenModel(config, encoder), dtype)
+        model = MusicGenModel(config, encoder).to_precision(dtype)
     keys = _model_keys(config.codec)
     spare = [f"audio_encoder.quantizer.layers.{level}.{{rest}}" for level in spare_codebooks(plain)]
     unused = {**dict.fromkeys(of_text, "read by the text encoder"), **dict.fromkeys(spare, "no code names them")}
     keys = keys | KeyMap(rules={}, ignored=unused)
     _fill(model, files, keys, device)
-    model.text_encoder = encoder.to(device)
+    model.text.encoder = encoder.to(device)
     return model
 
 
@@ -121,7 +122,7 @@ def save_model(model: MusicGenModel, folder: Path, *, shard_bytes: int = SHARD_B
     Raises:
         CheckpointError: the model has something that transformers' MusicGen has not, or it cannot be written.
     """
-    encoder = model.text_encoder
+    encoder = model.text.encoder
     if not isinstance(encoder, T5Encoder):
         raise CheckpointError(f"transformers' MusicGen reads text by T5, this model by a {type(encoder).__name__}")
     described = write_model(model.config, encoder.config)
