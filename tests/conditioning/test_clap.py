@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from descant.audio import Clip
+from descant.conditioning.base import Embedding, FrameSpan
 from descant.conditioning.clap import ClapConditioner, ClapConfig, ClapEncoder
 from descant.errors import CheckpointError, ConfigError, InvalidRequest, MissingExtra
 from descant.nn.rvq import VectorQuantizer
@@ -134,7 +135,7 @@ def test_without_transformers_the_line_that_installs_it_is_named(monkeypatch):
     [{"name": ""}, {"dim": 0}, {"num_codebooks": 257}, {"codebook_size": 0}, {"stride_s": 0.0}, {"window_s": 1e9}],
     ids=str,
 )
-def test_a_config_that_cannot_be_is_named(changes):
+def test_an_invalid_config_is_refused_by_its_field(changes):
     with pytest.raises(ConfigError, match=next(iter(changes))):
         ClapConfig(**changes)
 
@@ -151,39 +152,44 @@ def conditioner() -> ClapConditioner:
     return made.eval()
 
 
+def embedded(conditioner: ClapConditioner, given: list[torch.Tensor | None], drop=None) -> Embedding:
+    span = FrameSpan(num_frames=1, frame_rate_hz=50.0, input_frames=torch.zeros(1))
+    return conditioner(conditioner.prepare([{"clap": point} for point in given]), span, drop)["cross"]
+
+
 def books(conditioner: ClapConditioner) -> list[torch.Tensor]:
     return [level.codebook.clone() for level in conditioner.quantizer.levels if isinstance(level, VectorQuantizer)]
 
 
-def test_a_point_is_the_projected_sum_of_its_entries_and_none_is_zeros(conditioner):
+def test_an_embedding_is_the_projected_sum_of_its_entries_and_a_missing_one_is_zero(conditioner):
     given = points(3, seed=1)
-    told = conditioner(given, torch.tensor([True, False, True]))
-    assert told.values.shape == (3, 1, 5)
-    assert told.mask.tolist() == [[True], [False], [True]]
-    assert not told.values[1].any()
+    embedding = embedded(conditioner, [given[0], None, given[2]])
+    assert embedding.values.shape == (3, 1, 5)
+    assert embedding.mask.tolist() == [[True], [False], [True]]
+    assert not embedding.values[1].any()
     left, total = given[:1], torch.zeros(1, 6)
     for book in books(conditioner):
         entry = book[torch.cdist(left, book).argmin(dim=1)]
         left, total = left - entry, total + entry
-    torch.testing.assert_close(told.values[0], conditioner.project(total))
+    torch.testing.assert_close(embedding.values[0], conditioner.project(total))
 
 
 def test_a_row_does_not_depend_on_the_others(conditioner):
     given = points(5, seed=2)
-    together = conditioner(given, torch.ones(5, dtype=torch.bool)).values
+    together = embedded(conditioner, [*given]).values
     for row in range(5):
-        alone = conditioner(given[row : row + 1], torch.ones(1, dtype=torch.bool)).values
+        alone = embedded(conditioner, [given[row]]).values
         torch.testing.assert_close(together[row : row + 1], alone, rtol=0, atol=1e-6)
 
 
-def test_codebooks_learn_in_training_from_the_rows_that_are_told(conditioner):
-    given, before = points(8, seed=3), books(conditioner)
-    conditioner(given, torch.ones(8, dtype=torch.bool))
+def test_codebooks_learn_in_training_from_the_rows_that_are_not_dropped(conditioner):
+    given, before = [*points(8, seed=3)], books(conditioner)
+    embedded(conditioner, given)
     assert all(map(torch.equal, books(conditioner), before))
     conditioner.train()
-    conditioner(given, torch.zeros(8, dtype=torch.bool))
+    embedded(conditioner, given, drop=torch.ones(8, dtype=torch.bool))
     assert all(map(torch.equal, books(conditioner), before))
-    conditioner(given, torch.ones(8, dtype=torch.bool))
+    embedded(conditioner, given, drop=torch.zeros(8, dtype=torch.bool))
     assert not any(map(torch.equal, books(conditioner), before))
 
 
@@ -198,15 +204,15 @@ def test_started_codebooks_outlive_many_small_batches(conditioner):
     started = loss(held_out)
     for step in range(300):
         conditioner.train()
-        conditioner(points(2, seed=100 + step), torch.ones(2, dtype=torch.bool))
+        embedded(conditioner, [*points(2, seed=100 + step)])
     assert loss(held_out) < 1.25 * started
     fresh = ClapConditioner(TINY, width=5).train()
-    fresh(points(2, seed=100), torch.ones(2, dtype=torch.bool))
+    embedded(fresh, [*points(2, seed=100)])
     fresh.eval()
     assert float((fresh.quantized(held_out) - held_out).square().sum(dim=1).mean()) > 2 * started
 
 
-def test_a_start_puts_codebooks_anew_and_leaves_the_mode_as_it_was(conditioner):
+def test_a_start_initialises_the_codebooks_again_and_keeps_the_mode(conditioner):
     before = books(conditioner)
     conditioner.start(points(400, seed=4))
     assert not conditioner.training

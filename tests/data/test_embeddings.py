@@ -13,6 +13,7 @@ from descant.audio import Clip
 from descant.codec.any import build_codec
 from descant.conditioning.clap import ClapConfig, JointEncoder
 from descant.data.captions import CaptionConfig
+from descant.data.clip_conditions import clap_condition
 from descant.data.clip_features import codes_of, read_features
 from descant.data.embeddings import add_embeddings, crop_embedding, embeddings
 from descant.data.manifest import ClipRecord
@@ -157,11 +158,13 @@ def test_batches_have_the_places_of_their_crops(heard):
     config = TokenBatchConfig(
         batch_size=3, segment_frames=25, captions=CaptionConfig(merge_probability=0.0, word_dropout=0.0)
     )
-    batches = TokenBatches(heard, config, clap=CONFIG)
+    batches = TokenBatches(heard, config, [clap_condition(CONFIG)])
     batch = batches.batch(4)
-    assert torch.equal(batch.clap, TokenBatches(heard, config, clap=CONFIG).batch(4).clap)
+    again = TokenBatches(heard, config, [clap_condition(CONFIG)]).batch(4)
+    for row, same in zip(batch.conditions, again.conditions, strict=True):
+        assert torch.equal(row["clap"], same["clap"])
     assert torch.equal(batch.codes, TokenBatches(heard, config).batch(4).codes)
-    assert TokenBatches(heard, config).batch(4).clap is None
+    assert "clap" not in TokenBatches(heard, config).batch(4).conditions[0]
     by_name = {clip.id: (codes, points) for clip, codes, points in all_of(heard)}
     for row, clip in enumerate(batch.clips):
         codes, points = by_name[clip.id]
@@ -170,6 +173,6 @@ def test_batches_have_the_places_of_their_crops(heard):
         # The codes of one crop may be found in several places.
         found = [at for at in offsets if torch.equal(codes[:, at : at + frames], batch.codes[row, :, :frames])]
         expected = [crop_embedding(points, at * 0.02, frames * 0.02, CONFIG) for at in found]
-        assert any(torch.equal(batch.clap[row], one) for one in expected)
-    assert len(batches.embeddings) == sum(len(one) for clip, _, one in all_of(heard) if clip.split == "train")
-    assert batches.embeddings.dtype == torch.float32
+        assert any(torch.equal(batch.conditions[row]["clap"], one) for one in expected)
+    assert len(batches.features("clap")) == sum(len(one) for clip, _, one in all_of(heard) if clip.split == "train")
+    assert batches.features("clap").dtype == torch.float32

@@ -11,7 +11,9 @@ from descant import presets
 from descant.audio import Clip
 from descant.codec.any import build_codec
 from descant.conditioning.chroma import MelodyConfig, chromagram
+from descant.conditioning.melody import apply_bottleneck
 from descant.data.captions import CaptionConfig
+from descant.data.clip_conditions import melody_condition
 from descant.data.clip_features import codes_of, read_features
 from descant.data.manifest import ClipRecord
 from descant.data.melodies import add_melodies, crop, melodies, sound_of
@@ -107,7 +109,7 @@ def test_damaged_melodies_are_refused(heard, spoil):
     with pytest.raises(DataError, match="missing or damaged"):
         read_features(heard, 0, read_shard(shard_path(heard, 0)), KIND)
     with pytest.raises(DataError, match="missing or damaged"):
-        TokenBatches(heard, TokenBatchConfig(segment_frames=25), CONFIG)
+        TokenBatches(heard, TokenBatchConfig(segment_frames=25), [melody_condition(CONFIG)])
 
 
 def test_a_crop_lies_between_the_frames_beside_it_and_silence_comes_after_the_end():
@@ -118,12 +120,12 @@ def test_a_crop_lies_between_the_frames_beside_it_and_silence_comes_after_the_en
     torch.testing.assert_close(told, 0.75 * levels[2:8] + 0.25 * levels[3:9])
 
 
-def test_batches_are_told_the_melodies_of_their_crops(heard):
+def test_batches_have_the_melodies_of_their_crops(heard):
     captions = CaptionConfig(merge_probability=0.0, word_dropout=0.0)
     config = TokenBatchConfig(batch_size=2, segment_frames=25, captions=captions)
-    batch = TokenBatches(heard, config, CONFIG).batch(3)
+    batch = TokenBatches(heard, config, [melody_condition(CONFIG)]).batch(3)
     assert torch.equal(batch.codes, TokenBatches(heard, config).batch(3).codes)
-    assert batch.chroma.shape == (2, 17, 12)
+    assert [row["melody"].shape for row in batch.conditions] == [(18, 12)] * 2
     of_clip = {}
     for number in range(2):
         shard = read_shard(shard_path(heard, number))
@@ -136,7 +138,8 @@ def test_batches_are_told_the_melodies_of_their_crops(heard):
         frames = int(batch.frame_mask[row].sum())
         offsets = range(codes.shape[1] - frames + 1)
         found = [at for at in offsets if torch.equal(codes[:, at : at + frames], batch.codes[row, :, :frames])]
-        assert any(torch.equal(batch.chroma[row], crop(rows, at * 0.02, 17, CONFIG)) for at in found)
+        melodies = [apply_bottleneck(crop(rows, at * 0.02, 18, CONFIG), CONFIG) for at in found]
+        assert any(torch.equal(batch.conditions[row]["melody"], melody) for melody in melodies)
 
 
 def test_a_long_clip_is_heard_in_windows_that_join(codec, monkeypatch):

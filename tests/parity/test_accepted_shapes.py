@@ -25,7 +25,7 @@ PLAIN = [
     "32 codebooks for 4",
     "4 codebooks for 2",
     "gated text",
-    "gated text that says otherwise",
+    "gated text with a contradicting activation",
     "causal codec",
     "other codec",
     "codec of two channels",
