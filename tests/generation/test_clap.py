@@ -9,6 +9,7 @@ from torch import Tensor
 
 from descant.audio import Clip
 from descant.checkpoints import audiocraft_config, huggingface_config, native
+from descant.conditioning.base import Conditions
 from descant.conditioning.chroma import MelodyConfig
 from descant.conditioning.clap import ClapConfig, ClapEncoder
 from descant.conditioning.text import T5Text
@@ -139,10 +140,8 @@ def test_a_model_whose_encoder_is_not_loaded_is_told_places_only(make_model, cla
     model = make_model(clap=clap_config)
     with pytest.raises(InvalidRequest, match="is not loaded"):
         model.inputs(model.prepare([{"text": "warm piano"}]), model.span())
-    assert (
-        model.inputs(model.prepare([{"text": "warm piano", "clap": torch.ones(12)}, {}]), model.span()).cross.shape[1]
-        == 3
-    )
+    prepared = model.prepare([{"text": "warm piano", "clap": torch.ones(12)}, {}])
+    assert model.inputs(prepared, model.span()).cross.shape[1] == 3
     assert codes_of(model, ask(text=None))
 
 

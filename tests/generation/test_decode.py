@@ -47,10 +47,10 @@ def slow_codes(model: MusicGenModel, request: Request) -> Tensor:
         sequence = torch.full((1, 4, step), lm.special_code)
         for codebook, frame in (steps < step).nonzero():
             sequence[0, codebook, steps[codebook, frame]] = codes[codebook, frame]
-        towards = lm(sequence, model.inputs(model.prepare([{"text": request.text}]), model.span(NUM_FRAMES)))[0, :, -1]
-        against = lm(sequence, model.inputs(model.prepare([{"text": request.negative_text}]), model.span(NUM_FRAMES)))[
-            0, :, -1
-        ]
+        towards, against = (
+            lm(sequence, model.inputs(model.prepare([{"text": text}]), model.span(NUM_FRAMES)))[0, :, -1]
+            for text in (request.text, request.negative_text)
+        )
         guided = against + request.guidance.scale * (towards - against)
         fresh = noise.next()
         for codebook, frame in (steps == step).nonzero():

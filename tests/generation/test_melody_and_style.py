@@ -144,9 +144,9 @@ def test_a_melody_is_read_before_the_text_and_both_before_the_codes(melody_model
     inputs = melody_model.inputs(
         melody_model.prepare([{"text": "warm piano", "melody": levels}, {}]), melody_model.span()
     )
-    text = melody_model.text(melody_model.text.encoder.encode(["warm piano", None]))["text"]
-    told = torch.stack([levels, null_melody(MELODY)]) / 255
-    melody = melody_model.melody(told, torch.ones(2, dtype=torch.bool))
+    text = melody_model.text(melody_model.text.prepare([{"text": "warm piano"}, {}]), melody_model.span())["prefix"]
+    strengths = torch.stack([levels, null_melody(MELODY)]) / 255
+    melody = melody_model.melody.embed(strengths, torch.ones(2, dtype=torch.bool))
     assert inputs.cross is None
     assert torch.equal(inputs.prefix, torch.cat([melody.values, text.values], dim=1))
     assert not inputs.prefix[1, 11:].any()
