@@ -43,7 +43,7 @@ def starter() -> MusicGenConfig:
             transformer=TransformerConfig(width=256, num_heads=4, num_layers=8, qk_norm=True, positions="rotary"),
         ),
         pattern=delay(4),
-        text=SmallText(has_sentence=True),
+        text=SmallText(has_pooled_text=True),
         tempo_key=TempoKeyConfig(),
         melody=MelodyConfig(
             num_frames=79, bottleneck="strongest", fusion="sum", neighbours=2, part="mix", null="nothing"

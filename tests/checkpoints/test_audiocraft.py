@@ -392,7 +392,7 @@ def test_what_the_layout_has_no_place_for_is_not_written(make_model, tmp_path):
         "qk_norm=True": {"text": text, "lm_changes": {"qk_norm": True}},
         "positions='rotary'": {"text": text, "lm_changes": {"positions": "rotary"}},
         "residual_scale=True": {"text": text, "lm_changes": {"residual_scale": True}},
-        r"text\.has_sentence=True": {"text": replace(text, has_sentence=True)},
+        r"text\.has_pooled_text=True": {"text": replace(text, has_pooled_text=True)},
         "codec but EnCodec": {"text": text, "codec": spectral},
         "activation='snake'": {"text": text, "codec": replace(tiny().codec, activation="snake")},
         "codebook_dim=4": {"text": text, "codec": replace(tiny().codec, codebook_dim=4)},

@@ -39,8 +39,8 @@ def test_the_embedding_has_the_precision_of_the_conditioner(make):
     assert embedded(conditioner, ["warm piano"])["cross"].values.dtype == torch.bfloat16
 
 
-def test_the_sentence_is_the_mean_of_a_texts_vectors_whatever_the_other_rows(make, small_encoder):
-    conditioner = make(has_sentence=True)
+def test_the_pooled_text_is_the_mean_of_a_texts_vectors_whatever_the_other_rows(make, small_encoder):
+    conditioner = make(has_pooled_text=True)
     parts = embedded(conditioner, TEXTS)
     assert set(parts) == {"cross", "sum", "output"}
     assert not parts["output"].values.any(), "the heads start without it"
@@ -48,17 +48,17 @@ def test_the_sentence_is_the_mean_of_a_texts_vectors_whatever_the_other_rows(mak
     torch.nn.init.normal_(conditioner.project_output.bias)
     parts = embedded(conditioner, TEXTS)
     assert parts["output"].values.abs().sum(dim=-1)[:, 0].gt(0).tolist() == [True, False, True]
-    sentence = parts["sum"]
-    assert sentence.values.shape == (3, 1, 10)
-    assert sentence.mask[:, 0].tolist() == [True, False, True]
-    assert not sentence.values[1].any(), "the null condition is zero despite the bias"
+    pooled = parts["sum"]
+    assert pooled.values.shape == (3, 1, 10)
+    assert pooled.mask[:, 0].tolist() == [True, False, True]
+    assert not pooled.values[1].any(), "the null condition is zero despite the bias"
     for row in (0, 2):
         mean = small_encoder.states(TEXTS[row]).mean(dim=0)
-        torch.testing.assert_close(sentence.values[row, 0], conditioner.project_sentence(mean))
+        torch.testing.assert_close(pooled.values[row, 0], conditioner.project_pooled(mean))
 
 
 def test_a_dropped_text_is_zero_everywhere_and_the_others_are_untouched(make):
-    conditioner = make(has_sentence=True)
+    conditioner = make(has_pooled_text=True)
     torch.nn.init.normal_(conditioner.project_output.bias)
     kept = embedded(conditioner, TEXTS)
     for method, part in embedded(conditioner, TEXTS, torch.tensor([True, False, False])).items():

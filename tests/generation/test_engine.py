@@ -93,7 +93,7 @@ def test_a_wider_model_keeps_rows_apart_too(make_model, positions, is_int8):
     """At width 16 every sum is short. Rows of 4 once took another kernel than rows of 8, and rounded differently."""
     model = make_model(
         lm_changes={"width": 256, "num_heads": 4, "qk_norm": True, "positions": positions},
-        text=SmallText(dim=12, has_sentence=positions == "rotary"),
+        text=SmallText(dim=12, has_pooled_text=positions == "rotary"),
         tempo_key=TempoKeyConfig() if positions == "rotary" else None,
     )
     if is_int8:

@@ -59,7 +59,7 @@ def with_captions(batch, captions):
     return replace(batch, conditions=rows)
 
 
-def tiny_task(*, has_sentence=False, tempo_key=None, melody=None, clap=None, **changes):
+def tiny_task(*, has_pooled_text=False, tempo_key=None, melody=None, clap=None, **changes):
     torch.manual_seed(2)
     quantizer = RVQConfig(dim=8, codebook_dim=8, num_codebooks=3, codebook_size=8)
     config = MusicGenConfig(
@@ -70,7 +70,7 @@ def tiny_task(*, has_sentence=False, tempo_key=None, melody=None, clap=None, **c
             transformer=TransformerConfig(width=16, num_heads=2, num_layers=2, dropout=0.1),
         ),
         pattern=Delay(delays=(0, 1, 2)),
-        text=SmallText(dim=8, has_sentence=has_sentence),
+        text=SmallText(dim=8, has_pooled_text=has_pooled_text),
         tempo_key=tempo_key,
         melody=melody,
         clap=clap,
@@ -114,9 +114,9 @@ def test_only_the_language_model_and_its_text_conditioner_learn():
     assert {name.split(".")[0] for name in names} == {"lm", "text"}
 
 
-@pytest.mark.parametrize("has_sentence", [False, True])
-def test_with_every_condition_dropped_captions_change_nothing(has_sentence):
-    task = tiny_task(has_sentence=has_sentence, dropout=ConditionDropout(probability=1.0))
+@pytest.mark.parametrize("has_pooled_text", [False, True])
+def test_with_every_condition_dropped_captions_change_nothing(has_pooled_text):
+    task = tiny_task(has_pooled_text=has_pooled_text, dropout=ConditionDropout(probability=1.0))
     task.trained.eval()
     batch = Jingles().batch(0)
     other = with_captions(batch, ["z"] * 4)
@@ -124,13 +124,13 @@ def test_with_every_condition_dropped_captions_change_nothing(has_sentence):
     assert losses[0] == losses[1]
 
 
-@pytest.mark.parametrize("has_sentence", [False, True])
-def test_every_path_of_a_caption_is_learned(has_sentence):
-    task = tiny_task(has_sentence=has_sentence, dropout=ConditionDropout(probability=0.0))
+@pytest.mark.parametrize("has_pooled_text", [False, True])
+def test_every_path_of_a_caption_is_learned(has_pooled_text):
+    task = tiny_task(has_pooled_text=has_pooled_text, dropout=ConditionDropout(probability=0.0))
     loss, _ = task.loss("lm", Jingles().batch(0), StepContext(0, torch.Generator(), {}))
     loss.backward()
     learned = {name for name, parameter in task.music.text.named_parameters() if parameter.grad.any()}
-    paths = ("project", "project_sentence", "project_output") if has_sentence else ("project",)
+    paths = ("project", "project_pooled", "project_output") if has_pooled_text else ("project",)
     assert learned == {f"{path}.{part}" for path in paths for part in ("weight", "bias")}
 
 

@@ -28,7 +28,7 @@ class T5Text:
 
     Args:
         has_projection: False feeds the T5's vectors to the language model directly; both must have the same width.
-        has_sentence: the mean of a text's vectors is added to every step and to the input of the output heads, in
+        has_pooled_text: the mean of a text's vectors is added to every step and to the input of the output heads, in
             addition to cross-attention. For small models and short trainings; the released models do not have it.
         is_normalized: texts go through ``normalize_text``, in training and in generation; tempo and key are still
             parsed from the text as it was written.
@@ -37,7 +37,7 @@ class T5Text:
     name: str = "t5-base"
     dim: int = 768
     has_projection: bool = True
-    has_sentence: bool = False
+    has_pooled_text: bool = False
     is_normalized: bool = False
 
 
@@ -46,11 +46,11 @@ class SmallText:
     """Text through the small encoder in the model's own folder, or through the package's where the folder has none.
 
     Args:
-        has_sentence, is_normalized: as in ``T5Text``.
+        has_pooled_text, is_normalized: as in ``T5Text``.
     """
 
     dim: int = 384
-    has_sentence: bool = False
+    has_pooled_text: bool = False
     is_normalized: bool = False
 
     @property
@@ -80,8 +80,8 @@ class TextConditioner(Conditioner[Embedding]):
             raise ConfigError(f"the text encoder is {encoder.dim} wide, the model expects {config.dim}")
         self.config, self.encoder, self.method = config, encoder, method
         self.project = nn.Linear(config.dim, width) if config.has_projection else nn.Identity()
-        self.project_sentence = nn.Linear(config.dim, width) if config.has_sentence else None
-        self.project_output = nn.Linear(config.dim, width) if config.has_sentence else None
+        self.project_pooled = nn.Linear(config.dim, width) if config.has_pooled_text else None
+        self.project_output = nn.Linear(config.dim, width) if config.has_pooled_text else None
         if self.project_output is not None:
             # Zero at first: the heads are to learn from the hidden states before anything is added to them.
             nn.init.zeros_(self.project_output.weight)
@@ -104,7 +104,7 @@ class TextConditioner(Conditioner[Embedding]):
     def forward(
         self, prepared: Embedding, span: FrameSpan, drop: Bool[Tensor, " B"] | None = None
     ) -> dict[Method, Embedding]:
-        """The token vectors and, with ``has_sentence``, their mean for the steps (sum) and for the heads (output).
+        """The token vectors and, with ``has_pooled_text``, their mean for the steps (sum) and for the heads (output).
 
         Masked positions and null rows are zero. The mean's last bits may change with the padding: for the same codes in
         any batch, embed each request by itself, as ``generation/engine.py`` does.
@@ -118,12 +118,12 @@ class TextConditioner(Conditioner[Embedding]):
         embedded: dict[Method, Embedding] = {
             self.method: Embedding(self.project(values) * mask[:, :, None], mask).without(drop)
         }
-        if self.project_sentence is not None and self.project_output is not None:
+        if self.project_pooled is not None and self.project_output is not None:
             has_text = mask.any(dim=1, keepdim=True)
             mean = values.sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp(min=1)
-            sentence = self.project_sentence(mean) * has_text
+            pooled = self.project_pooled(mean) * has_text
             output = self.project_output(F.layer_norm(mean, mean.shape[-1:])) * has_text
-            embedded["sum"] = Embedding(sentence[:, None], has_text).without(drop)
+            embedded["sum"] = Embedding(pooled[:, None], has_text).without(drop)
             embedded["output"] = Embedding(output[:, None], has_text).without(drop)
         return embedded
 

@@ -49,7 +49,7 @@ class LMTaskConfig:
 
 
 class LMTask(Task):
-    """Trains the language model of a model and its conditioners; codec and frozen encoders stay as they are.
+    """Trains the language model of a model and its conditioners, not the codec and the frozen encoders.
 
     A row without one of the conditions is trained as if it had been dropped. A model with a joint space learns from the
     audio of its clips, also without captions; its codebooks should have been started (``ClapConditioner.start``).
@@ -73,7 +73,7 @@ class LMTask(Task):
         self.captions = CaptionCutter(model.text_limits(), note=say)
 
     def to(self, device: torch.device) -> None:
-        self.trained.to(device)
+        self.lm.to(device)
         for conditioner in self.music.conditioners:
             conditioner.to(device)
             conditioner.move_encoder(device)
@@ -153,13 +153,13 @@ class LMTask(Task):
         return torch.stack(rows).cpu()
 
     def _inputs(self, batch: TokenBatch, texts: list[str | None], drop: Mapping[str, Bool[Tensor, " B"]]) -> LMInputs:
-        """The inputs of a batch with these captions and the rows in ``drop`` or without a condition null."""
+        """The inputs of a batch with these captions; a condition is null in rows that ``drop`` it or do not have it."""
         captions = self.captions.cut(texts, batch.clips)
         rows = [{**row, "text": text} for row, text in zip(batch.conditions, captions, strict=True)]
-        lacking = {name: torch.tensor([row.get(name) is None for row in rows]) for name in self._conditions()}
-        lost = {name: absent | drop[name] if name in drop else absent for name, absent in lacking.items()}
+        null = {name: torch.tensor([row.get(name) is None for row in rows]) for name in self._conditions()}
+        null = {name: absent | drop[name] if name in drop else absent for name, absent in null.items()}
         span = self.music.span(batch.codes.shape[-1], first_beats=batch.first_beats)
-        return self.music.inputs(self.music.prepare(rows), span, lost)
+        return self.music.inputs(self.music.prepare(rows), span, null)
 
     def _logits(self, codes: Codes, known_frames: Bool[Tensor, "B T"], inputs: LMInputs) -> Logits:
         # A frame after the clip's end is empty, as it will be in generation; the zeros in it are not codes.
