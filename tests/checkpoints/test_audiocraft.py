@@ -558,7 +558,7 @@ def test_a_style_model_is_read_and_hears_with_its_own_weights(tmp_path):
     theirs = lm_tensors(has_cross=False) | style_tensors()
     model = audiocraft.load_model(write(tmp_path / "m", theirs, codec_tensors(), style_settings("xsmall")))
     assert model.config.style == SMALL_STYLE
-    told = model.style([torch.tensor([[3], [5], [8]])]).values[0, 0]
+    told = model.style([torch.tensor([[3], [5], [8]])], model.span())["prefix"].values[0, 0]
     where = "condition_provider.conditioners.self_wav"
     heard = sum(theirs[f"{where}.rvq.vq.layers.{k}._codebook.embed"][code] for k, code in enumerate((3, 5, 8)))
     torch.testing.assert_close(
