@@ -17,10 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from descant.conditioning.base import TextEncoder
-from descant.conditioning.chroma import MelodyConfig
 from descant.conditioning.clap import ClapConfig
-from descant.conditioning.style import StyleConfig
-from descant.conditioning.tempo_key import TempoKeyConfig
 from descant.conditioning.text import SmallText
 from descant.model import MusicGenConfig, MusicGenModel
 from descant.nn.rvq import VectorQuantizer
@@ -57,12 +54,8 @@ def make_tiny_model(**changes: object) -> MusicGenModel:
     """
     tiny = presets.tiny()
     transformer = replace(tiny.lm.transformer, **changes.pop("lm_changes", {}))  # type: ignore[arg-type]
-    replaced: dict[str, object] = {
-        "text": SmallText(dim=12),
-        "lm": replace(tiny.lm, transformer=transformer),
-        **changes,
-    }
-    config: MusicGenConfig = replace(tiny, **replaced)  # type: ignore[arg-type]
+    fields = {"text": SmallText(dim=12), "lm": replace(tiny.lm, transformer=transformer), **changes}
+    config: MusicGenConfig = replace(tiny, **fields)  # type: ignore[arg-type]
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
         model = MusicGenModel(config, WordHashes(config.text.dim))
@@ -84,19 +77,6 @@ def tiny_model() -> MusicGenModel:
 @pytest.fixture(scope="session")
 def make_model() -> Callable[..., MusicGenModel]:
     return make_tiny_model
-
-
-@pytest.fixture(scope="session")
-def every_condition() -> dict[str, object]:
-    """Small configs of all conditions but the text, for ``make_model``."""
-    return {
-        "tempo_key": TempoKeyConfig(),
-        "melody": MelodyConfig(num_frames=5),
-        "style": StyleConfig(
-            features="none", feature_dim=5, width=8, num_heads=2, num_layers=1, codebook_size=4, stride_frames=3
-        ),
-        "clap": ClapConfig(name="none", dim=8, num_codebooks=2, codebook_size=4),
-    }
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,7 @@ def embedding_of(output):
     return output if isinstance(output, torch.Tensor) else output.pooler_output
 
 
-def test_texts_and_sound_are_points_of_one_sphere(encoder):
+def test_texts_and_audio_have_embeddings_of_length_one_in_one_space(encoder):
     for point in (encoder.embed_text("warm piano"), encoder.embed_audio(noise(20_000))):
         assert point.shape == (12,)
         assert point.dtype == torch.float32
@@ -39,7 +39,7 @@ def test_texts_and_sound_are_points_of_one_sphere(encoder):
     assert not torch.equal(encoder.embed_text("warm piano"), encoder.embed_text("sad violin"))
 
 
-def test_a_text_is_what_transformers_gives_to_a_padded_batch(clap_config, encoder):
+def test_a_text_has_the_embedding_that_transformers_gives_in_a_padded_batch(clap_config, encoder):
     import transformers
 
     texts = ["warm slow piano", "techno", "a sad violin with drums and piano"]
@@ -52,7 +52,7 @@ def test_a_text_is_what_transformers_gives_to_a_padded_batch(clap_config, encode
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
 
 
-def test_sound_is_the_mean_of_its_windows_and_each_is_what_transformers_gives(clap_config, encoder):
+def test_audio_has_the_mean_of_the_windows_embeddings_of_transformers(clap_config, encoder):
     """Two seconds hold five windows of one second, a quarter of a second apart."""
     import transformers
 
@@ -60,11 +60,11 @@ def test_sound_is_the_mean_of_its_windows_and_each_is_what_transformers_gives(cl
     network = transformers.ClapModel.from_pretrained(clap_config.name).eval()
     listener = transformers.ClapFeatureExtractor.from_pretrained(clap_config.name)
     windows = clip.samples[0].unfold(0, 8_000, 2_000)
-    heard = [
+    features = [
         listener(window.numpy(), sampling_rate=8_000, truncation="rand_trunc", return_tensors="pt")
         for window in windows
     ]
-    theirs = torch.cat([embedding_of(network.get_audio_features(one["input_features"].float())) for one in heard])
+    theirs = torch.cat([embedding_of(network.get_audio_features(one["input_features"].float())) for one in features])
     assert len(theirs) == 5
     torch.testing.assert_close(encoder.embed_windows(clip), theirs, rtol=0, atol=1e-5)
     torch.testing.assert_close(encoder.embed_audio(clip), F.normalize(theirs.mean(dim=0), dim=0), rtol=0, atol=1e-5)
@@ -75,13 +75,13 @@ def test_windows_lie_in_the_clip_and_there_is_one_at_least(encoder, num_samples,
     assert len(encoder.embed_windows(noise(num_samples))) == num_windows
 
 
-def test_short_sound_is_repeated(encoder):
+def test_short_audio_is_repeated(encoder):
     short = noise(4_000)
     twice = Clip(short.samples.repeat(1, 2), 8_000)
     assert torch.equal(encoder.embed_audio(short), encoder.embed_audio(twice))
 
 
-def test_the_same_sound_is_the_same_point_at_any_time(encoder):
+def test_the_embedding_of_audio_is_deterministic(encoder):
     clip = noise(30_000)
     torch.manual_seed(1)
     first = encoder.embed_audio(clip)
@@ -96,18 +96,18 @@ def test_nothing_is_cut_off_a_text(encoder):
         encoder.embed_text("warm " * 18)
 
 
-def test_a_folder_that_is_no_such_clap_is_refused(clap_config, tmp_path):
+def test_a_folder_without_the_right_clap_is_refused(clap_config, tmp_path):
     with pytest.raises(CheckpointError, match="no CLAP"):
         ClapEncoder(replace(clap_config, name=str(tmp_path)))
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(CheckpointError, match="a bert model"):
         ClapEncoder(replace(clap_config, name=str(tmp_path)))
-    for changes, told in (({"dim": 13}, "dim is 12"), ({"window_s": 2.0}, r"window_s is 1\.0")):
-        with pytest.raises(CheckpointError, match=told):
+    for changes, message in (({"dim": 13}, "dim is 12"), ({"window_s": 2.0}, r"window_s is 1\.0")):
+        with pytest.raises(CheckpointError, match=message):
             ClapEncoder(replace(clap_config, **changes))
 
 
-def test_a_clap_that_hears_random_places_and_one_without_a_weight_are_refused(clap_config, tmp_path):
+def test_a_clap_with_random_crops_and_one_without_a_weight_are_refused(clap_config, tmp_path):
     from safetensors.torch import load_file, save_file
 
     folder = tmp_path / "clap"
