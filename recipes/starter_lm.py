@@ -19,6 +19,7 @@ from descant.codec.spectral import SpectralCodecConfig
 from descant.conditioning.dropout import ConditionDropout
 from descant.config import to_dict
 from descant.data.captions import CaptionConfig
+from descant.data.clip_conditions import clip_conditions
 from descant.data.token_dataset import TokenBatchConfig, TokenBatches
 from descant.errors import ConfigError, naming
 from descant.lm.init import start_from_codebooks
@@ -95,10 +96,11 @@ def train(run: LMRun, out_dir: Path, resume: bool) -> dict[str, Any]:
             earlier = load_model(run.start)
         continue_from(model, earlier)
     with naming("tokens"):
-        training = TokenBatches(run.tokens, run.batches, model_config.melody, model_config.clap)
-        held_out = TokenBatches(run.tokens, replace(run.batches, split="valid"), model_config.melody, model_config.clap)
+        conditions = clip_conditions(settled)
+        training = TokenBatches(run.tokens, run.batches, conditions)
+        held_out = TokenBatches(run.tokens, replace(run.batches, split="valid"), conditions)
     if model.clap is not None:
-        model.clap.start(training.embeddings)
+        model.clap.start(training.features("clap"))
     count = min(run.num_validation_batches, held_out.num_fixed_batches)
     validation = [held_out.fixed_batch(number) for number in range(count)]
     task = LMTask(model, run.task, validation)
@@ -129,4 +131,4 @@ def continue_from(model: MusicGenModel, earlier: MusicGenModel) -> None:
         raise ConfigError("start: the model has another codec than the run's")
     new = {name: tensor for name, tensor in model.state_dict().items() if earlier.melody is None and "melody." in name}
     model.load_state_dict({**new, **earlier.state_dict()})
-    model.text_encoder = earlier.text_encoder
+    model.text.encoder = earlier.text.encoder

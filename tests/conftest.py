@@ -1,4 +1,4 @@
-"""What tests of whole models share: a text encoder that is read out of thin air, and tiny models around it."""
+"""Shared by tests of whole models: a text encoder that needs no weights, and tiny models around it."""
 
 # Imported before torch: it settles how threads wait, which torch reads once.
 from descant import presets
@@ -18,12 +18,13 @@ from torch import Tensor
 
 from descant.conditioning.base import TextEncoder
 from descant.conditioning.clap import ClapConfig
-from descant.model import MusicGenConfig, MusicGenModel, SmallText
+from descant.conditioning.text import SmallText
+from descant.model import MusicGenConfig, MusicGenModel
 from descant.nn.rvq import VectorQuantizer
 
 
 class WordHashes(TextEncoder):
-    """One vector a word, drawn from a seed that is the word's checksum."""
+    """One vector per word, drawn from a seed that is the word's checksum."""
 
     def __init__(self, dim: int = 12, device: str | torch.device = "cpu") -> None:
         self._dim, self._device = dim, torch.device(device)
@@ -49,12 +50,12 @@ def make_tiny_model(**changes: object) -> MusicGenModel:
     """The tiny preset with the fields of its config replaced, random weights that are the same every time.
 
     ``lm_changes`` are those of its transformer. Weights are twice as large as at the start of training, where logits
-    are all but uniform and hide what a condition does.
+    are nearly uniform and hide the effect of a condition.
     """
     tiny = presets.tiny()
     transformer = replace(tiny.lm.transformer, **changes.pop("lm_changes", {}))  # type: ignore[arg-type]
-    settled: dict[str, object] = {"text": SmallText(dim=12), "lm": replace(tiny.lm, transformer=transformer), **changes}
-    config: MusicGenConfig = replace(tiny, **settled)  # type: ignore[arg-type]
+    fields = {"text": SmallText(dim=12), "lm": replace(tiny.lm, transformer=transformer), **changes}
+    config: MusicGenConfig = replace(tiny, **fields)  # type: ignore[arg-type]
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
         model = MusicGenModel(config, WordHashes(config.text.dim))
@@ -85,7 +86,7 @@ def word_hashes() -> type[WordHashes]:
 
 @pytest.fixture
 def unchecked() -> Iterator[None]:
-    """Without the tests' type checks: values of wrong types meet only the checks that users have."""
+    """Turns the tests' type checks off: values of wrong types meet only the checks that users have."""
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
@@ -150,7 +151,7 @@ def make_clap() -> Callable[..., None]:
 
 @pytest.fixture(scope="session")
 def clap_config(tmp_path_factory) -> ClapConfig:
-    """Names a CLAP that is there; for reading only."""
+    """Names a CLAP that exists; for reading only."""
     pytest.importorskip("transformers", reason="transformers")
     folder = tmp_path_factory.mktemp("clap")
     write_clap(folder)
@@ -166,7 +167,7 @@ TRANSFORMERS_KINDS: dict[str, dict[str, object]] = {
     "stereo": {"num_codebooks": 8, "audio_channels": 2, "num_layers": 2, "num_heads": 2, "width": 24},
     "two codebooks": {"num_codebooks": 2, "num_layers": 1, "num_heads": 1, "width": 8},
     "melody": {"is_melody": True, "num_layers": 2, "num_heads": 2, "width": 24},
-    # What transformers accepts beside the released shapes.
+    # Shapes that transformers accepts in addition to the released ones.
     "text as wide": {"text": {"d_model": 20}},
     "text as wide, by its name": {"text": {"d_model": 20}, "decoder": {"cross_attention_hidden_size": 20}},
     "melody, text as wide": {"is_melody": True, "num_layers": 2, "num_heads": 2, "width": 24, "text": {"d_model": 24}},
@@ -174,7 +175,9 @@ TRANSFORMERS_KINDS: dict[str, dict[str, object]] = {
     "4 codebooks for 2": {"num_codebooks": 2, "codec": {"target_bandwidths": [16.0]}},
     "stereo, 6 codebooks for 4": {"num_codebooks": 8, "audio_channels": 2, "codec": {"target_bandwidths": [24.0]}},
     "gated text": {"text": {**GATED, "feed_forward_proj": "gated-gelu", "dense_act_fn": "gelu_new"}},
-    "gated text that says otherwise": {"text": {**GATED, "feed_forward_proj": "relu", "dense_act_fn": "silu"}},
+    "gated text with a contradicting activation": {
+        "text": {**GATED, "feed_forward_proj": "relu", "dense_act_fn": "silu"}
+    },
     "causal codec": {"codec": {"use_causal_conv": True, "use_conv_shortcut": True, "pad_mode": "constant"}},
     "other codec": {
         "codec": {
@@ -215,7 +218,7 @@ def make_transformers_model(
     is_melody: bool = False,
     **changes: dict[str, Any],
 ) -> Any:
-    """A random MusicGen of transformers, its weights large enough that everything is heard in its logits.
+    """A random MusicGen of transformers, its weights large enough that every part changes the logits.
 
     Args:
         changes: other values of the configs of ``text``, ``codec`` and ``decoder``.
@@ -279,7 +282,7 @@ class Theirs:
 
 @pytest.fixture(scope="session")
 def transformers_model(tmp_path_factory) -> Callable[[str], Theirs]:
-    """By the name of a kind a model of transformers; for reading only, folder and all."""
+    """Gives a model of transformers by the name of its kind; for reading only, including its folder."""
     pytest.importorskip("transformers", reason="transformers")
     made: dict[str, Theirs] = {}
 

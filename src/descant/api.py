@@ -19,7 +19,7 @@ from descant.audio.samples import as_codes
 from descant.checkpoints.fingerprint import fingerprint
 from descant.checkpoints.layouts import load_model
 from descant.checkpoints.names import folder_of, recorded_name
-from descant.checkpoints.native import load_text_encoder, place
+from descant.checkpoints.native import load_text_encoder
 from descant.codec.base import AudioCodec, Progress
 from descant.errors import CheckpointError, InvalidRequest, naming
 from descant.evaluation.prompt_fit import fit, require_scorable
@@ -63,7 +63,7 @@ def load(
     dtype = _precision(precision, chosen)
     given = _checked_name(model)
     found = folder_of(given) if folder is None else folder
-    loaded = place(_tiny(), chosen, dtype) if found is None else load_model(found, chosen, dtype)
+    loaded = _tiny().to_precision(dtype).to_device(chosen) if found is None else load_model(found, chosen, dtype)
     return MusicGen(loaded, recorded_name(given))
 
 

@@ -3,13 +3,15 @@
 from collections.abc import Callable
 from dataclasses import replace
 
+from descant.codec.any import StereoCodecConfig
 from descant.codec.encodec import EnCodecConfig
 from descant.codec.spectral import SpectralCodecConfig
 from descant.conditioning.chroma import MelodyConfig
 from descant.conditioning.style import StyleConfig
 from descant.conditioning.tempo_key import TempoKeyConfig
+from descant.conditioning.text import SmallText, T5Text
 from descant.lm.model import LMConfig
-from descant.model import GenerationDefaults, MusicGenConfig, SmallText, StereoCodecConfig, T5Text
+from descant.model import GenerationDefaults, MusicGenConfig
 from descant.nn.transformer import TransformerConfig
 from descant.patterns import Delay, delay
 
@@ -41,8 +43,8 @@ def starter() -> MusicGenConfig:
             transformer=TransformerConfig(width=256, num_heads=4, num_layers=8, qk_norm=True, positions="rotary"),
         ),
         pattern=delay(4),
-        text=SmallText(has_sentence=True),
-        facts=TempoKeyConfig(),
+        text=SmallText(has_pooled_text=True),
+        tempo_key=TempoKeyConfig(),
         melody=MelodyConfig(
             num_frames=79, bottleneck="strongest", fusion="sum", neighbours=2, part="mix", null="nothing"
         ),

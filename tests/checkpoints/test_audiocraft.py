@@ -16,13 +16,14 @@ from torch import Tensor
 from descant.checkpoints import audiocraft, hub, native
 from descant.checkpoints.audiocraft_codec import read_codec, write_codec
 from descant.checkpoints.audiocraft_config import read_model, write_model
+from descant.codec.any import StereoCodecConfig
 from descant.codec.encodec import EnCodec, EnCodecConfig
 from descant.codec.spectral import SpectralCodecConfig
 from descant.conditioning.chroma import MelodyConfig
 from descant.conditioning.style import StyleConfig
+from descant.conditioning.text import T5Text
 from descant.errors import CheckpointError, ConfigError
 from descant.lm.model import LMConfig, MusicLM
-from descant.model import Conditions, StereoCodecConfig, T5Text
 from descant.nn.inputs import LMInputs
 from descant.nn.rvq import RVQConfig
 from descant.nn.transformer import TransformerConfig
@@ -244,8 +245,8 @@ def test_the_logits_are_those_of_the_same_weights_placed_by_hand(tmp_path, has_c
     assert model.config.text == T5Text(name="t5-base", dim=TEXT_WIDTH)
     sequence = torch.randint(0, ENTRIES + 1, (2, BOOKS, 9))
     with torch.no_grad():
-        inputs = model.inputs([Conditions(text="a slow waltz"), Conditions()])
-        words = model.text_encoder.encode(["a slow waltz", None])
+        inputs = model.inputs(model.prepare([{"text": "a slow waltz"}, {}]), model.span())
+        words = model.text.encoder.encode(["a slow waltz", None])
         projected = words.values @ theirs[f"{DESCRIPTION}.weight"].T + theirs[f"{DESCRIPTION}.bias"]
         values = projected * words.mask[:, :, None]
         by_hand = LMInputs(cross=values, cross_mask=words.mask) if has_cross else LMInputs(prefix=values)
@@ -391,8 +392,8 @@ def test_what_the_layout_has_no_place_for_is_not_written(make_model, tmp_path):
         "qk_norm=True": {"text": text, "lm_changes": {"qk_norm": True}},
         "positions='rotary'": {"text": text, "lm_changes": {"positions": "rotary"}},
         "residual_scale=True": {"text": text, "lm_changes": {"residual_scale": True}},
-        r"text\.has_sentence=True": {"text": replace(text, has_sentence=True)},
         "supports only EnCodec": {"text": text, "codec": spectral},
+        r"text\.has_pooled_text=True": {"text": replace(text, has_pooled_text=True)},
         "activation='snake'": {"text": text, "codec": replace(tiny().codec, activation="snake")},
         "codebook_dim=4": {"text": text, "codec": replace(tiny().codec, codebook_dim=4)},
     }
@@ -557,7 +558,7 @@ def test_a_style_model_is_read_and_uses_its_own_weights(tmp_path):
     theirs = lm_tensors(has_cross=False) | style_tensors()
     model = audiocraft.load_model(write(tmp_path / "m", theirs, codec_tensors(), style_settings("xsmall")))
     assert model.config.style == SMALL_STYLE
-    embedded = model.style([torch.tensor([[3], [5], [8]])]).values[0, 0]
+    embedded = model.style([torch.tensor([[3], [5], [8]])], model.span())["prefix"].values[0, 0]
     where = "condition_provider.conditioners.self_wav"
     summed = sum(theirs[f"{where}.rvq.vq.layers.{k}._codebook.embed"][code] for k, code in enumerate((3, 5, 8)))
     torch.testing.assert_close(

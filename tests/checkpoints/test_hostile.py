@@ -26,8 +26,8 @@ from safetensors.torch import load_file, save_file
 
 from descant.apps.cli.main import main
 from descant.checkpoints import audiocraft, huggingface, native
+from descant.conditioning.text import T5Text
 from descant.errors import CheckpointError
-from descant.model import T5Text
 
 pytest.importorskip("yaml")
 
@@ -478,7 +478,7 @@ def test_a_config_of_text_cannot_name_code_to_run(sound_folders, tmp_path, monke
     shutil.copytree(sound_folders["odd"], tmp_path / "model")
     setting(f"text_encoder.{name}", "someone/kernel")(tmp_path / "model" / "config.json")
     assert run(*CHECK).code == 0
-    encoder = huggingface.load_model(tmp_path / "model").text_encoder
+    encoder = huggingface.load_model(tmp_path / "model").text.encoder
     assert "someone" not in json.dumps(encoder.config)
 
 
@@ -487,7 +487,7 @@ def test_layers_by_another_name_are_no_layers(sound_folders, tmp_path, monkeypat
     shutil.copytree(sound_folders["odd"], tmp_path / "model")
     setting("text_encoder.num_hidden_layers", 10**9)(tmp_path / "model" / "config.json")
     assert run(*CHECK).code == 0
-    assert huggingface.load_model(tmp_path / "model").text_encoder.config["num_layers"] == 2
+    assert huggingface.load_model(tmp_path / "model").text.encoder.config["num_layers"] == 2
 
 
 @pytest.mark.parametrize("fault", CONFIGS)

@@ -14,8 +14,8 @@ from descant.apps.cli.models import LAYOUT_NAMES
 from descant.checkpoints import audiocraft, huggingface, tensor_files
 from descant.checkpoints.huggingface_config import read_model, write_model
 from descant.checkpoints.layouts import LAYOUTS, check_model, convert, load_codec, load_model, read_model_config
+from descant.conditioning.text import T5Text
 from descant.errors import CheckpointError
-from descant.model import T5Text
 from descant.presets import PRESETS
 
 
@@ -53,7 +53,7 @@ def test_a_model_through_both_layouts_is_the_same_bit_for_bit(transformers_model
         again = load_model(tmp_path / name)
         assert again.config == first.config == read_model_config(tmp_path / name)
         assert same(again.state_dict(), first.state_dict()), name
-        assert torch.equal(again.text_encoder.states("warm piano"), first.text_encoder.states("warm piano"))
+        assert torch.equal(again.text.encoder.states("warm piano"), first.text.encoder.states("warm piano"))
         assert check_model(tmp_path / name).problems == ()
     tensors = [load_file(folder / "model.safetensors") for folder in (source, tmp_path / "theirs")]
     assert same(*tensors)
@@ -108,7 +108,7 @@ def test_a_model_outlives_the_files_it_was_read_from(folder, model):
     read = load_model(folder)
     (folder / "model.safetensors").write_bytes(b"")
     assert same(read.state_dict(), model.state_dict())
-    assert torch.equal(read.text_encoder.states("piano"), model.text_encoder.states("piano"))
+    assert torch.equal(read.text.encoder.states("piano"), model.text.encoder.states("piano"))
 
 
 @pytest.mark.parametrize("name", [name for name in PRESETS if name not in ("tiny", "starter", "style")])

@@ -1,4 +1,4 @@
-"""Models on disk: what is written is read, and whatever is broken is told, never loaded."""
+"""Models on disk: what is written is read back, and whatever is broken is reported and never loaded."""
 
 import copy
 import json
@@ -14,11 +14,11 @@ from torch import Tensor
 
 from descant.checkpoints import native
 from descant.checkpoints.native import check_model, load_codec, load_model, read_model_config, save_codec, save_model
+from descant.codec.any import StereoCodecConfig
 from descant.codec.spectral import SpectralCodecConfig
 from descant.conditioning.chroma import MelodyConfig
 from descant.conditioning.style import StyleConfig
 from descant.errors import CheckpointError
-from descant.model import StereoCodecConfig
 from descant.nn.rvq import RVQConfig
 from descant.patterns import stereo_partial_delay
 from descant.presets import tiny
@@ -104,7 +104,7 @@ def test_int8_storage_rounds_matrices_of_the_language_model_once(tiny_model, tmp
     assert (tmp_path / "int8" / "model.safetensors").stat().st_size < 40_000
 
 
-def test_a_weight_too_large_for_fp16_is_told_and_nothing_is_written(tiny_model, tmp_path):
+def test_a_weight_too_large_for_fp16_is_refused_and_nothing_is_written(tiny_model, tmp_path):
     loud = copy.deepcopy(tiny_model)
     loud.lm.heads[0].weight[0, 0] = 1e5
     with pytest.raises(CheckpointError, match=r"lm\.heads\.0\.weight .* fp16"):
@@ -118,9 +118,6 @@ def test_a_codec_folder_stands_alone(tiny_model, folder, tmp_path):
     assert bits(codec.state_dict()) == bits(tiny_model.codec.state_dict())
     save_codec(codec, config, tmp_path / "codec")
     assert files(tmp_path / "codec") == files(folder / "codec")
-
-
-# What may be wrong with a file of tensors.
 
 
 def rewrite(change: Callable[[dict[str, Tensor]], object]) -> Callable[[Path], object]:
@@ -161,14 +158,14 @@ BROKEN_TENSORS: dict[str, tuple[Callable[[Path], object], str]] = {
     "pickle": (lambda file: torch.save({"a": torch.zeros(1)}, file), "safetensors"),
     "cut short": (raw(lambda content: content[:-9]), "safetensors"),
     "cut in the header": (raw(lambda content: content[:50]), "safetensors"),
-    "more behind": (raw(lambda content: content + b"12345678"), "safetensors"),
+    "bytes at the end": (raw(lambda content: content + b"12345678"), "safetensors"),
     "an absurd header": (raw(lambda content: struct.pack("<Q", 2**62) + content[8:]), "safetensors"),
     "overlapping": (with_header(lambda h: h[HEAD].update(data_offsets=h[OTHER]["data_offsets"])), "safetensors"),
     "an absurd shape": (with_header(lambda h: h[HEAD].update(shape=[2**40, 2**40])), "safetensors"),
     "one too few": (rewrite(lambda tensors: tensors.pop(HEAD)), f"1 missing tensors, first {HEAD}"),
     "one too many": (rewrite(lambda tensors: tensors.update(x=torch.zeros(2))), "1 unknown tensors, first x"),
     "a codec's": (rewrite(lambda t: t.update({"codec.x": torch.zeros(2)})), r"1 unknown tensors, first codec\.x"),
-    "turned": (
+    "transposed": (
         rewrite(lambda t: t.update({HEAD: t[HEAD].T.contiguous()})),
         r"is \(16, 32\), its config makes it \(32, 16",
     ),
@@ -183,9 +180,9 @@ BROKEN_TENSORS: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("fault", BROKEN_TENSORS)
-def test_a_broken_file_of_tensors_is_told_and_never_loaded(folder, fault):
-    spoil, message = BROKEN_TENSORS[fault]
-    spoil(folder / "model.safetensors")
+def test_a_broken_file_of_tensors_is_reported_and_never_loaded(folder, fault):
+    damage, message = BROKEN_TENSORS[fault]
+    damage(folder / "model.safetensors")
     with pytest.raises(CheckpointError, match=message):
         load_model(folder)
     found = check_model(folder)
@@ -193,7 +190,7 @@ def test_a_broken_file_of_tensors_is_told_and_never_loaded(folder, fault):
     assert "model.safetensors" in found.problems[0]
 
 
-def test_a_broken_file_of_the_codec_is_told_too(folder):
+def test_a_broken_file_of_the_codec_is_reported_too(folder):
     rewrite(lambda tensors: tensors.popitem())(folder / "codec" / "model.safetensors")
     for load in (load_model, lambda whole: load_codec(whole / "codec")):
         with pytest.raises(CheckpointError, match="1 missing tensors"):
@@ -219,7 +216,7 @@ BROKEN_CONFIGS: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "no version": ("config.json", holding(b"{}"), "format_version 1 only"),
     "another version": ("config.json", edited(("format_version",), 2), "format_version 1 only"),
     "unknown key": ("config.json", edited(("lm", "depth"), 3), r"lm\.depth: unknown key"),
-    "a codec beside the codec": ("config.json", edited(("codec",), {}), "config.json has a codec"),
+    "a second codec": ("config.json", edited(("codec",), {}), "config.json has a codec"),
     "wrong type": ("config.json", edited(("lm", "num_codebooks"), "4"), r"lm\.num_codebooks='4': expected int"),
     "contradiction": ("config.json", edited(("lm", "num_codebooks"), 5), "they must be the same"),
     "another shape": ("config.json", edited(("lm", "transformer", "width"), 32), "its config makes it"),
@@ -233,9 +230,9 @@ BROKEN_CONFIGS: dict[str, tuple[str, Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("fault", BROKEN_CONFIGS)
-def test_a_broken_config_is_a_fault_of_the_folder(folder, fault):
-    name, spoil, message = BROKEN_CONFIGS[fault]
-    spoil(folder / name)
+def test_a_broken_config_is_reported(folder, fault):
+    name, damage, message = BROKEN_CONFIGS[fault]
+    damage(folder / name)
     with pytest.raises(CheckpointError, match=message):
         load_model(folder)
     assert len(check_model(folder).problems) == 1
@@ -247,128 +244,43 @@ def test_a_codec_config_of_absurd_size_takes_no_memory(folder):
         load_codec(folder / "codec")
 
 
-def test_a_text_encoder_of_another_width_is_a_fault_of_the_folder(folder, monkeypatch, word_hashes):
+def test_a_text_encoder_of_another_width_is_refused(folder, monkeypatch, word_hashes):
     monkeypatch.setattr(native, "load_text_encoder", lambda *_: word_hashes(99))
     with pytest.raises(CheckpointError, match="99 wide"):
         load_model(folder)
 
 
-def test_a_missing_folder_is_told(tmp_path):
+def test_a_missing_folder_is_reported(tmp_path):
     for load in (load_model, load_codec, read_model_config):
         with pytest.raises(CheckpointError):
             load(tmp_path / "nowhere")
     assert check_model(tmp_path / "nowhere").size_bytes == 0
 
 
-def test_a_sound_folder_has_no_problems(tiny_model, folder):
+def test_an_intact_folder_has_no_problems(tiny_model, folder):
     found = check_model(folder)
     assert found.problems == ()
     assert found.num_parameters == sum(parameter.numel() for parameter in tiny_model.parameters())
     assert found.size_bytes == sum(len(content) for content in files(folder).values())
 
 
-# Writing.
-
-
-def test_a_model_takes_the_place_of_a_model(tiny_model, folder, tmp_path):
-    (folder / "README.md").write_text("old")
-    louder = copy.deepcopy(tiny_model)
-    louder.lm.norm.weight.mul_(2)
-    save_model(louder, folder)
-    assert bits(load_model(folder).state_dict()) == bits(louder.state_dict())
-    assert not (folder / "README.md").exists()
-    assert [path.name for path in tmp_path.iterdir()] == ["model"], "nothing is left of the old one or of the writing"
-
-
-@pytest.mark.parametrize("what", ["a file", "a photograph", "another library's model", "a model and a song"])
-def test_what_is_no_model_is_never_overwritten(tiny_model, folder, tmp_path, what):
-    """Any folder with a config.json in it was once taken for a model of ours and deleted."""
-    target = tmp_path / "target"
-    if what == "a file":
-        target.write_text("mine")
-    elif what == "a model and a song":
-        target = folder
-        (folder / "song.wav").write_bytes(b"mine")
-    else:
-        target.mkdir()
-        name = "holiday.jpg" if what == "a photograph" else "config.json"
-        (target / name).write_text('{"model_type": "musicgen"}')
-    before = target.read_bytes() if target.is_file() else files(target)
-    for save in (
-        lambda: save_model(tiny_model, target),
-        lambda: save_codec(tiny_model.codec, tiny_model.config.codec, target),
-    ):
-        with pytest.raises(CheckpointError, match="choose another folder"):
-            save()
-    assert (target.read_bytes() if target.is_file() else files(target)) == before
-
-
-def test_a_codec_never_takes_the_place_of_a_whole_model(tiny_model, folder):
-    before = files(folder)
-    with pytest.raises(CheckpointError, match="choose another folder"):
-        save_codec(tiny_model.codec, tiny_model.config.codec, folder)
-    assert files(folder) == before
-
-
-def test_an_empty_folder_and_missing_parents_are_fine(tiny_model, tmp_path):
-    (tmp_path / "empty").mkdir()
-    save_model(tiny_model, tmp_path / "empty")
-    save_model(tiny_model, tmp_path / "a" / "b" / "c")
-    assert files(tmp_path / "empty") == files(tmp_path / "a" / "b" / "c")
-
-
-@pytest.mark.parametrize("is_there", [True, False], ids=["over a model", "anew"])
-def test_a_failed_save_leaves_what_was_there(tiny_model, folder, tmp_path, monkeypatch, is_there):
-    target = folder if is_there else tmp_path / "new"
-    before = files(folder)
-
-    def full_disk(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(native, "save_file", full_disk)
-    with pytest.raises(CheckpointError, match="No space left"):
-        save_model(tiny_model, target)
-    assert files(folder) == before
-    assert [path.name for path in tmp_path.iterdir()] == ["model"]
-
-
-def test_an_interrupted_save_leaves_what_was_there(tiny_model, folder, tmp_path, monkeypatch):
-    before = files(folder)
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(native, "save_file", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        save_model(tiny_model, folder)
-    assert files(folder) == before
-    assert [path.name for path in tmp_path.iterdir()] == ["model"]
-
-
-def test_a_link_to_a_model_keeps_pointing_to_the_new_one(tiny_model, folder, tmp_path):
-    (tmp_path / "link").symlink_to(folder)
-    save_model(tiny_model, tmp_path / "link")
-    assert (tmp_path / "link").is_symlink()
-    assert bits(load_model(tmp_path / "link").state_dict()) == bits(tiny_model.state_dict())
-
-
-def test_the_precision_asked_for_is_the_language_models_alone(folder):
+def test_the_precision_is_that_of_the_language_model_alone(folder):
     model = load_model(folder, dtype=torch.bfloat16)
     assert {parameter.dtype for parameter in model.lm.parameters()} == {torch.bfloat16}
     assert {parameter.dtype for parameter in model.text.parameters()} == {torch.bfloat16}
     assert {parameter.dtype for parameter in model.codec.parameters()} == {torch.float32}
 
 
-LISTENING = {
+CONDITIONED = {
     "melody": MelodyConfig(num_frames=7),
     "style": StyleConfig(features="nowhere/at all", feature_dim=5, width=8, num_heads=2, num_layers=1, codebook_size=4),
 }
 
 
-@pytest.mark.parametrize("name", LISTENING)
-def test_a_model_that_listens_is_read_back_bit_for_bit(make_model, tmp_path, monkeypatch, name):
+@pytest.mark.parametrize("name", CONDITIONED)
+def test_a_model_with_melody_or_style_is_read_back_bit_for_bit(make_model, tmp_path, monkeypatch, name):
     monkeypatch.setattr(native, "load_style_features", lambda *_: None)
-    model = make_model(**{name: LISTENING[name]}, lm_changes={"has_cross_attention": False})
+    model = make_model(**{name: CONDITIONED[name]}, lm_changes={"has_cross_attention": False})
     save_model(model, tmp_path / "model")
     read = load_model(tmp_path / "model")
     assert read.config == model.config
@@ -379,8 +291,8 @@ def test_a_model_that_listens_is_read_back_bit_for_bit(make_model, tmp_path, mon
         assert halved.style.embed.weight.dtype == torch.float32
 
 
-def test_a_style_model_without_its_listener_is_a_missing_file(make_model, tmp_path):
-    model = make_model(style=LISTENING["style"], lm_changes={"has_cross_attention": False})
+def test_a_style_model_without_its_encoder_is_refused(make_model, tmp_path):
+    model = make_model(style=CONDITIONED["style"], lm_changes={"has_cross_attention": False})
     save_model(model, tmp_path / "model")
     with pytest.raises(CheckpointError, match=r"names .nowhere/at all., which is not opened"):
         load_model(tmp_path / "model")

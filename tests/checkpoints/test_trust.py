@@ -10,8 +10,8 @@ from descant.conditioning.encoders.clap import ClapEncoder
 from descant.conditioning.encoders.mert import MERTFeatures
 from descant.conditioning.encoders.t5 import T5Encoder
 from descant.conditioning.style import StyleConfig
+from descant.conditioning.text import T5Text
 from descant.errors import CheckpointError
-from descant.model import T5Text
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
 

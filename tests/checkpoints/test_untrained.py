@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from descant.checkpoints.untrained import size_of
+from descant.codec.any import build_codec
 from descant.lm.model import MusicLM
-from descant.model import build_codec
 from descant.presets import PRESETS
 
 

@@ -11,8 +11,9 @@ import torch
 from descant.audio import Clip
 from descant.checkpoints.native import save_model
 from descant.codec.encodec import EnCodec, EnCodecConfig
+from descant.conditioning.text import SmallText
 from descant.lm.model import LMConfig
-from descant.model import MusicGenConfig, MusicGenModel, SmallText
+from descant.model import MusicGenConfig, MusicGenModel
 from descant.nn.rvq import VectorQuantizer
 from descant.nn.transformer import TransformerConfig
 from descant.patterns import delay

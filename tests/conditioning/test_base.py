@@ -6,7 +6,7 @@ from descant.errors import InvalidRequest
 
 
 @pytest.mark.parametrize("nothing", [None, "", " ", "\n\t ", "\x01\x7f", "\u200b\u200d", "\u00a0"])
-def test_a_text_with_nothing_to_see_is_the_null_condition(small_encoder, nothing):
+def test_a_text_without_a_visible_character_is_the_null_condition(small_encoder, nothing):
     embedding = small_encoder.encode([nothing, "warm piano"])
     assert readable_text(nothing) is None
     assert not embedding.mask[0].any()
@@ -21,7 +21,7 @@ def test_an_all_null_batch_has_one_masked_position(small_encoder):
 
 
 @pytest.mark.parametrize("text", ["a\0b", "piano \ud83d", "\udfff"])
-def test_what_is_no_text_is_refused_with_its_place(small_encoder, text):
+def test_text_with_invalid_characters_is_refused_with_their_position(small_encoder, text):
     with pytest.raises(InvalidRequest, match=r"U\+[0-9A-F]{4} at character"):
         small_encoder.encode([text])
 
@@ -35,7 +35,7 @@ def test_any_other_text_is_read(small_encoder, text):
     assert embedding.values.isfinite().all()
 
 
-def test_a_bare_string_is_no_list_of_letters(small_encoder):
+def test_a_bare_string_is_not_a_list_of_letters(small_encoder):
     with pytest.raises(InvalidRequest, match="letter by letter"):
         small_encoder.encode("drums")
 
@@ -45,4 +45,5 @@ def test_a_row_without_its_condition_is_exactly_zero_and_the_others_are_untouche
     left = embedding.without(torch.tensor([False, True, False]))
     assert torch.equal(left.values[1], torch.zeros(2, 4))
     assert torch.equal(left.values[2], embedding.values[2])
+    assert embedding.without(None) is embedding
     assert left.mask.tolist() == [[True, False], [False, False], [True, True]]

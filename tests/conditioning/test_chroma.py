@@ -56,6 +56,6 @@ def test_thirty_seconds_are_235_frames():
 
 
 @pytest.mark.parametrize("changes", [{"num_frames": 0}, {"hop_samples": 0}, {"window_samples": 511}], ids=str)
-def test_a_config_that_cannot_be_is_named(changes):
+def test_an_invalid_config_is_refused_by_its_field(changes):
     with pytest.raises(ConfigError, match=next(iter(changes))):
         MelodyConfig(**changes)

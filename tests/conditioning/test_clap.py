@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from descant.audio import Clip
+from descant.conditioning.base import Embedding, FrameSpan
 from descant.conditioning.clap import ClapConditioner, ClapConfig
 from descant.conditioning.encoders.clap import ClapEncoder
 from descant.errors import CheckpointError, ConfigError, InvalidRequest, MissingExtra
@@ -31,7 +32,7 @@ def embedding_of(output):
     return output if isinstance(output, torch.Tensor) else output.pooler_output
 
 
-def test_texts_and_sound_are_points_of_one_sphere(encoder):
+def test_texts_and_audio_have_embeddings_of_length_one_in_one_space(encoder):
     for point in (encoder.embed_text("warm piano"), encoder.embed_audio(noise(20_000))):
         assert point.shape == (12,)
         assert point.dtype == torch.float32
@@ -39,7 +40,7 @@ def test_texts_and_sound_are_points_of_one_sphere(encoder):
     assert not torch.equal(encoder.embed_text("warm piano"), encoder.embed_text("sad violin"))
 
 
-def test_a_text_is_what_transformers_gives_to_a_padded_batch(clap_config, encoder):
+def test_a_text_has_the_embedding_that_transformers_gives_in_a_padded_batch(clap_config, encoder):
     import transformers
 
     texts = ["warm slow piano", "techno", "a sad violin with drums and piano"]
@@ -52,7 +53,7 @@ def test_a_text_is_what_transformers_gives_to_a_padded_batch(clap_config, encode
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
 
 
-def test_sound_is_the_mean_of_its_windows_and_each_is_what_transformers_gives(clap_config, encoder):
+def test_audio_has_the_mean_of_the_windows_embeddings_of_transformers(clap_config, encoder):
     """Two seconds hold five windows of one second, a quarter of a second apart."""
     import transformers
 
@@ -60,11 +61,11 @@ def test_sound_is_the_mean_of_its_windows_and_each_is_what_transformers_gives(cl
     network = transformers.ClapModel.from_pretrained(clap_config.name).eval()
     listener = transformers.ClapFeatureExtractor.from_pretrained(clap_config.name)
     windows = clip.samples[0].unfold(0, 8_000, 2_000)
-    heard = [
+    features = [
         listener(window.numpy(), sampling_rate=8_000, truncation="rand_trunc", return_tensors="pt")
         for window in windows
     ]
-    theirs = torch.cat([embedding_of(network.get_audio_features(one["input_features"].float())) for one in heard])
+    theirs = torch.cat([embedding_of(network.get_audio_features(one["input_features"].float())) for one in features])
     assert len(theirs) == 5
     torch.testing.assert_close(encoder.embed_windows(clip), theirs, rtol=0, atol=1e-5)
     torch.testing.assert_close(encoder.embed_audio(clip), F.normalize(theirs.mean(dim=0), dim=0), rtol=0, atol=1e-5)
@@ -75,13 +76,13 @@ def test_windows_lie_in_the_clip_and_there_is_one_at_least(encoder, num_samples,
     assert len(encoder.embed_windows(noise(num_samples))) == num_windows
 
 
-def test_short_sound_is_repeated(encoder):
+def test_short_audio_is_repeated(encoder):
     short = noise(4_000)
     twice = Clip(short.samples.repeat(1, 2), 8_000)
     assert torch.equal(encoder.embed_audio(short), encoder.embed_audio(twice))
 
 
-def test_the_same_sound_is_the_same_point_at_any_time(encoder):
+def test_the_embedding_of_audio_is_deterministic(encoder):
     clip = noise(30_000)
     torch.manual_seed(1)
     first = encoder.embed_audio(clip)
@@ -96,18 +97,18 @@ def test_nothing_is_cut_off_a_text(encoder):
         encoder.embed_text("warm " * 18)
 
 
-def test_a_folder_that_is_no_such_clap_is_refused(clap_config, tmp_path):
+def test_a_folder_without_the_right_clap_is_refused(clap_config, tmp_path):
     with pytest.raises(CheckpointError, match="no CLAP"):
         ClapEncoder.load(replace(clap_config, name=str(tmp_path)))
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(CheckpointError, match="a bert model"):
         ClapEncoder.load(replace(clap_config, name=str(tmp_path)))
-    for changes, told in (({"dim": 13}, "dim is 12"), ({"window_s": 2.0}, r"window_s is 1\.0")):
-        with pytest.raises(CheckpointError, match=told):
+    for changes, message in (({"dim": 13}, "dim is 12"), ({"window_s": 2.0}, r"window_s is 1\.0")):
+        with pytest.raises(CheckpointError, match=message):
             ClapEncoder.load(replace(clap_config, **changes))
 
 
-def test_a_clap_that_hears_random_places_and_one_without_a_weight_are_refused(clap_config, tmp_path):
+def test_a_clap_with_random_crops_and_one_without_a_weight_are_refused(clap_config, tmp_path):
     from safetensors.torch import load_file, save_file
 
     folder = tmp_path / "clap"
@@ -135,7 +136,7 @@ def test_without_transformers_the_line_that_installs_it_is_named(monkeypatch):
     [{"name": ""}, {"dim": 0}, {"num_codebooks": 257}, {"codebook_size": 0}, {"stride_s": 0.0}, {"window_s": 1e9}],
     ids=str,
 )
-def test_a_config_that_cannot_be_is_named(changes):
+def test_an_invalid_config_is_refused_by_its_field(changes):
     with pytest.raises(ConfigError, match=next(iter(changes))):
         ClapConfig(**changes)
 
@@ -152,39 +153,44 @@ def conditioner() -> ClapConditioner:
     return made.eval()
 
 
+def embedded(conditioner: ClapConditioner, given: list[torch.Tensor | None], drop=None) -> Embedding:
+    span = FrameSpan(num_frames=1, frame_rate_hz=50.0, input_frames=torch.zeros(1))
+    return conditioner(conditioner.prepare([{"clap": point} for point in given]), span, drop)["cross"]
+
+
 def books(conditioner: ClapConditioner) -> list[torch.Tensor]:
     return [level.codebook.clone() for level in conditioner.quantizer.levels if isinstance(level, VectorQuantizer)]
 
 
-def test_a_point_is_the_projected_sum_of_its_entries_and_none_is_zeros(conditioner):
+def test_an_embedding_is_the_projected_sum_of_its_entries_and_a_missing_one_is_zero(conditioner):
     given = points(3, seed=1)
-    told = conditioner(given, torch.tensor([True, False, True]))
-    assert told.values.shape == (3, 1, 5)
-    assert told.mask.tolist() == [[True], [False], [True]]
-    assert not told.values[1].any()
+    embedding = embedded(conditioner, [given[0], None, given[2]])
+    assert embedding.values.shape == (3, 1, 5)
+    assert embedding.mask.tolist() == [[True], [False], [True]]
+    assert not embedding.values[1].any()
     left, total = given[:1], torch.zeros(1, 6)
     for book in books(conditioner):
         entry = book[torch.cdist(left, book).argmin(dim=1)]
         left, total = left - entry, total + entry
-    torch.testing.assert_close(told.values[0], conditioner.project(total))
+    torch.testing.assert_close(embedding.values[0], conditioner.project(total))
 
 
 def test_a_row_does_not_depend_on_the_others(conditioner):
     given = points(5, seed=2)
-    together = conditioner(given, torch.ones(5, dtype=torch.bool)).values
+    together = embedded(conditioner, [*given]).values
     for row in range(5):
-        alone = conditioner(given[row : row + 1], torch.ones(1, dtype=torch.bool)).values
+        alone = embedded(conditioner, [given[row]]).values
         torch.testing.assert_close(together[row : row + 1], alone, rtol=0, atol=1e-6)
 
 
-def test_codebooks_learn_in_training_from_the_rows_that_are_told(conditioner):
-    given, before = points(8, seed=3), books(conditioner)
-    conditioner(given, torch.ones(8, dtype=torch.bool))
+def test_codebooks_learn_in_training_from_the_rows_that_are_not_dropped(conditioner):
+    given, before = [*points(8, seed=3)], books(conditioner)
+    embedded(conditioner, given)
     assert all(map(torch.equal, books(conditioner), before))
     conditioner.train()
-    conditioner(given, torch.zeros(8, dtype=torch.bool))
+    embedded(conditioner, given, drop=torch.ones(8, dtype=torch.bool))
     assert all(map(torch.equal, books(conditioner), before))
-    conditioner(given, torch.ones(8, dtype=torch.bool))
+    embedded(conditioner, given, drop=torch.zeros(8, dtype=torch.bool))
     assert not any(map(torch.equal, books(conditioner), before))
 
 
@@ -199,15 +205,15 @@ def test_started_codebooks_outlive_many_small_batches(conditioner):
     started = loss(held_out)
     for step in range(300):
         conditioner.train()
-        conditioner(points(2, seed=100 + step), torch.ones(2, dtype=torch.bool))
+        embedded(conditioner, [*points(2, seed=100 + step)])
     assert loss(held_out) < 1.25 * started
     fresh = ClapConditioner(TINY, width=5).train()
-    fresh(points(2, seed=100), torch.ones(2, dtype=torch.bool))
+    embedded(fresh, [*points(2, seed=100)])
     fresh.eval()
     assert float((fresh.quantized(held_out) - held_out).square().sum(dim=1).mean()) > 2 * started
 
 
-def test_a_start_puts_codebooks_anew_and_leaves_the_mode_as_it_was(conditioner):
+def test_a_start_initialises_the_codebooks_again_and_keeps_the_mode(conditioner):
     before = books(conditioner)
     conditioner.start(points(400, seed=4))
     assert not conditioner.training

@@ -1,7 +1,6 @@
 import pytest
 import torch
 
-from descant.conditioning.base import Embedding
 from descant.conditioning.dropout import ConditionDropout
 from descant.config import from_dict
 from descant.errors import ConfigError
@@ -11,7 +10,7 @@ def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def test_rows_are_dropped_as_often_as_asked():
+def test_rows_are_dropped_with_the_given_probability():
     rows = ConditionDropout(0.2, melody=0.5).rows(20_000, seeded(0))
     assert rows["text"].float().mean().item() == pytest.approx(0.2, abs=0.01)
     assert rows["melody"].float().mean().item() == pytest.approx(0.2 + 0.8 * 0.5, abs=0.015)
@@ -55,16 +54,23 @@ def test_a_new_condition_leaves_the_draws_of_the_others_as_they_were():
     assert rows["clap"].float().mean().item() == pytest.approx(0.2 + 0.8 * 0.6, abs=0.07)
 
 
-def test_dropped_rows_are_the_null_condition_and_kept_rows_are_untouched():
-    embedding = Embedding(torch.randn(32, 3, 4), torch.ones(32, 3, dtype=torch.bool))
-    dropped = ConditionDropout(0.5)({"text": embedding}, seeded(5))["text"]
-    rows = ConditionDropout(0.5).rows(32, seeded(5))["text"]
-    assert rows.any()
-    assert not rows.all()
-    assert not dropped.values[rows].any()
-    assert not dropped.mask[rows].any()
-    assert torch.equal(dropped.values[~rows], embedding.values[~rows])
-    assert dropped.mask[~rows].all()
+def test_dropped_rows_are_the_null_condition_and_kept_rows_are_untouched(tiny_model):
+    prepared = tiny_model.prepare([{"text": f"piano {row}"} for row in range(32)])
+    rows = ConditionDropout(0.5).rows(32, seeded(5))
+    kept = tiny_model.inputs(prepared, tiny_model.span())
+    dropped = tiny_model.inputs(prepared, tiny_model.span(), rows)
+    assert rows["text"].any()
+    assert not rows["text"].all()
+    assert not dropped.cross[rows["text"]].any()
+    assert not dropped.cross_mask[rows["text"]].any()
+    assert torch.equal(dropped.cross[~rows["text"]], kept.cross[~rows["text"]])
+    assert dropped.cross_mask[~rows["text"]].all()
+
+
+def test_every_condition_of_a_model_can_be_dropped(make_model, every_condition):
+    model = make_model(**every_condition)
+    dropped = ConditionDropout().rows(1, seeded(7))
+    assert {conditioner.condition for conditioner in model.conditioners} == dropped.keys()
 
 
 def test_probabilities_are_probabilities_and_unknown_keys_are_errors():

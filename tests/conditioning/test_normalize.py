@@ -7,11 +7,12 @@ import torch
 from descant.checkpoints import native
 from descant.conditioning.normalize import normalize_text
 from descant.conditioning.tempo_key import TempoKeyConfig
+from descant.conditioning.text import SmallText, T5Text
 from descant.config import from_dict, to_dict
 from descant.errors import InvalidRequest, MissingExtra
 from descant.generation.engine import Engine
 from descant.generation.request import Request
-from descant.model import MusicGenConfig, SmallText, T5Text
+from descant.model import MusicGenConfig
 
 pytest.importorskip("simplemma", reason="the extra normalize")
 pytest.importorskip("lunr", reason="the extra normalize")
@@ -47,33 +48,33 @@ def test_where_no_word_is_left_there_is_no_text(text):
 
 @pytest.fixture(scope="module")
 def normalized_model(make_model):
-    return make_model(text=SmallText(dim=12, is_normalized=True), facts=TempoKeyConfig())
+    return make_model(text=SmallText(dim=12, is_normalized=True), tempo_key=TempoKeyConfig())
 
 
-def test_two_wordings_of_one_thing_give_one_piece_and_without_the_option_two(normalized_model, make_model):
-    def pieces(model):
+def test_two_wordings_of_one_prompt_give_the_same_codes_only_with_the_option(normalized_model, make_model):
+    def codes(model):
         requests = [Request(text=text, duration_s=0.2, seed=1) for text in ("the warm pianos", "Warm piano!")]
         return [made.codes for made in Engine(model).generate(requests)]
 
-    assert torch.equal(*pieces(normalized_model))
-    assert not torch.equal(*pieces(make_model()))
+    assert torch.equal(*codes(normalized_model))
+    assert not torch.equal(*codes(make_model()))
 
 
 def test_a_text_of_nothing_but_stop_words_is_no_text(normalized_model):
-    read = normalized_model.read(["with the", "no drums", None])
-    assert read.mask.any(dim=1).tolist() == [False, True, False]
+    embedding = normalized_model.text.prepare([{"text": "with the"}, {"text": "no drums"}, {}])
+    assert embedding.mask.any(dim=1).tolist() == [False, True, False]
 
 
-def test_what_is_no_text_is_refused_and_not_mended(normalized_model):
+def test_text_with_invalid_characters_is_refused_and_not_repaired(normalized_model):
     with pytest.raises(InvalidRequest, match=r"U\+0000"):
-        normalized_model.read(["warm\0 piano"])
+        normalized_model.prepare([{"text": "warm\0 piano"}])
 
 
-def test_facts_are_read_from_the_text_as_it_is_written(normalized_model):
+def test_tempo_and_key_are_parsed_from_the_text_as_it_was_written(normalized_model):
     """The tonic is a capital letter, which a normalised text has lost."""
     texts = ["a piece in A minor", "a piece in a minor mood"]
-    read = normalized_model.read(texts)
-    inputs = normalized_model.training_inputs(texts, read, 4, torch.zeros(2))
+    prepared = normalized_model.prepare([{"text": text} for text in texts])
+    inputs = normalized_model.inputs(prepared, normalized_model.span(4))
     assert not torch.equal(inputs.sum[0], inputs.sum[1])
 
 
@@ -91,4 +92,4 @@ def test_the_option_is_stored_and_a_config_without_it_has_texts_as_written(norma
 def test_without_the_dictionaries_the_line_that_installs_them_is_named(monkeypatch, normalized_model, module):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingExtra, match=r'pip install "descant\[normalize\]"'):
-        normalized_model.read(["warm piano"])
+        normalized_model.prepare([{"text": "warm piano"}])

@@ -1,4 +1,4 @@
-"""The style bottleneck: how much it lets through, and what a style model is told."""
+"""The style bottleneck: what it lets through, and what a style model is conditioned on."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from descant.audio import Clip
 from descant.checkpoints import native
+from descant.conditioning.base import FrameSpan
 from descant.conditioning.encoders.mert import MERTFeatures
 from descant.conditioning.style import StyleConditioner, StyleConfig, excerpt
 from descant.errors import CheckpointError, ConfigError, InvalidRequest
@@ -38,7 +39,7 @@ def conditioner() -> StyleConditioner:
     return made.requires_grad_(False)
 
 
-def test_of_all_levels_and_frames_only_some_are_heard(conditioner):
+def test_only_some_levels_and_frames_are_used(conditioner):
     codes = conditioner.codes(torch.randn(10, 5))
     assert codes.shape == (2, 4)
     assert ((codes >= 0) & (codes < 16)).all()
@@ -51,14 +52,14 @@ def test_the_released_bottleneck_gives_five_frames_a_second():
     assert made.codes(torch.randn(224, 768)).shape == (3, 15)
 
 
-def test_each_level_codes_what_the_levels_before_left_over(conditioner):
+def test_each_level_codes_the_residual_of_the_levels_before(conditioner):
     """The path written out: embedding, positions, transformer, normalisation, then nearest entries one by one."""
     features = torch.randn(7, 5)
     from descant.nn.positions import sinusoidal
 
-    stream = conditioner.blocks((conditioner.embed(features) + sinusoidal(7, 8))[None])[0]
+    hidden = conditioner.blocks((conditioner.embed(features) + sinusoidal(7, 8))[None])[0]
     norm = conditioner.batch_norm
-    residual = (stream - norm.running_mean) / (norm.running_var + norm.eps).sqrt()
+    residual = (hidden - norm.running_mean) / (norm.running_var + norm.eps).sqrt()
     for level, codes in zip(list(conditioner.quantizer.levels)[:2], conditioner.codes(features), strict=True):
         nearest = torch.cdist(residual, level.codebook).argmin(dim=1)
         assert torch.equal(codes, nearest[::3])
@@ -67,13 +68,15 @@ def test_each_level_codes_what_the_levels_before_left_over(conditioner):
 
 def test_a_style_is_the_projected_sum_of_its_entries_and_the_null_style_is_zeros(conditioner):
     codes = torch.tensor([[1, 2, 3], [4, 5, 6]])
-    told = conditioner([None, codes])
+    span = FrameSpan(num_frames=1, frame_rate_hz=50.0, input_frames=torch.zeros(1))
+    embedding = conditioner(conditioner.prepare([{}, {"style": codes}]), span)["prefix"]
     first, second = (level.codebook for level in list(conditioner.quantizer.levels)[:2])
     expected = conditioner.project(first[codes[0]] + second[codes[1]])
-    torch.testing.assert_close(told.values[1], expected)
-    assert not told.values[0].any()
-    assert told.mask.tolist() == [[False] * 3, [True] * 3]
-    assert conditioner([None, None]).values.shape == (2, 1, 6)
+    torch.testing.assert_close(embedding.values[1], expected)
+    assert not embedding.values[0].any()
+    assert embedding.mask.tolist() == [[False] * 3, [True] * 3]
+    assert not conditioner([codes], span, torch.tensor([True]))["prefix"].values.any()
+    assert conditioner([None, None], span)["prefix"].values.shape == (2, 1, 6)
 
 
 def test_an_excerpt_is_the_middle_and_a_short_clip_is_refused():
@@ -88,7 +91,7 @@ def test_an_excerpt_is_the_middle_and_a_short_clip_is_refused():
 
 
 @pytest.mark.parametrize("changes", [{"used_codebooks": 7}, {"stride_frames": 0}, {"min_excerpt_s": 4.0}], ids=str)
-def test_a_config_that_cannot_be_is_named(changes):
+def test_an_invalid_config_is_refused_by_its_field(changes):
     with pytest.raises(ConfigError, match=next(iter(changes))):
         StyleConfig(**changes)
 
@@ -134,18 +137,18 @@ def test_mert_gives_what_transformers_hubert_gives(mert):
     assert MERTFeatures.load(folder).dim == 16
 
 
-def test_a_style_model_is_read_with_its_listener(mert, make_model, word_hashes, tmp_path, monkeypatch):
+def test_a_style_model_is_read_with_its_encoder(mert, make_model, word_hashes, tmp_path, monkeypatch):
+    """The encoder was once read while tensors were on the meta device, where transformers reads no weights."""
     monkeypatch.setenv("DESCANT_TRUST_NAMES", "1")
-    """The listener was once looked for while tensors were made without memory, where transformers reads none."""
     monkeypatch.setattr(native, "load_text_encoder", lambda *_: word_hashes(12))
     config = replace(TINY, features=mert(), feature_dim=16)
     native.save_model(make_model(style=config), tmp_path / "model")
     again = native.load_model(tmp_path / "model")
-    assert again.style_features.dim == 16
-    assert again.style_codes(Clip(torch.rand(1, 48_000) - 0.5, 24_000)).shape[0] == TINY.used_codebooks
+    assert again.style.encoder.dim == 16
+    assert again.style.extract(Clip(torch.rand(1, 48_000) - 0.5, 24_000)).shape[0] == TINY.used_codebooks
 
 
-def test_a_mert_that_is_more_than_a_hubert_and_one_that_is_not_there_are_refused(mert, tmp_path):
+def test_a_mert_that_is_more_than_a_hubert_and_a_missing_one_are_refused(mert, tmp_path):
     with pytest.raises(CheckpointError, match="feature_extractor_cqt=True"):
         MERTFeatures.load(mert(feature_extractor_cqt=True))
     with pytest.raises(CheckpointError, match="no MERT could be read"):

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch.overrides import TorchFunctionMode
 
+from descant.conditioning.base import FrameSpan
 from descant.conditioning.tempo_key import TempoKeyConditioner, TempoKeyConfig
 from descant.errors import ConfigError
 from descant.tempo_key import TempoKey, parse_tempo_key
@@ -10,7 +11,7 @@ A_MAJOR, F_SHARP_MINOR, B_FLAT_MAJOR = 9, 12 + 6, 10
 
 
 @pytest.mark.parametrize(
-    ("text", "facts"),
+    ("text", "stated"),
     [
         ("jazz, 120 bpm", TempoKey(bpm=120.0)),
         ("120BPM techno", TempoKey(bpm=120.0)),
@@ -46,8 +47,8 @@ A_MAJOR, F_SHARP_MINOR, B_FLAT_MAJOR = 9, 12 + 6, 10
         (None, TempoKey()),
     ],
 )
-def test_only_what_is_stated_is_read(text, facts):
-    assert parse_tempo_key(text) == facts
+def test_only_a_stated_tempo_and_key_are_parsed(text, stated):
+    assert parse_tempo_key(text) == stated
 
 
 def conditioner(**changes) -> TempoKeyConditioner:
@@ -55,36 +56,55 @@ def conditioner(**changes) -> TempoKeyConditioner:
     return TempoKeyConditioner(TempoKeyConfig(**changes), 16)
 
 
+def span(num_frames: int, first_beats: torch.Tensor | None = None) -> FrameSpan:
+    frames = torch.arange(num_frames).float()
+    return FrameSpan(num_frames=num_frames, frame_rate_hz=50.0, input_frames=frames, first_beats=first_beats)
+
+
 def test_a_text_that_states_nothing_is_the_null_condition():
-    told = conditioner()([TempoKey(), TempoKey(bpm=90.0)], torch.arange(10.0), 50.0)
-    assert not told.values[0].any()
-    assert not told.mask[0].any()
-    assert told.values[1].any(dim=1).all()
-    assert told.mask[1].all()
+    network = conditioner()
+    prepared = network.prepare([{"text": "a waltz"}, {"text": "90 bpm"}, {}])
+    assert prepared == [TempoKey(), TempoKey(bpm=90.0), TempoKey()]
+    embedding = network(prepared, span(10))["sum"]
+    for row in (0, 2):
+        assert not embedding.values[row].any()
+        assert not embedding.mask[row].any()
+    assert embedding.values[1].any(dim=1).all()
+    assert embedding.mask[1].all()
+
+
+def test_tempo_and_key_are_dropped_with_their_text():
+    network = conditioner()
+    assert network.condition == "text"
+    stated = [TempoKey(bpm=90.0)] * 2
+    kept, dropped = (network(stated, span(10), drop)["sum"] for drop in (None, torch.tensor([True, False])))
+    assert not dropped.values[0].any()
+    assert not dropped.mask[0].any()
+    assert torch.equal(dropped.values[1], kept.values[1])
 
 
 @pytest.mark.parametrize(("bpm", "frames_a_beat"), [(120.0, 25), (150.0, 20), (60.0, 50)])
-def test_the_clock_comes_round_with_every_beat_and_not_before(bpm, frames_a_beat):
-    values = conditioner()([TempoKey(bpm=bpm)], torch.arange(200.0), 50.0).values[0]
+def test_the_clock_repeats_with_every_beat_and_not_before(bpm, frames_a_beat):
+    values = conditioner()([TempoKey(bpm=bpm)], span(200))["sum"].values[0]
     torch.testing.assert_close(values[frames_a_beat:], values[:-frames_a_beat], rtol=0, atol=1e-6)
     for lag in range(1, frames_a_beat):
         assert (values[lag:] - values[:-lag]).abs().max() > 0.01
 
 
-def test_a_crop_is_told_what_the_whole_is_told_there():
+def test_a_crop_is_conditioned_like_the_same_frames_of_the_whole():
     """Beats before the crop are the clock's offset, whatever their number."""
-    facts, frames = [TempoKey(bpm=97.3, key=3, is_minor=False)], torch.arange(4_000.0)
+    stated = [TempoKey(bpm=97.3, key=3, is_minor=False)]
     network = conditioner()
-    whole = network(facts, frames, 50.0).values
-    crop = network(facts, frames[:100], 50.0, torch.tensor([3_700 / 50 * 97.3 / 60])).values
+    whole = network(stated, span(4_000))["sum"].values
+    crop = network(stated, span(100, torch.tensor([3_700 / 50 * 97.3 / 60])))["sum"].values
     torch.testing.assert_close(crop, whole[:, 3_700:3_800], rtol=0, atol=1e-4)
 
 
-def test_where_nobody_knows_the_beat_there_is_no_clock():
-    facts, frames = [TempoKey(bpm=97.3)] * 2, torch.arange(100.0)
-    lost, known = conditioner()(facts, frames, 50.0, torch.tensor([float("nan"), 0.25])).values
-    assert torch.equal(lost, lost[:1].expand_as(lost))
-    assert lost.any()
+def test_where_the_beat_is_unknown_there_is_no_clock():
+    stated = [TempoKey(bpm=97.3)] * 2
+    unknown, known = conditioner()(stated, span(100, torch.tensor([float("nan"), 0.25])))["sum"].values
+    assert torch.equal(unknown, unknown[:1].expand_as(unknown))
+    assert unknown.any()
     assert not torch.equal(known, known[:1].expand_as(known))
 
 
@@ -100,23 +120,23 @@ def test_no_device_is_asked_for_double_precision():
 
     network = conditioner().to("meta")
     with Refusing():
-        told = network([TempoKey(bpm=90.0)], torch.arange(5.0), 50.0, torch.tensor([0.5]))
-    assert told.values.device.type == "meta"
+        embedding = network([TempoKey(bpm=90.0)], span(5, torch.tensor([0.5])))["sum"]
+    assert embedding.values.device.type == "meta"
 
 
-def test_tempi_and_keys_are_told_apart():
-    asked = [
+def test_tempi_and_keys_have_different_embeddings():
+    stated = [
         *(TempoKey(bpm=bpm) for bpm in (60.0, 90.0, 120.0, 125.0, 130.0, 180.0)),
         *(TempoKey(key=key, is_minor=key > 11) for key in range(24)),
         *(TempoKey(is_minor=is_minor) for is_minor in (False, True)),
     ]
-    # Frame 0 is on the beat for all: what differs there is what was said, not the clock.
-    values = conditioner()(asked, torch.zeros(1), 50.0).values[:, 0]
-    distances = torch.cdist(values, values) + 9 * torch.eye(len(asked))
+    # Frame 0 is on the beat for all: what differs there is tempo and key, not the clock.
+    values = conditioner()(stated, span(1))["sum"].values[:, 0]
+    distances = torch.cdist(values, values) + 9 * torch.eye(len(stated))
     assert distances.min() > 0.1
 
 
 @pytest.mark.parametrize("fields", [{"tempo_bumps": 1}, {"clock_harmonics": 0}])
-def test_a_config_that_tells_nothing_is_refused(fields):
+def test_an_invalid_config_is_refused(fields):
     with pytest.raises(ConfigError, match=next(iter(fields))):
         TempoKeyConfig(**fields)

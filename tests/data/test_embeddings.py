@@ -10,9 +10,11 @@ from torch.nn import functional as F
 
 from descant import presets
 from descant.audio import Clip
+from descant.codec.any import build_codec
 from descant.conditioning.clap import ClapConfig
 from descant.conditioning.encoders.clap import JointEncoder
 from descant.data.captions import CaptionConfig
+from descant.data.clip_conditions import clap_condition
 from descant.data.clip_features import codes_of, read_features
 from descant.data.embeddings import add_embeddings, crop_embedding, embeddings
 from descant.data.manifest import ClipRecord
@@ -20,7 +22,6 @@ from descant.data.shards import read_index, read_shard, shard_path
 from descant.data.token_dataset import TokenBatchConfig, TokenBatches
 from descant.data.tokenize import tokenize
 from descant.errors import DataError
-from descant.model import build_codec
 
 CONFIG = ClapConfig(name="fake", dim=3, sample_rate_hz=8_000, window_s=0.5, stride_s=0.1)
 KIND = embeddings(CONFIG)
@@ -158,11 +159,13 @@ def test_batches_have_the_embeddings_of_their_crops(embedded):
     config = TokenBatchConfig(
         batch_size=3, segment_frames=25, captions=CaptionConfig(merge_probability=0.0, word_dropout=0.0)
     )
-    batches = TokenBatches(embedded, config, clap=CONFIG)
+    batches = TokenBatches(embedded, config, [clap_condition(CONFIG)])
     batch = batches.batch(4)
-    assert torch.equal(batch.clap, TokenBatches(embedded, config, clap=CONFIG).batch(4).clap)
+    again = TokenBatches(embedded, config, [clap_condition(CONFIG)]).batch(4)
+    for row, same in zip(batch.conditions, again.conditions, strict=True):
+        assert torch.equal(row["clap"], same["clap"])
     assert torch.equal(batch.codes, TokenBatches(embedded, config).batch(4).codes)
-    assert TokenBatches(embedded, config).batch(4).clap is None
+    assert "clap" not in TokenBatches(embedded, config).batch(4).conditions[0]
     by_name = {clip.id: (codes, points) for clip, codes, points in all_of(embedded)}
     for row, clip in enumerate(batch.clips):
         codes, points = by_name[clip.id]
@@ -171,6 +174,6 @@ def test_batches_have_the_embeddings_of_their_crops(embedded):
         # The codes of one crop may be found in several places.
         found = [at for at in offsets if torch.equal(codes[:, at : at + frames], batch.codes[row, :, :frames])]
         expected = [crop_embedding(points, at * 0.02, frames * 0.02, CONFIG) for at in found]
-        assert any(torch.equal(batch.clap[row], one) for one in expected)
-    assert len(batches.embeddings) == sum(len(one) for clip, _, one in all_of(embedded) if clip.split == "train")
-    assert batches.embeddings.dtype == torch.float32
+        assert any(torch.equal(batch.conditions[row]["clap"], one) for one in expected)
+    assert len(batches.features("clap")) == sum(len(one) for clip, _, one in all_of(embedded) if clip.split == "train")
+    assert batches.features("clap").dtype == torch.float32

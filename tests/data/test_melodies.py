@@ -9,8 +9,11 @@ from safetensors.torch import load_file, save_file
 
 from descant import presets
 from descant.audio import Clip
+from descant.codec.any import build_codec
 from descant.conditioning.chroma import MelodyConfig, chromagram
+from descant.conditioning.melody import apply_bottleneck
 from descant.data.captions import CaptionConfig
+from descant.data.clip_conditions import melody_condition
 from descant.data.clip_features import codes_of, read_features
 from descant.data.manifest import ClipRecord
 from descant.data.melodies import add_melodies, crop, decode_clip, melodies
@@ -18,7 +21,6 @@ from descant.data.shards import read_shard, shard_path
 from descant.data.token_dataset import TokenBatchConfig, TokenBatches
 from descant.data.tokenize import tokenize
 from descant.errors import DataError
-from descant.model import build_codec
 
 CONFIG = MelodyConfig(sample_rate_hz=32_000, window_samples=2_048, hop_samples=1_024, num_frames=10)
 KIND = melodies(CONFIG)
@@ -107,7 +109,7 @@ def test_damaged_melodies_are_refused(with_melodies, damage):
     with pytest.raises(DataError, match="missing or damaged"):
         read_features(with_melodies, 0, read_shard(shard_path(with_melodies, 0)), KIND)
     with pytest.raises(DataError, match="missing or damaged"):
-        TokenBatches(with_melodies, TokenBatchConfig(segment_frames=25), CONFIG)
+        TokenBatches(with_melodies, TokenBatchConfig(segment_frames=25), [melody_condition(CONFIG)])
 
 
 def test_a_crop_is_interpolated_between_frames_and_zero_after_the_end():
@@ -121,9 +123,9 @@ def test_a_crop_is_interpolated_between_frames_and_zero_after_the_end():
 def test_batches_have_the_melodies_of_their_crops(with_melodies):
     captions = CaptionConfig(merge_probability=0.0, word_dropout=0.0)
     config = TokenBatchConfig(batch_size=2, segment_frames=25, captions=captions)
-    batch = TokenBatches(with_melodies, config, CONFIG).batch(3)
+    batch = TokenBatches(with_melodies, config, [melody_condition(CONFIG)]).batch(3)
     assert torch.equal(batch.codes, TokenBatches(with_melodies, config).batch(3).codes)
-    assert batch.chroma.shape == (2, 17, 12)
+    assert [row["melody"].shape for row in batch.conditions] == [(18, 12)] * 2
     of_clip = {}
     for number in range(2):
         shard = read_shard(shard_path(with_melodies, number))
@@ -136,7 +138,8 @@ def test_batches_have_the_melodies_of_their_crops(with_melodies):
         frames = int(batch.frame_mask[row].sum())
         offsets = range(codes.shape[1] - frames + 1)
         found = [at for at in offsets if torch.equal(codes[:, at : at + frames], batch.codes[row, :, :frames])]
-        assert any(torch.equal(batch.chroma[row], crop(rows, at * 0.02, 17, CONFIG)) for at in found)
+        melodies = [apply_bottleneck(crop(rows, at * 0.02, 18, CONFIG), CONFIG) for at in found]
+        assert any(torch.equal(batch.conditions[row]["melody"], melody) for melody in melodies)
 
 
 def test_a_long_clip_is_decoded_in_windows_that_join(codec, monkeypatch):

@@ -72,7 +72,7 @@ def model(request, make_model) -> MusicGenModel:
     model = make_model(
         lm_changes={"has_cross_attention": request.param},
         max_duration_s=12 * FRAME_S,
-        facts=TempoKeyConfig(),
+        tempo_key=TempoKeyConfig(),
         melody=heard,
         style=STYLE,
     )

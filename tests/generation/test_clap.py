@@ -9,13 +9,15 @@ from torch import Tensor
 
 from descant.audio import Clip
 from descant.checkpoints import audiocraft_config, huggingface_config, native
+from descant.conditioning.base import Conditions
 from descant.conditioning.chroma import MelodyConfig
 from descant.conditioning.clap import ClapConfig
 from descant.conditioning.encoders.clap import ClapEncoder
+from descant.conditioning.text import T5Text
 from descant.errors import CheckpointError, ConfigError, InvalidRequest
 from descant.generation.engine import Engine
 from descant.generation.request import Guidance, Request, Sampling
-from descant.model import Conditions, MusicGenModel, T5Text
+from descant.model import MusicGenModel
 from descant.presets import small
 
 FRAME_S = 0.02
@@ -35,10 +37,10 @@ class Counting(ClapEncoder):
 @pytest.fixture(scope="module")
 def clap_model(make_model, clap_config) -> MusicGenModel:
     model = make_model(clap=clap_config)
-    model.clap_encoder = ClapEncoder.load(clap_config)
+    model.clap.encoder = ClapEncoder.load(clap_config)
     # What the text encoder says is the same for all texts here: only the joint space tells them apart.
     model.text.project.weight.zero_()
-    places = [model.clap_encoder.embed_text(f"{first} {second}") for first in WORDS for second in WORDS]
+    places = [model.clap.encoder.embed_text(f"{first} {second}") for first in WORDS for second in WORDS]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model.clap.start(torch.stack(places))
@@ -56,7 +58,7 @@ def codes_of(model: MusicGenModel, *requests: Request) -> list[Tensor]:
 
 def logits_of(model: MusicGenModel, *rows: Conditions) -> Tensor:
     start = torch.full((len(rows), 4, 1), model.lm.special_code)
-    return model.lm(start, model.inputs(list(rows)))[:, :, -1]
+    return model.lm(start, model.inputs(model.prepare(list(rows)), model.span()))[:, :, -1]
 
 
 def test_two_texts_give_two_pieces_and_no_text_a_third(clap_model):
@@ -78,19 +80,19 @@ def test_guidance_compares_with_no_text_and_with_the_negative_text(clap_model):
 def test_the_unconditional_row_of_guidance_is_told_no_place(clap_model):
     """One frame written out: guidance on the logits of a row that is told where the text is and of one that is not."""
     request = ask(duration_s=FRAME_S, sampling=Sampling(greedy=True), guidance=Guidance(scale=3.0))
-    towards, against = logits_of(clap_model, Conditions(text="warm piano"), Conditions())
+    towards, against = logits_of(clap_model, {"text": "warm piano"}, {})
     assert not torch.allclose(towards, against)
     assert codes_of(clap_model, request)[0][0, 0] == (against + 3 * (towards - against))[0].argmax()
 
 
 def test_a_place_alone_changes_the_logits_and_sound_may_stand_for_a_text(clap_model):
-    heard = clap_model.clap_encoder.embed_audio(Clip(torch.rand(1, 8_000) - 0.5, 8_000))
-    of_text = clap_model.clap_encoder.embed_text("warm piano")
+    heard = clap_model.clap.encoder.embed_audio(Clip(torch.rand(1, 8_000) - 0.5, 8_000))
+    of_text = clap_model.clap.encoder.embed_text("warm piano")
     written, told, sound = logits_of(
         clap_model,
-        Conditions(text="warm piano"),
-        Conditions(text="warm piano", clap=of_text),
-        Conditions(text="warm piano", clap=heard),
+        {"text": "warm piano"},
+        {"text": "warm piano", "clap": of_text},
+        {"text": "warm piano", "clap": heard},
     )
     assert torch.equal(written, told)
     assert not torch.allclose(written, sound)
@@ -111,23 +113,25 @@ def test_requests_give_the_same_codes_alone_and_together(clap_model):
 def test_a_text_that_several_rows_have_is_read_once(clap_model, clap_config):
     counting = Counting.load(clap_config)
     counting.texts = []
-    usual, clap_model.clap_encoder = clap_model.clap_encoder, counting
+    usual, clap_model.clap.encoder = clap_model.clap.encoder, counting
     try:
-        clap_model.inputs([Conditions(text="warm"), Conditions(text="warm"), Conditions(text=" "), Conditions()])
+        clap_model.inputs(
+            clap_model.prepare([{"text": "warm"}, {"text": "warm"}, {"text": " "}, {}]), clap_model.span()
+        )
     finally:
-        clap_model.clap_encoder = usual
+        clap_model.clap.encoder = usual
     assert counting.texts == ["warm"]
 
 
 def test_a_place_is_one_position_before_the_text_or_in_the_prefix(clap_model, make_model, clap_config):
-    row = [Conditions(text="warm slow piano"), Conditions()]
-    attended = clap_model.inputs(row)
+    row = [{"text": "warm slow piano"}, {}]
+    attended = clap_model.inputs(clap_model.prepare(row), clap_model.span())
     assert attended.cross.shape[1] == 1 + 3
     assert attended.cross_mask.tolist() == [[True] * 4, [False] * 4]
     assert not attended.cross[1].any()
     prefixed = make_model(clap=clap_config, lm_changes={"has_cross_attention": False})
-    prefixed.clap_encoder = clap_model.clap_encoder
-    inputs = prefixed.inputs(row)
+    prefixed.clap.encoder = clap_model.clap.encoder
+    inputs = prefixed.inputs(prefixed.prepare(row), prefixed.span())
     assert inputs.cross is None
     assert inputs.prefix.shape[1] == 1 + 3
     assert not inputs.prefix[1].any()
@@ -136,13 +140,14 @@ def test_a_place_is_one_position_before_the_text_or_in_the_prefix(clap_model, ma
 def test_a_model_whose_encoder_is_not_loaded_is_told_places_only(make_model, clap_config):
     model = make_model(clap=clap_config)
     with pytest.raises(InvalidRequest, match="is not loaded"):
-        model.inputs([Conditions(text="warm piano")])
-    assert model.inputs([Conditions(text="warm piano", clap=torch.ones(12)), Conditions()]).cross.shape[1] == 3
+        model.inputs(model.prepare([{"text": "warm piano"}]), model.span())
+    prepared = model.prepare([{"text": "warm piano", "clap": torch.ones(12)}, {}])
+    assert model.inputs(prepared, model.span()).cross.shape[1] == 3
     assert codes_of(model, ask(text=None))
 
 
 def test_an_encoder_made_for_another_space_is_refused(clap_model, make_model, word_hashes, clap_config):
-    encoder = clap_model.clap_encoder
+    encoder = clap_model.clap.encoder
     with pytest.raises(ConfigError, match="clap_encoder is made for"):
         MusicGenModel(make_model().config, word_hashes(12), clap_encoder=encoder)
     other = replace(make_model().config, clap=replace(clap_config, stride_s=0.5))
@@ -170,7 +175,7 @@ def test_a_language_model_in_half_precision_keeps_its_codebooks(clap_model, tmp_
     half = native.load_model(tmp_path / "model", dtype=torch.bfloat16)
     assert half.clap.project.weight.dtype == torch.bfloat16
     assert torch.equal(half.clap.quantizer.levels[0].codebook, clap_model.clap.quantizer.levels[0].codebook)
-    assert half.inputs([Conditions(text="warm piano")]).cross.dtype == torch.bfloat16
+    assert half.inputs(half.prepare([{"text": "warm piano"}]), half.span()).cross.dtype == torch.bfloat16
 
 
 LATER = {

@@ -9,7 +9,7 @@ from descant.generation.decode import Draft, Rows
 from descant.generation.engine import Engine
 from descant.generation.request import Guidance, Request, Sampling
 from descant.generation.sampling import NoiseSource
-from descant.model import Conditions, MusicGenModel
+from descant.model import MusicGenModel
 from descant.patterns import CoarseFirst, Flatten, Grouped, PartialFlatten, delay, parallel
 
 PATTERNS = (
@@ -47,8 +47,10 @@ def slow_codes(model: MusicGenModel, request: Request) -> Tensor:
         sequence = torch.full((1, 4, step), lm.special_code)
         for codebook, frame in (steps < step).nonzero():
             sequence[0, codebook, steps[codebook, frame]] = codes[codebook, frame]
-        towards = lm(sequence, model.inputs([Conditions(text=request.text)], NUM_FRAMES))[0, :, -1]
-        against = lm(sequence, model.inputs([Conditions(text=request.negative_text)], NUM_FRAMES))[0, :, -1]
+        towards, against = (
+            lm(sequence, model.inputs(model.prepare([{"text": text}]), model.span(NUM_FRAMES)))[0, :, -1]
+            for text in (request.text, request.negative_text)
+        )
         guided = against + request.guidance.scale * (towards - against)
         fresh = noise.next()
         for codebook, frame in (steps == step).nonzero():
@@ -112,7 +114,7 @@ def test_a_prefix_model_gives_the_codes_of_slow_decoding(make_model):
 
 @pytest.mark.parametrize("pattern", [delay(4), Flatten(num_codebooks=4)], ids=repr)
 def test_a_stated_tempo_gives_the_codes_of_slow_decoding(make_model, pattern):
-    model = make_model(pattern=pattern, facts=TempoKeyConfig())
+    model = make_model(pattern=pattern, tempo_key=TempoKeyConfig())
     requests = [ask(text=f"drums {bpm} bpm", negative_text="in C minor") for bpm in (90, 140)]
     codes = [fast_codes(model, request) for request in requests]
     assert all(torch.equal(fast, slow_codes(model, request)) for fast, request in zip(codes, requests, strict=True))

@@ -14,10 +14,11 @@ import torch
 
 from descant.audio import Clip
 from descant.conditioning.tempo_key import TempoKeyConfig
+from descant.conditioning.text import SmallText
 from descant.errors import Cancelled, CheckpointError, InvalidRequest
 from descant.generation.engine import Engine
 from descant.generation.request import Guidance, Request, Sampling
-from descant.model import MusicGenModel, SmallText
+from descant.model import MusicGenModel
 from descant.nn.quantize import dequantize_rows, quantize_rows
 from descant.patterns import CoarseFirst, Flatten, Grouped, PartialFlatten, delay, parallel, partial_delay
 
@@ -75,7 +76,7 @@ def test_the_order_of_requests_changes_nothing_but_the_order(tiny_model, alone):
 
 @pytest.mark.parametrize("pattern", PATTERNS, ids=repr)
 def test_every_pattern_gives_the_same_codes_alone_and_in_a_batch(make_model, pattern):
-    model = make_model(pattern=pattern, facts=TempoKeyConfig())
+    model = make_model(pattern=pattern, tempo_key=TempoKeyConfig())
     requests = [
         ask(text="warm piano at 97 bpm", duration_s=4 * FRAME_S),
         ask(seed=2, text=None, duration_s=6 * FRAME_S),
@@ -92,8 +93,8 @@ def test_a_wider_model_keeps_rows_apart_too(make_model, positions, is_int8):
     """At width 16 every sum is short. Rows of 4 once took another kernel than rows of 8, and rounded differently."""
     model = make_model(
         lm_changes={"width": 256, "num_heads": 4, "qk_norm": True, "positions": positions},
-        text=SmallText(dim=12, has_sentence=positions == "rotary"),
-        facts=TempoKeyConfig() if positions == "rotary" else None,
+        text=SmallText(dim=12, has_pooled_text=positions == "rotary"),
+        tempo_key=TempoKeyConfig() if positions == "rotary" else None,
     )
     if is_int8:
         for parameter in model.lm.parameters():

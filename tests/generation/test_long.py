@@ -13,7 +13,7 @@ from descant.model import MusicGenModel
 from descant.patterns import CoarseFirst, Flatten, delay
 
 FRAME_S = 0.02
-SHORT = {"max_duration_s": 10 * FRAME_S, "facts": TempoKeyConfig()}
+SHORT = {"max_duration_s": 10 * FRAME_S, "tempo_key": TempoKeyConfig()}
 """Windows of ten frames that slide by six."""
 
 

@@ -14,7 +14,7 @@ from descant.conditioning.style import StyleConfig, StyleFeatures
 from descant.errors import InvalidRequest
 from descant.generation.engine import Engine
 from descant.generation.request import Guidance, Request, Sampling
-from descant.model import Conditions, MusicGenModel
+from descant.model import MusicGenModel
 
 FRAME_S = 0.02
 MELODY = MelodyConfig(sample_rate_hz=8_000, window_samples=512, hop_samples=128, num_frames=11)
@@ -59,7 +59,7 @@ def melody_model(make_model) -> MusicGenModel:
 @pytest.fixture(scope="module")
 def style_model(make_model) -> MusicGenModel:
     model = make_model(style=STYLE, lm_changes={"has_cross_attention": False})
-    model.style_features = Loudness()
+    model.style.encoder = Loudness()
     return model
 
 
@@ -141,10 +141,12 @@ def test_requests_with_and_without_melody_give_the_same_codes_alone_and_together
 
 def test_a_melody_is_read_before_the_text_and_both_before_the_codes(melody_model):
     levels = 255 * torch.eye(12, dtype=torch.long)[:11]
-    inputs = melody_model.inputs([Conditions(text="warm piano", melody=levels), Conditions()])
-    text = melody_model.text(melody_model.text_encoder.encode(["warm piano", None]))["text"]
-    told = torch.stack([levels, null_melody(MELODY)]) / 255
-    melody = melody_model.melody(told, torch.ones(2, dtype=torch.bool))
+    inputs = melody_model.inputs(
+        melody_model.prepare([{"text": "warm piano", "melody": levels}, {}]), melody_model.span()
+    )
+    text = melody_model.text(melody_model.text.prepare([{"text": "warm piano"}, {}]), melody_model.span())["prefix"]
+    strengths = torch.stack([levels, null_melody(MELODY)]) / 255
+    melody = melody_model.melody.embed(strengths, torch.ones(2, dtype=torch.bool))
     assert inputs.cross is None
     assert torch.equal(inputs.prefix, torch.cat([melody.values, text.values], dim=1))
     assert not inputs.prefix[1, 11:].any()
@@ -155,7 +157,10 @@ def test_the_unconditional_row_of_guidance_is_told_the_null_melody(melody_model)
     request = ask(melody=tune(4, 7), duration_s=FRAME_S, sampling=Sampling(greedy=True), guidance=Guidance(scale=3.0))
     made = Engine(melody_model).generate([request])[0]
     heard = made.request.melody_chroma
-    inputs = melody_model.inputs([Conditions(text="warm piano", melody=heard), Conditions(melody=null_melody(MELODY))])
+    inputs = melody_model.inputs(
+        melody_model.prepare([{"text": "warm piano", "melody": heard}, {"melody": null_melody(MELODY)}]),
+        melody_model.span(),
+    )
     start = torch.full((2, 4, 1), melody_model.lm.special_code)
     towards, against = melody_model.lm(start, inputs)[:, :, -1]
     assert made.codes[0, 0] == (against + 3 * (towards - against))[0].argmax()
@@ -225,7 +230,9 @@ def test_double_guidance_is_its_formula(style_model):
     request = ask(style=sound(1), guidance=STYLED, sampling=Sampling(greedy=True), duration_s=4 * FRAME_S)
     made = Engine(style_model).generate([request])[0]
     style = made.request.style_codes
-    inputs = style_model.inputs([Conditions(text="warm piano", style=style), Conditions(style=style), Conditions()])
+    inputs = style_model.inputs(
+        style_model.prepare([{"text": "warm piano", "style": style}, {"style": style}, {}]), style_model.span()
+    )
     steps = style_model.config.pattern.steps(4)
     codes = torch.zeros(4, 4, dtype=torch.long)
     for step in range(1, int(steps.max()) + 1):

@@ -23,7 +23,7 @@ def ask(**changes) -> Request:
 
 @pytest.fixture(scope="module")
 def short_model(make_model) -> MusicGenModel:
-    return make_model(max_duration_s=10 * FRAME_S, facts=TempoKeyConfig())
+    return make_model(max_duration_s=10 * FRAME_S, tempo_key=TempoKeyConfig())
 
 
 def whole_of(stream) -> torch.Tensor:

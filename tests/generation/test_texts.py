@@ -11,10 +11,10 @@ import descant
 from descant import Guidance, InvalidRequest, MusicGen, Request, request_from_info
 from descant.conditioning.base import TextEncoder
 from descant.conditioning.clap import ClapConfig
+from descant.conditioning.text import SmallText
 from descant.errors import Cancelled
 from descant.generation.engine import Engine
 from descant.generation.texts import TextReader, words_of
-from descant.model import SmallText
 
 SHORT = {"duration_s": 0.1, "seed": 1}
 SONG = "warm piano with soft strings, " * 60
@@ -90,7 +90,7 @@ def test_an_encoder_of_the_hub_says_what_it_does_not_know(transformers_model):
     from descant.conditioning.encoders.t5 import T5Encoder
 
     folder = transformers_model("odd").folder
-    tokens = descant.load(folder, device="cpu").model.text_encoder
+    tokens = descant.load(folder, device="cpu").model.text.encoder
     assert isinstance(tokens, T5Encoder)
     assert tokens.tokens("warm пиано") == ["warm", None, ""]
     assert tokens.max_tokens == 512
@@ -110,7 +110,7 @@ def test_a_text_that_may_be_cut_ends_with_a_word_and_makes_the_music_of_what_was
     read = cut.info["text"]
     assert SONG.startswith(read)
     assert SONG[len(read)].isspace()
-    encoder = tiny.model.text_encoder
+    encoder = tiny.model.text.encoder
     longer = SONG[: SONG.index(" ", len(read) + 1)]
     assert len(encoder.tokens(read)) <= 256 < len(encoder.tokens(longer))
     assert notes(caplog) == [
@@ -142,7 +142,7 @@ class Letters(TextEncoder):
 
 def test_of_a_word_that_is_too_long_a_part_is_kept(make_model):
     model = make_model()
-    model.text_encoder = Letters()
+    model.text.encoder = Letters()
     texts = {"abcdefgh": "abcde", "ab cdefgh": "ab", "ab cd ef": "ab cd", " abcdefgh": "abcde", "abcde": "abcde"}
     texts |= {" " * 9 + "ab cdefgh": "ab", "\n" * 5_000 + "abcde": "abcde", " abc": " abc"}
     for text, kept in texts.items():
@@ -160,12 +160,12 @@ def test_a_text_too_long_for_the_joint_space_is_too_long_or_cut(make_model, clap
     from descant.conditioning.encoders.clap import ClapEncoder
 
     model = make_model(clap=clap_config)
-    model.clap_encoder = ClapEncoder.load(clap_config)
-    most = model.clap_encoder.max_tokens
+    model.clap.encoder = ClapEncoder.load(clap_config)
+    most = model.clap.encoder.max_tokens
     with pytest.raises(InvalidRequest, match=f"up to {most}"):
         TextReader(model).settled(Request(text="piano " * 40))
     settled = TextReader(model).settled(Request(text="piano " * 40, long_prompt="cut"))
-    assert model.clap_encoder.num_tokens(settled.text) == most
+    assert model.clap.encoder.num_tokens(settled.text) == most
 
 
 def timeline(count: int) -> Request:
@@ -184,8 +184,8 @@ def test_a_long_timeline_is_read_as_the_music_comes_there(tiny):
 def test_of_a_long_timeline_only_what_is_needed_is_kept(make_model, monkeypatch):
     read = []
     model = make_model()
-    states = model.text_encoder.states
-    monkeypatch.setattr(model.text_encoder, "states", lambda text: read.append(text) or states(text))
+    states = model.text.encoder.states
+    monkeypatch.setattr(model.text.encoder, "states", lambda text: read.append(text) or states(text))
     engine = Engine(model)
     piece = engine.piece(engine.settle(timeline(40)))
     assert read == ["warm piano"]

@@ -15,7 +15,6 @@ from descant.checkpoints import huggingface
 from descant.checkpoints.layouts import convert, load_model
 from descant.errors import CheckpointError
 from descant.generation.request import Guidance, Request, Sampling
-from descant.model import Conditions
 
 transformers = pytest.importorskip("transformers", reason="transformers")
 
@@ -26,7 +25,7 @@ PLAIN = [
     "32 codebooks for 4",
     "4 codebooks for 2",
     "gated text",
-    "gated text that says otherwise",
+    "gated text with a contradicting activation",
     "causal codec",
     "other codec",
     "codec of two channels",
@@ -61,7 +60,8 @@ def test_logits_are_theirs(transformers_model, kind):
     ours = huggingface.load_model(theirs.folder)
     sequence = torch.randint(0, 17, (2, ours.config.lm.num_codebooks, 9), generator=torch.Generator().manual_seed(3))
     close(
-        ours.lm(sequence, ours.inputs([Conditions(text=text) for text in TEXTS])), logits(theirs.model, theirs.folder)
+        ours.lm(sequence, ours.inputs(ours.prepare([{"text": text} for text in TEXTS]), ours.span())),
+        logits(theirs.model, theirs.folder),
     )
 
 
@@ -129,7 +129,7 @@ def test_there_and_back_is_the_same_and_theirs_again(transformers_model, kind, t
 
 def test_a_model_without_a_projection_in_half_precision_hears_its_text(transformers_model):
     ours = huggingface.load_model(transformers_model("text as wide").folder, dtype=torch.bfloat16)
-    inputs = ours.inputs([Conditions(text="warm piano")])
+    inputs = ours.inputs(ours.prepare([{"text": "warm piano"}]), ours.span())
     assert inputs.cross.dtype == torch.bfloat16
     assert not any(tensor.is_meta for tensor in (*ours.parameters(), *ours.buffers()))
 

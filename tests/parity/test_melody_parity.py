@@ -14,10 +14,11 @@ from descant.codec.encodec import EnCodecConfig
 from descant.conditioning.base import TextEncoder
 from descant.conditioning.chroma import MelodyConfig
 from descant.conditioning.melody import null_melody
+from descant.conditioning.text import T5Text
 from descant.generation.engine import Engine
 from descant.generation.request import Guidance, Request, Sampling
 from descant.lm.model import LMConfig
-from descant.model import Conditions, MusicGenConfig, MusicGenModel, T5Text
+from descant.model import MusicGenConfig, MusicGenModel
 from descant.nn.transformer import TransformerConfig
 from descant.patterns import delay
 
@@ -166,7 +167,10 @@ def test_our_logits_are_theirs_with_melody_and_text(ours, theirs, is_cached):
     generator = torch.Generator().manual_seed(0)
     sequence = torch.randint(0, SIZE + 1, (2, CODEBOOKS, 9), generator=generator)
     pitches = torch.randint(0, 12, (2, MELODY.num_frames), generator=generator)
-    inputs = ours.inputs([Conditions(text=text, melody=row) for text, row in zip(TEXTS, levels(pitches), strict=True)])
+    inputs = ours.inputs(
+        ours.prepare([{"text": text, "melody": row} for text, row in zip(TEXTS, levels(pitches), strict=True)]),
+        ours.span(),
+    )
     expected = their_logits(theirs, TOKENS, MASK, one_hot(pitches), sequence)
     if is_cached:
         cache = ours.lm.new_cache(2, 9, inputs)
@@ -182,7 +186,7 @@ def test_our_logits_are_theirs_with_melody_and_text(ours, theirs, is_cached):
 def test_no_melody_is_theirs(ours, theirs):
     sequence = torch.randint(0, SIZE + 1, (2, CODEBOOKS, 5), generator=torch.Generator().manual_seed(0))
     expected = their_logits(theirs, TOKENS, MASK, None, sequence)
-    logits = ours.lm(sequence, ours.inputs([Conditions(text=text) for text in TEXTS]))
+    logits = ours.lm(sequence, ours.inputs(ours.prepare([{"text": text} for text in TEXTS]), ours.span()))
     torch.testing.assert_close(logits, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
     assert torch.equal(null_melody(MELODY), levels(torch.zeros(MELODY.num_frames, dtype=torch.long)))
 

@@ -10,7 +10,6 @@ from torch import Tensor
 from descant import api
 from descant.checkpoints import huggingface
 from descant.generation.request import Guidance, Request, Sampling
-from descant.model import Conditions
 
 transformers = pytest.importorskip("transformers", reason="transformers")
 
@@ -42,7 +41,7 @@ def test_logits_are_theirs_in_one_pass_and_step_by_step(transformers_model, kind
     sequence = sequence_for(theirs.model)
     expected = theirs.model(**tokens(theirs.folder, TEXTS), decoder_input_ids=sequence.flatten(0, 1)).logits
     expected = expected.unflatten(0, sequence.shape[:2])
-    inputs = ours.inputs([Conditions(text=text) for text in TEXTS])
+    inputs = ours.inputs(ours.prepare([{"text": text} for text in TEXTS]), ours.span())
     close(ours.lm(sequence, inputs), expected)
     cache = ours.lm.new_cache(2, sequence.shape[-1], inputs)
     close(torch.cat([ours.lm(step, inputs, cache) for step in sequence.split(1, dim=-1)], dim=2), expected)
@@ -67,9 +66,12 @@ def test_melody_logits_are_theirs_where_theirs_hears_the_melody(transformers_mod
     expected = their_logits(pitches)
     assert not torch.allclose(expected, their_logits(pitches.flip(1)), atol=1e-2)
     levels = 255 * torch.nn.functional.one_hot(pitches, 12)
-    rows = [Conditions(text=text, melody=melody) for text, melody in zip(TEXTS, levels, strict=True)]
-    close(ours.lm(sequence, ours.inputs(rows)), expected)
-    close(ours.lm(sequence, ours.inputs([Conditions(text=text) for text in TEXTS])), their_logits(None))
+    rows = [{"text": text, "melody": melody} for text, melody in zip(TEXTS, levels, strict=True)]
+    close(ours.lm(sequence, ours.inputs(ours.prepare(rows), ours.span())), expected)
+    close(
+        ours.lm(sequence, ours.inputs(ours.prepare([{"text": text} for text in TEXTS]), ours.span())),
+        their_logits(None),
+    )
 
 
 @torch.no_grad()

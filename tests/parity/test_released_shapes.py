@@ -12,7 +12,7 @@ from torch import Tensor
 
 from descant.checkpoints import huggingface
 from descant.codec.base import AudioCodec
-from descant.model import Conditions, MusicGenModel
+from descant.model import MusicGenModel
 
 transformers = pytest.importorskip("transformers", reason="transformers")
 pytestmark = pytest.mark.slow
@@ -67,7 +67,7 @@ def test_logits_of_small(small):
     sequence = torch.randint(0, 2_049, (2, 4, 40), generator=torch.Generator().manual_seed(3))
     tokens = theirs.tokenizer(TEXTS, padding=True, return_tensors="pt")
     expected = theirs(**tokens, decoder_input_ids=sequence.flatten(0, 1)).logits.unflatten(0, (2, 4))
-    inputs = ours.inputs([Conditions(text=text) for text in TEXTS])
+    inputs = ours.inputs(ours.prepare([{"text": text} for text in TEXTS]), ours.span())
     close(ours.lm(sequence, inputs), expected)
     cache = ours.lm.new_cache(2, 40, inputs)
     close(torch.cat([ours.lm(step, inputs, cache) for step in sequence.split(1, dim=-1)], dim=2), expected)
@@ -94,6 +94,7 @@ import torch
 from transformers import T5Config, T5EncoderModel
 from descant.checkpoints import huggingface, native
 from descant.conditioning.encoders.t5 import T5Encoder
+from descant.checkpoints import huggingface
 from descant.model import MusicGenModel
 from descant.presets import large
 folder = Path(sys.argv[1])
@@ -101,7 +102,7 @@ plain = T5Config(d_model=768, d_kv=64, d_ff=3_072, num_layers=12, num_heads=12)
 weights = {name: tensor for name, tensor in T5EncoderModel(plain).state_dict().items()}
 encoder = T5Encoder.from_weights(plain.to_dict(), weights, folder / "tokenizer")
 with torch.device("meta"):
-    model = native.in_precision(MusicGenModel(large(), encoder), torch.float16)
+    model = MusicGenModel(large(), encoder).to_precision(torch.float16)
 model.to_empty(device="cpu")
 for tensor in (*model.parameters(), *model.buffers()):
     tensor.data.fill_(0.01)
@@ -113,7 +114,7 @@ from pathlib import Path
 import torch
 from descant.checkpoints import layouts
 model = layouts.load_model(Path(sys.argv[1]), dtype=getattr(torch, sys.argv[2]))
-weights = sum(t.nbytes for t in (*model.parameters(), *model.buffers(), *model.text_encoder.weights.values()))
+weights = sum(t.nbytes for t in (*model.parameters(), *model.buffers(), *model.text.encoder.weights.values()))
 assert {p.dtype for p in model.lm.parameters()} == {getattr(torch, sys.argv[2])}
 print(weights, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """

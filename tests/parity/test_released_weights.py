@@ -6,7 +6,6 @@ import torch
 from descant import api
 from descant.checkpoints import hub, layouts
 from descant.generation.request import Guidance, Request, Sampling
-from descant.model import Conditions
 
 pytestmark = pytest.mark.network
 
@@ -26,7 +25,7 @@ def small():
 @torch.no_grad()
 def test_the_logits_of_small_are_the_published_ones(small):
     model = small.model
-    inputs = model.inputs([Conditions(text="80s music"), Conditions(text="Club techno")])
+    inputs = model.inputs(model.prepare([{"text": "80s music"}, {"text": "Club techno"}]), model.span())
     logits = model.lm(torch.full((2, 4, 1), model.lm.special_code), inputs)
     torch.testing.assert_close(logits[0, 0, 0, :16], torch.tensor(LOGITS), rtol=0, atol=1e-4)
 

@@ -10,11 +10,13 @@ from descant.conditioning.clap import ClapConfig
 from descant.conditioning.dropout import ConditionDropout
 from descant.conditioning.encoders.clap import JointEncoder
 from descant.conditioning.tempo_key import TempoKeyConfig
+from descant.conditioning.text import SmallText
+from descant.data.shards import TokenizedClip
 from descant.data.token_dataset import TokenBatch
 from descant.errors import ConfigError
 from descant.lm.loss import pattern_cross_entropy
 from descant.lm.model import LMConfig
-from descant.model import Conditions, MusicGenConfig, MusicGenModel, SmallText
+from descant.model import MusicGenConfig, MusicGenModel
 from descant.nn.rvq import RVQConfig
 from descant.nn.transformer import TransformerConfig
 from descant.patterns import Delay
@@ -37,6 +39,9 @@ class LetterEncoder(TextEncoder):
         return torch.stack([torch.sin(ord(letter) * torch.arange(1, 9.0)) for letter in text])
 
 
+CLIP = TokenizedClip(id="jingle", start_frame=0, num_frames=12, split="train", captions=(), tags={})
+
+
 class Jingles:
     """Clips whose codes follow from their caption's letter; the last frames of one clip are missing."""
 
@@ -46,10 +51,16 @@ class Jingles:
         codes = (letters[:, None, None] + torch.arange(3)[:, None] + torch.arange(12)) % 8
         mask = torch.ones(4, 12, dtype=torch.bool)
         mask[0, 9:] = False
-        return TokenBatch(codes * mask[:, None], ["abcd"[letter] for letter in letters], mask, [], torch.zeros(4))
+        rows = [{"text": "abcd"[letter]} for letter in letters]
+        return TokenBatch(codes * mask[:, None], rows, mask, [CLIP] * 4, torch.zeros(4))
 
 
-def tiny_task(*, has_sentence=False, facts=None, melody=None, clap=None, **changes):
+def with_captions(batch, captions):
+    rows = [{**row, "text": text} for row, text in zip(batch.conditions, captions, strict=True)]
+    return replace(batch, conditions=rows)
+
+
+def tiny_task(*, has_pooled_text=False, tempo_key=None, melody=None, clap=None, **changes):
     torch.manual_seed(2)
     quantizer = RVQConfig(dim=8, codebook_dim=8, num_codebooks=3, codebook_size=8)
     config = MusicGenConfig(
@@ -60,8 +71,8 @@ def tiny_task(*, has_sentence=False, facts=None, melody=None, clap=None, **chang
             transformer=TransformerConfig(width=16, num_heads=2, num_layers=2, dropout=0.1),
         ),
         pattern=Delay(delays=(0, 1, 2)),
-        text=SmallText(dim=8, has_sentence=has_sentence),
-        facts=facts,
+        text=SmallText(dim=8, has_pooled_text=has_pooled_text),
+        tempo_key=tempo_key,
         melody=melody,
         clap=clap,
     )
@@ -82,7 +93,7 @@ def test_a_language_model_with_dropout_resumes_with_the_same_bits(toy, tmp_path)
     assert toy.same_bits(toy.weights(last), toy.weights(whole))
 
 
-def test_a_model_that_hears_its_captions_has_a_caption_gain(toy, tmp_path):
+def test_a_model_that_follows_its_captions_has_a_caption_gain(toy, tmp_path):
     result = trainer_of(toy, tiny_task(), tmp_path, max_steps=60, save_every=60, validate_every=60).run()
     metrics = result.metrics
     assert metrics.keys() >= {"ce", "ce_q0", "ce_q1", "ce_q2", "caption_gain"}
@@ -90,17 +101,11 @@ def test_a_model_that_hears_its_captions_has_a_caption_gain(toy, tmp_path):
     assert 0 < metrics["caption_gain_low"] < metrics["caption_gain"] < metrics["caption_gain_high"]
 
 
-def test_codes_after_a_clips_end_have_no_part_in_the_loss():
+def test_codes_after_a_clips_end_do_not_change_the_loss():
     task = tiny_task(dropout=ConditionDropout(probability=0.0))
     task.trained.eval()
     batch = Jingles().batch(0)
-    noisy = TokenBatch(
-        torch.where(batch.frame_mask[:, None], batch.codes, 5),
-        batch.captions,
-        batch.frame_mask,
-        batch.clips,
-        batch.first_beats,
-    )
+    noisy = replace(batch, codes=torch.where(batch.frame_mask[:, None], batch.codes, 5))
     losses = [task.loss("lm", one, StepContext(0, torch.Generator(), {}))[0] for one in (batch, noisy)]
     assert losses[0] == losses[1]
 
@@ -110,34 +115,34 @@ def test_only_the_language_model_and_its_text_conditioner_learn():
     assert {name.split(".")[0] for name in names} == {"lm", "text"}
 
 
-@pytest.mark.parametrize("has_sentence", [False, True])
-def test_with_every_condition_dropped_captions_change_nothing(has_sentence):
-    task = tiny_task(has_sentence=has_sentence, dropout=ConditionDropout(probability=1.0))
+@pytest.mark.parametrize("has_pooled_text", [False, True])
+def test_with_every_condition_dropped_captions_change_nothing(has_pooled_text):
+    task = tiny_task(has_pooled_text=has_pooled_text, dropout=ConditionDropout(probability=1.0))
     task.trained.eval()
     batch = Jingles().batch(0)
-    other = TokenBatch(batch.codes, ["z"] * 4, batch.frame_mask, batch.clips, batch.first_beats)
+    other = with_captions(batch, ["z"] * 4)
     losses = [task.loss("lm", one, StepContext(0, torch.Generator(), {}))[0] for one in (batch, other)]
     assert losses[0] == losses[1]
 
 
-@pytest.mark.parametrize("has_sentence", [False, True])
-def test_every_way_that_a_caption_takes_is_learned(has_sentence):
-    task = tiny_task(has_sentence=has_sentence, dropout=ConditionDropout(probability=0.0))
+@pytest.mark.parametrize("has_pooled_text", [False, True])
+def test_every_path_of_a_caption_is_learned(has_pooled_text):
+    task = tiny_task(has_pooled_text=has_pooled_text, dropout=ConditionDropout(probability=0.0))
     loss, _ = task.loss("lm", Jingles().batch(0), StepContext(0, torch.Generator(), {}))
     loss.backward()
     learned = {name for name, parameter in task.music.text.named_parameters() if parameter.grad.any()}
-    ways = ("project", "project_sentence", "project_output") if has_sentence else ("project",)
-    assert learned == {f"{way}.{part}" for way in ways for part in ("weight", "bias")}
+    paths = ("project", "project_pooled", "project_output") if has_pooled_text else ("project",)
+    assert learned == {f"{path}.{part}" for path in paths for part in ("weight", "bias")}
 
 
 def test_tempo_and_key_are_learned_and_dropped_with_their_caption():
-    """The clock runs from where the crop lies in its piece, and a sample without its caption has no clock either."""
+    """The clock depends on where the crop is in its clip, and a sample without its caption has no clock."""
     batch = Jingles().batch(0)
-    stated = replace(batch, captions=["a 120 bpm", "b", "c in A minor", "d 90 bpm"])
+    stated = with_captions(batch, ["a 120 bpm", "b", "c in A minor", "d 90 bpm"])
     later = replace(stated, first_beats=torch.tensor([0.5, 0.5, 0.5, 0.5]))
 
     def losses(probability):
-        task = tiny_task(facts=TempoKeyConfig(), dropout=ConditionDropout(probability=probability))
+        task = tiny_task(tempo_key=TempoKeyConfig(), dropout=ConditionDropout(probability=probability))
         task.trained.eval()
         found = [task.loss("lm", one, StepContext(0, torch.Generator(), {}))[0] for one in (stated, later)]
         return task, found
@@ -145,13 +150,13 @@ def test_tempo_and_key_are_learned_and_dropped_with_their_caption():
     task, (on_the_beat, off_the_beat) = losses(0.0)
     assert on_the_beat != off_the_beat
     on_the_beat.backward()
-    assert all(parameter.grad.any() for parameter in task.music.facts.parameters())
-    assert {"facts.project_clock.weight", "facts.project_facts.weight"} < set(task.parameters()["lm"])
+    assert all(parameter.grad.any() for parameter in task.music.tempo_key.parameters())
+    assert {"tempo_key.project_clock.weight", "tempo_key.project_stated.weight"} < set(task.parameters()["lm"])
     _, (dropped, also_dropped) = losses(1.0)
     assert dropped == also_dropped
 
 
-def test_a_forgotten_stretch_is_whole_and_half_of_them_begin_at_the_start():
+def test_a_forgotten_stretch_is_contiguous_and_half_of_them_begin_at_the_start():
     mask = torch.ones(4_000, 50, dtype=torch.bool)
     forgotten = stretches(mask, 1.0, torch.Generator().manual_seed(3))
     borders = torch.nn.functional.pad(forgotten.int(), (1, 1)).diff(dim=1).abs().sum(dim=1)
@@ -164,14 +169,13 @@ def test_a_forgotten_stretch_is_whole_and_half_of_them_begin_at_the_start():
     assert 0.15 < some < 0.3
 
 
-def test_what_is_forgotten_is_still_to_be_predicted_but_from_nothing():
+def test_forgotten_codes_are_still_targets_but_not_inputs():
     """With all of a clip forgotten, its codes change no logits; the loss still counts every one of them."""
     task = tiny_task(dropout=ConditionDropout(probability=0.0))
     task.trained.eval()
     batch = Jingles().batch(0)
     nothing = torch.zeros_like(batch.frame_mask)
-    told = torch.ones(4, dtype=torch.bool)
-    inputs = task._inputs(batch, batch.captions, task.music.read(batch.captions), told, told)
+    inputs = task._inputs(batch, batch.captions, {})
     assert torch.equal(task._logits(batch.codes, nothing, inputs), task._logits(batch.codes.flip(2), nothing, inputs))
     forgetful = tiny_task(dropout=ConditionDropout(probability=0.0), history_dropout=1.0)
     forgetful.trained.eval()
@@ -195,7 +199,7 @@ def test_the_other_caption_is_another_clips_and_differs():
 
 
 @pytest.mark.parametrize("weights", [(1.0, 1.0), (0.0, 0.0, 0.0), (1.0, -1.0, 1.0)])
-def test_codebook_weights_that_cannot_be_are_named(weights):
+def test_invalid_codebook_weights_are_refused(weights):
     with pytest.raises(ConfigError, match="codebook_weights"):
         tiny_task(codebook_weights=weights)
 
@@ -213,35 +217,39 @@ def test_a_melody_model_without_melodies_learns_from_text(fusion):
 CLAP = ClapConfig(name="none", dim=8, num_codebooks=2, codebook_size=4)
 
 
-class Heard(Jingles):
-    """Jingles without captions: their sound is a place that hangs on the letter, and a little noise."""
+class Places(Jingles):
+    """Jingles without captions: the embedding of their audio depends on the letter, with a little noise."""
 
     def batch(self, step):
         batch = super().batch(step)
         letters = [ord(caption) - ord("a") for caption in batch.captions]
         noise = 0.1 * torch.randn(4, 8, generator=torch.Generator().manual_seed(step))
         places = torch.nn.functional.normalize(torch.eye(8)[letters] + noise, dim=1)
-        return replace(batch, captions=[None] * 4, clap=places)
+        return replace(batch, conditions=[{"clap": place} for place in places])
 
 
-def heard_task(**changes):
+def all_places():
+    return torch.stack([row["clap"] for step in range(50) for row in Places().batch(step).conditions])
+
+
+def places_task(**changes):
     task = tiny_task(clap=CLAP, dropout=ConditionDropout(**{"probability": 0.0, **changes}))
-    task.validation = [Heard().batch(1_000), Heard().batch(1_001)]
+    task.validation = [Places().batch(1_000), Places().batch(1_001)]
     return task
 
 
-def test_a_model_learns_what_places_sound_like_without_any_caption(toy, tmp_path):
-    task = heard_task(clap=0.2)
-    task.music.clap.start(torch.cat([Heard().batch(step).clap for step in range(50)]))
+def test_a_model_learns_from_audio_embeddings_without_any_caption(toy, tmp_path):
+    task = places_task(clap=0.2)
+    task.music.clap.start(all_places())
     config = toy.config(max_steps=60, save_every=60, validate_every=60)
-    metrics = Trainer(task, Heard(), config, tmp_path).run().metrics
+    metrics = Trainer(task, Places(), config, tmp_path).run().metrics
     assert metrics["ce_clap"] < 0.7 * metrics["ce"]
     assert 0 < metrics["clap_gain_low"] < metrics["clap_gain"]
 
 
 def test_projection_and_codebooks_learn_and_a_second_run_has_the_same_bits(toy, tmp_path):
     def run(name, **changes):
-        trainer = Trainer(heard_task(), Heard(), toy.config(max_steps=9, save_every=4, **changes), tmp_path / name)
+        trainer = Trainer(places_task(), Places(), toy.config(max_steps=9, save_every=4, **changes), tmp_path / name)
         before = toy.weights(trainer)
         trainer.run(resume=trainer.log.file.exists())
         return before, toy.weights(trainer)
@@ -255,37 +263,40 @@ def test_projection_and_codebooks_learn_and_a_second_run_has_the_same_bits(toy, 
     assert toy.same_bits(run("parts")[1], first)
 
 
-def test_with_every_place_dropped_sound_changes_nothing_and_no_codebook_learns():
-    batch = Heard().batch(0)
+def test_with_every_embedding_dropped_audio_changes_nothing_and_no_codebook_learns():
+    batch = Places().batch(0)
     for changes in ({"clap": 1.0}, {"probability": 1.0}):
-        task = heard_task(**changes)
+        task = places_task(**changes)
         before = {name: value.clone() for name, value in task.music.clap.named_buffers()}
         losses = []
-        for clap in (batch.clap, -batch.clap, None):
+        opposite = [{"clap": -row["clap"]} for row in batch.conditions]
+        for rows in (batch.conditions, opposite, [{}] * 4):
             torch.manual_seed(0)
-            losses.append(task.loss("lm", replace(batch, clap=clap), StepContext(0, torch.Generator(), {}))[0])
+            losses.append(task.loss("lm", replace(batch, conditions=rows), StepContext(0, torch.Generator(), {}))[0])
         assert losses[0] == losses[1] == losses[2]
         after = dict(task.music.clap.named_buffers())
         assert all(torch.equal(after[name], value) for name, value in before.items())
 
 
-def test_a_model_trained_on_sound_alone_is_asked_in_words(toy, tmp_path):
-    """What reads texts puts a letter where its jingle's sound is; it was never there in training."""
-    task = heard_task(clap=0.2)
-    task.music.clap.start(torch.cat([Heard().batch(step).clap for step in range(50)]))
-    Trainer(task, Heard(), toy.config(max_steps=60, save_every=60, validate_every=60), tmp_path).run()
+def test_a_model_trained_on_audio_alone_follows_texts(toy, tmp_path):
+    """The text encoder gives a letter the embedding of its jingle's audio; it was not used in training."""
+    task = places_task(clap=0.2)
+    task.music.clap.start(all_places())
+    Trainer(task, Places(), toy.config(max_steps=60, save_every=60, validate_every=60), tmp_path).run()
     task.trained.eval()
-    task.music.clap_encoder = LetterPlaces(CLAP)
+    task.music.clap.encoder = LetterPlaces(CLAP)
     batch = Jingles().batch(1_000)
-    of_text = task.music.inputs([Conditions(text=text) for text in batch.captions], 12)
-    other = task.music.inputs([Conditions(text=text) for text in reversed(batch.captions)], 12)
-    told, mistold = (
+    of_text = task.music.inputs(task.music.prepare([{"text": text} for text in batch.captions]), task.music.span(12))
+    other = task.music.inputs(
+        task.music.prepare([{"text": text} for text in reversed(batch.captions)]), task.music.span(12)
+    )
+    own, others = (
         pattern_cross_entropy(
             task._logits(batch.codes, batch.frame_mask, inputs), batch.codes, task.pattern, batch.frame_mask
         )[0]
         for inputs in (of_text, other)
     )
-    assert told < mistold
+    assert own < others
 
 
 class LetterPlaces(JointEncoder):
@@ -302,7 +313,7 @@ class LetterPlaces(JointEncoder):
 
 @pytest.mark.parametrize("fusion", ["prefix", "cross", "sum"])
 def test_a_melody_is_learned_from_batches_that_have_one(fusion):
-    """The melody's pitch is the first code of every frame: told of it, the codes are known better."""
+    """The melody's pitch is the first code of every frame: given the melody, the codes are predicted better."""
     config = MelodyConfig(num_frames=6, hop_samples=1_280, window_samples=2_560, fusion=fusion)
     task = tiny_task(melody=config, dropout=ConditionDropout(probability=0.1))
 
@@ -310,7 +321,7 @@ def test_a_melody_is_learned_from_batches_that_have_one(fusion):
         def batch(self, step):
             plain = super().batch(step)
             pitches = plain.codes[:, :1, :1].expand(-1, 8, 12) == torch.arange(12)
-            return replace(plain, captions=[None] * 4, chroma=pitches.float())
+            return replace(plain, conditions=[{"melody": melody.float()} for melody in pitches])
 
     task.validation = [Tunes().batch(number) for number in range(1_000, 1_004)]
     optimizer = torch.optim.Adam(task.parameters()["lm"].values(), lr=0.01)

@@ -19,16 +19,17 @@ from descant.checkpoints import audiocraft_codec, audiocraft_config, hub, huggin
 from descant.checkpoints.audiocraft_yaml import dump, parse
 from descant.checkpoints.config_files import config_errors_of
 from descant.checkpoints.keymap import AUDIOCRAFT_CONDITIONS, AUDIOCRAFT_LM, KeyMap, audiocraft_codec_keys
-from descant.checkpoints.native import in_precision, load_style_features, load_text_encoder, replacing
+from descant.checkpoints.native import load_style_features, load_text_encoder, replacing
 from descant.checkpoints.pickles import only_tensors, unpickled
 from descant.checkpoints.tensor_files import HeldTensors, TensorFiles, planned, read_tensors
 from descant.checkpoints.trust import part_named_in
 from descant.checkpoints.untrained import Elsewhere
+from descant.codec.any import AnyCodecConfig, StereoCodecConfig
 from descant.codec.base import AudioCodec
 from descant.codec.encodec import EnCodec, EnCodecConfig
 from descant.conditioning.chroma import MelodyConfig
 from descant.errors import CheckpointError
-from descant.model import AnyCodecConfig, MusicGenConfig, MusicGenModel, StereoCodecConfig
+from descant.model import MusicGenConfig, MusicGenModel
 
 LM, CODEC = "state_dict.bin", "compression_state_dict.bin"
 LAYOUT_VERSION = "1.3.0"
@@ -76,9 +77,10 @@ def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dt
             f"{folder}: it was trained on text vectors {model.config.text.dim} wide, {model.config.text} gives "
             f"vectors {encoder.dim} wide"
         )
-    model.text_encoder = encoder.to(device)
+    model.text.encoder = encoder.to(device)
     features = load_style_features(model.config, folder)
-    model.style_features = None if features is None else features.to(device)
+    if model.style is not None and features is not None:
+        model.style.encoder = features.to(device)
     return model
 
 
@@ -93,7 +95,7 @@ def load_without_text(
     config, lm_files, codec_files = _read_folder(folder)
     codec_keys = _codec_keys(config.codec)
     with config_errors_of(folder / LM), torch.device("meta"):
-        model = in_precision(MusicGenModel(config, Elsewhere(config.text.dim)), dtype)
+        model = MusicGenModel(config, Elsewhere(config.text.dim)).to_precision(dtype)
     expected = model.state_dict()
     tensors: dict[str, Tensor] = {}
     for files, keys, is_here in ((lm_files, _LM_KEYS, False), (codec_files, codec_keys, True)):

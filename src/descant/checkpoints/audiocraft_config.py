@@ -18,12 +18,14 @@ from descant.checkpoints.audiocraft_sections import (
 )
 from descant.checkpoints.audiocraft_yaml import at, number, only, resolved, whole_numbers
 from descant.checkpoints.round_trip import refuse_differences
+from descant.codec.any import StereoCodecConfig
 from descant.codec.encodec import EnCodecConfig
 from descant.conditioning.chroma import MelodyConfig
 from descant.conditioning.style import StyleConfig
+from descant.conditioning.text import T5Text
 from descant.errors import CheckpointError, ConfigError
 from descant.lm.model import LMConfig
-from descant.model import GenerationDefaults, MusicGenConfig, StereoCodecConfig, T5Text
+from descant.model import GenerationDefaults, MusicGenConfig
 from descant.nn.transformer import TransformerConfig
 from descant.patterns import AnyPattern, CoarseFirst, Delay, Flatten, Grouped, PartialFlatten, delay, parallel
 

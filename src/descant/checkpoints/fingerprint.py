@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
 import torch
@@ -9,18 +10,8 @@ import torch
 from descant.config import to_dict
 from descant.model import MusicGenModel
 
-LATER = {
-    "is_normalized": False,
-    "has_projection": True,
-    "bottleneck": "argmax",
-    "strongest": 1,
-    "pooled_frames": 1,
-    "fusion": "prefix",
-    "neighbours": 0,
-    "part": "auto",
-    "null": "c",
-}
-"""Fields that were added to configs later, and their values for older models."""
+VERSION = 2
+"""Of the fingerprint. Version 1 hashed the former names of configs and weights and a list of later fields."""
 BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
@@ -29,7 +20,8 @@ def fingerprint(model: MusicGenModel) -> str:
 
     Hashing all bits of a large model would take longer than loading it.
     """
-    digest = hashlib.sha256(json.dumps(_without_later_fields(to_dict(model.config)), sort_keys=True).encode())
+    config = _without_defaults(model.config, to_dict(model.config))
+    digest = hashlib.sha256(json.dumps([VERSION, config], sort_keys=True).encode())
     for name, tensor in sorted(model.state_dict().items()):
         flat = tensor.detach().flatten()
         bits = flat.view(BITS[flat.element_size()])
@@ -38,7 +30,15 @@ def fingerprint(model: MusicGenModel) -> str:
     return digest.hexdigest()[:16]
 
 
-def _without_later_fields(config: dict[str, Any]) -> dict[str, Any]:
-    """A config without unset fields and later fields at their defaults, so that fingerprints of older models stay."""
-    kept = {name: value for name, value in config.items() if value is not None and LATER.get(name, ...) != value}
-    return {name: _without_later_fields(value) if isinstance(value, dict) else value for name, value in kept.items()}
+def _without_defaults(config: Any, plain: dict[str, Any]) -> dict[str, Any]:
+    """The plain config without fields at their defaults: a field that is added later changes no fingerprint."""
+    defaults = {
+        field.name: field.default if field.default_factory is MISSING else field.default_factory()
+        for field in fields(config)
+    }
+    values = {name: getattr(config, name, None) for name in plain}
+    return {
+        name: _without_defaults(values[name], value) if is_dataclass(values[name]) else value
+        for name, value in plain.items()
+        if name not in defaults or values[name] != defaults[name]
+    }

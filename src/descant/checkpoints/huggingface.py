@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from descant.checkpoints.config_files import config_errors_of, read_json, write_json
 from descant.checkpoints.huggingface_config import read_codec, read_model, unused_codebooks, write_codec, write_model
 from descant.checkpoints.keymap import HUGGINGFACE_CODEC, HUGGINGFACE_CONDITIONS, HUGGINGFACE_LM, KeyMap
-from descant.checkpoints.native import in_precision, replacing
+from descant.checkpoints.native import replacing
 from descant.checkpoints.tensor_files import (
     SAFETENSORS,
     TensorFiles,
@@ -30,11 +30,12 @@ from descant.checkpoints.tensor_files import (
     planned,
     read_tensors,
 )
+from descant.codec.any import AnyCodecConfig, StereoCodecConfig
 from descant.codec.base import AudioCodec
 from descant.codec.encodec import EnCodec, EnCodecConfig
 from descant.conditioning.encoders.t5 import T5Encoder
 from descant.errors import CheckpointError
-from descant.model import AnyCodecConfig, MusicGenConfig, MusicGenModel, StereoCodecConfig
+from descant.model import MusicGenConfig, MusicGenModel
 
 MODEL_TYPES = ("musicgen", "musicgen_melody")
 TEXT_ENCODER = "text_encoder."
@@ -84,7 +85,7 @@ def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dt
     _check_layers(folder, plain["text_encoder"], len(weights))
     encoder = T5Encoder.from_weights(plain["text_encoder"], weights, folder)
     with config_errors_of(folder), torch.device("meta"):
-        model = in_precision(MusicGenModel(config, encoder), dtype)
+        model = MusicGenModel(config, encoder).to_precision(dtype)
     keys = _model_keys(config.codec)
     spare = [f"audio_encoder.quantizer.layers.{level}.{{rest}}" for level in unused_codebooks(plain)]
     unused = {
@@ -93,7 +94,7 @@ def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dt
     }
     keys = keys | KeyMap(rules={}, ignored=unused)
     _fill(model, files, keys, device)
-    model.text_encoder = encoder.to(device)
+    model.text.encoder = encoder.to(device)
     return model
 
 
@@ -122,7 +123,7 @@ def save_model(model: MusicGenModel, folder: Path, *, shard_bytes: int = SHARD_B
     Raises:
         CheckpointError: transformers' MusicGen does not support the model, or it cannot be written.
     """
-    encoder = model.text_encoder
+    encoder = model.text.encoder
     if not isinstance(encoder, T5Encoder):
         raise CheckpointError(f"transformers' MusicGen has a T5 text encoder, this model {type(encoder).__name__}")
     described = write_model(model.config, encoder.config)

@@ -13,10 +13,12 @@ from descant.checkpoints.huggingface_sections import (
     section_of,
 )
 from descant.checkpoints.round_trip import refuse_differences
+from descant.codec.any import AnyCodecConfig, StereoCodecConfig
 from descant.codec.encodec import EnCodecConfig
 from descant.conditioning.chroma import MelodyConfig
+from descant.conditioning.text import T5Text
 from descant.errors import CheckpointError, ConfigError
-from descant.model import AnyCodecConfig, GenerationDefaults, MusicGenConfig, StereoCodecConfig, T5Text
+from descant.model import GenerationDefaults, MusicGenConfig
 from descant.patterns import AnyPattern, delay, stereo_partial_delay
 
 PADDED_STEPS = 2_048

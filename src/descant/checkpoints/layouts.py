@@ -11,9 +11,10 @@ from descant.checkpoints.config_files import read_json
 from descant.checkpoints.native import ModelCheck
 from descant.checkpoints.tensor_files import has_weights
 from descant.checkpoints.untrained import Elsewhere
+from descant.codec.any import AnyCodecConfig
 from descant.codec.base import AudioCodec
 from descant.errors import CheckpointError
-from descant.model import AnyCodecConfig, MusicGenConfig, MusicGenModel
+from descant.model import MusicGenConfig, MusicGenModel
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from descant.checkpoints.native import load_text_encoder, save_model
 from descant.conditioning.base import TextEncoder
+from descant.conditioning.text import T5Text
 from descant.errors import InvalidRequest
-from descant.model import MusicGenConfig, MusicGenModel, T5Text
+from descant.model import MusicGenConfig, MusicGenModel
 from descant.nn.rvq import VectorQuantizer
 
 

@@ -1,41 +1,137 @@
-"""What a condition looks like once it is embedded, and what a text encoder promises.
+"""What every condition shares: its embedding, the frames it is embedded for, and the interface of a conditioner.
 
-The null condition is a row without any true position in its mask; its values are zeros. A row of a batch never depends
-on the other rows: a text gives the same vectors alone and in any company, bit for bit.
+A condition of a request ("text", "melody", ...) becomes an input of the language model in two steps, in generation and
+in training alike. ``prepare`` runs what is expensive and does not depend on time (frozen encoders, parsing), once a
+request. ``forward`` runs the trained layers for one window of frames. To add a condition, write a ``Conditioner`` in a
+file of this folder and give ``MusicGenConfig`` its config; the fuser, the training task and checkpoints need no change.
 """
 
+import re
 import unicodedata
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Literal, TypeAlias, TypeVar
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from descant.errors import InvalidRequest
+
+Conditions: TypeAlias = Mapping[str, Any]
+"""The conditions of one row by name, e.g. ``{"text": "warm piano", "melody": levels}``. Absent or None is null."""
+
+Method: TypeAlias = Literal["cross", "prefix", "sum", "output"]
+"""How a condition enters the language model: attended to (cross), put before the codes (prefix), added to the embedded
+steps (sum), or added to the input of the output heads (output; of length 1)."""
+
+TextLimit: TypeAlias = tuple[int, Callable[[str], int]]
+"""The length of the longest text that an encoder reads, and how it measures length."""
+
+_NOT_TEXT = re.compile("[\\0\\ud800-\\udfff]")
+
+Prepared = TypeVar("Prepared")
 
 
 @dataclass(frozen=True, eq=False)
 class Embedding:
-    """Vectors for B rows of up to L positions; values are zero wherever the mask is False."""
+    """Vectors for B rows of up to L positions; values are zero wherever the mask is False.
+
+    A row whose mask is False everywhere is the null condition.
+    """
 
     values: Float[Tensor, "B L D"]
     mask: Bool[Tensor, "B L"]
 
-    def to(self, device: torch.device) -> "Embedding":
-        """The same embedding on another device."""
-        return Embedding(self.values.to(device), self.mask.to(device))
+    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> "Embedding":
+        """The same embedding on another device and, if given, in another precision."""
+        return Embedding(self.values.to(device, dtype), self.mask.to(device))
 
-    def without(self, rows: Bool[Tensor, " B"]) -> "Embedding":
-        """The same embedding with the chosen rows turned into the null condition."""
-        kept = self.mask & ~rows[:, None]
+    def without(self, rows: Bool[Tensor, " B"] | None) -> "Embedding":
+        """The same embedding with the chosen rows turned into the null condition; None chooses no row."""
+        if rows is None:
+            return self
+        kept = self.mask & ~rows.to(self.mask.device)[:, None]
         # Selected, not multiplied: a dropped row is exactly zero whatever it held.
         return Embedding(torch.where(kept[:, :, None], self.values, self.values.new_zeros(())), kept)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FrameSpan:
+    """The codec frames of one window or training crop, in which the conditions are embedded.
+
+    Args:
+        input_frames: for each input step of the language model the frame that it predicts (``MusicGenModel.span``).
+        first_s: time of frame 0 in the music; a melody is read from there on.
+        first_beats: for each row the number of beats before frame 0, NaN where it is unknown. None starts on a beat.
+    """
+
+    num_frames: int
+    frame_rate_hz: float
+    input_frames: Float[Tensor, " S"]
+    first_s: float = 0.0
+    first_beats: Float[Tensor, " B"] | None = None
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.num_frames / self.frame_rate_hz
+
+
+class Conditioner(nn.Module, ABC, Generic[Prepared]):
+    """The path of one condition into the language model, with its frozen encoder, fusion method and null condition.
+
+    Attributes:
+        name: of the conditioner, in the model and in ``MusicGenConfig``.
+        condition: the entry of ``Conditions`` that it reads, and with which it is dropped in training.
+        is_trainable: whether the language model's training trains it too.
+        float32_parts: submodules that stay in float32 whatever the precision of the language model.
+    """
+
+    name: ClassVar[str]
+    condition: ClassVar[str]
+    is_trainable: ClassVar[bool] = True
+    float32_parts: ClassVar[frozenset[str]] = frozenset()
+    config: Any
+
+    @abstractmethod
+    def prepare(self, rows: Sequence[Conditions]) -> Prepared:
+        """What is computed once a request, however long the music gets.
+
+        Raises:
+            InvalidRequest: the condition of a row is not one that this conditioner takes.
+        """
+
+    @abstractmethod
+    def forward(
+        self, prepared: Prepared, span: FrameSpan, drop: Bool[Tensor, " B"] | None = None
+    ) -> dict[Method, Embedding]:
+        """The embedded condition, by the place where it enters the language model.
+
+        Args:
+            drop: rows that lose this condition (``ConditionDropout``); they are embedded as all zeros.
+        """
+
+    def text_limits(self) -> list[TextLimit]:
+        """The limits of the encoders that read the text, if there are any."""
+        return []
+
+    def to_precision(self, dtype: torch.dtype) -> None:
+        """Brings the conditioner to the language model's precision, but for its ``float32_parts``."""
+        for name, part in self.named_children():
+            if name not in self.float32_parts:
+                part.to(dtype)
+
+    def move_encoder(self, device: torch.device) -> None:
+        """Moves the frozen encoder, which ``nn.Module.to`` does not reach; without one, nothing happens."""
+
+
 class TextEncoder(ABC):
-    """A frozen reader of texts. It is no ``nn.Module``, so a model's ``state_dict`` holds only what is trained."""
+    """A frozen encoder of texts. It is not an ``nn.Module``, so a model's ``state_dict`` holds only what is trained.
+
+    A row of a batch never depends on the other rows: a text gives the same vectors alone and in any batch, bit for bit.
+    """
 
     @property
     @abstractmethod
@@ -65,19 +161,19 @@ class TextEncoder(ABC):
         return None
 
     def tokens(self, text: str) -> list[str | None]:
-        """The text as the encoder sees it: the letters of each token, None for what it has no token for, and an empty
-        string for tokens that only frame a text. Here, for an encoder that knows everything, its words.
+        """The tokens of the text as strings: None for what the encoder has no token for, an empty string for special
+        tokens. By default, for an encoder that knows every word, the words.
         """
         return [*text.split()]
 
     def encode(self, texts: Sequence[str | None]) -> Embedding:
-        """Vectors for every text; ``None`` and texts with nothing visible in them give the null condition.
+        """Vectors for every text; ``None`` and texts without a visible character give the null condition.
 
-        Every distinct text is read on its own, without padding. Padding would be masked, yet the length of a matrix
-        product may change its last bits, and with them the codes that are drawn: a song would depend on its neighbours.
+        Every distinct text is encoded alone, without padding. Padding would be masked, but the length of a matrix
+        product may change its last bits, and with them the codes that are sampled: a song would depend on its batch.
 
         Raises:
-            InvalidRequest: a text is too long, or holds NUL or a lone surrogate; or a bare string came for a list.
+            InvalidRequest: a text is too long or holds NUL or a lone surrogate, or ``texts`` is a bare string.
         """
         if isinstance(texts, str):
             raise InvalidRequest(
@@ -96,20 +192,25 @@ class TextEncoder(ABC):
 
 
 def readable_text(text: str | None) -> str | None:
-    """The text as it came, or None where there is nothing to read: ``None``, spaces, control and format characters.
+    """The text unchanged, or None where there is nothing to read: ``None``, spaces, control and format characters.
 
     Raises:
-        InvalidRequest: it holds NUL or a lone surrogate, which no tokenizer and no file tag can carry.
+        InvalidRequest: it holds NUL or a lone surrogate, which no tokenizer and no file tag can store.
     """
     if text is None:
         return None
-    for position, character in enumerate(text):
-        if character == "\0" or "\ud800" <= character <= "\udfff":
-            raise InvalidRequest(
-                f"text has U+{ord(character):04X} at character {position}: "
-                f"NUL and lone surrogates are not text; remove it"
-            )
+    invalid = _NOT_TEXT.search(text)
+    if invalid is not None:
+        raise InvalidRequest(
+            f"text has U+{ord(invalid[0]):04X} at character {invalid.start()}: "
+            f"NUL and lone surrogates are not text; remove it"
+        )
     return text if any(_is_visible(character) for character in text) else None
+
+
+def valid_beginning(text: str) -> str:
+    """The text up to its first NUL or lone surrogate."""
+    return _NOT_TEXT.split(text, maxsplit=1)[0]
 
 
 def _is_visible(character: str) -> bool:

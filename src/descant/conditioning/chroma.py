@@ -1,4 +1,4 @@
-"""The chromagram: how strong each of the twelve pitch classes is in each moment, and nothing else of a recording."""
+"""The chromagram: the strength of each of the twelve pitch classes over time."""
 
 import math
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ CENTRE_OCTAVE, OCTAVE_WIDTH = 5.0, 2.0
 
 Bottleneck: TypeAlias = Literal["argmax", "strongest", "full"]
 Fusion: TypeAlias = Literal["prefix", "cross", "sum"]
-NullMelody: TypeAlias = Literal["c", "nothing"]
+NullMelody: TypeAlias = Literal["pitch_c", "nothing"]
 
-_MOST = {
+_MAXIMA = {
     "sample_rate_hz": 10**6,
     "num_pitches": 1_200,
     "window_samples": 2**20,
@@ -28,8 +28,8 @@ _MOST = {
     "strongest": 1_200,
     "pooled_frames": 2**10,
 }
-"""Of what a config may ask: no tensor of a file speaks against it."""
-_MOST_NEIGHBOURS = 64
+"""Bounds on what a config from a file may ask for: no tensor of the file contradicts these numbers."""
+_MAX_NEIGHBOURS = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,17 +37,17 @@ class MelodyConfig:
     """The defaults are those of the released melody models: 235 frames for 30 s, of each the loudest pitch class.
 
     Args:
-        num_frames: how many frames a model is told that has its melody as a prefix or through cross-attention.
-        bottleneck: what is left of a frame: its loudest class (``argmax``, silence is then a C), its ``strongest``
+        num_frames: length of the melody in frames where it is a prefix or goes through cross-attention.
+        bottleneck: what is kept of a frame: its loudest class (``argmax``; silence then becomes a C), its ``strongest``
             ones with their strengths, or all of them (``full``).
-        strongest: how many classes are kept where the bottleneck says so.
-        pooled_frames: the mean of so many frames is one frame of the melody.
+        strongest: number of classes that the bottleneck of that name keeps.
+        pooled_frames: number of chromagram frames whose mean is one frame of the melody.
         fusion: where the melody enters the model: before the codes, through cross-attention, or added to the steps,
             each moment of the melody to the steps of that moment.
-        neighbours: a frame is told together with so many before it and after it.
-        part: what is heard of a recording where a request does not say: what ``conditioning/stems.py`` can tell of its
-            melody (``auto``), or the ``mix``.
-        null: what no melody is at generation: a C in every frame, as the released models have it, or nothing.
+        neighbours: number of frames before and after a frame that are embedded together with it.
+        part: the part of a recording that the melody is taken from where a request does not say: whatever
+            ``conditioning/stems.py`` can separate (``auto``), or the whole ``mix``.
+        null: the null melody in generation: a C in every frame, as in the released models, or nothing.
     """
 
     sample_rate_hz: int = 32_000
@@ -61,27 +61,31 @@ class MelodyConfig:
     fusion: Fusion = "prefix"
     neighbours: int = 0
     part: Literal["auto", "mix"] = "auto"
-    null: NullMelody = "c"
+    null: NullMelody = "pitch_c"
 
     def __post_init__(self) -> None:
-        for name, most in _MOST.items():
-            if not 1 <= getattr(self, name) <= most:
-                raise ConfigError(f"{name}={getattr(self, name)}: from 1 to {most}")
+        for name, maximum in _MAXIMA.items():
+            if not 1 <= getattr(self, name) <= maximum:
+                raise ConfigError(f"{name}={getattr(self, name)}: from 1 to {maximum}")
         if self.window_samples % 2:
             raise ConfigError(f"window_samples={self.window_samples}: must be even, a frame is at its middle")
         if self.strongest > self.num_pitches:
             raise ConfigError(f"strongest={self.strongest}: there are {self.num_pitches} pitch classes")
-        if not 0 <= self.neighbours <= _MOST_NEIGHBOURS:
-            raise ConfigError(f"neighbours={self.neighbours}: from 0 to {_MOST_NEIGHBOURS}")
+        if not 0 <= self.neighbours <= _MAX_NEIGHBOURS:
+            raise ConfigError(f"neighbours={self.neighbours}: from 0 to {_MAX_NEIGHBOURS}")
 
     @property
     def frame_rate_hz(self) -> float:
-        """Frames of the melody in a second, pooled ones."""
+        """Frames of the melody per second, after pooling."""
         return self.sample_rate_hz / (self.hop_samples * self.pooled_frames)
+
+    def frames_covering(self, duration_s: float) -> int:
+        """Frames that cover a duration, and its ends half a frame away, wherever in a frame the duration starts."""
+        return math.ceil(duration_s * self.frame_rate_hz) + 2
 
 
 def chroma_filters(config: MelodyConfig) -> Float[Tensor, "P F"]:
-    """How much each frequency of the spectrum belongs to each pitch class, C first, tuned to A = 440 Hz.
+    """The weight of each frequency of the spectrum in each pitch class, C first, tuned to A = 440 Hz.
 
     A bump around each class, repeated in every octave and wider where the spectrum is coarser than a semitone; each
     frequency has unit length, weighted by octave (librosa.filters.chroma with its defaults and tuning 0; D. Ellis,
@@ -92,10 +96,10 @@ def chroma_filters(config: MelodyConfig) -> Float[Tensor, "P F"]:
         config.sample_rate_hz / config.window_samples
     )
     octaves = torch.log2(frequencies / (440.0 / 16))
-    # 0 Hz has no octave: half a turn and more below the first frequency its bump touches all classes.
+    # 0 Hz has no octave: placed 1.5 octaves below the first frequency, its bump touches all classes.
     octaves = torch.cat([octaves[:1] - 1.5, octaves])
     widths = torch.cat([(octaves.diff() * classes).clamp(min=1.0), octaves.new_ones(1)])
-    # Counted from A, as octaves are; the distance goes round the circle of classes.
+    # Counted from A, as octaves are; the distance wraps around the circle of classes.
     distance = octaves * classes - torch.arange(classes, dtype=torch.float64)[:, None]
     half = round(classes / 2)
     distance = torch.remainder(distance + half, classes) - half

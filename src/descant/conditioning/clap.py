@@ -1,26 +1,36 @@
-"""CLAP: texts and sound as points of one space, so that a model trained on what music sounds like is asked in words.
+"""The CLAP condition: text and audio in one embedding space, so that a model trained on audio alone follows texts.
 
-No clip needs a caption then: in training the model is told the embedding of the sound, in use that of the text. The
-embedding goes through a residual quantiser first, which keeps from it what both have in common and makes it harder to
-remember a clip by (MusicGen, arXiv 2306.05284, appendix A.1; audiocraft, clapemb2music.yaml).
+No clip needs a caption: in training the model is conditioned on the embedding of the audio, in generation on that of
+the text. The embedding first goes through a residual quantiser, which keeps what texts and audio have in common and
+makes single clips harder to memorise (MusicGen, arXiv 2306.05284, appendix A.1; audiocraft, clapemb2music.yaml).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from descant.conditioning.base import Embedding
-from descant.errors import ConfigError
+from descant.conditioning.base import (
+    Conditioner,
+    Conditions,
+    Embedding,
+    FrameSpan,
+    Method,
+    TextLimit,
+    readable_text,
+)
+from descant.errors import ConfigError, InvalidRequest
 from descant.nn.rvq import ResidualVectorQuantizer, RVQConfig, VectorQuantizer
 
 START_VECTORS = 16
-"""So many vectors an entry are enough for its first place; more take longer."""
+"""Vectors per codebook entry that ``start`` clusters; more take longer and change little."""
 
-_MOST = {"dim": 2**16, "num_codebooks": 256, "codebook_size": 2**16, "sample_rate_hz": 10**6}
-_LONGEST_WINDOW_S = 3_600.0
+_MAXIMA = {"dim": 2**16, "num_codebooks": 256, "codebook_size": 2**16, "sample_rate_hz": 10**6}
+_MAX_WINDOW_S = 3_600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +39,8 @@ class ClapConfig:
 
     Args:
         name: the frozen network, by hub id or folder.
-        dim: width of the space.
-        window_s: how much sound the network hears at once; of more it hears windows, one every ``stride_s`` seconds.
+        dim: width of the embedding space.
+        window_s: longest audio that the network takes; longer audio is cut into windows, one every ``stride_s`` s.
     """
 
     name: str = "laion/larger_clap_music"
@@ -44,13 +54,13 @@ class ClapConfig:
     def __post_init__(self) -> None:
         if not self.name:
             raise ConfigError("name='': must be a hub id or a folder")
-        for name, most in _MOST.items():
-            if not 1 <= getattr(self, name) <= most:
-                raise ConfigError(f"{name}={getattr(self, name)}: from 1 to {most}")
+        for name, maximum in _MAXIMA.items():
+            if not 1 <= getattr(self, name) <= maximum:
+                raise ConfigError(f"{name}={getattr(self, name)}: from 1 to {maximum}")
         for name in ("window_s", "stride_s"):
-            # A window of less than a sample would be no sound.
-            if not 1 / self.sample_rate_hz <= getattr(self, name) <= _LONGEST_WINDOW_S:
-                raise ConfigError(f"{name}={getattr(self, name):g}: from one sample to {_LONGEST_WINDOW_S:g} s")
+            # A window shorter than a sample would be empty.
+            if not 1 / self.sample_rate_hz <= getattr(self, name) <= _MAX_WINDOW_S:
+                raise ConfigError(f"{name}={getattr(self, name):g}: from one sample to {_MAX_WINDOW_S:g} s")
 
     @property
     def window_samples(self) -> int:
@@ -59,27 +69,60 @@ class ClapConfig:
 
     @property
     def stride_samples(self) -> int:
-        """Samples from the beginning of a window to that of the next."""
+        """Samples from the start of a window to the start of the next."""
         return round(self.stride_s * self.sample_rate_hz)
 
 
-class ClapConditioner(nn.Module):
-    """From a point of the joint space to what the language model reads: quantised, then projected, as one position.
+@runtime_checkable
+class ClapTextEncoder(Protocol):
+    """The half of a frozen CLAP that generation needs: the embeddings of texts, in float32 on the CPU."""
 
-    There is no commitment loss: it would pull an encoder towards the codebooks, and this one is frozen.
+    config: ClapConfig
+
+    @property
+    def max_tokens(self) -> int | None:
+        """The longest text it reads; None where there is no limit."""
+
+    def num_tokens(self, text: str) -> int:
+        """The number of tokens of a text."""
+
+    def embed_text(self, text: str) -> Float[Tensor, " D"]:
+        """The embedding of a text; raises InvalidRequest for one with more than ``max_tokens``."""
+
+
+class ClapConditioner(Conditioner[Sequence[Float[Tensor, " D"] | None]]):
+    """An embedding of the joint space quantised, then projected to the language model's width, as one position.
+
+    The condition of a row is its own ``clap`` embedding, such as that of some audio, or else that of its text. There is
+    no commitment loss: it would pull an encoder towards the codebooks, and this one is frozen.
+
+    Args:
+        encoder: not part of the weights. A model can be trained without it, but not conditioned on texts.
+        method: ``cross`` or, in a model without cross-attention, ``prefix``.
+
+    Raises:
+        ConfigError: the encoder was made for another config.
     """
 
-    def __init__(self, config: ClapConfig, width: int) -> None:
+    name = condition = "clap"
+    float32_parts = frozenset({"quantizer"})
+
+    def __init__(
+        self, config: ClapConfig, width: int, encoder: ClapTextEncoder | None = None, method: Method = "cross"
+    ) -> None:
         super().__init__()
-        self.config = config
+        if encoder is not None and encoder.config != config:
+            raise ConfigError(f"clap_encoder is made for {encoder.config}, the model for {config}")
+        # The encoder stays on the CPU, so that a text has the same embedding whatever the model's device.
+        self.config, self.encoder, self.method = config, encoder, method
         self.quantizer = ResidualVectorQuantizer(
             RVQConfig(
                 dim=config.dim,
                 num_codebooks=config.num_codebooks,
                 codebook_size=config.codebook_size,
                 codebook_dim=config.dim,
-                # A batch has one vector a clip, fewer than a codebook has entries. With a codec's settings all entries
-                # would die in every step and be put onto the last few clips.
+                # A batch has one vector per clip, fewer than a codebook has entries. With a codec's settings all
+                # entries would die in every step and be moved to the last few clips.
                 decay=0.999,
                 dead_code_threshold=0.1,
                 dead_code_relative=True,
@@ -88,9 +131,9 @@ class ClapConditioner(nn.Module):
         self.project = nn.Linear(config.dim, width)
 
     def start(self, embeddings: Float[Tensor, "N D"]) -> None:
-        """Puts the codebooks where these embeddings are. Without it the first batch does, with its few vectors.
+        """Initialises the codebooks from the training set's embeddings, of which evenly spaced ones are used.
 
-        Of many embeddings evenly spaced ones are taken.
+        Without it the first batch initialises them, from its few vectors.
         """
         step = max(1, len(embeddings) // (START_VECTORS * self.config.codebook_size))
         chosen = embeddings[::step].to(self.project.weight.device)
@@ -103,19 +146,48 @@ class ClapConditioner(nn.Module):
             self.quantizer(rearrange(chosen, "N D -> 1 D N"))
         self.train(was_training)
 
-    def quantized(self, embeddings: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
-        """What is left of embeddings; in training mode the codebooks learn from them."""
-        return rearrange(self.quantizer(rearrange(embeddings, "B D -> B D 1")).latents, "B D 1 -> B D")
+    def text_limits(self) -> list[TextLimit]:
+        if self.encoder is None or self.encoder.max_tokens is None:
+            return []
+        return [(self.encoder.max_tokens, self.encoder.num_tokens)]
 
-    def forward(self, embeddings: Float[Tensor, "B D"], is_told: Bool[Tensor, " B"]) -> Embedding:
-        """Embeddings in the model's width and precision; zeros, and masked, for rows that are told none.
+    def prepare(self, rows: Sequence[Conditions]) -> Sequence[Float[Tensor, " D"] | None]:
+        """The embedding of each row; a text that several rows share is embedded once."""
+        texts = [None if row.get("clap") is not None else readable_text(row.get("text")) for row in rows]
+        of_text = {text: self._embed_text(text) for text in dict.fromkeys(texts) if text is not None}
+        return [row.get("clap") if text is None else of_text[text] for row, text in zip(rows, texts, strict=True)]
 
-        The codebooks learn from the rows that are told.
-        """
+    def forward(
+        self,
+        prepared: Sequence[Float[Tensor, " D"] | None],
+        span: FrameSpan,
+        drop: Bool[Tensor, " B"] | None = None,
+    ) -> dict[Method, Embedding]:
+        """The embeddings as one position; in training mode the codebooks learn from the rows that are not dropped."""
+        del span
+        has_condition = torch.tensor([point is not None for point in prepared])
+        zeros = torch.zeros(self.config.dim)
+        points = torch.stack([zeros if point is None else point.float().cpu() for point in prepared])
+        return {self.method: self.embed(points, has_condition if drop is None else has_condition & ~drop.cpu())}
+
+    def embed(self, points: Float[Tensor, "B D"], has_condition: Bool[Tensor, " B"]) -> Embedding:
+        """Embeddings in the model's width and precision; rows without one are zero and masked."""
         weight = self.project.weight
-        is_told = is_told.to(weight.device)
-        values = weight.new_zeros(len(embeddings), 1, len(weight))
-        if bool(is_told.any()):
-            heard = self.quantized(embeddings.to(weight.device)[is_told]).to(weight.dtype)
-            values[is_told] = self.project(heard)[:, None].to(values.dtype)
-        return Embedding(values, is_told[:, None])
+        has_condition = has_condition.to(weight.device)
+        values = weight.new_zeros(len(points), 1, len(weight))
+        if bool(has_condition.any()):
+            quantized = self.quantized(points.to(weight.device)[has_condition]).to(weight.dtype)
+            values[has_condition] = self.project(quantized)[:, None].to(values.dtype)
+        return Embedding(values, has_condition[:, None])
+
+    def quantized(self, points: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        """The embeddings as the codebooks represent them; in training mode the codebooks learn from them."""
+        return rearrange(self.quantizer(rearrange(points, "B D -> B D 1")).latents, "B D 1 -> B D")
+
+    def _embed_text(self, text: str) -> Float[Tensor, " D"]:
+        if self.encoder is None:
+            raise InvalidRequest(
+                "text: the encoder of this model's joint space is not loaded; give a clap embedding, or give the "
+                f"model an encoder for {self.config}"
+            )
+        return self.encoder.embed_text(text)

@@ -1,65 +1,34 @@
-"""Where each condition enters the language model."""
+"""Embedded conditions joined into the inputs of the language model."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from descant.conditioning.base import Embedding
-from descant.errors import ConfigError, InvalidRequest
+from descant.conditioning.base import Embedding, Method
+from descant.errors import InvalidRequest
 from descant.nn.inputs import LMInputs
 
-Method: TypeAlias = Literal["cross", "prefix", "sum", "output"]
 
+def fuse(conditions: Sequence[Mapping[Method, Embedding]]) -> LMInputs:
+    """The inputs of the language model, from what the conditioners gave, in their order.
 
-@dataclass(frozen=True, kw_only=True)
-class FuserConfig:
-    """How each condition is told: attended to (cross), put before the codes (prefix), added to the steps (sum) or to
-    what the heads read (output; of length 1).
-
-    The defaults are MusicGen's, which has no conditions of whole sentences and of facts; its melody and style models,
-    which have no cross-attention, take text as a prefix too.
-    """
-
-    melody: Method = "prefix"
-    style: Method = "prefix"
-    clap: Method = "cross"
-    text: Method = "cross"
-    sentence: Method = "sum"
-    sentence_output: Method = "output"
-    facts: Method = "sum"
-
-
-# A prefix is read melody first, text last, and then the codes: the order the released melody model was trained on
-# (audiocraft, ConditionFuser, which puts each next condition in front of the ones before).
-ORDER = ("melody", "style", "clap", "text", "sentence", "sentence_output", "facts")
-
-
-def fuse(embeddings: Mapping[str, Embedding], config: FuserConfig) -> LMInputs:
-    """The conditions as the language model takes them.
-
-    Conditions of one method are joined: cross and prefix end to end, sums added. A prefix and a sum have no mask: what
-    a row does not fill are zero vectors, as the released models know them.
+    Cross and prefix conditions are joined end to end, sums and outputs added. Prefixes and sums have no mask: padding
+    and null rows are zero vectors, as in the released models.
 
     Raises:
-        ConfigError: a condition has no place in the config.
         InvalidRequest: two conditions to be added differ in length, and neither has length 1.
     """
-    unknown = sorted(set(embeddings) - set(ORDER))
-    if unknown:
-        raise ConfigError(f"condition {unknown[0]!r} has no place in the language model; there are {', '.join(ORDER)}")
-    by_method: dict[str, list[Embedding]] = {"cross": [], "prefix": [], "sum": [], "output": []}
-    for name in ORDER:
-        if name in embeddings:
-            by_method[getattr(config, name)].append(embeddings[name])
+
+    def of(method: Method) -> list[Embedding]:
+        return [condition[method] for condition in conditions if method in condition]
+
     return LMInputs(
-        cross=_joined([embedding.values for embedding in by_method["cross"]]),
-        cross_mask=_joined([embedding.mask for embedding in by_method["cross"]]),
-        prefix=_joined([embedding.values for embedding in by_method["prefix"]]),
-        sum=_added([embedding.values for embedding in by_method["sum"]]),
-        output=_added([embedding.values for embedding in by_method["output"]]),
+        cross=_joined([embedding.values for embedding in of("cross")]),
+        cross_mask=_joined([embedding.mask for embedding in of("cross")]),
+        prefix=_joined([embedding.values for embedding in of("prefix")]),
+        sum=_added([embedding.values for embedding in of("sum")]),
+        output=_added([embedding.values for embedding in of("output")]),
     )
 
 

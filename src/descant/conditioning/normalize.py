@@ -1,7 +1,7 @@
-"""Texts with less to tell apart: small letters, lemmas, and none of the words that say nothing.
+"""Text normalisation: lower case, lemmas, no stop words.
 
-"Guitars are strumming" and "a strummed guitar" say one thing in two ways; a small model with few captions learns more
-from either when both read "guitar strum". An option of new models: the released ones read texts as they are written.
+"Guitars are strumming" and "a strummed guitar" mean the same; a small model with few captions learns more from either
+when both become "guitar strum". An option for new models: the released ones read texts as they are written.
 """
 
 import re
@@ -14,17 +14,17 @@ _CURLED = "\u2019"
 _KEPT = frozenset(
     ("no", "nor", "not", "neither", "cannot", "but", "only", "rather", "than", "off", "least", "most"),
 )
-"""Words of the list that turn what follows into something else: "no drums" is not "drums"."""
+"""Stop words that change the meaning of what follows and are kept: "no drums" is not "drums"."""
 _AFTER_TONIC = frozenset(("major", "minor", "maj", "min", "flat", "sharp"))
 _LEMMAS = {"singing": "sing", "playing": "play"}
-"""Where the dictionary errs in words of music: it makes "singe" of "singing" and "playe" of "playing"."""
+"""Corrections for words of music: the dictionary's lemma of "singing" is "singe", of "playing" "playe"."""
 
 
 def normalize_text(text: str) -> str | None:
-    """English words in small letters, as their lemmas, without stop words and punctuation; None if no word is left.
+    """The lemmas of a text in lower case, without stop words and punctuation; None if no word is left.
 
-    Numbers stay digits, negations stay, and so does the "a" of a key. Words of other languages that look like English
-    ones are treated as these.
+    Numbers stay digits, negations stay, and so does the "a" of a key. The text is taken for English: words of other
+    languages that look like English ones are treated as such.
 
     Raises:
         MissingExtra: the dictionaries are not installed.

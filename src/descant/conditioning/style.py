@@ -1,8 +1,8 @@
-"""Style: a few seconds of music as a handful of numbers, enough to sound alike and too few to be copied.
+"""The style condition: a few seconds of music, reduced until it can be resembled but not copied.
 
-An excerpt goes through a frozen network that has listened to much music, a small transformer and a residual quantiser,
-of which only the first levels are heard and only every fifteenth frame: 5 vectors a second (MusicGen-Style, arXiv
-2407.12563, section 3). The bottleneck is what keeps the model from repeating the excerpt.
+An excerpt goes through a frozen music encoder, a small transformer and a residual quantiser, of which only the first
+levels are used and only every fifteenth frame: 5 vectors a second (MusicGen-Style, arXiv 2407.12563, section 3). This
+bottleneck keeps the model from repeating the excerpt.
 """
 
 from abc import ABC, abstractmethod
@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 
 import torch
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from descant.audio import Clip
-from descant.conditioning.base import Embedding
+from descant.conditioning.base import Conditioner, Conditions, Embedding, FrameSpan, Method
 from descant.errors import ConfigError, InvalidRequest
 from descant.nn.positions import sinusoidal
 from descant.nn.rvq import ResidualVectorQuantizer, RVQConfig, VectorQuantizer
@@ -29,9 +29,9 @@ class StyleConfig:
     Args:
         features: the frozen network, by hub id or folder.
         feature_dim: width of its vectors.
-        used_codebooks: how many levels of the quantiser are heard; more say more of the excerpt.
-        stride_frames: every so many frames one is heard. The network gives 75 a second.
-        excerpt_s: how much of a clip is listened to, from its middle; a clip of ``min_excerpt_s`` is enough.
+        used_codebooks: number of levels of the quantiser that are used; more carry more of the excerpt.
+        stride_frames: one frame in this many is used. The network gives 75 a second.
+        excerpt_s: length of the excerpt, from the middle of a clip; a clip of ``min_excerpt_s`` is enough.
     """
 
     features: str = "m-a-p/MERT-v1-95M"
@@ -60,17 +60,17 @@ class StyleConfig:
 
 
 class StyleFeatures(ABC):
-    """A frozen network that listens. It is no ``nn.Module``, so a model's ``state_dict`` holds only what is trained."""
+    """A frozen music encoder. It is not an ``nn.Module``, so a model's ``state_dict`` holds only what is trained."""
 
     @property
     @abstractmethod
     def dim(self) -> int:
-        """Width of the vectors that it gives."""
+        """Width of its vectors."""
 
     @property
     @abstractmethod
     def sample_rate_hz(self) -> int:
-        """The rate that it listens at."""
+        """The sample rate of the audio that it takes."""
 
     @abstractmethod
     def to(self, device: torch.device | str) -> "StyleFeatures":
@@ -78,36 +78,51 @@ class StyleFeatures(ABC):
 
     @abstractmethod
     def features(self, wave: Float[Tensor, " N"]) -> Float[Tensor, "T F"]:
-        """One float32 vector a frame of mono sound, where the network is."""
+        """One float32 vector per frame of mono audio, on the network's device."""
 
 
 def excerpt(clip: Clip, config: StyleConfig) -> Clip:
-    """The middle of a clip, as long as the model listens; all of a shorter clip.
+    """The middle ``excerpt_s`` seconds of a clip; all of a shorter clip.
 
-    The middle and not a random place, as in audiocraft: the same request must give the same music.
+    The middle, not a random place as in audiocraft: the same request must give the same music.
 
     Raises:
-        InvalidRequest: the clip is shorter than any that the model was trained on.
+        InvalidRequest: the clip is shorter than the model's ``min_excerpt_s``.
     """
     if clip.duration_s < config.min_excerpt_s:
         raise InvalidRequest(
-            f"style: {clip.duration_s:g} s of sound; this model needs {config.min_excerpt_s:g} s at least and listens "
-            f"to {config.excerpt_s:g} s from the middle"
+            f"style: {clip.duration_s:g} s of audio; this model needs {config.min_excerpt_s:g} s at least and takes "
+            f"{config.excerpt_s:g} s from the middle"
         )
     num_samples = round(config.excerpt_s * clip.sample_rate_hz)
     start = max(0, clip.samples.shape[1] - num_samples) // 2
     return replace(clip, samples=clip.samples[:, start : start + num_samples], codes=None)
 
 
-class StyleConditioner(nn.Module):
-    """From a listener's vectors to codes, and from codes to what the language model reads.
+class StyleConditioner(Conditioner[Sequence[Int[Tensor, "_ _"] | None]]):
+    """From a frozen encoder's vectors to codes, and from codes to the language model's width.
 
-    The codes are computed in float32 whatever the language model's precision; no gradient goes through them.
+    The codes are computed in float32 whatever the language model's precision, without gradients. The training of a
+    language model leaves this conditioner as it is.
+
+    Args:
+        encoder: not part of the weights; without it, styles can only be given as codes.
+
+    Raises:
+        ConfigError: the encoder's vectors have another width than the config says.
     """
 
-    def __init__(self, config: StyleConfig, width: int) -> None:
+    name = condition = "style"
+    is_trainable = False
+    float32_parts = frozenset({"embed", "blocks", "batch_norm", "quantizer"})
+
+    def __init__(self, config: StyleConfig, width: int, encoder: StyleFeatures | None = None) -> None:
         super().__init__()
-        self.config = config
+        if encoder is not None and encoder.dim != config.feature_dim:
+            raise ConfigError(
+                f"style_features are {encoder.dim} wide, the model expects style features {config.feature_dim} wide"
+            )
+        self.config, self.encoder = config, encoder
         self.embed = nn.Linear(config.feature_dim, config.width)
         self.blocks = Transformer(
             TransformerConfig(
@@ -130,30 +145,49 @@ class StyleConditioner(nn.Module):
         )
         self.project = nn.Linear(config.width, width)
 
+    def extract(self, clip: Clip) -> Int[Tensor, "K L"]:
+        """The style of a clip, as codes on the CPU.
+
+        Raises:
+            InvalidRequest: the clip is too short, or the encoder is not loaded.
+        """
+        if self.encoder is None:
+            raise InvalidRequest(f"style: {self.config.features} is not loaded; give style_codes, or load it")
+        mono = excerpt(clip, self.config).resample(self.encoder.sample_rate_hz).to_channels(1).samples[0]
+        return self.codes(self.encoder.features(mono).to(self.embed.weight.device)).cpu()
+
     @torch.no_grad()
     def codes(self, features: Float[Tensor, "T F"]) -> Int[Tensor, "K L"]:
-        """The style of one excerpt: the levels that are heard, of the frames that are heard."""
-        stream = self.embed(features)[None] + sinusoidal(len(features), self.config.width, device=features.device)
-        latents = self.batch_norm(rearrange(self.blocks(stream), "B T D -> B D T"))
+        """The codes of one excerpt, of the levels and frames that are used."""
+        hidden = self.embed(features)[None] + sinusoidal(len(features), self.config.width, device=features.device)
+        latents = self.batch_norm(rearrange(self.blocks(hidden), "B T D -> B D T"))
         codes = self.quantizer.encode(latents)[0]
         return codes[: self.config.used_codebooks, :: self.config.stride_frames]
 
-    def forward(self, codes: Sequence[Int[Tensor, "_ _"] | None]) -> Embedding:
-        """Styles in the language model's width and precision, a row each; None is the null style, which is zeros.
+    def prepare(self, rows: Sequence[Conditions]) -> Sequence[Int[Tensor, "_ _"] | None]:
+        """The codes of each row's style."""
+        return [row.get("style") for row in rows]
 
-        Rows are as long as the longest, and of length 1 where no row has a style.
-        """
+    def forward(
+        self, prepared: Sequence[Int[Tensor, "_ _"] | None], span: FrameSpan, drop: Bool[Tensor, " B"] | None = None
+    ) -> dict[Method, Embedding]:
+        """The styles, in rows as long as the longest; of length 1 where no row has a style."""
+        del span
         weight = self.project.weight
-        length = max((one.shape[1] for one in codes if one is not None), default=1)
-        values = weight.new_zeros(len(codes), length, len(weight))
-        mask = torch.zeros(len(codes), length, dtype=torch.bool, device=weight.device)
-        for row, one in enumerate(codes):
-            if one is not None:
-                values[row, : one.shape[1]] = self.project(self._vectors(one.to(weight.device)).to(weight.dtype))
-                mask[row, : one.shape[1]] = True
-        return Embedding(values, mask)
+        length = max((codes.shape[1] for codes in prepared if codes is not None), default=1)
+        values = weight.new_zeros(len(prepared), length, len(weight))
+        mask = torch.zeros(len(prepared), length, dtype=torch.bool, device=weight.device)
+        for row, codes in enumerate(prepared):
+            if codes is not None:
+                vectors = self._vectors(codes.to(weight.device))
+                values[row, : codes.shape[1]] = self.project(vectors.to(weight.dtype))
+                mask[row, : codes.shape[1]] = True
+        return {"prefix": Embedding(values, mask).without(drop)}
+
+    def move_encoder(self, device: torch.device) -> None:
+        self.encoder = None if self.encoder is None else self.encoder.to(device)
 
     def _vectors(self, codes: Int[Tensor, "K L"]) -> Float[Tensor, "L D"]:
-        """The sum of the entries that the codes of the first levels name."""
+        """The sum of the codebook entries of the first levels."""
         levels = [level for level in self.quantizer.levels if isinstance(level, VectorQuantizer)][: len(codes)]
-        return torch.stack([level.look_up(one) for level, one in zip(levels, codes, strict=True)]).sum(dim=0)
+        return torch.stack([level.look_up(of_level) for level, of_level in zip(levels, codes, strict=True)]).sum(dim=0)

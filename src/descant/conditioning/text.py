@@ -1,50 +1,131 @@
-"""Text, from an encoder's vectors to what the language model attends to."""
+"""The text condition: from the vectors of a frozen encoder to what the language model attends to."""
 
-from torch import nn
-from torch.nn import functional
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from descant.conditioning.base import Embedding
+import torch
+from jaxtyping import Bool
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from descant.conditioning.base import (
+    Conditioner,
+    Conditions,
+    Embedding,
+    FrameSpan,
+    Method,
+    TextEncoder,
+    TextLimit,
+    readable_text,
+)
+from descant.conditioning.normalize import normalize_text
+from descant.errors import ConfigError
 
 
-class TextConditioner(nn.Module):
-    """The trained part of the text condition: linear maps to the language model's width.
+@dataclass(frozen=True, kw_only=True)
+class T5Text:
+    """Text through a frozen T5 or FLAN-T5, found by hub id or in a folder.
 
     Args:
-        encoder_dim: width of the text encoder's vectors.
-        width: width of the language model.
-        has_sentence: the text as a whole is told too, not its tokens alone.
-        has_projection: without one the encoder's vectors, as wide as the model, are read as they are.
+        has_projection: False feeds the T5's vectors to the language model directly; both must have the same width.
+        has_pooled_text: the mean of a text's vectors is added to every step and to the input of the output heads, in
+            addition to cross-attention. For small models and short trainings; the released models do not have it.
+        is_normalized: texts go through ``normalize_text``, in training and in generation; tempo and key are still
+            parsed from the text as it was written.
     """
 
-    def __init__(
-        self, encoder_dim: int, width: int, has_sentence: bool = False, *, has_projection: bool = True
-    ) -> None:
+    name: str = "t5-base"
+    dim: int = 768
+    has_projection: bool = True
+    has_pooled_text: bool = False
+    is_normalized: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmallText:
+    """Text through the small encoder in the model's own folder, or through the package's where the folder has none.
+
+    Args:
+        has_pooled_text, is_normalized: as in ``T5Text``.
+    """
+
+    dim: int = 384
+    has_pooled_text: bool = False
+    is_normalized: bool = False
+
+    @property
+    def has_projection(self) -> bool:
+        """Always: its vectors go through a linear map to the language model's width."""
+        return True
+
+
+class TextConditioner(Conditioner[Embedding]):
+    """The frozen text encoder, and trained linear maps from its vectors to the language model's width.
+
+    Args:
+        width: width of the language model.
+        encoder: not part of the weights.
+        method: how the token vectors enter the language model, ``cross`` or, in a model without cross-attention,
+            ``prefix``.
+
+    Raises:
+        ConfigError: the encoder's vectors have another width than the config says.
+    """
+
+    name = condition = "text"
+
+    def __init__(self, config: T5Text | SmallText, width: int, encoder: TextEncoder, method: Method = "cross") -> None:
         super().__init__()
-        self.project = nn.Linear(encoder_dim, width) if has_projection else nn.Identity()
-        self.project_sentence = nn.Linear(encoder_dim, width) if has_sentence else None
-        self.project_output = nn.Linear(encoder_dim, width) if has_sentence else None
+        if encoder.dim != config.dim:
+            raise ConfigError(f"the text encoder is {encoder.dim} wide, the model expects {config.dim}")
+        self.config, self.encoder, self.method = config, encoder, method
+        self.project = nn.Linear(config.dim, width) if config.has_projection else nn.Identity()
+        self.project_pooled = nn.Linear(config.dim, width) if config.has_pooled_text else None
+        self.project_output = nn.Linear(config.dim, width) if config.has_pooled_text else None
         if self.project_output is not None:
-            # At first nothing: the heads are to meet their own stream before anything is added to it.
+            # Zero at first: the heads are to learn from the hidden states before anything is added to them.
             nn.init.zeros_(self.project_output.weight)
             nn.init.zeros_(self.project_output.bias)
 
-    def forward(self, embedding: Embedding) -> dict[str, Embedding]:
-        """By name: ``text``, the embedding in the model's width and precision, and in a model that has sentences the
-        mean of a text's vectors, for the steps (``sentence``) and for the heads (``sentence_output``). Masked positions
-        and null rows stay zero.
+    def encoder_text(self, text: str | None) -> str | None:
+        """The text that the encoder is given; None where nothing is left to read."""
+        readable = readable_text(text)
+        return normalize_text(readable) if readable is not None and self.config.is_normalized else readable
 
-        The mean's last bits may change with the padding: whoever promises the same codes in any batch embeds each
-        request by itself, as ``generation/engine.py`` does.
+    def text_limits(self) -> list[TextLimit]:
+        if self.encoder.max_tokens is None:
+            return []
+        return [(self.encoder.max_tokens, lambda text: len(self.encoder.tokens(self.encoder_text(text) or "")))]
+
+    def prepare(self, rows: Sequence[Conditions]) -> Embedding:
+        """The encoder's vectors of each text."""
+        return self.encoder.encode([self.encoder_text(row.get("text")) for row in rows])
+
+    def forward(
+        self, prepared: Embedding, span: FrameSpan, drop: Bool[Tensor, " B"] | None = None
+    ) -> dict[Method, Embedding]:
+        """The token vectors and, with ``has_pooled_text``, their mean for the steps (sum) and for the heads (output).
+
+        Masked positions and null rows are zero. The mean's last bits may change with the padding: for the same codes in
+        any batch, embed each request by itself, as ``generation/engine.py`` does.
         """
+        del span
         weight = next(self.parameters(), None)
-        values = embedding.values if weight is None else embedding.values.to(weight.dtype)
-        # The maps have biases: without the mask a null row would say something (audiocraft, T5Conditioner.forward).
-        told = {"text": Embedding(self.project(values) * embedding.mask[:, :, None], embedding.mask)}
-        if self.project_sentence is not None and self.project_output is not None:
-            is_said = embedding.mask.any(dim=1, keepdim=True)
-            mean = values.sum(dim=1) / embedding.mask.sum(dim=1, keepdim=True).clamp(min=1)
-            sentence = self.project_sentence(mean) * is_said
-            told["sentence"] = Embedding(sentence[:, None], is_said)
-            output = self.project_output(functional.layer_norm(mean, mean.shape[-1:])) * is_said
-            told["sentence_output"] = Embedding(output[:, None], is_said)
-        return told
+        if weight is not None:
+            prepared = prepared.to(weight.device, weight.dtype)
+        values, mask = prepared.values, prepared.mask
+        # The maps have biases: without the mask a null row would not be zero (audiocraft, T5Conditioner.forward).
+        embedded: dict[Method, Embedding] = {
+            self.method: Embedding(self.project(values) * mask[:, :, None], mask).without(drop)
+        }
+        if self.project_pooled is not None and self.project_output is not None:
+            has_text = mask.any(dim=1, keepdim=True)
+            mean = values.sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp(min=1)
+            pooled = self.project_pooled(mean) * has_text
+            output = self.project_output(F.layer_norm(mean, mean.shape[-1:])) * has_text
+            embedded["sum"] = Embedding(pooled[:, None], has_text).without(drop)
+            embedded["output"] = Embedding(output[:, None], has_text).without(drop)
+        return embedded
+
+    def move_encoder(self, device: torch.device) -> None:
+        self.encoder = self.encoder.to(device)

@@ -215,13 +215,14 @@ class Engine:
 
     def _style_codes(self, request: Request) -> Int[Tensor, "K L"] | None:
         """What the model hears of the request's style."""
-        if request.style is not None:
-            return self.model.style_codes(request.style)
-        if request.style_codes is None:
+        if request.style is None and request.style_codes is None:
             return None
-        if self.model.config.style is None:
-            raise InvalidRequest("style_codes: this model takes no style; leave them out, or use a style model")
-        return checked_style(request.style_codes, self.model.config.style)
+        if self.model.style is None:
+            raise InvalidRequest("style: this model takes no style; leave it out, or use a style model")
+        if request.style is not None:
+            return self.model.style.extract(request.style)
+        assert request.style_codes is not None
+        return checked_style(request.style_codes, self.model.style.config)
 
     def _prompt_codes(self, request: Request, num_frames: int) -> Int[Tensor, "K T"]:
         codec = self.model.codec

@@ -7,12 +7,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from descant.conditioning.base import Conditions
 from descant.errors import InvalidRequest
 from descant.generation.decode import Draft
 from descant.generation.request import Guidance, Request
 from descant.generation.sampling import NoiseSource
 from descant.generation.windows import STRIDE_SHARE, Section, Window, plan_windows, sections_of
-from descant.model import Conditions, Heard, MusicGenModel
+from descant.model import MusicGenModel, PreparedConditions
 from descant.nn.inputs import LMInputs
 
 CONDITION_STEPS = 64
@@ -50,7 +51,7 @@ class Piece:
         self.room, self.keep = self._reach()
         self.windows = plan_windows(num_frames, self.num_prompt_frames, self.room, self.keep, self.sections)
         self.noise = NoiseSource(request.seed, model.codec.num_codebooks, model.codec.codebook_size)
-        self._heard: dict[int, Heard] = {}
+        self._heard: dict[int, PreparedConditions] = {}
         self._heard_in(self.windows[0].section)
 
     def change(self, text: str | None) -> None:
@@ -115,25 +116,25 @@ class Piece:
             roles.append("against")
         return roles
 
-    def _heard_in(self, section: int) -> Heard:
+    def _heard_in(self, section: int) -> PreparedConditions:
         """What is heard of the conditions in a section; of earlier ones it is forgotten."""
         if section not in self._heard:
             self._heard = {section: self._hear(self.sections[section])}
         return self._heard[section]
 
     @torch.no_grad()
-    def _hear(self, section: Section) -> Heard:
+    def _hear(self, section: Section) -> PreparedConditions:
         request = self.request
-        everything = Conditions(text=section.text, melody=request.melody_chroma, style=request.style_codes)
-        rows = {
+        everything: Conditions = {"text": section.text, "melody": request.melody_chroma, "style": request.style_codes}
+        rows: dict[str, Conditions] = {
             "inputs": everything,
-            "without_text": replace(everything, text=None),
-            "without_melody": replace(everything, melody=None),
-            "against": Conditions(text=request.negative_text),
+            "without_text": {**everything, "text": None},
+            "without_melody": {**everything, "melody": None},
+            "against": {"text": request.negative_text},
         }
-        return self.model.heard([rows[role] for role in self._roles()])
+        return self.model.prepare([rows[role] for role in self._roles()])
 
-    def _inputs(self, heard: Heard, window: Window) -> list[LMInputs]:
+    def _inputs(self, heard: PreparedConditions, window: Window) -> list[LMInputs]:
         """The conditions of each role, all as long as the longest.
 
         In a model without cross-attention the text is a prefix. It has no mask, so to pad it to the length of another
@@ -143,15 +144,17 @@ class Piece:
         section = self.sections[window.section]
         # The negative text keeps its own time; the other rows are the section less something.
         told = [
-            Section(0, row.text) if role == "against" else section
+            Section(0, row.get("text")) if role == "against" else section
             for role, row in zip(self._roles(), heard.rows, strict=True)
         ]
         beats = [of_row.beats_before(window.first, rate_hz) for of_row in told]
         inputs = self.model.inputs(
             heard,
-            window.num_frames,
-            first_s=window.first / rate_hz - self.lead_in_s,
-            first_beats=torch.tensor(beats, dtype=torch.float64),
+            self.model.span(
+                window.num_frames,
+                first_s=window.first / rate_hz - self.lead_in_s,
+                first_beats=torch.tensor(beats, dtype=torch.float64),
+            ),
         )
         if inputs.cross is not None and inputs.cross_mask is not None:
             missing = -inputs.cross.shape[1] % CONDITION_STEPS
@@ -164,7 +167,7 @@ class Piece:
         if not guidance.schedule:
             return torch.tensor([guidance.scale], dtype=torch.float32)
         points = ((0.0, guidance.scale), *guidance.schedule)
-        moments = (self.model.frames_of_steps(window.num_frames) + window.first) / self.model.codec.frame_rate_hz
+        moments = (self.model.span(window.num_frames).input_frames + window.first) / self.model.codec.frame_rate_hz
         by_input = torch.tensor([_between(points, moment) for moment in moments.tolist()])
         # An input step leads to the step after it.
         return torch.cat([by_input[:1], by_input[:-1]])

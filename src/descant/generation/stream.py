@@ -11,7 +11,6 @@ from descant.generation.piece import Piece
 from descant.generation.request import Request
 from descant.generation.seams import FADE_S, joined
 from descant.generation.texts import TextReader
-from descant.model import Conditions
 from descant.nn.settings import own_settings
 
 
@@ -58,7 +57,7 @@ class MusicStream:
         # Refused here and now, not when the music has come so far.
         request = Request(text=text, long_prompt=self.request.long_prompt)
         settled = TextReader(self._piece.model).settled(request)
-        self._piece.model.heard([Conditions(text=settled.text)])
+        self._piece.model.prepare([{"text": settled.text}])
         self._next_text = [settled.text]
 
     def _make(self) -> Iterator[Float[Tensor, "C n"]]:

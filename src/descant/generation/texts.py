@@ -5,21 +5,16 @@ A text encoder has one token for everything it does not know, so all prompts mad
 
 import logging
 import unicodedata
-from bisect import bisect_right
-from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TypeAlias
 
 from descant.conditioning.base import readable_text
+from descant.conditioning.long_texts import longest_beginning
 from descant.errors import InvalidRequest
 from descant.generation.request import MAX_TEXT_CHARACTERS, Request
 from descant.model import MusicGenModel
 
 MAX_NAMED = 8
 """Unknown words that a message names; of a longer list it says how many there are."""
-
-Limit: TypeAlias = tuple[int, Callable[[str], int]]
-"""How much of a text is read, and how it is counted."""
 
 _log = logging.getLogger(__name__)
 
@@ -69,7 +64,7 @@ class TextReader:
         return self._settled[key]
 
     def _whole(self, name: str, text: str) -> str:
-        for limit, count in self._limits():
+        for limit, count in self._model.text_limits():
             if count(text) > limit:
                 raise InvalidRequest(
                     f"{name}: {count(text)} tokens, and this model reads up to {limit}; shorten it, or have only its "
@@ -79,27 +74,12 @@ class TextReader:
 
     def _cut(self, name: str, text: str) -> str:
         """The longest beginning of whole words that the model reads; where one word is too long, a part of it."""
-        # A text that fits stays as it came; of one to be cut, blanks at its beginning are not what should be kept.
-        kept = text if self._fits(text) else text.lstrip()
         # What is kept must be a prompt in its own right, for that is what a file's tags hold.
-        for limit in ((MAX_TEXT_CHARACTERS, len), *self._limits()):
-            kept = _beginning(kept, limit)
+        kept = longest_beginning(text, [(MAX_TEXT_CHARACTERS, len), *self._model.text_limits()])
         if kept != text:
             end = " ".join(kept.split()[-4:])[-60:]
             self._say(f"{name}: of {len(text)} characters this model reads {len(kept)}, up to {end!r}")
         return kept
-
-    def _fits(self, text: str) -> bool:
-        return all(count(text) <= most for most, count in ((MAX_TEXT_CHARACTERS, len), *self._limits()))
-
-    def _limits(self) -> list[Limit]:
-        encoder, clap = self._model.text_encoder, self._model.clap_encoder
-        limits: list[Limit] = []
-        if encoder.max_tokens is not None:
-            limits.append((encoder.max_tokens, lambda text: len(encoder.tokens(self._model.as_read(text) or ""))))
-        if clap is not None and clap.max_tokens is not None:
-            limits.append((clap.max_tokens, clap.num_tokens))
-        return limits
 
     def _check_words(self, name: str, text: str) -> None:
         words = words_of(text)
@@ -108,7 +88,7 @@ class TextReader:
                 f"{name}={text!r:.60}: this model's text encoder knows none of these words, so they would all sound "
                 'the same; write it in English, or give "" for any music'
             )
-        if self._model.as_read(text) is None:
+        if self._model.text.encoder_text(text) is None:
             raise InvalidRequest(
                 f"{name}={text!r:.60}: this model leaves out such words, and nothing else is there; "
                 'say what it should sound like, or give "" for any music'
@@ -116,10 +96,10 @@ class TextReader:
 
     def _tokens_of(self, word: str) -> list[str | None]:
         if word not in self._tokens:
-            read = self._model.as_read(word)
+            read = self._model.text.encoder_text(word)
             # What normalisation leaves out is unknown where it has no letters, as an emoji, and else a filler.
             left_out: list[str | None] = [word if any(map(str.isalnum, word)) else None]
-            self._tokens[word] = left_out if read is None else self._model.text_encoder.tokens(read)
+            self._tokens[word] = left_out if read is None else self._model.text.encoder.tokens(read)
         return self._tokens[word]
 
     def _say(self, message: str) -> None:
@@ -145,19 +125,6 @@ def _has_word(token: str | None) -> bool:
 
 def _is_punctuation(character: str) -> bool:
     return unicodedata.category(character).startswith("P")
-
-
-def _beginning(text: str, limit: Limit) -> str:
-    most, count = limit
-    if count(text) <= most:
-        return text
-
-    def fitting(ends: Sequence[int]) -> Sequence[int]:
-        return ends[: bisect_right(ends, most, key=lambda end: count(text[:end]))]
-
-    inside = range(1, len(text))
-    ends = [end for end in inside if text[end].isspace() and not text[end - 1].isspace()]
-    return text[: [*fitting(inside), *fitting(ends)][-1]]
 
 
 def _named(words: list[str]) -> str:

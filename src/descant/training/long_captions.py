@@ -1,87 +1,75 @@
-"""Captions that are longer than the text encoder reads: cut to the words that fit, and named."""
+"""Captions that are too long for the text encoder: cut to the words that fit, with a note of their clips."""
 
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from descant.conditioning.base import Embedding
+from descant.conditioning.base import TextLimit, readable_text, valid_beginning
+from descant.conditioning.long_texts import longest_beginning
 from descant.data.captions import CaptionConfig, tag_text
 from descant.data.shards import TokenizedClip
 from descant.errors import InvalidRequest
 
 SHORT_CHARACTERS = 200
-"""Texts up to this long fit every encoder, for a token is a character at least; they are not tried."""
+"""Texts up to this long fit every encoder, since a token is at least one character; they are not measured."""
 
 MAX_NOTES = 5
 
 
-class CaptionReader:
-    """Reads captions as a model does, but the end of one that is too long is left out.
+class CaptionCutter:
+    """Cuts captions that a model cannot read to the end.
 
-    A run would otherwise end at whatever step first draws such a caption.
+    A run would otherwise fail at whatever step first draws such a caption.
 
     Args:
-        read: gives what a model sees of texts, or refuses them (``MusicGenModel.read``).
-        note: is given a message for each of the first clips whose captions are cut.
+        limits: of the model's text encoders (``MusicGenModel.text_limits``).
+        note: called with a message for each of the first clips whose captions are cut.
     """
 
-    def __init__(self, read: Callable[[Sequence[str | None]], Embedding], note: Callable[[str], None]) -> None:
-        self._read = read
+    def __init__(self, limits: Sequence[TextLimit], note: Callable[[str], None]) -> None:
+        self._limits = limits
         self._note = note
-        self._named: set[str] = set()
+        self._noted: set[str] = set()
 
-    def read(self, texts: Sequence[str | None], clips: Sequence[TokenizedClip]) -> Embedding:
-        """The captions of these clips as the text encoder sees them."""
-        try:
-            return self._read(texts)
-        except InvalidRequest:
-            return self._read([self._fitting(*pair) for pair in zip(texts, clips, strict=True)])
+    def cut(self, texts: Sequence[str | None], clips: Sequence[TokenizedClip]) -> list[str | None]:
+        """The captions of these clips, each as far as the text encoders read it."""
+        return [self._cut(text, clip) for text, clip in zip(texts, clips, strict=True)]
 
     def name_long_ones(self, clips: Sequence[TokenizedClip], config: CaptionConfig) -> int:
-        """How many of the clips can draw a caption that must be cut, after a note of the first ones."""
+        """The number of clips that can draw a caption that must be cut, after a note of the first ones."""
         long = {clip.id: text for clip in clips for text in _longest(clip, config) if self._problem(text) is not None}
         for name, text in list(long.items())[:MAX_NOTES]:
             self._note(f"clip {name!r}: {self._problem(text)}; what does not fit will be left out in training")
         if len(long) > MAX_NOTES:
-            self._note(f"and so it is with {len(long) - MAX_NOTES} more of the {len(clips)} clips")
-        self._named |= long.keys()
+            self._note(f"the same applies to {len(long) - MAX_NOTES} more of the {len(clips)} clips")
+        self._noted |= long.keys()
         return len(long)
+
+    def _cut(self, text: str | None, clip: TokenizedClip) -> str | None:
+        problem = self._problem(text)
+        if text is None or problem is None:
+            return text
+        if clip.id not in self._noted and len(self._noted) < MAX_NOTES:
+            self._note(f"clip {clip.id!r}: {problem}; what does not fit is left out")
+        self._noted.add(clip.id)
+        return longest_beginning(valid_beginning(text).strip(), self._limits) or None
 
     def _problem(self, text: str | None) -> str | None:
         """Why the model cannot read this text, or None where it can."""
         if text is None or (len(text) <= SHORT_CHARACTERS and text.isprintable()):
             return None
         try:
-            self._read([text])
+            readable_text(text)
         except InvalidRequest as error:
             return str(error)
+        for maximum, length in self._limits:
+            if length(text) > maximum:
+                return f"text has {length(text)} tokens: the text encoder reads up to {maximum}"
         return None
-
-    def _fitting(self, text: str | None, clip: TokenizedClip) -> str | None:
-        """The longest beginning of a caption that the model reads: of its words, or of its one word."""
-        problem = self._problem(text)
-        if text is None or problem is None:
-            return text
-        if clip.id not in self._named and len(self._named) < MAX_NOTES:
-            self._note(f"clip {clip.id!r}: {problem}; what does not fit is left out")
-        self._named.add(clip.id)
-        words = text.split()
-        return self._beginning(words, " ") or self._beginning(words[0], "") or None
-
-    def _beginning(self, parts: Sequence[str], separator: str) -> str:
-        """As many of the parts as can be read, found by halving."""
-        fit, too_many = 0, len(parts) + 1
-        while too_many - fit > 1:
-            middle = (fit + too_many) // 2
-            if self._problem(separator.join(parts[:middle])) is None:
-                fit = middle
-            else:
-                too_many = middle
-        return separator.join(parts[:fit])
 
 
 def _longest(clip: TokenizedClip, config: CaptionConfig) -> Iterator[str]:
-    """The wordings of a clip, and the longest of them with all tags behind it."""
+    """The captions of a clip, and the longest of them followed by all tags."""
     yield from clip.captions
     tags = tag_text(clip.tags, replace(config, keep_field_probability=1.0), random.Random(0))
     if tags and config.merge_probability > 0:

@@ -83,8 +83,8 @@ def show_model(arguments: argparse.Namespace) -> None:
     """Prints a model's shape, size and config."""
     from descant.checkpoints.names import config_of
     from descant.checkpoints.untrained import size_of
+    from descant.codec.any import codebooks_of
     from descant.config import to_dict
-    from descant.model import codebooks_of
     from descant.presets import PRESETS
 
     try:
