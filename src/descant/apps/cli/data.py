@@ -177,10 +177,11 @@ def tokenize(arguments: argparse.Namespace) -> None:
     """Writes the shards that are not there yet."""
     if not 1 <= arguments.batch_size <= 1_024:
         raise InvalidRequest(f"--batch-size {arguments.batch_size}: allowed are 1 to 1024")
-    from descant.api import load, select_device
+    from descant.api import load
     from descant.checkpoints.layouts import load_codec
     from descant.data.manifest import ClipRecord, read_manifest
     from descant.data.tokenize import tokenize as write_shards
+    from descant.devices import select_device
 
     records = read_manifest(arguments.manifest)
     chosen = select_device(arguments.device)
@@ -224,11 +225,11 @@ def tokenize(arguments: argparse.Namespace) -> None:
 
 def melodies(arguments: argparse.Namespace) -> None:
     """Hears the melodies that are not there yet."""
-    from descant.api import select_device
     from descant.checkpoints.layouts import load_codec
     from descant.conditioning.chroma import MelodyConfig
     from descant.data.melodies import add_melodies
     from descant.data.shards import read_index
+    from descant.devices import select_device
 
     index = read_index(arguments.folder)
     audio_s = _audio_s(arguments.folder)
@@ -243,11 +244,11 @@ def melodies(arguments: argparse.Namespace) -> None:
 
 def embeddings(arguments: argparse.Namespace) -> None:
     """Finds the places that are not there yet."""
-    from descant.api import select_device
     from descant.checkpoints.layouts import load_codec
     from descant.conditioning.clap import ClapConfig, ClapEncoder
     from descant.data.embeddings import add_embeddings
     from descant.data.shards import read_index
+    from descant.devices import select_device
 
     index = read_index(arguments.folder)
     audio_s = _audio_s(arguments.folder)

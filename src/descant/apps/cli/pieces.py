@@ -48,11 +48,11 @@ class Writer:
     def write_audio(self, piece: Piece, clip: "Clip") -> Path:
         """Writes one piece and gives its path."""
         from descant.audio.clip import PEAK_LIMIT
-        from descant.generation.seams import attenuated
+        from descant.generation.audio import attenuate
 
         given = clip.info["prompt_samples"]
         if given is not None and self.loudness_lufs is None:
-            clip = replace(clip, samples=attenuated(clip.samples, given, PEAK_LIMIT, clip.sample_rate_hz))
+            clip = replace(clip, samples=attenuate(clip.samples, given, PEAK_LIMIT, clip.sample_rate_hz))
         level, gain = clip.leveled(self.loudness_lufs)
         made = {"loudness_lufs": self.loudness_lufs, "gain": gain, "sample_rate_hz": clip.sample_rate_hz}
         info = {**clip.info, **self.kept, **made}
@@ -86,15 +86,13 @@ def show_written(
     model: "MusicGen", written: list[Written], seconds_taken: float, as_json: bool, also: dict[str, Any] | None = None
 ) -> None:
     """Prints what was written: all of it, or the finished part, with ``also`` saying why there is no more."""
-    from descant.generation.engine import duration_of
-
     codes_files = [str(one.codes) for one in written if one.codes is not None]
     result = {
         "files": [str(one.audio) for one in written],
         "codes_files": codes_files,
         "seeds": [one.seed for one in written],
         "prompts": [one.piece.request.text for one in written],
-        "duration_s": duration_of(written[0].piece.request),
+        "duration_s": written[0].piece.request.result_s,
         "sample_rate_hz": model.sample_rate_hz,
         "seconds_taken": seconds_taken,
         "real_time_factor": seconds_taken / total_duration_s([one.piece for one in written]),
@@ -108,6 +106,4 @@ def show_written(
 
 
 def total_duration_s(pieces: list[Piece]) -> float:
-    from descant.generation.engine import duration_of
-
-    return sum(duration_of(piece.request) for piece in pieces)
+    return sum(piece.request.result_s for piece in pieces)
