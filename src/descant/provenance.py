@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -27,9 +27,24 @@ MAX_NESTING = 32
 NAMES = ("model", "model_fingerprint", "device", "precision", "descant")
 
 
+def _as_text(levels: Int[Tensor, "T P"]) -> str:
+    """Melody levels as hexadecimal bytes, one word for each frame."""
+    return " ".join(bytes(frame).hex() for frame in levels.tolist())
+
+
+def _from_text(text: str) -> Int[Tensor, "T P"]:
+    return torch.tensor([list(bytes.fromhex(frame)) for frame in text.split(" ")])
+
+
+CONDITIONS: dict[str, tuple[str, Callable[[Any], Any], Callable[[Any], Any]]] = {
+    "style": ("style_codes", Tensor.tolist, torch.tensor),
+    "melody": ("melody_chroma", _as_text, _from_text),
+}
+"""By the name of a condition: its field in the info and in a `Request`, and how it is written to the info and read."""
+
+
 def info_of(request: ResolvedRequest) -> dict[str, Any]:
     """Everything that is needed to generate the music of a request again, and its sources, as plain data."""
-    codes, melody, style = request.prompt_codes, request.conditions.get("melody"), request.conditions.get("style")
     return {
         "text": request.text,
         "timeline": [list(section) for section in request.timeline],
@@ -42,10 +57,9 @@ def info_of(request: ResolvedRequest) -> dict[str, Any]:
         "seed": request.seed,
         "sampling": asdict(request.sampling),
         "guidance": asdict(request.guidance),
-        "prompt_codes": codes.tolist() if request.num_prompt_frames else None,
+        "prompt_codes": request.prompt_codes.tolist() if request.num_prompt_frames else None,
         "prompt_samples": request.prompt_wave.shape[1] or None,
-        "style_codes": None if style is None else style.tolist(),
-        "melody_chroma": None if melody is None else _as_text(melody),
+        **{field: _written(name, request) for name, (field, _, _) in CONDITIONS.items()},
         "made_from": _sources(request.original),
     }
 
@@ -72,18 +86,18 @@ def request_from_info(info: dict[str, Any]) -> Request:
             sampling=Sampling(**info["sampling"]),
             guidance=Guidance(**{**info["guidance"], "schedule": _pairs(info["guidance"].get("schedule", []))}),
         )
-        codes, style, melody = info["prompt_codes"], info.get("style_codes"), info.get("melody_chroma")
         if info["seed"] is None:
             raise KeyError("seed")
-        prompt_codes = None if codes is None else torch.tensor(codes)
-        style_codes = None if style is None else torch.tensor(style)
-        melody_chroma = None if melody is None else _from_text(melody)
+        prompt_codes = None if info["prompt_codes"] is None else torch.tensor(info["prompt_codes"])
+        conditions: dict[str, Any] = {
+            field: read(info[field]) for field, _, read in CONDITIONS.values() if info.get(field) is not None
+        }
     # torch has three exceptions for values that are not a tensor: ragged rows, other types, and too large numbers.
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         if isinstance(error, InvalidRequest):
             raise
         raise InvalidRequest(f"the file does not say how it was made, or not completely ({error!r:.80})") from error
-    return replace(request, prompt_codes=prompt_codes, melody_chroma=melody_chroma, style_codes=style_codes)
+    return replace(request, prompt_codes=prompt_codes, **conditions)
 
 
 def check_record(info: dict[str, Any]) -> None:
@@ -174,14 +188,10 @@ def _sources(request: Request) -> dict[str, Any]:
     }
 
 
+def _written(name: str, request: ResolvedRequest) -> Any:
+    _, write, _ = CONDITIONS[name]
+    return write(request.conditions[name]) if name in request.conditions else None
+
+
 def _pairs(points: Sequence[Sequence[Any]]) -> tuple[tuple[Any, Any], ...]:
     return tuple((first, second) for first, second in points)
-
-
-def _as_text(levels: Int[Tensor, "T P"]) -> str:
-    """Melody levels as hexadecimal bytes, one word for each frame."""
-    return " ".join(bytes(frame).hex() for frame in levels.tolist())
-
-
-def _from_text(text: str) -> Int[Tensor, "T P"]:
-    return torch.tensor([list(bytes.fromhex(frame)) for frame in text.split(" ")])

@@ -120,7 +120,7 @@ def test_a_melody_scale_changes_the_codes_and_a_scale_of_one_does_not(melody_mod
     codes = codes_of(melody_model, plain, same, pushed)
     assert torch.equal(codes[0], codes[1])
     assert not torch.equal(codes[0], codes[2])
-    with pytest.raises(InvalidRequest, match="pushes a melody"):
+    with pytest.raises(InvalidRequest, match="applies to a melody"):
         codes_of(melody_model, ask(guidance=Guidance(melody_scale=2.0)))
 
 

@@ -1,9 +1,10 @@
 """Conditions of a request other than its texts, in the form in which they are stored and the model takes them.
 
-Each reader has the name of a condition; `resolve.py` lists them.
+A new condition of a request is a reader here and a line in ``READERS``.
 """
 
 import math
+from collections.abc import Callable
 from typing import Protocol
 
 from jaxtyping import Int
@@ -41,16 +42,13 @@ class MelodyReader:
         Raises:
             InvalidRequest: the model takes no melody, or there is no tune in this one.
         """
-        if request.melody is not None:
-            return self._levels_of(request.melody, request)
         if request.melody_chroma is not None:
             return _checked_levels(request.melody_chroma, self._checked_config())
-        return None
-
-    def _levels_of(self, melody: Clip, request: Request) -> Int[Tensor, "T P"]:
+        if request.melody is None:
+            return None
         config = self._checked_config()
         duration_s = max(request.result_s, config.num_frames / config.frame_rate_hz)
-        key = (melody, request.melody_part or config.part, duration_s)
+        key = (request.melody, request.melody_part or config.part, duration_s)
         if key not in self._levels:
             self._levels[key] = _extract(*key, config)
         return self._levels[key]
@@ -87,6 +85,10 @@ class StyleReader:
                 f"{config.num_codebooks} with codes from 0 to {config.codebook_size - 1}: give the style as audio"
             )
         return codes.long().cpu()
+
+
+READERS: dict[str, Callable[[MusicGenModel], ConditionReader]] = {"melody": MelodyReader, "style": StyleReader}
+"""By the name of the condition."""
 
 
 def _extract(melody: Clip, separation: Separation, duration_s: float, config: MelodyConfig) -> Int[Tensor, "T P"]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from descant.errors import Cancelled, CheckpointError
-from descant.generation.guidance import guide
+from descant.generation.guidance import GuidanceTerm, guide
 from descant.generation.request import Sampling
 from descant.generation.runtimes import Runtime
 from descant.generation.sampling import NoiseSource, SamplingRows, sample
@@ -25,18 +25,6 @@ from descant.nn.kv_cache import StaticCache
 from descant.patterns import Pattern, deinterleave, filled, interleave
 
 PREFILL_STEPS = 16
-
-
-@dataclass(frozen=True)
-class GuidanceTerm:
-    """One application of classifier-free guidance: the inputs that it pushes away from, one row, and how strongly.
-
-    Args:
-        scales: by step of the pattern; the last one holds for all later steps.
-    """
-
-    negative: LMInputs
-    scales: Float[Tensor, " S"]
 
 
 @dataclass(frozen=True)

@@ -54,7 +54,7 @@ class Sampling:
         if not 0 < self.temperature <= 1e6:
             raise InvalidRequest(
                 f"temperature={self.temperature:g}: must be above 0 and at most 1000000; "
-                "for the likeliest code at every step use greedy"
+                "for the likeliest code at every step use greedy=True"
             )
         check_integer("top_k", self.top_k)
         if self.top_k < 0:
@@ -87,16 +87,16 @@ class Guidance:
 
     def __post_init__(self) -> None:
         make_plain(self)
-        _check_scale("guidance", self.scale)
-        points = as_pairs("schedule of guidance", self.schedule)
+        _check_scale("guidance.scale", self.scale)
+        points = as_pairs("guidance.schedule", self.schedule)
         for second, scale in points:
-            check_number("schedule of guidance: second", second)
-            _check_scale("schedule of guidance: scale", scale)
-        check_rising("schedule of guidance", [second for second, _ in points])
+            check_number("guidance.schedule: second", second)
+            _check_scale("guidance.schedule: scale", scale)
+        check_rising("guidance.schedule", [second for second, _ in points])
         object.__setattr__(self, "schedule", points)
         for name in ("text_scale", "melody_scale"):
             if getattr(self, name) is not None:
-                _check_scale(f"{name} of guidance", getattr(self, name))
+                _check_scale(f"guidance.{name}", getattr(self, name))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

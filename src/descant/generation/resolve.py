@@ -11,7 +11,7 @@ from torch import Tensor
 
 from descant.conditioning.base import readable_text
 from descant.errors import InvalidRequest
-from descant.generation.conditions import ConditionReader, MelodyReader, StyleReader
+from descant.generation.conditions import READERS
 from descant.generation.plan import window_lengths
 from descant.generation.request import Guidance, Request, Sampling
 from descant.generation.texts import TextReader
@@ -68,7 +68,7 @@ class Resolver:
     def __init__(self, model: MusicGenModel) -> None:
         self._model = model
         self._texts = TextReader(model)
-        self._conditions: dict[str, ConditionReader] = {"melody": MelodyReader(model), "style": StyleReader(model)}
+        self._readers = {name: reader(model) for name, reader in READERS.items()}
 
     def resolve(self, original: Request) -> ResolvedRequest:
         """The request with the model's defaults, and a new seed, where it leaves them open.
@@ -77,7 +77,7 @@ class Resolver:
             InvalidRequest: it asks for something that this model cannot do.
         """
         codec, request = self._model.codec, self._texts.read(original)
-        read = {name: reader.read(request) for name, reader in self._conditions.items()}
+        read = {name: reader.read(request) for name, reader in self._readers.items()}
         conditions = {name: value for name, value in read.items() if value is not None}
         lead_in_s = 0.0 if request.loop_bars is None else request.bar_s
         lead_in_samples = round(lead_in_s * codec.sample_rate_hz)
@@ -113,11 +113,13 @@ class Resolver:
         has_text_and_style = "style" in conditions and readable_text(request.text) is not None
         if guidance.text_scale is not None and not has_text_and_style:
             raise InvalidRequest(
-                f"text_scale of guidance={guidance.text_scale:g}: weighs a text against a style; give both, or None"
+                f"guidance.text_scale={guidance.text_scale:g}: weighs text against style; "
+                "give both, or leave the scale out"
             )
         if guidance.melody_scale is not None and "melody" not in conditions:
             raise InvalidRequest(
-                f"melody_scale of guidance={guidance.melody_scale:g}: pushes a melody; give one, or leave it out"
+                f"guidance.melody_scale={guidance.melody_scale:g}: applies to a melody; "
+                "give one, or leave the scale out"
             )
         if guidance.melody_scale is None and "melody" in conditions:
             return replace(guidance, melody_scale=defaults.melody_guidance)

@@ -1,42 +1,27 @@
 """A request while it is generated: its plan, the codes known so far, and the job of each window for the step loop."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from descant.generation.decode import DecodeJob, GuidanceTerm
-from descant.generation.plan import Section, Window, plan_sections, plan_windows
+from descant.generation.batch_invariance import CONDITION_STEPS
+from descant.generation.condition_rows import ConditionRow, rows_of, scales_by_step
+from descant.generation.decode import DecodeJob
+from descant.generation.guidance import GuidanceTerm
+from descant.generation.plan import Window, plan_sections, plan_windows
 from descant.generation.resolve import ResolvedRequest
 from descant.generation.sampling import NoiseSource
 from descant.model import Conditions, Heard, MusicGenModel
 from descant.nn.inputs import LMInputs
 
-CONDITION_STEPS = 64
-"""Text conditions are padded to a multiple of this, so that requests with short texts can share a batch and a row's
-attention sums over the same number of positions in any company."""
-
-
-@dataclass(frozen=True)
-class Negative:
-    """What one guidance term pushes away from.
-
-    Args:
-        section: its tempo decides on which beat a window begins.
-        scales: points (second, scale) that are joined by straight lines; the first is at 0.
-    """
-
-    conditions: Mapping[str, Any]
-    section: Section
-    scales: tuple[tuple[float, float], ...]
-
 
 class GenerationState:
-    """One request on its way. Conditions are prepared section by section, when the music gets there.
+    """One request while it is generated. Conditions are prepared section by section, when the music gets there.
 
     Raises:
         InvalidRequest: two prompts of the timeline begin with the same frame.
@@ -85,16 +70,16 @@ class GenerationState:
     @torch.no_grad()
     def job(self, window: Window) -> DecodeJob:
         """The window as a job for the step loop; all frames before it must be known."""
-        section = self.sections[window.section]
-        negatives = self._negatives(section)
-        rows = self._inputs(window, [section, *(negative.section for negative in negatives)])
+        rows = rows_of(self.request, self.sections[window.section])
+        inputs = self._inputs(window, rows)
+        seconds = (self.model.frames_of_steps(window.num_frames) + window.first) / self.model.codec.frame_rate_hz
         return DecodeJob(
             num_frames=window.num_frames,
             prompt=self.codes[:, window.first : window.start],
-            inputs=rows[0],
+            inputs=inputs[0],
             guidance=tuple(
-                GuidanceTerm(row, self._scales(negative.scales, window))
-                for row, negative in zip(rows[1:], negatives, strict=True)
+                GuidanceTerm(negative, scales_by_step(row.scales, seconds))
+                for negative, row in zip(inputs[1:], rows[1:], strict=True)
             ),
             sampling=self.request.sampling,
             noise=self.noise,
@@ -106,42 +91,22 @@ class GenerationState:
             request.num_frames, self.codes.shape[-1], request.window_frames, request.overlap_frames, self.sections
         )
 
-    def _positive(self, section: Section) -> dict[str, Any]:
-        return {"text": section.text, **self.request.conditions}
+    def _prepared_for(self, section: int) -> Heard:
+        """The prepared conditions of a section; those of the section before are dropped."""
+        if section not in self._prepared:
+            rows = rows_of(self.request, self.sections[section])
+            self._prepared = {section: prepare(self.model, [row.conditions for row in rows])}
+        return self._prepared[section]
 
-    def _negatives(self, section: Section) -> list[Negative]:
-        """What guidance pushes away from, in the order of its terms (arXiv 2407.12563, section 4.3)."""
-        guidance, positive, negatives = self.request.guidance, self._positive(section), []
-        if guidance.text_scale is not None:
-            negatives.append(Negative({**positive, "text": None}, section, ((0.0, guidance.text_scale),)))
-        if guidance.melody_scale is not None:
-            negatives.append(Negative({**positive, "melody": None}, section, ((0.0, guidance.melody_scale),)))
-        if guidance.scale != 1 or guidance.schedule:
-            text = self.request.negative_text
-            # The negative text has a tempo of its own, whose beats count from the beginning.
-            negatives.append(Negative({"text": text}, Section(0, text), ((0.0, guidance.scale), *guidance.schedule)))
-        return negatives
-
-    def _prepared_for(self, index: int) -> Heard:
-        """The prepared conditions of a section; those of earlier sections are dropped."""
-        if index not in self._prepared:
-            section = self.sections[index]
-            rows = [self._positive(section), *(negative.conditions for negative in self._negatives(section))]
-            self._prepared = {index: prepare(self.model, rows)}
-        return self._prepared[index]
-
-    def _inputs(self, window: Window, sections: Sequence[Section]) -> list[LMInputs]:
+    def _inputs(self, window: Window, rows: Sequence[ConditionRow]) -> list[LMInputs]:
         """The model's inputs for each row, all as long as the longest.
 
         In a model without cross-attention the text is a prefix. That has no mask, so padding it to the length of
         another request's text would change the music: there, texts of different lengths do not share a batch.
-
-        Args:
-            sections: for each row, the section whose tempo it follows.
         """
         frame_rate_hz = self.model.codec.frame_rate_hz
         lead_in_s = self.request.lead_in_samples / self.model.codec.sample_rate_hz
-        beats = [section.beats_before(window.first, frame_rate_hz) for section in sections]
+        beats = [row.section.beats_before(window.first, frame_rate_hz) for row in rows]
         inputs = self.model.inputs(
             self._prepared_for(window.section),
             window.num_frames,
@@ -152,16 +117,7 @@ class GenerationState:
             missing = -inputs.cross.shape[1] % CONDITION_STEPS
             cross, cross_mask = F.pad(inputs.cross, (0, 0, 0, missing)), F.pad(inputs.cross_mask, (0, missing))
             inputs = replace(inputs, cross=cross, cross_mask=cross_mask)
-        return [inputs.rows(row) for row in torch.arange(len(sections), device=self.model.device).split(1)]
-
-    def _scales(self, points: Sequence[tuple[float, float]], window: Window) -> Float[Tensor, " S"]:
-        """The scale of each step, at the moment of the frame that the step predicts; one value if it is constant."""
-        if len(points) == 1:
-            return torch.tensor([points[0][1]], dtype=torch.float32)
-        moments = (self.model.frames_of_steps(window.num_frames) + window.first) / self.model.codec.frame_rate_hz
-        by_input = torch.tensor([_interpolate(points, moment) for moment in moments.tolist()])
-        # An input step predicts the codes of the step after it.
-        return torch.cat([by_input[:1], by_input[:-1]])
+        return [inputs.rows(row) for row in torch.arange(len(rows), device=self.model.device).split(1)]
 
 
 def prepare(model: MusicGenModel, rows: Sequence[Mapping[str, Any]]) -> Heard:
@@ -171,12 +127,3 @@ def prepare(model: MusicGenModel, rows: Sequence[Mapping[str, Any]]) -> Heard:
         InvalidRequest: the model cannot read one of them.
     """
     return model.heard([Conditions(**row) for row in rows])
-
-
-def _interpolate(points: Sequence[tuple[float, float]], second: float) -> float:
-    """The value at a second on the line through the points."""
-    later = next((index for index, point in enumerate(points) if point[0] > second), None)
-    if later is None:
-        return points[-1][1]
-    (start, low), (end, high) = points[later - 1], points[later]
-    return low + (high - low) * (second - start) / (end - start)
