@@ -11,7 +11,7 @@ import torch
 
 from descant.audio import Clip, read_info
 from descant.checkpoints import codes
-from descant.provenance import MOST_RECORD_BYTES, MOST_SOURCE_BYTES
+from descant.provenance import MAX_RECORD_BYTES, MAX_SOURCE_BYTES
 
 REFUSED = 2
 NAMES = {
@@ -108,12 +108,12 @@ ABSURD = {
     "scores that are no numbers": {"scores": [float("nan")]},
     "scores that are words": {"scores": ["good"]},
     "a best that is no number": {"best_of": "all"},
-    "sources without end": {"made_from": {"melody": {"text": "x" * MOST_SOURCE_BYTES}}},
+    "sources without end": {"made_from": {"melody": {"text": "x" * MAX_SOURCE_BYTES}}},
     "sources that are a list": {"made_from": [1, 2]},
     "endless guidance": {"guidance": {"scale": float("inf"), "text_scale": None, "schedule": []}},
     "a nested source": {"made_from": {"a": json.loads("[" * 100 + "]" * 100)}},
     "a long name": {"precision": "p" * 5_000},
-    "a record without end": {"more": "x" * MOST_RECORD_BYTES},
+    "a record without end": {"more": "x" * MAX_RECORD_BYTES},
 }
 
 

@@ -1,4 +1,4 @@
-"""One model that hears everything, and sixteen requests of all kinds: each gives together what it gives alone."""
+"""One model with every condition, and sixteen requests of all kinds: each gives the same alone and together."""
 
 import pytest
 import torch
@@ -47,12 +47,12 @@ REQUESTS = {
     "unguided": ask(guidance=Guidance(scale=1.0)),
     "guided over time": ask(guidance=Guidance(scale=5.0, schedule=((0.1, 1.0),)), **LONG),
     "melody": ask(melody=tune(440.0)),
-    "pushed melody": ask(melody=tune(330.0), guidance=Guidance(melody_scale=4.0), **LONG),
+    "melody scale": ask(melody=tune(330.0), guidance=Guidance(melody_scale=4.0), **LONG),
     "style": ask(style_codes=codes(2, 9, 16)),
-    "pushed text": ask(style_codes=codes(2, 9, 16), guidance=Guidance(text_scale=4.0)),
+    "text scale": ask(style_codes=codes(2, 9, 16), guidance=Guidance(text_scale=4.0)),
     "melody and style": ask(melody=tune(440.0), style_codes=codes(2, 9, 16), seed=5),
     "continued codes": ask(prompt_codes=codes(4, 5, 32)),
-    "continued sound along a melody": ask(prompt=SOUND, melody=tune(330.0), **LONG),
+    "continued audio and a melody": ask(prompt=SOUND, melody=tune(330.0), **LONG),
     "long": ask(stride_s=3 * FRAME_S, **LONG),
     "timeline": ask(timeline=((0.1, "drums"), (0.3, "loud strings, 90 bpm")), **LONG),
     "loop": ask(text="drums, 240 bpm", loop_bars=1, beats_per_bar=1),
@@ -61,7 +61,7 @@ REQUESTS = {
 
 @pytest.fixture(scope="module", params=[True, False], ids=["cross-attention", "prefix"])
 def model(request, make_model) -> MusicGenModel:
-    heard = MelodyConfig(
+    melody = MelodyConfig(
         sample_rate_hz=8_000,
         window_samples=512,
         hop_samples=128,
@@ -73,15 +73,15 @@ def model(request, make_model) -> MusicGenModel:
         lm_changes={"has_cross_attention": request.param},
         max_duration_s=12 * FRAME_S,
         tempo_key=TempoKeyConfig(),
-        melody=heard,
+        melody=melody,
         style=STYLE,
     )
-    # What is added to the steps begins as nothing.
+    # The projection of a melody that is added to the steps starts at zero.
     model.melody.project.weight.normal_(generator=torch.Generator().manual_seed(0))
     return model
 
 
-def test_sixteen_requests_of_all_kinds_give_together_what_each_gives_alone(model):
+def test_sixteen_requests_of_all_kinds_give_the_same_codes_alone_and_together(model):
     assert len(REQUESTS) == 16
     alone = {name: Engine(model).generate([request])[0] for name, request in REQUESTS.items()}
     together = dict(zip(REQUESTS, Engine(model, max_batch=16).generate(list(REQUESTS.values())), strict=True))
@@ -91,11 +91,11 @@ def test_sixteen_requests_of_all_kinds_give_together_what_each_gives_alone(model
     lengths = {tuple(made.codes.shape) for made in together.values()}
     assert lengths == {(4, 12), (4, 27), (4, 25)}
     different = {made.codes[:, :12].numpy().tobytes() for made in together.values()}
-    # A long piece, and one whose prompts change later, may begin as the plain one does.
+    # A long request, and one whose prompts change later, may begin as the plain one does.
     assert len(different) >= 14
 
 
-def test_each_streams_as_it_is_alone(model):
+def test_each_request_streams_what_generate_gives(model):
     engine = Engine(model)
     for name, request in REQUESTS.items():
         if request.loop_bars is not None:

@@ -1,4 +1,4 @@
-"""Models with a joint space: asked in words or with sound, guided by both, and stored."""
+"""Models with a joint space of text and audio: conditioned on either, guided, and stored."""
 
 from dataclasses import replace
 from functools import partial
@@ -38,7 +38,7 @@ class Counting(ClapEncoder):
 def clap_model(make_model, clap_config) -> MusicGenModel:
     model = make_model(clap=clap_config)
     model.clap.encoder = ClapEncoder.load(clap_config)
-    # What the text encoder says is the same for all texts here: only the joint space tells them apart.
+    # The text encoder gives the same for all texts here: only the joint space distinguishes them.
     model.text.project.weight.zero_()
     places = [model.clap.encoder.embed_text(f"{first} {second}") for first in WORDS for second in WORDS]
     with torch.random.fork_rng(devices=[]):
@@ -61,31 +61,31 @@ def logits_of(model: MusicGenModel, *rows: Conditions) -> Tensor:
     return model.lm(start, model.inputs(model.prepare(list(rows)), model.span()))[:, :, -1]
 
 
-def test_two_texts_give_two_pieces_and_no_text_a_third(clap_model):
+def test_two_texts_and_no_text_give_different_codes(clap_model):
     first, second, none = codes_of(clap_model, ask(), ask(text="sad violin"), ask(text=None))
     assert not torch.equal(first, second)
     assert not torch.equal(first, none)
 
 
 def test_guidance_compares_with_no_text_and_with_the_negative_text(clap_model):
-    pieces = codes_of(
+    results = codes_of(
         clap_model,
         ask(guidance=Guidance(scale=1.0)),
         ask(guidance=Guidance(scale=3.0)),
         ask(guidance=Guidance(scale=3.0), negative_text="sad violin"),
     )
-    assert len({tuple(codes.flatten().tolist()) for codes in pieces}) == 3
+    assert len({tuple(codes.flatten().tolist()) for codes in results}) == 3
 
 
-def test_the_unconditional_row_of_guidance_is_told_no_place(clap_model):
-    """One frame written out: guidance on the logits of a row that is told where the text is and of one that is not."""
+def test_the_unconditional_row_of_guidance_has_the_null_point(clap_model):
+    """One frame written out: guidance on the logits of a row with the text's point and of a row without one."""
     request = ask(duration_s=FRAME_S, sampling=Sampling(greedy=True), guidance=Guidance(scale=3.0))
     towards, against = logits_of(clap_model, {"text": "warm piano"}, {})
     assert not torch.allclose(towards, against)
     assert codes_of(clap_model, request)[0][0, 0] == (against + 3 * (towards - against))[0].argmax()
 
 
-def test_a_place_alone_changes_the_logits_and_sound_may_stand_for_a_text(clap_model):
+def test_a_point_alone_changes_the_logits_and_may_be_that_of_audio(clap_model):
     heard = clap_model.clap.encoder.embed_audio(Clip(torch.rand(1, 8_000) - 0.5, 8_000))
     of_text = clap_model.clap.encoder.embed_text("warm piano")
     written, told, sound = logits_of(
@@ -110,7 +110,7 @@ def test_requests_give_the_same_codes_alone_and_together(clap_model):
         assert torch.equal(ours, theirs)
 
 
-def test_a_text_that_several_rows_have_is_read_once(clap_model, clap_config):
+def test_a_text_that_several_rows_share_is_embedded_once(clap_model, clap_config):
     counting = Counting.load(clap_config)
     counting.texts = []
     usual, clap_model.clap.encoder = clap_model.clap.encoder, counting
@@ -123,7 +123,7 @@ def test_a_text_that_several_rows_have_is_read_once(clap_model, clap_config):
     assert counting.texts == ["warm"]
 
 
-def test_a_place_is_one_position_before_the_text_or_in_the_prefix(clap_model, make_model, clap_config):
+def test_a_point_is_one_position_before_the_text_or_in_the_prefix(clap_model, make_model, clap_config):
     row = [{"text": "warm slow piano"}, {}]
     attended = clap_model.inputs(clap_model.prepare(row), clap_model.span())
     assert attended.cross.shape[1] == 1 + 3
@@ -137,7 +137,7 @@ def test_a_place_is_one_position_before_the_text_or_in_the_prefix(clap_model, ma
     assert not inputs.prefix[1].any()
 
 
-def test_a_model_whose_encoder_is_not_loaded_is_told_places_only(make_model, clap_config):
+def test_a_model_without_its_encoder_takes_points_only(make_model, clap_config):
     model = make_model(clap=clap_config)
     with pytest.raises(InvalidRequest, match="is not loaded"):
         model.inputs(model.prepare([{"text": "warm piano"}]), model.span())
@@ -146,7 +146,7 @@ def test_a_model_whose_encoder_is_not_loaded_is_told_places_only(make_model, cla
     assert codes_of(model, ask(text=None))
 
 
-def test_an_encoder_made_for_another_space_is_refused(clap_model, make_model, word_hashes, clap_config):
+def test_an_encoder_for_another_joint_space_is_refused(clap_model, make_model, word_hashes, clap_config):
     encoder = clap_model.clap.encoder
     with pytest.raises(ConfigError, match="clap_encoder is made for"):
         MusicGenModel(make_model().config, word_hashes(12), clap_encoder=encoder)
@@ -156,7 +156,7 @@ def test_an_encoder_made_for_another_space_is_refused(clap_model, make_model, wo
 
 
 @pytest.mark.parametrize("storage", ["exact", "int8"])
-def test_written_and_read_it_is_the_same_model(clap_model, tmp_path, monkeypatch, word_hashes, storage):
+def test_a_model_that_is_saved_and_loaded_is_the_same(clap_model, tmp_path, monkeypatch, word_hashes, storage):
     monkeypatch.setenv("DESCANT_TRUST_NAMES", "1")
     monkeypatch.setattr(native, "load_text_encoder", lambda *_: word_hashes(12))
     native.save_model(clap_model, tmp_path / "model", storage=storage)
@@ -187,12 +187,12 @@ LATER = {
     "neighbours": {"melody": MelodyConfig(neighbours=1)},
     "is_normalized": {"text": T5Text(is_normalized=True)},
 }
-"""What the released models have not, and other layouts have no place for."""
+"""Settings that no released model has, and that other layouts cannot store."""
 
 
 @pytest.mark.parametrize("what", LATER)
 @pytest.mark.parametrize("layout", ["transformers", "audiocraft"])
-def test_what_no_other_layout_has_a_place_for_is_refused_by_its_name(what, layout):
+def test_settings_that_another_layout_cannot_store_are_refused_by_name(what, layout):
     plain = small()
     transformer = replace(plain.lm.transformer, has_cross_attention="melody" not in LATER[what])
     config = replace(plain, lm=replace(plain.lm, transformer=transformer), **LATER[what])

@@ -172,7 +172,7 @@ def test_the_callers_default_dtype_comes_back_when_the_last_thread_leaves():
     assert seen["inside"] == torch.float32
 
 
-def test_a_thread_that_changes_the_default_dtype_does_not_change_it_for_who_enters_next():
+def test_a_thread_that_changes_the_default_dtype_does_not_change_it_for_the_next_to_enter():
     with default_dtype(torch.float32), own_settings():
         torch.set_default_dtype(torch.float64)
         with own_settings():
@@ -180,7 +180,7 @@ def test_a_thread_that_changes_the_default_dtype_does_not_change_it_for_who_ente
         assert torch.get_default_dtype() == torch.float32
 
 
-def test_a_default_dtype_that_was_set_meanwhile_is_left_or_brought_back():
+def test_a_default_dtype_that_was_set_meanwhile_is_kept_or_restored():
     with default_dtype(torch.float16):
         with own_settings():
             torch.set_default_dtype(torch.float64)

@@ -5,10 +5,12 @@ import torch
 from torch import Tensor
 
 from descant.conditioning.tempo_key import TempoKeyConfig
-from descant.generation.decode import Draft, Rows
+from descant.generation.decode import DecodeBatch, DecodeJob
 from descant.generation.engine import Engine
 from descant.generation.request import Guidance, Request, Sampling
+from descant.generation.resolve import Resolver
 from descant.generation.sampling import NoiseSource
+from descant.generation.state import GenerationState
 from descant.model import MusicGenModel
 from descant.patterns import CoarseFirst, Flatten, Grouped, PartialFlatten, delay, parallel
 
@@ -63,15 +65,14 @@ def fast_codes(model: MusicGenModel, request: Request) -> Tensor:
     return Engine(model).generate([request])[0].codes
 
 
-def draft_of(model: MusicGenModel, request: Request) -> Draft:
-    engine = Engine(model)
-    piece = engine.piece(engine.settle(request))
-    return piece.draft(piece.windows[0])
+def job_of(model: MusicGenModel, request: Request) -> DecodeJob:
+    state = GenerationState(model, Resolver(model).resolve(request))
+    return state.job(state.windows[0])
 
 
 def ask(**changes) -> Request:
-    settled = {"sampling": Sampling(top_k=16), "guidance": Guidance(scale=3.0), "negative_text": "two words"}
-    return Request(**{"text": "warm slow piano", "duration_s": NUM_FRAMES * 0.02, "seed": 11, **settled, **changes})
+    fields = {"sampling": Sampling(top_k=16), "guidance": Guidance(scale=3.0), "negative_text": "two words"}
+    return Request(**{"text": "warm slow piano", "duration_s": NUM_FRAMES * 0.02, "seed": 11, **fields, **changes})
 
 
 @pytest.mark.parametrize("pattern", PATTERNS, ids=repr)
@@ -131,13 +132,13 @@ def test_greedy_codes_do_not_hang_on_the_seed(tiny_model):
 def test_a_row_has_the_same_logits_to_the_last_bit_in_any_company(make_model, width):
     """Codes hide most roundings: they differ only where two codes are nearly as good. This is what makes them equal."""
     model = make_model(lm_changes={"width": width, "num_heads": 4, "qk_norm": True})
-    drafts = [draft_of(model, ask(seed=seed, text="piano " * (seed + 1))) for seed in range(8)]
-    drafts[1] = draft_of(model, ask(seed=1, guidance=Guidance(scale=1.0)))
+    jobs = [job_of(model, ask(seed=seed, text="piano " * (seed + 1))) for seed in range(8)]
+    jobs[1] = job_of(model, ask(seed=1, guidance=Guidance(scale=1.0)))
     sequence = torch.randint(0, 32, (8, 4, 20), generator=torch.Generator().manual_seed(0))
 
     def logits_of(company: list[int]) -> Tensor:
-        """Of draft 0, after a prompt of 17 steps and after each of three more."""
-        rows = Rows(model.lm, [drafts[index] for index in company], max_steps=20)
+        """Of job 0, after a prompt of 17 steps and after each of three more."""
+        rows = DecodeBatch(model.lm, [jobs[index] for index in company], max_steps=20)
         ours = sequence[company]
         seen = [rows.prefill(ours[:, :, :17]), *(rows.step(step) for step in ours[:, :, 17:].split(1, dim=-1))]
         return torch.stack([logits[company.index(0)] for logits in seen])

@@ -1,4 +1,4 @@
-"""Longer than the model was trained for, and prompts that follow each other."""
+"""Music longer than the model was trained for, and prompts that follow each other."""
 
 import pytest
 import torch
@@ -9,12 +9,14 @@ from descant.conditioning.tempo_key import TempoKeyConfig
 from descant.errors import InvalidRequest
 from descant.generation.engine import Engine
 from descant.generation.request import Guidance, Request
+from descant.generation.resolve import Resolver
+from descant.generation.state import GenerationState
 from descant.model import MusicGenModel
 from descant.patterns import CoarseFirst, Flatten, delay
 
 FRAME_S = 0.02
 SHORT = {"max_duration_s": 10 * FRAME_S, "tempo_key": TempoKeyConfig()}
-"""Windows of ten frames that slide by six."""
+"""Windows of ten frames with a stride of six."""
 
 
 def ask(**changes) -> Request:
@@ -30,14 +32,14 @@ def short_model(make_model) -> MusicGenModel:
     return make_model(**SHORT)
 
 
-def test_the_beginning_of_a_long_piece_is_the_first_window(short_model):
+def test_long_music_begins_with_its_first_window(short_model):
     long, short = codes_of(short_model, ask(), ask(duration_s=10 * FRAME_S))
     assert long.shape[1] == 31
     assert torch.equal(long[:, :10], short)
 
 
 def test_a_window_is_a_continuation_of_what_the_last_one_ended_with(short_model):
-    """Greedy, so that the noise, which goes on through a piece, has no part in it; no tempo, so that no clock has."""
+    """Greedy, so that the noise, which all windows share, has no effect; without a tempo, so that the beat has none."""
     from descant.generation.request import Sampling
 
     changes = {"text": "warm piano", "sampling": Sampling(greedy=True)}
@@ -50,7 +52,7 @@ def test_a_window_is_a_continuation_of_what_the_last_one_ended_with(short_model)
 
 
 @pytest.mark.parametrize("pattern", [delay(4), Flatten(num_codebooks=4), CoarseFirst(delays=(0, 0, 1, 2))], ids=repr)
-def test_long_and_short_pieces_of_all_kinds_are_the_same_alone_and_together(make_model, pattern):
+def test_long_and_short_requests_of_all_kinds_are_the_same_alone_and_together(make_model, pattern):
     model = make_model(pattern=pattern, **SHORT)
     prompt = torch.randint(0, 32, (4, 7), generator=torch.Generator().manual_seed(0))
     requests = [
@@ -69,19 +71,19 @@ def test_long_and_short_pieces_of_all_kinds_are_the_same_alone_and_together(make
 
 
 def test_a_new_prompt_changes_the_frames_from_its_second_on_and_none_before(short_model):
-    plain, told, other = codes_of(
+    plain, drums, choir = codes_of(
         short_model,
         ask(),
         ask(timeline=((13 * FRAME_S, "loud drums"),)),
         ask(timeline=((13 * FRAME_S, "a quiet choir"),)),
     )
-    assert torch.equal(told[:, :13], other[:, :13])
-    assert not torch.equal(told[:, 13:], other[:, 13:])
-    # The window that holds the change is made to its own end otherwise, so only whole windows are the same.
-    assert torch.equal(plain[:, :10], told[:, :10])
+    assert torch.equal(drums[:, :13], choir[:, :13])
+    assert not torch.equal(drums[:, 13:], choir[:, 13:])
+    # Without the change its window is longer, so only the windows before it are the same.
+    assert torch.equal(plain[:, :10], drums[:, :10])
 
 
-def test_a_stride_remembers_less_or_more(short_model):
+def test_the_stride_changes_how_much_context_is_kept(short_model):
     first, second = codes_of(short_model, ask(stride_s=9 * FRAME_S), ask(stride_s=2 * FRAME_S))
     assert torch.equal(first[:, :10], second[:, :10])
     assert not torch.equal(first, second)
@@ -102,13 +104,13 @@ def test_a_constant_schedule_is_its_scale_and_a_later_point_changes_later_frames
 
 
 @pytest.mark.parametrize("fusion", ["prefix", "cross", "sum"])
-def test_a_melody_goes_on_in_the_windows_that_follow(make_model, fusion):
+def test_a_melody_continues_in_later_windows(make_model, fusion):
     """A melody whose first half is another changes the first window; one whose second half is, the last one."""
     config = MelodyConfig(
         sample_rate_hz=8_000, window_samples=256, hop_samples=128, num_frames=13, fusion=fusion, part="mix"
     )
     model = make_model(melody=config, **SHORT)
-    # What is added to the steps begins as nothing.
+    # The projection of a melody that is added to the steps starts at zero.
     model.melody.project.weight.normal_(generator=torch.Generator().manual_seed(0))
     times = torch.arange(8_000) / 8_000
 
@@ -127,25 +129,25 @@ def test_a_melody_goes_on_in_the_windows_that_follow(make_model, fusion):
 def test_a_pushed_melody_is_compared_on_the_same_beat(make_model):
     """Without the melody a row differs in nothing else, though its section begins within a beat."""
     config = MelodyConfig(sample_rate_hz=8_000, window_samples=256, hop_samples=128, fusion="sum", part="mix")
-    engine = Engine(make_model(melody=config, **SHORT))
+    model = make_model(melody=config, **SHORT)
     tune = Clip(0.5 * torch.sin(torch.arange(8_000) / 3)[None], 8_000)
     request = ask(
         timeline=((13 * FRAME_S, "drums, 100 bpm"),), melody=tune, guidance=Guidance(scale=3.0, melody_scale=3.0)
     )
-    piece = engine.piece(engine.settle(request))
-    piece.codes = torch.zeros(4, 13, dtype=torch.long)
-    draft = piece.draft(next(window for window in piece.windows if window.section == 1))
+    state = GenerationState(model, Resolver(model).resolve(request))
+    state.codes = torch.zeros(4, 13, dtype=torch.long)
+    job = state.job(next(window for window in state.windows if window.section == 1))
     # The melody's vectors are zeros at the beginning of training, so without it the sums must be equal.
-    assert torch.equal(draft.inputs.sum, draft.without_melody.sum)
+    assert torch.equal(job.inputs.sum, job.guidance[0].negative.sum)
 
 
 def test_a_loops_melody_begins_with_its_first_bar_and_is_as_long(make_model):
     config = MelodyConfig(sample_rate_hz=8_000, window_samples=256, hop_samples=128, fusion="sum", part="mix")
-    engine = Engine(make_model(melody=config, **SHORT))
+    model = make_model(melody=config, **SHORT)
     tune = Clip(0.5 * torch.sin(torch.arange(200_000) / 3)[None], 8_000)
-    settled = engine.settle(ask(text="drums 60 bpm", loop_bars=5, melody=tune))
-    assert len(settled.melody_chroma) == round(20 * config.frame_rate_hz)
-    assert engine.piece(settled).lead_in_s == 4.0
+    resolved = Resolver(model).resolve(ask(text="drums 60 bpm", loop_bars=5, melody=tune))
+    assert len(resolved.conditions["melody"]) == round(20 * config.frame_rate_hz)
+    assert resolved.lead_in_samples == 4 * model.codec.sample_rate_hz
 
 
 def test_a_loop_is_as_long_as_its_bars(short_model):
@@ -153,7 +155,7 @@ def test_a_loop_is_as_long_as_its_bars(short_model):
     rate_hz = short_model.codec.sample_rate_hz
     assert made.wave.shape[1] == round(0.75 * rate_hz)
     assert made.request.duration_s == 0.75
-    # Of the bar before it the codes tell too.
+    # The codes include the bar before the loop.
     assert made.codes.shape[1] == 75
 
 
@@ -164,4 +166,4 @@ def test_a_continued_clip_begins_with_exactly_what_was_given(short_model):
         made = Engine(short_model).generate([ask(prompt=given, duration_s=duration_s)])[0]
         assert torch.equal(made.wave[:, : given.samples.shape[1]], given.samples)
         assert made.wave.shape[1] == round(duration_s * rate_hz)
-        assert made.num_prompt_frames == 6
+        assert made.request.num_prompt_frames == 6

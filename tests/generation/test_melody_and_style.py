@@ -1,4 +1,4 @@
-"""Melody and style models: what they hear changes the music, and nobody else's music."""
+"""Melody and style models: these conditions change the music of their request, and of no other."""
 
 from dataclasses import replace
 
@@ -32,7 +32,7 @@ STYLE = StyleConfig(
 
 
 class Loudness(StyleFeatures):
-    """Hears how loud each fiftieth of a second is, and powers of it."""
+    """The RMS of each fiftieth of a second, and its powers."""
 
     @property
     def dim(self) -> int:
@@ -82,7 +82,7 @@ def codes_of(model: MusicGenModel, *requests: Request) -> list[Tensor]:
     return [made.codes for made in Engine(model).generate(requests)]
 
 
-def test_two_melodies_give_two_pieces(melody_model):
+def test_two_melodies_give_different_codes(melody_model):
     first, second, none = codes_of(melody_model, ask(melody=tune(4, 7)), ask(melody=tune(9, 2)), ask())
     assert not torch.equal(first, second)
     assert not torch.equal(first, none)
@@ -103,7 +103,7 @@ def test_a_melody_without_a_tune_is_refused(melody_model, melody, message):
 
 
 @pytest.mark.parametrize("part", ["mix", "harmonic"])
-def test_a_melody_of_a_low_rate_or_of_six_channels_is_heard(melody_model, part):
+def test_a_melody_may_have_a_low_sample_rate_and_six_channels(melody_model, part):
     plain = tune(4, 7)
     first, second = codes_of(
         melody_model,
@@ -113,14 +113,14 @@ def test_a_melody_of_a_low_rate_or_of_six_channels_is_heard(melody_model, part):
     assert torch.equal(first, second)
 
 
-def test_a_melody_that_is_pushed_is_another_piece_and_pushed_by_one_the_same(melody_model):
+def test_a_melody_scale_changes_the_codes_and_a_scale_of_one_does_not(melody_model):
     plain, same, pushed = (
         ask(melody=tune(4, 7), guidance=Guidance(scale=3.0, melody_scale=scale)) for scale in (None, 1.0, 6.0)
     )
     codes = codes_of(melody_model, plain, same, pushed)
     assert torch.equal(codes[0], codes[1])
     assert not torch.equal(codes[0], codes[2])
-    with pytest.raises(InvalidRequest, match="pushes a melody"):
+    with pytest.raises(InvalidRequest, match="applies to a melody"):
         codes_of(melody_model, ask(guidance=Guidance(melody_scale=2.0)))
 
 
@@ -152,13 +152,13 @@ def test_a_melody_is_read_before_the_text_and_both_before_the_codes(melody_model
     assert not inputs.prefix[1, 11:].any()
 
 
-def test_the_unconditional_row_of_guidance_is_told_the_null_melody(melody_model):
+def test_the_unconditional_row_of_guidance_has_the_null_melody(melody_model):
     """One frame written out: guidance on the logits of a row with the melody and of one with a C throughout."""
     request = ask(melody=tune(4, 7), duration_s=FRAME_S, sampling=Sampling(greedy=True), guidance=Guidance(scale=3.0))
     made = Engine(melody_model).generate([request])[0]
-    heard = made.request.melody_chroma
+    levels = made.request.conditions["melody"]
     inputs = melody_model.inputs(
-        melody_model.prepare([{"text": "warm piano", "melody": heard}, {"melody": null_melody(MELODY)}]),
+        melody_model.prepare([{"text": "warm piano", "melody": levels}, {"melody": null_melody(MELODY)}]),
         melody_model.span(),
     )
     start = torch.full((2, 4, 1), melody_model.lm.special_code)
@@ -166,10 +166,9 @@ def test_the_unconditional_row_of_guidance_is_told_the_null_melody(melody_model)
     assert made.codes[0, 0] == (against + 3 * (towards - against))[0].argmax()
 
 
-def test_a_melody_comes_back_as_its_chroma_which_says_the_same(melody_model):
+def test_a_melody_is_recorded_as_its_chroma_which_gives_the_same_codes(melody_model):
     made = Engine(melody_model).generate([ask(melody=tune(4, 7))])[0]
-    assert made.request.melody is None
-    again = codes_of(melody_model, ask(melody_chroma=made.request.melody_chroma))[0]
+    again = codes_of(melody_model, ask(melody_chroma=made.request.conditions["melody"]))[0]
     assert torch.equal(again, made.codes)
 
 
@@ -194,17 +193,17 @@ def test_a_prompt_is_continued_along_a_melody(melody_model):
     ],
     ids=str,
 )
-def test_what_a_melody_model_cannot_do_is_told(melody_model, changes, message):
+def test_requests_beyond_a_melody_model_are_refused(melody_model, changes, message):
     with pytest.raises(InvalidRequest, match=message):
         codes_of(melody_model, ask(**changes))
 
 
-def test_two_styles_give_two_pieces_and_codes_say_the_same_as_sound(style_model):
+def test_two_styles_give_different_codes_and_style_codes_equal_audio(style_model):
     first, second, none = Engine(style_model).generate([ask(style=sound(1)), ask(style=sound(2)), ask()])
     assert not torch.equal(first.codes, second.codes)
     assert not torch.equal(first.codes, none.codes)
-    assert first.request.style_codes.shape == (2, 25)
-    assert torch.equal(codes_of(style_model, ask(style_codes=first.request.style_codes))[0], first.codes)
+    assert first.request.conditions["style"].shape == (2, 25)
+    assert torch.equal(codes_of(style_model, ask(style_codes=first.request.conditions["style"]))[0], first.codes)
 
 
 STYLED = Guidance(scale=3.0, text_scale=5.0)
@@ -229,7 +228,7 @@ def test_double_guidance_is_its_formula(style_model):
     """un + a * (style + b * (text and style - style) - un), greedy, step by step without cache or batch."""
     request = ask(style=sound(1), guidance=STYLED, sampling=Sampling(greedy=True), duration_s=4 * FRAME_S)
     made = Engine(style_model).generate([request])[0]
-    style = made.request.style_codes
+    style = made.request.conditions["style"]
     inputs = style_model.inputs(
         style_model.prepare([{"text": "warm piano", "style": style}, {"style": style}, {}]), style_model.span()
     )
@@ -258,12 +257,12 @@ def test_double_guidance_is_its_formula(style_model):
     ],
     ids=str,
 )
-def test_what_a_style_model_cannot_do_is_told(style_model, changes, message):
+def test_requests_beyond_a_style_model_are_refused(style_model, changes, message):
     with pytest.raises(InvalidRequest, match=message):
         codes_of(style_model, ask(**changes))
 
 
-def test_a_style_model_without_its_listener_is_told_codes_only(make_model):
+def test_a_style_model_without_its_feature_network_takes_codes_only(make_model):
     model = make_model(style=STYLE, lm_changes={"has_cross_attention": False})
     with pytest.raises(InvalidRequest, match="is not loaded"):
         codes_of(model, ask(style=sound(1)))

@@ -1,4 +1,4 @@
-"""Requests are checked the moment they are made."""
+"""Requests are checked on construction."""
 
 import enum
 import json
@@ -142,7 +142,7 @@ def test_a_wrong_field_of_a_request_is_named(fields):
     ],
     ids=lambda fields: f"{fields!s:.60}",
 )
-def test_whatever_is_sensible_is_taken(fields):
+def test_valid_fields_are_accepted(fields):
     request = Request(**fields)
     for name, value in fields.items():
         taken = getattr(request, name)
@@ -208,7 +208,7 @@ def test_codes_that_are_changed_later_change_no_request(kind):
 
 
 @pytest.mark.parametrize("given", ["tune.wav", Path("tune.wav"), np.zeros(8)], ids=type)
-def test_a_file_or_an_array_where_a_clip_belongs_is_told_how_to_become_one(given):
+def test_a_file_or_an_array_instead_of_a_clip_is_an_error_that_says_how_to_make_one(given):
     for name in ("melody", "style", "prompt"):
         with pytest.raises(InvalidRequest, match=rf"^{name}=.*Clip\.read\(\.\.\.\)"):
             Request(**{name: given})

@@ -1,4 +1,4 @@
-"""Streaming: the pieces are the whole, and nothing is made before it is asked for."""
+"""Streaming: the chunks together are the whole, and nothing is generated before it is asked for."""
 
 import pytest
 import torch
@@ -41,7 +41,7 @@ def whole_of(stream) -> torch.Tensor:
     ],
     ids=["plain", "short", "timeline", "continued"],
 )
-def test_the_pieces_are_the_whole(short_model, changes, chunk_s):
+def test_the_chunks_together_are_the_whole(short_model, changes, chunk_s):
     engine, request = Engine(short_model), ask(**changes)
     made = engine.generate([request])[0]
     stream = engine.stream(request, chunk_s=chunk_s)
@@ -62,7 +62,7 @@ def test_every_pattern_streams(make_model, pattern):
     assert torch.equal(stream.codes, made.codes)
 
 
-def test_nothing_is_made_before_it_is_asked_for(short_model, monkeypatch):
+def test_nothing_is_generated_before_it_is_asked_for(short_model, monkeypatch):
     steps = []
     advance = stream_module.Decoding.advance
     monkeypatch.setattr(stream_module.Decoding, "advance", lambda self: (steps.append(1), advance(self))[1])
@@ -90,22 +90,22 @@ def test_the_prompt_can_be_changed_on_the_way(short_model):
         changed.change("\0")
 
 
-def test_a_prompt_that_is_changed_before_anything_is_made_counts_from_the_first_frame(short_model):
+def test_a_prompt_that_is_changed_before_the_first_step_applies_from_the_first_frame(short_model):
     engine = Engine(short_model)
     changed = engine.stream(ask(text="calm"))
     changed.change("loud drums, 90 bpm")
     torch.testing.assert_close(whole_of(changed), engine.generate([ask(text="loud drums, 90 bpm")])[0].wave)
 
 
-def test_a_stream_that_is_changed_again_and_again_keeps_no_more(short_model):
+def test_a_stream_that_is_changed_many_times_does_not_grow(short_model):
     stream = Engine(short_model).stream(ask(duration_s=2.0), chunk_s=0.1)
     for number, _ in enumerate(stream):
         stream.change(f"prompt {number}")
-        assert len(stream._piece.sections) <= 1 + (number == 0)
-        assert len(stream._piece._heard) <= 1
+        assert len(stream._state.sections) <= 1 + (number == 0)
+        assert len(stream._state._prepared) <= 1
 
 
-def test_what_was_given_comes_first_and_at_once(short_model):
+def test_the_prompt_comes_first_and_at_once(short_model):
     given = Clip(torch.linspace(-0.5, 0.5, 5_000)[None], 32_000)
     assert torch.equal(next(Engine(short_model).stream(ask(prompt=given))), given.samples)
 

@@ -1,4 +1,4 @@
-"""Texts that a model does not read to the last word: it says so, and never makes the same music of different ones."""
+"""Texts that a model cannot read completely: it reports them, and never gives the same music for different texts."""
 
 import json
 import logging
@@ -13,7 +13,8 @@ from descant.conditioning.base import TextEncoder
 from descant.conditioning.clap import ClapConfig
 from descant.conditioning.text import SmallText
 from descant.errors import Cancelled
-from descant.generation.engine import Engine
+from descant.generation.resolve import Resolver
+from descant.generation.state import GenerationState
 from descant.generation.texts import TextReader, words_of
 
 SHORT = {"duration_s": 0.1, "seed": 1}
@@ -67,7 +68,7 @@ def test_of_many_unknown_words_some_are_named(tiny, caplog):
     assert len(notes(caplog)[0]) < 300
 
 
-def test_a_stream_and_its_changes_say_what_they_do_not_know_too(tiny, caplog):
+def test_streams_and_their_changes_log_unknown_words_too(tiny, caplog):
     stream = tiny.stream("warm пиано", duration_s=0.4, seed=1)
     stream.change("loud 🥁")
     assert len(notes(caplog)) == 2
@@ -75,18 +76,18 @@ def test_a_stream_and_its_changes_say_what_they_do_not_know_too(tiny, caplog):
         stream.change("громко")
 
 
-def test_a_model_that_normalises_texts_knows_fillers_and_refuses_a_text_of_nothing_else(make_model):
+def test_a_model_that_normalises_texts_knows_fillers_and_refuses_a_text_of_fillers_only(make_model):
     pytest.importorskip("simplemma", reason="the extra normalize")
     pytest.importorskip("lunr", reason="the extra normalize")
     reader = TextReader(make_model(text=SmallText(dim=12, is_normalized=True)))
     assert reader.unknown_words(Request(text="the warm 🎹")) == ["🎹"]
     with pytest.raises(InvalidRequest, match="leaves out such words"):
-        reader.settled(Request(text="with the and of it"))
+        reader.read(Request(text="with the and of it"))
     with pytest.raises(InvalidRequest, match="none of these words"):
-        reader.settled(Request(text="🎹"))
+        reader.read(Request(text="🎹"))
 
 
-def test_an_encoder_of_the_hub_says_what_it_does_not_know(transformers_model):
+def test_an_encoder_of_the_hub_reports_unknown_words(transformers_model):
     from descant.conditioning.encoders.t5 import T5Encoder
 
     folder = transformers_model("odd").folder
@@ -97,7 +98,7 @@ def test_an_encoder_of_the_hub_says_what_it_does_not_know(transformers_model):
 
 
 @pytest.mark.parametrize("field", ["text", "negative_text", "timeline"])
-def test_a_text_that_is_too_long_is_refused_before_anything_is_made_and_the_way_out_is_named(tiny, field):
+def test_a_text_that_is_too_long_is_refused_before_the_first_step_and_the_error_names_the_way_out(tiny, field):
     value = ((0.05, SONG),) if field == "timeline" else SONG
     steps = []
     with pytest.raises(InvalidRequest, match=rf"^{field}: \d+ tokens.*up to 256.*long_prompt='cut'"):
@@ -105,7 +106,7 @@ def test_a_text_that_is_too_long_is_refused_before_anything_is_made_and_the_way_
     assert not steps
 
 
-def test_a_text_that_may_be_cut_ends_with_a_word_and_makes_the_music_of_what_was_read(tiny, caplog):
+def test_a_cut_text_ends_with_a_word_and_gives_the_music_of_its_beginning(tiny, caplog):
     cut = tiny.generate(SONG, long_prompt="cut", **SHORT)
     read = cut.info["text"]
     assert SONG.startswith(read)
@@ -140,32 +141,32 @@ class Letters(TextEncoder):
         return torch.ones(len(text), 12)
 
 
-def test_of_a_word_that_is_too_long_a_part_is_kept(make_model):
+def test_a_word_that_is_too_long_is_cut_within(make_model):
     model = make_model()
     model.text.encoder = Letters()
     texts = {"abcdefgh": "abcde", "ab cdefgh": "ab", "ab cd ef": "ab cd", " abcdefgh": "abcde", "abcde": "abcde"}
     texts |= {" " * 9 + "ab cdefgh": "ab", "\n" * 5_000 + "abcde": "abcde", " abc": " abc"}
     for text, kept in texts.items():
-        assert TextReader(model).settled(Request(text=text, long_prompt="cut")).text == kept
+        assert TextReader(model).read(Request(text=text, long_prompt="cut")).text == kept
 
 
-def test_what_is_cut_is_a_prompt_in_its_own_right(make_model):
+def test_a_cut_text_is_a_valid_prompt(make_model):
     """An encoder without a limit reads all of it, and a file's tags must hold it."""
-    request = TextReader(make_model()).settled(Request(text="warm piano " * 1_000, long_prompt="cut"))
+    request = TextReader(make_model()).read(Request(text="warm piano " * 1_000, long_prompt="cut"))
     assert Request(text=request.text).text == request.text
     assert len(request.text) > 4_000
 
 
-def test_a_text_too_long_for_the_joint_space_is_too_long_or_cut(make_model, clap_config: ClapConfig):
+def test_a_text_too_long_for_the_clap_encoder_is_refused_or_cut(make_model, clap_config: ClapConfig):
     from descant.conditioning.encoders.clap import ClapEncoder
 
     model = make_model(clap=clap_config)
     model.clap.encoder = ClapEncoder.load(clap_config)
     most = model.clap.encoder.max_tokens
     with pytest.raises(InvalidRequest, match=f"up to {most}"):
-        TextReader(model).settled(Request(text="piano " * 40))
-    settled = TextReader(model).settled(Request(text="piano " * 40, long_prompt="cut"))
-    assert model.clap.encoder.num_tokens(settled.text) == most
+        TextReader(model).read(Request(text="piano " * 40))
+    read = TextReader(model).read(Request(text="piano " * 40, long_prompt="cut"))
+    assert model.clap.encoder.num_tokens(read.text) == most
 
 
 def timeline(count: int) -> Request:
@@ -173,7 +174,7 @@ def timeline(count: int) -> Request:
     return Request(text="warm piano", timeline=texts, duration_s=0.02 * count, seed=1, guidance=Guidance(scale=1.0))
 
 
-def test_a_long_timeline_is_read_as_the_music_comes_there(tiny):
+def test_a_long_timeline_is_read_when_the_music_gets_there(tiny):
     """Every text was once read before the first step: 16 s for 999, in which nothing could be seen or stopped."""
     steps, began = [], time.monotonic()
     with pytest.raises(Cancelled):
@@ -181,25 +182,24 @@ def test_a_long_timeline_is_read_as_the_music_comes_there(tiny):
     assert steps[0] - began < 5
 
 
-def test_of_a_long_timeline_only_what_is_needed_is_kept(make_model, monkeypatch):
+def test_only_the_current_section_of_a_long_timeline_is_kept(make_model, monkeypatch):
     read = []
     model = make_model()
     states = model.text.encoder.states
     monkeypatch.setattr(model.text.encoder, "states", lambda text: read.append(text) or states(text))
-    engine = Engine(model)
-    piece = engine.piece(engine.settle(timeline(40)))
+    state = GenerationState(model, Resolver(model).resolve(timeline(40)))
     assert read == ["warm piano"]
-    assert len(piece.windows) == 40
-    for window in piece.windows[:3]:
-        piece.draft(window)
+    assert len(state.windows) == 40
+    for window in state.windows[:3]:
+        state.job(window)
     assert read == ["warm piano", "warm piano 1", "warm piano 2"]
-    assert len(piece._heard) == 1
+    assert len(state._prepared) == 1
 
 
 def test_preparing_many_requests_can_be_stopped(tiny, monkeypatch):
     asked, prepared = [], []
-    piece = tiny.engine.piece
-    monkeypatch.setattr(tiny.engine, "piece", lambda request: prepared.append(request) or piece(request))
+    resolve = Resolver.resolve
+    monkeypatch.setattr(Resolver, "resolve", lambda self, one: prepared.append(one) or resolve(self, one))
 
     def cancel() -> bool:
         asked.append(1)
@@ -210,7 +210,7 @@ def test_preparing_many_requests_can_be_stopped(tiny, monkeypatch):
     assert len(prepared) == 2
 
 
-def test_the_notes_are_warnings_of_the_packages_log(tiny, caplog):
+def test_messages_about_texts_are_warnings_of_the_packages_logger(tiny, caplog):
     with caplog.at_level(logging.WARNING, logger="descant"):
         tiny.generate("warm 🎹", **SHORT)
     assert [record.levelname for record in caplog.records] == ["WARNING"]

@@ -41,10 +41,20 @@ def size_of(config: MusicGenConfig) -> Size:
     return Size(codec=codec, lm=lm, conditioners=everything - codec - lm, num_values=stored)
 
 
-def save_untrained(config: MusicGenConfig, folder: Path, seed: int = 0) -> None:
-    """Writes a model with random weights that depend on the seed alone.
+def untrained_model(config: MusicGenConfig, encoder: TextEncoder) -> MusicGenModel:
+    """A model of this shape with weights from torch's random generator.
 
-    Codebooks are random too, so that the model makes noise and not silence; training initialises them again.
+    Codebooks are random too, so that the model makes noise and not silence; training starts them anew.
+    """
+    model = MusicGenModel(config, encoder)
+    for module in model.modules():
+        if isinstance(module, VectorQuantizer):
+            module.codebook.normal_()
+    return model
+
+
+def save_untrained(config: MusicGenConfig, folder: Path, seed: int = 0) -> None:
+    """Writes an untrained model of this shape, whose weights depend on the seed alone.
 
     Raises:
         InvalidRequest: ``folder`` exists and is not an empty folder.
@@ -56,10 +66,7 @@ def save_untrained(config: MusicGenConfig, folder: Path, seed: int = 0) -> None:
     encoder = load_text_encoder(config) if is_stored else Elsewhere(config.text.dim)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = MusicGenModel(config, encoder)
-        for module in model.modules():
-            if isinstance(module, VectorQuantizer):
-                module.codebook.normal_()
+        model = untrained_model(config, encoder)
     save_model(model, folder, model_card=f"# An untrained model\n\nRandom weights (seed {seed}): it makes noise.\n")
 
 

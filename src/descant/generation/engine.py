@@ -1,79 +1,59 @@
-"""Requests to music: settles what a request leaves open, batches what can share steps, decodes codes to sound."""
+"""Requests to music: batches the windows that can share steps, and reports progress."""
 
-import secrets
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from descant.conditioning.base import readable_text
-from descant.conditioning.melody import extract_melody
-from descant.conditioning.stems import melodic_part
 from descant.errors import Cancelled, InvalidRequest
-from descant.generation.conditions import beginning, check_melody, checked_melody, checked_style
-from descant.generation.decode import Draft, decode
-from descant.generation.piece import Piece
-from descant.generation.request import Guidance, Request, Sampling
-from descant.generation.seams import joined, looped
+from descant.generation.audio import render
+from descant.generation.decode import DecodeJob, decode
+from descant.generation.plan import Window
+from descant.generation.request import Request
+from descant.generation.resolve import ResolvedRequest, Resolver
+from descant.generation.runtimes import runtime_for
+from descant.generation.state import GenerationState
 from descant.generation.stream import MusicStream
-from descant.generation.texts import TextReader
-from descant.generation.windows import Window
 from descant.model import MusicGenModel
 from descant.nn.settings import own_settings
-from descant.tempo_key import parse_tempo_key
 
 
 @dataclass(frozen=True, eq=False)
-class Made:
-    """What came of a request: its music, its codes (the prompt's are the first of them), and the request settled.
-
-    ``unknown_words`` are those of its texts that the text encoder has no token for.
-    """
+class GeneratedMusic:
+    """The result of a request: the audio, and all its codes, which begin with those of the prompt."""
 
     wave: Float[Tensor, "C N"]
     codes: Int[Tensor, "K T"]
-    num_prompt_frames: int
-    request: Request
-    unknown_words: tuple[str, ...] = ()
+    request: ResolvedRequest
 
 
-@dataclass(frozen=True)
-class Span:
-    """What is made, in samples: of a loop the bar before it too."""
+@dataclass(frozen=True, eq=False)
+class WindowJob:
+    """A window of a request, ready for the step loop."""
 
-    lead_in: int
-    length: int
+    state: GenerationState
+    window: Window
+    job: DecodeJob
 
     @property
-    def num_samples(self) -> int:
-        """All of it."""
-        return self.lead_in + self.length
+    def lengths(self) -> tuple[int, int, int]:
+        """What must be equal in a batch: the lengths of the prompt and of the conditions."""
+        cross = 0 if self.job.inputs.cross is None else self.job.inputs.cross.shape[1]
+        return self.job.prompt.shape[-1], cross, self.job.inputs.prefix_steps
 
 
 class Engine:
-    """Makes music with one model. It keeps no state between calls, so threads may share it.
+    """Generates music with one model. It keeps nothing of a call, so threads may share it.
 
     Args:
-        max_batch: how many requests are decoded side by side; more wait for their turn.
+        max_batch: the most requests that are decoded together; the others wait.
     """
 
     def __init__(self, model: MusicGenModel, max_batch: int = 8) -> None:
         self.model = model
         self.max_batch = max_batch
-
-    @property
-    def default_sampling(self) -> Sampling:
-        """How codes are drawn where a request does not say."""
-        defaults = self.model.config.defaults
-        return Sampling(temperature=defaults.temperature, top_k=defaults.top_k, top_p=defaults.top_p)
-
-    @property
-    def default_guidance(self) -> Guidance:
-        """How strong guidance is where a request does not say."""
-        return Guidance(scale=self.model.config.defaults.guidance)
+        self.runtime = runtime_for(model.lm)
 
     @own_settings()
     def generate(
@@ -81,226 +61,78 @@ class Engine:
         requests: Sequence[Request],
         progress: Callable[[int, int], None] | None = None,
         cancel: Callable[[], bool] | None = None,
-    ) -> list[Made]:
-        """The music of every request, in their order; each is what it would be alone.
+    ) -> list[GeneratedMusic]:
+        """The music of every request, in their order; each is the same as if it were generated alone.
 
         Args:
-            progress: called with the steps done and the steps in all.
-            cancel: asked before each step and between the requests while they are prepared; True stops everything.
+            progress: called with the number of steps done and the number of all steps.
+            cancel: called before each step and before each request is prepared; True stops everything.
 
         Raises:
-            InvalidRequest: a request asks for what this model cannot do; nothing has been made then.
-            Cancelled: ``cancel`` said so.
+            InvalidRequest: a request asks for something that this model cannot do; raised before the first step.
+            Cancelled: ``cancel`` returned True.
         """
-        heard: dict[Any, Int[Tensor, "_ pitches"]] = {}
-        reader = TextReader(self.model)
-        pieces = []
+        resolver, states = Resolver(self.model), []
         for request in requests:
             _check_cancel(cancel)
-            pieces.append(self.piece(self.settle(request, heard, reader)))
-        total = sum(piece.num_steps(window) for piece in pieces for window in piece.windows)
+            states.append(GenerationState(self.model, resolver.resolve(request)))
+        total = sum(state.num_steps(window) for state in states for window in state.windows)
         done = 0
-        for batch in self._rounds(pieces, cancel):
-            lengths = [piece.num_steps(window) for piece, window, _ in batch]
-            before = done
+        for batch in self._batches(states, cancel):
+            lengths = [member.state.num_steps(member.window) for member in batch]
 
-            def on_step(step: int, before: int = before, lengths: list[int] = lengths) -> None:
+            def on_step(step: int, before: int = done, lengths: list[int] = lengths) -> None:
                 if progress is not None:
                     progress(before + sum(min(step, length) for length in lengths), total)
 
-            drafts = [draft for _, _, draft in batch]
-            made = decode(self.model.lm, self.model.config.pattern, drafts, on_step, cancel)
-            for (piece, window, _), codes in zip(batch, made, strict=True):
-                piece.write(codes, window)
+            jobs = [member.job for member in batch]
+            generated = decode(self.runtime, self.model.config.pattern, jobs, on_step, cancel)
+            for member, codes in zip(batch, generated, strict=True):
+                member.state.append(codes, member.window)
             done += sum(lengths)
-        return [self._sound(piece, tuple(reader.unknown_words(piece.request))) for piece in pieces]
+        return [
+            GeneratedMusic(render(self.model.codec, state.codes, state.request), state.codes.cpu(), state.request)
+            for state in states
+        ]
 
     @own_settings()
     def stream(self, request: Request, *, chunk_s: float = 0.5) -> MusicStream:
-        """The music of one request, piece by piece while it is made: the same codes as ``generate`` gives.
+        """The music of one request, chunk by chunk while it is generated, with the same codes as from ``generate``.
 
         Args:
-            chunk_s: how much music is given at a time, at least.
+            chunk_s: the shortest length of a chunk.
 
         Raises:
-            InvalidRequest: as ``generate``; or a loop is asked for, which is cut from the whole.
+            InvalidRequest: as ``generate``; or the request is a loop, which is cut from the finished music.
         """
         if request.loop_bars is not None:
-            raise InvalidRequest("loop_bars: a loop is cut from the whole and cannot be streamed; use generate")
-        settled = self.settle(request)
-        return MusicStream(self.piece(settled), self._span(settled).length, chunk_s)
-
-    def settle(
-        self,
-        request: Request,
-        heard: dict[Any, Int[Tensor, "_ pitches"]] | None = None,
-        reader: TextReader | None = None,
-    ) -> Request:
-        """The request with nothing left open: as this model hears its conditions, and with its own defaults.
-
-        Args:
-            heard: melodies that were heard already, for requests that share one; what is heard is added.
-            reader: of texts, for requests that share some.
-
-        Raises:
-            InvalidRequest: it asks for what this model cannot do.
-        """
-        request = (reader or TextReader(self.model)).settled(request)
-        if request.loop_bars is not None:
-            request = replace(request, duration_s=duration_of(request))
-        guidance = request.guidance or self.default_guidance
-        settled_style = self._style_codes(request)
-        if guidance.text_scale is not None and (settled_style is None or readable_text(request.text) is None):
             raise InvalidRequest(
-                f"text_scale={guidance.text_scale:g} of guidance weighs a text against a style: give both, or None"
+                "loop_bars: a loop is cut from the finished music and cannot be streamed; use generate"
             )
-        melody = self._melody(request, {} if heard is None else heard)
-        if guidance.melody_scale is not None and melody is None:
-            raise InvalidRequest(
-                f"melody_scale={guidance.melody_scale:g} of guidance pushes a melody: give one, or leave it out"
-            )
-        if guidance.melody_scale is None and melody is not None:
-            guidance = replace(guidance, melody_scale=self.model.config.defaults.melody_guidance)
-        seed = secrets.randbits(31) if request.seed is None else request.seed
-        prompt = request.prompt
-        if prompt is not None:
-            prompt = prompt.resample(self.model.codec.sample_rate_hz).to_channels(self.model.codec.num_channels)
-            prompt = replace(prompt, samples=prompt.samples.cpu())
-        return replace(
-            request,
-            prompt=prompt,
-            melody=None,
-            melody_chroma=melody,
-            style=None,
-            style_codes=settled_style,
-            seed=seed,
-            sampling=request.sampling or self.default_sampling,
-            guidance=guidance,
-        )
+        return MusicStream(self.runtime, GenerationState(self.model, Resolver(self.model).resolve(request)), chunk_s)
 
-    def piece(self, request: Request) -> Piece:
-        """A settled request, ready to be made."""
-        span = self._span(request)
-        num_frames = self.model.codec.num_frames(span.num_samples)
-        lead_in_s = span.lead_in / self.model.codec.sample_rate_hz
-        return Piece(self.model, request, num_frames, self._prompt_codes(request, num_frames), lead_in_s)
+    def _batches(self, states: list[GenerationState], cancel: Callable[[], bool] | None) -> Iterator[list[WindowJob]]:
+        """Batches of windows that can share steps: the first window of every request before the second of any."""
+        while waiting := list(_next_jobs(states, cancel)):
+            groups: dict[tuple[int, int, int], list[WindowJob]] = {}
+            for member in waiting:
+                groups.setdefault(member.lengths, []).append(member)
+            for group in groups.values():
+                # Long ones first, so that the members of a batch end at about the same time.
+                group.sort(key=lambda member: -member.window.num_frames)
+                for start in range(0, len(group), self.max_batch):
+                    yield group[start : start + self.max_batch]
 
-    def _span(self, request: Request) -> Span:
-        rate_hz = self.model.codec.sample_rate_hz
-        if request.loop_bars is None:
-            return Span(0, max(1, round(request.duration_s * rate_hz)))
-        bar_s = bar_of(request)
-        return Span(round(bar_s * rate_hz), round(request.loop_bars * bar_s * rate_hz))
 
-    def _melody(self, request: Request, heard: dict[Any, Int[Tensor, "_ pitches"]]) -> Int[Tensor, "T pitches"] | None:
-        """What the model hears of the request's melody."""
-        if request.melody is None and request.melody_chroma is None:
-            return None
-        config = self.model.config.melody
-        if config is None:
-            raise InvalidRequest("melody: this model takes no melody; leave it out, or use a melody model")
-        if request.melody is not None:
-            told_s = max(request.duration_s, config.num_frames / config.frame_rate_hz)
-            check_melody(request.melody, config, "mix")
-            separation = request.melody_part or config.part
-            key = (id(request.melody), separation, told_s)
-            if key not in heard:
-                clip = beginning(request.melody, told_s + config.window_samples / config.sample_rate_hz)
-                part, how = melodic_part(clip, separation)
-                check_melody(part, config, how)
-                heard[key] = extract_melody(part, config, told_s)
-            return heard[key]
-        assert request.melody_chroma is not None
-        return checked_melody(request.melody_chroma, config)
-
-    def _style_codes(self, request: Request) -> Int[Tensor, "K L"] | None:
-        """What the model hears of the request's style."""
-        if request.style is None and request.style_codes is None:
-            return None
-        if self.model.style is None:
-            raise InvalidRequest("style: this model takes no style; leave it out, or use a style model")
-        if request.style is not None:
-            return self.model.style.extract(request.style)
-        assert request.style_codes is not None
-        return checked_style(request.style_codes, self.model.style.config)
-
-    def _prompt_codes(self, request: Request, num_frames: int) -> Int[Tensor, "K T"]:
-        codec = self.model.codec
-        if request.prompt is None and request.prompt_codes is None:
-            return torch.zeros(codec.num_codebooks, 0, dtype=torch.long, device=self.model.device)
-        if request.prompt_codes is not None:
-            codes = request.prompt_codes.to(self.model.device, torch.long)
-            low, high = int(codes.min()), int(codes.max())
-            if len(codes) != codec.num_codebooks or not 0 <= low <= high < codec.codebook_size:
-                raise InvalidRequest(
-                    f"prompt_codes: {len(codes)} codebooks with codes from {low} to {high}; this model's codec has "
-                    f"{codec.num_codebooks} with codes from 0 to {codec.codebook_size - 1}: give the prompt as audio"
-                )
-        else:
-            assert request.prompt is not None
-            given = request.prompt.samples
-            # Whole frames only: the codec fills up the last one with silence, and a gap would be heard there.
-            whole = given.shape[-1] // codec.hop_samples * codec.hop_samples
-            if whole == 0:
-                raise InvalidRequest(
-                    f"prompt: {request.prompt.duration_s:g} s is less than one frame; give a longer one"
-                )
-            codes = codec.encode_in_chunks(given[None, :, :whole].to(self.model.device))[0]
-        if codes.shape[-1] >= num_frames:
-            raise InvalidRequest(
-                f"duration_s={request.duration_s:g}: the prompt fills {codes.shape[-1]} of {num_frames} frames; "
-                "ask for more, or give a shorter prompt"
-            )
-        return codes
-
-    def _rounds(
-        self, pieces: list[Piece], cancel: Callable[[], bool] | None
-    ) -> Iterator[list[tuple[Piece, Window, Draft]]]:
-        """Batches of windows, the first window of every piece before the second of any."""
-        for number in range(max(len(piece.windows) for piece in pieces)):
-            waiting = []
-            for piece in pieces:
-                if number < len(piece.windows):
-                    _check_cancel(cancel)
-                    waiting.append((piece, piece.windows[number], piece.draft(piece.windows[number])))
-            yield from self._batches(waiting)
-
-    def _batches(self, waiting: list[tuple[Piece, Window, Draft]]) -> Iterator[list[tuple[Piece, Window, Draft]]]:
-        """Windows that can share steps: prompts equally long, conditions equally long."""
-        groups: dict[tuple[int, int, int], list[tuple[Piece, Window, Draft]]] = {}
-        for piece, window, draft in waiting:
-            cross = 0 if draft.inputs.cross is None else draft.inputs.cross.shape[1]
-            key = (draft.prompt.shape[-1], cross, draft.inputs.prefix_steps)
-            groups.setdefault(key, []).append((piece, window, draft))
-        for group in groups.values():
-            # Long ones first, so that the members of a batch end at about the same time.
-            group.sort(key=lambda member: -member[2].num_frames)
-            for start in range(0, len(group), self.max_batch):
-                yield group[start : start + self.max_batch]
-
-    def _sound(self, piece: Piece, unknown_words: tuple[str, ...]) -> Made:
-        """The wave of a finished piece: decoded, after what was given of it, cut to what was asked for."""
-        codec, request, span = self.model.codec, piece.request, self._span(piece.request)
-        wave = codec.decode_in_chunks(piece.codes[None])[0, :, : span.num_samples].float().cpu()
-        if request.prompt is not None:
-            wave = joined(request.prompt.samples, wave, codec.sample_rate_hz)
-        if request.loop_bars is not None:
-            wave = looped(wave, span.lead_in, span.length, codec.sample_rate_hz)
-        return Made(wave, piece.codes.cpu(), piece.num_prompt_frames, request, unknown_words)
+def _next_jobs(states: list[GenerationState], cancel: Callable[[], bool] | None) -> Iterator[WindowJob]:
+    """The next window of each request that is not complete."""
+    for state in states:
+        if not state.is_complete:
+            _check_cancel(cancel)
+            window = state.next_window
+            yield WindowJob(state, window, state.job(window))
 
 
 def _check_cancel(cancel: Callable[[], bool] | None) -> None:
     if cancel is not None and cancel():
         raise Cancelled("stopped while the next steps were prepared")
-
-
-def bar_of(request: Request) -> float:
-    """Seconds of one bar in the tempo that a loop's text states."""
-    bpm = parse_tempo_key(request.text).bpm
-    assert bpm is not None, "a request checks this of a loop"
-    return request.beats_per_bar * 60 / bpm
-
-
-def duration_of(request: Request) -> float:
-    """Seconds of what comes of a request, which for a loop hang on its bars."""
-    return request.duration_s if request.loop_bars is None else request.loop_bars * bar_of(request)

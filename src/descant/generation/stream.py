@@ -1,39 +1,47 @@
-"""Audio while it is made: as soon as a frame's codes are known, and as many after it as the codec looks ahead."""
+"""Audio while it is generated: a frame is decoded once its codes, and those of the codec's look-ahead, are known."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from descant.generation.audio import FADE_S, join
 from descant.generation.decode import Decoding
-from descant.generation.piece import Piece
 from descant.generation.request import Request
-from descant.generation.seams import FADE_S, joined
+from descant.generation.resolve import ResolvedRequest
+from descant.generation.runtimes import Runtime
+from descant.generation.state import GenerationState
 from descant.generation.texts import TextReader
 from descant.nn.settings import own_settings
 
 
-class MusicStream:
-    """An iterator over the waves [C, n] of one piece, which together are the whole.
+@dataclass(frozen=True)
+class PromptChange:
+    """A new prompt that applies from the next frame on; None is the null condition."""
 
-    Nothing is made before it is asked for: who stops reading stops the making, and nothing piles up. What was read is
-    forgotten but for its codes.
+    text: str | None
+
+
+class MusicStream:
+    """An iterator over the waves [C, n] of one request, which together are the whole.
+
+    Nothing is generated before it is asked for: if the reader stops, so does the work, and nothing queues up. Of the
+    waves that were read only the codes are kept.
 
     Args:
-        num_samples: where the piece ends.
-        chunk_s: how much is given at a time, at least.
+        chunk_s: the shortest length of a wave.
     """
 
-    def __init__(self, piece: Piece, num_samples: int, chunk_s: float) -> None:
-        self.request: Request = piece.request
-        self._piece = piece
-        self._num_samples = num_samples
-        codec = piece.model.codec
+    def __init__(self, runtime: Runtime, state: GenerationState, chunk_s: float) -> None:
+        self._runtime, self._state = runtime, state
+        codec = state.model.codec
         self._chunk_frames = max(1, round(chunk_s * codec.frame_rate_hz))
         self._decoder = codec.stream()
-        self._next_text: list[str | None] = []
-        self._waves = self._make()
+        self._change: PromptChange | None = None
+        """Waits until the frames that are being drawn are given out; a later change replaces it."""
+        self._waves = self._joined()
 
     def __iter__(self) -> Iterator[Float[Tensor, "C n"]]:
         return self
@@ -43,79 +51,82 @@ class MusicStream:
             return next(self._waves)
 
     @property
+    def request(self) -> ResolvedRequest:
+        """The request with everything decided: its seed, for example."""
+        return self._state.request
+
+    @property
     def codes(self) -> Int[Tensor, "K T"]:
-        """All codes of the windows that are done, the prompt's first; of a piece of one window none before its end."""
-        return self._piece.codes.cpu()
+        """All codes of the windows that are complete, the prompt's first. With one window there are none before its
+        end.
+        """
+        return self._state.codes.cpu()
 
     @own_settings()
     def change(self, text: str | None) -> None:
-        """From the next frame on the music is drawn under another prompt; prompts that were still to come are dropped.
+        """Draws the music under another prompt from the next frame on; later prompts of the timeline are dropped.
 
         Raises:
-            InvalidRequest: the text is none that a request may have.
+            InvalidRequest: a request may not have this text, or the model cannot read it.
         """
-        # Refused here and now, not when the music has come so far.
-        request = Request(text=text, long_prompt=self.request.long_prompt)
-        settled = TextReader(self._piece.model).settled(request)
-        self._piece.model.prepare([{"text": settled.text}])
-        self._next_text = [settled.text]
+        request = Request(text=text, long_prompt=self.request.original.long_prompt)
+        read = TextReader(self._state.model).read(request)
+        # Read once here, so that it is refused now and not when the music gets there.
+        self._state.model.prepare([{"text": read.text}])
+        self._change = PromptChange(read.text)
 
-    def _make(self) -> Iterator[Float[Tensor, "C n"]]:
-        """What was given, then what is decoded of the rest; the two are joined as ``generate`` joins them."""
-        given, rate_hz = self.request.prompt, self._piece.model.codec.sample_rate_hz
+    def _joined(self) -> Iterator[Float[Tensor, "C n"]]:
+        """The prompt's audio, and then the audio of the new frames, joined as ``generate`` joins them."""
+        prompt, rate_hz = self.request.prompt_wave, self._state.model.codec.sample_rate_hz
         waves = self._trimmed(self._decoded())
-        if given is None:
-            yield from waves
-            return
-        yield given.samples
-        length = given.samples.shape[1]
-        made = torch.zeros(len(given.samples), 0)
-        enough = min(length + round(FADE_S * rate_hz), self._num_samples)
-        for wave in waves:
-            made = torch.cat([made, wave], dim=1)
-            if made.shape[1] >= enough:
-                break
-        yield joined(given.samples, made, rate_hz)[:, length:]
+        length = prompt.shape[1]
+        if length:
+            yield prompt
+            # The join needs the decoded audio up to the end of its fade.
+            needed = min(length + round(FADE_S * rate_hz), self.request.num_samples)
+            decoded = torch.zeros(len(prompt), 0)
+            while decoded.shape[1] < needed:
+                decoded = torch.cat([decoded, next(waves)], dim=1)
+            yield join(prompt, decoded, rate_hz)[:, length:]
         yield from waves
 
     def _trimmed(self, waves: Iterator[Float[Tensor, "C n"]]) -> Iterator[Float[Tensor, "C n"]]:
-        left = self._num_samples
+        """The waves up to the end of the request, which may lie within a frame."""
+        left = self.request.num_samples
         for wave in waves:
             if left and wave.shape[1]:
                 yield wave[:, :left]
             left = max(0, left - wave.shape[1])
 
     def _decoded(self) -> Iterator[Float[Tensor, "C n"]]:
-        """The sound of the frames as they come, the prompt's among them."""
-        if self._piece.num_prompt_frames:
-            yield self._pushed(self._piece.codes)
+        """The audio of all frames as they become known, those of the prompt first."""
+        if self.request.num_prompt_frames:
+            yield self._push(self._state.codes)
         for codes in self._frames():
-            yield self._pushed(codes)
+            yield self._push(codes)
         with torch.no_grad():
             rest = self._decoder.finish()
         yield rest[0].float().cpu()
 
     @torch.no_grad()
-    def _pushed(self, codes: Int[Tensor, "K T"]) -> Float[Tensor, "C n"]:
+    def _push(self, codes: Int[Tensor, "K T"]) -> Float[Tensor, "C n"]:
         wave: Float[Tensor, "1 C n"] = self._decoder.push(codes[None])
         return wave[0].float().cpu()
 
     def _frames(self) -> Iterator[Int[Tensor, "K n"]]:
-        """The codes of new frames, a chunk at a time."""
-        piece = self._piece
-        while piece.codes.shape[-1] < piece.num_frames:
-            if self._next_text:
-                piece.change(self._next_text.pop())
-            window = piece.windows.pop(0)
-            decoding = Decoding(piece.model.lm, piece.model.config.pattern, [piece.draft(window)])
-            given = window.start - window.first
-            while not decoding.is_done:
+        """The codes of new frames, a chunk at a time. A change of the prompt starts a new window."""
+        state = self._state
+        while not state.is_complete:
+            if self._change is not None:
+                change, self._change = self._change, None
+                state.change(change.text)
+            window = state.next_window
+            decoding = Decoding(self._runtime, state.model.config.pattern, [state.job(window)])
+            num_given = window.start - window.first
+            while not decoding.is_done and self._change is None:
                 decoding.advance()
-                known = decoding.num_known(0)
-                if not decoding.is_done and known - given < self._chunk_frames:
-                    continue
-                yield decoding.codes()[0][:, given:known].clone()
-                given = known
-                if self._next_text:
-                    break
-            piece.write(decoding.codes()[0][:, :given], window)
+                num_known = decoding.num_known(0)
+                if decoding.is_done or num_known - num_given >= self._chunk_frames:
+                    yield decoding.codes()[0][:, num_given:num_known].clone()
+                    num_given = num_known
+            state.append(decoding.codes()[0][:, :num_given], window)

@@ -96,12 +96,11 @@ def _given_sampling(arguments: argparse.Namespace) -> dict[str, Any]:
 def _read_melody(arguments: argparse.Namespace, request: "Request") -> "Clip":
     """The part of a melody file that the music can follow, and one second more; the rest of the file is not read."""
     from descant.checkpoints.names import config_of
-    from descant.generation.engine import duration_of
 
     config = config_of(arguments.model).melody
     assert config is not None
     window_s = config.window_samples / config.sample_rate_hz
-    needed_s = max(duration_of(request), config.num_frames / config.frame_rate_hz) + window_s + 1
+    needed_s = max(request.result_s, config.num_frames / config.frame_rate_hz) + window_s + 1
     return _read("--melody", arguments.melody, arguments.salvage, duration_s=needed_s)
 
 

@@ -54,11 +54,11 @@ class Writer:
     def write_audio(self, job: Job, clip: "Clip") -> Path:
         """Writes a job's audio and gives its path."""
         from descant.audio.clip import PEAK_LIMIT
-        from descant.generation.seams import attenuated
+        from descant.generation.audio import attenuate
 
         given = clip.info["prompt_samples"]
         if given is not None and self.loudness_lufs is None:
-            clip = replace(clip, samples=attenuated(clip.samples, given, PEAK_LIMIT, clip.sample_rate_hz))
+            clip = replace(clip, samples=attenuate(clip.samples, given, PEAK_LIMIT, clip.sample_rate_hz))
         level, gain = clip.leveled(self.loudness_lufs)
         made = {"loudness_lufs": self.loudness_lufs, "gain": gain, "sample_rate_hz": clip.sample_rate_hz}
         info = {**clip.info, **self.kept, **made}
@@ -121,14 +121,12 @@ def _batches(jobs: list[Job], size: int, report: Report) -> Iterator[tuple[list[
 
 def _show(model: "MusicGen", results: list[Result], seconds_taken: float, as_json: bool, also: dict[str, Any]) -> None:
     """Prints the results; ``also`` says why there are no more."""
-    from descant.generation.engine import duration_of
-
     summary = {
         "files": [str(result.audio) for result in results],
         "codes_files": [str(result.codes) for result in results if result.codes is not None],
         "seeds": [result.seed for result in results],
         "prompts": [result.job.request.text for result in results],
-        "duration_s": duration_of(results[0].job.request),
+        "duration_s": results[0].job.request.result_s,
         "sample_rate_hz": model.sample_rate_hz,
         "seconds_taken": seconds_taken,
         "real_time_factor": seconds_taken / _duration_s([result.job for result in results]),
@@ -148,6 +146,4 @@ def _stem(job: Job, clip: "Clip") -> str:
 
 
 def _duration_s(jobs: list[Job]) -> float:
-    from descant.generation.engine import duration_of
-
-    return sum(duration_of(job.request) for job in jobs)
+    return sum(job.request.result_s for job in jobs)

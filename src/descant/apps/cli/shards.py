@@ -81,9 +81,10 @@ def tokenize(arguments: argparse.Namespace) -> None:
     """Writes the shards that are missing."""
     if not 1 <= arguments.batch_size <= 1_024:
         raise InvalidRequest(f"--batch-size {arguments.batch_size}: allowed are 1 to 1024")
-    from descant.api import load, select_device
+    from descant.api import load
     from descant.data.manifest import ClipRecord, read_manifest
     from descant.data.tokenize import tokenize as write_shards
+    from descant.devices import select_device
 
     records = read_manifest(arguments.manifest)
     chosen = select_device(arguments.device)
@@ -149,8 +150,8 @@ def embeddings(arguments: argparse.Namespace) -> None:
 
 
 def _extend_shards(arguments: argparse.Namespace, added: str, extend: Extend) -> None:
-    from descant.api import select_device
     from descant.data.shards import read_index
+    from descant.devices import select_device
 
     index = read_index(arguments.folder)
     audio_s = _audio_s(arguments.folder)

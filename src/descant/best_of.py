@@ -1,0 +1,39 @@
+"""The best of several candidates: the same request with successive seeds, scored by how well it fits its prompt."""
+
+import math
+import secrets
+from collections.abc import Sequence
+from dataclasses import replace
+
+from descant.audio import Clip
+from descant.errors import InvalidRequest
+from descant.evaluation.prompt_fit import fit, require_scorable
+from descant.generation.request import MAX_SEED, Request
+
+MAX_CANDIDATES = 64
+
+
+def candidates(request: Request, count: int) -> list[Request]:
+    """The request with ``count`` successive seeds, the first of which is its own or a new one.
+
+    Raises:
+        InvalidRequest: the count is out of range, or the request asks for nothing that can be scored.
+        MissingExtra: the library that estimates tempo and key is not installed.
+    """
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MAX_CANDIDATES:
+        raise InvalidRequest(f"best_of={count!r:.60}: must be a whole number from 1 to {MAX_CANDIDATES}")
+    if count == 1:
+        return [request]
+    # A loop is long enough once it is repeated.
+    require_scorable(request.text, request.melody, request.duration_s if request.loop_bars is None else math.inf)
+    first = secrets.randbits(31) if request.seed is None else request.seed
+    return [replace(request, seed=(first + index) % (MAX_SEED + 1)) for index in range(count)]
+
+
+def best(request: Request, clips: Sequence[Clip]) -> Clip:
+    """The candidate with the highest score, the first of equal ones; its ``info`` has the scores of all."""
+    if len(clips) == 1:
+        return clips[0]
+    scores = [fit(clip, request.text, request.melody).score or 0.0 for clip in clips]
+    chosen = clips[scores.index(max(scores))]
+    return replace(chosen, info={**chosen.info, "best_of": len(clips), "scores": scores})

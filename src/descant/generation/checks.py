@@ -1,0 +1,85 @@
+"""Checks of single values of a request; every message begins with the name of the field."""
+
+import sys
+from collections.abc import Iterable, Mapping, Sequence, Set
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from descant.errors import InvalidRequest
+from descant.plain import plain
+
+INTEGER_DTYPES = (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8)
+
+
+def check_number(name: str, value: Any) -> None:
+    """Refuses what is not a finite int or float."""
+    # Compared, not tested with isfinite(), which overflows for integers that no float can hold.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
+        raise InvalidRequest(f"{name}={value!r:.60}: expected a finite number")
+
+
+def check_integer(name: str, value: Any, low: int | None = None, high: int | None = None) -> None:
+    """Refuses what is not an int, or lies outside ``low`` to ``high``, both included."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidRequest(f"{name}={value!r:.60}: expected a whole number")
+    if low is not None and high is not None and not low <= value <= high:
+        raise InvalidRequest(f"{name}={value}: must lie between {low} and {high}")
+
+
+def check_choice(name: str, value: Any, allowed: Sequence[str]) -> None:
+    """Refuses what is not one of the allowed words."""
+    if value not in allowed:
+        raise InvalidRequest(f"{name}={value!r:.60}: allowed are {', '.join(allowed)}")
+
+
+def check_string(name: str, value: Any) -> None:
+    """Refuses what is neither None nor a valid Unicode string without NUL."""
+    if value is None:
+        return
+    if not isinstance(value, str):
+        raise InvalidRequest(f"{name}={value!r:.60}: expected one string or None; for several, make several requests")
+    if "\0" in value:
+        raise InvalidRequest(f"{name}: contains a NUL character; remove it")
+    if any(0xD800 <= ord(character) <= 0xDFFF for character in value):
+        raise InvalidRequest(f"{name}: contains half of a surrogate pair, which is not valid Unicode; re-encode it")
+
+
+def as_pairs(name: str, points: Any) -> tuple[tuple[Any, Any], ...]:
+    """The points as pairs of plain values, from any ordered iterable of pairs: lists, arrays, a ``zip``."""
+    try:
+        return tuple((plain(first), plain(second)) for first, second in map(_ordered, _ordered(points)))
+    except (TypeError, ValueError) as error:
+        raise InvalidRequest(f"{name}={points!r:.60}: expected pairs, each with its second first") from error
+
+
+def check_rising(name: str, seconds: Iterable[float]) -> None:
+    """Refuses seconds that do not rise strictly from above 0."""
+    for before, after in pairwise([0.0, *seconds]):
+        if not before < after:
+            raise InvalidRequest(
+                f"{name}: seconds must rise, and the first must be above 0; second {after:g} comes after {before:g}"
+            )
+
+
+def as_integer_matrix(name: str, values: Any, shape: str) -> Tensor | None:
+    """A copy as a tensor, so that later changes by the caller do not reach the request; None stays None."""
+    if values is None:
+        return None
+    if isinstance(values, np.ndarray) and values.dtype.kind in "iu":
+        values = torch.from_numpy(values.astype(np.int64))
+    if not isinstance(values, Tensor) or values.dtype not in INTEGER_DTYPES or values.ndim != 2:
+        raise InvalidRequest(f"{name}={values!r:.60}: expected a tensor {shape} of whole numbers, or None")
+    if 0 in values.shape:
+        raise InvalidRequest(f"{name}: the shape is {tuple(values.shape)}; give at least one frame, or None")
+    return values.detach().clone()
+
+
+def _ordered(value: Any) -> Any:
+    """The value, unless it has no order or is a string, whose items are not meant."""
+    if isinstance(value, str | bytes | Mapping | Set):
+        raise TypeError
+    return value
