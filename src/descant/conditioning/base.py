@@ -3,7 +3,8 @@
 A condition of a request ("text", "melody", ...) becomes an input of the language model in two steps, in generation and
 in training alike. ``prepare`` runs what is expensive and does not depend on time (frozen encoders, parsing), once a
 request. ``forward`` runs the trained layers for one window of frames. To add a condition, write a ``Conditioner`` in a
-file of this folder and give ``MusicGenConfig`` its config; the fuser, the training task and checkpoints need no change.
+file of this folder, give ``MusicGenConfig`` its config and ``ConditionDropout`` its probability, and build it in
+``MusicGenModel``; the fuser, the training task and checkpoints need no change.
 """
 
 import re
