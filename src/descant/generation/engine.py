@@ -14,9 +14,10 @@ from descant.conditioning.melody import extract_melody
 from descant.conditioning.stems import melodic_part
 from descant.errors import Cancelled, InvalidRequest
 from descant.generation.conditions import beginning, check_melody, checked_melody, checked_style
-from descant.generation.decode import Draft, decode
+from descant.generation.decode import DecodeJob, decode
 from descant.generation.piece import Piece
 from descant.generation.request import Guidance, Request, Sampling
+from descant.generation.runtimes import runtime_for
 from descant.generation.seams import joined, looped
 from descant.generation.stream import MusicStream
 from descant.generation.texts import TextReader
@@ -63,6 +64,7 @@ class Engine:
     def __init__(self, model: MusicGenModel, max_batch: int = 8) -> None:
         self.model = model
         self.max_batch = max_batch
+        self.runtime = runtime_for(model.lm)
 
     @property
     def default_sampling(self) -> Sampling:
@@ -108,8 +110,8 @@ class Engine:
                 if progress is not None:
                     progress(before + sum(min(step, length) for length in lengths), total)
 
-            drafts = [draft for _, _, draft in batch]
-            made = decode(self.model.lm, self.model.config.pattern, drafts, on_step, cancel)
+            jobs = [job for _, _, job in batch]
+            made = decode(self.runtime, self.model.config.pattern, jobs, on_step, cancel)
             for (piece, window, _), codes in zip(batch, made, strict=True):
                 piece.write(codes, window)
             done += sum(lengths)
@@ -128,7 +130,7 @@ class Engine:
         if request.loop_bars is not None:
             raise InvalidRequest("loop_bars: a loop is cut from the whole and cannot be streamed; use generate")
         settled = self.settle(request)
-        return MusicStream(self.piece(settled), self._span(settled).length, chunk_s)
+        return MusicStream(self.runtime, self.piece(settled), self._span(settled).length, chunk_s)
 
     def settle(
         self,
@@ -254,7 +256,7 @@ class Engine:
 
     def _rounds(
         self, pieces: list[Piece], cancel: Callable[[], bool] | None
-    ) -> Iterator[list[tuple[Piece, Window, Draft]]]:
+    ) -> Iterator[list[tuple[Piece, Window, DecodeJob]]]:
         """Batches of windows, the first window of every piece before the second of any."""
         for number in range(max(len(piece.windows) for piece in pieces)):
             waiting = []
@@ -264,9 +266,11 @@ class Engine:
                     waiting.append((piece, piece.windows[number], piece.draft(piece.windows[number])))
             yield from self._batches(waiting)
 
-    def _batches(self, waiting: list[tuple[Piece, Window, Draft]]) -> Iterator[list[tuple[Piece, Window, Draft]]]:
+    def _batches(
+        self, waiting: list[tuple[Piece, Window, DecodeJob]]
+    ) -> Iterator[list[tuple[Piece, Window, DecodeJob]]]:
         """Windows that can share steps: prompts equally long, conditions equally long."""
-        groups: dict[tuple[int, int, int], list[tuple[Piece, Window, Draft]]] = {}
+        groups: dict[tuple[int, int, int], list[tuple[Piece, Window, DecodeJob]]] = {}
         for piece, window, draft in waiting:
             cross = 0 if draft.inputs.cross is None else draft.inputs.cross.shape[1]
             key = (draft.prompt.shape[-1], cross, draft.inputs.prefix_steps)

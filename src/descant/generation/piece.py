@@ -8,16 +8,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from descant.errors import InvalidRequest
-from descant.generation.decode import Draft
+from descant.generation.batch_invariance import CONDITION_STEPS
+from descant.generation.decode import DecodeJob
+from descant.generation.guidance import GuidanceTerm
 from descant.generation.request import Guidance, Request
 from descant.generation.sampling import NoiseSource
 from descant.generation.windows import STRIDE_SHARE, Section, Window, plan_windows, sections_of
 from descant.model import Conditions, Heard, MusicGenModel
 from descant.nn.inputs import LMInputs
-
-CONDITION_STEPS = 64
-"""Text conditions are padded to a multiple of this, so that requests with short texts can share a batch and a row's
-attention sums over the same number of positions in any company."""
 
 
 class Piece:
@@ -62,24 +60,25 @@ class Piece:
         self._heard = {}
 
     @torch.no_grad()
-    def draft(self, window: Window) -> Draft:
+    def draft(self, window: Window) -> DecodeJob:
         """The window in the language model's terms; all frames before it are known."""
         request = self.request
         assert request.sampling is not None
         assert request.guidance is not None
-        heard = self._heard_in(window.section)
-        inputs = dict(zip(self._roles(), self._inputs(heard, window), strict=True))
-        text_scale, melody_scale = request.guidance.text_scale, request.guidance.melody_scale
-        return Draft(
+        roles = self._roles()
+        own, *negatives = self._inputs(self._heard_in(window.section), window)
+        scales = {
+            "without_text": torch.tensor([request.guidance.text_scale or 0.0], dtype=torch.float32),
+            "without_melody": torch.tensor([request.guidance.melody_scale or 0.0], dtype=torch.float32),
+            "against": self._scales(request.guidance, window),
+        }
+        return DecodeJob(
             num_frames=window.num_frames,
             prompt=self.codes[:, window.first : window.start],
-            inputs=inputs["inputs"],
-            without_text=inputs.get("without_text"),
-            against=inputs.get("against"),
-            scales=self._scales(request.guidance, window),
-            text_scale=1.0 if text_scale is None else text_scale,
-            without_melody=inputs.get("without_melody"),
-            melody_scale=1.0 if melody_scale is None else melody_scale,
+            inputs=own,
+            guidance=tuple(
+                GuidanceTerm(negative, scales[role]) for role, negative in zip(roles[1:], negatives, strict=True)
+            ),
             sampling=request.sampling,
             noise=self.noise,
         )

@@ -9,6 +9,7 @@ from torch import Tensor
 from descant.generation.decode import Decoding
 from descant.generation.piece import Piece
 from descant.generation.request import Request
+from descant.generation.runtimes import Runtime
 from descant.generation.seams import FADE_S, joined
 from descant.generation.texts import TextReader
 from descant.model import Conditions
@@ -26,9 +27,10 @@ class MusicStream:
         chunk_s: how much is given at a time, at least.
     """
 
-    def __init__(self, piece: Piece, num_samples: int, chunk_s: float) -> None:
+    def __init__(self, runtime: Runtime, piece: Piece, num_samples: int, chunk_s: float) -> None:
         self.request: Request = piece.request
         self._piece = piece
+        self._runtime = runtime
         self._num_samples = num_samples
         codec = piece.model.codec
         self._chunk_frames = max(1, round(chunk_s * codec.frame_rate_hz))
@@ -108,7 +110,7 @@ class MusicStream:
             if self._next_text:
                 piece.change(self._next_text.pop())
             window = piece.windows.pop(0)
-            decoding = Decoding(piece.model.lm, piece.model.config.pattern, [piece.draft(window)])
+            decoding = Decoding(self._runtime, piece.model.config.pattern, [piece.draft(window)])
             given = window.start - window.first
             while not decoding.is_done:
                 decoding.advance()
