@@ -5,7 +5,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from descant.generation.batch_invariance import FEWEST_ROWS, Heights, measure_heights
+from descant.generation.batch_invariance import (
+    BASE_HEIGHT,
+    FEWEST_ROWS,
+    HIGH_HEIGHTS,
+    LOW_HEIGHTS,
+    Heights,
+    measure_heights,
+    padded_rows,
+)
 from descant.generation.runtimes import packed_linears as module
 from descant.generation.runtimes.packed_linears import PackedLinears
 from descant.nn.quantize import dequantize_rows, quantize_rows
@@ -66,6 +74,13 @@ def test_a_row_has_the_same_bits_with_any_number_of_threads(inputs, outputs, kin
         for num_threads in (2, 3, 4):
             torch.set_num_threads(num_threads)
             assert torch.equal(linears(layer, rows), expected), (height, num_threads)
+
+
+def test_batches_are_padded_to_heights_that_are_measured():
+    measured = {*LOW_HEIGHTS, BASE_HEIGHT, *HIGH_HEIGHTS}
+    padded = {num_rows: padded_rows(num_rows) for num_rows in range(1, 33)}
+    assert all(num_rows <= height for num_rows, height in padded.items())
+    assert set(padded.values()) == {FEWEST_ROWS, 4, 8, 16, 32} <= measured
 
 
 def exact(rows: torch.Tensor) -> torch.Tensor:
