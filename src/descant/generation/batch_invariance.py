@@ -38,12 +38,12 @@ prompt's logits. Watched by tests/generation/runtimes/test_runtimes.py."""
 
 CONDITION_STEPS = 64
 """Text conditions are padded to a multiple of this, so that requests with short texts can share a batch, and a row's
-attention sums over the same number of positions in any batch. Watched by tests/generation/test_batch_invariance.py."""
+attention sums over the same number of positions in any batch. Watched by tests/generation/test_decode.py."""
 
 CACHE_STEPS = 4
 """The length of a KV cache is a multiple of this: products round differently for matrices that are placed differently
 in memory, and every head's keys must be placed as in a cache of another length. Watched by
-tests/generation/test_batch_invariance.py."""
+tests/generation/runtimes/test_runtimes.py."""
 
 BASE_HEIGHT = 4
 """The number of rows that all other heights must agree with."""

@@ -159,7 +159,7 @@ def timed(work: Callable[[], object], device: torch.device) -> float:
 
 
 def machine_info(model: MusicGen) -> dict[str, Any]:
-    """Everything but the code that a number depends on: device, processor, precision, threads, torch; and memory used."""
+    """What a number depends on besides the code: device, processor, precision, threads, torch; and memory used."""
     device = model.model.device
     is_cuda = device.type == "cuda"
     return {

@@ -56,17 +56,14 @@ class PackedCpuSession(Session):
         self.contexts: list[StepContext] = []
 
     def prefill(self, sequence: Sequence) -> Float[Tensor, "B K V"]:
-        length, has_prefix = sequence.shape[-1], self.inputs.prefix_steps > 0
-        num_chunked = length // PREFILL_STEPS * PREFILL_STEPS or int(has_prefix)
-        caches = [self._row_cache(row) for row in range(self.num_rows)]
-        for chunk in prefill_chunks(sequence[:, :, :num_chunked]):
-            rows = zip(chunk.split(1), torch.arange(self.num_rows).split(1), caches, strict=True)
-            hidden = [self.lm.hidden_states(row, self.inputs.rows(index), cache) for row, index, cache in rows]
-        self._take_over(caches)
-        for step in range(num_chunked, length):
-            logits = self.step(sequence[:, :, step : step + 1])
-        if num_chunked < length:
-            return logits
+        length = sequence.shape[-1]
+        # The first step goes in together with a prefix, as a sequence.
+        num_chunked = length // PREFILL_STEPS * PREFILL_STEPS or min(1, self.inputs.prefix_steps)
+        hidden = self._read_row_by_row(sequence[:, :, :num_chunked])
+        later = [self.step(sequence[:, :, step : step + 1]) for step in range(num_chunked, length)]
+        if later:
+            return later[-1]
+        # The heads read a single step, as after any other, or the rows of a chunk.
         return self._predict(torch.cat(hidden)) if length == 1 else torch.cat([*map(self.lm.predict, hidden)])[:, :, -1]
 
     def step(self, sequence: Int[Tensor, "B K 1"]) -> Float[Tensor, "B K V"]:
@@ -93,6 +90,22 @@ class PackedCpuSession(Session):
             return FoldedHeads(block.self_attention, cross, rotary, len(positions))
         return PlainHeads(block.self_attention, cross, rotary)
 
+    def _read_row_by_row(self, sequence: Sequence) -> list[Float[Tensor, "1 S D"]]:
+        """Fills the cache with the conditions and these steps; gives each row's hidden states of the last chunk."""
+        hidden = []
+        inputs = [self.inputs.rows(index) for index in torch.arange(self.num_rows).split(1)]
+        caches = [self._row_cache(row) for row in range(self.num_rows)]
+        for chunk in prefill_chunks(sequence):
+            hidden = [*map(self.lm.hidden_states, chunk.split(1), inputs, caches)]
+        for layer, *of_rows in zip(self.cache.layers, *(cache.layers for cache in caches), strict=True):
+            layer.length = of_rows[0].length
+            crosses = [of_row.cross for of_row in of_rows if of_row.cross is not None]
+            if crosses:
+                keys, values = zip(*crosses, strict=True)
+                layer.cross = (torch.cat(keys), torch.cat(values))
+        self._lay_out_contexts()
+        return hidden
+
     def _row_cache(self, row: int) -> StaticCache:
         """A cache of one row, in the memory of this batch's, with the keys and values of the row's conditions."""
         rows = slice(row, row + 1)
@@ -103,16 +116,6 @@ class PackedCpuSession(Session):
         for block, layer in zip(self.blocks, layers, strict=True):
             layer.cross = block.cross_attention.keys_and_values(context)
         return StaticCache(layers, self.cache.positions, context)
-
-    def _take_over(self, caches: list[StaticCache]) -> None:
-        """What the caches of single rows hold besides the keys and values that they wrote into this batch's memory."""
-        for layer, *rows in zip(self.cache.layers, *(cache.layers for cache in caches), strict=True):
-            layer.length = rows[0].length
-            crosses = [row.cross for row in rows if row.cross is not None]
-            if crosses:
-                keys, values = zip(*crosses, strict=True)
-                layer.cross = (torch.cat(keys), torch.cat(values))
-        self._lay_out_contexts()
 
     def _predict(self, hidden: Float[Tensor, "B 1 D"]) -> Float[Tensor, "B K V"]:
         return torch.stack([self.linears(head, hidden) for head in self.lm.heads], dim=1)[:, :, 0]
