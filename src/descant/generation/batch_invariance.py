@@ -2,8 +2,8 @@
 
 Codes are drawn from logits, so one bit can change the music; and a request must give the same codes alone and in any
 batch. But a library of matrix products picks its kernel by the shape and the placement of its matrices, and kernels
-may add in different orders. So prompts and conditions are read one row at a time (`runtimes/packed_cpu.py`), and
-decoding steps keep to the shapes below.
+may add in different orders. So prompts and conditions are read one row at a time (`runtimes/packed_cpu.py`; watched by
+tests/generation/runtimes/test_runtimes.py), and decoding steps keep to the shapes below.
 
 No list of heights (numbers of rows) holds everywhere:
 
@@ -13,7 +13,9 @@ No list of heights (numbers of rows) holds everywhere:
   these with those; on AMD EPYC from 4 on.
 - oneDNN's packed float32 product: every height from 1 to 64 agreed on all of them.
 
-Each product is therefore measured on the processor at hand, once for each shape, and used at heights that agree.
+Each product is therefore measured on the processor at hand, once for each shape, and used at heights that agree
+(watched by tests/generation/test_batch_invariance.py). This covers float32 and bfloat16; in float16 a row's last bits
+may still depend on the batch.
 """
 
 from collections.abc import Callable
