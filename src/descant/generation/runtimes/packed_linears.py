@@ -47,9 +47,9 @@ class PackedLinears:
 
         The weights are summed to know it: a fused optimiser leaves no trace on the tensors that it updates.
         """
+        packed = tuple(self._checksums.items())  # another thread may pack more meanwhile
         return self.num_threads == torch.get_num_threads() and all(
-            layer.weight.dtype == torch.float32 and checksum(layer.weight) == packed
-            for layer, packed in self._checksums.items()
+            layer.weight.dtype == torch.float32 and checksum(layer.weight) == expected for layer, expected in packed
         )
 
     def _product(
