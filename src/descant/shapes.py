@@ -1,7 +1,8 @@
 """The legend of dimension letters, the same in every signature, and the three tensors everyone passes around.
 
 B batch, K codebooks (Q when stereo doubles them), T frames, S steps of the interleaved sequence, V entries of a
-codebook, D width, H heads, E width of a head, L text tokens, P prefix positions, C channels, N samples.
+codebook, D width, H heads, E width of a head, L positions of a cross condition, P prefix positions, C channels,
+N samples. In generation R requests that are being decoded; I and O inputs and outputs of a linear layer.
 """
 
 from typing import TypeAlias

@@ -111,7 +111,7 @@ def test_noise_is_one_stream_cut_into_blocks():
     assert (steps > 0).all(), "the logarithm of zero would beat every other code"
 
 
-def test_noise_does_not_hang_on_when_another_source_draws():
+def test_noise_does_not_depend_on_when_another_source_draws():
     alone = NoiseSource(seed=5, num_codebooks=2, num_entries=3)
     expected = [alone.next() for _ in range(40)]
     first, second = NoiseSource(5, 2, 3), NoiseSource(6, 2, 3)
@@ -120,7 +120,7 @@ def test_noise_does_not_hang_on_when_another_source_draws():
         assert not torch.equal(second.next(), noise)
 
 
-def test_noise_does_not_hang_on_the_number_of_threads():
+def test_noise_does_not_depend_on_the_number_of_threads():
     before = torch.get_num_threads()
     try:
         drawn = []

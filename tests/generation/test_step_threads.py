@@ -9,7 +9,7 @@ from descant.generation.step_threads import FasterChoice, StepThreads
 
 
 def seconds_of(steps: list[tuple[float, float]]) -> float:
-    """What steps take in all; each has its seconds with all threads and with one."""
+    """The seconds of all steps; each has its seconds with all threads and with one."""
     choice, total = FasterChoice(), 0.0
     for both in steps:
         seconds = both[choice.current]

@@ -70,10 +70,10 @@ def test_logits_come_for_the_sequence_and_not_for_the_prefix(lm, sequence, input
     assert lm(sequence, inputs).shape == (3, 3, 9, 11)
 
 
-def test_every_condition_is_heard(lm, sequence, inputs):
-    silent = lm(sequence)
+def test_every_condition_changes_the_logits(lm, sequence, inputs):
+    unconditional = lm(sequence)
     if inputs is not CONDITIONS["none"]:
-        assert not torch.allclose(lm(sequence, inputs)[0], silent[0], atol=1e-3)
+        assert not torch.allclose(lm(sequence, inputs)[0], unconditional[0], atol=1e-3)
 
 
 def test_a_null_row_is_the_model_without_a_condition(lm, sequence):
@@ -142,7 +142,7 @@ def test_a_model_without_cross_attention_refuses_a_cross_condition(sequence):
         lm(sequence, CROSS)
 
 
-def test_a_model_that_sees_its_future_is_refused():
+def test_a_model_that_attends_to_later_steps_is_refused():
     with pytest.raises(ConfigError, match="is_causal"):
         MusicLM(replace(CONFIG, transformer=replace(CONFIG.transformer, is_causal=False)))
 
@@ -161,7 +161,7 @@ def test_initial_weights_shrink_with_depth():
 
 
 def test_half_precision_runs_and_stays_near(lm, sequence):
-    """Positions are rounded after they are computed, so that the stream keeps the precision of the weights."""
+    """Positions are rounded after they are computed, so that the hidden states keep the precision of the weights."""
     half = lively(lm.config).to(torch.bfloat16)
     half.load_state_dict(lm.state_dict())
     inputs = CROSS.to(torch.device("cpu"), torch.bfloat16)

@@ -42,8 +42,8 @@ def test_rotary_scores_depend_on_the_distance_of_two_steps_alone():
     assert not torch.allclose(score(7, 3), score(7, 4), atol=1e-3)
 
 
-def test_rotary_positions_turn_and_never_stretch():
+def test_rotary_positions_rotate_and_never_stretch():
     vectors = torch.randn(1, 2, 50, 8)
-    turned = rotate(vectors, rotary(50, 8))
-    torch.testing.assert_close(turned.norm(dim=-1), vectors.norm(dim=-1))
-    assert torch.equal(turned[:, :, 0], vectors[:, :, 0])
+    rotated = rotate(vectors, rotary(50, 8))
+    torch.testing.assert_close(rotated.norm(dim=-1), vectors.norm(dim=-1))
+    assert torch.equal(rotated[:, :, 0], vectors[:, :, 0])

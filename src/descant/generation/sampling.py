@@ -1,4 +1,4 @@
-"""Drawing codes from logits: pure functions, one row of settings per row of logits."""
+"""Sampling codes from logits: pure functions, one row of settings per row of logits."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ NOISE_STEPS = 32
 
 @dataclass(frozen=True)
 class SamplingRows:
-    """The settings of R rows as tensors, so that one call draws for requests that want different things."""
+    """The settings of R rows as tensors, so that one call samples for requests with different settings."""
 
     temperature: Float[Tensor, "R 1 1"]
     top_k: Int[Tensor, "R 1 1"]
@@ -22,7 +22,7 @@ class SamplingRows:
 
     @staticmethod
     def of(settings: list[Sampling], num_entries: int, device: torch.device) -> "SamplingRows":
-        """Settings for codebooks of ``num_entries``; keeping more codes than there are is keeping all."""
+        """Settings for codebooks of ``num_entries``; a ``top_k`` above that keeps all."""
         top_k = [min(row.top_k or num_entries, num_entries) for row in settings]
         return SamplingRows(
             temperature=_column([row.temperature for row in settings], device),
@@ -36,12 +36,12 @@ def sample(logits: Float[Tensor, "R K V"], settings: SamplingRows, noise: Float[
     """One code per row and codebook.
 
     Drawn as argmax(p / e) with e ~ Exp(1), the same distribution as ``torch.multinomial`` without its host sync; in the
-    log domain, since p itself may underflow at low temperatures. A greedy row's noise is never looked at.
+    log domain, since p itself may underflow at low temperatures. A greedy row ignores its noise.
 
     Args:
         noise: independent draws of Exp(1).
     """
-    # From the largest down: divided as they are, large logits at a tiny temperature would all become infinite.
+    # Relative to the largest: divided as they are, large logits at a tiny temperature would all become infinite.
     scaled = (logits - logits.amax(dim=-1, keepdim=True)).float() / settings.temperature
     scaled = keep_top_k(scaled, settings.top_k)
     if bool((settings.top_p < 1).any()):
@@ -65,7 +65,7 @@ def keep_top_k(logits: Float[Tensor, "R K V"], top_k: Int[Tensor, "R 1 1"]) -> F
 
 def keep_top_p(logits: Float[Tensor, "R K V"], top_p: Float[Tensor, "R 1 1"]) -> Float[Tensor, "R K V"]:
     """Minus infinity for all but the fewest likeliest codes whose probability reaches p (arXiv 1904.09751)."""
-    # Stable, so that which of equal codes are kept does not hang on how many rows there are.
+    # Stable, so that which of equal codes are kept does not depend on the number of rows.
     ordered, order = logits.softmax(dim=-1).sort(dim=-1, descending=True, stable=True)
     before = ordered.cumsum(dim=-1) - ordered
     dropped = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, order, (before >= top_p) & (top_p < 1))
@@ -79,7 +79,7 @@ def _column(values: list[float], device: torch.device) -> Float[Tensor, "R 1 1"]
 
 
 class NoiseSource:
-    """The random numbers of one request: they depend on its seed alone, never on its neighbours in a batch.
+    """The random numbers of one request: they depend on its seed alone, never on other requests in the batch.
 
     Drawn on the CPU whatever the device, so that a seed means the same everywhere.
     """
@@ -91,7 +91,7 @@ class NoiseSource:
         self._used = NOISE_STEPS
 
     def next(self) -> Float[Tensor, "K V"]:
-        """Exp(1) noise for one step. Drawn in blocks: a call for each step would cost more than the drawing."""
+        """Exp(1) noise for one step. Drawn in blocks: a call for each step would cost more than drawing the numbers."""
         if self._used == NOISE_STEPS:
             self._block = torch.empty(self._shape).exponential_(generator=self._generator)
             self._used = 0

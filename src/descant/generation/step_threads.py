@@ -1,9 +1,9 @@
-"""Decoding steps with all threads or with one, whichever is faster at the moment.
+"""The number of threads for decoding steps: all or one, whichever is faster at the moment.
 
-All threads are faster on a quiet machine, and many times slower beside other work: a step has hundreds of places where
+All threads are faster on a quiet machine, and many times slower next to other work: a step has hundreds of places where
 threads wait for each other, and each wait lasts until the operating system runs the one that is missing. Small models
 gain little from threads anyway. Neither can be known in advance, so steps are timed. A row has the same bits with any
-number of threads (`tests/nn/test_batch_invariance.py`), so the choice changes no music.
+number of threads (`tests/generation/test_batch_invariance.py`), so the choice changes no music.
 """
 
 import time
@@ -36,7 +36,7 @@ class FasterChoice:
         self._left = TRIAL_STEPS + 1
 
     def observe(self, seconds: float) -> None:
-        """Takes the time of a step that was done in the ``current`` way, and settles which way comes next."""
+        """Records the time of a step that was done in the ``current`` way, and decides which way is next."""
         self._recent = [*self._recent[1 - TRIAL_STEPS :], seconds]
         self._left -= 1
         mean_s = sum(self._recent) / len(self._recent)
@@ -70,7 +70,7 @@ class StepThreads:
 
     @contextmanager
     def step(self) -> Iterator[None]:
-        """The chosen number of threads inside of it, the usual number after it."""
+        """Inside the context the chosen number of threads, the usual number after it."""
         if not self._has_choice:
             yield
             return

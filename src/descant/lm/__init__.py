@@ -1,4 +1,4 @@
-"""Codes to the codes that come next."""
+"""The language model: from codes to the next codes."""
 
 from descant.lm.loss import pattern_cross_entropy
 from descant.lm.model import LMConfig, MusicLM

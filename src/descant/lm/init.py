@@ -1,4 +1,4 @@
-"""Initial weights by depth, so that the stream does not grow with the number of layers."""
+"""Initial weights by depth, so that the hidden states do not grow with the number of layers."""
 
 import math
 from collections.abc import Sequence
@@ -8,18 +8,18 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 EMBEDDING_STD = 0.5
-"""Of the embeddings: as loud as sinusoidal positions, and K of them together of size 1."""
+"""Of the embeddings: about that of sinusoidal positions; the sum of K = 4 embeddings has a standard deviation of 1."""
 
-ECHO_LOGITS = 0.08
-"""Heads against embeddings: the code that was there leads by three to four nats."""
+HEAD_SCALE = 0.08
+"""Scale of the heads relative to the embeddings: the previous code leads by three to four nats."""
 
 
 def init_weights(embeddings: nn.ModuleList, blocks: nn.ModuleList, heads: nn.ModuleList) -> None:
     """Draws every matrix anew, in place, from torch's global generator.
 
-    Gaussians cut off at three standard deviations: 1 / sqrt(fan in) for a linear layer, divided by
+    Gaussians truncated at three standard deviations: 1 / sqrt(fan in) for a linear layer, divided by
     sqrt(2 * (layer + 1)) inside layer ``layer``, and 1 / sqrt(width) for an embedding (audiocraft's weight_init
-    "gaussian" with depthwise_init "current"). Norms and learned scales keep what they start from.
+    "gaussian" with depthwise_init "current"). Norms and learned scales keep their initial values.
     """
     for table in (*embeddings, *heads):
         _draw(table.get_parameter("weight"), shrink=1)
@@ -38,24 +38,25 @@ def _draw(weight: Float[Tensor, "out fan_in"], *, shrink: int) -> None:
 def start_from_codebooks(
     embeddings: nn.ModuleList, heads: nn.ModuleList, codebooks: Sequence[Float[Tensor, "V E"]], share: float = 0.5
 ) -> None:
-    """Gives embeddings the geometry of the codec's codebooks and heads that of the embeddings, in place.
+    """Gives the embeddings the geometry of the codec's codebooks and the heads that of the embeddings, in place.
 
-    Codes that sound alike then begin alike, and a model that has learned nothing yet predicts that a code stays what it
-    was, which on held notes and silence is right about half the time. For small models and short trainings: from the
-    released initialisation the starter stood at the entropy of single codes after 400 steps, from this one it was well
-    below it after 20.
+    Codes that sound alike then begin with similar embeddings, and an untrained model predicts that a code stays the
+    same, which on held notes and silence is right about half the time. For small models and short training runs: with
+    the released initialisation the starter's loss was at the entropy of single codes after 400 steps, with this one
+    well below it after 20.
 
     Args:
         codebooks: the entries of each codebook, in the codec's latent space.
-        share: of the variance of an embedding that comes from its codebook; the rest is noise that tells codes apart.
+        share: the part of an embedding's variance that comes from its codebook; the rest is noise that keeps codes
+            apart.
     """
     for embedding, head, codebook in zip(embeddings, heads, codebooks, strict=True):
         table = embedding.get_parameter("weight")
         width = table.shape[1]
         entries = codebook - codebook.mean(dim=0)
-        turn = nn.init.orthogonal_(torch.empty(width, entries.shape[1]))
-        shaped = entries / entries.std() @ turn.T * math.sqrt(width / entries.shape[1])
+        rotation = nn.init.orthogonal_(torch.empty(width, entries.shape[1]))
+        shaped = entries / entries.std() @ rotation.T * math.sqrt(width / entries.shape[1])
         nn.init.normal_(table, std=EMBEDDING_STD)
         noise = torch.randn_like(shaped)
         table[: len(entries)] = EMBEDDING_STD * (math.sqrt(share) * shaped + math.sqrt(1 - share) * noise)
-        head.get_parameter("weight").copy_(ECHO_LOGITS * table[: len(entries)])
+        head.get_parameter("weight").copy_(HEAD_SCALE * table[: len(entries)])

@@ -1,4 +1,4 @@
-"""How well the model predicts the codes of clips."""
+"""The loss of the language model: cross-entropy of the codes of clips."""
 
 import torch
 from einops import rearrange
@@ -10,7 +10,7 @@ from descant.patterns import Pattern, interleave
 from descant.shapes import Codes, Logits
 
 NO_TARGET = -100
-"""Stands where there is nothing to predict."""
+"""The target of cells where there is nothing to predict."""
 
 
 def pattern_cross_entropy(
@@ -22,17 +22,17 @@ def pattern_cross_entropy(
 ) -> tuple[Float[Tensor, ""], Float[Tensor, " K"]]:
     """Cross-entropy in nats, averaged over the codebooks, and that of each codebook.
 
-    Every codebook weighs the same, however many of its codes the pattern leaves out, unless ``weights`` says otherwise;
-    only their ratios matter. A codebook none of whose codes counts has a cross-entropy of 0.
+    Every codebook has the same weight, however many of its codes the pattern leaves out, unless ``weights`` are given;
+    only their ratios matter. The cross-entropy of a codebook without any code that counts is 0.
 
     Args:
         logits: for the sequence of ``codes`` under ``pattern``, ``training_length`` steps of it, start token included.
-        mask: frames that count; all without it.
+        mask: the frames that count; None for all.
     """
     num_frames = codes.shape[-1]
     if mask is not None:
         codes = codes.masked_fill(~mask[:, None], NO_TARGET)
-    # The targets go to where the logits are, not the other way round: the logits are thousands of times larger.
+    # Targets are put into the order of the logits, not the other way round: logits are thousands of times larger.
     length = pattern.training_length(num_frames)
     targets = interleave(codes, pattern.steps(num_frames), length, empty=NO_TARGET)
     targets = F.pad(targets[:, :, 1:], (0, 1), value=NO_TARGET)

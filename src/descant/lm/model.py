@@ -1,4 +1,4 @@
-"""The language model: which codes come next, given the codes so far and what they are to sound like."""
+"""The language model: the next codes, given the codes so far and the conditions."""
 
 from dataclasses import dataclass, field
 
@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from descant.errors import ConfigError, InvalidRequest
 from descant.lm.init import init_weights
 from descant.nn.inputs import Context, LMInputs
-from descant.nn.kv_cache import StaticCache
-from descant.nn.linear import linear
+from descant.nn.kv_cache import LayerCache, StaticCache
 from descant.nn.positions import rotary, sinusoidal
 from descant.nn.transformer import Transformer, TransformerConfig
 from descant.shapes import Logits, Sequence
@@ -45,7 +44,7 @@ class MusicLM(nn.Module):
 
     def __init__(self, config: LMConfig) -> None:
         if not config.transformer.is_causal:
-            raise ConfigError("transformer.is_causal=False: a model that sees its future cannot generate")
+            raise ConfigError("transformer.is_causal=False: a model that attends to later steps cannot generate")
         super().__init__()
         self.config = config
         width = config.transformer.width
@@ -61,63 +60,78 @@ class MusicLM(nn.Module):
 
     @property
     def special_code(self) -> int:
-        """What stands in a cell that holds no code, the start token's cells included."""
+        """The index that stands in cells without a code, among them those of the start token."""
         return self.config.codebook_size
 
     def new_cache(self, batch: int, max_steps: int, inputs: LMInputs | None = None) -> StaticCache:
         """An empty cache for ``batch`` sequences of up to ``max_steps`` steps, and for the prefix of ``inputs``."""
-        transformer = self.config.transformer
-        return StaticCache(
-            num_layers=transformer.num_layers,
-            batch=batch,
-            num_heads=transformer.num_heads,
-            head_dim=transformer.head_dim,
-            positions=self._positions(max_steps + (inputs.prefix_steps if inputs is not None else 0)),
-            dtype=self.norm.weight.dtype,
-        )
+        inputs = inputs or LMInputs()
+        transformer, weight = self.config.transformer, self.norm.weight
+        positions = self._positions(max_steps + inputs.prefix_steps)
+        shape = (batch, transformer.num_heads, len(positions), transformer.head_dim)
+        layers = [LayerCache(weight.new_zeros(shape), weight.new_zeros(shape)) for _ in range(transformer.num_layers)]
+        return StaticCache(layers, positions, self._context(inputs))
 
     def forward(self, sequence: Sequence, inputs: LMInputs | None = None, cache: StaticCache | None = None) -> Logits:
         """Logits for the step after each of these steps.
 
-        With a cache, ``sequence`` holds the new steps only, and ``inputs`` is the same in every call of a request: the
-        prefix goes in with the first call, and the cross condition is read then and remembered.
+        With a cache, ``sequence`` holds the new steps only, and ``inputs`` are those that the cache was made for, the
+        same in every call: the prefix goes in with the first call.
 
         Raises:
-            InvalidRequest: the steps do not fit into the cache, or this model has no cross-attention to read with.
+            InvalidRequest: the steps do not fit into the cache, or this model has no cross-attention for the condition.
         """
-        inputs = inputs or LMInputs()
-        num_steps = sequence.shape[-1]
-        stream = sum(embed(codes) for embed, codes in zip(self.embeddings, sequence.unbind(1), strict=True))
-        is_first = cache is None or cache.position == 0
-        start = 0 if cache is None or is_first else cache.position - inputs.prefix_steps
-        if inputs.sum is not None:
-            stream = stream + _steps_of(inputs.sum, start, num_steps)
-        if inputs.prefix is not None and is_first:
-            stream = torch.cat([inputs.prefix, stream], dim=1)
-        num_read = stream.shape[1]
-        positions = self._positions(num_read) if cache is None else cache.next_positions(num_read)
-        context = self._context(inputs, cache, is_first)
-        if self.config.transformer.positions == "rotary":
-            stream = self.blocks(stream, context, cache, turns=positions)
-        else:
-            stream = self.blocks(stream + positions.to(stream.dtype), context, cache)
-        stream = self.norm(stream[:, -num_steps:])
-        if inputs.output is not None:
-            stream = stream + inputs.output
-        product = linear if cache is None else cache.products
-        return torch.stack([product(head, stream) for head in self.heads], dim=1)
+        return self.predict(self.hidden_states(sequence, inputs or LMInputs(), cache))
 
-    def _context(self, inputs: LMInputs, cache: StaticCache | None, is_first: bool) -> Context | None:
-        if cache is not None and not is_first:
-            return cache.context
+    def hidden_states(
+        self, sequence: Sequence, inputs: LMInputs, cache: StaticCache | None = None
+    ) -> Float[Tensor, "B S D"]:
+        """What ``predict`` reads of these steps; the prefix is left out. Arguments and errors are those of a call."""
+        hidden = self.embed(sequence, inputs, start=0 if cache is None else cache.length)
+        positions = self._positions(hidden.shape[1]) if cache is None else cache.next_positions(hidden.shape[1])
+        context = self._context(inputs) if cache is None else cache.context
+        hidden, rotary = self.place(hidden, positions)
+        hidden = self.blocks(hidden, context, cache, rotary)
+        return self.finish(hidden[:, -sequence.shape[-1] :], inputs)
+
+    def predict(self, hidden: Float[Tensor, "B S D"]) -> Logits:
+        """The logits of every codebook."""
+        return torch.stack([head(hidden) for head in self.heads], dim=1)
+
+    def embed(self, sequence: Sequence, inputs: LMInputs, start: int) -> Float[Tensor, "B all D"]:
+        """Embedded steps with the summed condition, at ``start`` 0 behind the prefix.
+
+        Args:
+            start: the steps read before these, prefix included.
+        """
+        hidden = sum(embed(codes) for embed, codes in zip(self.embeddings, sequence.unbind(1), strict=True))
+        if inputs.sum is not None:
+            hidden = hidden + _steps_of(inputs.sum, max(0, start - inputs.prefix_steps), sequence.shape[-1])
+        if inputs.prefix is not None and start == 0:
+            hidden = torch.cat([inputs.prefix, hidden], dim=1)
+        return hidden
+
+    def place(
+        self, hidden: Float[Tensor, "B S D"], positions: Float[Tensor, "S _"]
+    ) -> tuple[Float[Tensor, "B S D"], Float[Tensor, "S E"] | None]:
+        """Adds sinusoidal positions to the hidden states; rotary ones come back, for self-attention."""
+        if self.config.transformer.positions == "rotary":
+            return hidden, positions
+        return hidden + positions.to(hidden.dtype), None
+
+    def finish(self, hidden: Float[Tensor, "B S D"], inputs: LMInputs) -> Float[Tensor, "B S D"]:
+        """The last norm, and the condition that is added to what the heads read."""
+        hidden = self.norm(hidden)
+        return hidden if inputs.output is None else hidden + inputs.output
+
+    def _context(self, inputs: LMInputs) -> Context | None:
         context = inputs.context()
         if context is not None and not self.config.transformer.has_cross_attention:
             raise InvalidRequest("this model has no cross-attention: give the condition as a prefix")
-        if cache is not None:
-            cache.context = context
         return context
 
-    def _positions(self, num_steps: int) -> Float[Tensor, "S P"]:
+    def _positions(self, num_steps: int) -> Float[Tensor, "S _"]:
+        """One row a step: as wide as a head where they are rotary, else as wide as the model."""
         transformer, weight = self.config.transformer, self.norm.weight
         if transformer.positions == "rotary":
             return rotary(num_steps, transformer.head_dim, device=weight.device).to(weight.dtype)
@@ -129,7 +143,7 @@ def _steps_of(summed: Float[Tensor, "B all D"], start: int, num_steps: int) -> F
         return summed
     if start + num_steps > summed.shape[1]:
         raise InvalidRequest(
-            f"the summed condition has {summed.shape[1]} steps, the sequence goes on to step {start + num_steps}: "
+            f"the summed condition has {summed.shape[1]} steps, the sequence has steps up to {start + num_steps}: "
             "give one vector a step, or a single one for all"
         )
     return summed[:, start : start + num_steps]

@@ -1,4 +1,4 @@
-"""What a language model is told besides its codes, as plain tensors."""
+"""The conditions of a language model, as plain tensors."""
 
 from dataclasses import dataclass, fields, replace
 
@@ -13,11 +13,11 @@ from descant.errors import InvalidRequest
 
 @dataclass(frozen=True)
 class Context:
-    """What cross-attention reads; ``LMInputs.context`` makes it and upholds what is said here.
+    """The cross condition as cross-attention reads it, made by ``LMInputs.context``.
 
     Args:
-        values: zero wherever the condition holds nothing.
-        mask: True where a query may look. Every row has a True: a row that holds nothing may look at all its zeros.
+        values: zero at masked positions.
+        mask: True where a query may attend. Every row has a True: a row without a condition attends to its zeros.
     """
 
     values: Float[Tensor, "B L D"]
@@ -30,15 +30,14 @@ class Context:
 
 @dataclass(frozen=True)
 class LMInputs:
-    """Conditions for B rows, ready to be attended to, put before the sequence, or added to it.
+    """Conditions of B rows: to be attended to, put before the sequence, or added to it.
 
     Args:
-        cross: what cross-attention reads; values where ``cross_mask`` is False are never looked at.
-        cross_mask: True where ``cross`` holds something; without a mask it does everywhere. A row without any True is
-            the null condition.
+        cross: for cross-attention; values where ``cross_mask`` is False are never read.
+        cross_mask: True where ``cross`` is valid; None for everywhere. A row without any True is the null condition.
         prefix: positions put before the codes.
         sum: added to the embedded steps, from step 0 on; a length of 1 is added to every step.
-        output: added to what the heads read, at every step.
+        output: added to the last hidden states, before the heads, at every step.
     """
 
     cross: Float[Tensor, "B L D"] | None = None
@@ -53,24 +52,24 @@ class LMInputs:
 
     @property
     def prefix_steps(self) -> int:
-        """How many positions the prefix takes."""
+        """The number of positions that the prefix takes."""
         return 0 if self.prefix is None else self.prefix.shape[1]
 
     def context(self) -> Context | None:
-        """The cross condition made safe to attend to.
+        """The cross condition, safe to attend to; None without one.
 
         Padding is masked, as transformers does and audiocraft does not: unmasked, its zero vectors take attention away
         from the words, and a prompt's music would change with the longest prompt of its batch. A row with nothing to
-        attend to is the null condition: it looks at zeros only, and as keys and values have no bias its output is
+        attend to is the null condition: it attends to zeros only, and as keys and values have no bias its output is
         exactly zero, never a softmax over an empty set (transformers #31189).
         """
         if self.cross is None:
             return None
         mask = _mask_of(self.cross, self.cross_mask)
-        holds_nothing = ~mask.any(dim=1, keepdim=True)
+        is_null = ~mask.any(dim=1, keepdim=True)
         return Context(
             values=self.cross.masked_fill(~mask[:, :, None], 0.0),
-            mask=rearrange(mask | holds_nothing, "B L -> B 1 1 L"),
+            mask=rearrange(mask | is_null, "B L -> B 1 1 L"),
         )
 
     def rows(self, index: Int[Tensor, " rows"]) -> "LMInputs":
@@ -79,7 +78,7 @@ class LMInputs:
         return LMInputs(**{name: None if tensor is None else tensor[index] for name, tensor in present.items()})
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "LMInputs":
-        """The same conditions elsewhere and in another precision; masks stay boolean."""
+        """The same conditions on a device and in a precision; masks stay boolean."""
         return replace(
             self,
             cross=None if self.cross is None else self.cross.to(device, dtype),
@@ -91,9 +90,9 @@ class LMInputs:
 
 
 def stack_rows(parts: list[LMInputs]) -> LMInputs:
-    """The rows of several inputs under one another, shorter cross conditions padded with masked positions.
+    """The rows of several inputs as one batch, shorter cross conditions padded with masked positions.
 
-    What is summed to fewer steps than in another row is followed by zeros. Prefixes must be of one length: they take
+    Summed conditions with fewer steps than others are padded with zeros. Prefixes must be of one length: they take
     positions, which the rows of a batch share.
     """
     length = _longest([part.cross for part in parts])

@@ -1,4 +1,4 @@
-"""Where in the sequence a step stands: added to what a transformer reads, or turned into queries and keys."""
+"""Positions of steps: sinusoidal ones are added to hidden states, rotary ones rotate queries and keys."""
 
 import torch
 from jaxtyping import Float
@@ -12,7 +12,7 @@ def sinusoidal(
 
     The slowest wave has period 2 pi * 10000 exactly, since the exponents run to 1 over half - 1 (as in audiocraft's
     create_sin_embedding; arXiv 1706.03762 divides by half). Always float32: in half precision the phases would be
-    wrong by radians after a thousand steps. Compute here, round afterwards.
+    wrong by radians after a thousand steps. Round the result instead.
     """
     half = width // 2
     exponents = torch.arange(half, device=device, dtype=torch.float32) / max(half - 1, 1)
@@ -22,10 +22,10 @@ def sinusoidal(
 
 
 def rotary(num_steps: int, head_dim: int, *, device: torch.device | None = None) -> Float[Tensor, "S E"]:
-    """Cosines (first half) and sines of the angles by which rotary positions turn pairs (arXiv 2104.09864).
+    """Cosines (first half) and sines of the angles by which rotary positions rotate pairs (arXiv 2104.09864).
 
-    A score then depends on how far apart two steps are and not on where they stand, so that what was learned about the
-    bar before holds for every bar.
+    An attention score then depends on the distance of two steps and not on their places, so that what was learned
+    about the previous bar holds for every bar.
     """
     exponents = torch.arange(0, head_dim, 2, device=device, dtype=torch.float32) / head_dim
     steps = torch.arange(num_steps, device=device, dtype=torch.float32)
@@ -33,8 +33,8 @@ def rotary(num_steps: int, head_dim: int, *, device: torch.device | None = None)
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
-def rotate(vectors: Float[Tensor, "*rows S E"], turns: Float[Tensor, "S E"]) -> Float[Tensor, "*rows S E"]:
-    """Queries or keys turned to their steps; pairs are a coordinate of the first half and its like in the second."""
-    cosines, sines = turns.to(vectors.dtype).chunk(2, dim=-1)
+def rotate(vectors: Float[Tensor, "*rows S E"], rotary: Float[Tensor, "S E"]) -> Float[Tensor, "*rows S E"]:
+    """Queries or keys rotated by their positions; coordinate i of the first half and of the second are a pair."""
+    cosines, sines = rotary.to(vectors.dtype).chunk(2, dim=-1)
     first, second = vectors.chunk(2, dim=-1)
     return torch.cat([first * cosines - second * sines, second * cosines + first * sines], dim=-1)

@@ -1,4 +1,4 @@
-"""Matrices as 8-bit numbers with a scale per row: a quarter of the room."""
+"""Matrices as 8-bit integers with a scale per row: a quarter of the memory."""
 
 import torch
 from jaxtyping import Float, Int8
@@ -12,8 +12,8 @@ def quantize_rows(
 ) -> tuple[Int8[Tensor, "rows columns"], Float[Tensor, " rows"]]:
     """The nearest multiples, from -``largest`` to ``largest``, of a scale per row.
 
-    Scales are rounded up to 12 bits. Number times scale is then exact in float32, and the largest number of a row stays
-    the largest, so that quantising what ``dequantize_rows`` gave changes nothing.
+    Scales are rounded up to 12 bits. Integer times scale is then exact in float32, and the largest integer of a row
+    stays the largest, so that quantising the result of ``dequantize_rows`` changes nothing.
     """
     mantissa, exponent = torch.frexp(weight.float().abs().amax(dim=1).clamp_min(1e-20) / largest)
     scale = torch.ldexp((mantissa * 4_096).ceil() / 4_096, exponent)
@@ -23,5 +23,5 @@ def quantize_rows(
 def dequantize_rows(
     numbers: Int8[Tensor, "rows columns"], scale: Float[Tensor, " rows"]
 ) -> Float[Tensor, "rows columns"]:
-    """The float32 matrix behind numbers and scales."""
+    """The float32 matrix that integers and scales stand for."""
     return numbers.float() * scale[:, None]

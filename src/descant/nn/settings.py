@@ -1,4 +1,4 @@
-"""PyTorch as this package needs it, whatever its caller has set: the same request gives the same codes everywhere."""
+"""PyTorch's settings as this package needs them, so that a request gives the same codes whatever its caller has set."""
 
 import threading
 from collections.abc import Iterator
@@ -10,11 +10,11 @@ import torch
 
 @contextmanager
 def own_settings() -> Iterator[None]:
-    """Inside: float32 and the CPU where nothing else is named, no autocast, no gradients, and ordinary tensors.
+    """Inside the context: float32 and the CPU as defaults, no autocast, no gradients, and no inference mode.
 
-    What is made inside may be trained on, even where the caller is in inference mode. Everything but the default dtype
-    belongs to the thread. PyTorch keeps that for the whole process: while any thread is inside, it is float32 for all
-    of them. As a decorator it is for functions, not for generators, which would keep it between their values.
+    Tensors made inside may be trained on, even if the caller is in inference mode. All settings but the default dtype
+    belong to the thread. PyTorch has one default dtype for the whole process: while any thread is inside, it is float32
+    for all of them. Decorate functions with it, not generators, which would keep the settings between their values.
     """
     with ExitStack() as stack:
         stack.enter_context(_DTYPE.held())
@@ -31,9 +31,9 @@ def own_settings() -> Iterator[None]:
 
 
 class _DefaultDtype:
-    """Float32 as the default while anyone is inside; the last to leave brings back what was set outside.
+    """Float32 as the default while any thread is inside; the last to leave restores the setting from outside.
 
-    Another thread may set the default meanwhile: whoever enters next makes it float32 again and remembers that setting,
+    Another thread may set the default meanwhile: the next to enter makes it float32 again and remembers that setting,
     and the last to leave keeps one that was set since.
     """
 

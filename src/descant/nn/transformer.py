@@ -12,10 +12,9 @@ from descant.errors import ConfigError
 from descant.nn.attention import CrossAttention, SelfAttention
 from descant.nn.inputs import Context
 from descant.nn.kv_cache import LayerCache, StaticCache
-from descant.nn.linear import linear
 
 MOST_LAYERS = 1_024
-"""More are a spoilt config: layers take time to be made even where they take no memory."""
+"""A config with more is invalid: layers take time to build even where they take no memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,11 +24,12 @@ class TransformerConfig:
     ``qk_norm``, ``residual_scale`` and rotary positions are for new models; the released ones have none of them.
 
     Args:
-        mlp_scale: width of the MLP's hidden layer, in widths.
-        has_cross_attention: off where conditions come as a prefix.
+        mlp_scale: width of the MLP's hidden layer as a multiple of ``width``.
+        has_cross_attention: False where conditions come as a prefix.
         qk_norm: RMS norm on queries and keys.
-        residual_scale: a learned scalar, 1 at first, on what each branch adds.
-        positions: added to the stream, or turned into queries and keys of self-attention.
+        residual_scale: a learned scalar, 1 at first, on the output of each branch.
+        positions: sinusoidal ones are added to the hidden states, rotary ones rotate queries and keys of
+            self-attention.
     """
 
     width: int = 1_024
@@ -58,9 +58,9 @@ class TransformerConfig:
         if self.positions not in ("sinusoidal", "rotary"):
             raise ConfigError(f"positions={self.positions!r}: allowed are sinusoidal and rotary")
         if self.positions == "rotary" and self.head_dim % 2:
-            raise ConfigError(f"heads of {self.head_dim}: rotary positions turn pairs, so the width must be even")
+            raise ConfigError(f"heads of {self.head_dim}: rotary positions rotate pairs, so the width must be even")
         if not 0.0 <= self.dropout < 1.0:
-            raise ConfigError(f"dropout={self.dropout:g}: a probability from 0 to below 1")
+            raise ConfigError(f"dropout={self.dropout:g}: must be at least 0 and below 1")
 
     @property
     def head_dim(self) -> int:
@@ -77,13 +77,12 @@ class MLP(nn.Module):
         self.down = nn.Linear(scale * width, width, bias=False)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, hidden: Float[Tensor, "B S D"], past: LayerCache | None = None) -> Float[Tensor, "B S D"]:
-        product = linear if past is None else past.products
-        return product(self.down, self.dropout(F.gelu(product(self.up, hidden))))
+    def forward(self, hidden: Float[Tensor, "B S D"]) -> Float[Tensor, "B S D"]:
+        return self.down(self.dropout(F.gelu(self.up(hidden))))
 
 
 class Residual(nn.Module):
-    """Adds what a branch gives to its stream, through dropout and a learned scale where the config asks for them."""
+    """Adds the output of a branch to the hidden states, through dropout and a learned scale if the config has them."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -91,10 +90,10 @@ class Residual(nn.Module):
         # One element rather than none: FSDP2 shards along the first dimension.
         self.scale = nn.Parameter(torch.ones(1)) if config.residual_scale else None
 
-    def forward(self, stream: Float[Tensor, "B S D"], branch: Float[Tensor, "B S D"]) -> Float[Tensor, "B S D"]:
+    def forward(self, hidden: Float[Tensor, "B S D"], branch: Float[Tensor, "B S D"]) -> Float[Tensor, "B S D"]:
         if self.scale is not None:
             branch = branch * self.scale
-        return stream + F.dropout(branch, self.dropout, self.training)
+        return hidden + F.dropout(branch, self.dropout, self.training)
 
 
 class Block(nn.Module):
@@ -119,37 +118,38 @@ class Block(nn.Module):
 
     def forward(
         self,
-        stream: Float[Tensor, "B S D"],
+        hidden: Float[Tensor, "B S D"],
         context: Context | None = None,
-        past: LayerCache | None = None,
-        turns: Float[Tensor, "S E"] | None = None,
+        layer_cache: LayerCache | None = None,
+        rotary: Float[Tensor, "S E"] | None = None,
     ) -> Float[Tensor, "B S D"]:
-        """The stream after this layer. Without a context cross-attention adds nothing: the null condition."""
-        stream = self.residual1(stream, self.self_attention(self.norm1(stream), past, turns))
+        """The hidden states after this layer. Without a context cross-attention adds nothing: the null condition."""
+        hidden = self.residual1(hidden, self.self_attention(self.norm1(hidden), layer_cache, rotary))
         if self.has_cross_attention and context is not None:
-            stream = self.residual_cross(stream, self.cross_attention(self.norm_cross(stream), context, past))
-        return self.residual2(stream, self.mlp(self.norm2(stream), past))
+            attended = self.cross_attention(self.norm_cross(hidden), context, layer_cache)
+            hidden = self.residual_cross(hidden, attended)
+        return self.residual2(hidden, self.mlp(self.norm2(hidden)))
 
 
 class Transformer(nn.ModuleList):
-    """The blocks, run one after another. It adds no last norm, and knows positions only where they are turned in."""
+    """The blocks, run one after another. It has no last norm, and no positions but the rotary ones that it is given."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__(Block(config) for _ in range(config.num_layers))
 
     def forward(
         self,
-        stream: Float[Tensor, "B S D"],
+        hidden: Float[Tensor, "B S D"],
         context: Context | None = None,
         cache: StaticCache | None = None,
-        turns: Float[Tensor, "S E"] | None = None,
+        rotary: Float[Tensor, "S E"] | None = None,
     ) -> Float[Tensor, "B S D"]:
-        """The stream after all layers; a cache grows by the steps given here.
+        """The hidden states after all layers; a cache grows by the steps given here.
 
         Args:
-            turns: rotary positions of these steps, for a model that has them.
+            rotary: rotary positions of these steps, for a model that has them.
         """
-        layers = [None] * len(self) if cache is None else cache.layers
-        for block, past in zip(self, layers, strict=True):
-            stream = block(stream, context, past, turns)
-        return stream
+        layer_caches = [None] * len(self) if cache is None else cache.layers
+        for block, layer_cache in zip(self, layer_caches, strict=True):
+            hidden = block(hidden, context, layer_cache, rotary)
+        return hidden

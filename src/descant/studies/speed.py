@@ -1,8 +1,8 @@
-"""How fast a model runs on this machine, beside what the machine could do at most.
+"""How fast a model runs on this machine, compared with the most that the machine could do.
 
 Generating reads every weight of the language model once a step, so memory bandwidth is its ceiling; the codec and
-training are bound by arithmetic, and stand beside the rate of a large matrix product. Ceilings are measured here and
-now, on the same device and with the same threads. Numbers of a busy machine are only good for ratios.
+training are bound by arithmetic, and are compared with the rate of a large matrix product. Ceilings are measured in the
+same run, on the same device and with the same threads. Numbers of a busy machine are only good for ratios.
 """
 
 import platform
@@ -31,7 +31,7 @@ TRIALS = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Ceiling:
-    """What this machine does at best: ``bandwidth`` counts the bytes read and those written by a copy."""
+    """The most that this machine does: ``bandwidth`` counts the bytes read and those written by a copy."""
 
     bandwidth_bytes_per_s: float
     flops_per_s: float
@@ -60,7 +60,7 @@ def decode_speed(model: MusicGen, duration_s: float, repeats: int = 3) -> dict[s
     _forget_peak(device)
     runs = [_one_decode(model, Request(text="piano and drums", duration_s=duration_s, seed=n)) for n in range(repeats)]
     seconds, step_s = (statistics.median(column) for column in zip(*runs, strict=True))
-    facts = machine_info(model)  # before the ceiling, whose large tensors are no memory of the model's
+    machine = machine_info(model)  # before the ceiling, whose large tensors would count as the model's memory
     weight_bytes = step_bytes(model.model.lm)
     bandwidth = measure_ceiling(device, model.model.lm.norm.weight.dtype).bandwidth_bytes_per_s
     return {
@@ -74,7 +74,7 @@ def decode_speed(model: MusicGen, duration_s: float, repeats: int = 3) -> dict[s
         "bandwidth_bytes_per_s": bandwidth,
         "ceiling_steps_per_s": bandwidth / weight_bytes,
         "share_of_ceiling": weight_bytes / step_s / bandwidth,
-        **facts,
+        **machine,
     }
 
 
@@ -95,10 +95,10 @@ def codec_speed(model: MusicGen, duration_s: float, repeats: int = 3) -> dict[st
                 f"{name}_real_time_factor": seconds / duration_s,
                 f"{name}_flops_per_s": count_flops(work) / seconds,
             }
-    facts = machine_info(model)
+    machine = machine_info(model)
     ceiling = measure_ceiling(device, torch.float32).flops_per_s
     shares = {f"{name}_share_of_ceiling": result[f"{name}_flops_per_s"] / ceiling for name in ("encode", "decode")}
-    return {**result, **shares, "ceiling_flops_per_s": ceiling, **facts}
+    return {**result, **shares, "ceiling_flops_per_s": ceiling, **machine}
 
 
 def train_speed(model: MusicGen, duration_s: float, batch_size: int = 8, repeats: int = 3) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def train_speed(model: MusicGen, duration_s: float, batch_size: int = 8, repeats
     _forget_peak(device)
     flops = count_flops(step)
     seconds = statistics.median(timed(step, device) for _ in range(repeats))
-    facts = machine_info(model)
+    machine = machine_info(model)
     ceiling = measure_ceiling(device, torch.float32).flops_per_s
     return {
         "what": "train",
@@ -130,12 +130,12 @@ def train_speed(model: MusicGen, duration_s: float, batch_size: int = 8, repeats
         "flops_per_s": flops / seconds,
         "ceiling_flops_per_s": ceiling,
         "share_of_ceiling": flops / seconds / ceiling,
-        **facts,
+        **machine,
     }
 
 
 def step_bytes(lm: MusicLM) -> int:
-    """What one generation step must read: every weight but the embeddings, of which it takes a row each."""
+    """The bytes that one generation step must read: every weight but the embeddings, of which it takes a row each."""
     embeddings = {id(parameter) for parameter in lm.embeddings.parameters()}
     return sum(
         parameter.numel() * parameter.element_size() for parameter in lm.parameters() if id(parameter) not in embeddings
@@ -143,14 +143,14 @@ def step_bytes(lm: MusicLM) -> int:
 
 
 def count_flops(work: Callable[[], object]) -> int:
-    """The arithmetic of the matrix products and convolutions that a piece of work does."""
+    """The arithmetic of the matrix products and convolutions of some work."""
     with FlopCounterMode(display=False) as counter:
         work()
     return counter.get_total_flops()
 
 
 def timed(work: Callable[[], object], device: torch.device) -> float:
-    """The seconds that a piece of work takes, to its end on the device."""
+    """The seconds that some work takes, to its end on the device."""
     _wait(device)
     began = time.perf_counter()
     work()
@@ -159,7 +159,7 @@ def timed(work: Callable[[], object], device: torch.device) -> float:
 
 
 def machine_info(model: MusicGen) -> dict[str, Any]:
-    """What a number depends on besides the code: device, processor, precision, threads, torch; and the memory used."""
+    """What a number depends on besides the code: device, processor, precision, threads, torch; and memory used."""
     device = model.model.device
     is_cuda = device.type == "cuda"
     return {
@@ -188,7 +188,7 @@ def processor_name() -> str:
 
 
 def _one_decode(model: MusicGen, request: Request) -> tuple[float, float]:
-    """Seconds of one run, and of one of its steps, the first left out: it reads whatever is known before."""
+    """Seconds of one run, and of one of its steps, the first left out: it reads the prompt too."""
     ends: list[float] = []
     began = time.perf_counter()
     model.generate(request, progress=lambda *_: ends.append(time.perf_counter()))

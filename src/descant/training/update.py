@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from descant.errors import TrainingDiverged
+from descant.training.cpu_attention import UnfusedAttention
 from descant.training.ema import AveragedWeights
 from descant.training.optim import load_optimizer_tensors, make_optimizer, optimizer_tensors, set_learning_rate
 from descant.training.task import Metrics, StepContext, Task
@@ -141,12 +142,20 @@ class Updater:
             seed = _seed(self.config.seed, step, number, phase)
             torch.manual_seed(seed)
             context = StepContext(step, torch.Generator().manual_seed(seed), carried[number])
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+            with self._precision():
                 loss, metrics = self.task.loss(phase, batch, context)
             (loss / len(batches)).backward()
             losses.append(loss.detach())
             gathered.append(metrics)
         return losses, gathered
+
+    @contextmanager
+    def _precision(self) -> Iterator[None]:
+        """The precision of the forward pass; on a CPU with the attention that is faster in it."""
+        is_bf16 = self.config.precision == "bf16"
+        attention = UnfusedAttention() if is_bf16 and self.device.type == "cpu" else nullcontext()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=is_bf16), attention:
+            yield
 
     def _apply(self, step: int, phase: str, norm: Tensor) -> None:
         if self.config.clip_norm is not None:

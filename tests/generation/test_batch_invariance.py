@@ -5,13 +5,21 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from descant.nn import linear as module
-from descant.nn.batch_invariance import FEWEST_ROWS, Heights, measure_heights
-from descant.nn.linear import StepProducts
+from descant.generation.batch_invariance import (
+    BASE_HEIGHT,
+    FEWEST_ROWS,
+    HIGH_HEIGHTS,
+    LOW_HEIGHTS,
+    Heights,
+    measure_heights,
+    padded_rows,
+)
+from descant.generation.runtimes import packed_linears as module
+from descant.generation.runtimes.packed_linears import PackedLinears
 from descant.nn.quantize import dequantize_rows, quantize_rows
 
 ENGINE_HEIGHTS = (1, FEWEST_ROWS, 4, 8, 16, 32, 64)
-"""Powers of two, as `generation/decode.py` fills batches up; 1 and 64 are for callers of the language model."""
+"""Powers of two, as `generation/decode.py` pads batches; 1 and 64 are for other callers of a runtime."""
 
 SHAPES = [(256, 768), (256, 256), (256, 1_024), (1_024, 256), (1_000, 1_024), (20, 33)]
 KINDS = ["float16", "packed float32", "float32", "bfloat16"]
@@ -42,12 +50,12 @@ def _threads(request):
 def test_a_row_has_the_same_bits_at_every_height_and_in_every_place(inputs, outputs, kind, monkeypatch):
     layer = layer_of(kind, inputs, outputs, monkeypatch)
     rows = torch.randn(64, 1, inputs, dtype=layer.weight.dtype)
-    products = StepProducts()
-    singly = torch.cat([products(layer, row) for row in rows.split(1)])
+    linears = PackedLinears()
+    singly = torch.cat([linears(layer, row) for row in rows.split(1)])
     for height in ENGINE_HEIGHTS:
         for shift in (0, 1, 3):
             shifted = rows.roll(shift, 0)
-            whole = torch.cat([products(layer, block) for block in shifted.split(height)])
+            whole = torch.cat([linears(layer, block) for block in shifted.split(height)])
             assert torch.equal(whole, singly.roll(shift, 0)), (height, shift)
 
 
@@ -58,25 +66,21 @@ def test_a_row_has_the_same_bits_at_every_height_and_in_every_place(inputs, outp
 def test_a_row_has_the_same_bits_with_any_number_of_threads(inputs, outputs, kind, monkeypatch):
     """`generation/step_threads.py` changes the number of threads in the middle of a request."""
     layer = layer_of(kind, inputs, outputs, monkeypatch)
-    products = StepProducts()
+    linears = PackedLinears()
     for height in ENGINE_HEIGHTS[:-1]:
         rows = torch.randn(height, 1, inputs, dtype=layer.weight.dtype)
         torch.set_num_threads(1)
-        expected = products(layer, rows)
+        expected = linears(layer, rows)
         for num_threads in (2, 3, 4):
             torch.set_num_threads(num_threads)
-            assert torch.equal(products(layer, rows), expected), (height, num_threads)
+            assert torch.equal(linears(layer, rows), expected), (height, num_threads)
 
 
-@torch.inference_mode()
-@pytest.mark.usefixtures("_threads")
-@pytest.mark.parametrize("num_steps", [2, 16, 23])
-def test_a_sequence_has_the_same_bits_in_every_batch(num_steps):
-    layer = nn.Linear(256, 768, bias=False)
-    rows, products = torch.randn(16, num_steps, 256), StepProducts()
-    whole = products(layer, rows)
-    for height in (1, 2, 4):
-        assert torch.equal(products(layer, rows[3 : 3 + height]), whole[3 : 3 + height])
+def test_batches_are_padded_to_heights_that_are_measured():
+    measured = {*LOW_HEIGHTS, BASE_HEIGHT, *HIGH_HEIGHTS}
+    padded = {num_rows: padded_rows(num_rows) for num_rows in range(1, 33)}
+    assert all(num_rows <= height for num_rows, height in padded.items())
+    assert set(padded.values()) == {FEWEST_ROWS, 4, 8, 16, 32} <= measured
 
 
 def exact(rows: torch.Tensor) -> torch.Tensor:
@@ -126,7 +130,7 @@ def test_heights_hold_for_one_thread_and_for_all():
 
 
 @pytest.mark.parametrize("product", [wrong_at(1, 2, 7), wrong_in_last_rows(2, 1, 2, 32), wrong_in_last_rows(1, 4)])
-def test_rows_are_filled_up_or_multiplied_in_blocks_so_that_they_agree(product):
+def test_rows_are_padded_or_multiplied_in_blocks_so_that_they_agree(product):
     heights, rows = measure_heights(product, width=4), torch.randn(32, 1, 4)
     for height in (1, 2, 4, 8, 16, 32):
         assert torch.equal(heights.multiply(product, rows[:height]), exact(rows[:height]))
@@ -135,4 +139,4 @@ def test_rows_are_filled_up_or_multiplied_in_blocks_so_that_they_agree(product):
 def test_the_product_is_that_of_the_weight():
     layer, rows = nn.Linear(256, 100, bias=False), torch.randn(33, 1, 256)
     with torch.no_grad():
-        torch.testing.assert_close(StepProducts()(layer, rows), F.linear(rows, layer.weight), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(PackedLinears()(layer, rows), F.linear(rows, layer.weight), rtol=1e-5, atol=1e-5)

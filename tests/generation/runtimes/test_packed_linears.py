@@ -1,12 +1,12 @@
-"""Products of single steps: packed or not, the same product, and a row's bits its own."""
+"""Products of single steps: packed or not, the same product, and a row's bits are its own."""
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from descant.nn import linear as module
-from descant.nn.linear import StepProducts, can_multiply_halves, can_pack, linear
+from descant.generation.runtimes import packed_linears as module
+from descant.generation.runtimes.packed_linears import PackedLinears, can_multiply_halves, can_pack, linear
 from descant.nn.quantize import dequantize_rows, quantize_rows
 
 needs_packing = pytest.mark.skipif(not can_pack(), reason="packed products are for torch with oneDNN on x86")
@@ -40,66 +40,75 @@ def packed(monkeypatch):
 
 @pytest.mark.parametrize("num_outputs", [None, 100])
 def test_a_step_is_the_product_with_the_weight(num_outputs):
-    layer, rows, products = nn.Linear(256, 768, bias=False), step(4), StepProducts()
+    layer, rows, linears = nn.Linear(256, 768, bias=False), step(4), PackedLinears()
     with torch.no_grad():
         expected = F.linear(rows, layer.weight[:num_outputs])
-        for product in (products, products, linear):
+        for product in (linears, linears, linear):
             torch.testing.assert_close(product(layer, rows, num_outputs), expected, rtol=1e-5, atol=1e-5)
 
 
 @needs_packing
-def test_a_weight_is_packed_once_and_only_for_single_steps_without_gradients(packed, monkeypatch):
-    layer, products = nn.Linear(256, 768, bias=False), StepProducts()
-    products(layer, step(4))
+def test_only_plain_float32_weights_that_are_small_enough_are_packed(packed, monkeypatch):
+    layer, linears = nn.Linear(256, 768, bias=False), PackedLinears()
     with torch.no_grad():
-        products(layer, torch.randn(4, 2, 256))
-        products(nn.Linear(256, 768), step(4))
-        products(nn.Linear(256, 768, bias=False).bfloat16(), step(4).bfloat16())
-        with torch.autocast("cpu", torch.bfloat16):
-            products(layer, step(4))
+        linears(nn.Linear(256, 768), step(4))
+        linears(nn.Linear(256, 768, bias=False).bfloat16(), step(4).bfloat16())
         monkeypatch.setattr(module, "LARGEST_PACKED", 768 * 256)
-        products(layer, step(4))
+        linears(layer, step(4))
         assert packed == []
         monkeypatch.undo()
 
 
 @needs_packing
 def test_a_weight_is_packed_at_its_first_step_only(packed):
-    layer, products = nn.Linear(256, 768, bias=False), StepProducts()
+    layer, linears = nn.Linear(256, 768, bias=False), PackedLinears()
     with torch.no_grad():
         for num_outputs in (None, None, 256, 256):
-            products(layer, step(4), num_outputs)
+            linears(layer, step(4), num_outputs)
     assert packed == [768, 256]
 
 
-def test_another_request_sees_weights_that_were_trained_meanwhile():
-    """Updates by fused optimisers leave no trace on a tensor: only products that are thrown away are never stale."""
-    layer, rows = nn.Linear(64, 32, bias=False), step(4, 64)
+@needs_packing
+def test_weights_that_were_trained_meanwhile_are_noticed():
+    """Updates by fused optimisers leave no trace on a tensor: only its values show that a packed copy is stale."""
+    layer, rows, linears = nn.Linear(64, 32, bias=False), step(4, 64), PackedLinears()
     optimizer = torch.optim.AdamW(layer.parameters(), lr=0.1, fused=True)
     with torch.no_grad():
-        before = StepProducts()(layer, rows)
+        linears(layer, rows)
+    assert linears.is_current()
     layer(rows).sum().backward()
     optimizer.step()
+    assert not linears.is_current()
+
+
+@needs_packing
+def test_weights_in_another_precision_and_another_number_of_threads_are_noticed():
+    layer, linears = nn.Linear(64, 32, bias=False), PackedLinears()
     with torch.no_grad():
-        after = StepProducts()(layer, rows)
-    assert not torch.allclose(after, before)
-    torch.testing.assert_close(after, F.linear(rows, layer.weight).detach(), rtol=1e-5, atol=1e-5)
+        linears(layer, step(4, 64))
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    assert not linears.is_current()
+    torch.set_num_threads(before)
+    assert linears.is_current()
+    layer.bfloat16()
+    assert not linears.is_current()
 
 
 def test_weights_made_under_inference_mode_multiply_too():
     with torch.inference_mode():
         layer = nn.Linear(64, 32, bias=False)
-        assert StepProducts()(layer, step(4, 64)).shape == (4, 1, 32)
+        assert PackedLinears()(layer, step(4, 64)).shape == (4, 1, 32)
 
 
-def test_a_layer_that_is_no_plain_one_is_asked_itself():
+def test_a_layer_of_another_class_is_called_itself():
     class Doubled(nn.Linear):
         def forward(self, rows):
             return 2 * super().forward(rows)
 
     layer, rows = Doubled(64, 32, bias=False), step(4, 64)
     with torch.no_grad():
-        torch.testing.assert_close(StepProducts()(layer, rows), 2 * F.linear(rows, layer.weight))
+        torch.testing.assert_close(PackedLinears()(layer, rows), 2 * F.linear(rows, layer.weight))
 
 
 @needs_packing
@@ -123,17 +132,17 @@ def test_weights_stored_in_int8_are_multiplied_exactly(packed, inputs, outputs):
     layer, rows = stored_in_int8(nn.Linear(inputs, outputs, bias=False)), step(2, inputs)
     with torch.no_grad():
         exact = F.linear(rows.double(), layer.weight.double())
-        product = StepProducts()(layer, rows)
+        product = PackedLinears()(layer, rows)
     assert (product - exact).abs().max() <= 2e-6 * exact.abs().max()
     assert packed == []
 
 
 @needs_halves
-def test_one_weight_that_int8_cannot_hold_is_enough_to_go_the_other_way(packed):
+def test_one_element_that_int8_cannot_hold_is_enough_for_the_float32_product(packed):
     layer = stored_in_int8(nn.Linear(256, 768, bias=False))
     with torch.no_grad():
         layer.weight[700, 3] *= 1.001
-        StepProducts()(layer, step(2))
+        PackedLinears()(layer, step(2))
     assert packed == [768]
 
 
@@ -141,7 +150,7 @@ def test_one_weight_that_int8_cannot_hold_is_enough_to_go_the_other_way(packed):
 @pytest.mark.parametrize("is_int8", [False, True])
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize(("inputs", "outputs"), [(256, 768), (256, 256), (256, 1_024), (1_024, 256), (1_000, 1_024)])
-def test_a_row_has_the_same_bits_whatever_stands_beside_it(threads, inputs, outputs, is_int8):
+def test_a_row_has_the_same_bits_whatever_other_rows_there_are(threads, inputs, outputs, is_int8):
     layer, rows = nn.Linear(inputs, outputs, bias=False), step(64, inputs)
     if is_int8:
         stored_in_int8(layer)
@@ -149,9 +158,9 @@ def test_a_row_has_the_same_bits_whatever_stands_beside_it(threads, inputs, outp
     torch.set_num_threads(threads)
     try:
         with torch.no_grad():
-            products = StepProducts()
-            whole = products(layer, rows)
+            linears = PackedLinears()
+            whole = linears(layer, rows)
             for chosen in ([3, 9], [15, 0, 7, 1], [*range(8)], [5, 4, 3, 2, 1, 0], [*range(16)], [*range(31, -1, -1)]):
-                assert torch.equal(products(layer, rows[chosen]), whole[chosen])
+                assert torch.equal(linears(layer, rows[chosen]), whole[chosen])
     finally:
         torch.set_num_threads(before)
