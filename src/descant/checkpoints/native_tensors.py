@@ -65,7 +65,7 @@ def _value(stored: MappedFile, name: str, dtype: torch.dtype) -> Tensor:
         raise CheckpointError(f"{file}: {name} is stored as {tensor.dtype}, which cannot be read as {wanted}")
     value = (tensor if scale is None else dequantize_rows(tensor, scale.float())).to(dtype, copy=scale is None)
     if not is_finite(value):
-        raise CheckpointError(f"{file}: {name} holds values that are no numbers")
+        raise CheckpointError(f"{file}: {name} holds values that are not finite")
     return value
 
 
