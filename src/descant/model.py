@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from descant.codec.any import AnyCodecConfig, build_codec, codebooks_of
 from descant.conditioning.base import Conditioner, Conditions, FrameSpan, Method, TextEncoder, TextLimit
+from descant.conditioning.chords import ChordsConditioner, ChordsConfig
 from descant.conditioning.chroma import MelodyConfig
 from descant.conditioning.clap import ClapConditioner, ClapConfig, ClapTextEncoder
 from descant.conditioning.fuser import fuse
@@ -48,7 +49,7 @@ class MusicGenConfig:
     Args:
         tempo_key: for tempo and key as numbers, in addition to the text that states them; None in the released models.
         max_duration_s: the longest clip that the language model was trained on.
-        melody, style, clap: None for a model without this condition.
+        melody, style, clap, chords: None for a model without this condition.
     """
 
     codec: AnyCodecConfig
@@ -61,6 +62,7 @@ class MusicGenConfig:
     melody: MelodyConfig | None = None
     style: StyleConfig | None = None
     clap: ClapConfig | None = None
+    chords: ChordsConfig | None = None
 
     def __post_init__(self) -> None:
         num_codebooks, codebook_size = codebooks_of(self.codec)
@@ -124,6 +126,7 @@ class MusicGenModel(nn.Module):
         self.melody = None if config.melody is None else MelodyConditioner(config.melody, width)
         self.style = None if config.style is None else StyleConditioner(config.style, width, style_features)
         self.clap = None if config.clap is None else ClapConditioner(config.clap, width, clap_encoder, method)
+        self.chords = None if config.chords is None else ChordsConditioner(config.chords, width)
 
     @property
     def conditioners(self) -> tuple[Conditioner[Any], ...]:
@@ -132,7 +135,7 @@ class MusicGenModel(nn.Module):
         A prefix is read melody first, text last, and then the codes: the order that the released melody model was
         trained on (audiocraft, ConditionFuser, which puts each next condition in front of the ones before).
         """
-        every = (self.melody, self.style, self.clap, self.text, self.tempo_key)
+        every = (self.melody, self.style, self.clap, self.text, self.tempo_key, self.chords)
         return tuple(conditioner for conditioner in every if conditioner is not None)
 
     @property

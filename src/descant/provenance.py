@@ -11,6 +11,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from descant.audio import Clip
+from descant.conditioning.chords import chords_text
 from descant.errors import InvalidRequest
 from descant.generation.request import Guidance, Request, Sampling
 from descant.generation.resolve import ResolvedRequest
@@ -39,6 +40,7 @@ def _from_text(text: str) -> Int[Tensor, "T P"]:
 CONDITIONS: dict[str, tuple[str, Callable[[Any], Any], Callable[[Any], Any]]] = {
     "style": ("style_codes", Tensor.tolist, torch.tensor),
     "melody": ("melody_chroma", _as_text, _from_text),
+    "chords": ("chords", chords_text, str),
 }
 """By the name of a condition: its field in the info and in a `Request`, and how it is written to the info and read."""
 

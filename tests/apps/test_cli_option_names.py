@@ -55,6 +55,7 @@ WRONG = {
         "--melody-part": "drums",
         "--melody-guidance": "-1",
         "--style": "no.wav",
+        "--chords": "H:0",
         "--text-guidance": "-1",
         "--output": "out.xyz",
         "--format": "aac",

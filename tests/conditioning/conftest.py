@@ -4,6 +4,7 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 
+from descant.conditioning.chords import ChordsConfig
 from descant.conditioning.chroma import MelodyConfig
 from descant.conditioning.clap import ClapConfig
 from descant.conditioning.encoders.small import SmallTextConfig, SmallTextEncoder, SmallTextNetwork
@@ -46,4 +47,5 @@ def every_condition() -> dict[str, object]:
             features="none", feature_dim=5, width=8, num_heads=2, num_layers=1, codebook_size=4, stride_frames=3
         ),
         "clap": ClapConfig(name="none", dim=8, num_codebooks=2, codebook_size=4),
+        "chords": ChordsConfig(),
     }

@@ -79,4 +79,4 @@ def test_probabilities_are_probabilities_and_unknown_keys_are_errors():
     with pytest.raises(ConfigError, match="between 0 and 1"):
         ConditionDropout(0.1, melody=float("nan"))
     with pytest.raises(ConfigError, match="unknown key"):
-        from_dict(ConditionDropout, {"chords": 0.5})
+        from_dict(ConditionDropout, {"loudness": 0.5})

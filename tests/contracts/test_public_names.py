@@ -47,6 +47,7 @@ def test_the_fields_of_a_request_are_these():
         "melody_part",
         "style",
         "style_codes",
+        "chords",
         "prompt",
         "prompt_codes",
         "duration_s",

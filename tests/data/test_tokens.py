@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from descant.audio import Clip, read_samples
 from descant.codec.base import AudioCodec, CodecOutput
 from descant.codec.spec import codec_spec
+from descant.conditioning.chords import crop_chords, parse_chords
 from descant.data.captions import CaptionConfig
+from descant.data.clip_conditions import chords_condition
 from descant.data.clip_features import FeatureKind, add_features, read_features
 from descant.data.manifest import ClipRecord
 from descant.data.shards import TokenizedClip, read_shard, shard_path, write_shard
@@ -498,3 +500,27 @@ def test_leftovers_of_a_killed_run_in_a_new_folder_are_ignored(records, tmp_path
     (tmp_path / "codes").mkdir()
     (tmp_path / "codes" / ".descant-0123.part").write_bytes(b"half an index")
     tokenize(records, FakeCodec(), tmp_path / "codes")
+
+
+def test_chords_in_a_clips_tags_are_cropped_with_its_codes(records, tmp_path):
+    tagged = [replace(record, tags={"chords": "C:0 G:0.5 Am:0.9"}) for record in records[:3]] + records[3:]
+    tokenize(tagged, FakeCodec(), tmp_path / "codes")
+    config = TokenBatchConfig(batch_size=16, segment_frames=20)
+    batches = TokenBatches(tmp_path / "codes", config, [chords_condition()])
+    batch = batches.batch(1)
+    whole = {clip.id: codes for clip, codes in zip(batches.clips, batches._codes, strict=True)}
+    cropped = set()
+    for row, codes, clip in zip(batch.conditions, batch.codes, batch.clips, strict=True):
+        assert ("chords" in row) == ("chords" in clip.tags)
+        if "chords" in row:
+            starts = range(clip.num_frames - 19)
+            (offset,) = (at for at in starts if torch.equal(whole[clip.id][:, at : at + 20].long(), codes))
+            assert row["chords"] == crop_chords(parse_chords(clip.tags["chords"]), offset / 50)
+            cropped.add(offset)
+    assert len(cropped) > 2
+
+
+def test_chords_that_cannot_be_read_are_reported_with_their_clip(records, tmp_path):
+    tokenize([replace(records[0], tags={"chords": "H:0"}), *records[1:]], FakeCodec(), tmp_path / "codes")
+    with pytest.raises(InvalidRequest, match=r"clip '0\.wav': .*'H' is not a chord"):
+        TokenBatches(tmp_path / "codes", TokenBatchConfig(), [chords_condition()])

@@ -20,7 +20,7 @@ class ConditionDropout:
 
     Args:
         probability: for all conditions of a sample together; classifier-free guidance needs it.
-        text, melody, style, clap: for this condition alone, drawn independently of the others, on top of
+        text, melody, style, clap, chords: for this condition alone, drawn independently of the others, on top of
             ``probability``. They are drawn in this order: a new condition goes last, so that the others draw the same
             numbers as before.
     """
@@ -30,6 +30,7 @@ class ConditionDropout:
     melody: float = 0.0
     style: float = 0.0
     clap: float = 0.0
+    chords: float = 0.0
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -1,10 +1,12 @@
-"""Conditions that are stored next to the codes of clips, cropped with them into training batches."""
+"""Conditions of clips besides their captions, cropped with the codes into training batches."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
+from descant.conditioning.chords import ChordTrack, crop_chords, parse_chords
 from descant.conditioning.chroma import MelodyConfig
 from descant.conditioning.clap import ClapConfig
 from descant.conditioning.melody import apply_bottleneck
@@ -25,11 +27,17 @@ class CropTimes:
 
 @dataclass(frozen=True)
 class ClipCondition:
-    """A condition by its name, the files that hold it, and how it is cropped from the features of a clip."""
+    """A condition of clips, by its name.
+
+    Args:
+        crop: the condition of a crop, from that of the clip.
+        source: the files next to the codes that hold it, or a function from a clip's tags, which gives None for a clip
+            without it.
+    """
 
     name: str
-    kind: FeatureKind
-    crop: Callable[[Tensor, CropTimes], Tensor]
+    source: FeatureKind | Callable[[Mapping[str, Any]], Any]
+    crop: Callable[[Any, CropTimes], Any]
 
 
 def melody_condition(config: MelodyConfig) -> ClipCondition:
@@ -51,8 +59,18 @@ def clap_condition(config: ClapConfig) -> ClipCondition:
     return ClipCondition("clap", embeddings(config), embedding_of)
 
 
+def chords_condition() -> ClipCondition:
+    """The chords of a crop, from the tag ``chords`` of its clip, such as ``"C:0 G:2"``."""
+
+    def chords_of(tags: Mapping[str, Any]) -> ChordTrack | None:
+        return parse_chords(tags["chords"]) if "chords" in tags else None
+
+    return ClipCondition("chords", chords_of, lambda track, times: crop_chords(track, times.first_s))
+
+
 def clip_conditions(config: MusicGenConfig) -> tuple[ClipCondition, ...]:
-    """The stored conditions that a model of this shape is trained with."""
+    """The conditions, in addition to captions, that a model of this shape is trained with."""
     melody = None if config.melody is None else melody_condition(config.melody)
     clap = None if config.clap is None else clap_condition(config.clap)
-    return tuple(condition for condition in (melody, clap) if condition is not None)
+    chords = None if config.chords is None else chords_condition()
+    return tuple(condition for condition in (melody, clap, chords) if condition is not None)

@@ -6,7 +6,7 @@ All shards are held in memory as 16-bit integers: thirty hours at 50 frames a se
 import math
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -19,10 +19,10 @@ from torch import Tensor
 from descant.config import to_dict
 from descant.data.captions import CaptionConfig, caption
 from descant.data.clip_conditions import ClipCondition, CropTimes
-from descant.data.clip_features import read_features
+from descant.data.clip_features import FeatureKind, read_features
 from descant.data.manifest import Split
-from descant.data.shards import TokenizedClip, clips_fingerprint, read_index, read_shard, shard_path
-from descant.errors import ConfigError, DataError
+from descant.data.shards import Shard, TokenizedClip, clips_fingerprint, read_index, read_shard, shard_path
+from descant.errors import ConfigError, DataError, naming
 from descant.shapes import Codes
 
 
@@ -96,6 +96,7 @@ class TokenBatches:
 
         Raises:
             DataError: a shard or its stored conditions are missing or damaged, or no clip is of the wanted split.
+            InvalidRequest: a tag of a clip, such as its chords, cannot be read.
         """
         self.config = config
         self.index = read_index(folder)
@@ -111,20 +112,25 @@ class TokenBatches:
         self.clips = [clip for clip, _ in pairs]
         self._codes = [codes[:, clip.start_frame : clip.start_frame + clip.num_frames] for clip, codes in pairs]
         self._conditions = tuple(conditions)
-        self._features = {
-            condition.name: [
-                rows
-                for number, shard in enumerate(shards)
-                for clip, rows in zip(shard.clips, read_features(folder, number, shard, condition.kind), strict=True)
-                if clip.split == config.split
-            ]
-            for condition in conditions
-        }
+        self._features = {condition.name: self._read(condition, folder, shards) for condition in conditions}
         self._frame_rate_hz = self.index.codec.frame_rate_hz
         self._places = {
             length: [index for index, clip in enumerate(self.clips) for _ in range(max(1, clip.num_frames // length))]
             for length in {config.segment_frames, config.short_frames} - {0}
         }
+
+    def _read(self, condition: ClipCondition, folder: str | os.PathLike[str], shards: Sequence[Shard]) -> list[Any]:
+        """The condition of each clip, None for a clip without it."""
+        values: list[Any] = []
+        for number, shard in enumerate(shards):
+            if isinstance(condition.source, FeatureKind):
+                of_clips: Sequence[Any] = read_features(folder, number, shard, condition.source)
+            else:
+                of_clips = [_read_tag(condition.source, clip) for clip in shard.clips]
+            values += [
+                value for clip, value in zip(shard.clips, of_clips, strict=True) if clip.split == self.config.split
+            ]
+        return values
 
     def features(self, name: str) -> Float[Tensor, "rows width"]:
         """All stored rows of a condition, for example to start codebooks from."""
@@ -197,9 +203,10 @@ class TokenBatches:
         first_s, duration_s, known_s = (frames / self._frame_rate_hz for frames in (offset, num_frames, known_frames))
         return CropTimes(first_s, duration_s, known_s)
 
-    def _cropped(self, index: int, times: CropTimes) -> dict[str, Tensor]:
-        """The stored conditions of a crop, by name."""
-        return {one.name: one.crop(self._features[one.name][index], times) for one in self._conditions}
+    def _cropped(self, index: int, times: CropTimes) -> dict[str, Any]:
+        """The conditions of a crop, by name."""
+        values = [(one, self._features[one.name][index]) for one in self._conditions]
+        return {one.name: one.crop(value, times) for one, value in values if value is not None}
 
     def _beats_before(self, clip: TokenizedClip, offset: int) -> float:
         # Tags are free text, and "about 90" is not a tempo to count by.
@@ -208,6 +215,11 @@ class TokenBatches:
         except (KeyError, TypeError, ValueError):
             return math.nan
         return (offset / self._frame_rate_hz - first_beat_s) * bpm / 60
+
+
+def _read_tag(source: Callable[[Mapping[str, Any]], Any], clip: TokenizedClip) -> Any:
+    with naming(f"clip {clip.id!r}"):
+        return source(clip.tags)
 
 
 @lru_cache(maxsize=8)

@@ -11,6 +11,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from descant.audio import Clip
+from descant.conditioning.chords import ChordTrack, parse_chords
 from descant.conditioning.chroma import MelodyConfig
 from descant.conditioning.melody import FULL_LEVEL, extract_melody
 from descant.conditioning.stems import Separation, melodic_part
@@ -25,7 +26,7 @@ SILENT_PEAK = 1e-4
 class ConditionReader(Protocol):
     """Reads one condition of the requests of one call."""
 
-    def read(self, request: Request) -> Tensor | None:
+    def read(self, request: Request) -> Tensor | ChordTrack | None:
         """The condition as the model takes it; None for a request without it."""
 
 
@@ -89,7 +90,30 @@ class StyleReader:
         return codes.long().cpu()
 
 
-READERS: dict[str, Callable[[MusicGenModel], ConditionReader]] = {"melody": MelodyReader, "style": StyleReader}
+class ChordsReader:
+    """Chords with the times at which they begin."""
+
+    def __init__(self, model: MusicGenModel) -> None:
+        self._takes_chords = model.chords is not None
+
+    def read(self, request: Request) -> ChordTrack | None:
+        """The chords; None for a request without any.
+
+        Raises:
+            InvalidRequest: the model takes no chords.
+        """
+        if request.chords is None:
+            return None
+        if not self._takes_chords:
+            raise InvalidRequest("chords: this model takes no chords; leave them out, or use a model trained with them")
+        return parse_chords(request.chords)
+
+
+READERS: dict[str, Callable[[MusicGenModel], ConditionReader]] = {
+    "melody": MelodyReader,
+    "style": StyleReader,
+    "chords": ChordsReader,
+}
 """By the name of the condition."""
 
 

@@ -7,6 +7,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from descant.audio import Clip
+from descant.conditioning.chords import parse_chords
 from descant.conditioning.stems import Separation
 from descant.errors import InvalidRequest
 from descant.generation.checks import (
@@ -120,6 +121,8 @@ class Request:
             part, the whole ``mix``, or ``auto``, the first of these that is installed. None uses the part that the
             model was trained on.
         style: audio whose style is imitated, for style models; a few seconds from its middle are used.
+        chords: chord symbols with the second at which each begins, such as ``"C:0 G:2 Am:4 F:6"``, for models that were
+            trained with chords (``conditioning/chords.py`` has the symbols). The last one lasts until the end.
         style_codes: the style as codes [K, L] of this model, instead of ``style``.
         prompt_codes: the prompt as codes [K, T] of this model's codec, instead of ``prompt``. With both, the model
             continues the codes, and the result begins with the audio of ``prompt``.
@@ -141,6 +144,7 @@ class Request:
     melody_part: Separation | None = None
     style: Clip | None = None
     style_codes: Int[Tensor, "levels L"] | None = None
+    chords: str | None = None
     prompt: Clip | None = None
     prompt_codes: Int[Tensor, "K T"] | None = None
     duration_s: float = 10.0
@@ -170,6 +174,8 @@ class Request:
         if self.seed is not None:
             check_integer("seed", self.seed, 0, MAX_SEED)
         self._check_types()
+        if self.chords is not None:
+            parse_chords(self.chords)
         self._check_conditions()
         if self.prompt is not None and self.prompt.duration_s >= self.duration_s:
             raise InvalidRequest(

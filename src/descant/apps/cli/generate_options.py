@@ -128,6 +128,12 @@ def _add_time_options(parser: Parser) -> None:
         help="change to another prompt at this second; repeat for more: --then '20 drums' --then '40 full band'",
     )
     group.add_argument(
+        "--chords",
+        metavar="'CHORD:SECOND ...'",
+        help="the chords to play and the second at which each begins: --chords 'C:0 G:2 Am:4 F:6'; N is no chord; for "
+        "models that were trained with chords",
+    )
+    group.add_argument(
         "--guidance-at",
         type=second_and_scale,
         action="append",

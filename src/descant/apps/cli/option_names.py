@@ -17,6 +17,7 @@ OPTIONS = {
     "melody": "--melody",
     "melody_part": "--melody-part",
     "style": "--style",
+    "chords": "--chords",
     "prompt": "--continue",
     "duration_s": "--duration",
     "stride_s": "--stride",

@@ -26,7 +26,7 @@ def check_conditions(arguments: argparse.Namespace) -> None:
     """Refuses what the model would refuse, before it is loaded."""
     from descant.checkpoints.names import config_of
 
-    for name in ("melody", "style"):
+    for name in ("melody", "style", "chords"):
         if getattr(arguments, name) is not None and getattr(config_of(arguments.model), name) is None:
             raise InvalidRequest(f"--{name}: model {arguments.model!r:.200} takes no {name}; leave it out")
     for name, (option, other_name, other) in NEEDS.items():
@@ -57,6 +57,7 @@ def requests_of(arguments: argparse.Namespace) -> list["Request"]:
             loop_bars=arguments.loop,
             beats_per_bar=4 if arguments.beats_per_bar is None else arguments.beats_per_bar,
             melody_part=arguments.melody_part,
+            chords=arguments.chords,
             seed=seed + variation * arguments.best_of,
         )
         for text in arguments.prompts
