@@ -266,7 +266,7 @@ def _length(entry: dict[str, Any]) -> int:
 def test_a_hostile_file_of_tensors_is_refused(refused, layout, name, fault):
     said = refused(layout, name, SAFETENSORS[fault])
     # Of a folder in transformers' layout the tensor may be in a file of its own: it is one model in however many files.
-    assert "model.safetensors" in said or (layout == "odd" and "error: model: " in said)
+    assert "model.safetensors" in said or (layout == "odd" and "error: --model: " in said)
 
 
 @pytest.mark.parametrize("fault", [*SAFETENSORS, *ANY_FILE])

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from descant.training.settings import TrainerConfig
+from descant.training.trainer_config import TrainerConfig
 from torch import nn
 from torch.nn import functional as F
 
