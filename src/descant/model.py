@@ -2,17 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from descant.codec.any import AnyCodecConfig, build_codec, codebooks_of
-from descant.conditioning.base import Conditioner, Conditions, FrameSpan, Method, TextEncoder, TextLimit
+from descant.conditioning.base import Conditioner, Conditions, FrameSpan, Fusion, TextEncoder, TextLimit
 from descant.conditioning.chords import ChordsConditioner, ChordsConfig
 from descant.conditioning.chroma import MelodyConfig
-from descant.conditioning.clap import ClapConditioner, ClapConfig, ClapTextEncoder
+from descant.conditioning.clap import ClapConditioner, ClapConfig, JointEncoder
 from descant.conditioning.fuser import fuse
 from descant.conditioning.melody import MelodyConditioner
 from descant.conditioning.style import StyleConditioner, StyleConfig, StyleFeatures
@@ -87,12 +87,8 @@ class MusicGenConfig:
             raise ConfigError(f"max_duration_s={self.max_duration_s}: must be above 0")
 
 
-@dataclass(frozen=True, eq=False)
-class PreparedConditions:
-    """The conditions of some rows and, by conditioner, what ``Conditioner.prepare`` made of them."""
-
-    rows: tuple[Conditions, ...]
-    by_conditioner: Mapping[str, Any]
+PreparedConditions: TypeAlias = Mapping[str, Any]
+"""The conditions of some rows as ``Conditioner.prepare`` returns them, by the name of the conditioner."""
 
 
 class MusicGenModel(nn.Module):
@@ -109,7 +105,7 @@ class MusicGenModel(nn.Module):
         config: MusicGenConfig,
         text_encoder: TextEncoder,
         style_features: StyleFeatures | None = None,
-        clap_encoder: ClapTextEncoder | None = None,
+        clap_encoder: JointEncoder | None = None,
     ) -> None:
         super().__init__()
         if style_features is not None and config.style is None:
@@ -120,23 +116,23 @@ class MusicGenModel(nn.Module):
         self.codec = build_codec(config.codec)
         self.lm = MusicLM(config.lm)
         width = config.lm.transformer.width
-        method: Method = "cross" if config.lm.transformer.has_cross_attention else "prefix"
-        self.text = TextConditioner(config.text, width, text_encoder, method)
+        text_fusion: Fusion = "cross" if config.lm.transformer.has_cross_attention else "prefix"
+        self.text = TextConditioner(config.text, width, text_encoder, text_fusion)
         self.tempo_key = None if config.tempo_key is None else TempoKeyConditioner(config.tempo_key, width)
         self.melody = None if config.melody is None else MelodyConditioner(config.melody, width)
         self.style = None if config.style is None else StyleConditioner(config.style, width, style_features)
-        self.clap = None if config.clap is None else ClapConditioner(config.clap, width, clap_encoder, method)
+        self.clap = None if config.clap is None else ClapConditioner(config.clap, width, clap_encoder, text_fusion)
         self.chords = None if config.chords is None else ChordsConditioner(config.chords, width)
 
     @property
     def conditioners(self) -> tuple[Conditioner[Any], ...]:
         """The conditioners that this model has, in the order in which their embeddings are joined.
 
-        A prefix is read melody first, text last, and then the codes: the order that the released melody model was
-        trained on (audiocraft, ConditionFuser, which puts each next condition in front of the ones before).
+        In the order of their creation, but those before the text first: the released melody model was trained on
+        melody, text, codes (audiocraft, ConditionFuser, which puts each next condition in front of the ones before).
         """
-        every = (self.melody, self.style, self.clap, self.text, self.tempo_key, self.chords)
-        return tuple(conditioner for conditioner in every if conditioner is not None)
+        present = [module for module in self.children() if isinstance(module, Conditioner)]
+        return tuple(sorted(present, key=lambda conditioner: not conditioner.is_before_text))
 
     @property
     def device(self) -> torch.device:
@@ -144,17 +140,16 @@ class MusicGenModel(nn.Module):
         return self.lm.norm.weight.device
 
     def prepare(self, rows: Sequence[Conditions]) -> PreparedConditions:
-        """The conditions as the frozen encoders read them: computed once, however long the music gets.
+        """What the conditioners compute once for these rows, whatever windows of the music follow.
 
         Raises:
-            InvalidRequest: a condition is not one that this model takes, or its encoder refuses it.
+            InvalidRequest: the model does not take one of the conditions, or its encoder refuses it.
         """
         known = {conditioner.condition for conditioner in self.conditioners}
-        for name in sorted({name for row in rows for name, value in row.items() if value is not None} - known):
-            raise InvalidRequest(f"{name}: this model takes no {name}; it takes {', '.join(sorted(known))}")
-        return PreparedConditions(
-            tuple(rows), {conditioner.name: conditioner.prepare(rows) for conditioner in self.conditioners}
-        )
+        unknown = sorted({name for row in rows for name, value in row.items() if value is not None} - known)
+        if unknown:
+            raise InvalidRequest(f"{unknown[0]}: this model takes no {unknown[0]}; it takes {', '.join(sorted(known))}")
+        return {conditioner.name: conditioner.prepare(rows) for conditioner in self.conditioners}
 
     def span(
         self, num_frames: int = 1, *, first_s: float = 0.0, first_beats: Float[Tensor, " B"] | None = None
@@ -175,14 +170,14 @@ class MusicGenModel(nn.Module):
         """The inputs of the language model for a window, in generation and in training.
 
         Args:
-            drop: for conditions by name the rows that lose them (``ConditionDropout.rows``).
+            drop: for each condition by name the rows in which it is dropped (``ConditionDropout.rows``).
         """
         embedded = []
         for conditioner in self.conditioners:
-            lost = None if drop is None else drop.get(conditioner.condition)
-            by_method = conditioner(prepared.by_conditioner[conditioner.name], span, lost)
+            dropped = None if drop is None else drop.get(conditioner.condition)
+            by_fusion = conditioner(prepared[conditioner.name], span, dropped)
             embedded.append(
-                {method: part.to(self.device, self.lm.norm.weight.dtype) for method, part in by_method.items()}
+                {fusion: part.to(self.device, self.lm.norm.weight.dtype) for fusion, part in by_fusion.items()}
             )
         return fuse(embedded)
 
@@ -198,7 +193,7 @@ class MusicGenModel(nn.Module):
         return self
 
     def to_device(self, device: torch.device) -> "MusicGenModel":
-        """This model on a device, with the frozen encoders, which ``nn.Module.to`` does not reach."""
+        """This model and its frozen encoders on a device; CLAP's stays on the CPU (``ClapConditioner``)."""
         for conditioner in self.conditioners:
             conditioner.move_encoder(device)
         return self.to(device)

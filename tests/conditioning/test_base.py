@@ -41,9 +41,9 @@ def test_a_bare_string_is_not_a_list_of_letters(small_encoder):
 
 
 def test_a_row_without_its_condition_is_exactly_zero_and_the_others_are_untouched():
-    embedding = Embedding(torch.full((3, 2, 4), torch.inf), torch.tensor([[True, False], [True, True], [True, True]]))
-    left = embedding.without(torch.tensor([False, True, False]))
-    assert torch.equal(left.values[1], torch.zeros(2, 4))
-    assert torch.equal(left.values[2], embedding.values[2])
-    assert embedding.without(None) is embedding
-    assert left.mask.tolist() == [[True, False], [False, False], [True, True]]
+    values, mask = torch.full((3, 2, 4), torch.inf), torch.tensor([[True, False], [True, True], [True, True]])
+    embedding = Embedding.masked(values, mask, torch.tensor([False, True, False]))
+    assert embedding.mask.tolist() == [[True, False], [False, False], [True, True]]
+    assert torch.equal(embedding.values[2], values[2])
+    for kept in (embedding, Embedding.masked(values, mask)):
+        assert torch.equal(kept.values == 0, ~kept.mask[:, :, None].expand(3, 2, 4))

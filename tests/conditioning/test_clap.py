@@ -148,7 +148,7 @@ def points(count: int, seed: int = 0) -> torch.Tensor:
 @pytest.fixture
 def conditioner() -> ClapConditioner:
     torch.manual_seed(0)
-    made = ClapConditioner(TINY, width=5)
+    made = ClapConditioner(TINY, lm_width=5)
     made.start(points(200))
     return made.eval()
 
@@ -207,7 +207,7 @@ def test_started_codebooks_outlive_many_small_batches(conditioner):
         conditioner.train()
         embedded(conditioner, [*points(2, seed=100 + step)])
     assert loss(held_out) < 1.25 * started
-    fresh = ClapConditioner(TINY, width=5).train()
+    fresh = ClapConditioner(TINY, lm_width=5).train()
     embedded(fresh, [*points(2, seed=100)])
     fresh.eval()
     assert float((fresh.quantized(held_out) - held_out).square().sum(dim=1).mean()) > 2 * started

@@ -27,7 +27,7 @@ def pitches(levels: torch.Tensor) -> torch.Tensor:
 
 def pitches_of(clip: Clip, config: MelodyConfig) -> torch.Tensor:
     """The pitch classes that a model with a prefix is conditioned on."""
-    conditioner = MelodyConditioner(config, width=4)
+    conditioner = MelodyConditioner(config, lm_width=4)
     levels = extract_melody(clip, config, config.num_frames / config.frame_rate_hz)
     (strengths,) = conditioner.prepare([{"melody": levels}])
     return pitches((255 * conditioner.fit(strengths, span(1.0))).long())
@@ -103,7 +103,7 @@ def test_silence_is_all_zeros_where_nothing_is_the_null_melody():
 
 def test_one_hot_frames_are_mapped_linearly_and_none_is_masked():
     torch.manual_seed(0)
-    conditioner = MelodyConditioner(SMALL, width=6)
+    conditioner = MelodyConditioner(SMALL, lm_width=6)
     pitch = torch.randint(0, 12, (2, SMALL.num_frames))
     embedding = conditioner.embed(torch.nn.functional.one_hot(pitch, 12).float(), BOTH)
     weight, bias = conditioner.project.weight, conditioner.project.bias
@@ -113,7 +113,7 @@ def test_one_hot_frames_are_mapped_linearly_and_none_is_masked():
 
 
 def test_a_row_without_a_melody_is_zero():
-    conditioner = MelodyConditioner(SMALL, width=6)
+    conditioner = MelodyConditioner(SMALL, lm_width=6)
     embedding = conditioner.embed(torch.rand(2, 24, 12), torch.tensor([False, True]))
     assert not embedding.values[0].any()
     assert not embedding.mask[0].any()
@@ -121,7 +121,7 @@ def test_a_row_without_a_melody_is_zero():
 
 
 def test_neighbours_are_embedded_with_a_frame_and_zeros_beyond_the_ends():
-    conditioner = MelodyConditioner(MelodyConfig(neighbours=1, num_frames=4), width=6)
+    conditioner = MelodyConditioner(MelodyConfig(neighbours=1, num_frames=4), lm_width=6)
     chroma = torch.rand(2, 4, 12)
     values = conditioner.embed(chroma, BOTH).values
     for frame, near in ((0, (None, 0, 1)), (2, (1, 2, 3)), (3, (2, 3, None))):
@@ -130,7 +130,7 @@ def test_neighbours_are_embedded_with_a_frame_and_zeros_beyond_the_ends():
 
 
 def test_in_cross_attention_equal_frames_at_different_times_differ():
-    conditioner = MelodyConditioner(MelodyConfig(fusion="cross", num_frames=4), width=6)
+    conditioner = MelodyConditioner(MelodyConfig(fusion="cross", num_frames=4), lm_width=6)
     values = conditioner.embed(torch.ones(2, 4, 12), BOTH).values
     assert not torch.allclose(values[0, 0], values[0, 1], atol=1e-3)
 
@@ -138,7 +138,7 @@ def test_in_cross_attention_equal_frames_at_different_times_differ():
 @pytest.mark.parametrize("pooled", [1, 3])
 def test_each_step_gets_the_frame_that_is_nearest(pooled):
     config = MelodyConfig(fusion="sum", pooled_frames=pooled)
-    conditioner = MelodyConditioner(config, width=1)
+    conditioner = MelodyConditioner(config, lm_width=1)
     numbered = Embedding(torch.arange(20.0)[None, :, None], torch.ones(1, 20, dtype=torch.bool))
     at_steps = conditioner.at_steps(numbered, span(40 / 50))
     middles = (torch.arange(20) * pooled + (pooled - 1) / 2) * config.hop_samples / config.sample_rate_hz
@@ -147,7 +147,7 @@ def test_each_step_gets_the_frame_that_is_nearest(pooled):
 
 
 def test_a_melody_that_is_added_repeats_and_can_start_later():
-    conditioner = MelodyConditioner(MelodyConfig(fusion="sum"), width=4)
+    conditioner = MelodyConditioner(MelodyConfig(fusion="sum"), lm_width=4)
     melody = torch.rand(5, 12)
     assert torch.equal(conditioner.fit(melody, span(1.0)), melody[torch.arange(10) % 5])
     later = conditioner.fit(melody, span(1.0, first_s=0.4))
@@ -158,7 +158,7 @@ def test_a_melody_that_is_added_repeats_and_can_start_later():
 @pytest.mark.parametrize("fusion", ["prefix", "cross", "sum"])
 def test_a_dropped_melody_is_zero_and_a_missing_one_is_the_null_melody(fusion, null):
     config = MelodyConfig(fusion=fusion, null=null, num_frames=9)
-    conditioner = MelodyConditioner(config, width=4)
+    conditioner = MelodyConditioner(config, lm_width=4)
     torch.nn.init.normal_(conditioner.project.weight)
     levels = torch.randint(0, 256, (9, 12))
     prepared = conditioner.prepare([{"melody": levels}, {}, {"melody": null_melody(config)}])
@@ -173,7 +173,7 @@ def test_a_dropped_melody_is_zero_and_a_missing_one_is_the_null_melody(fusion, n
 
 
 def test_levels_and_strengths_are_the_same_melody():
-    conditioner = MelodyConditioner(MelodyConfig(num_frames=9), width=4)
+    conditioner = MelodyConditioner(MelodyConfig(num_frames=9), lm_width=4)
     levels = torch.randint(0, 256, (9, 12))
     from_levels, from_strengths = conditioner.prepare([{"melody": levels}, {"melody": levels / 255}])
     assert torch.equal(from_levels, from_strengths)
@@ -186,7 +186,7 @@ def test_a_melody_for_cross_attention_needs_a_model_that_has_it(make_model):
 
 @pytest.mark.parametrize("second", [1.92, 3.84, 5.76, 7.04, 9.6])
 def test_the_start_of_a_frame_belongs_to_it_despite_rounding(second):
-    conditioner = MelodyConditioner(MelodyConfig(fusion="sum"), width=4)
+    conditioner = MelodyConditioner(MelodyConfig(fusion="sum"), lm_width=4)
     frame = conditioner.frame_at(second)
     assert frame == round(second * 7.8125)
     assert second - frame / 7.8125 == pytest.approx(0, abs=1e-9)

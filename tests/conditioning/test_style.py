@@ -31,7 +31,7 @@ TINY = StyleConfig(
 @pytest.fixture(scope="module")
 def conditioner() -> StyleConditioner:
     torch.manual_seed(0)
-    made = StyleConditioner(TINY, width=6).eval()
+    made = StyleConditioner(TINY, lm_width=6).eval()
     for level in made.quantizer.levels:
         level.codebook.normal_()
     made.batch_norm.running_mean.normal_()
@@ -48,7 +48,7 @@ def test_only_some_levels_and_frames_are_used(conditioner):
 def test_the_released_bottleneck_gives_five_frames_a_second():
     """224 frames are what MERT makes of three seconds."""
     released = StyleConfig(num_layers=1)
-    made = StyleConditioner(released, width=4).eval()
+    made = StyleConditioner(released, lm_width=4).eval()
     assert made.codes(torch.randn(224, 768)).shape == (3, 15)
 
 

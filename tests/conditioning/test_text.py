@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from descant.conditioning.base import Conditions, Embedding, FrameSpan, Method
+from descant.conditioning.base import Conditions, Embedding, FrameSpan, Fusion
 from descant.conditioning.text import SmallText, T5Text, TextConditioner
 from descant.errors import ConfigError
 
@@ -9,7 +9,7 @@ TEXTS = ["warm piano", None, "a sad violin with drums"]
 SPAN = FrameSpan(num_frames=1, frame_rate_hz=50.0, input_frames=torch.zeros(1))
 
 
-def embedded(conditioner: TextConditioner, texts: list[str | None], drop=None) -> dict[Method, Embedding]:
+def embedded(conditioner: TextConditioner, texts: list[str | None], drop=None) -> dict[Fusion, Embedding]:
     rows: list[Conditions] = [{"text": text} for text in texts]
     return conditioner(conditioner.prepare(rows), SPAN, drop)
 

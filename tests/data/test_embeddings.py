@@ -11,8 +11,7 @@ from torch.nn import functional as F
 from descant import presets
 from descant.audio import Clip
 from descant.codec.any import build_codec
-from descant.conditioning.clap import ClapConfig
-from descant.conditioning.encoders.clap import JointEncoder
+from descant.conditioning.clap import ClapConfig, JointEncoder
 from descant.data.captions import CaptionConfig
 from descant.data.clip_conditions import clap_condition
 from descant.data.clip_features import codes_of, read_features

@@ -6,9 +6,8 @@ import torch
 from descant.codec.spectral import SpectralCodecConfig
 from descant.conditioning.base import TextEncoder
 from descant.conditioning.chroma import MelodyConfig
-from descant.conditioning.clap import ClapConfig
+from descant.conditioning.clap import ClapConfig, JointEncoder
 from descant.conditioning.dropout import ConditionDropout
-from descant.conditioning.encoders.clap import JointEncoder
 from descant.conditioning.tempo_key import TempoKeyConfig
 from descant.conditioning.text import SmallText
 from descant.data.shards import TokenizedClip
@@ -130,7 +129,7 @@ def test_every_path_of_a_caption_is_learned(has_pooled_text):
     task = tiny_task(has_pooled_text=has_pooled_text, dropout=ConditionDropout(probability=0.0))
     loss, _ = task.loss("lm", Jingles().batch(0), StepContext(0, torch.Generator(), {}))
     loss.backward()
-    learned = {name for name, parameter in task.music.text.named_parameters() if parameter.grad.any()}
+    learned = {name for name, parameter in task.musicgen.text.named_parameters() if parameter.grad.any()}
     paths = ("project", "project_pooled", "project_output") if has_pooled_text else ("project",)
     assert learned == {f"{path}.{part}" for path in paths for part in ("weight", "bias")}
 
@@ -150,7 +149,7 @@ def test_tempo_and_key_are_learned_and_dropped_with_their_caption():
     task, (on_the_beat, off_the_beat) = losses(0.0)
     assert on_the_beat != off_the_beat
     on_the_beat.backward()
-    assert all(parameter.grad.any() for parameter in task.music.tempo_key.parameters())
+    assert all(parameter.grad.any() for parameter in task.musicgen.tempo_key.parameters())
     assert {"tempo_key.project_clock.weight", "tempo_key.project_stated.weight"} < set(task.parameters()["lm"])
     _, (dropped, also_dropped) = losses(1.0)
     assert dropped == also_dropped
@@ -240,7 +239,7 @@ def places_task(**changes):
 
 def test_a_model_learns_from_audio_embeddings_without_any_caption(toy, tmp_path):
     task = places_task(clap=0.2)
-    task.music.clap.start(all_places())
+    task.musicgen.clap.start(all_places())
     config = toy.config(max_steps=60, save_every=60, validate_every=60)
     metrics = Trainer(task, Places(), config, tmp_path).run().metrics
     assert metrics["ce_clap"] < 0.7 * metrics["ce"]
@@ -267,28 +266,30 @@ def test_with_every_embedding_dropped_audio_changes_nothing_and_no_codebook_lear
     batch = Places().batch(0)
     for changes in ({"clap": 1.0}, {"probability": 1.0}):
         task = places_task(**changes)
-        before = {name: value.clone() for name, value in task.music.clap.named_buffers()}
+        before = {name: value.clone() for name, value in task.musicgen.clap.named_buffers()}
         losses = []
         opposite = [{"clap": -row["clap"]} for row in batch.conditions]
         for rows in (batch.conditions, opposite, [{}] * 4):
             torch.manual_seed(0)
             losses.append(task.loss("lm", replace(batch, conditions=rows), StepContext(0, torch.Generator(), {}))[0])
         assert losses[0] == losses[1] == losses[2]
-        after = dict(task.music.clap.named_buffers())
+        after = dict(task.musicgen.clap.named_buffers())
         assert all(torch.equal(after[name], value) for name, value in before.items())
 
 
 def test_a_model_trained_on_audio_alone_follows_texts(toy, tmp_path):
     """The text encoder gives a letter the embedding of its jingle's audio; it was not used in training."""
     task = places_task(clap=0.2)
-    task.music.clap.start(all_places())
+    task.musicgen.clap.start(all_places())
     Trainer(task, Places(), toy.config(max_steps=60, save_every=60, validate_every=60), tmp_path).run()
     task.trained.eval()
-    task.music.clap.encoder = LetterPlaces(CLAP)
+    task.musicgen.clap.encoder = LetterPlaces(CLAP)
     batch = Jingles().batch(1_000)
-    of_text = task.music.inputs(task.music.prepare([{"text": text} for text in batch.captions]), task.music.span(12))
-    other = task.music.inputs(
-        task.music.prepare([{"text": text} for text in reversed(batch.captions)]), task.music.span(12)
+    of_text = task.musicgen.inputs(
+        task.musicgen.prepare([{"text": text} for text in batch.captions]), task.musicgen.span(12)
+    )
+    other = task.musicgen.inputs(
+        task.musicgen.prepare([{"text": text} for text in reversed(batch.captions)]), task.musicgen.span(12)
     )
     own, others = (
         pattern_cross_entropy(

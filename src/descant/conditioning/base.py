@@ -1,10 +1,21 @@
 """What every condition shares: its embedding, the frames it is embedded for, and the interface of a conditioner.
 
 A condition of a request ("text", "melody", ...) becomes an input of the language model in two steps, in generation and
-in training alike. ``prepare`` runs what is expensive and does not depend on time (frozen encoders, parsing), once a
-request. ``forward`` runs the trained layers for one window of frames. To add a condition, write a ``Conditioner`` in a
-file of this folder, give ``MusicGenConfig`` its config and ``ConditionDropout`` its probability, and build it in
-``MusicGenModel``; the fuser, the training task and checkpoints need no change.
+in training alike. ``prepare`` runs what is expensive and does not depend on time (text encoders, parsing): once per
+section in generation, once per batch in training. ``forward`` runs the trained layers for one window of frames. What is
+extracted from audio (chromagram, stems, style) is extracted before: by ``generation/conditions.py`` for a request, by
+``data/`` for training clips.
+
+To add a condition:
+
+1. Write its config and a ``Conditioner`` in a file of this folder.
+2. Give ``MusicGenConfig`` its config, last, and create the conditioner in ``MusicGenModel``, last.
+3. Give ``ConditionDropout`` its probability, last.
+4. For training, add where clips have it to ``data/clip_conditions.py``.
+5. For generation, add a field to ``Request``, a reader to ``generation/conditions.py``, how it is recorded to
+   ``provenance.CONDITIONS``, and an option to the CLI.
+
+The fuser, the training task and checkpoints need no change.
 """
 
 import re
@@ -23,7 +34,7 @@ from descant.errors import InvalidRequest
 Conditions: TypeAlias = Mapping[str, Any]
 """The conditions of one row by name, e.g. ``{"text": "warm piano", "melody": levels}``. Absent or None is null."""
 
-Method: TypeAlias = Literal["cross", "prefix", "sum", "output"]
+Fusion: TypeAlias = Literal["cross", "prefix", "sum", "output"]
 """How a condition enters the language model: attended to (cross), put before the codes (prefix), added to the embedded
 steps (sum), or added to the input of the output heads (output; of length 1)."""
 
@@ -49,13 +60,15 @@ class Embedding:
         """The same embedding on another device and, if given, in another precision."""
         return Embedding(self.values.to(device, dtype), self.mask.to(device))
 
-    def without(self, rows: Bool[Tensor, " B"] | None) -> "Embedding":
-        """The same embedding with the chosen rows turned into the null condition; None chooses no row."""
-        if rows is None:
-            return self
-        kept = self.mask & ~rows.to(self.mask.device)[:, None]
-        # Selected, not multiplied: a dropped row is exactly zero whatever it held.
-        return Embedding(torch.where(kept[:, :, None], self.values, self.values.new_zeros(())), kept)
+    @classmethod
+    def masked(
+        cls, values: Float[Tensor, "B L D"], mask: Bool[Tensor, "B L"], drop: Bool[Tensor, " B"] | None = None
+    ) -> "Embedding":
+        """The values where the mask is True, zeros elsewhere; the rows in ``drop`` become the null condition."""
+        if drop is not None:
+            mask = mask & ~drop.to(mask.device)[:, None]
+        # Selected, not multiplied: zero even where the value was infinite.
+        return cls(torch.where(mask[:, :, None], values, values.new_zeros(())), mask)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -86,13 +99,15 @@ class Conditioner(nn.Module, ABC, Generic[Prepared]):
     Attributes:
         name: of the conditioner, in the model and in ``MusicGenConfig``.
         condition: the entry of ``Conditions`` that it reads, and with which it is dropped in training.
-        is_trainable: whether the language model's training trains it too.
+        is_trainable: whether it is trained together with the language model.
+        is_before_text: whether its prefix goes before that of the text.
         float32_parts: submodules that stay in float32 whatever the precision of the language model.
     """
 
     name: ClassVar[str]
     condition: ClassVar[str]
     is_trainable: ClassVar[bool] = True
+    is_before_text: ClassVar[bool] = False
     float32_parts: ClassVar[frozenset[str]] = frozenset()
     config: Any
 
@@ -107,7 +122,7 @@ class Conditioner(nn.Module, ABC, Generic[Prepared]):
     @abstractmethod
     def forward(
         self, prepared: Prepared, span: FrameSpan, drop: Bool[Tensor, " B"] | None = None
-    ) -> dict[Method, Embedding]:
+    ) -> dict[Fusion, Embedding]:
         """The embedded condition, by the place where it enters the language model.
 
         Args:

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from descant.conditioning.base import Conditioner, Conditions, Embedding, FrameSpan, Method
+from descant.conditioning.base import Conditioner, Conditions, Embedding, FrameSpan, Fusion
 from descant.errors import InvalidRequest
 
 QUALITIES: dict[str, tuple[int, ...]] = {
@@ -155,10 +155,10 @@ class ChordsConditioner(Conditioner[Sequence[ChordTrack | None]]):
     NUM_FEATURES = 37
     """Root, pitch classes and bass, twelve each, and whether anything is stated: N differs from an unknown chord."""
 
-    def __init__(self, config: ChordsConfig, width: int) -> None:
+    def __init__(self, config: ChordsConfig, lm_width: int) -> None:
         super().__init__()
         self.config = config
-        self.project = nn.Linear(self.NUM_FEATURES, width, bias=False)
+        self.project = nn.Linear(self.NUM_FEATURES, lm_width, bias=False)
         # Zero at first: a model that was trained without chords continues from where it is.
         nn.init.zeros_(self.project.weight)
 
@@ -169,14 +169,12 @@ class ChordsConditioner(Conditioner[Sequence[ChordTrack | None]]):
 
     def forward(
         self, prepared: Sequence[ChordTrack | None], span: FrameSpan, drop: Bool[Tensor, " B"] | None = None
-    ) -> dict[Method, Embedding]:
+    ) -> dict[Fusion, Embedding]:
         """One vector per row and step, of the chord in the middle of the frame that the step predicts."""
         times_s = span.first_s + (span.input_frames.double().cpu() + 0.5) / span.frame_rate_hz
         values = torch.stack([self._at_times(track or (), times_s) for track in prepared])
         has_chords = torch.tensor([track is not None for track in prepared], device=values.device)
-        return {
-            "sum": Embedding(values, has_chords[:, None].expand(values.shape[:2])).without(~has_chords).without(drop)
-        }
+        return {"sum": Embedding.masked(values, has_chords[:, None].expand(values.shape[:2]), drop)}
 
     def _at_times(self, track: ChordTrack, times_s: Float[Tensor, " S"]) -> Float[Tensor, "S D"]:
         """The vectors of the chords at these times. Each chord is projected once, so that it has the same bits in every

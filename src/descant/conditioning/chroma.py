@@ -16,7 +16,7 @@ CENTRE_OCTAVE, OCTAVE_WIDTH = 5.0, 2.0
 """Which octaves count most: those around 880 Hz, by a Gaussian of this many octaves (librosa.filters.chroma)."""
 
 Bottleneck: TypeAlias = Literal["argmax", "strongest", "full"]
-Fusion: TypeAlias = Literal["prefix", "cross", "sum"]
+MelodyFusion: TypeAlias = Literal["prefix", "cross", "sum"]
 NullMelody: TypeAlias = Literal["pitch_c", "nothing"]
 
 _MAXIMA = {
@@ -58,7 +58,7 @@ class MelodyConfig:
     bottleneck: Bottleneck = "argmax"
     strongest: int = 1
     pooled_frames: int = 1
-    fusion: Fusion = "prefix"
+    fusion: MelodyFusion = "prefix"
     neighbours: int = 0
     part: Literal["auto", "mix"] = "auto"
     null: NullMelody = "pitch_c"

@@ -5,21 +5,23 @@ the text. The embedding first goes through a residual quantiser, which keeps wha
 makes single clips harder to memorise (MusicGen, arXiv 2306.05284, appendix A.1; audiocraft, clapemb2music.yaml).
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from descant.audio import Clip
 from descant.conditioning.base import (
     Conditioner,
     Conditions,
     Embedding,
     FrameSpan,
-    Method,
+    Fusion,
     TextLimit,
     readable_text,
 )
@@ -73,21 +75,51 @@ class ClapConfig:
         return round(self.stride_s * self.sample_rate_hz)
 
 
-@runtime_checkable
-class ClapTextEncoder(Protocol):
-    """The half of a frozen CLAP that generation needs: the embeddings of texts, in float32 on the CPU."""
+class JointEncoder(ABC):
+    """A frozen encoder of text and audio into one space.
 
-    config: ClapConfig
+    It is not an ``nn.Module``, so a model's ``state_dict`` holds only what is trained. Embeddings have length 1 and are
+    in float32 on the CPU. Each text and each window is encoded alone, so that none depends on what else is encoded.
+    """
+
+    def __init__(self, config: ClapConfig) -> None:
+        self.config = config
+
+    @abstractmethod
+    def to(self, device: torch.device | str) -> "JointEncoder":
+        """The same encoder, computing on another device; this one is left as it is."""
+
+    @abstractmethod
+    def embed_text(self, text: str) -> Float[Tensor, " D"]:
+        """The embedding of a text.
+
+        Raises:
+            InvalidRequest: the text has more tokens than the encoder reads.
+        """
 
     @property
     def max_tokens(self) -> int | None:
         """The longest text it reads; None where there is no limit."""
+        return None
 
     def num_tokens(self, text: str) -> int:
-        """The number of tokens of a text."""
+        """How many tokens a text has; of an encoder without tokens, its words."""
+        return len(text.split())
 
-    def embed_text(self, text: str) -> Float[Tensor, " D"]:
-        """The embedding of a text; raises InvalidRequest for one with more than ``max_tokens``."""
+    @abstractmethod
+    def embed_window(self, wave: Float[Tensor, " N"]) -> Float[Tensor, " D"]:
+        """The embedding of one window of mono audio at the config's rate; a short one is repeated, then zero-padded."""
+
+    def embed_windows(self, clip: Clip) -> Float[Tensor, "windows D"]:
+        """The embeddings of all windows that lie in a clip, a row each; at least one."""
+        wave = clip.resample(self.config.sample_rate_hz).to_channels(1).samples[0].cpu()
+        size, stride = self.config.window_samples, self.config.stride_samples
+        starts = range(0, max(1, len(wave) - size + 1), stride)
+        return torch.stack([self.embed_window(wave[start : start + size]) for start in starts])
+
+    def embed_audio(self, clip: Clip) -> Float[Tensor, " D"]:
+        """The embedding of a clip: the mean over its windows, of length 1."""
+        return F.normalize(self.embed_windows(clip).mean(dim=0), dim=0)
 
 
 class ClapConditioner(Conditioner[Sequence[Float[Tensor, " D"] | None]]):
@@ -97,7 +129,8 @@ class ClapConditioner(Conditioner[Sequence[Float[Tensor, " D"] | None]]):
     no commitment loss: it would pull an encoder towards the codebooks, and this one is frozen.
 
     Args:
-        encoder: not part of the weights. A model can be trained without it, but not conditioned on texts.
+        encoder: not part of the weights. A model can be trained without it where every row has a ``clap`` embedding,
+            but not conditioned on texts.
         method: ``cross`` or, in a model without cross-attention, ``prefix``.
 
     Raises:
@@ -105,16 +138,17 @@ class ClapConditioner(Conditioner[Sequence[Float[Tensor, " D"] | None]]):
     """
 
     name = condition = "clap"
+    is_before_text = True
     float32_parts = frozenset({"quantizer"})
 
     def __init__(
-        self, config: ClapConfig, width: int, encoder: ClapTextEncoder | None = None, method: Method = "cross"
+        self, config: ClapConfig, lm_width: int, encoder: JointEncoder | None = None, fusion: Fusion = "cross"
     ) -> None:
         super().__init__()
         if encoder is not None and encoder.config != config:
             raise ConfigError(f"clap_encoder is made for {encoder.config}, the model for {config}")
         # The encoder stays on the CPU, so that a text has the same embedding whatever the model's device.
-        self.config, self.encoder, self.method = config, encoder, method
+        self.config, self.encoder, self.fusion = config, encoder, fusion
         self.quantizer = ResidualVectorQuantizer(
             RVQConfig(
                 dim=config.dim,
@@ -128,7 +162,7 @@ class ClapConditioner(Conditioner[Sequence[Float[Tensor, " D"] | None]]):
                 dead_code_relative=True,
             )
         )
-        self.project = nn.Linear(config.dim, width)
+        self.project = nn.Linear(config.dim, lm_width)
 
     def start(self, embeddings: Float[Tensor, "N D"]) -> None:
         """Initialises the codebooks from the training set's embeddings, of which evenly spaced ones are used.
@@ -162,13 +196,13 @@ class ClapConditioner(Conditioner[Sequence[Float[Tensor, " D"] | None]]):
         prepared: Sequence[Float[Tensor, " D"] | None],
         span: FrameSpan,
         drop: Bool[Tensor, " B"] | None = None,
-    ) -> dict[Method, Embedding]:
+    ) -> dict[Fusion, Embedding]:
         """The embeddings as one position; in training mode the codebooks learn from the rows that are not dropped."""
         del span
         has_condition = torch.tensor([point is not None for point in prepared])
         zeros = torch.zeros(self.config.dim)
         points = torch.stack([zeros if point is None else point.float().cpu() for point in prepared])
-        return {self.method: self.embed(points, has_condition if drop is None else has_condition & ~drop.cpu())}
+        return {self.fusion: self.embed(points, has_condition if drop is None else has_condition & ~drop.cpu())}
 
     def embed(self, points: Float[Tensor, "B D"], has_condition: Bool[Tensor, " B"]) -> Embedding:
         """Embeddings in the model's width and precision; rows without one are zero and masked."""

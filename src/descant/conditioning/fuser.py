@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from descant.conditioning.base import Embedding, Method
+from descant.conditioning.base import Embedding, Fusion
 from descant.errors import InvalidRequest
 from descant.nn.inputs import LMInputs
 
 
-def fuse(conditions: Sequence[Mapping[Method, Embedding]]) -> LMInputs:
+def fuse(conditions: Sequence[Mapping[Fusion, Embedding]]) -> LMInputs:
     """The inputs of the language model, from what the conditioners gave, in their order.
 
     Cross and prefix conditions are joined end to end, sums and outputs added. Prefixes and sums have no mask: padding
@@ -20,8 +20,8 @@ def fuse(conditions: Sequence[Mapping[Method, Embedding]]) -> LMInputs:
         InvalidRequest: two conditions to be added differ in length, and neither has length 1.
     """
 
-    def of(method: Method) -> list[Embedding]:
-        return [condition[method] for condition in conditions if method in condition]
+    def of(fusion: Fusion) -> list[Embedding]:
+        return [condition[fusion] for condition in conditions if fusion in condition]
 
     return LMInputs(
         cross=_joined([embedding.values for embedding in of("cross")]),

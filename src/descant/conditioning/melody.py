@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from descant.audio import Clip
-from descant.conditioning.base import Conditioner, Conditions, Embedding, FrameSpan, Method
+from descant.conditioning.base import Conditioner, Conditions, Embedding, FrameSpan, Fusion
 from descant.conditioning.chroma import MelodyConfig, chromagram
 from descant.nn.positions import sinusoidal
 
@@ -71,11 +71,12 @@ class MelodyConditioner(Conditioner[Sequence[Float[Tensor, "frames P"] | None]])
     """
 
     name = condition = "melody"
+    is_before_text = True
 
-    def __init__(self, config: MelodyConfig, width: int) -> None:
+    def __init__(self, config: MelodyConfig, lm_width: int) -> None:
         super().__init__()
         self.config = config
-        self.project = nn.Linear((1 + 2 * config.neighbours) * config.num_pitches, width)
+        self.project = nn.Linear((1 + 2 * config.neighbours) * config.num_pitches, lm_width)
         if config.fusion == "sum":
             # Zero at first: a model that was trained without melodies continues from where it is.
             nn.init.zeros_(self.project.weight)
@@ -90,7 +91,7 @@ class MelodyConditioner(Conditioner[Sequence[Float[Tensor, "frames P"] | None]])
         prepared: Sequence[Float[Tensor, "frames P"] | None],
         span: FrameSpan,
         drop: Bool[Tensor, " B"] | None = None,
-    ) -> dict[Method, Embedding]:
+    ) -> dict[Fusion, Embedding]:
         """The melodies from ``span.first_s`` on, and the null melody of ``MelodyConfig.null`` in rows without one."""
         null = null_melody(self.config) / FULL_LEVEL
         strengths = torch.stack([self.fit(null if melody is None else melody, span) for melody in prepared])
@@ -108,7 +109,7 @@ class MelodyConditioner(Conditioner[Sequence[Float[Tensor, "frames P"] | None]])
             # Cross-attention itself has no notion of order.
             values = values + sinusoidal(values.shape[1], len(weight), device=weight.device).to(weight.dtype)
         mask = has_melody.to(weight.device)[:, None].expand(values.shape[:2])
-        return Embedding(torch.where(mask[:, :, None], values, 0.0), mask)
+        return Embedding.masked(values, mask)
 
     def fit(self, melody: Float[Tensor, "T P"], span: FrameSpan) -> Float[Tensor, "frames P"]:
         """The frames of a melody that a span needs, from ``span.first_s`` on; a short melody repeats.

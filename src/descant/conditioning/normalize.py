@@ -5,6 +5,7 @@ when both become "guitar strum". An option for new models: the released ones rea
 """
 
 import re
+from itertools import pairwise
 
 from descant.errors import MissingExtra
 
@@ -36,7 +37,7 @@ def normalize_text(text: str) -> str | None:
         raise MissingExtra('is_normalized needs dictionaries: pip install "descant[normalize]"') from error
     words = _WORD.findall(text.lower().replace(_CURLED, "'"))
     kept = []
-    for word, following in zip(words, [*words[1:], ""], strict=False):
+    for word, following in pairwise([*words, ""]):
         is_tonic = word == "a" and following in _AFTER_TONIC
         if word in WORDS and word not in _KEPT and not is_tonic:
             continue

@@ -15,7 +15,7 @@ from descant.audio import Clip
 from descant.audio.analysis import import_librosa
 from descant.errors import CheckpointError, InvalidRequest, MissingExtra
 
-Separated: TypeAlias = Literal["stems", "harmonic", "mix"]
+SeparationMethod: TypeAlias = Literal["stems", "harmonic", "mix"]
 Separation: TypeAlias = Literal["auto", "stems", "harmonic", "mix"]
 
 INSTALL = 'pip install "descant[melody]"'
@@ -31,7 +31,7 @@ HARMONIC_WINDOW, HARMONIC_HOP = 2_048, 512
 _log = logging.getLogger(__name__)
 
 
-def melodic_part(clip: Clip, separation: Separation = "auto") -> tuple[Clip, Separated]:
+def melodic_part(clip: Clip, separation: Separation = "auto") -> tuple[Clip, SeparationMethod]:
     """The part of a clip that carries its melody, mono and as long as the clip, and how it was separated.
 
     The same clip gives the same part, on every device. Demucs's part is at 44,100 Hz, the harmonic one at 22,050 Hz,
@@ -59,7 +59,7 @@ def melodic_part(clip: Clip, separation: Separation = "auto") -> tuple[Clip, Sep
     return clip.to_channels(1), method
 
 
-def _first_installed() -> Separated:
+def _first_installed() -> SeparationMethod:
     if importlib.util.find_spec("demucs") is not None:
         return "stems"
     return "mix" if importlib.util.find_spec("librosa") is None else "harmonic"

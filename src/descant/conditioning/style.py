@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from descant.audio import Clip
-from descant.conditioning.base import Conditioner, Conditions, Embedding, FrameSpan, Method
+from descant.conditioning.base import Conditioner, Conditions, Embedding, FrameSpan, Fusion
 from descant.errors import ConfigError, InvalidRequest
 from descant.nn.positions import sinusoidal
 from descant.nn.rvq import ResidualVectorQuantizer, RVQConfig, VectorQuantizer
@@ -114,9 +114,10 @@ class StyleConditioner(Conditioner[Sequence[Int[Tensor, "_ _"] | None]]):
 
     name = condition = "style"
     is_trainable = False
+    is_before_text = True
     float32_parts = frozenset({"embed", "blocks", "batch_norm", "quantizer"})
 
-    def __init__(self, config: StyleConfig, width: int, encoder: StyleFeatures | None = None) -> None:
+    def __init__(self, config: StyleConfig, lm_width: int, encoder: StyleFeatures | None = None) -> None:
         super().__init__()
         if encoder is not None and encoder.dim != config.feature_dim:
             raise ConfigError(
@@ -143,7 +144,7 @@ class StyleConditioner(Conditioner[Sequence[Int[Tensor, "_ _"] | None]]):
                 dead_code_threshold=0.1,
             )
         )
-        self.project = nn.Linear(config.width, width)
+        self.project = nn.Linear(config.width, lm_width)
 
     def extract(self, clip: Clip) -> Int[Tensor, "K L"]:
         """The style of a clip, as codes on the CPU.
@@ -170,7 +171,7 @@ class StyleConditioner(Conditioner[Sequence[Int[Tensor, "_ _"] | None]]):
 
     def forward(
         self, prepared: Sequence[Int[Tensor, "_ _"] | None], span: FrameSpan, drop: Bool[Tensor, " B"] | None = None
-    ) -> dict[Method, Embedding]:
+    ) -> dict[Fusion, Embedding]:
         """The styles, in rows as long as the longest; of length 1 where no row has a style."""
         del span
         weight = self.project.weight
@@ -182,7 +183,7 @@ class StyleConditioner(Conditioner[Sequence[Int[Tensor, "_ _"] | None]]):
                 vectors = self._vectors(codes.to(weight.device))
                 values[row, : codes.shape[1]] = self.project(vectors.to(weight.dtype))
                 mask[row, : codes.shape[1]] = True
-        return {"prefix": Embedding(values, mask).without(drop)}
+        return {"prefix": Embedding.masked(values, mask, drop)}
 
     def move_encoder(self, device: torch.device) -> None:
         self.encoder = None if self.encoder is None else self.encoder.to(device)

@@ -14,7 +14,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from descant.conditioning.base import Conditioner, Conditions, Embedding, FrameSpan, Method
+from descant.conditioning.base import Conditioner, Conditions, Embedding, FrameSpan, Fusion
 from descant.errors import ConfigError
 from descant.tempo_key import FASTEST_BPM, NUM_KEYS, SLOWEST_BPM, TempoKey, parse_tempo_key
 
@@ -43,11 +43,11 @@ class TempoKeyConditioner(Conditioner[Sequence[TempoKey]]):
 
     name, condition = "tempo_key", "text"
 
-    def __init__(self, config: TempoKeyConfig, width: int) -> None:
+    def __init__(self, config: TempoKeyConfig, lm_width: int) -> None:
         super().__init__()
         self.config = config
-        self.project_stated = nn.Linear(config.tempo_bumps + NUM_KEYS + 2, width, bias=False)
-        self.project_clock = nn.Linear(2 * config.clock_harmonics, width, bias=False)
+        self.project_stated = nn.Linear(config.tempo_bumps + NUM_KEYS + 2, lm_width, bias=False)
+        self.project_clock = nn.Linear(2 * config.clock_harmonics, lm_width, bias=False)
 
     def prepare(self, rows: Sequence[Conditions]) -> Sequence[TempoKey]:
         """What each text states."""
@@ -55,7 +55,7 @@ class TempoKeyConditioner(Conditioner[Sequence[TempoKey]]):
 
     def forward(
         self, prepared: Sequence[TempoKey], span: FrameSpan, drop: Bool[Tensor, " B"] | None = None
-    ) -> dict[Method, Embedding]:
+    ) -> dict[Fusion, Embedding]:
         """One vector per row and step. A row whose beats before the span are unknown has no clock."""
         # In double precision, which not every device has: an hour in, the phase of a beat is still exact.
         bpm = torch.tensor([row.bpm or 0.0 for row in prepared], dtype=torch.float64)
@@ -68,7 +68,7 @@ class TempoKeyConditioner(Conditioner[Sequence[TempoKey]]):
         stated, clock = (part.to(weight.dtype).to(weight.device) for part in (stated, clock))
         has_condition = torch.tensor([row != TempoKey() for row in prepared], device=weight.device)
         values = self.project_stated(stated)[:, None] + self.project_clock(clock)
-        return {"sum": Embedding(values, has_condition[:, None].expand(values.shape[:2])).without(drop)}
+        return {"sum": Embedding.masked(values, has_condition[:, None].expand(values.shape[:2]), drop)}
 
     def _tempo(self, bpm: Float[Tensor, " B"]) -> Float[Tensor, "B bumps"]:
         low, high = math.log2(SLOWEST_BPM), math.log2(FASTEST_BPM)

@@ -13,7 +13,7 @@ from descant.conditioning.base import (
     Conditions,
     Embedding,
     FrameSpan,
-    Method,
+    Fusion,
     TextEncoder,
     TextLimit,
     readable_text,
@@ -74,14 +74,16 @@ class TextConditioner(Conditioner[Embedding]):
 
     name = condition = "text"
 
-    def __init__(self, config: T5Text | SmallText, width: int, encoder: TextEncoder, method: Method = "cross") -> None:
+    def __init__(
+        self, config: T5Text | SmallText, lm_width: int, encoder: TextEncoder, fusion: Fusion = "cross"
+    ) -> None:
         super().__init__()
         if encoder.dim != config.dim:
             raise ConfigError(f"the text encoder is {encoder.dim} wide, the model expects {config.dim}")
-        self.config, self.encoder, self.method = config, encoder, method
-        self.project = nn.Linear(config.dim, width) if config.has_projection else nn.Identity()
-        self.project_pooled = nn.Linear(config.dim, width) if config.has_pooled_text else None
-        self.project_output = nn.Linear(config.dim, width) if config.has_pooled_text else None
+        self.config, self.encoder, self.fusion = config, encoder, fusion
+        self.project = nn.Linear(config.dim, lm_width) if config.has_projection else nn.Identity()
+        self.project_pooled = nn.Linear(config.dim, lm_width) if config.has_pooled_text else None
+        self.project_output = nn.Linear(config.dim, lm_width) if config.has_pooled_text else None
         if self.project_output is not None:
             # Zero at first: the heads are to learn from the hidden states before anything is added to them.
             nn.init.zeros_(self.project_output.weight)
@@ -103,11 +105,12 @@ class TextConditioner(Conditioner[Embedding]):
 
     def forward(
         self, prepared: Embedding, span: FrameSpan, drop: Bool[Tensor, " B"] | None = None
-    ) -> dict[Method, Embedding]:
+    ) -> dict[Fusion, Embedding]:
         """The token vectors and, with ``has_pooled_text``, their mean for the steps (sum) and for the heads (output).
 
-        Masked positions and null rows are zero. The mean's last bits may change with the padding: for the same codes in
-        any batch, embed each request by itself, as ``generation/engine.py`` does.
+        Only the token vectors are the same in any batch, bit for bit. The last bits of the projections and of the mean
+        may change with the padding: for the same codes in any batch, embed each request by itself, as
+        ``GenerationState`` in ``generation/state.py`` does.
         """
         del span
         weight = next(self.parameters(), None)
@@ -115,16 +118,14 @@ class TextConditioner(Conditioner[Embedding]):
             prepared = prepared.to(weight.device, weight.dtype)
         values, mask = prepared.values, prepared.mask
         # The maps have biases: without the mask a null row would not be zero (audiocraft, T5Conditioner.forward).
-        embedded: dict[Method, Embedding] = {
-            self.method: Embedding(self.project(values) * mask[:, :, None], mask).without(drop)
-        }
+        embedded: dict[Fusion, Embedding] = {self.fusion: Embedding.masked(self.project(values), mask, drop)}
         if self.project_pooled is not None and self.project_output is not None:
             has_text = mask.any(dim=1, keepdim=True)
             mean = values.sum(dim=1) / mask.sum(dim=1, keepdim=True).clamp(min=1)
-            pooled = self.project_pooled(mean) * has_text
-            output = self.project_output(F.layer_norm(mean, mean.shape[-1:])) * has_text
-            embedded["sum"] = Embedding(pooled[:, None], has_text).without(drop)
-            embedded["output"] = Embedding(output[:, None], has_text).without(drop)
+            pooled = self.project_pooled(mean)
+            output = self.project_output(F.layer_norm(mean, mean.shape[-1:]))
+            embedded["sum"] = Embedding.masked(pooled[:, None], has_text, drop)
+            embedded["output"] = Embedding.masked(output[:, None], has_text, drop)
         return embedded
 
     def move_encoder(self, device: torch.device) -> None:

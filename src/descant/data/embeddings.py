@@ -14,8 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from descant.codec.base import AudioCodec
-from descant.conditioning.clap import ClapConfig
-from descant.conditioning.encoders.clap import JointEncoder
+from descant.conditioning.clap import ClapConfig, JointEncoder
 from descant.data.clip_features import FeatureKind, add_features
 from descant.data.melodies import decode_clip
 

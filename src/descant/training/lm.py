@@ -66,17 +66,15 @@ class LMTask(Task):
         if weights is not None and len(weights) != model.lm.config.num_codebooks:
             raise ConfigError(f"codebook_weights={weights}: this model has {model.lm.config.num_codebooks} codebooks")
         self.config = config
-        self.music, self.lm, self.pattern = model, model.lm, model.config.pattern
+        self.musicgen, self.lm, self.pattern = model, model.lm, model.config.pattern
         self.conditioners = {part.name: part for part in model.conditioners if part.is_trainable}
+        # ``model`` of a Task is only the part that is trained: neither the codec nor the frozen encoders.
         self.model = self.trained = nn.ModuleDict({"lm": model.lm, **self.conditioners})
         self.validation = validation
         self.captions = CaptionCutter(model.text_limits(), note=say)
 
     def to(self, device: torch.device) -> None:
-        self.lm.to(device)
-        for conditioner in self.music.conditioners:
-            conditioner.to(device)
-            conditioner.move_encoder(device)
+        self.musicgen.to_device(device)
 
     def parameters(self) -> Mapping[str, Mapping[str, nn.Parameter]]:
         return {"lm": {name: value for name, value in self.trained.named_parameters() if value.requires_grad}}
@@ -86,7 +84,7 @@ class LMTask(Task):
         assert phase == "lm", "a language model has one phase"
         drop = self.config.dropout.rows(len(batch.conditions), context.generator)
         inputs = self._inputs(batch, batch.captions, drop)
-        device = self.music.device
+        device = self.musicgen.device
         codes, mask = batch.codes.to(device), batch.frame_mask.to(device)
         weights = self.config.codebook_weights
         forgotten = stretches(mask, self.config.history_dropout, context.generator)
@@ -100,7 +98,7 @@ class LMTask(Task):
         return loss, {
             "ce": by_codebook.mean(),
             **{f"ce_q{index}": value for index, value in enumerate(by_codebook)},
-            "audio_s": float(batch.frame_mask.sum()) / self.music.codec.frame_rate_hz,
+            "audio_s": float(batch.frame_mask.sum()) / self.musicgen.codec.frame_rate_hz,
         }
 
     @torch.no_grad()
@@ -143,7 +141,7 @@ class LMTask(Task):
         """Cross-entropies of the validation clips with these captions and, if named, their own other condition."""
         rows, left = [], iter(captions)
         for batch in self.validation:
-            codes, mask = batch.codes.to(self.music.device), batch.frame_mask.to(self.music.device)
+            codes, mask = batch.codes.to(self.musicgen.device), batch.frame_mask.to(self.musicgen.device)
             texts = [next(left) for _ in range(len(codes))]
             dropped = self._conditions() - {"text", also}
             inputs = self._inputs(batch, texts, {name: torch.ones(len(codes), dtype=torch.bool) for name in dropped})
@@ -153,13 +151,15 @@ class LMTask(Task):
         return torch.stack(rows).cpu()
 
     def _inputs(self, batch: TokenBatch, texts: list[str | None], drop: Mapping[str, Bool[Tensor, " B"]]) -> LMInputs:
-        """The inputs of a batch with these captions; a condition is null in rows that ``drop`` it or do not have it."""
+        """The inputs of a batch with these captions. A condition that a row does not have is dropped there too."""
         captions = self.captions.cut(texts, batch.clips)
         rows = [{**row, "text": text} for row, text in zip(batch.conditions, captions, strict=True)]
-        null = {name: torch.tensor([row.get(name) is None for row in rows]) for name in self._conditions()}
-        null = {name: absent | drop[name] if name in drop else absent for name, absent in null.items()}
-        span = self.music.span(batch.codes.shape[-1], first_beats=batch.first_beats)
-        return self.music.inputs(self.music.prepare(rows), span, null)
+        dropped = {
+            name: torch.tensor([row.get(name) is None for row in rows]) | drop.get(name, torch.tensor(False))
+            for name in self._conditions()
+        }
+        span = self.musicgen.span(batch.codes.shape[-1], first_beats=batch.first_beats)
+        return self.musicgen.inputs(self.musicgen.prepare(rows), span, dropped)
 
     def _logits(self, codes: Codes, known_frames: Bool[Tensor, "B T"], inputs: LMInputs) -> Logits:
         # A frame after the clip's end is empty, as it will be in generation; the zeros in it are not codes.

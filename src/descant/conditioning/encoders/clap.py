@@ -1,7 +1,7 @@
 """CLAP: text and audio in one embedding space, by two frozen networks (arXiv 2211.06687)."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,57 +9,15 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
-from descant.audio import Clip
-from descant.conditioning.clap import ClapConfig
-from descant.conditioning.encoders.frozen import copied_to, errors_of_reading, import_transformers, load_network
+from descant.conditioning.clap import ClapConfig, JointEncoder
+from descant.conditioning.encoders.frozen import (
+    check_descriptions,
+    copied_to,
+    errors_of_reading,
+    import_transformers,
+    load_network,
+)
 from descant.errors import CheckpointError, InvalidRequest
-
-
-class JointEncoder(ABC):
-    """A frozen encoder of text and audio into one space.
-
-    It is not an ``nn.Module``, so a model's ``state_dict`` holds only what is trained. Embeddings have length 1 and are
-    in float32 on the CPU. Each text and each window is encoded alone, so that none depends on what else is encoded.
-    """
-
-    def __init__(self, config: ClapConfig) -> None:
-        self.config = config
-
-    @abstractmethod
-    def to(self, device: torch.device | str) -> "JointEncoder":
-        """The same encoder, computing on another device; this one is left as it is."""
-
-    @abstractmethod
-    def embed_text(self, text: str) -> Float[Tensor, " D"]:
-        """The embedding of a text.
-
-        Raises:
-            InvalidRequest: the text has more tokens than the encoder reads.
-        """
-
-    @property
-    def max_tokens(self) -> int | None:
-        """The longest text it reads; None where there is no limit."""
-        return None
-
-    def num_tokens(self, text: str) -> int:
-        """How many tokens a text has; of an encoder without tokens, its words."""
-        return len(text.split())
-
-    @abstractmethod
-    def embed_window(self, wave: Float[Tensor, " N"]) -> Float[Tensor, " D"]:
-        """The embedding of one window of mono audio at the config's rate; a short one is repeated, then zero-padded."""
-
-    def embed_windows(self, clip: Clip) -> Float[Tensor, "windows D"]:
-        """The embeddings of all windows that lie in a clip, a row each; at least one."""
-        wave = clip.resample(self.config.sample_rate_hz).to_channels(1).samples[0].cpu()
-        size, stride = self.config.window_samples, self.config.stride_samples
-        starts = range(0, max(1, len(wave) - size + 1), stride)
-        return torch.stack([self.embed_window(wave[start : start + size]) for start in starts])
-
-    def embed_audio(self, clip: Clip) -> Float[Tensor, " D"]:
-        """The embedding of a clip: the mean over its windows, of length 1."""
-        return F.normalize(self.embed_windows(clip).mean(dim=0), dim=0)
 
 
 class ClapEncoder(JointEncoder):
@@ -76,11 +34,12 @@ class ClapEncoder(JointEncoder):
         self._network, self._tokenizer, self._feature_extractor = network, tokenizer, feature_extractor
 
     @classmethod
-    def load(cls, config: ClapConfig, place: str | None = None) -> "ClapEncoder":
+    def load(cls, config: ClapConfig, place: str | None = None, revision: str | None = None) -> "ClapEncoder":
         """The encoder that a config names.
 
         Args:
             place: the folder or hub id to read, if it is not ``config.name``.
+            revision: a commit or branch of the hub.
 
         Raises:
             MissingExtra: transformers is not installed.
@@ -89,14 +48,15 @@ class ClapEncoder(JointEncoder):
         """
         transformers = import_transformers("CLAP")
         place = place or config.name
+        check_descriptions(Path(place))
         with errors_of_reading("CLAP", config.name):
-            stored = transformers.AutoConfig.from_pretrained(place, trust_remote_code=False)
+            stored = transformers.AutoConfig.from_pretrained(place, revision=revision, trust_remote_code=False)
             if stored.model_type != "clap":
                 raise CheckpointError(f"{config.name}: a {stored.model_type} model; CLAP is allowed here")
-            feature_extractor = transformers.ClapFeatureExtractor.from_pretrained(place)
+            feature_extractor = transformers.ClapFeatureExtractor.from_pretrained(place, revision=revision)
             _check(config, stored, feature_extractor)
-            tokenizer = transformers.AutoTokenizer.from_pretrained(place, trust_remote_code=False)
-            network = load_network(transformers.ClapModel, place, stored, name=config.name)
+            tokenizer = transformers.AutoTokenizer.from_pretrained(place, revision=revision, trust_remote_code=False)
+            network = load_network(transformers.ClapModel, place, stored, name=config.name, revision=revision)
         return cls(config, network, tokenizer, feature_extractor)
 
     def to(self, device: torch.device | str) -> "ClapEncoder":
