@@ -1,4 +1,4 @@
-"""Documents are true: examples, Python blocks and commands run, links lead to files, decisions are indexed."""
+"""Documents are true: examples, Python blocks and commands run, links and paths exist, decisions are indexed."""
 
 import re
 import runpy
@@ -17,6 +17,12 @@ COMMANDS = sorted(set(re.findall(r"^descant ([a-z-]+)(?: ([a-z-]+))?", SHOWN, fl
 GROUPS = ("data", "models")
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("src/descant/starter/**/*.md")])
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("20*.md"))
+FOLDERS = ("src", "tests", "docs", "recipes", "examples", "benchmarks", "starter_corpus")
+PATHS = [f"/{path.relative_to(ROOT)}" for path in ROOT.glob("*.*")] + [
+    f"/{path.relative_to(ROOT)}{'/' * path.is_dir()}"
+    for folder in FOLDERS
+    for path in (ROOT / folder, *(ROOT / folder).rglob("*"))
+]
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -49,6 +55,21 @@ def test_the_readme_shows_python_and_commands():
 def test_every_relative_link_leads_to_a_file(page):
     targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8"))
     assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+# The changelog may mention files that are gone.
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=lambda page: page.stem)
+def test_every_path_in_backticks_is_a_file_of_the_repository(page):
+    """A path may begin in any folder: ``codec/any.py`` is in ``src/descant/``."""
+    mentioned = set(re.findall(r"`([\w./-]+(?:\.py|\.md|\.toml|/))`", page.read_text(encoding="utf-8")))
+    assert [path for path in sorted(mentioned) if not any(known.endswith(f"/{path}") for known in PATHS)] == []
+
+
+def test_the_layers_of_the_contributing_page_are_those_that_are_checked():
+    declared = re.search(r"^layers = \[\n(.*?)^\]", (ROOT / "pyproject.toml").read_text(), re.DOTALL | re.MULTILINE)
+    drawn = re.search(r"^```\n(apps .*?)^```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL | re.MULTILINE)
+    layers = re.findall(r'"(.+)"', declared[1])
+    assert [layer for layer in layers if layer != "__main__"] == re.findall(r"^\w.*?(?=  |$)", drawn[1], re.MULTILINE)
 
 
 @pytest.mark.parametrize("note", DECISIONS, ids=lambda note: note.stem)

@@ -1,4 +1,4 @@
-"""Every line of the how-tos does what it says: commands and Python run in their order, in one folder."""
+"""Every command and every line of Python of a how-to runs, in order and in one folder."""
 
 import io
 import re
@@ -14,6 +14,7 @@ from descant.apps.cli.main import build_parser, main
 
 PAGES = sorted((Path(__file__).parents[2] / "docs" / "how-to").glob("*.md"))
 CONTROLS = {"melody", "refine", "continue", "long-form", "stream", "loop", "text", "style"}
+EXTENSIONS = {f"add-a-{part}" for part in ("pattern", "condition", "codec", "layout", "metric", "runtime")}
 
 
 def blocks_of(page: Path) -> list[tuple[str, str]]:
@@ -28,10 +29,10 @@ def run_line(line: str) -> None:
         target.write_bytes(subprocess.run([sys.executable, *words], check=True, capture_output=True).stdout)
         assert target.stat().st_size > 1_000
         return
-    said = io.StringIO()
-    with redirect_stdout(said), redirect_stderr(said):
+    output = io.StringIO()
+    with redirect_stdout(output), redirect_stderr(output):
         code = main(shlex.split(line)[1:])
-    assert code == 0, f"{line}: {said.getvalue()}"
+    assert code == 0, f"{line}: {output.getvalue()}"
 
 
 @pytest.mark.usefixtures("unchecked")
@@ -46,9 +47,9 @@ def test_every_line_of_a_how_to_runs(page, tmp_path, monkeypatch):
         lines = [line for line in block.splitlines() if line]
         assert all(line.startswith("descant ") for line in lines), kind
         for line in lines:
-            # What needs a network is read as a command line is, and no more.
+            # Commands that need a network are parsed only.
             run_line(line) if kind == "sh" else build_parser().parse_args(shlex.split(line)[1:])
 
 
-def test_there_is_a_how_to_for_each_control():
-    assert {page.stem for page in PAGES} >= CONTROLS
+def test_there_is_a_how_to_for_each_control_and_each_extension():
+    assert {page.stem for page in PAGES} >= CONTROLS | EXTENSIONS
