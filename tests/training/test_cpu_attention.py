@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from descant.training.trainer_config import TrainerConfig
 from torch import nn
 from torch.nn import functional as F
 
 from descant.nn.attention import SelfAttention
 from descant.training.cpu_attention import UnfusedAttention, unfused_attention
 from descant.training.task import Task
+from descant.training.trainer_config import TrainerConfig
 from descant.training.update import Updater
 
 QUERIES, KEYS, VALUES = torch.randn(3, 2, 9, 8), torch.randn(3, 2, 9, 8), torch.randn(3, 2, 9, 8)
