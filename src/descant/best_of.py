@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from descant.audio import Clip
-from descant.errors import InvalidRequest
+from descant.errors import InvalidRequest, naming
 from descant.evaluation.prompt_fit import fit, require_scorable
 from descant.generation.request import MAX_SEED, Request
 
@@ -25,7 +25,8 @@ def candidates(request: Request, count: int) -> list[Request]:
     if count == 1:
         return [request]
     # A loop is long enough once it is repeated.
-    require_scorable(request.text, request.melody, request.duration_s if request.loop_bars is None else math.inf)
+    with naming(f"best_of={count}"):
+        require_scorable(request.text, request.melody, request.duration_s if request.loop_bars is None else math.inf)
     first = secrets.randbits(31) if request.seed is None else request.seed
     return [replace(request, seed=(first + index) % (MAX_SEED + 1)) for index in range(count)]
 

@@ -167,3 +167,14 @@ def test_a_continued_clip_begins_with_exactly_what_was_given(short_model):
         assert torch.equal(made.wave[:, : given.samples.shape[1]], given.samples)
         assert made.wave.shape[1] == round(duration_s * rate_hz)
         assert made.request.num_prompt_frames == 6
+
+
+def test_a_loops_schedule_counts_from_its_first_bar(tiny_model):
+    """It once counted from the bar before the loop, so that the scale changed one bar early."""
+    guidance = Guidance(scale=3.0, schedule=((0.02, 5.0),))
+    resolved = Resolver(tiny_model).resolve(ask(text="drums 240 bpm", loop_bars=1, beats_per_bar=1, guidance=guidance))
+    state = GenerationState(tiny_model, resolved)
+    (term,) = state.job(state.windows[0]).guidance
+    lead_in_frames = 12  # a beat of 0.25 s
+    assert term.scales[: lead_in_frames + 1].tolist() == [3.0] * (lead_in_frames + 1)
+    assert term.scales[-1] == 5.0

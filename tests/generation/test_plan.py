@@ -43,13 +43,13 @@ def test_longer_music_has_overlapping_windows():
 
 
 def test_a_new_prompt_begins_with_the_first_frame_at_or_after_its_second():
-    sections = plan_sections("a", ((0.14, "b"), (0.141, "c"), (1.0, "d")), 50.0)
+    sections = plan_sections("a", ((0.14, "b"), (0.141, "c"), (1.0, "d")), 100, 50.0)
     assert [section.start for section in sections] == [0, 7, 8, 50]
 
 
 def test_the_beat_continues_through_a_new_tempo_and_begins_where_there_was_none():
     timeline = ((2.0, "60 bpm"), (4.0, "calm"), (5.0, "90 bpm"))
-    first, second, calm, last = plan_sections("120 bpm", timeline, 50.0)
+    first, second, calm, last = plan_sections("120 bpm", timeline, 10_000, 50.0)
     assert first.beats_before(50, 50.0) == pytest.approx(2.0)
     assert second.beats_before(150, 50.0) == pytest.approx(4.0 + 1.0)
     assert calm.beats_before(225, 50.0) == 0.0
@@ -61,4 +61,11 @@ def test_the_beat_continues_through_a_new_tempo_and_begins_where_there_was_none(
 
 def test_two_prompts_in_one_frame_are_refused():
     with pytest.raises(InvalidRequest, match="same frame"):
-        plan_sections("a", ((0.141, "b"), (0.142, "c")), 50.0)
+        plan_sections("a", ((0.141, "b"), (0.142, "c")), 100, 50.0)
+
+
+def test_a_prompt_that_no_frame_begins_under_is_refused():
+    """Music of 10.01 s has 501 frames at 50 Hz, the last of which begins at second 10."""
+    assert plan_sections("a", ((10.0, "b"),), 501, 50.0)[-1].start == 500
+    with pytest.raises(InvalidRequest, match=r"timeline: no frame of the music begins at or after second 10\.005"):
+        plan_sections("a", ((10.005, "b"),), 501, 50.0)

@@ -63,6 +63,10 @@ def test_a_prompt_of_audio_counts_in_whole_frames(tiny_model):
         ({"prompt_codes": torch.zeros(4, 8, dtype=torch.long)}, "the prompt fills 8 of 8 frames"),
         ({"prompt_codes": torch.zeros(3, 2, dtype=torch.long)}, "3 codebooks"),
         ({"prompt_codes": torch.full((4, 2), 32)}, "to 32"),
+        (
+            {"prompt": Clip(torch.zeros(1, 2_000), 32_000), "prompt_codes": torch.zeros(4, 5, dtype=torch.long)},
+            "5 frames are 0.1 s, but the prompt is 0.0625 s long",
+        ),
         ({"prompt_codes": torch.full((4, 2), -1)}, "from -1"),
     ],
     ids=str,

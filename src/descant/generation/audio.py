@@ -95,7 +95,7 @@ def extrapolate(wave: Float[Tensor, "C N"], num_samples: int, sample_rate_hz: in
 def _burg(samples: Float[Tensor, " N"], order: int) -> Float[Tensor, " order"]:
     """Weights of the last ``order`` samples, oldest first, that predict the next one.
 
-    Burg's method (J. P. Burg, Maximum entropy spectral analysis, 1975): predictions with its weights never grow.
+    Burg's method (J. P. Burg, Maximum entropy spectral analysis, 1975): the filter that its weights make is stable.
     """
     forward, backward = samples[1:], samples[:-1]
     errors = samples.new_ones(1)

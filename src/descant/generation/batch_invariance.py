@@ -2,8 +2,9 @@
 
 Codes are drawn from logits, so one bit can change the music; and a request must give the same codes alone and in any
 batch. But a library of matrix products picks its kernel by the shape and the placement of its matrices, and kernels
-may add in different orders. So prompts and conditions are read one row at a time (`runtimes/packed_cpu.py`; watched by
-tests/generation/runtimes/test_runtimes.py), and decoding steps keep to the shapes below.
+may add in different orders. So conditions and the whole chunks of prompts are read one row at a time
+(`runtimes/packed_cpu.py`; watched by tests/generation/runtimes/test_runtimes.py), and decoding steps keep to the shapes
+below.
 
 No list of heights (numbers of rows) holds everywhere:
 

@@ -23,7 +23,7 @@ def check_number(name: str, value: Any) -> None:
 
 
 def check_integer(name: str, value: Any, low: int | None = None, high: int | None = None) -> None:
-    """Refuses what is not an int, or lies outside ``low`` to ``high``, both included."""
+    """Refuses what is not an int, or lies outside ``low`` to ``high``, both included; a range needs both."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise InvalidRequest(f"{name}={value!r:.60}: expected a whole number")
     if low is not None and high is not None and not low <= value <= high:

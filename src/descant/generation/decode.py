@@ -1,7 +1,7 @@
 """The step loop: codes of a batch of jobs, one step of the pattern after another.
 
 A job's codes depend on the job alone. Each row has its own noise, its own settings and its own length, and the runtime
-gives it the same bits in any batch (`generation/batch_invariance.py`).
+gives it the same bits in any batch: on a CPU, in float32 and bfloat16 (`generation/batch_invariance.py`).
 """
 
 from collections.abc import Callable, Sequence
@@ -30,7 +30,7 @@ class DecodeJob:
     Args:
         prompt: codes that are already known, from the first frame on.
         inputs: the conditions, one row.
-        guidance: classifier-free guidance, term after term; none for guidance 1. Each term takes one more row.
+        guidance: classifier-free guidance, term after term. Each term takes one more row.
         noise: draws the codes; the jobs of one request share it.
     """
 
@@ -112,7 +112,10 @@ class Decoding:
             CheckpointError: the model gave logits that are not finite.
         """
         if not bool(self._is_finite):
-            raise CheckpointError("the language model gave values that are not finite numbers: its weights are broken")
+            raise CheckpointError(
+                "the language model gave values that are not finite numbers: its weights are broken, "
+                "or the precision is too low"
+            )
         return self.grid.codes()
 
 

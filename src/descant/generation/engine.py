@@ -21,7 +21,9 @@ from descant.nn.settings import own_settings
 
 @dataclass(frozen=True, eq=False)
 class GeneratedMusic:
-    """The result of a request: the audio, and all its codes, which begin with those of the prompt."""
+    """The result of a request: the audio, and all its codes, which begin with those of the prompt or of the bar before
+    a loop.
+    """
 
     wave: Float[Tensor, "C N"]
     codes: Int[Tensor, "K T"]
@@ -62,7 +64,8 @@ class Engine:
         progress: Callable[[int, int], None] | None = None,
         cancel: Callable[[], bool] | None = None,
     ) -> list[GeneratedMusic]:
-        """The music of every request, in their order; each is the same as if it were generated alone.
+        """The music of every request, in their order; each is the same as if it were generated alone (on a CPU, in
+        float32 and bfloat16).
 
         Args:
             progress: called with the number of steps done and the number of all steps.
@@ -72,6 +75,7 @@ class Engine:
             InvalidRequest: a request asks for something that this model cannot do; raised before the first step.
             Cancelled: ``cancel`` returned True.
         """
+        # Later sections are prepared when the music gets there; the resolver has already checked their texts.
         resolver, states = Resolver(self.model), []
         for request in requests:
             _check_cancel(cancel)
@@ -100,7 +104,7 @@ class Engine:
         """The music of one request, chunk by chunk while it is generated, with the same codes as from ``generate``.
 
         Args:
-            chunk_s: the shortest length of a chunk.
+            chunk_s: seconds of new frames in a chunk; the last one of a window, or before a change, may be shorter.
 
         Raises:
             InvalidRequest: as ``generate``; or the request is a loop, which is cut from the finished music.
@@ -125,7 +129,7 @@ class Engine:
 
 
 def _next_jobs(states: list[GenerationState], cancel: Callable[[], bool] | None) -> Iterator[WindowJob]:
-    """The next window of each request that is not complete."""
+    """The next window of each request that is not complete. The caller must append its codes before the next call."""
     for state in states:
         if not state.is_complete:
             _check_cancel(cancel)

@@ -56,11 +56,13 @@ class Section:
         return Section(start, text, self.beats_before(start, frame_rate_hz))
 
 
-def plan_sections(text: str | None, timeline: Sequence[tuple[float, str]], frame_rate_hz: float) -> list[Section]:
+def plan_sections(
+    text: str | None, timeline: Sequence[tuple[float, str]], num_frames: int, frame_rate_hz: float
+) -> list[Section]:
     """The sections of ``text`` and the prompts (second, text) that follow it; the first begins with frame 0.
 
     Raises:
-        InvalidRequest: two prompts begin with the same frame.
+        InvalidRequest: two prompts begin with the same frame, or one begins after the last of ``num_frames`` frames.
     """
     sections = [Section(0, text)]
     for second, later_text in timeline:
@@ -70,6 +72,11 @@ def plan_sections(text: str | None, timeline: Sequence[tuple[float, str]], frame
             raise InvalidRequest(
                 f"timeline: the prompt at second {second:g} begins with the same frame as the one before; "
                 f"there are {frame_rate_hz:g} frames a second"
+            )
+        if start >= num_frames:
+            raise InvalidRequest(
+                f"timeline: no frame of the music begins at or after second {second:g}; "
+                "ask for longer music, or leave the prompt out"
             )
         sections.append(sections[-1].followed_by(start, later_text, frame_rate_hz))
     return sections

@@ -72,7 +72,8 @@ class Guidance:
     """How strongly the music is pushed towards its conditions (classifier-free guidance, arXiv 2207.12598).
 
     Args:
-        scale: 0 ignores the conditions, 1 is plain sampling, larger values follow them more closely and vary less.
+        scale: 0 ignores the conditions, 1 is plain sampling, larger values follow them more closely and vary less. The
+            default is MusicGen's; a model may have another, which only a request without any guidance uses.
         text_scale: how much further the text is pushed than the style, which would otherwise drown it out
             (arXiv 2407.12563, section 4.3); 5 is a good start. None pushes both alike.
         melody_scale: how much further the melody is pushed than the text; 1 pushes both alike. None uses the model's
@@ -110,7 +111,8 @@ class Request:
         text: a description of the music; None or blank leaves it open.
         timeline: prompts that follow ``text``, as (second, text) in rising order. Each applies from the first frame
             that begins at or after its second.
-        negative_text: a text that guidance pushes away from; None pushes away from the null condition.
+        negative_text: a text that guidance pushes away from; None pushes away from the null condition. It has no effect
+            where the guidance scale is 1.
         long_prompt: what happens to a text longer than the model reads: ``error`` refuses it, ``cut`` keeps its
             beginning up to the end of a word. The result's ``info`` has the text that was used.
         prompt: audio to continue; it becomes the beginning of the result.
@@ -119,13 +121,14 @@ class Request:
             instead of ``melody``.
         melody_part: the part of ``melody`` that has the tune: its ``stems`` without drums and bass, its ``harmonic``
             part, the whole ``mix``, or ``auto``, the first of these that is installed. None uses the part that the
-            model was trained on.
+            model was trained on. It has no effect without ``melody``.
         style: audio whose style is imitated, for style models; a few seconds from its middle are used.
         chords: chord symbols with the second at which each begins, such as ``"C:0 G:2 Am:4 F:6"``, for models that were
             trained with chords (``conditioning/chords.py`` has the symbols). The last one lasts until the end.
         style_codes: the style as codes [K, L] of this model, instead of ``style``.
         prompt_codes: the prompt as codes [K, T] of this model's codec, instead of ``prompt``. With both, the model
-            continues the codes, and the result begins with the audio of ``prompt``.
+            continues the codes, and the result begins with the audio of ``prompt``: both must be equally long, apart
+            from a last frame that the audio does not fill.
         duration_s: length of the result, prompt included. Music longer than the clips that the model was trained on is
             generated in overlapping windows.
         stride_s: how far a window moves on; None is three fifths of its length. A smaller stride keeps more context.

@@ -134,6 +134,7 @@ class Resolver:
     def _prompt_codes(self, request: Request, wave: Float[Tensor, "C N"], num_frames: int) -> Int[Tensor, "K T"]:
         if request.prompt_codes is not None:
             codes = self._checked_codes(request.prompt_codes)
+            self._check_same_length(request, wave, codes)
         elif request.prompt is not None:
             codes = self._encoded(wave)
         else:
@@ -154,6 +155,15 @@ class Resolver:
                 f"{codec.num_codebooks} with codes from 0 to {codec.codebook_size - 1}: give the prompt as audio"
             )
         return codes
+
+    def _check_same_length(self, request: Request, wave: Float[Tensor, "C N"], codes: Int[Tensor, "K T"]) -> None:
+        codec = self._model.codec
+        difference = codes.shape[-1] * codec.hop_samples - wave.shape[-1]
+        if request.prompt is not None and abs(difference) > codec.hop_samples:
+            raise InvalidRequest(
+                f"prompt_codes: {codes.shape[-1]} frames are {codes.shape[-1] / codec.frame_rate_hz:g} s, but the "
+                f"prompt is {request.prompt.duration_s:g} s long; give codes of the same audio, or only one of the two"
+            )
 
     def _encoded(self, wave: Float[Tensor, "C N"]) -> Int[Tensor, "K T"]:
         codec, num_samples = self._model.codec, wave.shape[-1]

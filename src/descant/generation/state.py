@@ -23,16 +23,17 @@ class GenerationState:
     """One request while it is generated. Conditions are prepared section by section, when the music gets there.
 
     Raises:
-        InvalidRequest: two prompts of the timeline begin with the same frame.
+        InvalidRequest: two prompts of the timeline begin with the same frame, or one begins with no frame of the music.
     """
 
     def __init__(self, model: MusicGenModel, request: ResolvedRequest) -> None:
         self.model, self.request = model, request
         self.codes = request.prompt_codes
-        self.sections = plan_sections(request.text, request.timeline, model.codec.frame_rate_hz)
+        self.sections = plan_sections(request.text, request.timeline, request.num_frames, model.codec.frame_rate_hz)
         self.windows = self._planned()
         self.noise = NoiseSource(request.seed, model.codec.num_codebooks, model.codec.codebook_size)
         self._prepared: dict[int, PreparedConditions] = {}
+        # Prepared now, so that conditions that the model cannot take are refused before the first step.
         self._prepared_for(self.windows[0].section)
 
     @property
@@ -72,7 +73,8 @@ class GenerationState:
         rows = rows_of(self.request, self.sections[window.section])
         inputs = self._inputs(window, rows)
         span = self.model.span(window.num_frames)
-        seconds = (span.input_frames + window.first) / span.frame_rate_hz
+        # Seconds of a schedule count from the start of the result: the lead-in of a loop has the scale at second 0.
+        seconds = ((span.input_frames + window.first) / span.frame_rate_hz - self._lead_in_s).clamp(min=0)
         return DecodeJob(
             num_frames=window.num_frames,
             prompt=self.codes[:, window.first : window.start],
@@ -84,6 +86,10 @@ class GenerationState:
             sampling=self.request.sampling,
             noise=self.noise,
         )
+
+    @property
+    def _lead_in_s(self) -> float:
+        return self.request.lead_in_samples / self.model.codec.sample_rate_hz
 
     def _planned(self) -> list[Window]:
         request = self.request
@@ -105,13 +111,12 @@ class GenerationState:
         another request's text would change the music: there, texts of different lengths do not share a batch.
         """
         frame_rate_hz = self.model.codec.frame_rate_hz
-        lead_in_s = self.request.lead_in_samples / self.model.codec.sample_rate_hz
         beats = [row.section.beats_before(window.first, frame_rate_hz) for row in rows]
         inputs = self.model.inputs(
             self._prepared_for(window.section),
             self.model.span(
                 window.num_frames,
-                first_s=window.first / frame_rate_hz - lead_in_s,
+                first_s=window.first / frame_rate_hz - self._lead_in_s,
                 first_beats=torch.tensor(beats, dtype=torch.float64),
             ),
         )

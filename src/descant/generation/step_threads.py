@@ -23,8 +23,9 @@ SLOWED_DOWN = 2.0
 class FasterChoice:
     """Which of two ways of doing the same steps to take next, from the seconds that each took.
 
-    The other way is tried for ``TRIAL_STEPS`` steps at the beginning, then after 32 steps, 64, 128 and so on up to 512
-    while the choice stays the same, and at once when steps take twice as long as they did when the choice was made.
+    The other way is tried for ``TRIAL_STEPS`` steps after the first 4. After a trial that changes the choice the next
+    one follows in 32 steps; after one that does not, in twice as many as before: 64, 128 and so on up to 512. A trial
+    begins at once when steps take twice as long as they did when the choice was made.
     """
 
     def __init__(self) -> None:

@@ -31,7 +31,7 @@ class MusicStream:
     waves that were read only the codes are kept.
 
     Args:
-        chunk_s: the shortest length of a wave.
+        chunk_s: as in `Engine.stream`.
     """
 
     def __init__(self, runtime: Runtime, state: GenerationState, chunk_s: float) -> None:

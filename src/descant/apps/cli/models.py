@@ -16,7 +16,7 @@ LAYOUT_NAMES = ("native", "huggingface", "audiocraft")
 
 def add_commands(commands: Commands) -> None:
     """Adds ``models list``, ``show``, ``init``, ``convert`` and ``check``."""
-    group = commands.group("models", "list, show, create, convert and check models")
+    group = commands.group("models", "list, show, init, convert and check models")
 
     parser = group.add("list", "list the built-in models and presets", "descant models list", run=list_models)
     add_common_options(parser)

@@ -14,11 +14,15 @@ from descant.shapes import Sequence
 
 
 class Session(ABC):
-    """A batch of sequences on its way. All calls are made in ``torch.inference_mode``."""
+    """A batch of sequences that are being decoded. All calls are made in ``torch.inference_mode``.
+
+    Some rows are copies that pad the batch. On a CPU, in float32 and bfloat16, a row must have the same bits whatever
+    other rows are in the batch (`generation/batch_invariance.py`).
+    """
 
     @abstractmethod
     def prefill(self, sequence: Sequence) -> Float[Tensor, "B K V"]:
-        """Reads the steps that are known; gives the logits of the step after them. Called once, first."""
+        """Reads the steps that are known; gives the logits of the step after them. Called once, first, with at least one."""
 
     @abstractmethod
     def step(self, sequence: Int[Tensor, "B K 1"]) -> Float[Tensor, "B K V"]:
