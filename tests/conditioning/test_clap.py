@@ -11,6 +11,7 @@ from descant.audio import Clip
 from descant.conditioning.base import Embedding, FrameSpan
 from descant.conditioning.clap import ClapConditioner, ClapConfig
 from descant.conditioning.encoders.clap import ClapEncoder
+from descant.conditioning.encoders.frozen import MAX_DESCRIPTION_BYTES
 from descant.errors import CheckpointError, ConfigError, InvalidRequest, MissingExtra
 from descant.nn.rvq import VectorQuantizer
 
@@ -123,6 +124,14 @@ def test_a_clap_with_random_crops_and_one_without_a_weight_are_refused(clap_conf
     (folder / "config.json").write_text(json.dumps(described))
     with pytest.raises(CheckpointError, match="without fusion"):
         ClapEncoder.load(replace(clap_config, name=str(folder)))
+
+
+def test_a_folder_with_a_huge_tokenizer_is_refused(clap_config, tmp_path):
+    shutil.copytree(clap_config.name, tmp_path, dirs_exist_ok=True)
+    with (tmp_path / "tokenizer.json").open("wb") as file:
+        file.truncate(MAX_DESCRIPTION_BYTES + 1)
+    with pytest.raises(CheckpointError, match="bytes; at most"):
+        ClapEncoder.load(replace(clap_config, name=str(tmp_path)))
 
 
 def test_without_transformers_the_line_that_installs_it_is_named(monkeypatch):
