@@ -114,7 +114,7 @@ OPTION_ERRORS = {
     "--loop 2:": ("--loop", "2"),
     "--then:": ("--then", "0.1 a", "--then", "0.1 b"),
     "--guidance 5000:": ("--guidance", "5000"),
-    "--guidance-at: scale=5000:": ("--guidance-at", "0.1:5000"),
+    "--guidance-at: scale 5000 at second 0.1": ("--guidance-at", "0.1:5000"),
     "--guidance-at:": ("--guidance-at", "0.2:3", "--guidance-at", "0.1:3"),
     "--temperature 0:": ("--temperature", "0"),
     "--negative:": ("--negative", "\0"),

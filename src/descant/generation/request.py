@@ -93,7 +93,11 @@ class Guidance:
         points = as_pairs("guidance.schedule", self.schedule)
         for second, scale in points:
             check_number("guidance.schedule: second", second)
-            _check_scale("guidance.schedule: scale", scale)
+            check_number("guidance.schedule: scale", scale)
+            if not 0 <= scale <= MAX_GUIDANCE:
+                raise InvalidRequest(
+                    f"guidance.schedule: scale {scale:g} at second {second:g} must lie between 0 and {MAX_GUIDANCE:g}"
+                )
         check_rising("guidance.schedule", [second for second, _ in points])
         object.__setattr__(self, "schedule", points)
         for name in ("text_scale", "melody_scale"):

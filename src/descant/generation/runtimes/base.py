@@ -22,7 +22,7 @@ class Session(ABC):
 
     @abstractmethod
     def prefill(self, sequence: Sequence) -> Float[Tensor, "B K V"]:
-        """Reads the steps that are known; gives the logits of the step after them. Called once, first, with at least one."""
+        """Reads the known steps, at least one; gives the logits of the step after them. Called once, first."""
 
     @abstractmethod
     def step(self, sequence: Int[Tensor, "B K 1"]) -> Float[Tensor, "B K V"]:
