@@ -11,17 +11,16 @@ def select_device(device: str | torch.device) -> torch.device:
     """The device of that name; ``auto`` is a GPU if there is one.
 
     Raises:
-        InvalidRequest: there is no such device, or this machine has none.
+        InvalidRequest: this machine has no such device; the message lists those that it has.
     """
     name = str(device)
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    available = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+    if torch.backends.mps.is_available():
+        available.append("mps")
     if name == "auto":
-        return torch.device(next(kind for kind in ("cuda", "mps", "cpu") if available[kind]))
-    kind, colon, number = name.partition(":")
-    if kind not in available or (colon and not number.isdecimal()):
-        raise InvalidRequest(f"device={name!r}: allowed are auto, {', '.join(available)}, or cuda:0 and so on")
-    if not available[kind] or (kind == "cuda" and int(number or 0) >= torch.cuda.device_count()):
-        raise InvalidRequest(f"device={name!r}: this machine or this torch has none; use auto or cpu")
+        return torch.device(next(kind for kind in ("cuda:0", "mps", "cpu") if kind in available).partition(":")[0])
+    if name not in available and not (name == "cuda" and "cuda:0" in available):
+        raise InvalidRequest(f"device={name!r}: this machine has {', '.join(available)}; use one of them or auto")
     return torch.device(name)
 
 

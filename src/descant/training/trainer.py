@@ -16,10 +16,10 @@ import torch
 from torch import nn
 
 from descant.config import to_dict
-from descant.errors import Cancelled, CheckpointError, ConfigError, TrainingDiverged
+from descant.devices import select_device
+from descant.errors import Cancelled, CheckpointError, ConfigError, InvalidRequest, TrainingDiverged
 from descant.folder_lock import locked
 from descant.training.checkpoint import check_same_run, prune_checkpoints, read_tensors, save_checkpoint
-from descant.training.environment import select_device
 from descant.training.interrupt import StopSignals
 from descant.training.logs import RunLog, RunningMeans, clock, console_line, say
 from descant.training.prefetch import Prefetcher
@@ -60,7 +60,7 @@ class Trainer:
         self.batches = batches
         self.config = config
         self.out_dir = Path(out_dir)
-        self.device = select_device(config.device)
+        self.device = training_device(config.device)
         task.to(self.device)
         self.updater = Updater(task, config, self.device)
         self.log = RunLog(self.out_dir / LOG_NAME)
@@ -228,3 +228,15 @@ def _threads(number: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def training_device(name: str) -> torch.device:
+    """The device of that name.
+
+    Raises:
+        ConfigError: this machine has no such device.
+    """
+    try:
+        return select_device(name)
+    except InvalidRequest as error:
+        raise ConfigError(f"trainer.{error}") from error

@@ -131,7 +131,7 @@ def _add_time_options(parser: Parser) -> None:
         "--chords",
         metavar="'CHORD:SECOND ...'",
         help="the chords to play and the second at which each begins: --chords 'C:0 G:2 Am:4 F:6'; N is no chord; for "
-        "models that were trained with chords",
+        "models that were trained with chords, which the starter was not",
     )
     group.add_argument(
         "--guidance-at",
@@ -183,7 +183,12 @@ def _add_source_options(parser: Parser) -> None:
         metavar="M",
         help="how much more the --melody counts than the prompt, 0 to 100; 1 means equally (default: the model's)",
     )
-    group.add_argument("--style", metavar="FILE", help="music to resemble; a few seconds from its middle are used")
+    group.add_argument(
+        "--style",
+        metavar="FILE",
+        help="music to resemble; a few seconds from its middle are used; for "
+        "facebook/musicgen-style, not for the starter",
+    )
     group.add_argument(
         "--text-guidance",
         type=number,

@@ -56,7 +56,8 @@ def add_commands(commands: Commands) -> None:
 
 def train(arguments: argparse.Namespace) -> None:
     """Runs the recipe and prints its result."""
-    from descant.training.environment import refuse_several_processes, select_device
+    from descant.training.environment import refuse_several_processes
+    from descant.training.trainer import training_device
 
     refuse_several_processes()
     file, function = _parts(arguments.recipe)
@@ -65,7 +66,7 @@ def train(arguments: argparse.Namespace) -> None:
     config, run = read_recipe(file, function, dict(arguments.settings))
     if isinstance(device := getattr(getattr(config, "trainer", None), "device", None), str):
         with _naming_set():
-            select_device(device)
+            training_device(device)
     note(f"training {file.stem} in {out_dir}")
     with _blaming(file):
         result = run(config, out_dir, arguments.resume)

@@ -73,6 +73,7 @@ class T5Encoder(TextEncoder):
             config = transformers.AutoConfig.from_pretrained(name_or_path, revision=revision, trust_remote_code=False)
             if config.model_type != "t5":
                 raise CheckpointError(f"{name_or_path}: a {config.model_type} model; T5 and FLAN-T5 are allowed here")
+            config = _config_of(config.to_dict())
             tokenizer = transformers.AutoTokenizer.from_pretrained(
                 name_or_path, revision=revision, trust_remote_code=False
             )
@@ -156,14 +157,18 @@ class T5Encoder(TextEncoder):
         return self._network(input_ids=token_ids.to(self.device)).last_hidden_state[0]
 
 
+def _config_of(stored: Mapping[str, Any]) -> Any:
+    """transformers' T5Config with what is taken from a stored one."""
+    return import_transformers("T5").T5Config(**{name: stored[name] for name in CONFIG_KEYS if name in stored})
+
+
 def _network_of(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Any:
     """The frozen encoder network around these very tensors, in float32."""
     transformers = import_transformers("T5")
     try:
         # First without memory, so that a config of absurd sizes costs nothing.
         with torch.device("meta"):
-            kept = {name: config[name] for name in CONFIG_KEYS if name in config}
-            network = transformers.T5EncoderModel(transformers.T5Config(**kept))
+            network = transformers.T5EncoderModel(_config_of(config))
     except Exception as error:  # its checks raise many kinds, and a config in a file may hold anything
         # The activation is the only name in a config that is looked up in a table.
         reason = f"dense_act_fn={error}: no such activation" if isinstance(error, KeyError) else first_line(error)
