@@ -67,7 +67,7 @@ class MusicLM(nn.Module):
         """An empty cache for ``batch`` sequences of up to ``max_steps`` steps, and for the prefix of ``inputs``."""
         inputs = inputs or LMInputs()
         transformer, weight = self.config.transformer, self.norm.weight
-        positions = self._positions(max_steps + inputs.prefix_steps)
+        positions = self.positions(max_steps + inputs.prefix_steps)
         shape = (batch, transformer.num_heads, len(positions), transformer.head_dim)
         layers = [LayerCache(weight.new_zeros(shape), weight.new_zeros(shape)) for _ in range(transformer.num_layers)]
         return StaticCache(layers, positions, self._context(inputs))
@@ -88,7 +88,7 @@ class MusicLM(nn.Module):
     ) -> Float[Tensor, "B S D"]:
         """What ``predict`` reads of these steps; the prefix is left out. Arguments and errors are those of a call."""
         hidden = self.embed(sequence, inputs, start=0 if cache is None else cache.length)
-        positions = self._positions(hidden.shape[1]) if cache is None else cache.next_positions(hidden.shape[1])
+        positions = self.positions(hidden.shape[1]) if cache is None else cache.next_positions(hidden.shape[1])
         context = self._context(inputs) if cache is None else cache.context
         hidden, rotary = self.place(hidden, positions)
         hidden = self.blocks(hidden, context, cache, rotary)
@@ -130,8 +130,8 @@ class MusicLM(nn.Module):
             raise InvalidRequest("this model has no cross-attention: give the condition as a prefix")
         return context
 
-    def _positions(self, num_steps: int) -> Float[Tensor, "S _"]:
-        """One row a step: as wide as a head where they are rotary, else as wide as the model."""
+    def positions(self, num_steps: int) -> Float[Tensor, "S _"]:
+        """The positions of the first steps, one row a step: as wide as a head where they are rotary, else as wide as the model."""
         transformer, weight = self.config.transformer, self.norm.weight
         if transformer.positions == "rotary":
             return rotary(num_steps, transformer.head_dim, device=weight.device).to(weight.dtype)

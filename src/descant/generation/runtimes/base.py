@@ -21,16 +21,18 @@ class Session(ABC):
     """
 
     @abstractmethod
-    def prefill(self, sequence: Sequence) -> Float[Tensor, "B K V"]:
-        """Reads the known steps, at least one; gives the logits of the step after them. Called once, first."""
+    def join(
+        self, inputs: LMInputs, sequence: Int[Tensor, "B K S"], max_steps: int
+    ) -> tuple[list[int], Float[Tensor, "B K V"]]:
+        """x"""
 
     @abstractmethod
-    def step(self, sequence: Int[Tensor, "B K 1"]) -> Float[Tensor, "B K V"]:
-        """Reads the next step; gives the logits of the step after it."""
+    def step(self, slots: "list[int]", codes: Int[Tensor, "B K"]) -> Float[Tensor, "B K V"]:
+        """x"""
 
     @abstractmethod
-    def keep_rows(self, index: Int[Tensor, " rows"]) -> None:
-        """Keeps only these rows of the batch, in this order: finished requests leave."""
+    def leave(self, slots: "list[int]") -> None:
+        """x"""
 
 
 class Runtime(ABC):

@@ -1,0 +1,5 @@
+"""The CPU's runtime: whole steps in functions that are compiled for the processor at hand."""
+
+from descant.generation.runtimes.native.session import NativeRuntime, NativeSession
+
+__all__ = ["NativeRuntime", "NativeSession"]

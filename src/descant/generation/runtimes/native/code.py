@@ -1,0 +1,189 @@
+"""Writing and compiling machine code: a small layer over llvmlite.
+
+Vectors have 32 floats whatever the processor; LLVM cuts them into its registers. Every operation here is one that IEEE
+754 defines to the last bit, and sums are added in a fixed order, so all processors get the same bits.
+"""
+
+import ctypes
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+
+F32, F16 = ir.FloatType(), ir.HalfType()
+I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
+POINTER = ir.PointerType(I8)
+
+LANES = 32
+"""Floats in a vector."""
+
+SMALLEST_EXP = -87.0
+"""Below this exp is so small that float32 can no longer hold it with all its digits."""
+
+LOG2_E, LN2_HIGH, LN2_LOW = 1.4426950408889634, 0.693359375, -2.12194440054690583e-4
+"""The logarithm of 2 in two parts, of which the first has few digits: its whole multiples are exact."""
+
+EXP_COEFFICIENTS = (
+    *(1.0, 1.0, 0.49999991059303284, 0.16666419804096222, 0.04166822507977486, 0.008374822326004505),
+    0.001383683760650456,
+)
+"""The polynomial nearest to exp between -ln(2) / 2 and ln(2) / 2, up to 1.9e-9."""
+
+
+class Code(ir.IRBuilder):
+    """The body of one function."""
+
+    def __init__(self, module: ir.Module, name: str, arguments: Sequence[ir.Type], result: ir.Type | None = None):
+        function = ir.Function(module, ir.FunctionType(result or ir.VoidType(), arguments), name)
+        super().__init__(function.append_basic_block("entry"))
+
+    @contextmanager
+    def for_range(self, start: Any, end: Any, step: int = 1) -> Iterator[ir.Value]:
+        """A loop over whole numbers; the body may be empty."""
+        counter = self.variable(start)
+        head, body, done = (self.append_basic_block(name) for name in ("head", "body", "done"))
+        self.branch(head)
+        self.position_at_end(head)
+        self.cbranch(self.icmp_signed("<", self.load(counter), end), body, done)
+        self.position_at_end(body)
+        yield self.load(counter)
+        self.store(self.add(self.load(counter), I64(step)), counter)
+        self.branch(head)
+        self.position_at_end(done)
+
+    def variable(self, value: ir.Value) -> ir.Value:
+        """A variable with a first value; LLVM keeps it in a register."""
+        with self.goto_entry_block():
+            place = self.alloca(value.type)
+        self.store(value, place)
+        return place
+
+    def address(self, pointer: ir.Value, offset: ir.Value, type: ir.Type) -> ir.Value:
+        """The address of an element of an array of ``type``."""
+        return self.gep(self.bitcast(pointer, type.as_pointer()), [offset])
+
+    def read(self, pointer: ir.Value, offset: ir.Value, type: ir.Type = F32, lanes: int = 0) -> ir.Value:
+        """The element at an offset, or ``lanes`` of them from there on."""
+        place = self.address(pointer, offset, type)
+        if not lanes:
+            return self.load(place)
+        value = self.load(self.bitcast(place, ir.VectorType(type, lanes).as_pointer()))
+        value.align = 4 if type == F32 else 2 if type == F16 else 1
+        return value
+
+    def write(self, value: ir.Value, pointer: ir.Value, offset: ir.Value) -> None:
+        """Stores an element, or a vector of them, at an offset."""
+        is_vector = isinstance(value.type, ir.VectorType)
+        element = value.type.element if is_vector else value.type
+        place = self.address(pointer, offset, element)
+        if not is_vector:
+            self.store(value, place)
+            return
+        stored = self.store(value, self.bitcast(place, value.type.as_pointer()))
+        stored.align = 4 if element == F32 else 2
+
+    def pointer_at(self, words: ir.Value, index: int) -> ir.Value:
+        """Word ``index`` of an array of 64-bit words, as a pointer."""
+        return self.inttoptr(self.read(words, I64(index), I64), POINTER)
+
+    def splat(self, value: ir.Value, lanes: int = LANES) -> ir.Value:
+        """A vector that has one value in every place."""
+        undefined = ir.Constant(ir.VectorType(value.type, lanes), ir.Undefined)
+        places = ir.Constant(ir.VectorType(I32, lanes), [0] * lanes)
+        return self.shuffle_vector(self.insert_element(undefined, value, I32(0)), undefined, places)
+
+    def call_llvm(self, name: str, *values: ir.Value) -> ir.Value:
+        """One of LLVM's own functions of floats, element by element."""
+        type = values[0].type
+        suffix = f"v{type.count}f32" if isinstance(type, ir.VectorType) else "f32"
+        full = f"llvm.{name}.{suffix}"
+        known = self.module.globals.get(full)
+        return self.call(known or ir.Function(self.module, ir.FunctionType(type, [type] * len(values)), full), values)
+
+    def fma(self, factor: ir.Value, other: ir.Value, summand: ir.Value) -> ir.Value:
+        """factor * other + summand, rounded once."""
+        return self.call_llvm("fma", factor, other, summand)
+
+    def part(self, vector: ir.Value, start: int, lanes: int) -> ir.Value:
+        """Some neighbouring elements of a vector."""
+        places = ir.Constant(ir.VectorType(I32, lanes), [*range(start, start + lanes)])
+        return self.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), places)
+
+    def reduce(self, vector: ir.Value, combine: Callable[[ir.Value, ir.Value], ir.Value]) -> ir.Value:
+        """All elements of a vector combined into one, halves first; an odd one out joins at the end."""
+        odd: list[ir.Value] = []
+        while (lanes := vector.type.count) > 1:
+            if lanes % 2:
+                odd.append(self.extract_element(vector, I32(lanes - 1)))
+            half = lanes // 2
+            vector = combine(self.part(vector, 0, half), self.part(vector, half, half))
+        result = self.extract_element(vector, I32(0))
+        for element in odd:
+            result = combine(result, element)
+        return result
+
+    def total(self, vector: ir.Value) -> ir.Value:
+        """The sum of a vector's elements."""
+        return self.reduce(vector, self.fadd)
+
+    def exp(self, power: ir.Value) -> ir.Value:
+        """e to powers of at most 0, within two units in the last place."""
+        type = power.type
+
+        def constant(number: float) -> ir.Constant:
+            return numbers(type, number)
+
+        power = self.call_llvm("maxnum", power, constant(SMALLEST_EXP))
+        whole = self.call_llvm("rint", self.fmul(power, constant(LOG2_E)))
+        rest = self.fma(whole, constant(-LN2_LOW), self.fma(whole, constant(-LN2_HIGH), power))
+        result = constant(EXP_COEFFICIENTS[-1])
+        for coefficient in EXP_COEFFICIENTS[-2::-1]:
+            result = self.fma(result, rest, constant(coefficient))
+        whole_type = ir.VectorType(I32, type.count) if isinstance(type, ir.VectorType) else I32
+        exponent = self.shl(self.fptosi(whole, whole_type), numbers(whole_type, 23))
+        return self.bitcast(self.add(self.bitcast(result, whole_type), exponent), type)
+
+
+def numbers(type: ir.Type, number: float) -> ir.Constant:
+    """A constant of this type, with the number in every place of a vector."""
+    return ir.Constant(type, [number] * type.count) if isinstance(type, ir.VectorType) else ir.Constant(type, number)
+
+
+class Library:
+    """Compiled functions, by name. They stay in memory as long as this object."""
+
+    def __init__(self, module: ir.Module) -> None:
+        machine = _host()
+        compiled = llvm.parse_assembly(str(module))
+        compiled.verify()
+        passes = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
+        passes.getModulePassManager().run(compiled, passes)
+        self._engine = llvm.create_mcjit_compiler(compiled, machine)
+        self._engine.finalize_object()
+
+    def address(self, name: str) -> int:
+        """Where a function is."""
+        return int(self._engine.get_function_address(name))
+
+    def function(self, name: str, num_arguments: int) -> Callable[..., None]:
+        """A function of whole numbers and addresses that gives nothing. Other Python threads run meanwhile."""
+        return ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * num_arguments)(self.address(name))
+
+
+def _host() -> Any:
+    """LLVM's description of this processor: one for each library, which takes it over."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return llvm.Target.from_default_triple().create_target_machine(
+        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=2
+    )
+
+
+@cache
+def num_registers() -> int:
+    """How many vectors of 32 floats fit into the processor's registers."""
+    features = llvm.get_host_cpu_features()
+    return 16 if features.get("avx512f") else 4

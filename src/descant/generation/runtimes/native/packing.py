@@ -1,0 +1,137 @@
+"""Weights in the order in which they are multiplied, in one of five formats."""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from descant.nn.quantize import dequantize_rows, quantize_rows
+
+WeightFormat: TypeAlias = Literal["fp32", "fp16", "bf16", "int8", "int4"]
+FORMATS: tuple[WeightFormat, ...] = get_args(WeightFormat)
+
+PANEL = 32
+"""Outputs that are multiplied together."""
+
+GROUP = 32
+"""Inputs that share a scale in int4."""
+
+GROUP_BYTES = 2 * PANEL + GROUP // 2 * PANEL
+"""A scale of two bytes for each output, then half a byte for each weight."""
+
+HAS_SCALES: tuple[WeightFormat, ...] = ("int8",)
+"""Formats with one scale for each output."""
+
+TYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+CLIPS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7)
+"""Shares of the largest weight of a group that are tried as the largest of int4."""
+
+
+@dataclass(frozen=True)
+class PackedWeight:
+    """A weight of O outputs and I inputs, both padded with zeros to multiples of 32.
+
+    Args:
+        panels: bytes [panels, bytes of a panel].
+        scales: of each output, for formats that have them.
+    """
+
+    format: WeightFormat
+    num_inputs: int
+    num_outputs: int
+    panels: Tensor
+    scales: Float[Tensor, " O"] | None = None
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes that a product reads."""
+        return self.panels.numel() + (0 if self.scales is None else 4 * self.scales.numel())
+
+
+def padded(number: int) -> int:
+    """The next multiple of 32."""
+    return -number % PANEL + number
+
+
+def pack(weight: Float[Tensor, "O I"], format: WeightFormat) -> PackedWeight:
+    """The weight in a format; int8 and int4 round to the nearest that they can hold."""
+    num_outputs, num_inputs = weight.shape
+    whole = F.pad(weight.detach(), (0, padded(num_inputs) - num_inputs, 0, padded(num_outputs) - num_outputs))
+    panels = whole.unflatten(0, (-1, PANEL)).transpose(1, 2)
+    if format == "int4":
+        packed = _pack_int4(panels.float())
+        return PackedWeight(format, num_inputs, num_outputs, packed)
+    scales = None
+    if format == "int8":
+        quantized, scales = quantize_rows(whole)
+        panels = quantized.unflatten(0, (-1, PANEL)).transpose(1, 2)
+    else:
+        panels = panels.to(TYPES[format])
+    return PackedWeight(format, num_inputs, num_outputs, panels.contiguous().view(torch.uint8).flatten(1), scales)
+
+
+def exact_format(weight: Float[Tensor, "O I"]) -> WeightFormat:
+    """The smallest format that holds the weight as it is: int8 where it was stored in int8, fp16 where it was stored in
+    float16."""
+    if weight.dtype == torch.bfloat16:
+        return "bf16"
+    if weight.dtype == torch.float16:
+        return "fp16"
+    if _is_int8(weight[:4]) and _is_int8(weight):
+        return "int8"
+    return "fp16" if torch.equal(weight.half().float(), weight) else "fp32"
+
+
+def _is_int8(weight: Float[Tensor, "O I"]) -> bool:
+    return torch.equal(dequantize_rows(*quantize_rows(weight)), weight.float())
+
+
+def _pack_int4(panels: Float[Tensor, "panels I outputs"]) -> Tensor:
+    """Numbers from -8 to 7 times a scale for each output and group of inputs, the scale that gives the least squared
+    error among ``CLIPS`` of the largest weight."""
+    groups = panels.unflatten(1, (-1, GROUP))
+    largest = groups.gather(2, groups.abs().argmax(dim=2, keepdim=True))
+    best_scale = torch.zeros_like(largest, dtype=torch.float16)
+    best_error = torch.full_like(largest, torch.inf)
+    for clip in CLIPS:
+        # The largest becomes -8: of the two ends it is the one that reaches further.
+        scale = (largest * (clip / -8)).half()
+        error = (groups - _nearest(groups, scale) * scale.float()).square().sum(dim=2, keepdim=True)
+        is_better = error < best_error
+        best_scale, best_error = torch.where(is_better, scale, best_scale), torch.where(is_better, error, best_error)
+    codes = (_nearest(groups, best_scale) + 8).to(torch.uint8)
+    pairs = codes[:, :, 0::2] | (codes[:, :, 1::2] << 4)
+    scales = best_scale.contiguous().view(torch.uint8)
+    return torch.cat([scales.flatten(2), pairs.flatten(2)], dim=2).flatten(1).contiguous()
+
+
+def _nearest(groups: Float[Tensor, "*G outputs"], scale: Float[Tensor, "*G outputs"]) -> Float[Tensor, "*G outputs"]:
+    return (groups / scale.float().where(scale != 0, torch.ones(()))).round().clamp(-8, 7)
+
+
+def unpack(packed: PackedWeight) -> Float[Tensor, "O I"]:
+    """The float32 weight that is multiplied."""
+    num_inputs, data = padded(packed.num_inputs), packed.panels
+    if packed.format == "int4":
+        groups = data.view(len(data), -1, GROUP_BYTES)
+        scales = groups[:, :, : 2 * PANEL].contiguous().view(torch.float16).float()
+        pairs = groups[:, :, 2 * PANEL :].unflatten(2, (-1, PANEL))
+        numbers = torch.stack([pairs & 15, pairs >> 4], dim=3).flatten(2, 3).float() - 8
+        panels = (numbers * scales[:, :, None]).flatten(1, 2)
+    elif packed.format == "int8":
+        panels = data.view(torch.int8).view(len(data), num_inputs, PANEL).float()
+    else:
+        panels = data.view(TYPES[packed.format]).view(len(data), num_inputs, PANEL).float()
+    rows = panels.transpose(1, 2).flatten(0, 1)
+    if packed.scales is not None:
+        rows = rows * packed.scales[:, None]
+    return rows[: packed.num_outputs, : packed.num_inputs]
+
+
+def address_of(tensor: Tensor | np.ndarray) -> int:
+    """Where the data of a tensor or array is in memory."""
+    return int(tensor.data_ptr() if isinstance(tensor, Tensor) else tensor.ctypes.data)

@@ -1,0 +1,218 @@
+"""The operations of a language model's forward pass, as programs of compiled functions."""
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from llvmlite import ir
+from torch import Tensor
+
+from descant.generation.runtimes.native.code import F16, F32, Library
+from descant.generation.runtimes.native.kernels import (
+    HeadShape,
+    HeadWord,
+    NormWord,
+    TokenWord,
+    add_attention,
+    add_heads,
+    add_norm,
+)
+from descant.generation.runtimes.native.packing import PANEL, PackedWeight, WeightFormat, address_of, padded
+from descant.generation.runtimes.native.products import ProductWord, add_products
+from descant.generation.runtimes.native.weights import PackedAttention, PackedLM, PackedNorm
+from descant.generation.runtimes.native.workers import Job, OperationWord
+from descant.lm.model import LMConfig
+
+MAX_TOKENS = 32
+"""The most tokens that are read at once; longer prompts are read in parts."""
+
+TILE_WEIGHTS = 2**15
+"""About how many weights a tile of a product multiplies."""
+
+
+@cache
+def products_library(format: WeightFormat) -> Library:
+    """The products with one format of weights."""
+    module = ir.Module(f"products_{format}")
+    add_products(module, format)
+    return Library(module)
+
+
+@cache
+def kernels_library(shape: HeadShape, has_cross: bool) -> Library:
+    """Everything else, for one shape of model."""
+    module = ir.Module("kernels")
+    add_norm(module, "norm", shape.width)
+    add_norm(module, "norm_output", shape.width, adds_output=True)
+    add_heads(module, "heads", shape, TokenWord.STEPS, "qkv")
+    add_attention(module, "attend", shape, TokenWord.STEPS)
+    if has_cross:
+        plain = HeadShape(shape.width, shape.num_heads, shape.qk_norm, is_rotary=False, cache_type=shape.cache_type)
+        add_heads(module, "cross_queries", plain, TokenWord.CONDITIONS, "q")
+        add_heads(module, "cross_keys", plain, TokenWord.CONDITIONS, "kv")
+        add_attention(module, "cross_attend", plain, TokenWord.CONDITIONS)
+    return Library(module)
+
+
+@dataclass(frozen=True)
+class Buffers:
+    """What the operations read and write, for up to `MAX_TOKENS` tokens. Widths are padded with zeros.
+
+    Args:
+        hidden: the hidden states.
+        normed: after a layer norm; also the conditions whose keys and values are computed.
+        wide: queries, keys and values; or the MLP's hidden layer.
+        logits: of all codebooks, each padded.
+    """
+
+    hidden: Float[Tensor, "T D"]
+    normed: Float[Tensor, "T D"]
+    wide: Float[Tensor, "T wide"]
+    queries: Float[Tensor, "T D"]
+    attended: Float[Tensor, "T D"]
+    logits: Float[Tensor, "T KV"]
+    tokens: np.ndarray
+    state: np.ndarray
+
+    @staticmethod
+    def of(config: LMConfig) -> "Buffers":
+        transformer = config.transformer
+        width, wide = padded(transformer.width), padded(max(3, transformer.mlp_scale) * transformer.width)
+        hidden, normed, queries, attended = (torch.zeros(MAX_TOKENS, width) for _ in range(4))
+        tokens = np.zeros((MAX_TOKENS, TokenWord.NUM_WORDS), np.int64)
+        return Buffers(
+            hidden=hidden,
+            normed=normed,
+            wide=torch.zeros(MAX_TOKENS, wide),
+            queries=queries,
+            attended=attended,
+            logits=torch.zeros(MAX_TOKENS, config.num_codebooks * padded(config.codebook_size)),
+            tokens=tokens,
+            state=np.array([0, tokens.ctypes.data], np.int64),
+        )
+
+
+class ProgramBuilder:
+    """Collects operations on the same buffers."""
+
+    def __init__(self, shape: HeadShape, weights: PackedLM, buffers: Buffers, rotary: Tensor | None) -> None:
+        self.shape, self.weights, self.buffers, self.rotary = shape, weights, buffers, rotary
+        self.kernels = kernels_library(shape, any(block.cross is not None for block in weights.blocks))
+        self._operations: list[list[int]] = []
+        self._words: list[np.ndarray] = []
+
+    def job(self) -> Job:
+        """The collected operations as a job."""
+        kept = (self.weights, self.buffers, self.rotary, self._words, self.kernels)
+        return Job(np.array(self._operations, np.int64), self.buffers.state, kept)
+
+    def norm(self, norm: PackedNorm, name: str = "norm") -> None:
+        """Layer norm of the hidden states."""
+        words = np.zeros(len(NormWord), np.int64)
+        words[[NormWord.X, NormWord.X_STRIDE]] = address_of(self.buffers.hidden), self.buffers.hidden.shape[1]
+        words[[NormWord.Y, NormWord.Y_STRIDE]] = address_of(self.buffers.normed), self.buffers.normed.shape[1]
+        words[[NormWord.WEIGHT, NormWord.BIAS]] = address_of(norm.weight), address_of(norm.bias)
+        self._add(self.kernels.address(name), words, tiles_per_token=1)
+
+    def product(
+        self, x: Tensor, weight: PackedWeight, y: Tensor, epilogue: str = "store", gain: float = 1.0
+    ) -> None:
+        """y = x W, its GELU, or y + gain * x W."""
+        words = np.zeros(len(ProductWord), np.int64)
+        num_panels, panel_bytes = weight.panels.shape
+        per_tile = max(1, TILE_WEIGHTS // (PANEL * padded(weight.num_inputs)))
+        words[ProductWord.X], words[ProductWord.X_STRIDE] = address_of(x), x.shape[1]
+        words[ProductWord.Y], words[ProductWord.Y_STRIDE] = address_of(y), y.shape[1]
+        words[ProductWord.WEIGHT] = address_of(weight.panels)
+        words[ProductWord.SCALES] = 0 if weight.scales is None else address_of(weight.scales)
+        words[ProductWord.NUM_INPUTS] = padded(weight.num_inputs)
+        words[ProductWord.NUM_PANELS], words[ProductWord.PANELS_PER_TILE] = num_panels, per_tile
+        words[ProductWord.PANEL_BYTES] = panel_bytes
+        words[ProductWord.GAIN] = int(np.float32(gain).view(np.int32))
+        function = products_library(weight.format).address(f"product_{weight.format}_{epilogue}")
+        self._add(function, words, tiles=-(-num_panels // per_tile))
+
+    def heads(self, name: str, layer: int, attention: PackedAttention, source: Tensor) -> None:
+        """Queries, keys and values of one layer."""
+        self._add(self.kernels.address(name), self._head_words(layer, attention, source), tiles_per_token=1)
+
+    def attend(self, name: str, layer: int, attention: PackedAttention) -> None:
+        """Attention of one layer."""
+        words = self._head_words(layer, attention, self.buffers.wide)
+        self._add(self.kernels.address(name), words, tiles_per_token=self.shape.num_heads)
+
+    def _head_words(self, layer: int, attention: PackedAttention, source: Tensor) -> np.ndarray:
+        buffers = self.buffers
+        words = np.zeros(len(HeadWord), np.int64)
+        words[HeadWord.SOURCE], words[HeadWord.SOURCE_STRIDE] = address_of(source), source.shape[1]
+        words[HeadWord.QUERIES], words[HeadWord.QUERY_STRIDE] = address_of(buffers.queries), buffers.queries.shape[1]
+        words[HeadWord.ATTENDED] = address_of(buffers.attended)
+        words[HeadWord.ATTENDED_STRIDE] = buffers.attended.shape[1]
+        words[HeadWord.LAYER] = layer
+        words[HeadWord.QUERY_GAIN], words[HeadWord.KEY_GAIN] = (address_of(gain) for gain in attention.gains)
+        words[HeadWord.ROTARY] = 0 if self.rotary is None else address_of(self.rotary)
+        return words
+
+    def _add(self, function: int, words: np.ndarray, *, tiles: int = 0, tiles_per_token: int = 0) -> None:
+        operation = [0] * OperationWord.NUM_WORDS
+        operation[OperationWord.FUNCTION], operation[OperationWord.WORDS] = function, words.ctypes.data
+        operation[OperationWord.TILES], operation[OperationWord.TILES_PER_TOKEN] = tiles, tiles_per_token
+        self._operations.append(operation)
+        self._words.append(words)
+
+
+def layers_job(builder: ProgramBuilder) -> Job:
+    """All layers: hidden states in, hidden states out."""
+    buffers = builder.buffers
+    for layer, block in enumerate(builder.weights.blocks):
+        attention = block.attention
+        builder.norm(attention.norm)
+        builder.product(buffers.normed, attention.queries, buffers.wide)
+        builder.heads("heads", layer, attention, buffers.wide)
+        builder.attend("attend", layer, attention)
+        builder.product(buffers.attended, attention.out, buffers.hidden, "add", attention.gain)
+        if block.cross is not None:
+            builder.norm(block.cross.norm)
+            builder.product(buffers.normed, block.cross.queries, buffers.wide)
+            builder.heads("cross_queries", layer, block.cross, buffers.wide)
+            builder.attend("cross_attend", layer, block.cross)
+            builder.product(buffers.attended, block.cross.out, buffers.hidden, "add", block.cross.gain)
+        builder.norm(block.norm)
+        builder.product(buffers.normed, block.up, buffers.wide, "gelu")
+        builder.product(buffers.wide, block.down, buffers.hidden, "add", block.gain)
+    return builder.job()
+
+
+def heads_job(builder: ProgramBuilder) -> Job:
+    """The last norm, output conditions, and the logits."""
+    builder.norm(builder.weights.norm, "norm_output")
+    builder.product(builder.buffers.normed, builder.weights.heads, builder.buffers.logits)
+    return builder.job()
+
+
+def conditions_job(builder: ProgramBuilder) -> Job:
+    """Keys and values of the conditions in ``normed``, for all layers."""
+    for layer, block in enumerate(builder.weights.blocks):
+        if block.cross is not None and block.cross.keys_values is not None:
+            builder.product(builder.buffers.normed, block.cross.keys_values, builder.buffers.wide)
+            builder.heads("cross_keys", layer, block.cross, builder.buffers.wide)
+    return builder.job()
+
+
+def head_shape(config: LMConfig, *, half_cache: bool) -> HeadShape:
+    """The shape of a model's heads.
+
+    Args:
+        half_cache: keys and values are kept in float16.
+    """
+    transformer = config.transformer
+    return HeadShape(
+        transformer.width,
+        transformer.num_heads,
+        transformer.qk_norm,
+        is_rotary=transformer.positions == "rotary",
+        cache_type=F16 if half_cache else F32,
+    )
+
