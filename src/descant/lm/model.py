@@ -131,7 +131,7 @@ class MusicLM(nn.Module):
         return context
 
     def positions(self, num_steps: int) -> Float[Tensor, "S _"]:
-        """The positions of the first steps, one row a step: as wide as a head where they are rotary, else as wide as the model."""
+        """The positions of the first steps: as wide as a head where they are rotary, else as wide as the model."""
         transformer, weight = self.config.transformer, self.norm.weight
         if transformer.positions == "rotary":
             return rotary(num_steps, transformer.head_dim, device=weight.device).to(weight.dtype)

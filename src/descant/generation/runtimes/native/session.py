@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from descant.generation.runtimes.base import Runtime, Session
-from descant.generation.runtimes.native.code import LANES
+from descant.generation.runtimes.native.code import LANES, Target
 from descant.generation.runtimes.native.kernels import CacheWord, TokenWord
 from descant.generation.runtimes.native.packing import WeightFormat, address_of, padded
 from descant.generation.runtimes.native.program import (
@@ -34,12 +34,14 @@ class NativeRuntime(Runtime):
     """Decoding on a CPU. Weights are packed once, at first use, and again if they were changed since.
 
     Args:
-        format: of the weights; None keeps each as exactly as it is, in the smallest format that can.
+        format: of the weights; None keeps each exactly as it is, in the smallest format that can.
+        target: the processor to compile for; None is the one at hand.
     """
 
-    def __init__(self, lm: MusicLM, format: WeightFormat | None = None) -> None:
+    def __init__(self, lm: MusicLM, format: WeightFormat | None = None, target: Target | None = None) -> None:
         super().__init__(lm)
         self.format = format
+        self._target = target or Target.host()
         self._weights: PackedLM | None = None
 
     @property
@@ -50,7 +52,7 @@ class NativeRuntime(Runtime):
         return self._weights
 
     def start(self) -> "NativeSession":
-        return NativeSession(self.lm, self.weights, half_cache=self.format in HALF_CACHES)
+        return NativeSession(self.lm, self.weights, self._target, half_cache=self.format in HALF_CACHES)
 
 
 @dataclass
@@ -91,11 +93,12 @@ class Slot:
 class NativeSession(Session):
     """Sequences in slots. The sums of a token do not depend on the other tokens, so neither do its bits."""
 
-    def __init__(self, lm: MusicLM, weights: PackedLM, *, half_cache: bool) -> None:
-        self.lm, self.weights, self.half_cache = lm, weights, half_cache
+    def __init__(self, lm: MusicLM, weights: PackedLM, target: Target, *, half_cache: bool) -> None:
+        self.lm, self.weights, self.target, self.half_cache = lm, weights, target, half_cache
         self.num_threads = torch.get_num_threads()
         self.shape = head_shape(lm.config, half_cache=half_cache)
         self.buffers = Buffers.of(lm.config)
+        self._first_rows = torch.arange(lm.config.num_codebooks) * (lm.config.codebook_size + 1)
         self._positions = torch.empty(0)
         self._slots: dict[int, Slot] = {}
         self._no_output = torch.zeros(padded(lm.config.transformer.width))
@@ -106,7 +109,7 @@ class NativeSession(Session):
         rows = [inputs.rows(row) for row in torch.arange(len(sequence)).split(1)]
         self._make_positions(max_steps + inputs.prefix_steps)
         numbers = [self._add(row, max_steps + inputs.prefix_steps) for row in rows]
-        known = self.lm.embed(sequence, LMInputs(), start=1).float()
+        known = self._embed(sequence.transpose(1, 2))
         hidden, words = [], []
         for number, row, steps in zip(numbers, rows, known, strict=True):
             slot = self._slots[number]
@@ -120,8 +123,7 @@ class NativeSession(Session):
 
     def step(self, slots: Sequence[int], codes: Int[Tensor, "B K"]) -> Float[Tensor, "B K V"]:
         current = [self._slots[number] for number in slots]
-        embedded = self.lm.embed(codes[:, :, None], LMInputs(), start=1)[:, 0].float()
-        hidden = [slot.add_sum(row) for slot, row in zip(current, embedded.split(1), strict=True)]
+        hidden = [slot.add_sum(row) for slot, row in zip(current, self._embed(codes).split(1), strict=True)]
         places = torch.tensor([slot.length for slot in current])
         words = np.concatenate([slot.tokens(1) for slot in current])
         return self._logits(self._placed(torch.cat(hidden), places), words, np.arange(len(words)))
@@ -135,9 +137,15 @@ class NativeSession(Session):
         if num_steps > len(self._positions):
             self._positions = self.lm.positions(max(num_steps, 2 * len(self._positions))).float()
             rotary = self._positions if self.shape.is_rotary else None
-            builders = [ProgramBuilder(self.shape, self.weights, self.buffers, rotary) for _ in range(3)]
+            parts = (self.shape, self.weights, self.buffers, rotary, self.target)
+            builders = [ProgramBuilder(*parts) for _ in range(3)]
             self._layers, self._heads = layers_job(builders[0]), heads_job(builders[1])
             self._conditions = conditions_job(builders[2])
+
+    def _embed(self, codes: Int[Tensor, "*rows K"]) -> Float[Tensor, "*rows D"]:
+        """The sum of the codes' embeddings, in the order of the codebooks."""
+        embedded = self.weights.embeddings[codes + self._first_rows].unbind(-2)
+        return sum(embedded[1:], start=embedded[0])
 
     def _placed(self, hidden: Float[Tensor, "n D"], places: Int[Tensor, " n"]) -> Float[Tensor, "n D"]:
         return hidden if self.shape.is_rotary else hidden + self._positions[places]

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from descant.generation.runtimes.native.packing import (
-    PANEL,
     PackedWeight,
     WeightFormat,
     exact_format,
@@ -58,7 +57,7 @@ class PackedBlock:
 
 
 class PackedLM:
-    """All packed weights.
+    """All packed weights, and the embeddings of all codebooks, one after another.
 
     Args:
         format: None packs each weight in the smallest format that holds it exactly.
@@ -71,7 +70,7 @@ class PackedLM:
         self.norm = _norm(lm.norm)
         heads = torch.cat([_padded_rows(head.weight) for head in lm.heads])
         self.heads = self._pack(heads, "int8" if format == "int4" else format)
-        self.head_size = padded(lm.config.codebook_size)
+        self.embeddings = torch.cat([embedding.weight for embedding in lm.embeddings]).detach().float()
 
     def is_current(self, lm: MusicLM) -> bool:
         """Whether the model's weights are still those that were packed."""
@@ -145,9 +144,13 @@ def _gain(residual: Residual) -> float:
 
 
 def _marks(lm: MusicLM) -> list[tuple[int, int, float]]:
-    """What changes when the weights do: their place, PyTorch's count of changes, and the sum of a row, since fused
+    """What changes when the weights do: their place, PyTorch's count of changes, and the sum of two rows, since fused
     optimisers change all weights without being counted."""
     return [
-        (weight.data_ptr(), weight._version, float(weight.detach()[: min(len(weight), PANEL // 16)].double().sum()))
+        (
+            weight.data_ptr(),
+            0 if weight.is_inference() else weight._version,
+            float(weight.detach()[:2].double().sum()),
+        )
         for weight in lm.parameters()
     ]

@@ -13,11 +13,12 @@ import threading
 from enum import IntEnum
 from functools import cache
 from queue import SimpleQueue
+from typing import NamedTuple
 
 import numpy as np
 from llvmlite import ir
 
-from descant.generation.runtimes.native.code import I64, POINTER, Code, Library
+from descant.generation.runtimes.native.code import I32, I64, POINTER, Code, Library, Target
 
 SPINS = 500
 """How often a thread looks whether the others are done before it offers its processor to other work."""
@@ -76,12 +77,24 @@ class Job:
         # A thread that is still at an earlier run finds another epoch in the counters, and leaves.
         self._counters[:] = self._epoch << EPOCH_BITS
         if num_threads > 1:
-            _team().call(self, self._epoch, num_threads - 1)
-        self.work(self._epoch)
+            _team().call(Run(self, self._epoch, num_tokens), num_threads - 1)
+        self.work(self._epoch, num_tokens)
 
-    def work(self, epoch: int) -> None:
-        """Takes part in a run until all its tiles are done."""
-        _run_function()(self._words.ctypes.data, epoch)
+    def work(self, epoch: int, num_tokens: int) -> None:
+        """Takes part in a run until all its tiles are done.
+
+        Args:
+            num_tokens: of this run. The state may have another number already, that of the next one.
+        """
+        _run_function()(self._words.ctypes.data, epoch, num_tokens)
+
+
+class Run(NamedTuple):
+    """One run of a job."""
+
+    job: Job
+    epoch: int
+    num_tokens: int
 
 
 class Team:
@@ -89,25 +102,25 @@ class Team:
 
     def __init__(self) -> None:
         self.process = os.getpid()
-        self._queues: list[SimpleQueue[tuple[Job, int]]] = []
+        self._queues: list[SimpleQueue[Run]] = []
         self._lock = threading.Lock()
 
-    def call(self, job: Job, epoch: int, num_helpers: int) -> None:
+    def call(self, run: Run, num_helpers: int) -> None:
         """Asks a number of threads to take part in a run."""
         with self._lock:
             while len(self._queues) < num_helpers:
-                queue: SimpleQueue[tuple[Job, int]] = SimpleQueue()
+                queue: SimpleQueue[Run] = SimpleQueue()
                 self._queues.append(queue)
                 threading.Thread(target=_serve, args=(queue,), name="descant-worker", daemon=True).start()
         for queue in self._queues[:num_helpers]:
-            queue.put((job, epoch))
+            queue.put(run)
 
 
-def _serve(queue: "SimpleQueue[tuple[Job, int]]") -> None:
+def _serve(queue: "SimpleQueue[Run]") -> None:
     while True:
-        job, epoch = queue.get()
-        job.work(epoch)
-        del job
+        run = queue.get()
+        run.job.work(run.epoch, run.num_tokens)
+        del run  # and with it the job's memory, while nothing else comes
 
 
 _TEAMS: dict[int, Team] = {}
@@ -122,7 +135,7 @@ def _team() -> Team:
 def _run_function() -> "ctypes._FuncPointer":
     module = ir.Module("workers")
     _add_run(module)
-    return _keep(Library(module)).function("run", 2)
+    return _keep(Library(module, Target.host())).function("run", 3)
 
 
 _LIBRARIES: list[Library] = []
@@ -144,12 +157,12 @@ def _yield_address() -> int:
 
 
 def _add_run(module: ir.Module) -> None:
-    """``run(job, epoch)``: does tiles of a job's operations until all are done, or another epoch has begun."""
-    code = Code(module, "run", [POINTER, I64])
-    job, epoch = code.function.args
+    """``run(job, epoch, number of tokens)``: does tiles of a job's operations until all are done, or another epoch has begun."""
+    code = Code(module, "run", [POINTER, I64, I64])
+    job, epoch, num_tokens = code.function.args
     state, counters = code.pointer_at(job, JobWord.STATE), code.pointer_at(job, JobWord.COUNTERS)
     operations = code.pointer_at(job, JobWord.OPERATIONS)
-    num_tokens, num_operations = code.read(state, I64(0), I64), code.read(job, I64(JobWord.NUM_OPERATIONS), I64)
+    num_operations = code.read(job, I64(JobWord.NUM_OPERATIONS), I64)
     leave = code.append_basic_block("leave")
     with code.for_range(I64(0), num_operations) as index:
         row = code.mul(index, I64(OperationWord.NUM_WORDS))
@@ -199,9 +212,7 @@ def _do_tiles(
     code.position_at_end(finished)
 
 
-def _wait(
-    code: Code, job: ir.Value, num_tiles: ir.Value, done: ir.Value, epoch: ir.Value, leave: ir.Block
-) -> None:
+def _wait(code: Code, job: ir.Value, num_tiles: ir.Value, done: ir.Value, epoch: ir.Value, leave: ir.Block) -> None:
     """Waits until the tiles that others have taken are done."""
     look, check, spin, offer, finished = (
         code.append_basic_block(name) for name in ("look", "check", "spin", "offer", "finished")
@@ -219,7 +230,7 @@ def _wait(
     code.store(code.add(code.load(spins), I64(1)), spins)
     code.cbranch(code.icmp_signed("<", code.load(spins), I64(SPINS)), look, offer)
     code.position_at_end(offer)
-    signature = ir.FunctionType(I32_RESULT, [])
+    signature = ir.FunctionType(I32, [])
     code.call(code.inttoptr(code.read(job, I64(JobWord.YIELD), I64), signature.as_pointer()), [])
     code.branch(look)
     code.position_at_end(finished)
@@ -228,5 +239,3 @@ def _wait(
 def _is_epoch(code: Code, counter: ir.Value, epoch: ir.Value) -> ir.Value:
     return code.icmp_signed("==", code.ashr(counter, I64(EPOCH_BITS)), epoch)
 
-
-I32_RESULT = ir.IntType(32)
