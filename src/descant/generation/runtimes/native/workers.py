@@ -238,4 +238,3 @@ def _wait(code: Code, job: ir.Value, num_tiles: ir.Value, done: ir.Value, epoch:
 
 def _is_epoch(code: Code, counter: ir.Value, epoch: ir.Value) -> ir.Value:
     return code.icmp_signed("==", code.ashr(counter, I64(EPOCH_BITS)), epoch)
-
