@@ -1,12 +1,25 @@
-"""How the language model's steps are executed: one file for each way, and the choice among them."""
+"""How the language model's steps are executed: one folder or file for each way, and the choice among them."""
 
+from descant.errors import InvalidRequest
 from descant.generation.runtimes.base import Runtime, Session
-from descant.generation.runtimes.native import NativeRuntime
+from descant.generation.runtimes.eager import EagerRuntime
+from descant.generation.runtimes.native import NativeRuntime, WeightFormat, is_supported
 from descant.lm.model import MusicLM
 
-__all__ = ["NativeRuntime", "Runtime", "Session", "runtime_for"]
+__all__ = ["EagerRuntime", "NativeRuntime", "Runtime", "Session", "WeightFormat", "runtime_for"]
 
 
-def runtime_for(lm: MusicLM) -> Runtime:
-    """x"""
-    return NativeRuntime(lm)
+def runtime_for(lm: MusicLM, weight_format: WeightFormat | None = None) -> Runtime:
+    """The runtime for a model on its device: compiled steps on a CPU, PyTorch's own operations elsewhere.
+
+    Args:
+        weight_format: what the weights are rounded to; None keeps them as they are.
+
+    Raises:
+        InvalidRequest: weights in this format need a runtime that this machine cannot have.
+    """
+    if lm.norm.weight.device.type == "cpu" and is_supported():
+        return NativeRuntime(lm, weight_format)
+    if weight_format is not None:
+        raise InvalidRequest(f"precision={weight_format!r}: not on this device or processor; use auto")
+    return EagerRuntime(lm)

@@ -5,6 +5,7 @@ Vectors have 32 floats whatever the processor; LLVM cuts them into its registers
 """
 
 import ctypes
+import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -173,6 +174,15 @@ class Target:
         """The processor at hand."""
         features = llvm.get_host_cpu_features()
         return Target(llvm.get_host_cpu_name(), features.flatten(), 16 if features.get("avx512f") else 4)
+
+
+@cache
+def is_supported() -> bool:
+    """Whether this processor multiplies and adds in one rounding and reads float16: all of the last ten years do."""
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return True
+    features = llvm.get_host_cpu_features()
+    return bool(features.get("fma") and features.get("f16c"))
 
 
 class Library:
