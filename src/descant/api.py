@@ -19,7 +19,7 @@ from descant.checkpoints.names import folder_of, recorded_name
 from descant.checkpoints.native import load_text_encoder
 from descant.checkpoints.untrained import untrained_model
 from descant.codec.clip_codec import ClipCodec
-from descant.devices import PRECISIONS, select_device, select_precision
+from descant.devices import DTYPE_NAMES, Precision, select_device, select_precision
 from descant.errors import CheckpointError, InvalidRequest
 from descant.generation.engine import Engine
 from descant.generation.request import MAX_DURATION_S, Guidance, Request, Sampling
@@ -47,7 +47,9 @@ def load(
             or an id of the model hub such as ``facebook/musicgen-small``, optionally with ``@revision`` at its end.
             ``./starter``, ``starter/`` and ``~/starter`` are folders.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``; auto uses a GPU if there is one.
-        precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``, of the language model; auto is fp16 on CUDA, else fp32.
+        precision: of the language model: ``auto``, ``fp32``, ``bf16``, ``fp16``, or on a CPU ``int8`` or ``int4``; auto
+            is fp16 on CUDA, else fp32. On a CPU all but fp32 round the weights, keep nothing but the rounded ones, and
+            calculate in float32; fp32 too reads weights that were stored in float16 or int8 as such, which is exact.
         folder: the folder with the model's files, if it is known; the name is not looked up then.
 
     Raises:
@@ -55,11 +57,14 @@ def load(
         InvalidRequest: the device or precision is unavailable, or ``model`` is neither a name nor a path.
     """
     chosen = select_device(device)
-    dtype = select_precision(precision, chosen)
+    selected = select_precision(precision, chosen)
     name = _checked_name(model)
     found = folder_of(name) if folder is None else folder
-    loaded = _tiny().to_precision(dtype).to_device(chosen) if found is None else load_model(found, chosen, dtype)
-    return MusicGen(loaded, recorded_name(name))
+    if found is None:
+        loaded = _tiny().to_precision(selected.dtype).to_device(chosen)
+    else:
+        loaded = load_model(found, chosen, selected.dtype)
+    return MusicGen(loaded, recorded_name(name), selected)
 
 
 class ClipStream:
@@ -91,14 +96,23 @@ class ClipStream:
 
 
 class MusicGen:
-    """A loaded model. It keeps nothing of a request, and threads may share it."""
+    """A loaded model. It keeps nothing of a request, and threads may share it.
 
-    def __init__(self, model: MusicGenModel, name: str) -> None:
+    Args:
+        precision: None is that of the model's parameters. One that rounds weights takes the model over: only the
+            rounded weights are kept.
+    """
+
+    def __init__(self, model: MusicGenModel, name: str, precision: Precision | None = None) -> None:
         self.model = model
         self.name = name
-        self.engine = Engine(model)
-        self.codec = ClipCodec(model.codec)
         self.fingerprint = fingerprint(model)
+        dtype = model.lm.norm.weight.dtype
+        selected = precision or Precision(DTYPE_NAMES[dtype], dtype)
+        self.precision = selected.name
+        """The language model's precision."""
+        self.engine = Engine(model, weight_format=selected.weight_format)
+        self.codec = ClipCodec(model.codec)
 
     @property
     def config(self) -> MusicGenConfig:
@@ -124,12 +138,6 @@ class MusicGen:
     def device(self) -> str:
         """The device of the language model."""
         return str(self.model.device)
-
-    @property
-    def precision(self) -> str:
-        """The language model's precision."""
-        dtype = self.model.lm.norm.weight.dtype
-        return next(name for name, kind in PRECISIONS.items() if kind == dtype)
 
     @property
     def default_sampling(self) -> Sampling:

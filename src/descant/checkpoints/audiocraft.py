@@ -20,6 +20,7 @@ from descant.checkpoints.audiocraft_yaml import dump, parse
 from descant.checkpoints.config_files import config_errors_of
 from descant.checkpoints.keymap import AUDIOCRAFT_CONDITIONS, AUDIOCRAFT_LM, KeyMap, audiocraft_codec_keys
 from descant.checkpoints.native import load_style_features, load_text_encoder, replacing
+from descant.checkpoints.native_tensors import tensors_of
 from descant.checkpoints.pickles import only_tensors, unpickled
 from descant.checkpoints.tensor_files import HeldTensors, TensorFiles, planned, read_tensors
 from descant.checkpoints.trust import part_named_in
@@ -114,7 +115,7 @@ def save_model(model: MusicGenModel, folder: Path) -> None:
     """
     settings = audiocraft_config.write_model(model.config)
     codec_settings = audiocraft_codec.write_codec(_mono(model.config.codec))
-    tensors = model.state_dict()
+    tensors = tensors_of(model)
     of_codec = {name: tensor for name, tensor in tensors.items() if name.startswith("codec.")}
     rest = {name: tensor for name, tensor in tensors.items() if name not in of_codec}
     with replacing(folder, frozenset()) as staging:

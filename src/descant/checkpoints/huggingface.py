@@ -23,6 +23,7 @@ from descant.checkpoints.config_files import config_errors_of, read_json, write_
 from descant.checkpoints.huggingface_config import read_codec, read_model, unused_codebooks, write_codec, write_model
 from descant.checkpoints.keymap import HUGGINGFACE_CODEC, HUGGINGFACE_CONDITIONS, HUGGINGFACE_LM, KeyMap
 from descant.checkpoints.native import replacing
+from descant.checkpoints.native_tensors import tensors_of
 from descant.checkpoints.tensor_files import (
     SAFETENSORS,
     TensorFiles,
@@ -127,7 +128,7 @@ def save_model(model: MusicGenModel, folder: Path, *, shard_bytes: int = SHARD_B
     if not isinstance(encoder, T5Encoder):
         raise CheckpointError(f"transformers' MusicGen has a T5 text encoder, this model {type(encoder).__name__}")
     described = write_model(model.config, encoder.config)
-    tensors = _model_keys(model.config.codec).exported(model.state_dict())
+    tensors = _model_keys(model.config.codec).exported(tensors_of(model))
     tensors |= {f"{TEXT_ENCODER}{name}": tensor for name, tensor in encoder.weights.items()}
     with replacing(folder, frozenset()) as staging:
         for name, plain in described.items():

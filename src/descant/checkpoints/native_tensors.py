@@ -19,11 +19,11 @@ def stored_tensors(module: nn.Module, storage: Storage) -> dict[str, Tensor]:
     """A module's tensors as they are written to a file; buffers, in particular codebooks, stay unchanged.
 
     Raises:
-        CheckpointError: a weight is too large for fp16.
+        CheckpointError: a weight is too large for fp16, or was not kept.
     """
     parameters = {name for name, _ in module.named_parameters()}
     stored: dict[str, Tensor] = {}
-    for name, tensor in module.state_dict().items():
+    for name, tensor in tensors_of(module).items():
         if storage == "exact" or name not in parameters:
             stored[name] = tensor.contiguous()
         elif storage == "int8" and tensor.ndim == 2:
@@ -33,6 +33,20 @@ def stored_tensors(module: nn.Module, storage: Storage) -> dict[str, Tensor]:
             if not bool(torch.isfinite(stored[name]).all()):
                 raise CheckpointError(f"{name} has values that fp16 cannot hold: store the model as exact")
     return stored
+
+
+def tensors_of(module: nn.Module) -> dict[str, Tensor]:
+    """A module's tensors, to be written to a file.
+
+    Raises:
+        CheckpointError: only rounded copies of some were kept, for decoding.
+    """
+    tensors: dict[str, Tensor] = module.state_dict()
+    if any(tensor.is_meta for tensor in tensors.values()):
+        raise CheckpointError(
+            "the model was loaded in a precision that keeps only rounded weights: load it in fp32 to store it"
+        )
+    return tensors
 
 
 def read_tensors(file: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:

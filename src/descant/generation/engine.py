@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from descant.devices import WeightFormat
 from descant.errors import Cancelled, InvalidRequest
 from descant.generation.audio import render
 from descant.generation.decode import Decoder
@@ -38,12 +39,13 @@ class Engine:
 
     Args:
         max_batch: the most requests that are decoded together; the others wait.
+        weight_format: what the language model's matrices are rounded to; only the rounded ones are kept then.
     """
 
-    def __init__(self, model: MusicGenModel, max_batch: int = 8) -> None:
+    def __init__(self, model: MusicGenModel, max_batch: int = 8, weight_format: WeightFormat | None = None) -> None:
         self.model = model
         self.max_batch = max_batch
-        self.runtime = runtime_for(model.lm)
+        self.runtime = runtime_for(model.lm, weight_format)
 
     @own_settings()
     def generate(

@@ -1,19 +1,21 @@
 """How the language model's steps are executed: one folder or file for each way, and the choice among them."""
 
+from descant.devices import WeightFormat
 from descant.errors import InvalidRequest
 from descant.generation.runtimes.base import Runtime, Session
 from descant.generation.runtimes.eager import EagerRuntime
-from descant.generation.runtimes.native import NativeRuntime, WeightFormat, is_supported
+from descant.generation.runtimes.native import NativeRuntime, is_supported
 from descant.lm.model import MusicLM
 
-__all__ = ["EagerRuntime", "NativeRuntime", "Runtime", "Session", "WeightFormat", "runtime_for"]
+__all__ = ["EagerRuntime", "NativeRuntime", "Runtime", "Session", "runtime_for"]
 
 
 def runtime_for(lm: MusicLM, weight_format: WeightFormat | None = None) -> Runtime:
     """The runtime for a model on its device: compiled steps on a CPU, PyTorch's own operations elsewhere.
 
     Args:
-        weight_format: what the weights are rounded to; None keeps them as they are.
+        weight_format: what the matrices are rounded to; the model's own are freed then, and it can only generate.
+            None keeps them as they are.
 
     Raises:
         InvalidRequest: weights in this format need a runtime that this machine cannot have.

@@ -1,5 +1,6 @@
 """The native runtime: the logits of the model's own forward pass, and a sequence's bits are its own."""
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -95,7 +96,7 @@ def test_without_conditions_too():
 def test_formats_change_logits_by_their_rounding_only(format):
     lm = lively()
     inputs, sequence = conditions(lm), sequence_of()
-    exact, rounded = (logits_of(NativeRuntime(lm, kind).start(), inputs, sequence, 9) for kind in (None, format))
+    exact, rounded = (logits_of(NativeRuntime(copy.deepcopy(lm), kind).start(), inputs, sequence, 9) for kind in (None, format))
     error = (rounded - exact).norm() / exact.norm()
     assert 0 < error < FORMAT_ERRORS[format]
 
@@ -110,7 +111,7 @@ def test_weights_stored_in_int8_or_float16_are_kept_so_and_change_nothing():
         runtime = NativeRuntime(lm)
         assert runtime.weights.formats == {format}
         found, expected = (
-            logits_of(kind.start(), inputs, sequence, 9) for kind in (runtime, NativeRuntime(lm, "fp32"))
+            logits_of(kind.start(), inputs, sequence, 9) for kind in (runtime, NativeRuntime(copy.deepcopy(lm), "fp32"))
         )
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
         assert format == "int8" or torch.equal(found, expected)
@@ -121,7 +122,7 @@ def test_weights_stored_in_int8_or_float16_are_kept_so_and_change_nothing():
 def test_a_sequence_has_the_same_bits_alone_together_late_and_read_in_any_parts(transformer, format):
     lm = lively(transformer)
     inputs, sequence = conditions(lm), sequence_of()
-    runtime = NativeRuntime(lm, format)
+    runtime = NativeRuntime(copy.deepcopy(lm), format)
     together = logits_of(runtime.start(), inputs, sequence, 1)
     session = runtime.start()
     for number in reversed(range(NUM_ROWS)):
@@ -166,9 +167,9 @@ def test_any_number_of_threads_gives_the_same_bits():
 def test_all_processors_give_the_same_bits(format):
     lm = lively(MODELS["all new"])
     inputs, sequence = conditions(lm), sequence_of()
-    expected = logits_of(NativeRuntime(lm, format).start(), inputs, sequence, 30)
+    expected = logits_of(NativeRuntime(copy.deepcopy(lm), format).start(), inputs, sequence, 30)
     for target in (Target("haswell"), Target("znver3")):
-        found = logits_of(NativeRuntime(lm, format, target).start(), inputs, sequence, 30)
+        found = logits_of(NativeRuntime(copy.deepcopy(lm), format, target).start(), inputs, sequence, 30)
         assert torch.equal(found, expected)
 
 

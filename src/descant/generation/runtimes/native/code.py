@@ -207,4 +207,6 @@ class Library:
 
     def function(self, name: str, num_arguments: int) -> Callable[..., None]:
         """A function of whole numbers and addresses that gives nothing. Other Python threads run meanwhile."""
-        return ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * num_arguments)(self.address(name))
+        function = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * num_arguments)(self.address(name))
+        function.library = self  # type: ignore[attr-defined]  # it lasts as long as the function
+        return function

@@ -1,7 +1,7 @@
 """Weights in the order in which they are multiplied, in one of five formats."""
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -9,10 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from descant.devices import WeightFormat
 from descant.nn.quantize import dequantize_rows, quantize_rows
 
-WeightFormat: TypeAlias = Literal["fp32", "fp16", "bf16", "int8", "int4"]
-FORMATS: tuple[WeightFormat, ...] = get_args(WeightFormat)
+PackedFormat: TypeAlias = WeightFormat | Literal["fp32"]
+FORMATS: tuple[PackedFormat, ...] = ("fp32", "fp16", "bf16", "int8", "int4")
 
 PANEL = 32
 """Outputs that are multiplied together."""
@@ -23,7 +24,7 @@ GROUP = 32
 GROUP_BYTES = 2 * PANEL + GROUP // 2 * PANEL
 """A scale of two bytes for each output, then half a byte for each weight."""
 
-HAS_SCALES: tuple[WeightFormat, ...] = ("int8",)
+HAS_SCALES: tuple[PackedFormat, ...] = ("int8",)
 """Formats with one scale for each output."""
 
 TYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -38,7 +39,7 @@ class PackedWeight:
         scales: of each output, for formats that have them.
     """
 
-    format: WeightFormat
+    format: PackedFormat
     num_inputs: int
     num_outputs: int
     panels: Tensor
@@ -55,7 +56,7 @@ def padded(number: int) -> int:
     return -number % PANEL + number
 
 
-def pack(weight: Float[Tensor, "O I"], format: WeightFormat) -> PackedWeight:
+def pack(weight: Float[Tensor, "O I"], format: PackedFormat) -> PackedWeight:
     """The weight in a format; int8 and int4 round to the nearest that they can hold."""
     num_outputs, num_inputs = weight.shape
     whole = F.pad(weight.detach(), (0, padded(num_inputs) - num_inputs, 0, padded(num_outputs) - num_outputs))
@@ -72,7 +73,7 @@ def pack(weight: Float[Tensor, "O I"], format: WeightFormat) -> PackedWeight:
     return PackedWeight(format, num_inputs, num_outputs, panels.contiguous().view(torch.uint8).flatten(1), scales)
 
 
-def exact_format(weight: Float[Tensor, "O I"]) -> WeightFormat:
+def exact_format(weight: Float[Tensor, "O I"]) -> PackedFormat:
     """The smallest format that holds the weight as it is: int8 where it was stored in int8, fp16 where it was stored in
     float16."""
     if weight.dtype == torch.bfloat16:

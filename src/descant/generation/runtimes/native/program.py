@@ -19,7 +19,7 @@ from descant.generation.runtimes.native.kernels import (
     add_heads,
     add_norm,
 )
-from descant.generation.runtimes.native.packing import PANEL, PackedWeight, WeightFormat, address_of, padded
+from descant.generation.runtimes.native.packing import PANEL, PackedFormat, PackedWeight, address_of, padded
 from descant.generation.runtimes.native.products import ProductWord, add_products
 from descant.generation.runtimes.native.weights import PackedAttention, PackedLM, PackedNorm
 from descant.generation.runtimes.native.workers import Job, OperationWord
@@ -33,7 +33,7 @@ TILE_WEIGHTS = 2**15
 
 
 @cache
-def products_library(format: WeightFormat, target: Target) -> Library:
+def products_library(format: PackedFormat, target: Target) -> Library:
     """The products with one format of weights."""
     module = ir.Module(f"products_{format}")
     add_products(module, format, target)

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from descant.generation.runtimes.base import Runtime, Session
 from descant.generation.runtimes.native.code import LANES, Target
 from descant.generation.runtimes.native.kernels import CacheWord, TokenWord
-from descant.generation.runtimes.native.packing import WeightFormat, address_of, padded
+from descant.generation.runtimes.native.packing import PackedFormat, address_of, padded
 from descant.generation.runtimes.native.program import (
     MAX_TOKENS,
     Buffers,
@@ -22,11 +22,11 @@ from descant.generation.runtimes.native.program import (
     heads_job,
     layers_job,
 )
-from descant.generation.runtimes.native.weights import PackedLM
+from descant.generation.runtimes.native.weights import PackedLM, free_matrices
 from descant.lm.model import MusicLM
 from descant.nn.inputs import LMInputs
 
-HALF_CACHES: tuple[WeightFormat, ...] = ("int8", "int4")
+HALF_CACHES: tuple[PackedFormat, ...] = ("int8", "int4")
 """Formats whose rounding is coarser than that of a KV cache in float16."""
 
 
@@ -34,20 +34,24 @@ class NativeRuntime(Runtime):
     """Decoding on a CPU. Weights are packed once, at first use, and again if they were changed since.
 
     Args:
-        format: of the weights; None keeps each exactly as it is, in the smallest format that can.
+        format: what the matrices are rounded to. They are packed at once then and the model's own are freed, so that
+            it can only generate. None keeps each exactly as it is, in the smallest format that can.
         target: the processor to compile for; None is the one at hand.
     """
 
-    def __init__(self, lm: MusicLM, format: WeightFormat | None = None, target: Target | None = None) -> None:
+    def __init__(self, lm: MusicLM, format: PackedFormat | None = None, target: Target | None = None) -> None:
         super().__init__(lm)
         self.format = format
         self._target = target or Target.host()
         self._weights: PackedLM | None = None
+        if format is not None:
+            self._weights = PackedLM(lm, format)
+            free_matrices(lm)
 
     @property
     def weights(self) -> PackedLM:
         """The packed weights."""
-        if self._weights is None or not self._weights.is_current(self.lm):
+        if self._weights is None or (self.format is None and not self._weights.is_current(self.lm)):
             self._weights = PackedLM(self.lm, self.format)
         return self._weights
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from descant.generation.runtimes.native.packing import (
+    PackedFormat,
     PackedWeight,
-    WeightFormat,
     exact_format,
     pack,
     padded,
@@ -63,14 +63,14 @@ class PackedLM:
         format: None packs each weight in the smallest format that holds it exactly.
     """
 
-    def __init__(self, lm: MusicLM, format: WeightFormat | None) -> None:
+    def __init__(self, lm: MusicLM, format: PackedFormat | None) -> None:
         self._format = format
         self._marks = _marks(lm)
         self.blocks = [self._block(block) for block in lm.blocks]
         self.norm = _norm(lm.norm)
-        heads = torch.cat([_padded_rows(head.weight) for head in lm.heads])
+        heads = torch.cat([_padded_rows(head.get_parameter("weight")) for head in lm.heads])
         self.heads = self._pack(heads, "int8" if format == "int4" else format)
-        self.embeddings = torch.cat([embedding.weight for embedding in lm.embeddings]).detach().float()
+        self.embeddings = torch.cat([embedding.get_parameter("weight") for embedding in lm.embeddings]).detach().float()
 
     def is_current(self, lm: MusicLM) -> bool:
         """Whether the model's weights are still those that were packed."""
@@ -87,11 +87,11 @@ class PackedLM:
         yield self.heads
 
     @property
-    def formats(self) -> set[WeightFormat]:
+    def formats(self) -> set[PackedFormat]:
         """The formats that occur."""
         return {weight.format for weight in self.weights()}
 
-    def _pack(self, weight: Float[Tensor, "O I"], format: WeightFormat | None) -> PackedWeight:
+    def _pack(self, weight: Float[Tensor, "O I"], format: PackedFormat | None) -> PackedWeight:
         return pack(weight, exact_format(weight) if format is None else format)
 
     def _block(self, block: nn.Module) -> PackedBlock:
@@ -123,6 +123,15 @@ class PackedLM:
             down=self._pack(block.mlp.down.weight, format),
             gain=_gain(block.residual2),
         )
+
+
+def free_matrices(lm: MusicLM) -> None:
+    """Leaves only the shapes of a model's matrices: their memory is free for other things."""
+    for module in lm.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            if parameter.ndim == 2:
+                shape = torch.empty_like(parameter, device="meta")
+                module.register_parameter(name, nn.Parameter(shape, requires_grad=False))
 
 
 def _padded_rows(weight: Float[Tensor, "O I"]) -> Float[Tensor, "padded I"]:

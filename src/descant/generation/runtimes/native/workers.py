@@ -10,6 +10,7 @@ import ctypes
 import os
 import sys
 import threading
+from collections.abc import Callable
 from enum import IntEnum
 from functools import cache
 from queue import SimpleQueue
@@ -132,18 +133,10 @@ def _team() -> Team:
 
 
 @cache
-def _run_function() -> "ctypes._FuncPointer":
+def _run_function() -> Callable[..., None]:
     module = ir.Module("workers")
     _add_run(module)
-    return _keep(Library(module, Target.host())).function("run", 3)
-
-
-_LIBRARIES: list[Library] = []
-
-
-def _keep(library: Library) -> Library:
-    _LIBRARIES.append(library)
-    return library
+    return Library(module, Target.host()).function("run", 3)
 
 
 @cache
@@ -157,7 +150,7 @@ def _yield_address() -> int:
 
 
 def _add_run(module: ir.Module) -> None:
-    """``run(job, epoch, number of tokens)``: does tiles of a job's operations until all are done, or another epoch has begun."""
+    """``run(job, epoch, number of tokens)``: does tiles of a job until all are done, or another epoch has begun."""
     code = Code(module, "run", [POINTER, I64, I64])
     job, epoch, num_tokens = code.function.args
     state, counters = code.pointer_at(job, JobWord.STATE), code.pointer_at(job, JobWord.COUNTERS)
