@@ -106,8 +106,8 @@ def test_an_unavailable_device_is_an_error(device):
 
 
 def test_an_unknown_precision_is_an_error():
-    with pytest.raises(InvalidRequest, match="allowed are auto, fp32, bf16, fp16"):
-        descant.load("tiny", precision="int4")
+    with pytest.raises(InvalidRequest, match="allowed are auto, fp32, bf16, fp16, int8, int4"):
+        descant.load("tiny", precision="int2")
 
 
 def test_bfloat16_makes_music_too(make_model):

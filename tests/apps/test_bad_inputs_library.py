@@ -224,7 +224,7 @@ def test_a_model_that_is_not_there_is_a_checkpoint_error(name):
         descant.load(name)
 
 
-@pytest.mark.parametrize("settings", [{"device": "tpu"}, {"device": ""}, {"precision": "int8"}, {"precision": ""}])
+@pytest.mark.parametrize("settings", [{"device": "tpu"}, {"device": ""}, {"precision": "int2"}, {"precision": ""}])
 def test_a_device_or_precision_that_is_not_there_is_refused_with_those_that_are(settings):
     with pytest.raises(InvalidRequest, match="auto"):
         descant.load("tiny", **settings)

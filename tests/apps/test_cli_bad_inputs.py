@@ -60,7 +60,7 @@ BAD_REQUESTS = {
     "melody part without melody": ("x", "--melody-part", "mix"),
     "melody guidance without melody": ("x", "--melody-guidance", "2"),
     **{f"loudness {value}": ("x", "--loudness", value) for value in ("1", "-71", "nan", "loud")},
-    **{f"precision {value}": ("x", "--precision", value) for value in ("int8", "int4", "fp8")},
+    **{f"precision {value}": ("x", "--precision", value) for value in ("int2", "INT8", "fp8")},
     **{f"device {value}": ("x", "--device", value) for value in ("tpu", "cuda:x", "cuda:99")},
     "format": ("x", "--format", "aac"),
     "melody": ("x", "--melody", "m.wav"),
@@ -99,8 +99,8 @@ def test_a_request_is_refused_before_a_model_is_loaded(refused, monkeypatch):
 
 
 def test_the_message_names_what_came_and_what_is_allowed(refused):
-    line = refused(REQUEST_IS_WRONG, *generate("x", "--precision", "int8"))
-    assert "int8" in line
+    line = refused(REQUEST_IS_WRONG, *generate("x", "--precision", "int2"))
+    assert "int2" in line
     assert "fp32" in line
     assert "fp16" in line
     line = refused(REQUEST_IS_WRONG, *generate("x", "-d", "3601"))

@@ -34,7 +34,7 @@ REQUIRED = {
 """The rest of a command line, for commands whose options can be wrong."""
 
 MACHINE = {"--threads": "0"}
-MODEL = {**MACHINE, "--model": "no\nmodel", "--device": "cuda:99", "--precision": "int8"}
+MODEL = {**MACHINE, "--model": "no\nmodel", "--device": "cuda:99", "--precision": "int2"}
 SHARDS = {**MACHINE, "--device": "tpu"}
 WRONG = {
     "generate": {

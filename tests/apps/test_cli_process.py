@@ -60,10 +60,10 @@ def test_each_command_shows_worked_examples_that_its_own_parser_takes():
 
 
 def test_the_names_that_start_without_torch_are_those_of_the_library():
-    from descant import api
+    from descant.devices import PRECISIONS as LIBRARY_PRECISIONS
 
     assert tuple(FORMATS) == AUDIO_FORMATS
-    assert ("auto", *api.PRECISIONS) == PRECISIONS
+    assert ("auto", *LIBRARY_PRECISIONS) == PRECISIONS
 
 
 def test_a_closed_pipe_is_no_traceback():

@@ -99,6 +99,7 @@ def _one_second(model: str) -> dict[str, Any]:
         "works": clip.duration_s == 1.0,
         "device": loaded.device,
         "precision": loaded.precision,
+        "runtime": loaded.engine.runtime.description,
         "seconds_to_load": ready - began,
         "seconds_taken": time.monotonic() - ready,
     }
@@ -116,6 +117,11 @@ def _lines(result: dict[str, Any]) -> list[str]:
     for name, is_there in result["programs"].items():
         lines.append(f"program {name}: {'installed' if is_there else f'missing; {PROGRAMS[name]} needs it'}")
     for name, made in result["generations"].items():
-        state = f"one second in {made['seconds_taken']:.2f} s on {made['device']}" if made["works"] else made["problem"]
-        lines.append(f"model {name}: {state}")
+        lines.append(f"model {name}: {_generation_line(made)}")
     return lines
+
+
+def _generation_line(made: dict[str, Any]) -> str:
+    if not made["works"]:
+        return str(made["problem"])
+    return f"one second in {made['seconds_taken']:.2f} s on {made['device']}: {made['runtime']}"

@@ -133,6 +133,7 @@ def _show(model: "MusicGen", results: list[Result], seconds_taken: float, as_jso
         "model": model.name,
         "device": model.device,
         "precision": model.precision,
+        "runtime": model.engine.runtime.description,
         "version": __version__,
         **also,
     }

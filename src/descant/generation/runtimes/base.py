@@ -46,6 +46,11 @@ class Runtime(ABC):
     def __init__(self, lm: MusicLM) -> None:
         self.lm = lm
 
+    @property
+    @abstractmethod
+    def description(self) -> str:
+        """What executes the steps, and what the weights are held in."""
+
     @abstractmethod
     def start(self) -> Session:
         """A session without sequences. A session belongs to one thread at a time."""

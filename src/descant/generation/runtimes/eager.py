@@ -23,6 +23,10 @@ prompt's logits. Watched by tests/generation/runtimes/test_runtimes.py."""
 class EagerRuntime(Runtime):
     """PyTorch's own operations, one after another."""
 
+    @property
+    def description(self) -> str:
+        return "PyTorch, operation by operation"
+
     def start(self) -> "EagerSession":
         return EagerSession(self.lm)
 

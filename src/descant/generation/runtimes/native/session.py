@@ -55,6 +55,12 @@ class NativeRuntime(Runtime):
             self._weights = PackedLM(self.lm, self.format)
         return self._weights
 
+    @property
+    def description(self) -> str:
+        formats = " and ".join(sorted(self.weights.formats))
+        how = "rounded" if self.format is not None else "as stored"
+        return f"steps compiled for {self._target.cpu}, weights in {formats} {how}"
+
     def start(self) -> "NativeSession":
         return NativeSession(self.lm, self.weights, self._target, half_cache=self.format in HALF_CACHES)
 
