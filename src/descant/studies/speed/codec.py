@@ -6,10 +6,12 @@ from typing import Any
 import torch
 
 from descant.api import MusicGen
+from descant.codec.base import AudioCodec
+from descant.shapes import Codes, Wave
 from descant.studies.speed.busy import beside
 from descant.studies.speed.machine import count_flops, forget_peak, machine_info, measure_ceiling
 from descant.studies.speed.timing import Measurement, Values, measure, timed
-from descant.studies.speed.transformers_models import AnyCodec, TransformersCodec
+from descant.studies.speed.transformers_models import TransformersCodec
 
 
 def codec_speed(
@@ -59,7 +61,7 @@ def codec_speed(
     return {**result, "ceiling_flops_per_s": ceiling, **machine}
 
 
-def _measured(codec: AnyCodec, wave: torch.Tensor, codes: torch.Tensor, device: torch.device) -> Values:
+def _measured(codec: AudioCodec | TransformersCodec, wave: Wave, codes: Codes, device: torch.device) -> Values:
     return {
         "encode_seconds": timed(lambda: codec.encode(wave), device),
         "decode_seconds": timed(lambda: codec.decode(codes), device),

@@ -36,7 +36,7 @@ def load_speed(model: str, device: str, precision: str, repeats: int = 3, *, num
 
     def loaded() -> Values:
         machine.update(_probe("load", model, device, precision))
-        return {"seconds": machine["seconds"], "peak_memory_bytes": machine["peak_memory_bytes"]}
+        return {"seconds": machine["seconds"], "peak_memory_bytes": float(machine["peak_memory_bytes"])}
 
     values = measure(loaded, {"busy": beside(num_busy, loaded)} if num_busy else {}, repeats)
     return {"what": "load", "num_busy": num_busy, **values, **{name: machine[name] for name in MACHINE}}

@@ -83,6 +83,14 @@ def forget_peak(device: torch.device) -> None:
 
 
 def peak_resident_bytes() -> int:
-    """The most memory this process ever had; macOS counts in bytes, Linux in units of 1024."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1_024 * peak
+    """The most memory this process ever had.
+
+    On Linux ``ru_maxrss`` also counts what the parent had when it started this process, so the kernel's own peak of
+    this program's memory is read. macOS counts ``ru_maxrss`` in bytes, other systems in units of 1024.
+    """
+    try:
+        status = Path("/proc/self/status").read_text()
+        return 1_024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")))
+    except (OSError, StopIteration):
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else 1_024 * peak

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -19,14 +19,6 @@ from descant.errors import CheckpointError, InvalidRequest
 from descant.shapes import Codes, Wave
 
 NEEDED_BY = "--against transformers"
-
-
-class AnyCodec(Protocol):
-    """A codec that can be timed."""
-
-    def encode(self, wave: Wave, /) -> Codes: ...
-
-    def decode(self, codes: Codes, /) -> Wave: ...
 
 
 class TransformersMusicGen:
@@ -93,11 +85,11 @@ class TransformersCodec:
             network = transformers.EncodecModel.from_pretrained(folder)
         return cls(network.to(next(codec.parameters()).device).eval())
 
-    def encode(self, wave: Wave, /) -> Codes:
+    def encode(self, wave: Wave) -> Codes:
         """The codes of waves, of one length."""
         return self._network.encode(wave).audio_codes[0]
 
-    def decode(self, codes: Codes, /) -> Wave:
+    def decode(self, codes: Codes) -> Wave:
         """The waves of codes."""
         return self._network.decode(codes[None], [None]).audio_values
 

@@ -36,13 +36,12 @@ def untrained(preset: str, device: str = "auto", precision: str = "auto") -> Mus
     if preset not in PRESETS:
         raise InvalidRequest(f"untrained={preset!r:.60}: allowed are {', '.join(PRESETS)}")
     chosen, config = select_device(device), PRESETS[preset]()
+    dtype = select_precision(precision, chosen)
+    # All of it, as a copy of a text encoder draws random numbers too.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = untrained_model(config, _text_encoder(config))
-    model = model.eval().requires_grad_(False)
-    return MusicGen(
-        model.to_precision(select_precision(precision, chosen)).to_device(chosen), f"{preset}, random weights"
-    )
+        model = untrained_model(config, _text_encoder(config)).to_precision(dtype).to_device(chosen)
+    return MusicGen(model.eval().requires_grad_(False), f"{preset}, random weights")
 
 
 def _text_encoder(config: MusicGenConfig) -> TextEncoder:
