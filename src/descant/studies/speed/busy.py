@@ -16,14 +16,15 @@ while os.getppid() == parent:
     for _ in range(100_000):
         number = (1_103_515_245 * number + 12_345) % 2**31
 """
-"""It ends by itself if its parent was killed. Then it is the child of another process."""
+"""It ends by itself when its parent is gone; it is then the child of another process."""
 
 
 @contextmanager
 def busy_processes(count: int) -> Iterator[list[int]]:
     """Within the block this number of processes compute, and nothing else; gives their process ids.
 
-    They are gone at the end of the block, however it ends.
+    They are gone at the end of the block, however it ends. One that is just being started when Ctrl-C comes ends with
+    this process.
     """
     started: list[subprocess.Popen[bytes]] = []
     try:
