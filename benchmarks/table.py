@@ -18,28 +18,23 @@ Line: TypeAlias = dict[str, Any]
 Column: TypeAlias = tuple[str, Callable[[Line], str]]
 
 
-def spread(name: str, factor: float = 1.0, digits: int = 3) -> Callable[[Line], str]:
+def spread(name: str, factor: float = 1.0) -> Callable[[Line], str]:
     """The median of a value, and its smallest and largest in brackets."""
 
     def text(line: Line) -> str:
-        if name not in line:
-            return ""
-        median = _rounded(factor * line[name], digits)
-        if f"{name}_min" not in line:
-            return median
-        return f"{median} ({_rounded(factor * line[f'{name}_min'], digits)} to {_rounded(factor * line[f'{name}_max'], digits)})"
+        parts = [_rounded(factor * line[f"{name}{end}"]) for end in ("", "_min", "_max") if f"{name}{end}" in line]
+        return f"{parts[0]} ({parts[1]} to {parts[2]})" if len(parts) == 3 else "".join(parts)
 
     return text
 
 
-def _rounded(value: float, digits: int) -> str:
-    """A number with this many significant digits, or all digits of a whole number that has more."""
-    return f"{value:.0f}" if abs(value) >= 10 ** (digits - 1) else f"{value:.{digits}g}"
+def _rounded(value: float) -> str:
+    """A number with three significant digits, or all digits of its whole part if there are more."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _machine(line: Line) -> str:
-    name = line["processor"] if line["device"] == "cpu" else line["device"]
-    return name if line["device"] != "cpu" else f"{name}, {line['num_threads']} threads"
+    return f"{line['processor']}, {line['num_threads']} threads" if line["device"] == "cpu" else line["device"]
 
 
 def _model(line: Line) -> str:
@@ -118,7 +113,7 @@ TABLES: dict[str, tuple[str, tuple[Column, ...]]] = {
 
 
 def table(name: str, lines: list[Line]) -> str:
-    """The rows of a table in Markdown, or a sentence where nothing was measured. Columns without a value are left out."""
+    """The rows of a table in Markdown, or a sentence if nothing was measured. A column without values is left out."""
     kind, columns = TABLES[name]
     measured = newest(lines, kind)
     rows = [[text(line) for _, text in columns] for line in measured]
