@@ -1,6 +1,7 @@
 """Writes the tables of speed in README.md and docs/speed.md from ``results.jsonl``: ``make bench-docs``.
 
-A table stands between two comments that name it, ``<!-- speed: decode -->`` and ``<!-- end of speed -->``.
+A table stands between two comments that name it, ``<!-- speed: decode -->`` and ``<!-- end of speed -->``. Between
+``<!-- speed: plots -->`` and the end are the pictures that ``plots.py`` draws of the same results.
 """
 
 import re
@@ -13,6 +14,14 @@ from results import newest, read
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (ROOT / "README.md", ROOT / "docs" / "speed.md")
 PLACE = re.compile(r"(<!-- speed: (?P<name>[a-z-]+) -->\n).*?(<!-- end of speed -->)", re.DOTALL)
+
+NOTHING = "Not measured yet.\n"
+TITLES = {
+    "steps": "Milliseconds of a step over the steps in the cache",
+    "duration": "Seconds over the length of the music",
+    "count": "Throughput over the number of requests at once",
+}
+"""Of the plots, by the name of their curve."""
 
 Line: TypeAlias = dict[str, Any]
 Column: TypeAlias = tuple[str, Callable[[Line], str]]
@@ -119,15 +128,26 @@ def table(name: str, lines: list[Line]) -> str:
     rows = [[text(line) for _, text in columns] for line in measured]
     kept = [place for place in range(len(columns)) if any(row[place] for row in rows)]
     if not kept:
-        return "Not measured yet.\n"
+        return NOTHING
     header = [columns[place][0] for place in kept]
     body = [[row[place] for place in kept] for row in rows]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in (header, ["---"] * len(kept), *body))
 
 
+def pictures(lines: list[Line]) -> str:
+    """The plots of the curves that were measured."""
+    drawn = [curve for curve in TITLES if newest(lines, f"decode by {curve}")]
+    return "\n".join(f"![{TITLES[curve]}](speed/{curve}.svg)\n" for curve in drawn) or NOTHING
+
+
 def updated(page: str, lines: list[Line]) -> str:
     """A page with its tables written anew."""
-    return PLACE.sub(lambda place: f"{place[1]}{table(place['name'], lines)}{place[3]}", page)
+
+    def written(place: re.Match[str]) -> str:
+        text = pictures(lines) if place["name"] == "plots" else table(place["name"], lines)
+        return f"{place[1]}{text}{place[3]}"
+
+    return PLACE.sub(written, page)
 
 
 def main() -> None:

@@ -35,7 +35,7 @@ def test_the_tables_are_those_of_the_results(script, page):
 def test_every_table_of_a_page_is_known(script):
     table = script("table")
     names = [place["name"] for page in table.PAGES for place in table.PLACE.finditer(page.read_text(encoding="utf-8"))]
-    assert sorted(names) == sorted(table.TABLES)
+    assert sorted(names) == sorted([*table.TABLES, "plots"])
 
 
 def test_a_table_has_a_row_for_the_newest_measurement_under_each_condition(script):
@@ -82,6 +82,15 @@ def test_plots_of_the_same_results_are_the_same_small_files(script, tmp_path):
         assert drawn == (tmp_path / "b.svg").read_text(encoding="utf-8")
         assert "starter, fp32, A" in drawn
         assert len(drawn) < 40_000
+
+
+def test_a_page_shows_the_plots_of_the_curves_that_were_measured(script):
+    table, plots = script("table"), script("plots")
+    assert set(table.TITLES) == set(plots.AXES)
+    page = "<!-- speed: plots -->\n<!-- end of speed -->"
+    assert "Not measured yet." in table.updated(page, [decode_line()])
+    lines = [{"what": "decode by count", "points": [], **CONDITIONS}]
+    assert table.updated(page, lines).splitlines()[1:-1] == [f"![{table.TITLES['count']}](speed/count.svg)"]
 
 
 def test_a_result_is_read_as_it_was_appended(script, tmp_path):
