@@ -26,7 +26,7 @@ def test_the_last_line_of_bench_is_one_json_object(run, kind):
     assert result["what"] == kind
     assert result["model"] == "tiny"
     assert all(value > 0 for name, value in result.items() if name.endswith(("factor", "ceiling", "per_s", "bytes")))
-    # A spread stands beside its median.
+    # A spread is on the line of its median.
     names = [name for name in result if not name.endswith(("_min", "_max"))]
     assert [line.split()[0] for line in lines] == names
     seconds = next(line for line in lines if line.split()[0].endswith("seconds"))

@@ -18,7 +18,7 @@ from descant.generation.runtimes import EagerRuntime
 from descant.lm.model import MusicLM
 from descant.presets import PRESETS
 from descant.studies.speed import decoding, fresh_process, machine, untrained
-from descant.studies.speed.busy import beside, busy_processes
+from descant.studies.speed.busy import busy_processes, with_busy
 from descant.studies.speed.codec import codec_speed
 from descant.studies.speed.curves import CURVES, decode_curve
 from descant.studies.speed.decoding import decode_speed
@@ -159,7 +159,7 @@ def test_busy_processes_end_where_their_parent_is_killed():
 def test_a_measurement_is_taken_while_the_others_are_busy(monkeypatch):
     running = []
     monkeypatch.setattr("descant.studies.speed.busy.subprocess.Popen", watched(running))
-    assert beside(2, lambda: {"seconds": float(sum(map(is_running, running)))})() == {"seconds": 2}
+    assert with_busy(2, lambda: {"seconds": float(sum(map(is_running, running)))})() == {"seconds": 2}
     assert not any(map(is_running, running))
 
 
@@ -181,7 +181,7 @@ def test_several_requests_are_compared_with_one_alone(tiny):
     assert result["throughput_ratio"] == pytest.approx(3 * result["alone_seconds"] / result["seconds"])
 
 
-def test_every_kind_is_measured_beside_busy_processes(tiny):
+def test_every_kind_is_measured_with_busy_processes(tiny):
     for result in (
         decode_speed(tiny, 0.1, repeats=1, num_busy=1),
         codec_speed(tiny, 0.1, repeats=1, num_busy=1),
@@ -286,7 +286,7 @@ def test_an_unknown_preset_is_refused():
 
 
 def test_a_process_that_fails_says_why(tmp_path):
-    with pytest.raises(CheckpointError, match=r"failed in a process of its own: .*no such model"):
+    with pytest.raises(CheckpointError, match=r"a process that was measured failed: .*no such model"):
         fresh_process.load_speed(str(tmp_path / "nosuch"), "cpu", "auto", repeats=1)
     options = ["--model", str(tmp_path / "nosuch")]
     for run in (fresh_process._first_sound_seconds, fresh_process._command_seconds):

@@ -221,7 +221,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _lines(result: dict[str, Any]) -> list[str]:
-    """A line for each value, its spread beside it, and for each point of a curve."""
+    """A line for each value with its spread, and for each point of a curve."""
     texts = _texts(result)
     width = max(map(len, texts))
     lines = [f"{name:<{width}}  {text}" for name, text in texts.items()]

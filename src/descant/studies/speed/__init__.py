@@ -4,7 +4,7 @@ Generating reads every weight of the language model once a step, so memory bandw
 training are bound by arithmetic, and are compared with the rate of a large matrix product. Ceilings are measured in the
 same run, on the same device and with the same threads.
 
-Every figure is a median with the smallest and the largest value beside it (``seconds``, ``seconds_min``,
-``seconds_max``). What is compared is measured in turns, and the ratio is taken within each turn, so that whatever else
-changes on the machine meanwhile changes for both. Seconds of a busy machine are only good for ratios.
+Every figure is a median, with the smallest and the largest value (``seconds``, ``seconds_min``, ``seconds_max``). What
+is compared is measured in turns, and the ratio is taken within each turn, so that whatever else changes on the machine
+meanwhile changes for both. Seconds of a busy machine are only good for ratios.
 """

@@ -49,8 +49,8 @@ def busy_processes(count: int) -> Iterator[list[int]]:
             process.communicate()
 
 
-def beside(count: int, measurement: Measurement) -> Measurement:
-    """The measurement, taken beside this number of busy processes."""
+def with_busy(count: int, measurement: Measurement) -> Measurement:
+    """The measurement, taken while this number of other processes are busy."""
 
     def measured() -> Values:
         with busy_processes(count):

@@ -8,7 +8,7 @@ import torch
 from descant.api import MusicGen
 from descant.codec.base import AudioCodec
 from descant.shapes import Codes, Wave
-from descant.studies.speed.busy import beside
+from descant.studies.speed.busy import with_busy
 from descant.studies.speed.machine import count_flops, forget_peak, machine_info, measure_ceiling
 from descant.studies.speed.timing import Measurement, Values, measure, timed
 from descant.studies.speed.transformers_models import TransformersCodec
@@ -20,7 +20,7 @@ def codec_speed(
     """Seconds to encode and to decode a clip of noise, and the share of the arithmetic rate that this reaches.
 
     Args:
-        num_busy: measures beside this number of busy processes too.
+        num_busy: also measures while this number of other processes are busy.
         against_transformers: measures transformers' EncodecModel with the same weights too.
 
     Raises:
@@ -43,7 +43,7 @@ def codec_speed(
             theirs.decode(codes)
             others["transformers"] = partial(_measured, theirs, wave, codes, device)
         if num_busy:
-            others["busy"] = beside(num_busy, own)
+            others["busy"] = with_busy(num_busy, own)
         values = measure(own, others, repeats)
         flops = {"encode": count_flops(lambda: codec.encode(wave)), "decode": count_flops(lambda: codec.decode(codes))}
     machine = machine_info(model)

@@ -60,15 +60,17 @@ def _by_duration(model: MusicGen, duration_s: float, repeats: int) -> list[dict[
 
 
 def _by_count(model: MusicGen, duration_s: float, repeats: int, counts: list[int]) -> list[dict[str, Any]]:
-    turns = [[decode_once(model, duration_s, number) for number in counts] for _ in range(repeats)]
-    compared = [
-        [
-            {"throughput_ratio": number * turn[0]["seconds"] / values["seconds"]}
-            for number, values in zip(counts, turn, strict=True)
-        ]
-        for turn in turns
+    turns = [_counts_once(model, duration_s, counts) for _ in range(repeats)]
+    return [{"count": count, **_at(turns, place)} for place, count in enumerate(counts)]
+
+
+def _counts_once(model: MusicGen, duration_s: float, counts: list[int]) -> list[Values]:
+    """What is measured with each count of requests, and its throughput, that of one request being 1."""
+    runs = [decode_once(model, duration_s, count) for count in counts]
+    return [
+        {**values, "throughput_ratio": count * runs[0]["seconds"] / values["seconds"]}
+        for count, values in zip(counts, runs, strict=True)
     ]
-    return [{"count": number, **_at(turns, place), **_at(compared, place)} for place, number in enumerate(counts)]
 
 
 def _at(turns: Sequence[Sequence[Values]], place: int) -> dict[str, float]:

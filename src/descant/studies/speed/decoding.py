@@ -10,7 +10,7 @@ from torch import Tensor
 
 from descant.api import MusicGen
 from descant.generation.request import Request, Sampling
-from descant.studies.speed.busy import beside
+from descant.studies.speed.busy import with_busy
 from descant.studies.speed.machine import forget_peak, machine_info, measure_ceiling
 from descant.studies.speed.timing import Measurement, Values, measure, wait_for
 from descant.studies.speed.transformers_models import TransformersMusicGen
@@ -56,7 +56,7 @@ def decode_speed(
 
     Args:
         count: requests at once. If there are several, one alone is measured too, and the throughputs are compared.
-        num_busy: measures beside this number of busy processes too.
+        num_busy: also measures while this number of other processes are busy.
         against_transformers: measures transformers' MusicGen with the same weights too, and compares greedy codes.
 
     Raises:
@@ -77,7 +77,7 @@ def decode_speed(
     if count > 1:
         others["alone"] = partial(decode_once, model, duration_s)
     if num_busy:
-        others["busy"] = beside(num_busy, own)
+        others["busy"] = with_busy(num_busy, own)
     values = measure(own, others, repeats)
     result = {
         "what": "decode",

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from descant.errors import CheckpointError
-from descant.studies.speed.busy import beside
+from descant.studies.speed.busy import with_busy
 from descant.studies.speed.decoding import PROMPT
 from descant.studies.speed.timing import Values, measure
 
@@ -27,7 +27,7 @@ def load_speed(model: str, device: str, precision: str, repeats: int = 3, *, num
     The first time its files may come from the disk, later from the system's cache.
 
     Args:
-        num_busy: measures beside this number of busy processes too.
+        num_busy: also measures while this number of other processes are busy.
 
     Raises:
         CheckpointError: a process failed; the message has its last line.
@@ -38,7 +38,7 @@ def load_speed(model: str, device: str, precision: str, repeats: int = 3, *, num
         machine.update(_probe("load", model, device, precision))
         return {"seconds": machine["seconds"], "peak_memory_bytes": float(machine["peak_memory_bytes"])}
 
-    values = measure(loaded, {"busy": beside(num_busy, loaded)} if num_busy else {}, repeats)
+    values = measure(loaded, {"busy": with_busy(num_busy, loaded)} if num_busy else {}, repeats)
     return {"what": "load", "num_busy": num_busy, **values, **{name: machine[name] for name in MACHINE}}
 
 
@@ -47,7 +47,7 @@ def cold_start_speed(model: str, device: str, precision: str, repeats: int = 3, 
     done; until the first sound of a stream comes out of the command; and until a command that makes one second ends.
 
     Args:
-        num_busy: measures beside this number of busy processes too.
+        num_busy: also measures while this number of other processes are busy.
 
     Raises:
         CheckpointError: a process failed; the message has its last line.
@@ -63,7 +63,7 @@ def cold_start_speed(model: str, device: str, precision: str, repeats: int = 3, 
             "command_seconds": _command_seconds(options),
         }
 
-    values = measure(started, {"busy": beside(num_busy, started)} if num_busy else {}, repeats)
+    values = measure(started, {"busy": with_busy(num_busy, started)} if num_busy else {}, repeats)
     result = {"what": "cold-start", "command_audio_s": COMMAND_S, "num_busy": num_busy, **values}
     return {**result, **{name: machine[name] for name in MACHINE}}
 
@@ -72,7 +72,7 @@ def _probe(last: str, model: str, device: str, precision: str) -> dict[str, Any]
     """What ``probe.py`` prints in a process of its own."""
     words = [sys.executable, "-m", "descant.studies.speed.probe", last, str(time.monotonic()), model, device, precision]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
-    _check(done.returncode, model, done.stderr)
+    _check(done.returncode, done.stderr)
     return json.loads(done.stdout)
 
 
@@ -90,7 +90,7 @@ def _first_sound_seconds(options: Sequence[str]) -> float:
         finally:
             process.kill()
         _, messages = process.communicate()
-    _check(int(not is_sound), options[1], messages.decode(errors="replace"))
+    _check(int(not is_sound), messages.decode(errors="replace"))
     return seconds
 
 
@@ -100,7 +100,7 @@ def _command_seconds(options: Sequence[str]) -> float:
         words = [*_generate(options), "--output", str(Path(folder) / "out.wav")]
         done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         seconds = time.monotonic() - began
-    _check(done.returncode, options[1], done.stderr)
+    _check(done.returncode, done.stderr)
     return seconds
 
 
@@ -108,7 +108,7 @@ def _generate(options: Sequence[str]) -> list[str]:
     return [sys.executable, "-m", "descant", "generate", PROMPT, "--duration", f"{COMMAND_S:g}", *options]
 
 
-def _check(code: int, model: str, messages: str) -> None:
+def _check(code: int, messages: str) -> None:
     if code != 0:
         last = (messages.strip().splitlines() or ["it printed nothing"])[-1]
-        raise CheckpointError(f"model={model!r:.200} failed in a process of its own: {last:.400}")
+        raise CheckpointError(f"a process that was measured failed: {last:.600}")

@@ -46,10 +46,17 @@ def measure(measurement: Measurement, others: Mapping[str, Measurement], repeats
     give ``seconds``, ``busy_seconds`` and ``busy_seconds_ratio``, each with its spread.
     """
     turns = [(measurement(), {name: other() for name, other in others.items()}) for _ in range(repeats)]
-    result = spreads([own for own, _ in turns])
+    result = spreads([values for values, _ in turns])
     for other in others:
-        result |= spreads([{f"{other}_{name}": value for name, value in of[other].items()} for _, of in turns])
-        for name in turns[0][0]:
-            ratios = [of[other][name] / own[name] for own, of in turns if name in of[other]]
-            result |= spread(f"{other}_{name}_ratio", ratios) if ratios else {}
+        result |= spreads([_prefixed(other, by_name[other]) for _, by_name in turns])
+        result |= spreads([_prefixed(other, _ratios(by_name[other], values)) for values, by_name in turns])
     return result
+
+
+def _prefixed(other: str, values: Values) -> dict[str, float]:
+    return {f"{other}_{name}": value for name, value in values.items()}
+
+
+def _ratios(values: Values, base: Values) -> dict[str, float]:
+    """How many times as large the values are that both have."""
+    return {f"{name}_ratio": value / base[name] for name, value in values.items() if name in base}

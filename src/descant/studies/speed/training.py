@@ -8,7 +8,7 @@ from descant.api import MusicGen
 from descant.lm.loss import pattern_cross_entropy
 from descant.lm.model import MusicLM
 from descant.patterns import Pattern, interleave
-from descant.studies.speed.busy import beside
+from descant.studies.speed.busy import with_busy
 from descant.studies.speed.machine import count_flops, forget_peak, machine_info, measure_ceiling
 from descant.studies.speed.timing import Values, measure, timed
 
@@ -19,7 +19,7 @@ def train_speed(
     """Seconds for one training step of the language model on random codes (forward, backward, AdamW), unconditioned.
 
     Args:
-        num_busy: measures beside this number of busy processes too.
+        num_busy: also measures while this number of other processes are busy.
     """
     device = model.model.device
     lm, pattern = MusicLM(model.config.lm).to(device), model.config.pattern
@@ -38,7 +38,7 @@ def train_speed(
     step()
     forget_peak(device)
     flops = count_flops(step)
-    values = measure(measured, {"busy": beside(num_busy, measured)} if num_busy else {}, repeats)
+    values = measure(measured, {"busy": with_busy(num_busy, measured)} if num_busy else {}, repeats)
     machine = machine_info(model)
     ceiling = measure_ceiling(device, torch.float32).flops_per_s
     seconds = values["seconds"]

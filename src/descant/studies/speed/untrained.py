@@ -6,6 +6,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from descant.api import MusicGen
 from descant.checkpoints.native import load_text_encoder
@@ -58,8 +59,6 @@ def _random_t5() -> T5Encoder:
 
 
 def _write_tokenizer(folder: Path) -> None:
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-
     special = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
     words = [*special.values(), *sorted(set(PROMPT.split()))]
     vocabulary = {word: number for number, word in enumerate(words)}
