@@ -4,7 +4,7 @@ VENV ?= .venv
 WORKERS ?= 2
 BIN := $(VENV)/bin
 
-.PHONY: setup run test check bench clean
+.PHONY: setup run test check bench bench-docs clean
 
 run: $(VENV)/.installed ## ten seconds of music into out/first.wav
 	@mkdir -p out
@@ -26,6 +26,10 @@ check: test ## format, lint, types, layers, fast tests
 
 bench: $(VENV)/.developer ## speed on this machine, appended to benchmarks/results.jsonl
 	$(BIN)/python benchmarks/run.py
+
+bench-docs: $(VENV)/.developer ## the tables and plots of speed, from benchmarks/results.jsonl
+	$(BIN)/python benchmarks/plots.py
+	$(BIN)/python benchmarks/table.py
 
 clean: ## remove what the other targets created
 	rm -rf $(VENV) out

@@ -19,10 +19,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from run import KINDS, RESULTS, commit
+from results import append
+from run import commit
 
 HERE = Path(__file__).resolve().parents[1]
-SECONDS = {"decode": ("seconds",), "codec": ("encode_seconds", "decode_seconds"), "train": ("seconds",)}
+SECONDS = {
+    "decode": ("seconds",),
+    "codec": ("encode_seconds", "decode_seconds"),
+    "train": ("seconds",),
+    "load": ("seconds",),
+    "cold-start": ("import_seconds", "first_step_seconds", "first_sound_seconds", "command_seconds"),
+}
 
 
 def measure(checkout: Path, kind: str, options: list[str]) -> dict[str, Any]:
@@ -51,7 +58,7 @@ def main() -> None:
     """Measures both checkouts in turns and writes one line for each kind."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("before", type=Path, help="the other checkout")
-    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=("decode",), help="what to measure")
+    parser.add_argument("--kinds", nargs="+", choices=SECONDS, default=("decode",), help="what to measure")
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each checkout (default: 5)")
     arguments, options = parser.parse_known_args()
     stamp = {"commit": commit(), "compared_with": commit_of(arguments.before), "processor": processor()}
@@ -66,8 +73,7 @@ def main() -> None:
             before, after = (statistics.median(one[name] for one in results) for results in found.values())
             line |= {f"{name}_before": before, name: after, f"{name}_ratio": after / before}
         line |= {name: found[HERE][0][name] for name in ("model", "device", "precision", "num_threads", "torch")}
-        with RESULTS.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        append(line)
         print(json.dumps(line))
 
 

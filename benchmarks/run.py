@@ -1,7 +1,14 @@
 """Measures speed on this machine and appends a line for each measurement to ``results.jsonl``: ``make bench``.
 
-Each measurement is ``descant bench`` in a process of its own, so that its memory is its own too. A line is what that
-prints, with the commit and the date. Lines are only ever written by this script.
+::
+
+    python benchmarks/run.py
+    python benchmarks/run.py --kinds decode codec --untrained small -d 2 --against transformers
+    python benchmarks/run.py --kinds decode --curve steps --threads 1
+
+Each measurement is ``descant bench`` in a process of its own, so that its memory is its own too. Options that this
+script does not know go on to it; all kinds that are named must take them. A line is what it prints, with the commit and
+the date. Lines are only ever written by this script and by ``compare.py``.
 """
 
 import argparse
@@ -9,11 +16,9 @@ import datetime
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
-RESULTS = Path(__file__).with_name("results.jsonl")
-KINDS = ("decode", "codec", "train")
+from results import KINDS, RESULTS, append
 
 
 def commit() -> str:
@@ -36,16 +41,15 @@ def measure(kind: str, options: list[str]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Measures what is asked for; options it does not know go on to ``descant bench``."""
+    """Measures what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="what to measure (default: all)")
     arguments, options = parser.parse_known_args()
     stamp = {"commit": commit(), "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")}
     for kind in arguments.kinds:
-        line = json.dumps({**stamp, **measure(kind, options)})
-        with RESULTS.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-        print(line)
+        line = {**stamp, **measure(kind, options)}
+        append(line)
+        print(json.dumps(line))
 
 
 if __name__ == "__main__":

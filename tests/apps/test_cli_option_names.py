@@ -25,6 +25,8 @@ REQUIRED = {
     "bench decode": TINY,
     "bench codec": TINY,
     "bench train": TINY,
+    "bench load": TINY,
+    "bench cold-start": TINY,
     "data scan": (".",),
     "data check": ("no.jsonl",),
     "data tokenize": ("no.jsonl", "-o", "shards", *TINY),
@@ -35,6 +37,7 @@ REQUIRED = {
 
 MACHINE = {"--threads": "0"}
 MODEL = {**MACHINE, "--model": "no\nmodel", "--device": "cuda:99", "--precision": "int2"}
+BENCH = {**MODEL, "--untrained": "huge", "--busy": "65"}
 SHARDS = {**MACHINE, "--device": "tpu"}
 WRONG = {
     "generate": {
@@ -74,9 +77,18 @@ WRONG = {
     "models init": {"--seed": "x", **MACHINE},
     "models convert": {"--to": "pickle", **MACHINE},
     "train": {"--set": "trainer.max_steps=0", "--out": "a\0b", **MACHINE},
-    "bench decode": {"--duration": "0", "--repeats": "0", **MODEL},
-    "bench codec": {"--duration": "nan", "--repeats": "101", **MODEL},
-    "bench train": {"--duration": "-1", "--repeats": "x", "--batch-size": "0", **MODEL},
+    "bench decode": {
+        "--duration": "0",
+        "--repeats": "0",
+        "--count": "65",
+        "--curve": "bpm",
+        "--against": "audiocraft",
+        **BENCH,
+    },
+    "bench codec": {"--duration": "nan", "--repeats": "101", "--against": "x", **BENCH},
+    "bench train": {"--duration": "-1", "--repeats": "x", "--batch-size": "0", **BENCH},
+    "bench load": {"--repeats": "0", **BENCH},
+    "bench cold-start": {"--repeats": "-1", **BENCH},
     "data scan": {"--output": "no/m.jsonl", "--valid-share": "2", **MACHINE},
     "data check": {"--segment": "0", "--sample-rate": "-1", **MACHINE},
     "data tokenize": {"--output": "", "--codec": "no", "--batch-size": "0", **MODEL},

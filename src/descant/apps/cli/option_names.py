@@ -44,6 +44,9 @@ OPTIONS = {
     "salvage": "--salvage",
     "format": "--format",
     "loudness": "--loudness",
+    # bench
+    "against": "--against",
+    "untrained": "--untrained",
     # data
     "valid_share": "--valid-share",
     "segment_s": "--segment",

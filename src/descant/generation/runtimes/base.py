@@ -46,6 +46,18 @@ class Runtime(ABC):
     def __init__(self, lm: MusicLM) -> None:
         self.lm = lm
 
+    def bytes_per_step(self) -> int:
+        """The bytes of weights that a step reads: all but the embeddings, of which it takes a row each.
+
+        A runtime that keeps its weights in another form gives the bytes of that form.
+        """
+        embeddings = {id(parameter) for parameter in self.lm.embeddings.parameters()}
+        return sum(
+            parameter.numel() * parameter.element_size()
+            for parameter in self.lm.parameters()
+            if id(parameter) not in embeddings
+        )
+
     @property
     @abstractmethod
     def description(self) -> str:

@@ -96,7 +96,8 @@ def test_without_conditions_too():
 def test_formats_change_logits_by_their_rounding_only(format):
     lm = lively()
     inputs, sequence = conditions(lm), sequence_of()
-    exact, rounded = (logits_of(NativeRuntime(copy.deepcopy(lm), kind).start(), inputs, sequence, 9) for kind in (None, format))
+    runtimes = [NativeRuntime(copy.deepcopy(lm), kind) for kind in (None, format)]
+    exact, rounded = (logits_of(runtime.start(), inputs, sequence, 9) for runtime in runtimes)
     error = (rounded - exact).norm() / exact.norm()
     assert 0 < error < FORMAT_ERRORS[format]
 

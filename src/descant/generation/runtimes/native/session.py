@@ -55,6 +55,9 @@ class NativeRuntime(Runtime):
             self._weights = PackedLM(self.lm, self.format)
         return self._weights
 
+    def bytes_per_step(self) -> int:
+        return sum(weight.num_bytes for weight in self.weights.matrices())
+
     @property
     def description(self) -> str:
         formats = " and ".join(sorted(self.weights.formats))

@@ -76,20 +76,18 @@ class PackedLM:
         """Whether the model's weights are still those that were packed."""
         return _marks(lm) == self._marks
 
-    def weights(self) -> Iterator[PackedWeight]:
-        """All packed matrices."""
+    def matrices(self) -> Iterator[PackedWeight]:
+        """The matrices that a step multiplies: all but those of the conditions' keys and values."""
         for block in self.blocks:
             yield from (block.attention.queries, block.attention.out, block.up, block.down)
             if block.cross is not None:
                 yield from (block.cross.queries, block.cross.out)
-                if block.cross.keys_values is not None:
-                    yield block.cross.keys_values
         yield self.heads
 
     @property
     def formats(self) -> set[PackedFormat]:
         """The formats that occur."""
-        return {weight.format for weight in self.weights()}
+        return {weight.format for weight in self.matrices()}
 
     def _pack(self, weight: Float[Tensor, "O I"], format: PackedFormat | None) -> PackedWeight:
         return pack(weight, exact_format(weight) if format is None else format)

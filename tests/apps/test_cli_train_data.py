@@ -1,4 +1,4 @@
-"""The commands that train, prepare data, measure and look around."""
+"""The commands that train, prepare data and look around."""
 
 import json
 
@@ -105,21 +105,6 @@ def test_data_check_fails_where_a_run_would_stop(run, music):
     assert outcome.code == 3
     assert "missing" in outcome.out
     assert outcome.err.splitlines()[-1].startswith("descant: error: ")
-
-
-@pytest.mark.parametrize("kind", ["decode", "codec", "train"])
-def test_the_last_line_of_bench_is_one_json_object(run, kind, monkeypatch):
-    monkeypatch.setattr("descant.studies.speed.COPY_BYTES", {"cpu": 1 << 20})
-    monkeypatch.setattr("descant.studies.speed.PRODUCT_SIZE", {"cpu": 64})
-    outcome = run("bench", kind, "--model", "tiny", "-d", "0.2", "--repeats", "1")
-    assert outcome.code == 0, outcome.err
-    result = json.loads(outcome.out.splitlines()[-1])
-    assert result["what"] == kind
-    assert result["model"] == "tiny"
-    assert all(value > 0 for name, value in result.items() if name.endswith(("factor", "ceiling", "per_s", "bytes")))
-    assert len(outcome.out.splitlines()) == len(result) + 1
-    alone = run("bench", kind, "--model", "tiny", "-d", "0.2", "--repeats", "1", "--json")
-    assert set(json.loads(alone.out)) == set(result)
 
 
 def test_doctor_lists_what_is_installed_and_what_is_missing(run, monkeypatch):
