@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from descant.codec.phase import FramedSTFT, find_wave
+from descant.codec.phase import FramedSTFT
+from descant.codec.phase_stream import find_wave
 
 RATE = 8_000
 

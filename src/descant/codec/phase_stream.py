@@ -1,18 +1,35 @@
-"""Streaming phase reconstruction: `phase.find_wave` as a pipeline of its rounds.
+"""Waves from magnitudes alone, in chunks or in one go (Griffin-Lim, IEEE TASSP 32(2), 1984).
+
+The initial phases advance at the pitch of each partial. Each round then synthesises the wave, analyses it, and replaces
+the resulting magnitudes by the target ones. Rounds alone, from phases of zero, mistune held notes by several Hz.
 
 In a round a spectrum depends only on those whose windows overlap its own. So every round runs a few spectra behind the
-one before it, and keeps only the sums of unfinished windows and the spectra that wait for them.
+one before it, and keeps only the sums of unfinished windows and the spectra that wait for them. All rounds of a few
+spectra are computed before the next few, while these are in the processor's cache.
 Spectra are [B, spectra, bins] here and samples [B, N].
 """
 
 import torch
-from einops import rearrange
 from jaxtyping import Complex, Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from descant.codec.phase import FramedSTFT, divide, impose, running_phases
-from descant.nn.stream import Backlog, StreamStage
+from descant.codec.phase import FramedSTFT, running_phases
+from descant.nn.stream import StreamStage
+
+MOMENTUM = 0.99
+"""Of the fast variant of Griffin-Lim (WASPAA 2013, doi 10.1109/WASPAA.2013.6701851); 0 is the original."""
+
+SPECTRA_AT_ONCE = 64
+"""How many spectra pass all rounds before the next do: half a megabyte for windows of 2,048 samples."""
+
+
+def find_wave(stft: FramedSTFT, magnitudes: Float[Tensor, "B spectra bins"], iterations: int) -> Float[Tensor, "B N"]:
+    """A wave whose spectra have nearly these magnitudes; which of many such waves depends on the magnitudes alone.
+
+    Gradients do not pass.
+    """
+    return WaveStream(stft, iterations).push(magnitudes, is_last=True)
 
 
 class WaveStream(StreamStage):
@@ -21,21 +38,67 @@ class WaveStream(StreamStage):
     def __init__(self, stft: FramedSTFT, iterations: int) -> None:
         self.stft = stft
         self.phase: Float[Tensor, "B bins"] | None = None
-        self.rounds = [_RoundStream(stft) for _ in range(iterations)]
-        self.synthesis = SynthesisStream(stft)
+        self.rounds = [_Round(stft) for _ in range(iterations)]
+        self.sums = OverlapAdd(stft)
+        self.waiting: Float[Tensor, "B spectra bins"] | None = None
 
+    @torch.inference_mode(False)  # buffers made in inference mode could not be written outside of it
+    @torch.no_grad()
     def push(self, chunk: Float[Tensor, "B spectra bins"], is_last: bool) -> Float[Tensor, "B N"]:
-        magnitudes, spectra = chunk, self._start(chunk)
-        before = torch.zeros_like(spectra)
-        for one_round in self.rounds:
-            magnitudes, spectra, before = one_round.push(magnitudes, spectra, before, is_last)
-        return self.synthesis.push(spectra, is_last)
+        blocks = chunk.split(SPECTRA_AT_ONCE, dim=1)
+        done = [self._push_block(block, is_last=False) for block in blocks[:-1]]
+        return torch.cat([*done, self._push_block(blocks[-1], is_last)], dim=-1)
 
     def last_needed(self, step: int) -> int:
-        spectrum = self.synthesis.last_needed(step)
+        return (step + self.stft.margin) // self.stft.hop_samples + len(self.rounds) * self.stft.num_earlier
+
+    def _push_block(self, block: Float[Tensor, "B spectra bins"], is_last: bool) -> Float[Tensor, "B N"]:
+        targets = block if self.waiting is None else torch.cat([self.waiting, block], dim=1)
+        spectra = self._start(block)
+        before: Tensor | None = None
+        num_new = first = 0
         for one_round in self.rounds:
-            spectrum = one_round.synthesis.last_needed(one_round.analysis.last_needed(spectrum))
-        return spectrum
+            spectra, before = one_round.push(spectra, before, targets, is_last)
+        return self._samples(spectra, is_last)
+
+
+class WaveStream(StreamStage):
+    """Magnitudes to samples: running phases, rounds of Griffin-Lim, and a last synthesis."""
+
+    def __init__(self, stft: FramedSTFT, iterations: int) -> None:
+        self.stft = stft
+        self.phase: Float[Tensor, "B bins"] | None = None
+        self.rounds = [_Round(stft) for _ in range(iterations)]
+        self.sums = OverlapAdd(stft)
+        self.targets: Float[Tensor, "B spectra bins"] | None = None
+
+    @torch.inference_mode(mode=False)  # what is kept can then be written in inference mode and outside of it
+    @torch.no_grad()
+    def push(self, chunk: Float[Tensor, "B spectra bins"], is_last: bool) -> Float[Tensor, "B N"]:
+        *blocks, last = chunk.split(SPECTRA_AT_ONCE, dim=1)
+        done = [self._push_block(block, is_last=False) for block in blocks]
+        return torch.cat([*done, self._push_block(last, is_last)], dim=-1)
+
+    def last_needed(self, step: int) -> int:
+        spectrum = (step + self.stft.margin) // self.stft.hop_samples
+        return spectrum + len(self.rounds) * self.stft.num_earlier
+
+    def _push_block(self, block: Float[Tensor, "B spectra bins"], is_last: bool) -> Float[Tensor, "B N"]:
+        targets = block if self.targets is None else torch.cat([self.targets, block], dim=1)
+        spectra, before, first = self._start(block), None, self._num_done
+        for one_round in self.rounds:
+            spectra, before = one_round.push(spectra, before, targets[:, one_round.num_done - first :], is_last)
+        self.targets = targets[:, self._num_done - first :].clone()
+        margin, hop_samples = self.stft.margin, self.stft.hop_samples
+        to_cut = max(0, margin - self.sums.num_seen * hop_samples)
+        samples = self.sums.push(spectra, is_last)[:, self.stft.num_earlier :].flatten(start_dim=1)
+        beyond = self.stft.num_earlier * hop_samples - margin if is_last else 0
+        return samples[:, to_cut : max(0, samples.shape[-1] - beyond)]
+
+    @property
+    def _num_done(self) -> int:
+        """How many spectra have passed all rounds."""
+        return self.rounds[-1].num_done if self.rounds else self.sums.num_seen
 
     def _start(self, magnitudes: Float[Tensor, "B spectra bins"]) -> Complex[Tensor, "B spectra bins"]:
         if not magnitudes.shape[1]:
@@ -47,54 +110,82 @@ class WaveStream(StreamStage):
         return torch.polar(magnitudes, phases)
 
 
-class _RoundStream:
-    """One round of Griffin-Lim, on spectra with their target magnitudes and the spectra of the round before."""
-
-    def __init__(self, stft: FramedSTFT) -> None:
-        self.synthesis, self.analysis = SynthesisStream(stft), AnalysisStream(stft)
-        self.magnitudes, self.before = Backlog(dim=1), Backlog(dim=1)
-
-    def push(
-        self,
-        magnitudes: Float[Tensor, "B spectra bins"],
-        spectra: Complex[Tensor, "B spectra bins"],
-        before: Complex[Tensor, "B spectra bins"],
-        is_last: bool,
-    ) -> tuple[
-        Float[Tensor, "B ready bins"],
-        Complex[Tensor, "B ready bins"],
-        Complex[Tensor, "B ready bins"],
-    ]:
-        """The same three for the spectra that are ready, one round later."""
-        found = self.analysis.push(self.synthesis.push(spectra, is_last), is_last)
-        self.magnitudes.add(magnitudes)
-        self.before.add(before)
-        targets = self.magnitudes.take(found.shape[1])
-        return targets, impose(targets, found, self.before.take(found.shape[1])), found
-
-
-class SynthesisStream(StreamStage):
-    """`FramedSTFT.synthesize` in chunks; it keeps the sums that later windows will add to."""
+class _Round:
+    """One round of Griffin-Lim."""
 
     def __init__(self, stft: FramedSTFT) -> None:
         self.stft = stft
-        self.still_to_cut = stft.margin
-        self.sums: Float[Tensor, "rows open hop"] | None = None
+        self.sums = OverlapAdd(stft)
+        self.num_done = 0
+        self.before: Complex[Tensor, "B spectra bins"] | None = None
 
-    def push(self, chunk: Complex[Tensor, "B spectra bins"], is_last: bool) -> Float[Tensor, "B N"]:
-        sums = self.stft.no_sums(len(chunk)) if self.sums is None else self.sums
-        num_spectra = chunk.shape[1]
-        if num_spectra:
-            sums = self.stft.overlap_add(chunk, sums)
-        self.sums = sums[:, num_spectra:].clone()
-        num_ready = num_spectra * self.stft.hop_samples
-        samples = rearrange(sums, "rows slots hop -> rows (slots hop)")
-        ready = samples[:, self.still_to_cut : num_ready + (self.stft.margin if is_last else 0)]
-        self.still_to_cut = max(0, self.still_to_cut - num_ready)
-        return divide(ready)
+    def push(
+        self,
+        spectra: Complex[Tensor, "B spectra bins"],
+        before: Complex[Tensor, "B spectra bins"] | None,
+        targets: Float[Tensor, "B targets bins"],
+        is_last: bool,
+    ) -> tuple[Complex[Tensor, "B ready bins"], Complex[Tensor, "B ready bins"]]:
+        """The spectra that become ready, with their target magnitudes, and what this round found for them.
 
-    def last_needed(self, step: int) -> int:
-        return (step + self.stft.margin) // self.stft.hop_samples
+        Args:
+            before: what the round before found for these spectra; None in the first round.
+            targets: the magnitudes of all spectra that this round has not returned, and of later ones.
+        """
+        num_missing = max(0, self.stft.num_earlier - self.sums.num_seen)
+        wave = self.sums.push(spectra, is_last)[:, num_missing:].flatten(start_dim=1)
+        found = self.stft.analyze_padded(wave) if wave.shape[-1] >= self.stft.window_samples else spectra[:, :0]
+        # Accelerated by the change since the round before.
+        accelerated = found if before is None else found - MOMENTUM / (1 + MOMENTUM) * self._before(before, found)
+        self.num_done += found.shape[1]
+        return accelerated.sgn().mul_(targets[:, : found.shape[1]]), found
+
+    def _before(
+        self, before: Complex[Tensor, "B spectra bins"], found: Complex[Tensor, "B ready bins"]
+    ) -> Complex[Tensor, "B ready bins"]:
+        """What the round before found for the spectra that are ready; the rest is kept."""
+        waiting = before if self.before is None else torch.cat([self.before, before], dim=1)
+        self.before = waiting[:, found.shape[1] :].clone()
+        return waiting[:, : found.shape[1]]
+
+
+class OverlapAdd:
+    """`FramedSTFT.synthesize` in chunks, in whole hops from the start of the first window.
+
+    It keeps the sums that later windows will add to, and as many final hops as a window reaches back.
+    """
+
+    def __init__(self, stft: FramedSTFT) -> None:
+        self.stft = stft
+        self.num_seen = 0
+        self.kept: Float[Tensor, "B kept hop"] | None = None
+
+    def push(self, spectra: Complex[Tensor, "B spectra bins"], is_last: bool) -> Float[Tensor, "B hops hop"]:
+        """The hops that these spectra make final, after the ``num_earlier`` hops before them.
+
+        Before the first sample of the wave and after its last there are zeros.
+        """
+        earlier, hop_samples, num_new = self.stft.num_earlier, self.stft.hop_samples, spectra.shape[1]
+        if self.kept is None:
+            self.kept = self.stft.weights.new_zeros(len(spectra), 2 * earlier, hop_samples)
+        hops = pad(self.kept, (0, 0, 0, num_new))
+        if num_new:
+            self.stft.overlap_add(spectra, hops[:, earlier:])
+        num_hops = num_new + (2 * earlier if is_last else earlier)
+        hops[:, earlier:num_hops] /= self._weights(num_hops - earlier, self.num_seen + num_new if is_last else None)
+        samples, first = hops.flatten(start_dim=1), self.stft.margin + (earlier - self.num_seen) * hop_samples
+        samples[:, : max(0, first)] = 0
+        self.num_seen += num_new
+        if is_last:
+            samples[:, first + self.num_seen * hop_samples :] = 0
+        self.kept = hops[:, num_new:].clone()
+        return hops[:, :num_hops]
+
+    def _weights(self, num_hops: int, num_spectra: int | None) -> Float[Tensor, "hops hop"]:
+        """What to divide the hops from ``num_seen`` on by; one row if it is the same for all."""
+        if self.num_seen >= self.stft.num_earlier and num_spectra is None:
+            return self.stft.weights[:1, self.stft.num_earlier]
+        return self.stft.weights_of(torch.arange(self.num_seen, self.num_seen + num_hops), num_spectra)
 
 
 class AnalysisStream(StreamStage):

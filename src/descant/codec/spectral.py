@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from descant.codec.base import AudioCodec, CodecOutput
-from descant.codec.phase import FramedSTFT, find_wave
-from descant.codec.phase_stream import AnalysisStream, WaveStream, WholeHops
+from descant.codec.phase import FramedSTFT
+from descant.codec.phase_stream import AnalysisStream, WaveStream, WholeHops, find_wave
 from descant.errors import ConfigError
 from descant.nn.conv import ConvStream
 from descant.nn.rvq import ResidualVectorQuantizer, RVQConfig
