@@ -1,7 +1,6 @@
 """Short-time spectra of a wave, and initial phases for spectra of which only the magnitudes are known."""
 
 import torch
-from einops import rearrange
 from jaxtyping import Complex, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -83,14 +82,13 @@ def running_phases(
     magnitudes, phase = magnitudes.cpu(), phase.cpu()
     bins = torch.arange(magnitudes.shape[-1])
     peaks, pitches = _partials(magnitudes)
-    advances = 2 * torch.pi * stft.hop_samples / stft.window_samples * pitches.gather(-1, peaks)
-    offsets = torch.pi * ((bins - peaks) % 2)
-    phases = torch.empty_like(advances)
-    for peak, advance, offset, after in zip(
-        *(steps.unbind(1) for steps in (peaks, advances, offsets, phases)), strict=True
-    ):
-        phase = torch.remainder(phase.gather(-1, peak).add_(advance).add_(offset), 2 * torch.pi, out=after)
-    return phases.to(device)
+    # In turns, of which only the fractions matter: whole ones would cost precision.
+    advances = (stft.hop_samples / stft.window_samples * pitches.gather(-1, peaks)).frac_()
+    advances += (bins - peaks) % 2 / 2
+    turns, turn = torch.empty_like(advances), phase / (2 * torch.pi)
+    for peak, advance, after in zip(peaks.unbind(1), advances.unbind(1), turns.unbind(1), strict=True):
+        turn = torch.frac(turn.gather(-1, peak).add_(advance), out=after)
+    return (2 * torch.pi * turns).to(device)
 
 
 def _partials(

@@ -4,8 +4,7 @@ The initial phases advance at the pitch of each partial. Each round then synthes
 the resulting magnitudes by the target ones. Rounds alone, from phases of zero, mistune held notes by several Hz.
 
 In a round a spectrum depends only on those whose windows overlap its own. So every round runs a few spectra behind the
-one before it, and keeps only the sums of unfinished windows and the spectra that wait for them. All rounds of a few
-spectra are computed before the next few, while these are in the processor's cache.
+one before it, and keeps only the sums of unfinished windows and the spectra that wait for them.
 Spectra are [B, spectra, bins] here and samples [B, N].
 """
 
@@ -19,9 +18,6 @@ from descant.nn.stream import StreamStage
 
 MOMENTUM = 0.99
 """Of the fast variant of Griffin-Lim (WASPAA 2013, doi 10.1109/WASPAA.2013.6701851); 0 is the original."""
-
-SPECTRA_AT_ONCE = 64
-"""How many spectra pass all rounds before the next do: half a megabyte for windows of 2,048 samples."""
 
 
 def find_wave(stft: FramedSTFT, magnitudes: Float[Tensor, "B spectra bins"], iterations: int) -> Float[Tensor, "B N"]:
@@ -40,60 +36,26 @@ class WaveStream(StreamStage):
         self.phase: Float[Tensor, "B bins"] | None = None
         self.rounds = [_Round(stft) for _ in range(iterations)]
         self.sums = OverlapAdd(stft)
-        self.waiting: Float[Tensor, "B spectra bins"] | None = None
-
-    @torch.inference_mode(False)  # buffers made in inference mode could not be written outside of it
-    @torch.no_grad()
-    def push(self, chunk: Float[Tensor, "B spectra bins"], is_last: bool) -> Float[Tensor, "B N"]:
-        blocks = chunk.split(SPECTRA_AT_ONCE, dim=1)
-        done = [self._push_block(block, is_last=False) for block in blocks[:-1]]
-        return torch.cat([*done, self._push_block(blocks[-1], is_last)], dim=-1)
-
-    def last_needed(self, step: int) -> int:
-        return (step + self.stft.margin) // self.stft.hop_samples + len(self.rounds) * self.stft.num_earlier
-
-    def _push_block(self, block: Float[Tensor, "B spectra bins"], is_last: bool) -> Float[Tensor, "B N"]:
-        targets = block if self.waiting is None else torch.cat([self.waiting, block], dim=1)
-        spectra = self._start(block)
-        before: Tensor | None = None
-        num_new = first = 0
-        for one_round in self.rounds:
-            spectra, before = one_round.push(spectra, before, targets, is_last)
-        return self._samples(spectra, is_last)
-
-
-class WaveStream(StreamStage):
-    """Magnitudes to samples: running phases, rounds of Griffin-Lim, and a last synthesis."""
-
-    def __init__(self, stft: FramedSTFT, iterations: int) -> None:
-        self.stft = stft
-        self.phase: Float[Tensor, "B bins"] | None = None
-        self.rounds = [_Round(stft) for _ in range(iterations)]
-        self.sums = OverlapAdd(stft)
         self.targets: Float[Tensor, "B spectra bins"] | None = None
 
     @torch.inference_mode(mode=False)  # what is kept can then be written in inference mode and outside of it
     @torch.no_grad()
     def push(self, chunk: Float[Tensor, "B spectra bins"], is_last: bool) -> Float[Tensor, "B N"]:
-        *blocks, last = chunk.split(SPECTRA_AT_ONCE, dim=1)
-        done = [self._push_block(block, is_last=False) for block in blocks]
-        return torch.cat([*done, self._push_block(last, is_last)], dim=-1)
+        magnitudes = chunk if self.targets is None else torch.cat([self.targets, chunk], dim=1)
+        # Twice, for the real and the imaginary parts: a product of complex and real numbers is much slower.
+        targets = torch.stack([magnitudes, magnitudes], dim=-1)
+        spectra, before, first = self._start(chunk), None, self._num_done
+        for one_round in self.rounds:
+            spectra, before = one_round.push(spectra, before, targets[:, one_round.num_done - first :], is_last)
+        to_cut = max(0, self.stft.margin - self.sums.num_seen * self.stft.hop_samples)
+        samples = self.sums.push(spectra, is_last)[:, self.stft.num_earlier :].flatten(start_dim=1)
+        beyond = self.stft.num_earlier * self.stft.hop_samples - self.stft.margin if is_last else 0
+        self.targets = magnitudes[:, self._num_done - first :].clone()
+        return samples[:, to_cut : max(0, samples.shape[-1] - beyond)]
 
     def last_needed(self, step: int) -> int:
         spectrum = (step + self.stft.margin) // self.stft.hop_samples
         return spectrum + len(self.rounds) * self.stft.num_earlier
-
-    def _push_block(self, block: Float[Tensor, "B spectra bins"], is_last: bool) -> Float[Tensor, "B N"]:
-        targets = block if self.targets is None else torch.cat([self.targets, block], dim=1)
-        spectra, before, first = self._start(block), None, self._num_done
-        for one_round in self.rounds:
-            spectra, before = one_round.push(spectra, before, targets[:, one_round.num_done - first :], is_last)
-        self.targets = targets[:, self._num_done - first :].clone()
-        margin, hop_samples = self.stft.margin, self.stft.hop_samples
-        to_cut = max(0, margin - self.sums.num_seen * hop_samples)
-        samples = self.sums.push(spectra, is_last)[:, self.stft.num_earlier :].flatten(start_dim=1)
-        beyond = self.stft.num_earlier * hop_samples - margin if is_last else 0
-        return samples[:, to_cut : max(0, samples.shape[-1] - beyond)]
 
     @property
     def _num_done(self) -> int:
@@ -123,7 +85,7 @@ class _Round:
         self,
         spectra: Complex[Tensor, "B spectra bins"],
         before: Complex[Tensor, "B spectra bins"] | None,
-        targets: Float[Tensor, "B targets bins"],
+        targets: Float[Tensor, "B targets bins parts"],
         is_last: bool,
     ) -> tuple[Complex[Tensor, "B ready bins"], Complex[Tensor, "B ready bins"]]:
         """The spectra that become ready, with their target magnitudes, and what this round found for them.
@@ -135,18 +97,26 @@ class _Round:
         num_missing = max(0, self.stft.num_earlier - self.sums.num_seen)
         wave = self.sums.push(spectra, is_last)[:, num_missing:].flatten(start_dim=1)
         found = self.stft.analyze_padded(wave) if wave.shape[-1] >= self.stft.window_samples else spectra[:, :0]
-        # Accelerated by the change since the round before.
-        accelerated = found if before is None else found - MOMENTUM / (1 + MOMENTUM) * self._before(before, found)
+        accelerated = found if before is None else self._accelerate(found, before)
         self.num_done += found.shape[1]
-        return accelerated.sgn().mul_(targets[:, : found.shape[1]]), found
+        directions = accelerated.sgn()
+        torch.view_as_real(directions).mul_(targets[:, : found.shape[1]])
+        return directions, found
 
-    def _before(
-        self, before: Complex[Tensor, "B spectra bins"], found: Complex[Tensor, "B ready bins"]
+    def _accelerate(
+        self, found: Complex[Tensor, "B ready bins"], before: Complex[Tensor, "B spectra bins"]
     ) -> Complex[Tensor, "B ready bins"]:
-        """What the round before found for the spectra that are ready; the rest is kept."""
-        waiting = before if self.before is None else torch.cat([self.before, before], dim=1)
-        self.before = waiting[:, found.shape[1] :].clone()
-        return waiting[:, : found.shape[1]]
+        """What was found, plus a share of its change since the round before; keeps what that found for later spectra."""
+        kept = before[:, :0] if self.before is None else self.before
+        num_kept, num_new = min(found.shape[1], kept.shape[1]), max(0, found.shape[1] - kept.shape[1])
+        accelerated = torch.empty_like(found)
+        for part, earlier in (
+            (slice(num_kept), kept[:, :num_kept]),
+            (slice(num_kept, None), before[:, :num_new]),
+        ):
+            torch.sub(found[:, part], earlier, alpha=MOMENTUM / (1 + MOMENTUM), out=accelerated[:, part])
+        self.before = torch.cat([kept[:, num_kept:], before[:, num_new:]], dim=1)
+        return accelerated
 
 
 class OverlapAdd:

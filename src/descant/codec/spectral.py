@@ -21,7 +21,7 @@ from descant.codec.phase_stream import AnalysisStream, WaveStream, WholeHops, fi
 from descant.errors import ConfigError
 from descant.nn.conv import ConvStream
 from descant.nn.rvq import ResidualVectorQuantizer, RVQConfig
-from descant.nn.stream import Chain, Each, StreamStage, Sum
+from descant.nn.stream import Chain, Each, InBlocks, StreamStage, Sum
 from descant.shapes import Codes, Wave
 
 MAX_LAYERS = 64
@@ -29,6 +29,11 @@ MAX_LAYERS = 64
 
 ROWS_AT_ONCE = 8
 """BLAS libraries sum four rows or more in one order; in blocks of eight, each of two threads still gets four."""
+
+
+FRAMES_AT_ONCE = 64
+"""Frames that are decoded before the next are begun: half a megabyte of windows, so that a processor's cache holds all
+that the rounds of Griffin-Lim read and write."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,8 +121,7 @@ class SpectralCodec(AudioCodec):
         return self.quantizer.encode(self.encoder(self._spectra(wave).abs()))
 
     def decode(self, codes: Codes) -> Wave:
-        magnitudes = self.decoder(self.quantizer.decode(codes))
-        return find_wave(self.stft, magnitudes, self.config.phase_iterations).unsqueeze(1)
+        return self.decoding_stage().push(codes, is_last=True)
 
     def encoding_stage(self) -> StreamStage:
         return Chain(
@@ -130,12 +134,13 @@ class SpectralCodec(AudioCodec):
         )
 
     def decoding_stage(self) -> StreamStage:
-        return Chain(
+        stages = Chain(
             Each(self.quantizer.decode),
             self.decoder.stream(),
             WaveStream(self.stft, self.config.phase_iterations),
             Each(lambda wave: wave.unsqueeze(1)),
         )
+        return InBlocks(stages, FRAMES_AT_ONCE)
 
     def decode_fast(self, codes: Codes) -> Wave:
         """The wave with the initial phases of decoding, without Griffin-Lim; ten times faster."""

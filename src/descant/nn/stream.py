@@ -68,6 +68,26 @@ class Chain(StreamStage):
         return step
 
 
+class InBlocks(StreamStage):
+    """A stage whose chunks are processed a few steps at a time, so that all they become stays in the cache.
+
+    Args:
+        steps: of the stage's input, at once.
+        dim: the dimension of time, of inputs and outputs.
+    """
+
+    def __init__(self, stage: StreamStage, steps: int, dim: int = -1) -> None:
+        self.stage, self.steps, self.dim = stage, steps, dim
+
+    def push(self, chunk: Tensor, is_last: bool) -> Tensor:
+        *blocks, last = chunk.split(self.steps, dim=self.dim)
+        outputs = [self.stage.push(block, is_last=False) for block in blocks]
+        return torch.cat([*outputs, self.stage.push(last, is_last)], dim=self.dim)
+
+    def last_needed(self, step: int) -> int:
+        return self.stage.last_needed(step)
+
+
 class Sum(StreamStage):
     """Two stages in parallel, their outputs added; the one that is ahead waits for the other.
 
