@@ -54,7 +54,7 @@ class FramedSTFT(nn.Module):
         return hops
 
     def weights_of(self, hops: Int[Tensor, " hops"], num_spectra: int | None) -> Float[Tensor, "hops hop"]:
-        """The sums of the squared windows over these hops of a wave; its end matters only if ``num_spectra`` is given."""
+        """The sums of the squared windows over these hops of a wave, which ends after ``num_spectra`` if given."""
         newest = torch.zeros_like(hops) if num_spectra is None else (hops + 1 - num_spectra).clamp(min=0)
         return self.weights[newest, hops.clamp(max=self.num_earlier)]
 

@@ -106,7 +106,7 @@ class _Round:
     def _accelerate(
         self, found: Complex[Tensor, "B ready bins"], before: Complex[Tensor, "B spectra bins"]
     ) -> Complex[Tensor, "B ready bins"]:
-        """What was found, plus a share of its change since the round before; keeps what that found for later spectra."""
+        """What was found, plus a share of its change since the round before. What that found for later ones is kept."""
         kept = before[:, :0] if self.before is None else self.before
         num_kept, num_new = min(found.shape[1], kept.shape[1]), max(0, found.shape[1] - kept.shape[1])
         accelerated = torch.empty_like(found)

@@ -140,7 +140,7 @@ class SpectralCodec(AudioCodec):
             WaveStream(self.stft, self.config.phase_iterations),
             Each(lambda wave: wave.unsqueeze(1)),
         )
-        return InBlocks(stages, FRAMES_AT_ONCE)
+        return InBlocks(stages, FRAMES_AT_ONCE, dim=-1)
 
     def decode_fast(self, codes: Codes) -> Wave:
         """The wave with the initial phases of decoding, without Griffin-Lim; ten times faster."""
@@ -179,18 +179,22 @@ class ConvNeXtBlock(nn.Module):
         self.scale = nn.Parameter(torch.full((width,), 1.0 / num_layers))
 
     def forward(self, hidden: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
-        return hidden + self._perceptron(self.depthwise(rearrange(hidden, "B T D -> B D T")))
+        return hidden + self._perceptron(self._mix(hidden, padding=self.depthwise.kernel_size[0] // 2))
 
     def stream(self) -> StreamStage:
         """A fresh stage of this block."""
         half = self.depthwise.kernel_size[0] // 2
-        to_time_last = Each(lambda hidden: rearrange(hidden, "B T D -> B D T"))
-        mixed = Chain(to_time_last, ConvStream(self.depthwise, half, half, "constant"))
-        return Sum(Chain(), Chain(mixed, Each(self._perceptron)), dim=1)
+        mixed = ConvStream(self.depthwise, half, half, "constant", lambda hidden: self._mix(hidden, padding=0))
+        return Sum(Chain(), Chain(mixed, Each(self._perceptron)))
 
-    def _perceptron(self, mixed: Float[Tensor, "B D T"]) -> Float[Tensor, "B T D"]:
+    def _mix(self, hidden: Float[Tensor, "B T D"], padding: int) -> Float[Tensor, "B T_out D"]:
+        conv = self.depthwise
+        mixed = F.conv1d(hidden.mT, conv.weight, conv.bias, padding=padding, groups=conv.groups)
+        return mixed.mT
+
+    def _perceptron(self, mixed: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
         """The residual to add to the hidden values."""
-        inside = F.gelu(multiply(self.up, self.norm(rearrange(mixed, "B D T -> B T D"))))
+        inside = F.gelu(multiply(self.up, self.norm(mixed)))
         return self.scale * multiply(self.down, inside)
 
 
