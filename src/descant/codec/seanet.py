@@ -238,8 +238,16 @@ def _stream(layer: nn.Module) -> StreamStage:
     """A fresh stage of a layer."""
     if isinstance(layer, Streamable):
         return layer.stream()
-    assert isinstance(layer, (nn.ELU, nn.Identity)), f"{type(layer).__name__} may depend on other steps"
+    if isinstance(layer, nn.ELU):
+        return Each(elu)
+    assert isinstance(layer, nn.Identity), f"{type(layer).__name__} may depend on other steps"
     return Each(layer)
+
+
+def elu(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """As `nn.ELU`, within 1e-7 and without gradients, but in less than half the time: torch's ``expm1`` is slow."""
+    negative = values.clamp(max=0).exp_().sub_(1)
+    return torch.maximum(values, negative, out=negative)
 
 
 def _activation(config: SEANetConfig, channels: int) -> nn.Module:

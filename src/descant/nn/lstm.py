@@ -34,12 +34,8 @@ class PackedLSTM:
     def supports(lstm: nn.LSTM) -> bool:
         """Whether torch computes this LSTM with oneDNN."""
         weight = lstm.weight_hh_l0
-        return (
-            weight.device.type == "cpu"
-            and weight.dtype == torch.float32
-            and torch.backends.mkldnn.is_available()
-            and torch.backends.mkldnn.enabled
-        )
+        is_plain = weight.device.type == "cpu" and weight.dtype == torch.float32
+        return is_plain and torch.backends.mkldnn.is_available() and bool(torch.backends.mkldnn.enabled)
 
     def __call__(
         self, steps: Float[Tensor, "T B D"], state: LSTMState | None
