@@ -19,8 +19,9 @@ from descant.nn.lstm import LSTMState, PackedLSTM
 from descant.nn.stream import Chain, Each, InBlocks, Streamable, StreamStage, Sum
 from descant.shapes import Wave
 
-ELEMENTS_AT_ONCE = 2**18
-"""How many activations of a layer a stream computes before it goes on to the next: a megabyte stays in the cache."""
+ELEMENTS_AT_ONCE = 2**20
+"""Activations of a layer that a stream computes before it goes on to the next layer: four megabytes. Fewer fit a
+smaller cache, but threads that share their cores with other processes wait for each other after every block."""
 
 MAX_LAYERS = 64
 """More of one kind are an invalid config: layers take time to create even on the meta device."""

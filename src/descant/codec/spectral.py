@@ -31,9 +31,9 @@ ROWS_AT_ONCE = 8
 """BLAS libraries sum four rows or more in one order; in blocks of eight, each of two threads still gets four."""
 
 
-FRAMES_AT_ONCE = 64
-"""Frames that are decoded before the next are begun: half a megabyte of windows, so that a processor's cache holds all
-that the rounds of Griffin-Lim read and write."""
+FRAMES_AT_ONCE = 256
+"""Frames that are decoded before the next are begun: two megabytes of windows, so that a processor's cache holds most of
+what the rounds of Griffin-Lim read and write."""
 
 
 @dataclass(frozen=True, kw_only=True)
