@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from descant.codec.phase import FramedSTFT, find_wave
+from descant.codec.phase import FramedSTFT, running_phases
+from descant.codec.phase_stream import MOMENTUM, WaveStream, find_wave
 
 RATE = 8_000
 
@@ -27,6 +28,37 @@ def test_a_full_scale_sine_has_magnitude_one_in_its_bin():
     spectra = FramedSTFT(320, 80).analyze(samples)[0, 10:-10].abs()
     torch.testing.assert_close(spectra[:, 20], torch.ones(len(spectra)), rtol=0, atol=1e-3)
     assert (spectra.argmax(dim=1) == 20).all()
+
+
+def found_in_one_pass(stft: FramedSTFT, magnitudes: torch.Tensor, iterations: int) -> torch.Tensor:
+    """Fast Griffin-Lim as its paper writes it, whole spectrograms at a time."""
+    spectra = torch.polar(magnitudes, running_phases(stft, magnitudes, torch.zeros_like(magnitudes[:, 0])))
+    before = torch.zeros_like(spectra)
+    for _ in range(iterations):
+        found = stft.analyze(stft.synthesize(spectra))
+        accelerated = found - MOMENTUM / (1 + MOMENTUM) * before
+        spectra, before = torch.polar(magnitudes, accelerated.angle()), found
+    return stft.synthesize(spectra)
+
+
+@pytest.mark.parametrize(("window", "hop"), [(320, 80), (320, 160), (2_048, 640), (512, 160)])
+@pytest.mark.parametrize("iterations", [0, 1, 5])
+@pytest.mark.parametrize("num_spectra", [1, 3, 40])
+def test_rounds_in_chunks_are_griffin_lim_over_the_whole(window, hop, iterations, num_spectra):
+    stft = FramedSTFT(window, hop).double()  # rounds magnify the rounding of float32
+    waves = torch.cat([tones(433.3, num_samples=num_spectra * hop), tones(95.0, 700.0, num_samples=num_spectra * hop)])
+    magnitudes = stft.analyze(waves.double()).abs() + 1e-3
+    expected = found_in_one_pass(stft, magnitudes, iterations)
+    torch.testing.assert_close(find_wave(stft, magnitudes, iterations), expected, rtol=0, atol=1e-9)
+
+
+def test_a_stream_of_waves_goes_on_outside_of_inference_mode():
+    stft, magnitudes = FramedSTFT(512, 160), torch.rand(1, 20, 257)
+    stream = WaveStream(stft, 2)
+    with torch.inference_mode():
+        beginning = stream.push(magnitudes[:, :10], is_last=False)
+    wave = torch.cat([beginning, stream.push(magnitudes[:, 10:], is_last=True)], dim=-1)
+    torch.testing.assert_close(wave, find_wave(stft, magnitudes, 2), rtol=0, atol=1e-5)
 
 
 def test_a_wave_found_from_magnitudes_has_these_magnitudes():

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from descant.codec.phase import find_wave
+from descant.codec.phase_stream import find_wave
 from descant.codec.spectral import SpectralCodec, SpectralCodecConfig
 from descant.config import from_dict, to_dict
 from descant.errors import ConfigError

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from descant.checkpoints.native import load_codec, starter_folder
+from descant.codec import seanet, spectral
 from descant.codec.base import AudioCodec
 from descant.codec.encodec import EnCodec, EnCodecConfig
 from descant.codec.spectral import SpectralCodec, SpectralCodecConfig
@@ -92,6 +93,19 @@ def test_chunks_of_one_size_make_the_whole(name, size):
 def test_chunks_of_any_sizes_make_the_whole(name):
     codec = make_codec(name)
     assert_streams_as_it_decodes(codec, random_codes(codec, 60), [0, 1, 2, 0, 30, 1, 1, 25, 0])
+
+
+@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize("at_once", [1, 4, 40])
+def test_blocks_of_any_size_make_the_whole(name, at_once, monkeypatch):
+    """What fits the cache is a question of speed only."""
+    codec = make_codec(name)
+    codes, wave = random_codes(codec, 30), random_wave(codec, 29 * codec.hop_samples + 1)
+    decoded, encoded_codes = codec.decode(codes), codec.encode(wave)
+    monkeypatch.setattr(seanet, "ELEMENTS_AT_ONCE", at_once)
+    monkeypatch.setattr(spectral, "FRAMES_AT_ONCE", at_once)
+    torch.testing.assert_close(streamed(codec, [codes]), decoded, rtol=0, atol=1e-5)
+    assert torch.equal(encoded(codec, [wave]), encoded_codes)
 
 
 @pytest.mark.parametrize("name", CODECS)

@@ -9,14 +9,14 @@ from descant.nn.stream import Chain, Each, StreamStage, Sum
 
 
 def in_pieces(stage: StreamStage, values: Tensor, size: int) -> Tensor:
-    chunks = [stage.push(chunk, is_last=False) for chunk in values.split(size, dim=-1)]
-    return torch.cat([*chunks, stage.push(values[..., :0], is_last=True)], dim=-1)
+    chunks = [stage.push(chunk, is_last=False) for chunk in values.split(size, dim=1)]
+    return torch.cat([*chunks, stage.push(values[:, :0], is_last=True)], dim=1)
 
 
 @torch.no_grad()
 def assert_streams(layer: nn.Module, values: Tensor) -> None:
     for size in (1, 3, values.shape[-1]):
-        torch.testing.assert_close(in_pieces(layer.stream(), values, size), layer(values), rtol=0, atol=1e-6)
+        torch.testing.assert_close(in_pieces(layer.stream(), values.mT, size).mT, layer(values), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(("kernel", "dilation"), [(1, 1), (2, 1), (7, 1), (3, 4), (4, 3)])
@@ -43,7 +43,7 @@ def test_an_output_step_is_given_with_its_last_needed_input_and_not_before(mode,
     up = PaddedConvTranspose1d(1, 1, 7, stride=3, is_causal=is_causal)
     stage, num_given = Chain(conv.stream(), up.stream()), 0
     for step in range(20):
-        num_given += stage.push(torch.randn(1, 1, 1), is_last=False).shape[-1]
+        num_given += stage.push(torch.randn(1, 1, 1), is_last=False).shape[1]
         assert stage.last_needed(num_given) > step
         assert num_given == 0 or stage.last_needed(num_given - 1) <= step
 
@@ -54,4 +54,4 @@ def test_a_sum_waits_for_its_slower_branch():
     for branches in [(Chain(), conv.stream()), (conv.stream(), Each(nn.Identity()))]:
         stage = Sum(*branches)
         assert stage.last_needed(0) == 2
-        torch.testing.assert_close(in_pieces(stage, values, 2), values + conv(values))
+        torch.testing.assert_close(in_pieces(stage, values.mT, 2).mT, values + conv(values))

@@ -1,25 +1,28 @@
-"""Short-time spectra of a wave, and waves from magnitudes alone (Griffin-Lim, IEEE TASSP 32(2), 1984)."""
+"""Short-time spectra of a wave, and initial phases for spectra of which only the magnitudes are known."""
 
 import torch
-from einops import rearrange
 from jaxtyping import Complex, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-MOMENTUM = 0.99
-"""Of the fast variant of Griffin-Lim (WASPAA 2013, doi 10.1109/WASPAA.2013.6701851); 0 is the original."""
 
 
 class FramedSTFT(nn.Module):
     """Short-time spectra centred on their hops: N samples are exactly N / hop spectra, and back."""
 
-    window: Tensor
+    analysis_window: Tensor
+    synthesis_window: Tensor
+    weights: Tensor
 
     def __init__(self, window_samples: int, hop_samples: int) -> None:
         super().__init__()
         self.window_samples, self.hop_samples = window_samples, hop_samples
         self.margin = (window_samples - hop_samples) // 2
-        self.register_buffer("window", torch.hann_window(window_samples), persistent=False)
+        self.num_earlier = -(-window_samples // hop_samples) - 1
+        """How many earlier windows overlap one, which is also how many later ones do."""
+        window = torch.hann_window(window_samples)
+        self.register_buffer("analysis_window", window * (4 / window_samples), persistent=False)
+        self.register_buffer("synthesis_window", window * (window_samples / 4), persistent=False)
+        self.register_buffer("weights", self._weights(window), persistent=False)
 
     def analyze(self, wave: Float[Tensor, "B N"]) -> Complex[Tensor, "B spectra bins"]:
         """Spectra of a wave whose length is a multiple of the hop; scaled so that a full-scale sine is about 1."""
@@ -27,66 +30,42 @@ class FramedSTFT(nn.Module):
 
     def analyze_padded(self, padded: Float[Tensor, "B N"]) -> Complex[Tensor, "B spectra bins"]:
         """As ``analyze``, for all windows that lie within these samples, the first at their start."""
-        frames = padded.unfold(-1, self.window_samples, self.hop_samples)
-        return torch.fft.rfft(frames * self.window) * (4 / self.window_samples)
+        return torch.fft.rfft(padded.unfold(-1, self.window_samples, self.hop_samples) * self.analysis_window)
 
     def synthesize(self, spectra: Complex[Tensor, "B spectra bins"]) -> Float[Tensor, "B N"]:
         """The wave whose spectra are nearest to these in the least-squares sense (windowed overlap-add)."""
-        sums = self.overlap_add(spectra, self.no_sums(len(spectra)))
-        sums = rearrange(sums, "rows slots hop -> rows (slots hop)")
-        return divide(sums[:, self.margin : self.margin + spectra.shape[1] * self.hop_samples])
-
-    def no_sums(self, batch: int) -> Float[Tensor, "rows open hop"]:
-        """The initial sums for ``overlap_add``, before the first window."""
-        return self.window.new_zeros(batch + 1, -(-self.window_samples // self.hop_samples) - 1, self.hop_samples)
+        batch, num_spectra, _ = spectra.shape
+        hops = spectra.real.new_zeros(batch, num_spectra + self.num_earlier, self.hop_samples)
+        self.overlap_add(spectra, hops)
+        weights = self.weights_of(torch.arange(hops.shape[1]), num_spectra)
+        # Cut first: no window reaches beyond the wave, and a gradient would not pass a division by zero.
+        wave = slice(self.margin, self.margin + num_spectra * self.hop_samples)
+        return hops.flatten(start_dim=1)[:, wave] / weights.flatten()[wave]
 
     def overlap_add(
-        self, spectra: Complex[Tensor, "B spectra bins"], sums: Float[Tensor, "rows open hop"]
-    ) -> Float[Tensor, "rows slots hop"]:
-        """The sums of overlapping windows, hop by hop from the start of the first of these windows.
-
-        ``sums`` are those of earlier windows that overlap these. The last row holds the weights to divide by.
-        """
-        frames = torch.fft.irfft(spectra * (self.window_samples / 4), n=self.window_samples) * self.window
-        rows = torch.cat([frames, self.window.square().expand(1, frames.shape[1], -1)])
-        rows = F.pad(rows, (0, -self.window_samples % self.hop_samples))
-        parts = rearrange(rows, "rows S (parts hop) -> parts rows S hop", hop=self.hop_samples)
-        sums = F.pad(sums, (0, 0, 0, frames.shape[1]))
+        self, spectra: Complex[Tensor, "B spectra bins"], hops: Float[Tensor, "B hops hop"]
+    ) -> Float[Tensor, "B hops hop"]:
+        """Adds windows to ``hops``, the first at their start; they are then to be divided by ``weights_of``."""
+        windows = torch.fft.irfft(spectra, n=self.window_samples) * self.synthesis_window
         # Earlier windows first, as a stream has to add them, so that its sums are the same bit for bit.
-        for offset in reversed(range(len(parts))):
-            sums[:, offset : offset + frames.shape[1]] += parts[offset]
-        return sums
+        for offset in reversed(range(self.num_earlier + 1)):
+            part = windows[..., offset * self.hop_samples : (offset + 1) * self.hop_samples]
+            hops[:, offset : offset + windows.shape[1], : part.shape[-1]] += part
+        return hops
 
+    def weights_of(self, hops: Int[Tensor, " hops"], num_spectra: int | None) -> Float[Tensor, "hops hop"]:
+        """The sums of the squared windows over these hops of a wave, which ends after ``num_spectra`` if given."""
+        newest = torch.zeros_like(hops) if num_spectra is None else (hops + 1 - num_spectra).clamp(min=0)
+        return self.weights[newest, hops.clamp(max=self.num_earlier)]
 
-def divide(sums: Float[Tensor, "rows N"]) -> Float[Tensor, "B N"]:
-    """Sums of windows divided by their weights, the last row."""
-    return sums[:-1] / sums[-1:]
-
-
-def find_wave(stft: FramedSTFT, magnitudes: Float[Tensor, "B spectra bins"], iterations: int) -> Float[Tensor, "B N"]:
-    """A wave whose spectra have nearly these magnitudes; which of many such waves depends on the magnitudes alone.
-
-    The initial phases advance at the pitch of each partial. Each round of Griffin-Lim then synthesises the wave,
-    analyses it, and replaces the resulting magnitudes by the target ones. Rounds alone, from phases of zero, mistune
-    held notes by several Hz.
-    """
-    spectra = torch.polar(magnitudes, running_phases(stft, magnitudes, torch.zeros_like(magnitudes[:, 0])))
-    before = torch.zeros_like(spectra)
-    for _ in range(iterations):
-        found = stft.analyze(stft.synthesize(spectra))
-        spectra = impose(magnitudes, found, before)
-        before = found
-    return stft.synthesize(spectra)
-
-
-def impose(
-    magnitudes: Float[Tensor, "B spectra bins"],
-    found: Complex[Tensor, "B spectra bins"],
-    before: Complex[Tensor, "B spectra bins"],
-) -> Complex[Tensor, "B spectra bins"]:
-    """Spectra with these magnitudes and a round's phases, accelerated by their change since the round before."""
-    accelerated = found - MOMENTUM / (1 + MOMENTUM) * before
-    return magnitudes * accelerated / accelerated.abs().clamp(min=1e-12)
+    def _weights(self, window: Float[Tensor, " samples"]) -> Float[Tensor, "newest oldest hop"]:
+        """The sums of squared windows over one hop, by how many hops before it the newest and the oldest begin."""
+        squares = F.pad(window.square(), (0, -len(window) % self.hop_samples)).view(-1, self.hop_samples)
+        weights = squares.new_zeros(len(squares), len(squares), self.hop_samples)
+        for oldest in range(len(squares)):
+            for newest in range(oldest, -1, -1):
+                weights[newest, oldest] = squares[newest] + (weights[newest + 1, oldest] if newest < oldest else 0)
+        return weights
 
 
 def running_phases(
@@ -103,13 +82,13 @@ def running_phases(
     magnitudes, phase = magnitudes.cpu(), phase.cpu()
     bins = torch.arange(magnitudes.shape[-1])
     peaks, pitches = _partials(magnitudes)
-    advances = 2 * torch.pi * stft.hop_samples / stft.window_samples * pitches.gather(-1, peaks)
-    offsets = torch.pi * ((bins - peaks) % 2)
-    phases = []
-    for peak, advance, offset in zip(peaks.unbind(1), advances.unbind(1), offsets.unbind(1), strict=True):
-        phase = (phase.gather(-1, peak) + advance + offset) % (2 * torch.pi)
-        phases.append(phase)
-    return torch.stack(phases, dim=1).to(device)
+    # In turns, of which only the fractions matter: whole ones would cost precision.
+    advances = (stft.hop_samples / stft.window_samples * pitches.gather(-1, peaks)).frac_()
+    advances += (bins - peaks) % 2 / 2
+    turns, turn = torch.empty_like(advances), phase / (2 * torch.pi)
+    for peak, advance, after in zip(peaks.unbind(1), advances.unbind(1), turns.unbind(1), strict=True):
+        turn = torch.frac(turn.gather(-1, peak).add_(advance), out=after)
+    return (2 * torch.pi * turns).to(device)
 
 
 def _partials(

@@ -1,4 +1,7 @@
-"""Streaming phase reconstruction: `phase.find_wave` as a pipeline of its rounds.
+"""Waves from magnitudes alone, in chunks or in one go (Griffin-Lim, IEEE TASSP 32(2), 1984).
+
+The initial phases advance at the pitch of each partial. Each round then synthesises the wave, analyses it, and replaces
+the resulting magnitudes by the target ones. Rounds alone, from phases of zero, mistune held notes by several Hz.
 
 In a round a spectrum depends only on those whose windows overlap its own. So every round runs a few spectra behind the
 one before it, and keeps only the sums of unfinished windows and the spectra that wait for them.
@@ -6,13 +9,23 @@ Spectra are [B, spectra, bins] here and samples [B, N].
 """
 
 import torch
-from einops import rearrange
 from jaxtyping import Complex, Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from descant.codec.phase import FramedSTFT, divide, impose, running_phases
-from descant.nn.stream import Backlog, StreamStage
+from descant.codec.phase import FramedSTFT, running_phases
+from descant.nn.stream import StreamStage
+
+MOMENTUM = 0.99
+"""Of the fast variant of Griffin-Lim (WASPAA 2013, doi 10.1109/WASPAA.2013.6701851); 0 is the original."""
+
+
+def find_wave(stft: FramedSTFT, magnitudes: Float[Tensor, "B spectra bins"], iterations: int) -> Float[Tensor, "B N"]:
+    """A wave whose spectra have nearly these magnitudes; which of many such waves depends on the magnitudes alone.
+
+    Gradients do not pass.
+    """
+    return WaveStream(stft, iterations).push(magnitudes, is_last=True)
 
 
 class WaveStream(StreamStage):
@@ -21,21 +34,33 @@ class WaveStream(StreamStage):
     def __init__(self, stft: FramedSTFT, iterations: int) -> None:
         self.stft = stft
         self.phase: Float[Tensor, "B bins"] | None = None
-        self.rounds = [_RoundStream(stft) for _ in range(iterations)]
-        self.synthesis = SynthesisStream(stft)
+        self.rounds = [_Round(stft) for _ in range(iterations)]
+        self.sums = OverlapAdd(stft)
+        self.targets: Float[Tensor, "B spectra bins"] | None = None
 
+    @torch.inference_mode(mode=False)  # what is kept can then be written in inference mode and outside of it
+    @torch.no_grad()
     def push(self, chunk: Float[Tensor, "B spectra bins"], is_last: bool) -> Float[Tensor, "B N"]:
-        magnitudes, spectra = chunk, self._start(chunk)
-        before = torch.zeros_like(spectra)
+        magnitudes = chunk if self.targets is None else torch.cat([self.targets, chunk], dim=1)
+        # Twice, for the real and the imaginary parts: a product of complex and real numbers is much slower.
+        targets = torch.stack([magnitudes, magnitudes], dim=-1)
+        spectra, before, first = self._start(chunk), None, self._num_done
         for one_round in self.rounds:
-            magnitudes, spectra, before = one_round.push(magnitudes, spectra, before, is_last)
-        return self.synthesis.push(spectra, is_last)
+            spectra, before = one_round.push(spectra, before, targets[:, one_round.num_done - first :], is_last)
+        to_cut = max(0, self.stft.margin - self.sums.num_seen * self.stft.hop_samples)
+        samples = self.sums.push(spectra, is_last)[:, self.stft.num_earlier :].flatten(start_dim=1)
+        beyond = self.stft.num_earlier * self.stft.hop_samples - self.stft.margin if is_last else 0
+        self.targets = magnitudes[:, self._num_done - first :].clone()
+        return samples[:, to_cut : max(0, samples.shape[-1] - beyond)]
 
     def last_needed(self, step: int) -> int:
-        spectrum = self.synthesis.last_needed(step)
-        for one_round in self.rounds:
-            spectrum = one_round.synthesis.last_needed(one_round.analysis.last_needed(spectrum))
-        return spectrum
+        spectrum = (step + self.stft.margin) // self.stft.hop_samples
+        return spectrum + len(self.rounds) * self.stft.num_earlier
+
+    @property
+    def _num_done(self) -> int:
+        """How many spectra have passed all rounds."""
+        return self.rounds[-1].num_done if self.rounds else self.sums.num_seen
 
     def _start(self, magnitudes: Float[Tensor, "B spectra bins"]) -> Complex[Tensor, "B spectra bins"]:
         if not magnitudes.shape[1]:
@@ -47,54 +72,90 @@ class WaveStream(StreamStage):
         return torch.polar(magnitudes, phases)
 
 
-class _RoundStream:
-    """One round of Griffin-Lim, on spectra with their target magnitudes and the spectra of the round before."""
-
-    def __init__(self, stft: FramedSTFT) -> None:
-        self.synthesis, self.analysis = SynthesisStream(stft), AnalysisStream(stft)
-        self.magnitudes, self.before = Backlog(dim=1), Backlog(dim=1)
-
-    def push(
-        self,
-        magnitudes: Float[Tensor, "B spectra bins"],
-        spectra: Complex[Tensor, "B spectra bins"],
-        before: Complex[Tensor, "B spectra bins"],
-        is_last: bool,
-    ) -> tuple[
-        Float[Tensor, "B ready bins"],
-        Complex[Tensor, "B ready bins"],
-        Complex[Tensor, "B ready bins"],
-    ]:
-        """The same three for the spectra that are ready, one round later."""
-        found = self.analysis.push(self.synthesis.push(spectra, is_last), is_last)
-        self.magnitudes.add(magnitudes)
-        self.before.add(before)
-        targets = self.magnitudes.take(found.shape[1])
-        return targets, impose(targets, found, self.before.take(found.shape[1])), found
-
-
-class SynthesisStream(StreamStage):
-    """`FramedSTFT.synthesize` in chunks; it keeps the sums that later windows will add to."""
+class _Round:
+    """One round of Griffin-Lim."""
 
     def __init__(self, stft: FramedSTFT) -> None:
         self.stft = stft
-        self.still_to_cut = stft.margin
-        self.sums: Float[Tensor, "rows open hop"] | None = None
+        self.sums = OverlapAdd(stft)
+        self.num_done = 0
+        self.before: Complex[Tensor, "B spectra bins"] | None = None
 
-    def push(self, chunk: Complex[Tensor, "B spectra bins"], is_last: bool) -> Float[Tensor, "B N"]:
-        sums = self.stft.no_sums(len(chunk)) if self.sums is None else self.sums
-        num_spectra = chunk.shape[1]
-        if num_spectra:
-            sums = self.stft.overlap_add(chunk, sums)
-        self.sums = sums[:, num_spectra:].clone()
-        num_ready = num_spectra * self.stft.hop_samples
-        samples = rearrange(sums, "rows slots hop -> rows (slots hop)")
-        ready = samples[:, self.still_to_cut : num_ready + (self.stft.margin if is_last else 0)]
-        self.still_to_cut = max(0, self.still_to_cut - num_ready)
-        return divide(ready)
+    def push(
+        self,
+        spectra: Complex[Tensor, "B spectra bins"],
+        before: Complex[Tensor, "B spectra bins"] | None,
+        targets: Float[Tensor, "B targets bins parts"],
+        is_last: bool,
+    ) -> tuple[Complex[Tensor, "B ready bins"], Complex[Tensor, "B ready bins"]]:
+        """The spectra that become ready, with their target magnitudes, and what this round found for them.
 
-    def last_needed(self, step: int) -> int:
-        return (step + self.stft.margin) // self.stft.hop_samples
+        Args:
+            before: what the round before found for these spectra; None in the first round.
+            targets: the magnitudes of all spectra that this round has not returned, and of later ones.
+        """
+        num_missing = max(0, self.stft.num_earlier - self.sums.num_seen)
+        wave = self.sums.push(spectra, is_last)[:, num_missing:].flatten(start_dim=1)
+        found = self.stft.analyze_padded(wave) if wave.shape[-1] >= self.stft.window_samples else spectra[:, :0]
+        accelerated = found if before is None else self._accelerate(found, before)
+        self.num_done += found.shape[1]
+        directions = accelerated.sgn()
+        torch.view_as_real(directions).mul_(targets[:, : found.shape[1]])
+        return directions, found
+
+    def _accelerate(
+        self, found: Complex[Tensor, "B ready bins"], before: Complex[Tensor, "B spectra bins"]
+    ) -> Complex[Tensor, "B ready bins"]:
+        """What was found, plus a share of its change since the round before. What that found for later ones is kept."""
+        kept = before[:, :0] if self.before is None else self.before
+        num_kept, num_new = min(found.shape[1], kept.shape[1]), max(0, found.shape[1] - kept.shape[1])
+        accelerated = torch.empty_like(found)
+        for part, earlier in (
+            (slice(num_kept), kept[:, :num_kept]),
+            (slice(num_kept, None), before[:, :num_new]),
+        ):
+            torch.sub(found[:, part], earlier, alpha=MOMENTUM / (1 + MOMENTUM), out=accelerated[:, part])
+        self.before = torch.cat([kept[:, num_kept:], before[:, num_new:]], dim=1)
+        return accelerated
+
+
+class OverlapAdd:
+    """`FramedSTFT.synthesize` in chunks, in whole hops from the start of the first window.
+
+    It keeps the sums that later windows will add to, and as many final hops as a window reaches back.
+    """
+
+    def __init__(self, stft: FramedSTFT) -> None:
+        self.stft = stft
+        self.num_seen = 0
+        self.kept: Float[Tensor, "B kept hop"] | None = None
+
+    def push(self, spectra: Complex[Tensor, "B spectra bins"], is_last: bool) -> Float[Tensor, "B hops hop"]:
+        """The hops that these spectra make final, after the ``num_earlier`` hops before them.
+
+        Before the first sample of the wave and after its last there are zeros.
+        """
+        earlier, hop_samples, num_new = self.stft.num_earlier, self.stft.hop_samples, spectra.shape[1]
+        if self.kept is None:
+            self.kept = self.stft.weights.new_zeros(len(spectra), 2 * earlier, hop_samples)
+        hops = pad(self.kept, (0, 0, 0, num_new))
+        if num_new:
+            self.stft.overlap_add(spectra, hops[:, earlier:])
+        num_hops = num_new + (2 * earlier if is_last else earlier)
+        hops[:, earlier:num_hops] /= self._weights(num_hops - earlier, self.num_seen + num_new if is_last else None)
+        samples, first = hops.flatten(start_dim=1), self.stft.margin + (earlier - self.num_seen) * hop_samples
+        samples[:, : max(0, first)] = 0
+        self.num_seen += num_new
+        if is_last:
+            samples[:, first + self.num_seen * hop_samples :] = 0
+        self.kept = hops[:, num_new:].clone()
+        return hops[:, :num_hops]
+
+    def _weights(self, num_hops: int, num_spectra: int | None) -> Float[Tensor, "hops hop"]:
+        """What to divide the hops from ``num_seen`` on by; one row if it is the same for all."""
+        if self.num_seen >= self.stft.num_earlier and num_spectra is None:
+            return self.stft.weights[:1, self.stft.num_earlier]
+        return self.stft.weights_of(torch.arange(self.num_seen, self.num_seen + num_hops), num_spectra)
 
 
 class AnalysisStream(StreamStage):

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from descant.codec.base import AudioCodec, CodecOutput
-from descant.codec.phase import FramedSTFT, find_wave
-from descant.codec.phase_stream import AnalysisStream, WaveStream, WholeHops
+from descant.codec.phase import FramedSTFT
+from descant.codec.phase_stream import AnalysisStream, WaveStream, WholeHops, find_wave
 from descant.errors import ConfigError
 from descant.nn.conv import ConvStream
 from descant.nn.rvq import ResidualVectorQuantizer, RVQConfig
-from descant.nn.stream import Chain, Each, StreamStage, Sum
+from descant.nn.stream import Chain, Each, InBlocks, StreamStage, Sum
 from descant.shapes import Codes, Wave
 
 MAX_LAYERS = 64
@@ -29,6 +29,11 @@ MAX_LAYERS = 64
 
 ROWS_AT_ONCE = 8
 """BLAS libraries sum four rows or more in one order; in blocks of eight, each of two threads still gets four."""
+
+
+FRAMES_AT_ONCE = 256
+"""Frames that are decoded before the next are begun: two megabytes of windows, so that a processor's cache holds most of
+what the rounds of Griffin-Lim read and write."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,8 +121,7 @@ class SpectralCodec(AudioCodec):
         return self.quantizer.encode(self.encoder(self._spectra(wave).abs()))
 
     def decode(self, codes: Codes) -> Wave:
-        magnitudes = self.decoder(self.quantizer.decode(codes))
-        return find_wave(self.stft, magnitudes, self.config.phase_iterations).unsqueeze(1)
+        return self.decoding_stage().push(codes, is_last=True)
 
     def encoding_stage(self) -> StreamStage:
         return Chain(
@@ -130,12 +134,13 @@ class SpectralCodec(AudioCodec):
         )
 
     def decoding_stage(self) -> StreamStage:
-        return Chain(
+        stages = Chain(
             Each(self.quantizer.decode),
             self.decoder.stream(),
             WaveStream(self.stft, self.config.phase_iterations),
             Each(lambda wave: wave.unsqueeze(1)),
         )
+        return InBlocks(stages, FRAMES_AT_ONCE, dim=-1)
 
     def decode_fast(self, codes: Codes) -> Wave:
         """The wave with the initial phases of decoding, without Griffin-Lim; ten times faster."""
@@ -174,18 +179,22 @@ class ConvNeXtBlock(nn.Module):
         self.scale = nn.Parameter(torch.full((width,), 1.0 / num_layers))
 
     def forward(self, hidden: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
-        return hidden + self._perceptron(self.depthwise(rearrange(hidden, "B T D -> B D T")))
+        return hidden + self._perceptron(self._mix(hidden, padding=self.depthwise.kernel_size[0] // 2))
 
     def stream(self) -> StreamStage:
         """A fresh stage of this block."""
         half = self.depthwise.kernel_size[0] // 2
-        to_time_last = Each(lambda hidden: rearrange(hidden, "B T D -> B D T"))
-        mixed = Chain(to_time_last, ConvStream(self.depthwise, half, half, "constant"))
-        return Sum(Chain(), Chain(mixed, Each(self._perceptron)), dim=1)
+        mixed = ConvStream(self.depthwise, half, half, "constant", lambda hidden: self._mix(hidden, padding=0))
+        return Sum(Chain(), Chain(mixed, Each(self._perceptron)))
 
-    def _perceptron(self, mixed: Float[Tensor, "B D T"]) -> Float[Tensor, "B T D"]:
+    def _mix(self, hidden: Float[Tensor, "B T D"], padding: int) -> Float[Tensor, "B T_out D"]:
+        conv = self.depthwise
+        mixed = F.conv1d(hidden.mT, conv.weight, conv.bias, padding=padding, groups=conv.groups)
+        return mixed.mT
+
+    def _perceptron(self, mixed: Float[Tensor, "B T D"]) -> Float[Tensor, "B T D"]:
         """The residual to add to the hidden values."""
-        inside = F.gelu(multiply(self.up, self.norm(rearrange(mixed, "B D T -> B T D"))))
+        inside = F.gelu(multiply(self.up, self.norm(mixed)))
         return self.scale * multiply(self.down, inside)
 
 

@@ -4,16 +4,18 @@ Padding is what "same" means for SEANet (arXiv 2210.13438): the surplus of the k
 sides, the larger half to the left, or put all on the left if the layer is causal. All layers are weight-normalised.
 """
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Literal, TypeAlias
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn.functional import conv1d, conv_transpose1d, pad
+from torch.nn.functional import pad
 from torch.nn.utils.parametrizations import weight_norm
 
 from descant.errors import ConfigError
+from descant.nn.products import ConvProduct, ConvTransposeProduct
 from descant.nn.stream import StreamStage
 
 PaddingMode: TypeAlias = Literal["reflect", "constant"]
@@ -66,7 +68,7 @@ class PaddedConv1d(nn.Module):
         return self.conv(padded)
 
     def stream(self) -> "ConvStream":
-        """A fresh stage of this layer."""
+        """A fresh stage of this layer, for chunks [B, T, D]."""
         return ConvStream(self.conv, self.padding_left, self.padding_right, self.padding_mode)
 
 
@@ -80,6 +82,7 @@ class PaddedConvTranspose1d(nn.Module):
         surplus = kernel_size - stride
         if surplus < 0:
             raise ConfigError(f"kernel_size={kernel_size} is shorter than stride={stride}: the output would have gaps")
+        self.stride = stride
         self.cut_right = surplus if is_causal else surplus // 2
         self.cut_left = surplus - self.cut_right
         self.conv = weight_norm(nn.ConvTranspose1d(channels_in, channels_out, kernel_size, stride))
@@ -90,19 +93,29 @@ class PaddedConvTranspose1d(nn.Module):
         return whole[..., self.cut_left : whole.shape[-1] - self.cut_right]
 
     def stream(self) -> "ConvTransposeStream":
-        """A fresh stage of this layer."""
-        return ConvTransposeStream(self.conv, self.cut_left, self.cut_right)
+        """A fresh stage of this layer, for chunks [B, T, D]."""
+        return ConvTransposeStream(self.conv, self.cut_left)
 
 
 class ConvStream(StreamStage):
-    """A convolution in chunks; it keeps the inputs that its next window begins with.
+    """A convolution in chunks [B, T, D]; it keeps the inputs that its next window begins with.
 
     Args:
-        conv: only its weights, stride and dilation are used; ``left`` and ``right`` are the padding.
+        conv: only its shape, stride and dilation are used; ``left`` and ``right`` are the padding.
+        convolve: the convolution without padding; None multiplies by the weights of ``conv``.
     """
 
-    def __init__(self, conv: nn.Conv1d, left: int, right: int, mode: PaddingMode) -> None:
+    def __init__(
+        self,
+        conv: nn.Conv1d,
+        left: int,
+        right: int,
+        mode: PaddingMode,
+        convolve: Callable[[Float[Tensor, "B T D_in"]], Float[Tensor, "B T_out D_out"]] | None = None,
+    ) -> None:
         self.conv = conv
+        self.given_convolve = convolve
+        self.channels_out = conv.out_channels
         self.left, self.right, self.mode = left, right, mode
         self.stride = conv.stride[0]
         self.window = (conv.kernel_size[0] - 1) * conv.dilation[0] + 1
@@ -112,41 +125,41 @@ class ConvStream(StreamStage):
         self.latest: Tensor | None = None
 
     @cached_property
-    def weight(self) -> Tensor:
-        """The convolution's weight, normalised once instead of for every chunk."""
-        return self.conv.weight.detach()
+    def convolve(self) -> Callable[[Float[Tensor, "B T D_in"]], Float[Tensor, "B T_out D_out"]]:
+        """The convolution of full windows."""
+        return self.given_convolve or ConvProduct(self.conv)
 
-    def push(self, chunk: Float[Tensor, "B D_in T"], is_last: bool) -> Float[Tensor, "B D_out T_out"]:
-        self.num_seen += chunk.shape[-1]
-        values = chunk if self.kept is None else torch.cat([self.kept, chunk], dim=-1)
+    def push(self, chunk: Float[Tensor, "B T D_in"], is_last: bool) -> Float[Tensor, "B T_out D_out"]:
+        self.num_seen += chunk.shape[1]
+        values = chunk if self.kept is None or not self.kept.shape[1] else torch.cat([self.kept, chunk], dim=1)
         self._remember(chunk)
         if is_last:
             values = self._padded_at_end(values)
         # Until there are enough steps to reflect at the start, zeros may have to be appended first (see pad_time).
-        elif not self.has_started and (self.mode == "constant" or values.shape[-1] > self.left):
-            values = pad_time(values, self.left, 0, self.mode)
+        elif not self.has_started and (self.mode == "constant" or values.shape[1] > self.left):
+            values = self._padded(values, self.left, 0)
             self.has_started = True
-        num_ready = max(0, (values.shape[-1] - self.window) // self.stride + 1) if self.has_started or is_last else 0
-        self.kept = values[..., num_ready * self.stride :].clone()
-        if not num_ready:
-            return values.new_zeros(len(values), self.conv.out_channels, 0)
-        conv = self.conv
-        return conv1d(values, self.weight, conv.bias, stride=conv.stride, dilation=conv.dilation, groups=conv.groups)
+        num_ready = max(0, (values.shape[1] - self.window) // self.stride + 1) if self.has_started or is_last else 0
+        self.kept = values[:, num_ready * self.stride :].clone(memory_format=torch.contiguous_format)
+        return self.convolve(values) if num_ready else values.new_zeros(len(values), 0, self.channels_out)
 
-    def _remember(self, chunk: Float[Tensor, "B D_in T"]) -> None:
+    def _padded(self, values: Float[Tensor, "B T D"], left: int, right: int) -> Float[Tensor, "B T_padded D"]:
+        return pad_time(values.mT, left, right, self.mode).mT if left or right else values
+
+    def _remember(self, chunk: Float[Tensor, "B T D_in"]) -> None:
         """Keeps as many of the latest inputs as a reflection at the end may need, its axis included."""
         count = self.right + self.stride
-        if self.latest is not None and chunk.shape[-1] < count:
-            chunk = torch.cat([self.latest, chunk], dim=-1)
-        self.latest = chunk[..., max(0, chunk.shape[-1] - count) :].clone()
+        if self.latest is not None and chunk.shape[1] < count:
+            chunk = torch.cat([self.latest, chunk], dim=1)
+        self.latest = chunk[:, max(0, chunk.shape[1] - count) :].clone(memory_format=torch.contiguous_format)
 
-    def _padded_at_end(self, values: Float[Tensor, "B D_in T"]) -> Float[Tensor, "B D_in T_padded"]:
+    def _padded_at_end(self, values: Float[Tensor, "B T D_in"]) -> Float[Tensor, "B T_padded D_in"]:
         """The remaining values, padded at the end, and at the start too if that has not happened yet."""
         right = self.right + -self.num_seen % self.stride
         if not self.has_started or self.latest is None:
-            return pad_time(values, self.left, right, self.mode)
-        mirrored = pad_time(self.latest, 0, right, self.mode)[..., self.latest.shape[-1] :]
-        return torch.cat([values, mirrored], dim=-1)
+            return self._padded(values, self.left, right)
+        mirrored = self._padded(self.latest, 0, right)[:, self.latest.shape[1] :]
+        return torch.cat([values, mirrored], dim=1)
 
     def last_needed(self, step: int) -> int:
         last = step * self.stride + self.window - 1 - self.left
@@ -154,31 +167,30 @@ class ConvStream(StreamStage):
 
 
 class ConvTransposeStream(StreamStage):
-    """A transposed convolution in chunks; it keeps the sums that later inputs will add to."""
+    """A transposed convolution in chunks [B, T, D]; it keeps the inputs that later outputs depend on."""
 
-    def __init__(self, conv: nn.ConvTranspose1d, cut_left: int, cut_right: int) -> None:
+    def __init__(self, conv: nn.ConvTranspose1d, cut_left: int) -> None:
         self.conv = conv
         self.stride = conv.stride[0]
-        self.surplus = cut_left + cut_right
         self.cut_left = self.still_to_cut = cut_left
         self.kept: Tensor | None = None
 
     @cached_property
-    def weight(self) -> Tensor:
-        """The convolution's weight, normalised once instead of for every chunk."""
-        return self.conv.weight.detach()
+    def product(self) -> ConvTransposeProduct:
+        """The convolution of all strides whose inputs are known."""
+        return ConvTransposeProduct(self.conv)
 
-    def push(self, chunk: Float[Tensor, "B D_in T"], is_last: bool) -> Float[Tensor, "B D_out T_out"]:
+    def push(self, chunk: Float[Tensor, "B T D_in"], is_last: bool) -> Float[Tensor, "B T_out D_out"]:
+        num_later = self.product.num_later
         if self.kept is None:
-            self.kept = chunk.new_zeros(len(chunk), self.conv.out_channels, self.surplus)
-        num_ready = chunk.shape[-1] * self.stride
-        sums = pad(self.kept, (0, num_ready))
-        if num_ready:
-            sums = sums + conv_transpose1d(chunk, self.weight, stride=self.stride)
-        self.kept = sums[..., num_ready:].clone()
-        ready = sums[..., self.still_to_cut : num_ready + (self.cut_left if is_last else 0)]
+            self.kept = chunk.new_zeros(len(chunk), num_later, chunk.shape[-1])
+        values = torch.cat([self.kept, chunk], dim=1)
+        self.kept = values[:, values.shape[1] - num_later :].clone(memory_format=torch.contiguous_format)
+        num_ready = chunk.shape[1] * self.stride
+        outputs = self.product(pad(values, (0, 0, 0, num_later)) if is_last else values)
+        ready = outputs[:, self.still_to_cut : num_ready + (self.cut_left if is_last else 0)]
         self.still_to_cut = max(0, self.still_to_cut - num_ready)
-        return ready if self.conv.bias is None else ready + self.conv.bias[:, None]
+        return ready
 
     def last_needed(self, step: int) -> int:
         return (step + self.cut_left) // self.stride

@@ -1,5 +1,7 @@
 """Streaming layers: stages that take chunks of a sequence and return every output step as soon as it is final.
 
+Time is the second dimension of chunks, but for waves [B, C, N] and codes [B, K, T].
+
 A stage returns each step once and keeps no more of the past than later steps need. However a sequence is cut into
 chunks, the outputs, concatenated, are the layer's output for the whole sequence.
 """
@@ -68,16 +70,31 @@ class Chain(StreamStage):
         return step
 
 
-class Sum(StreamStage):
-    """Two stages in parallel, their outputs added; the one that is ahead waits for the other.
+class InBlocks(StreamStage):
+    """A stage whose chunks are processed a few steps at a time, so that all they become stays in the cache.
 
     Args:
-        dim: the dimension of time.
+        steps: of the stage's input, at once.
+        dim: the dimension of time, of inputs and outputs.
     """
 
-    def __init__(self, one: StreamStage, other: StreamStage, dim: int = -1) -> None:
-        self.branches = [(one, Backlog(dim)), (other, Backlog(dim))]
-        self.dim = dim
+    def __init__(self, stage: StreamStage, steps: int, dim: int = 1) -> None:
+        self.stage, self.steps, self.dim = stage, steps, dim
+
+    def push(self, chunk: Tensor, is_last: bool) -> Tensor:
+        *blocks, last = chunk.split(self.steps, dim=self.dim)
+        outputs = [self.stage.push(block, is_last=False) for block in blocks]
+        return torch.cat([*outputs, self.stage.push(last, is_last)], dim=self.dim)
+
+    def last_needed(self, step: int) -> int:
+        return self.stage.last_needed(step)
+
+
+class Sum(StreamStage):
+    """Two stages in parallel, their outputs added; the one that is ahead waits for the other."""
+
+    def __init__(self, one: StreamStage, other: StreamStage) -> None:
+        self.branches = [(one, Backlog()), (other, Backlog())]
 
     def push(self, chunk: Tensor, is_last: bool) -> Tensor:
         for stage, backlog in self.branches:
@@ -91,27 +108,22 @@ class Sum(StreamStage):
 
 
 class Backlog:
-    """A queue of steps, first in, first out.
+    """A queue of steps, first in, first out."""
 
-    Args:
-        dim: the dimension of time.
-    """
-
-    def __init__(self, dim: int) -> None:
-        self.dim = dim
+    def __init__(self) -> None:
         self.waiting: Tensor | None = None
 
     def __len__(self) -> int:
-        return 0 if self.waiting is None else self.waiting.shape[self.dim]
+        return 0 if self.waiting is None else self.waiting.shape[1]
 
     def add(self, chunk: Tensor) -> None:
         """Appends steps."""
-        self.waiting = chunk if self.waiting is None else torch.cat([self.waiting, chunk], dim=self.dim)
+        self.waiting = chunk if self.waiting is None or not len(self) else torch.cat([self.waiting, chunk], dim=1)
 
     def take(self, count: int) -> Tensor:
         """Removes and returns the first ``count`` steps."""
         assert self.waiting is not None, "nothing was ever added"
-        taken, kept = self.waiting.split([count, len(self) - count], dim=self.dim)
+        taken, kept = self.waiting.split([count, len(self) - count], dim=1)
         # Copies: a view would keep the whole tensor in memory, and with gaps between the rows of a batch torch uses
         # other kernels, whose last bits differ.
         self.waiting = kept.clone(memory_format=torch.contiguous_format)
