@@ -1,0 +1,103 @@
+"""One decoding step of the language model on static memory: the formula of `lm/` for one step of many sequences.
+
+The rows of a step are at different positions. Where a layer of the model asks for a sequence, it is given the rows as
+if they were the steps of one: its weights and formulas do not know the difference.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import cast
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional as F
+
+from descant.generation.runtimes.int8_linear import Int8Linear
+from descant.generation.runtimes.static_state import StaticLayer, StaticState
+from descant.lm.model import MusicLM
+from descant.nn.attention import CrossAttention
+from descant.nn.inputs import LMInputs
+from descant.nn.transformer import Block
+
+Rows = Float[Tensor, "1 R D"]
+
+
+class StaticStep:
+    """The step of a model on one state."""
+
+    def __init__(self, lm: MusicLM, state: StaticState) -> None:
+        self.lm, self.state = lm, state
+        self.blocks = cast(list[Block], list(lm.blocks))
+        self.cross_queries = [
+            _query_product(block.cross_attention) for block in self.blocks if block.has_cross_attention
+        ]
+
+    def __call__(self, rows: int, length: int) -> None:
+        """Reads ``codes`` of the first rows at their positions, and writes ``logits``. Positions stay, so that doing it
+        twice changes nothing.
+
+        Args:
+            length: none of these rows that is used is further than this.
+        """
+        state, lm = self.state, self.lm
+        hidden, rotary = self._embedded(rows)
+        # A row that has no sequence, or waits, may be at the end of its memory: it must not write into the next row's.
+        place = state.position[:rows].clamp(max=state.capacity.length - 1)
+        cells = state.row_numbers[:rows] * state.capacity.length + place
+        is_later = state.steps[:length] > place[:, None]
+        bias = hidden.new_zeros(rows, length).masked_fill(is_later, -torch.inf)
+        for index, (block, layer) in enumerate(zip(self.blocks, state.layers, strict=True)):
+            queries, keys, values = block.self_attention.split(block.self_attention.qkv(block.norm1(hidden)), rotary)
+            layer.keys.flatten(0, 1).index_copy_(0, cells, rearrange(keys, "1 H R E -> R H E"))
+            layer.values.flatten(0, 1).index_copy_(0, cells, rearrange(values, "1 H R E -> R H E"))
+            attended = _attend(queries, layer.keys[:rows, :length], layer.values[:rows, :length], bias)
+            hidden = block.residual1(hidden, block.self_attention.out(attended))
+            if block.has_cross_attention:
+                attended = self._cross_attended(index, block, layer, hidden)
+                hidden = block.residual_cross(hidden, block.cross_attention.out(attended))
+            hidden = block.residual2(hidden, block.mlp(block.norm2(hidden)))
+        output = None if state.output is None else state.output[:rows]
+        hidden = lm.finish(rearrange(hidden, "1 R D -> R 1 D"), LMInputs(output=output))
+        state.logits[:rows].copy_(lm.predict(hidden)[:, :, 0])
+
+    def _embedded(self, rows: int) -> tuple[Rows, Float[Tensor, "R E"] | None]:
+        state = self.state
+        hidden = self.lm.embed(rearrange(state.codes[:rows], "R K -> 1 K R"), LMInputs(), start=0)
+        place = state.position[:rows].clamp(max=state.capacity.length - 1)
+        if state.sum is not None:
+            step = (place - state.first_step[:rows]).minimum(state.last_sum[:rows])
+            cells = state.row_numbers[:rows] * state.capacity.sum_steps + step
+            hidden = hidden + state.sum.flatten(0, 1).index_select(0, cells)
+        return self.lm.place(hidden, state.positions.index_select(0, place))
+
+    def _cross_attended(self, index: int, block: Block, layer: StaticLayer, hidden: Rows) -> Rows:
+        assert layer.cross_keys is not None
+        assert layer.cross_values is not None
+        rows = hidden.shape[1]
+        queries = block.cross_attention.split_queries(self.cross_queries[index](block.norm_cross(hidden)))
+        return _attend(queries, layer.cross_keys[:rows], layer.cross_values[:rows], self.state.cross_bias[:rows])
+
+
+def _attend(
+    queries: Float[Tensor, "1 H R E"],
+    keys: Float[Tensor, "R S H E"],
+    values: Float[Tensor, "R S H E"],
+    bias: Float[Tensor, "R S"],
+) -> Rows:
+    attended = F.scaled_dot_product_attention(
+        rearrange(queries, "1 H R E -> R H 1 E"),
+        rearrange(keys, "R S H E -> R H S E"),
+        rearrange(values, "R S H E -> R H S E"),
+        attn_mask=bias[:, None, None],
+    )
+    return rearrange(attended, "R H 1 E -> 1 R (H E)")
+
+
+def _query_product(attention: CrossAttention) -> Callable[[Tensor], Tensor]:
+    """The product with the first third of a matrix, which makes queries."""
+    layer = attention.qkv
+    if isinstance(layer, Int8Linear):
+        return layer.first_outputs(attention.width)
+    return partial(F.linear, weight=layer.weight[: attention.width])
