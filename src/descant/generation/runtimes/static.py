@@ -94,7 +94,8 @@ class Slot:
             )
         if self.length == self.most_summed:
             raise InvalidRequest(
-                "the summed condition has fewer steps than the sequence: give one vector a step, or a single one for all"
+                "the summed condition has fewer steps than the sequence: "
+                "give one vector a step, or a single one for all"
             )
 
 

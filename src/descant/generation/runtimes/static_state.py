@@ -6,6 +6,7 @@ joining to its leaving, and has a position of its own.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from einops import rearrange
@@ -19,6 +20,8 @@ from descant.nn.kv_cache import StaticCache
 FEWEST_ROWS = 2
 LENGTH_STEPS = 256
 CROSS_STEPS = 64
+
+RowIndex: TypeAlias = slice | Int[Tensor, " B"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,17 +89,28 @@ def _multiple(number: int, of: int) -> int:
 
 
 @dataclass(frozen=True)
-class StaticLayer:
-    """The keys and values of a layer: of the steps, and of the conditions if it has cross-attention."""
+class KeyValues:
+    """The keys and values that one attention reads, as many for each row as there is room for."""
 
     keys: Float[Tensor, "R S H E"]
     values: Float[Tensor, "R S H E"]
-    cross_keys: Float[Tensor, "R L H E"] | None = None
-    cross_values: Float[Tensor, "R L H E"] | None = None
 
-    def tensors(self) -> list[Tensor]:
-        """All of them."""
-        return [tensor for tensor in (self.keys, self.values, self.cross_keys, self.cross_values) if tensor is not None]
+    def write(self, rows: RowIndex, keys: Float[Tensor, "B new H E"], values: Float[Tensor, "B new H E"]) -> None:
+        """All that some rows have from now on; the places behind are zeros."""
+        _write(self.keys, rows, keys)
+        _write(self.values, rows, values)
+
+    def fill(self, rows: RowIndex, keys: Float[Tensor, "B H new E"], values: Float[Tensor, "B H new E"]) -> None:
+        """The same for keys and values as the model has them."""
+        self.write(rows, rearrange(keys, "B H S E -> B S H E"), rearrange(values, "B H S E -> B S H E"))
+
+
+@dataclass(frozen=True)
+class StaticLayer:
+    """A layer's keys and values of the steps, and of the conditions if it has cross-attention."""
+
+    steps: KeyValues
+    cross: KeyValues | None
 
 
 class StaticState:
@@ -118,8 +132,9 @@ class StaticState:
         def integers(*shape: int, value: int = 0) -> Int[Tensor, "..."]:
             return torch.full(shape, value, dtype=torch.int64, device=weight.device)
 
-        def heads(length: int) -> Float[Tensor, "R length H E"]:
-            return weight.new_zeros(rows, length, transformer.num_heads, transformer.head_dim)
+        def heads(length: int) -> KeyValues:
+            shape = (rows, length, transformer.num_heads, transformer.head_dim)
+            return KeyValues(weight.new_zeros(shape), weight.new_zeros(shape))
 
         self.codes = integers(rows, lm.config.num_codebooks, value=lm.special_code)
         self.position, self.first_step, self.last_sum = integers(rows), integers(rows), integers(rows)
@@ -127,13 +142,10 @@ class StaticState:
         self.sum = weight.new_zeros(rows, capacity.sum_steps, width) if capacity.sum_steps else None
         self.output = weight.new_zeros(rows, 1, width) if capacity.has_output else None
         self.cross_bias = weight.new_zeros(rows, capacity.cross_length)
-        if transformer.has_cross_attention:
-            self.layers = [
-                StaticLayer(*(heads(length) for length in (capacity.length,) * 2 + (capacity.cross_length,) * 2))
-                for _ in lm.blocks
-            ]
-        else:
-            self.layers = [StaticLayer(heads(capacity.length), heads(capacity.length)) for _ in lm.blocks]
+        has_cross = transformer.has_cross_attention
+        self.layers = [
+            StaticLayer(heads(capacity.length), heads(capacity.cross_length) if has_cross else None) for _ in lm.blocks
+        ]
         # A cache without rows has the positions and takes no other memory.
         self.positions = lm.new_cache(0, capacity.length).positions
         self.steps = torch.arange(capacity.length, device=weight.device)
@@ -144,11 +156,10 @@ class StaticState:
         but a number that is not finite would survive its weight of zero."""
         index = torch.tensor(rows, device=self.position.device)
         for mine, theirs in zip(self.layers, cache.layers, strict=True):
-            _write(mine.keys, index, rearrange(theirs.keys, "B H S E -> B S H E"))
-            _write(mine.values, index, rearrange(theirs.values, "B H S E -> B S H E"))
-            for cross, there in zip((mine.cross_keys, mine.cross_values), theirs.cross or (), strict=False):
-                assert cross is not None
-                _write(cross, index, rearrange(there, "B H L E -> B L H E"))
+            mine.steps.fill(index, theirs.keys, theirs.values)
+            if mine.cross is not None:
+                nothing = mine.cross.keys[index, :0]
+                mine.cross.fill(index, *theirs.cross) if theirs.cross else mine.cross.write(index, nothing, nothing)
         self._fill_bias(index, cache)
         self.position[index] = cache.length
         self.first_step[index] = inputs.prefix_steps
@@ -171,8 +182,9 @@ class StaticState:
         """Takes over all rows of a state with a smaller capacity."""
         rows = slice(other.capacity.rows)
         for mine, theirs in zip(self.layers, other.layers, strict=True):
-            for target, source in zip(mine.tensors(), theirs.tensors(), strict=True):
-                _write(target, rows, source)
+            mine.steps.write(rows, theirs.steps.keys, theirs.steps.values)
+            if mine.cross is not None and theirs.cross is not None:
+                mine.cross.write(rows, theirs.cross.keys, theirs.cross.values)
         for target, source in zip(self._of_rows(), other._of_rows(), strict=True):
             target[rows] = source
         _write(self.cross_bias, rows, other.cross_bias, -torch.inf)
@@ -187,7 +199,7 @@ class StaticState:
 
 def _write(
     target: Float[Tensor, "R S *rest"],
-    rows: slice | Int[Tensor, " B"],
+    rows: RowIndex,
     source: Float[Tensor, "B new *rest"],
     padding: float = 0.0,
 ) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from descant.generation.runtimes.int8_linear import Int8Linear
-from descant.generation.runtimes.static_state import StaticLayer, StaticState
+from descant.generation.runtimes.static_state import KeyValues, StaticState
 from descant.lm.model import MusicLM
 from descant.nn.attention import CrossAttention
 from descant.nn.inputs import LMInputs
@@ -50,12 +50,12 @@ class StaticStep:
         bias = hidden.new_zeros(rows, length).masked_fill(is_later, -torch.inf)
         for index, (block, layer) in enumerate(zip(self.blocks, state.layers, strict=True)):
             queries, keys, values = block.self_attention.split(block.self_attention.qkv(block.norm1(hidden)), rotary)
-            layer.keys.flatten(0, 1).index_copy_(0, cells, rearrange(keys, "1 H R E -> R H E"))
-            layer.values.flatten(0, 1).index_copy_(0, cells, rearrange(values, "1 H R E -> R H E"))
-            attended = _attend(queries, layer.keys[:rows, :length], layer.values[:rows, :length], bias)
+            layer.steps.keys.flatten(0, 1).index_copy_(0, cells, rearrange(keys, "1 H R E -> R H E"))
+            layer.steps.values.flatten(0, 1).index_copy_(0, cells, rearrange(values, "1 H R E -> R H E"))
+            attended = _attend(queries, layer.steps.keys[:rows, :length], layer.steps.values[:rows, :length], bias)
             hidden = block.residual1(hidden, block.self_attention.out(attended))
-            if block.has_cross_attention:
-                attended = self._cross_attended(index, block, layer, hidden)
+            if layer.cross is not None:
+                attended = self._cross_attended(index, block, layer.cross, hidden)
                 hidden = block.residual_cross(hidden, block.cross_attention.out(attended))
             hidden = block.residual2(hidden, block.mlp(block.norm2(hidden)))
         output = None if state.output is None else state.output[:rows]
@@ -72,12 +72,10 @@ class StaticStep:
             hidden = hidden + state.sum.flatten(0, 1).index_select(0, cells)
         return self.lm.place(hidden, state.positions.index_select(0, place))
 
-    def _cross_attended(self, index: int, block: Block, layer: StaticLayer, hidden: Rows) -> Rows:
-        assert layer.cross_keys is not None
-        assert layer.cross_values is not None
+    def _cross_attended(self, index: int, block: Block, cross: KeyValues, hidden: Rows) -> Rows:
         rows = hidden.shape[1]
         queries = block.cross_attention.split_queries(self.cross_queries[index](block.norm_cross(hidden)))
-        return _attend(queries, layer.cross_keys[:rows], layer.cross_values[:rows], self.state.cross_bias[:rows])
+        return _attend(queries, cross.keys[:rows], cross.values[:rows], self.state.cross_bias[:rows])
 
 
 def _attend(
