@@ -5,6 +5,7 @@ kernels of a step at once. It reads and writes the same memory each time, so its
 its shapes are fixed: there is one graph for each shape. On other devices the same functions are called plainly.
 """
 
+import threading
 from collections.abc import Callable, Hashable, Sequence
 from operator import is_not
 from typing import Any, TypeAlias
@@ -16,6 +17,9 @@ WARM_UP_RUNS = 2
 """Calls before the recording: libraries allocate workspaces and Triton compiles kernels at the first ones."""
 
 Work: TypeAlias = Callable[[], None]
+Results: TypeAlias = tuple[Tensor, ...]
+
+_ONE_AT_A_TIME = threading.Lock()
 
 
 class GraphCache:
@@ -29,6 +33,8 @@ class GraphCache:
     def __init__(self, device: torch.device, is_captured: bool = True) -> None:
         self._device = device
         self._is_captured = is_captured and device.type == "cuda"
+        # One stream for all: each stream on which cuBLAS is called has a workspace of its own.
+        self._stream: Any = torch.cuda.Stream(device) if self._is_captured else None
         self._pool: Any = torch.cuda.graph_pool_handle() if self._is_captured else None
         self._graphs: dict[Hashable, torch.cuda.CUDAGraph] = {}
 
@@ -43,19 +49,20 @@ class GraphCache:
             work()
             return
         if key not in self._graphs:
-            self._graphs[key] = self._captured(work)
+            with _ONE_AT_A_TIME:
+                self._graphs[key] = self._captured(work)
         self._graphs[key].replay()
 
     def _captured(self, work: Work) -> torch.cuda.CUDAGraph:
-        stream = torch.cuda.Stream(self._device)
-        stream.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.stream(stream):
+        current = torch.cuda.current_stream(self._device)
+        self._stream.wait_stream(current)
+        with torch.cuda.stream(self._stream):
             for _ in range(WARM_UP_RUNS):
                 work()
-        torch.cuda.current_stream(self._device).wait_stream(stream)
+        current.wait_stream(self._stream)
         graph = torch.cuda.CUDAGraph()
-        # Other threads may use the GPU meanwhile: only calls of this one must not disturb the recording.
-        with torch.cuda.graph(graph, pool=self._pool, stream=stream, capture_error_mode="thread_local"):
+        # Other threads may use the GPU meanwhile; only what this one does could disturb the recording.
+        with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
             work()
         return graph
 
@@ -64,15 +71,15 @@ class GraphedFunction:
     """A function of tensors that is recorded once for each set of shapes.
 
     Args:
-        function: tensors to one tensor, without reading values on the CPU.
+        function: tensors to a tuple of tensors, without reading values on the CPU.
     """
 
-    def __init__(self, function: Callable[..., Tensor], device: torch.device, is_captured: bool = True) -> None:
+    def __init__(self, function: Callable[..., Results], device: torch.device, is_captured: bool = True) -> None:
         self._function = function
         self._graphs = GraphCache(device, is_captured)
         self._calls: dict[Hashable, _StaticCall] = {}
 
-    def __call__(self, new: Sequence[Tensor], constant: Sequence[Tensor] = (), **options: Hashable) -> Tensor:
+    def __call__(self, new: Sequence[Tensor], constant: Sequence[Tensor] = (), **options: Hashable) -> Results:
         """What the function gives for the tensors of ``new`` and ``constant``, in this order.
 
         Args:
@@ -87,15 +94,15 @@ class GraphedFunction:
         call = self._calls[key]
         call.fill(new, constant)
         self._graphs.run(key, call)
-        return call.result()
+        return call.results()
 
 
 class _StaticCall:
-    """A call with its arguments and its result in memory of its own."""
+    """A call with its arguments and its results in memory of its own."""
 
     def __init__(
         self,
-        function: Callable[..., Tensor],
+        function: Callable[..., Results],
         new: Sequence[Tensor],
         constant: Sequence[Tensor],
         options: dict[str, Hashable],
@@ -104,7 +111,7 @@ class _StaticCall:
         self._new = [torch.empty_like(tensor) for tensor in new]
         self._constant = [torch.empty_like(tensor) for tensor in constant]
         self._copied: list[Tensor] = []
-        self._result: Tensor | None = None
+        self._results: Results = ()
 
     def fill(self, new: Sequence[Tensor], constant: Sequence[Tensor]) -> None:
         """Copies the arguments."""
@@ -116,12 +123,12 @@ class _StaticCall:
             self._copied = list(constant)
 
     def __call__(self) -> None:
-        result = self._function(*self._new, *self._constant, **self._options)
-        if self._result is None:
-            self._result = torch.empty_like(result)
-        self._result.copy_(result)
+        results = self._function(*self._new, *self._constant, **self._options)
+        if not self._results:
+            self._results = tuple(torch.empty_like(result) for result in results)
+        for mine, result in zip(self._results, results, strict=True):
+            mine.copy_(result)
 
-    def result(self) -> Tensor:
-        """A copy of the result."""
-        assert self._result is not None
-        return self._result.clone()
+    def results(self) -> Results:
+        """Copies of the results."""
+        return tuple(result.clone() for result in self._results)

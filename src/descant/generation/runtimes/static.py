@@ -139,10 +139,9 @@ class StaticSession(Session):
 
     @torch.inference_mode()
     def leave(self, slots: Sequence[int]) -> None:
-        assert self._memory is not None, "a session has no sequences before the first join"
         for slot in slots:
             del self._slots[slot]
-        if not self._slots:
+        if not self._slots and self._memory is not None:
             self._runtime.release(self._memory)
             self._memory = None
 
