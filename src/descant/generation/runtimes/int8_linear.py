@@ -44,7 +44,7 @@ class Int8Linear(nn.Module):
 
     def forward(self, rows: Float[Tensor, "*batch I"]) -> Float[Tensor, "*batch O"]:
         if rows.is_cuda and rows.shape[:-1].numel() <= MOST_KERNEL_ROWS and has_triton():
-            from descant.generation.runtimes.int8_triton import multiply
+            from descant.generation.runtimes.triton_int8 import multiply
 
             flat = rows.reshape(-1, rows.shape[-1])
             return multiply(flat, self.numbers, self.scale).view(*rows.shape[:-1], -1)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from descant.errors import InvalidRequest
 from descant.generation.runtimes.cuda_graphs import GraphCache
+from descant.generation.runtimes.int8_linear import has_triton
 from descant.generation.runtimes.slot_base import Runtime, Session
 from descant.generation.runtimes.static_state import Capacity, StaticState, length_bucket, row_bucket
 from descant.generation.runtimes.static_step import StaticStep
@@ -31,11 +32,12 @@ class StaticRuntime(Runtime):
 
     Args:
         is_captured: False does every step without a CUDA graph.
+        uses_triton: attends with our own kernels; None for where they can be: on CUDA, if Triton is installed.
     """
 
-    def __init__(self, lm: MusicLM, is_captured: bool = True) -> None:
+    def __init__(self, lm: MusicLM, is_captured: bool = True, uses_triton: bool | None = None) -> None:
         super().__init__(lm)
-        self._is_captured = is_captured
+        self._is_captured, self._uses_triton = is_captured, uses_triton
         self._idle: StepMemory | None = None
         self._lock = threading.Lock()
 
@@ -49,7 +51,10 @@ class StaticRuntime(Runtime):
         if idle is not None and idle.is_current(self.lm) and idle.capacity.union(capacity) == idle.capacity:
             return idle
         del idle  # before as much again is allocated
-        return StepMemory(self.lm, capacity.rounded_up(), self._is_captured)
+        uses_triton = self._uses_triton
+        if uses_triton is None:
+            uses_triton = self.lm.norm.weight.is_cuda and has_triton()
+        return StepMemory(self.lm, capacity.rounded_up(), self._is_captured, uses_triton)
 
     def release(self, memory: "StepMemory") -> None:
         """Keeps the memory of a session that has ended for the next one."""
@@ -60,10 +65,10 @@ class StaticRuntime(Runtime):
 class StepMemory:
     """A state and the graphs of the steps on it."""
 
-    def __init__(self, lm: MusicLM, capacity: Capacity, is_captured: bool) -> None:
+    def __init__(self, lm: MusicLM, capacity: Capacity, is_captured: bool, uses_triton: bool) -> None:
         self.capacity = capacity
         self.state = StaticState(lm, capacity)
-        self._step = StaticStep(lm, self.state)
+        self._step = StaticStep(lm, self.state, uses_triton)
         self._weights = _places(lm)
         self._graphs = GraphCache(lm.norm.weight.device, is_captured)
 

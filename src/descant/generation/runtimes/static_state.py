@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
-from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -92,17 +91,14 @@ def _multiple(number: int, of: int) -> int:
 class KeyValues:
     """The keys and values that one attention reads, as many for each row as there is room for."""
 
-    keys: Float[Tensor, "R S H E"]
-    values: Float[Tensor, "R S H E"]
-
-    def write(self, rows: RowIndex, keys: Float[Tensor, "B new H E"], values: Float[Tensor, "B new H E"]) -> None:
-        """All that some rows have from now on; the places behind are zeros."""
-        _write(self.keys, rows, keys)
-        _write(self.values, rows, values)
+    keys: Float[Tensor, "R H S E"]
+    values: Float[Tensor, "R H S E"]
 
     def fill(self, rows: RowIndex, keys: Float[Tensor, "B H new E"], values: Float[Tensor, "B H new E"]) -> None:
-        """The same for keys and values as the model has them."""
-        self.write(rows, rearrange(keys, "B H S E -> B S H E"), rearrange(values, "B H S E -> B S H E"))
+        """All that some rows have from now on; the places behind are zeros."""
+        for mine, given in ((self.keys, keys), (self.values, values)):
+            mine[rows, :, : given.shape[2]] = given
+            mine[rows, :, given.shape[2] :] = 0
 
 
 @dataclass(frozen=True)
@@ -133,7 +129,7 @@ class StaticState:
             return torch.full(shape, value, dtype=torch.int64, device=weight.device)
 
         def heads(length: int) -> KeyValues:
-            shape = (rows, length, transformer.num_heads, transformer.head_dim)
+            shape = (rows, transformer.num_heads, length, transformer.head_dim)
             return KeyValues(weight.new_zeros(shape), weight.new_zeros(shape))
 
         self.codes = integers(rows, lm.config.num_codebooks, value=lm.special_code)
@@ -158,8 +154,8 @@ class StaticState:
         for mine, theirs in zip(self.layers, cache.layers, strict=True):
             mine.steps.fill(index, theirs.keys, theirs.values)
             if mine.cross is not None:
-                nothing = mine.cross.keys[index, :0]
-                mine.cross.fill(index, *theirs.cross) if theirs.cross else mine.cross.write(index, nothing, nothing)
+                nothing = mine.cross.keys[index, :, :0]
+                mine.cross.fill(index, *(theirs.cross or (nothing, nothing)))
         self._fill_bias(index, cache)
         self.position[index] = cache.length
         self.first_step[index] = inputs.prefix_steps
@@ -182,9 +178,9 @@ class StaticState:
         """Takes over all rows of a state with a smaller capacity."""
         rows = slice(other.capacity.rows)
         for mine, theirs in zip(self.layers, other.layers, strict=True):
-            mine.steps.write(rows, theirs.steps.keys, theirs.steps.values)
+            mine.steps.fill(rows, theirs.steps.keys, theirs.steps.values)
             if mine.cross is not None and theirs.cross is not None:
-                mine.cross.write(rows, theirs.cross.keys, theirs.cross.values)
+                mine.cross.fill(rows, theirs.cross.keys, theirs.cross.values)
         for target, source in zip(self._of_rows(), other._of_rows(), strict=True):
             target[rows] = source
         _write(self.cross_bias, rows, other.cross_bias, -torch.inf)

@@ -10,7 +10,7 @@ from typing import cast
 
 import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -22,13 +22,19 @@ from descant.nn.inputs import LMInputs
 from descant.nn.transformer import Block
 
 Rows = Float[Tensor, "1 R D"]
+Heads = Float[Tensor, "1 H R E"]
+Cached = Float[Tensor, "R H S E"]
 
 
 class StaticStep:
-    """The step of a model on one state."""
+    """The step of a model on one state.
 
-    def __init__(self, lm: MusicLM, state: StaticState) -> None:
-        self.lm, self.state = lm, state
+    Args:
+        uses_triton: attends to the steps with `triton_attention.py`, which reads no further than each row's position.
+    """
+
+    def __init__(self, lm: MusicLM, state: StaticState, uses_triton: bool) -> None:
+        self.lm, self.state, self.uses_triton = lm, state, uses_triton
         self.blocks = cast(list[Block], list(lm.blocks))
         self.cross_queries = [
             _query_product(block.cross_attention) for block in self.blocks if block.has_cross_attention
@@ -42,17 +48,15 @@ class StaticStep:
             length: none of these rows that is used is further than this.
         """
         state, lm = self.state, self.lm
-        hidden, rotary = self._embedded(rows)
-        # A row that has no sequence, or waits, may be at the end of its memory: it must not write into the next row's.
+        # A row that has no sequence, or waits, may be at the end of its memory: it must not write behind it.
         place = state.position[:rows].clamp(max=state.capacity.length - 1)
-        cells = state.row_numbers[:rows] * state.capacity.length + place
-        is_later = state.steps[:length] > place[:, None]
-        bias = hidden.new_zeros(rows, length).masked_fill(is_later, -torch.inf)
+        hidden, rotary = self._embedded(place)
+        attend = self._attention_to_steps(place, length)
         for index, (block, layer) in enumerate(zip(self.blocks, state.layers, strict=True)):
             queries, keys, values = block.self_attention.split(block.self_attention.qkv(block.norm1(hidden)), rotary)
-            layer.steps.keys.flatten(0, 1).index_copy_(0, cells, rearrange(keys, "1 H R E -> R H E"))
-            layer.steps.values.flatten(0, 1).index_copy_(0, cells, rearrange(values, "1 H R E -> R H E"))
-            attended = _attend(queries, layer.steps.keys[:rows, :length], layer.steps.values[:rows, :length], bias)
+            layer.steps.keys[state.row_numbers[:rows], :, place] = rearrange(keys, "1 H R E -> R H E")
+            layer.steps.values[state.row_numbers[:rows], :, place] = rearrange(values, "1 H R E -> R H E")
+            attended = attend(queries, layer.steps.keys[:rows, :, :length], layer.steps.values[:rows, :, :length])
             hidden = block.residual1(hidden, block.self_attention.out(attended))
             if layer.cross is not None:
                 attended = self._cross_attended(index, block, layer.cross, hidden)
@@ -62,34 +66,40 @@ class StaticStep:
         hidden = lm.finish(rearrange(hidden, "1 R D -> R 1 D"), LMInputs(output=output))
         state.logits[:rows].copy_(lm.predict(hidden)[:, :, 0])
 
-    def _embedded(self, rows: int) -> tuple[Rows, Float[Tensor, "R E"] | None]:
-        state = self.state
+    def _embedded(self, place: Int[Tensor, " R"]) -> tuple[Rows, Float[Tensor, "R E"] | None]:
+        state, rows = self.state, len(place)
         hidden = self.lm.embed(rearrange(state.codes[:rows], "R K -> 1 K R"), LMInputs(), start=0)
-        place = state.position[:rows].clamp(max=state.capacity.length - 1)
         if state.sum is not None:
             step = (place - state.first_step[:rows]).minimum(state.last_sum[:rows])
-            cells = state.row_numbers[:rows] * state.capacity.sum_steps + step
-            hidden = hidden + state.sum.flatten(0, 1).index_select(0, cells)
+            hidden = hidden + state.sum[state.row_numbers[:rows], step]
         return self.lm.place(hidden, state.positions.index_select(0, place))
+
+    def _attention_to_steps(self, place: Int[Tensor, " R"], length: int) -> Callable[[Heads, Cached, Cached], Rows]:
+        """Self-attention of rows at these places."""
+        if self.uses_triton:
+            from descant.generation.runtimes.triton_attention import attend
+
+            return lambda queries, keys, values: rearrange(
+                attend(rearrange(queries, "1 H R E -> R H E"), keys, values, place), "R H E -> 1 R (H E)"
+            )
+        is_later = self.state.steps[:length] > place[:, None]
+        bias = self.state.cross_bias.new_zeros(is_later.shape).masked_fill(is_later, -torch.inf)
+        return partial(masked_attention, bias=bias)
 
     def _cross_attended(self, index: int, block: Block, cross: KeyValues, hidden: Rows) -> Rows:
         rows = hidden.shape[1]
         queries = block.cross_attention.split_queries(self.cross_queries[index](block.norm_cross(hidden)))
-        return _attend(queries, cross.keys[:rows], cross.values[:rows], self.state.cross_bias[:rows])
+        return masked_attention(queries, cross.keys[:rows], cross.values[:rows], self.state.cross_bias[:rows])
 
 
-def _attend(
-    queries: Float[Tensor, "1 H R E"],
-    keys: Float[Tensor, "R S H E"],
-    values: Float[Tensor, "R S H E"],
-    bias: Float[Tensor, "R S"],
-) -> Rows:
-    attended = F.scaled_dot_product_attention(
-        rearrange(queries, "1 H R E -> R H 1 E"),
-        rearrange(keys, "R S H E -> R H S E"),
-        rearrange(values, "R S H E -> R H S E"),
-        attn_mask=bias[:, None, None],
-    )
+def masked_attention(queries: Heads, keys: Cached, values: Cached, bias: Float[Tensor, "R S"]) -> Rows:
+    """PyTorch's attention, of one query for each row.
+
+    Args:
+        bias: minus infinity where a row does not attend, zero elsewhere.
+    """
+    queries = rearrange(queries, "1 H R E -> R H 1 E")
+    attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias[:, None, None])
     return rearrange(attended, "R H 1 E -> 1 R (H E)")
 
 
