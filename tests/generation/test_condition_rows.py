@@ -42,5 +42,5 @@ def test_scales_move_linearly_between_their_points_and_stay_at_the_last():
     seconds = torch.tensor([0.0, 0.5, 1.0, 1.5, 2.0, 9.0])
     scales = scales_by_step(((0.0, 3.0), (1.0, 1.0), (2.0, 2.0)), seconds)
     # One step later than the inputs.
-    assert scales.tolist() == [3.0, 3.0, 2.0, 1.0, 1.5, 2.0]
-    assert scales_by_step(((0.0, 3.0),), seconds).tolist() == [3.0]
+    assert scales == (3.0, 3.0, 2.0, 1.0, 1.5, 2.0)
+    assert scales_by_step(((0.0, 3.0),), seconds) == (3.0,)

@@ -20,14 +20,14 @@ def test_a_row_pushed_away_from_itself_stays_as_it_is_to_the_last_bit():
 
 
 def test_the_terms_of_a_batch_are_applied_to_each_job_as_if_alone():
-    """Rows 0 to 2 are the jobs' own, 3 and 4 the first negative rows of jobs 0 and 2, row 5 the second of job 2."""
+    """Rows 0 to 2 are the jobs' own, 3 and 4 the first negative rows of jobs 0 and 1, row 5 the second of job 0."""
     logits = torch.randn(6, 2, 5)
-    scales = [torch.tensor([3.0]), None, torch.tensor([4.0, 1.5, 2.0])]
-    first = GuidanceRows.of(scales, first_row=3, device=torch.device("cpu"))
-    second = GuidanceRows.of([None, None, torch.tensor([7.0])], first_row=5, device=torch.device("cpu"))
+    first = GuidanceRows([(4.0, 1.5, 2.0), (3.0,)], first_row=3, device=torch.device("cpu"))
+    second = GuidanceRows([(7.0,)], first_row=5, device=torch.device("cpu"))
     for step, scale in ((0, 4.0), (1, 1.5), (2, 2.0), (9, 2.0)):
-        guided = second.apply(first.apply(logits[:3], logits, step), logits, step)
-        assert torch.equal(guided[0], guide(logits[0], logits[3], torch.tensor([3.0])))
-        assert torch.equal(guided[1], logits[1])
-        once = guide(logits[2], logits[4], torch.tensor([scale]))
-        assert torch.equal(guided[2], guide(once, logits[5], torch.tensor([7.0])))
+        steps = [step, 50 - step, 5]
+        guided = second.apply(first.apply(logits[:3], logits, steps), logits, steps)
+        once = guide(logits[0], logits[3], torch.tensor([scale]))
+        assert torch.equal(guided[0], guide(once, logits[5], torch.tensor([7.0])))
+        assert torch.equal(guided[1], guide(logits[1], logits[4], torch.tensor([3.0])))
+        assert torch.equal(guided[2], logits[2])

@@ -7,7 +7,7 @@ from descant.audio import Clip
 from descant.codec.spectral import SpectralCodecConfig
 from descant.conditioning.tempo_key import TempoKeyConfig
 from descant.errors import InvalidRequest
-from descant.generation import stream as stream_module
+from descant.generation.decode import Decoder
 from descant.generation.engine import Engine
 from descant.generation.request import Request
 from descant.model import MusicGenModel
@@ -64,8 +64,8 @@ def test_every_pattern_streams(make_model, pattern):
 
 def test_nothing_is_generated_before_it_is_asked_for(short_model, monkeypatch):
     steps = []
-    advance = stream_module.Decoding.advance
-    monkeypatch.setattr(stream_module.Decoding, "advance", lambda self: (steps.append(1), advance(self))[1])
+    advance = Decoder.advance
+    monkeypatch.setattr(Decoder, "advance", lambda self: (steps.append(1), advance(self))[1])
     stream = Engine(short_model).stream(ask(duration_s=10.0), chunk_s=0.1)
     assert not steps
     next(stream)

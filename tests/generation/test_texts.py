@@ -13,6 +13,7 @@ from descant.conditioning.base import TextEncoder
 from descant.conditioning.clap import ClapConfig
 from descant.conditioning.text import SmallText
 from descant.errors import Cancelled
+from descant.generation.prepared import Preparer
 from descant.generation.resolve import Resolver
 from descant.generation.state import GenerationState
 from descant.generation.texts import TextReader, words_of
@@ -187,7 +188,7 @@ def test_only_the_current_section_of_a_long_timeline_is_kept(make_model, monkeyp
     model = make_model()
     states = model.text.encoder.states
     monkeypatch.setattr(model.text.encoder, "states", lambda text: read.append(text) or states(text))
-    state = GenerationState(model, Resolver(model).resolve(timeline(40)))
+    state = GenerationState(model, Resolver(model).resolve(timeline(40)), Preparer(model))
     assert read == ["warm piano"]
     assert len(state.windows) == 40
     for window in state.windows[:3]:

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from descant.generation.guidance import Scales
 from descant.generation.plan import Section
 from descant.generation.resolve import ResolvedRequest
 
@@ -40,7 +40,7 @@ def rows_of(request: ResolvedRequest, section: Section) -> list[ConditionRow]:
     conditions = {"text": section.text, **request.conditions}
     rows = [ConditionRow(conditions, section)]
     for name, scale in (("text", guidance.text_scale), ("melody", guidance.melody_scale)):
-        if scale is not None:
+        if scale is not None and scale != 1:
             rows.append(ConditionRow({**conditions, name: None}, section, ((0.0, scale),)))
     if guidance.scale != 1 or guidance.schedule:
         text = request.negative_text
@@ -49,17 +49,17 @@ def rows_of(request: ResolvedRequest, section: Section) -> list[ConditionRow]:
     return rows
 
 
-def scales_by_step(points: ScalePoints, seconds: Float[Tensor, " S"]) -> Float[Tensor, " S_or_1"]:
+def scales_by_step(points: ScalePoints, seconds: Float[Tensor, " S"]) -> Scales:
     """The scale of each step; a single value if it is constant.
 
     Args:
         seconds: the beginning of the frame that each input step predicts.
     """
     if len(points) == 1:
-        return torch.tensor([points[0][1]], dtype=torch.float32)
-    by_input = torch.tensor([_interpolate(points, second) for second in seconds.tolist()])
+        return (points[0][1],)
+    by_input = tuple(_interpolate(points, second) for second in seconds.tolist())
     # An input step predicts the codes of the step after it.
-    return torch.cat([by_input[:1], by_input[:-1]])
+    return by_input[:1] + by_input[:-1]
 
 
 def _interpolate(points: ScalePoints, second: float) -> float:

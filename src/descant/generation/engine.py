@@ -1,5 +1,6 @@
-"""Requests to music: batches the windows that can share steps, and reports progress."""
+"""Requests to music: decodes their windows side by side, and reports progress."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -8,8 +9,10 @@ from torch import Tensor
 
 from descant.errors import Cancelled, InvalidRequest
 from descant.generation.audio import render
-from descant.generation.decode import DecodeJob, decode
+from descant.generation.decode import Decoder
+from descant.generation.decode_job import Decoding
 from descant.generation.plan import Window
+from descant.generation.prepared import Preparer
 from descant.generation.request import Request
 from descant.generation.resolve import ResolvedRequest, Resolver
 from descant.generation.runtimes import runtime_for
@@ -28,21 +31,6 @@ class GeneratedMusic:
     wave: Float[Tensor, "C N"]
     codes: Int[Tensor, "K T"]
     request: ResolvedRequest
-
-
-@dataclass(frozen=True, eq=False)
-class WindowJob:
-    """A window of a request, ready for the step loop."""
-
-    state: GenerationState
-    window: Window
-    job: DecodeJob
-
-    @property
-    def lengths(self) -> tuple[int, int, int]:
-        """What must be equal in a batch: the lengths of the prompt and of the conditions."""
-        cross = 0 if self.job.inputs.cross is None else self.job.inputs.cross.shape[1]
-        return self.job.prompt.shape[-1], cross, self.job.inputs.prefix_steps
 
 
 class Engine:
@@ -75,36 +63,29 @@ class Engine:
             InvalidRequest: a request asks for something that this model cannot do; raised before the first step.
             Cancelled: ``cancel`` returned True.
         """
-        # Later sections are prepared when the music gets there; the resolver has already checked their texts.
-        resolver, states = Resolver(self.model), []
+        resolver, preparer = Resolver(self.model), Preparer(self.model)
+        states = []
         for request in requests:
             _check_cancel(cancel)
-            states.append(GenerationState(self.model, resolver.resolve(request)))
+            # Later sections are prepared when the music gets there; the resolver has already checked their texts.
+            states.append(GenerationState(self.model, resolver.resolve(request), preparer))
         total = sum(state.num_steps(window) for state in states for window in state.windows)
-        done = 0
-        for batch in self._batches(states, cancel):
-            lengths = [member.state.num_steps(member.window) for member in batch]
-
-            def on_step(step: int, before: int = done, lengths: list[int] = lengths) -> None:
-                if progress is not None:
-                    progress(before + sum(min(step, length) for length in lengths), total)
-
-            jobs = [member.job for member in batch]
-            generated = decode(self.runtime, self.model.config.pattern, jobs, on_step, cancel)
-            for member, codes in zip(batch, generated, strict=True):
-                member.state.append(codes, member.window)
-            done += sum(lengths)
+        for done in self._decode(states, cancel):
+            if progress is not None:
+                progress(done, total)
         return [
             GeneratedMusic(render(self.model.codec, state.codes, state.request), state.codes.cpu(), state.request)
             for state in states
         ]
 
     @own_settings()
-    def stream(self, request: Request, *, chunk_s: float = 0.5) -> MusicStream:
+    def stream(self, request: Request, *, chunk_s: float = 0.5, first_chunk_s: float = 0.1) -> MusicStream:
         """The music of one request, chunk by chunk while it is generated, with the same codes as from ``generate``.
 
         Args:
-            chunk_s: seconds of new frames in a chunk; the last one of a window, or before a change, may be shorter.
+            chunk_s: seconds of audio in a chunk; the last one of a window, or before a change, may be shorter.
+            first_chunk_s: the same of the first chunk, so that the music begins soon; the next ones grow to
+                ``chunk_s``, each twice as long as the one before.
 
         Raises:
             InvalidRequest: as ``generate``; or the request is a loop, which is cut from the finished music.
@@ -113,30 +94,34 @@ class Engine:
             raise InvalidRequest(
                 "loop_bars: a loop is cut from the finished music and cannot be streamed; use generate"
             )
-        return MusicStream(self.runtime, GenerationState(self.model, Resolver(self.model).resolve(request)), chunk_s)
+        state = GenerationState(self.model, Resolver(self.model).resolve(request), Preparer(self.model))
+        return MusicStream(self.runtime, state, chunk_s, min(first_chunk_s, chunk_s))
 
-    def _batches(self, states: list[GenerationState], cancel: Callable[[], bool] | None) -> Iterator[list[WindowJob]]:
-        """Batches of windows that can share steps: the first window of every request before the second of any."""
-        while waiting := list(_next_jobs(states, cancel)):
-            groups: dict[tuple[int, int, int], list[WindowJob]] = {}
-            for member in waiting:
-                groups.setdefault(member.lengths, []).append(member)
-            for group in groups.values():
-                # Long ones first, so that the members of a batch end at about the same time.
-                group.sort(key=lambda member: -member.window.num_frames)
-                for start in range(0, len(group), self.max_batch):
-                    yield group[start : start + self.max_batch]
+    def _decode(self, states: Sequence[GenerationState], cancel: Callable[[], bool] | None) -> Iterator[int]:
+        """Completes the codes of all requests; gives the number of steps done after each.
+
+        The next window of a request joins as soon as the one before is complete, and the next request as soon as there
+        is room.
+        """
+        waiting, running = deque(states), dict[Decoding, tuple[GenerationState, Window]]()
+        num_done = 0
+        with Decoder(self.runtime, self.model.config.pattern) as decoder:
+            while waiting or running:
+                while waiting and len(running) < self.max_batch:
+                    _check_cancel(cancel)
+                    state = waiting.popleft()
+                    window = state.next_window
+                    running[decoder.join(state.job(window))] = (state, window)
+                _check_cancel(cancel, "between two steps")
+                for decoding in decoder.advance():
+                    state, window = running.pop(decoding)
+                    state.append(decoder.codes(decoding), window)
+                    num_done += decoding.num_steps
+                    if not state.is_complete:
+                        waiting.appendleft(state)
+                yield num_done + sum(decoding.step for decoding in running)
 
 
-def _next_jobs(states: list[GenerationState], cancel: Callable[[], bool] | None) -> Iterator[WindowJob]:
-    """The next window of each request that is not complete. The caller must append its codes before the next call."""
-    for state in states:
-        if not state.is_complete:
-            _check_cancel(cancel)
-            window = state.next_window
-            yield WindowJob(state, window, state.job(window))
-
-
-def _check_cancel(cancel: Callable[[], bool] | None) -> None:
+def _check_cancel(cancel: Callable[[], bool] | None, when: str = "while the next steps were prepared") -> None:
     if cancel is not None and cancel():
-        raise Cancelled("stopped while the next steps were prepared")
+        raise Cancelled(f"stopped {when}")

@@ -1,14 +1,14 @@
-"""Classifier-free guidance: the formula, its terms, and the terms of a whole batch."""
+"""Classifier-free guidance: the formula, and one term of it for several jobs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional as F
 
-from descant.nn.inputs import LMInputs
+Scales: TypeAlias = tuple[float, ...]
+"""The strength of guidance at each step of the pattern; the last one holds for all later steps, so one is constant."""
 
 
 def guide(
@@ -18,44 +18,39 @@ def guide(
     return unconditional + scale * (conditional - unconditional)
 
 
-@dataclass(frozen=True)
-class GuidanceTerm:
-    """One guidance of a job, away from the logits under other conditions. A job applies its terms in their order: first
-    away from itself without its text, say, and then away from the null condition (arXiv 2407.12563, section 4.3).
+class GuidanceRows:
+    """One guidance term of the first R of some jobs. A job applies its terms in their order: first away from itself
+    without its text, say, and then away from the null condition (arXiv 2407.12563, section 4.3).
 
     Args:
-        negative: the conditions that guidance pushes away from, one row.
-        scales: the strength at each step of the pattern; the last one holds for all later steps, so one is constant.
+        scales: of each job that has this term.
+        first_row: the row of the logits under the first job's negative conditions; those of the others follow.
     """
 
-    negative: LMInputs
-    scales: Float[Tensor, " S"]
-
-
-@dataclass(frozen=True)
-class GuidanceRows:
-    """One guidance term of R jobs: the row of each one's negative conditions, if it has this term, and its scales."""
-
-    negative_rows: Int[Tensor, " R"]
-    has_term: Bool[Tensor, "R 1 1"]
-    scales: Float[Tensor, "R 1 S"]
-
-    @staticmethod
-    def of(scales: Sequence[Float[Tensor, " _"] | None], first_row: int, device: torch.device) -> "GuidanceRows":
-        """The scales of each job, None for one without this term; the negative rows follow each other in this order."""
-        has_term = torch.tensor([of_job is not None for of_job in scales])
-        rows = (first_row - 1 + has_term.cumsum(dim=0)).masked_fill(~has_term, 0)
-        longest = max(len(of_job) for of_job in scales if of_job is not None)
-        whole = [torch.ones(longest) if of_job is None else _extended(of_job, longest) for of_job in scales]
-        return GuidanceRows(rows.to(device), has_term[:, None, None].to(device), torch.stack(whole)[:, None].to(device))
+    def __init__(self, scales: Sequence[Scales], first_row: int, device: torch.device) -> None:
+        self._scales = scales
+        self._rows = slice(first_row, first_row + len(scales))
+        self._device = device
+        self._values: list[float] = []
+        self._column = torch.empty(0)
 
     def apply(
-        self, guided: Float[Tensor, "R K V"], logits: Float[Tensor, "B K V"], step: int
-    ) -> Float[Tensor, "R K V"]:
-        """The logits that earlier terms gave, guided by this one at a step; a job without the term keeps its bits."""
-        scale = self.scales[:, :, min(step, self.scales.shape[2] - 1)][:, :, None]
-        return torch.where(self.has_term, guide(guided, logits[self.negative_rows], scale), guided)
+        self, guided: Float[Tensor, "jobs K V"], logits: Float[Tensor, "B K V"], steps: Sequence[int]
+    ) -> Float[Tensor, "jobs K V"]:
+        """The logits that earlier terms gave, guided by this one; a job without the term keeps its bits.
 
+        Args:
+            steps: the step of each job.
+        """
+        num_guided, against = len(self._scales), logits[self._rows]
+        if num_guided == len(guided):
+            return guide(guided, against, self._scales_at(steps))
+        first = guide(guided[:num_guided], against, self._scales_at(steps))
+        return torch.cat([first, guided[num_guided:]])
 
-def _extended(scales: Float[Tensor, " S"], length: int) -> Float[Tensor, " length"]:
-    return F.pad(scales, (0, length - len(scales)), value=float(scales[-1]))
+    def _scales_at(self, steps: Sequence[int]) -> Float[Tensor, "R 1 1"]:
+        values = [of_job[min(step, len(of_job) - 1)] for of_job, step in zip(self._scales, steps, strict=False)]
+        if values != self._values:
+            self._values = values
+            self._column = torch.tensor(values, device=self._device)[:, None, None]
+        return self._column

@@ -1,9 +1,10 @@
 """Sampling codes from logits: pure functions, one row of settings per row of logits."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from descant.generation.request import Sampling
@@ -13,53 +14,83 @@ NOISE_STEPS = 32
 
 @dataclass(frozen=True)
 class SamplingRows:
-    """The settings of R rows as tensors, so that one call samples for requests with different settings."""
+    """The settings of R rows as tensors, so that one call samples for requests with different settings.
 
-    temperature: Float[Tensor, "R 1 1"]
-    top_k: Int[Tensor, "R 1 1"]
-    top_p: Float[Tensor, "R 1 1"]
-    is_greedy: tuple[bool, ...]
+    A rule that changes nothing in any row is None.
+    """
+
+    temperature: Float[Tensor, "R 1 1"] | None
+    top_k: "TopK | None"
+    top_p: Float[Tensor, "R 1 1"] | None
+    is_greedy: Bool[Tensor, "R 1 1"] | None
 
     @staticmethod
-    def of(settings: list[Sampling], num_entries: int, device: torch.device) -> "SamplingRows":
+    def of(settings: Sequence[Sampling], num_entries: int, device: torch.device) -> "SamplingRows":
         """Settings for codebooks of ``num_entries``; a ``top_k`` above that keeps all."""
         top_k = [min(row.top_k or num_entries, num_entries) for row in settings]
         return SamplingRows(
-            temperature=_column([row.temperature for row in settings], device),
-            top_k=torch.tensor(top_k, device=device).reshape(-1, 1, 1),
-            top_p=_column([row.top_p for row in settings], device),
-            is_greedy=tuple(row.greedy for row in settings),
+            temperature=_column([row.temperature for row in settings], 1.0, device),
+            top_k=TopK.of(top_k, device) if min(top_k, default=num_entries) < num_entries else None,
+            top_p=_column([row.top_p for row in settings], 1.0, device),
+            is_greedy=torch.tensor([row.greedy for row in settings], device=device)[:, None, None]
+            if any(row.greedy for row in settings)
+            else None,
         )
 
 
-def sample(logits: Float[Tensor, "R K V"], settings: SamplingRows, noise: Float[Tensor, "R K V"]) -> Int[Tensor, "R K"]:
-    """One code per row and codebook.
+@dataclass(frozen=True)
+class TopK:
+    """How many codes each of R rows keeps.
+
+    Args:
+        largest: of all rows.
+        last: the place of the last code that is kept, from 0; None where it is the same in all rows.
+    """
+
+    largest: int
+    last: Int[Tensor, "R 1 1"] | None
+
+    @staticmethod
+    def of(counts: Sequence[int], device: torch.device) -> "TopK":
+        """The rule of rows that keep these numbers of codes."""
+        is_same = len(set(counts)) == 1
+        return TopK(max(counts), None if is_same else torch.tensor(counts, device=device)[:, None, None] - 1)
+
+
+def sample(
+    logits: Float[Tensor, "R K V"], settings: SamplingRows, log_noise: Float[Tensor, "R K V"]
+) -> tuple[Int[Tensor, "R K"], Float[Tensor, "R K"]]:
+    """One code per row and codebook, and the value with which it won: not finite if one of its logits is NaN or
+    infinity.
 
     Drawn as argmax(p / e) with e ~ Exp(1), the same distribution as ``torch.multinomial`` without its host sync; in the
     log domain, since p itself may underflow at low temperatures. A greedy row ignores its noise.
 
     Args:
-        noise: independent draws of Exp(1).
+        log_noise: logarithms of independent draws of Exp(1).
     """
     # Relative to the largest: divided as they are, large logits at a tiny temperature would all become infinite.
-    scaled = (logits - logits.amax(dim=-1, keepdim=True)).float() / settings.temperature
-    scaled = keep_top_k(scaled, settings.top_k)
-    if bool((settings.top_p < 1).any()):
+    scaled = logits - logits.amax(dim=-1, keepdim=True)
+    if settings.temperature is not None:
+        scaled = scaled / settings.temperature
+    if settings.top_k is not None:
+        scaled = keep_top_k(scaled, settings.top_k)
+    if settings.top_p is not None:
         scaled = keep_top_p(scaled, settings.top_p)
-    race = scaled - noise.log()
-    if any(settings.is_greedy):
-        greedy = torch.tensor(settings.is_greedy, device=logits.device)[:, None, None]
-        race = torch.where(greedy, logits.float(), race)
-    return race.argmax(dim=-1)
+    race = scaled - log_noise
+    if settings.is_greedy is not None:
+        race = torch.where(settings.is_greedy, logits, race)
+    values, codes = race.max(dim=-1)
+    return codes, values
 
 
-def keep_top_k(logits: Float[Tensor, "R K V"], top_k: Int[Tensor, "R 1 1"]) -> Float[Tensor, "R K V"]:
+def keep_top_k(logits: Float[Tensor, "R K V"], top_k: TopK) -> Float[Tensor, "R K V"]:
     """Minus infinity for all but the k largest of each row; entries equal to the k-th largest all stay."""
-    largest = int(top_k.max())
-    if largest >= logits.shape[-1] and int(top_k.min()) >= logits.shape[-1]:
-        return logits
-    values = logits.topk(largest, dim=-1).values
-    smallest_kept = values.gather(-1, (top_k - 1).expand(-1, logits.shape[1], 1))
+    values = logits.topk(top_k.largest, dim=-1).values
+    if top_k.last is None:
+        smallest_kept = values[..., -1:]
+    else:
+        smallest_kept = values.gather(-1, top_k.last.expand(-1, logits.shape[1], 1))
     return logits.masked_fill(logits < smallest_kept, -torch.inf)
 
 
@@ -72,10 +103,12 @@ def keep_top_p(logits: Float[Tensor, "R K V"], top_p: Float[Tensor, "R 1 1"]) ->
     return logits.masked_fill(dropped, -torch.inf)
 
 
-def _column(values: list[float], device: torch.device) -> Float[Tensor, "R 1 1"]:
+def _column(values: Sequence[float], neutral: float, device: torch.device) -> Float[Tensor, "R 1 1"] | None:
+    if all(value == neutral for value in values):
+        return None
     # A value may be too small for float32, and none of them may be zero.
     column = torch.tensor(values, dtype=torch.float32, device=device).clamp(min=torch.finfo(torch.float32).tiny)
-    return column.reshape(-1, 1, 1)
+    return column[:, None, None]
 
 
 class NoiseSource:
@@ -90,10 +123,15 @@ class NoiseSource:
         self._block = torch.empty(0)
         self._used = NOISE_STEPS
 
-    def next(self) -> Float[Tensor, "K V"]:
-        """Exp(1) noise for one step. Drawn in blocks: a call for each step would cost more than drawing the numbers."""
+    def ahead(self) -> Float[Tensor, "n K V"]:
+        """Exp(1) noise for one or more next steps. Drawn in blocks: a call for each step would cost more than drawing
+        the numbers.
+        """
         if self._used == NOISE_STEPS:
             self._block = torch.empty(self._shape).exponential_(generator=self._generator)
             self._used = 0
+        return self._block[self._used :]
+
+    def use(self) -> None:
+        """Moves on by one step of ``ahead``."""
         self._used += 1
-        return self._block[self._used - 1]

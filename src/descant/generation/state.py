@@ -1,18 +1,16 @@
 """A request while it is generated: its plan, the codes known so far, and the job of each window for the step loop."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
-from torch.nn import functional as F
 
-from descant.generation.batch_invariance import CONDITION_STEPS
 from descant.generation.condition_rows import ConditionRow, rows_of, scales_by_step
-from descant.generation.decode import DecodeJob
-from descant.generation.guidance import GuidanceTerm
-from descant.generation.plan import Window, plan_sections, plan_windows
+from descant.generation.decode_job import DecodeJob
+from descant.generation.guidance import Scales
+from descant.generation.plan import Section, Window, plan_sections, plan_windows
+from descant.generation.prepared import Preparer
 from descant.generation.resolve import ResolvedRequest
 from descant.generation.sampling import NoiseSource
 from descant.model import MusicGenModel, PreparedConditions
@@ -22,12 +20,16 @@ from descant.nn.inputs import LMInputs
 class GenerationState:
     """One request while it is generated. Conditions are prepared section by section, when the music gets there.
 
+    Args:
+        preparer: of the model; shared by the requests of one call.
+
     Raises:
         InvalidRequest: two prompts of the timeline begin with the same frame, or one begins with no frame of the music.
     """
 
-    def __init__(self, model: MusicGenModel, request: ResolvedRequest) -> None:
+    def __init__(self, model: MusicGenModel, request: ResolvedRequest, preparer: Preparer) -> None:
         self.model, self.request = model, request
+        self._preparer = preparer
         self.codes = request.prompt_codes
         self.sections = plan_sections(request.text, request.timeline, request.num_frames, model.codec.frame_rate_hz)
         self.windows = self._planned()
@@ -67,22 +69,26 @@ class GenerationState:
         self.windows = self._planned()
         self._prepared = {}
 
+    def check(self, text: str | None) -> None:
+        """Prepares the conditions under another prompt, so that one that the model cannot take is refused.
+
+        Raises:
+            InvalidRequest: the model's encoder refuses it.
+        """
+        self._prepare(Section(0, text))
+
     @torch.no_grad()
     def job(self, window: Window) -> DecodeJob:
         """The window as a job for the step loop; all frames before it must be known."""
         rows = rows_of(self.request, self.sections[window.section])
         inputs = self._inputs(window, rows)
-        span = self.model.span(window.num_frames)
-        # Seconds of a schedule count from the start of the result: the lead-in of a loop has the scale at second 0.
-        seconds = ((span.input_frames + window.first) / span.frame_rate_hz - self._lead_in_s).clamp(min=0)
+        scales = self._scales(window, rows[1:])
+        index = needed_rows(inputs, scales)
         return DecodeJob(
             num_frames=window.num_frames,
             prompt=self.codes[:, window.first : window.start],
-            inputs=inputs[0],
-            guidance=tuple(
-                GuidanceTerm(negative, scales_by_step(row.scales, seconds))
-                for negative, row in zip(inputs[1:], rows[1:], strict=True)
-            ),
+            inputs=inputs.rows(torch.tensor(index, device=self.model.device)),
+            guidance=tuple(scales[row - 1] for row in index[1:]),
             sampling=self.request.sampling,
             noise=self.noise,
         )
@@ -100,19 +106,17 @@ class GenerationState:
     def _prepared_for(self, section: int) -> PreparedConditions:
         """The prepared conditions of a section; those of the section before are dropped."""
         if section not in self._prepared:
-            rows = rows_of(self.request, self.sections[section])
-            self._prepared = {section: self.model.prepare([row.conditions for row in rows])}
+            self._prepared = {section: self._prepare(self.sections[section])}
         return self._prepared[section]
 
-    def _inputs(self, window: Window, rows: Sequence[ConditionRow]) -> list[LMInputs]:
-        """The model's inputs for each row, all as long as the longest.
+    def _prepare(self, section: Section) -> PreparedConditions:
+        return self._preparer.prepare([row.conditions for row in rows_of(self.request, section)])
 
-        In a model without cross-attention the text is a prefix. That has no mask, so padding it to the length of
-        another request's text would change the music: there, texts of different lengths do not share a batch.
-        """
+    def _inputs(self, window: Window, rows: Sequence[ConditionRow]) -> LMInputs:
+        """The model's inputs for each row, all as long as the longest."""
         frame_rate_hz = self.model.codec.frame_rate_hz
         beats = [row.section.beats_before(window.first, frame_rate_hz) for row in rows]
-        inputs = self.model.inputs(
+        return self.model.inputs(
             self._prepared_for(window.section),
             self.model.span(
                 window.num_frames,
@@ -120,8 +124,25 @@ class GenerationState:
                 first_beats=torch.tensor(beats, dtype=torch.float64),
             ),
         )
-        if inputs.cross is not None and inputs.cross_mask is not None:
-            missing = -inputs.cross.shape[1] % CONDITION_STEPS
-            cross, cross_mask = F.pad(inputs.cross, (0, 0, 0, missing)), F.pad(inputs.cross_mask, (0, missing))
-            inputs = replace(inputs, cross=cross, cross_mask=cross_mask)
-        return [inputs.rows(row) for row in torch.arange(len(rows), device=self.model.device).split(1)]
+
+    def _scales(self, window: Window, rows: Sequence[ConditionRow]) -> list[Scales]:
+        """The guidance scales of a window, for each row that guidance pushes away from."""
+        span = self.model.span(window.num_frames)
+        # Seconds of a schedule count from the start of the result: the lead-in of a loop has the scale at second 0.
+        seconds = ((span.input_frames + window.first) / span.frame_rate_hz - self._lead_in_s).clamp(min=0)
+        return [scales_by_step(row.scales, seconds) for row in rows]
+
+
+def needed_rows(inputs: LMInputs, scales: Sequence[Scales]) -> list[int]:
+    """The rows of a job that must be computed, its own first; the others push nothing away.
+
+    A term whose scales are all 1 changes nothing. Neither does the first one that is applied if its conditions are the
+    job's own, as those of a request without any: its logits are the same to the last bit, and so is what ``guide``
+    makes of them.
+    """
+    needed = [0]
+    for row, of_row in enumerate(scales, start=1):
+        if all(scale == 1 for scale in of_row) or (len(needed) == 1 and inputs.has_equal_rows(0, row)):
+            continue
+        needed.append(row)
+    return needed

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from descant.generation.audio import FADE_S, join
-from descant.generation.decode import Decoding
+from descant.generation.decode import Decoder
 from descant.generation.request import Request
 from descant.generation.resolve import ResolvedRequest
 from descant.generation.runtimes import Runtime
@@ -31,13 +31,15 @@ class MusicStream:
     waves that were read only the codes are kept.
 
     Args:
-        chunk_s: as in `Engine.stream`.
+        chunk_s, first_chunk_s: as in `Engine.stream`.
     """
 
-    def __init__(self, runtime: Runtime, state: GenerationState, chunk_s: float) -> None:
+    def __init__(self, runtime: Runtime, state: GenerationState, chunk_s: float, first_chunk_s: float) -> None:
         self._runtime, self._state = runtime, state
         codec = state.model.codec
-        self._chunk_frames = max(1, round(chunk_s * codec.frame_rate_hz))
+        self._chunk_frames, self._first_chunk_frames = (
+            max(1, round(seconds * codec.frame_rate_hz)) for seconds in (chunk_s, first_chunk_s)
+        )
         self._decoder = codec.stream()
         self._change: PromptChange | None = None
         """Waits until the frames that are being drawn are given out; a later change replaces it."""
@@ -71,8 +73,8 @@ class MusicStream:
         """
         request = Request(text=text, long_prompt=self.request.original.long_prompt)
         read = TextReader(self._state.model).read(request)
-        # Read once here, so that it is refused now and not when the music gets there.
-        self._state.model.prepare([{"text": read.text}])
+        # Prepared here, so that it is refused now and not when the music gets there.
+        self._state.check(read.text)
         self._change = PromptChange(read.text)
 
     def _joined(self) -> Iterator[Float[Tensor, "C n"]]:
@@ -115,18 +117,24 @@ class MusicStream:
 
     def _frames(self) -> Iterator[Int[Tensor, "K n"]]:
         """The codes of new frames, a chunk at a time. A change of the prompt starts a new window."""
-        state = self._state
-        while not state.is_complete:
-            if self._change is not None:
-                change, self._change = self._change, None
-                state.change(change.text)
-            window = state.next_window
-            decoding = Decoding(self._runtime, state.model.config.pattern, [state.job(window)])
-            num_given = window.start - window.first
-            while not decoding.is_done and self._change is None:
-                decoding.advance()
-                num_known = decoding.num_known(0)
-                if decoding.is_done or num_known - num_given >= self._chunk_frames:
-                    yield decoding.codes()[0][:, num_given:num_known].clone()
-                    num_given = num_known
-            state.append(decoding.codes()[0][:, :num_given], window)
+        state, chunk = self._state, self._first_chunk_frames
+        # The codec keeps its look-ahead back: what goes out lags behind by so much.
+        num_needed = state.model.codec.lookahead_frames + chunk
+        with Decoder(self._runtime, state.model.config.pattern) as decoder:
+            while not state.is_complete:
+                if self._change is not None:
+                    change, self._change = self._change, None
+                    state.change(change.text)
+                window = state.next_window
+                decoding = decoder.join(state.job(window))
+                num_given = window.start - window.first
+                while not decoding.is_done and self._change is None:
+                    decoder.advance()
+                    num_known = decoding.num_known
+                    if decoding.is_done or num_known - num_given >= num_needed:
+                        yield decoder.codes(decoding)[:, num_given:num_known].clone()
+                        num_given = num_known
+                        num_needed = chunk = min(2 * chunk, self._chunk_frames)
+                state.append(decoder.codes(decoding)[:, :num_given], window)
+                if not decoding.is_done:
+                    decoder.leave(decoding)

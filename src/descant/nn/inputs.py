@@ -77,6 +77,11 @@ class LMInputs:
         present = {field.name: getattr(self, field.name) for field in fields(self)}
         return LMInputs(**{name: None if tensor is None else tensor[index] for name, tensor in present.items()})
 
+    def has_equal_rows(self, first: int, second: int) -> bool:
+        """Whether two rows have the same conditions."""
+        present = [tensor for tensor in (getattr(self, field.name) for field in fields(self)) if tensor is not None]
+        return all(torch.equal(tensor[first], tensor[second]) for tensor in present)
+
     def to(self, device: torch.device, dtype: torch.dtype) -> "LMInputs":
         """The same conditions on a device and in a precision; masks stay boolean."""
         return replace(

@@ -1,36 +1,43 @@
-"""What decoding asks of a runtime: reading the steps of a batch, and the logits of the step after them.
+"""What decoding asks of a runtime: reading the steps of sequences, and the logits of the step after them.
 
 A runtime knows nothing of patterns, guidance or sampling.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from descant.lm.model import MusicLM
 from descant.nn.inputs import LMInputs
-from descant.shapes import Sequence
 
 
 class Session(ABC):
-    """A batch of sequences that are being decoded. All calls are made in ``torch.inference_mode``.
+    """Sequences that are decoded side by side, each at a step of its own. All calls are made in ``inference_mode``.
 
-    Some rows are copies that pad the batch. On a CPU, in float32 and bfloat16, a row must have the same bits whatever
-    other rows are in the batch (`generation/batch_invariance.py`).
+    A sequence keeps its slot, a number, until it leaves; later sequences may get it then. On a CPU, in float32 and
+    bfloat16, a sequence's logits must have the same bits whatever other sequences are there, and whenever they join and
+    leave.
     """
 
     @abstractmethod
-    def prefill(self, sequence: Sequence) -> Float[Tensor, "B K V"]:
-        """Reads the known steps, at least one; gives the logits of the step after them. Called once, first."""
+    def join(
+        self, inputs: LMInputs, sequence: Int[Tensor, "B K S"], max_steps: int
+    ) -> tuple[list[int], Float[Tensor, "B K V"]]:
+        """Adds B sequences of up to ``max_steps`` steps under these conditions and reads the steps that are known, at
+        least one. Gives their slots and the logits of the step after.
+        """
 
     @abstractmethod
-    def step(self, sequence: Int[Tensor, "B K 1"]) -> Float[Tensor, "B K V"]:
-        """Reads the next step; gives the logits of the step after it."""
+    def step(self, slots: Sequence[int], codes: Int[Tensor, "B K"]) -> Float[Tensor, "B K V"]:
+        """Reads the next step of the sequences in these slots, one or more; gives the logits of the step after it, in
+        that order.
+        """
 
     @abstractmethod
-    def keep_rows(self, index: Int[Tensor, " rows"]) -> None:
-        """Keeps only these rows of the batch, in this order: finished requests leave."""
+    def leave(self, slots: Sequence[int]) -> None:
+        """Frees the slots."""
 
 
 class Runtime(ABC):
@@ -40,5 +47,5 @@ class Runtime(ABC):
         self.lm = lm
 
     @abstractmethod
-    def start(self, inputs: LMInputs, num_rows: int, max_steps: int) -> Session:
-        """A session for ``num_rows`` sequences of up to ``max_steps`` steps, conditioned on ``inputs``."""
+    def start(self) -> Session:
+        """A session without sequences. A session belongs to one thread at a time."""

@@ -1,0 +1,94 @@
+"""The jobs that are decoded side by side, from one that joins or leaves to the next: how their next codes are drawn."""
+
+from collections.abc import Iterable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from descant.errors import CheckpointError
+from descant.generation.decode_job import Decoding
+from descant.generation.guidance import GuidanceRows
+from descant.generation.sampling import SamplingRows, sample
+
+
+class DecodeBatch:
+    """Jobs in a fixed arrangement. Those with the most guidance terms come first, so that the jobs that have a term are
+    always the first ones.
+
+    Their B rows are each job's own, then those that the first term pushes away from, then those of the second term, and
+    so on. Codes are kept for many steps before they are written into the jobs' sequences.
+
+    Attributes:
+        slots: the slot of each row in the session.
+    """
+
+    def __init__(self, decodings: Iterable[Decoding], num_entries: int, device: torch.device) -> None:
+        self.decodings = sorted(decodings, key=lambda decoding: -decoding.job.num_rows)
+        self.device = device
+        jobs = [decoding.job for decoding in self.decodings]
+        most_rows = max((job.num_rows for job in jobs), default=0)
+        with_row = [[index for index, job in enumerate(jobs) if job.num_rows > row] for row in range(most_rows)]
+        self.slots = [self.decodings[index].slots[row] for row, indices in enumerate(with_row) for index in indices]
+        self._job_of_row = torch.tensor([index for indices in with_row for index in indices], device=device)
+        starts = [sum(map(len, with_row[:row])) for row in range(most_rows)]
+        self._guidance = [
+            GuidanceRows([jobs[index].guidance[row - 1] for index in with_row[row]], starts[row], device)
+            for row in range(1, most_rows)
+        ]
+        self._settings = SamplingRows.of([job.sampling for job in jobs], num_entries, device)
+        self._noise: list[Float[Tensor, "jobs K V"]] = []
+        self._drawn: list[Int[Tensor, "jobs K"]] = []
+        self._scores: list[Float[Tensor, "jobs K"]] = []
+
+    def draw(self, logits: Float[Tensor, "B K V"]) -> Int[Tensor, "jobs K"]:
+        """The codes of each job's next step, which is then behind it; the cells that are given stay as they are."""
+        drawn, scores = sample(self._guided(logits.float()), self._settings, self._next_noise())
+        self._scores.append(scores)
+        if not all(decoding.is_all_open for decoding in self.decodings):
+            is_open = torch.stack([decoding.open_cells for decoding in self.decodings])
+            given = torch.stack([decoding.given_codes for decoding in self.decodings])
+            drawn = torch.where(is_open, drawn, given)
+        self._drawn.append(drawn)
+        for decoding in self.decodings:
+            decoding.step += 1
+        return drawn
+
+    def rows_of(self, codes: Int[Tensor, "jobs K"]) -> Int[Tensor, "B K"]:
+        """The codes of each row."""
+        return codes.index_select(0, self._job_of_row)
+
+    def write(self) -> None:
+        """Writes the codes that were drawn since the last time into the sequences of their jobs.
+
+        Raises:
+            CheckpointError: the logits of one of them were not finite.
+        """
+        if not self._drawn:
+            return
+        if not bool(torch.stack(self._scores).isfinite().all()):
+            raise CheckpointError(
+                "the language model gave values that are not finite numbers: its weights are broken, "
+                "or the precision is too low"
+            )
+        for decoding, columns in zip(self.decodings, torch.stack(self._drawn, dim=1), strict=True):
+            decoding.write(columns)
+        self._drawn, self._scores = [], []
+
+    def _guided(self, logits: Float[Tensor, "B K V"]) -> Float[Tensor, "jobs K V"]:
+        guided, steps = logits[: len(self.decodings)], [decoding.step for decoding in self.decodings]
+        for term in self._guidance:
+            guided = term.apply(guided, logits, steps)
+        return guided
+
+    def _next_noise(self) -> Float[Tensor, "jobs K V"]:
+        """The logarithm of each job's noise. It is collected for as many steps as every job has some in its block."""
+        sources = [decoding.job.noise for decoding in self.decodings]
+        if not self._noise:
+            ahead = [source.ahead() for source in sources]
+            num_steps = min(map(len, ahead))
+            steps = torch.stack([noise[:num_steps] for noise in ahead], dim=1).log().to(self.device)
+            self._noise = [*steps.unbind()][::-1]
+        for source in sources:
+            source.use()
+        return self._noise.pop()
