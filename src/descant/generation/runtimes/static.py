@@ -14,9 +14,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from descant.errors import InvalidRequest
+from descant.generation.runtimes.base import Runtime, Session
 from descant.generation.runtimes.cuda_graphs import GraphCache
 from descant.generation.runtimes.int8_linear import has_triton
-from descant.generation.runtimes.slot_base import Runtime, Session
 from descant.generation.runtimes.static_state import Capacity, StaticState, length_bucket, row_bucket
 from descant.generation.runtimes.static_step import StaticStep
 from descant.lm.model import MusicLM
