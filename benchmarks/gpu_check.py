@@ -26,8 +26,8 @@ CHECKS: tuple[Check, ...] = (
     attention,
     greedy_codes,
     precisions,
-    pipeline,
     steps,
+    pipeline,
     transformers_pipeline,
     plain_steps,
 )
@@ -75,6 +75,8 @@ def main() -> int:
     out = os.environ.get("OUT", "gpu-results")
     parser.add_argument("--out", type=Path, default=Path(out), help="folder for the findings (default: $OUT)")
     parser.add_argument("--minutes", type=float, default=9.0, help="no check begins or goes on after these")
+    names = [check.__name__ for check in CHECKS]
+    parser.add_argument("--checks", nargs="+", choices=names, default=names, help="only these (default: all)")
     parser.add_argument("--toy", action="store_true", help="tiny sizes, on any device")
     arguments = parser.parse_args()
     is_cuda = torch.cuda.is_available()
@@ -83,7 +85,7 @@ def main() -> int:
     device = torch.device("cuda" if is_cuda else "cpu")
     setup = Setup.toy(device) if arguments.toy else Setup.whole(device)
     report = Report(arguments.out / "gpu_check.jsonl")
-    for check in CHECKS:
+    for check in (check for check in CHECKS if check.__name__ in arguments.checks):
         if report.minutes > arguments.minutes:
             report.add({"what": check.__name__, "stopped": "no time left"})
         else:

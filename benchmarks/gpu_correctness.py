@@ -64,6 +64,12 @@ def _product_times(setup: Setup, layers: list[Int8Linear], rows: Tensor) -> Find
         "int8_us": _us_each(setup, lambda layer: layer(rows), layers),
         "fp16_us": _us_each(setup, lambda weight: F.linear(rows, weight), halves),
     }
+    if rows.is_cuda and has_triton():
+        from descant.generation.runtimes.triton_int8 import multiply
+
+        # The same kernel with float16 weights, to see whether it would serve them better than cuBLAS.
+        ones = torch.ones_like(layers[0].scale)
+        times["fp16_kernel_us"] = _us_each(setup, lambda weight: multiply(rows, weight, ones), halves)
     try:
         times["torch_int8_us"] = _us_each(
             setup, lambda layer: torch._weight_int8pack_mm(rows, layer.numbers, scale), layers

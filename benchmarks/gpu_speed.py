@@ -30,6 +30,7 @@ from descant.generation.runtimes.int8_linear import has_triton
 from descant.generation.runtimes.static import StaticRuntime
 from descant.generation.runtimes.static_state import Capacity, StaticState
 from descant.generation.runtimes.static_step import StaticStep
+from descant.lm import MusicLM
 from descant.model import MusicGenModel
 from descant.nn.transformer import TransformerConfig
 from descant.studies.speed import measure_ceiling, timed
@@ -59,7 +60,11 @@ def steps(setup: Setup) -> Iterator[Finding]:
                 _reset_peak(setup)
                 runtime = StaticRuntime(lm)
                 for position in setup.positions:
-                    ms = _step_ms(setup, runtime, num_prompts, position)
+                    try:
+                        ms = _step_ms(setup, runtime, num_prompts, position)
+                    except torch.OutOfMemoryError:
+                        yield {"what": "step", "model": name, "prompts": num_prompts, "left_out": "out of memory"}
+                        break
                     num_bytes = read_bytes(lm, 2 * num_prompts, position)
                     yield {
                         "what": "step",
@@ -103,13 +108,20 @@ def plain_steps(setup: Setup) -> Iterator[Finding]:
             "uses_triton": uses_triton is None and setup.device.type == "cuda" and has_triton(),
             "ms": ms,
         }
-    if setup.is_toy:
-        return
-    state = StaticState(lm, Capacity.of(text_inputs(lm, 1), 2, 512).rounded_up())
-    compiled, graphs = torch.compile(StaticStep(lm, state, uses_triton=True)), GraphCache(setup.device)
-    with torch.inference_mode():
-        ms = best_ms(lambda: graphs.run("step", lambda: compiled(2, 512)), setup.device)
-    yield {"what": "step, compiled by torch", "ms": ms}
+    if not setup.is_toy:
+        yield {"what": "step, compiled by torch", **_compiled_ms(setup, lm)}
+
+
+def _compiled_ms(setup: Setup, lm: MusicLM) -> Finding:
+    """Of a step that ``torch.compile`` has made from ours; an experiment, which may fail."""
+    length = 512
+    state = StaticState(lm, Capacity.of(text_inputs(lm, 1), 2, length).rounded_up())
+    compiled, graphs = torch.compile(StaticStep(lm, state, has_triton())), GraphCache(setup.device)
+    try:
+        with torch.inference_mode():
+            return {"ms": best_ms(lambda: graphs.run("step", lambda: compiled(2, length)), setup.device)}
+    except Exception as error:
+        return {"left_out": str(error)[:200]}
 
 
 def pipeline(setup: Setup) -> Iterator[Finding]:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from descant.errors import InvalidRequest
 from descant.generation.runtimes import static_state
+from descant.generation.runtimes.cuda_graphs import GraphCache
 from descant.generation.runtimes.static import StaticRuntime, StaticSession
 from descant.lm import LMConfig, MusicLM
 from descant.nn.inputs import LMInputs
@@ -280,3 +281,18 @@ def test_more_steps_than_the_summed_condition_has_are_refused():
     session.step(slots, sequence[:, :, 4])
     with pytest.raises(InvalidRequest, match="fewer steps than the sequence"):
         session.step(slots, sequence[:, :, 5])
+
+
+def test_a_step_done_three_times_leaves_the_memory_as_done_once(monkeypatch):
+    """A graph is recorded after runs that warm it up, in the same memory."""
+    lm = lively(MODELS["all new"])
+    inputs, sequence = inputs_of(lm, 3), sequence_of(3)
+    expected = logits_of(StaticRuntime(lm), sequence, inputs, 2)
+    run = GraphCache.run
+
+    def run_three_times(cache, key, work):
+        for _ in range(3):
+            run(cache, key, work)
+
+    monkeypatch.setattr(GraphCache, "run", run_three_times)
+    assert torch.equal(logits_of(StaticRuntime(lm), sequence, inputs, 2), expected)

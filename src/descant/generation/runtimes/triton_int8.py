@@ -6,7 +6,7 @@ Imported only where Triton is installed.
 import torch
 import triton
 import triton.language as tl
-from jaxtyping import Float, Int8
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 ROW_BLOCK = 16
@@ -16,9 +16,13 @@ INPUT_BLOCK = 256
 
 
 def multiply(
-    rows: Float[Tensor, "B I"], numbers: Int8[Tensor, "O I"], scale: Float[Tensor, " O"]
+    rows: Float[Tensor, "B I"], numbers: Shaped[Tensor, "O I"], scale: Float[Tensor, " O"]
 ) -> Float[Tensor, "B O"]:
-    """``rows`` times the transpose of ``numbers``, times the scale of each output; sums are in float32."""
+    """``rows`` times the transpose of ``numbers``, times the scale of each output; sums are in float32.
+
+    Args:
+        numbers: 8-bit integers; or, to compare, the floats that a plain product has.
+    """
     (num_rows, num_inputs), num_outputs = rows.shape, len(numbers)
     product = torch.empty(num_rows, num_outputs, dtype=rows.dtype, device=rows.device)
     grid = (triton.cdiv(num_outputs, OUTPUT_BLOCK), triton.cdiv(num_rows, ROW_BLOCK))
