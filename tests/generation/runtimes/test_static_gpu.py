@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from descant.generation.runtimes import StaticRuntime, runtime_for
 from descant.generation.runtimes.int8_linear import store_in_int8
-from descant.generation.runtimes.static import StaticRuntime
 from descant.lm import LMConfig, MusicLM
 from descant.nn.inputs import LMInputs
 from descant.nn.transformer import TransformerConfig
@@ -54,6 +54,10 @@ def logits_of(runtime: StaticRuntime, sequence: Tensor, inputs: LMInputs) -> Ten
     return torch.stack([first, *later], dim=2)
 
 
+def test_the_runtime_of_a_gpu_has_static_memory():
+    assert isinstance(runtime_for(make_lm(torch.float16)), StaticRuntime)
+
+
 @pytest.mark.parametrize("is_int8", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("num_rows", [2, 16])
@@ -65,12 +69,15 @@ def test_recorded_steps_have_the_bits_of_plain_ones(num_rows, dtype, is_int8):
     assert torch.equal(logits_of(runtime, sequence, inputs), plain), "the graphs of the session before"
 
 
+@pytest.mark.parametrize("uses_triton", [False, True])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float16, 1e-2), (torch.bfloat16, 8e-2)])
-def test_steps_give_the_logits_of_one_float32_pass(dtype, tolerance):
+def test_steps_give_the_logits_of_one_float32_pass(dtype, tolerance, uses_triton):
     lm = make_lm(torch.float32)
     inputs, sequence = inputs_of(lm, 2), sequence_of(2)
     expected = lm(sequence, inputs)[:, :, 1:]
-    found = logits_of(StaticRuntime(copy.deepcopy(lm).to(dtype)), sequence, inputs.to(GPU, dtype))
+    found = logits_of(
+        StaticRuntime(copy.deepcopy(lm).to(dtype), uses_triton=uses_triton), sequence, inputs.to(GPU, dtype)
+    )
     torch.testing.assert_close(found.float(), expected, rtol=0, atol=tolerance * float(expected.abs().max()))
 
 

@@ -94,6 +94,10 @@ class KeyValues:
     keys: Float[Tensor, "R H S E"]
     values: Float[Tensor, "R H S E"]
 
+    def first(self, rows: int, length: int) -> "KeyValues":
+        """The first rows and places, in the same memory."""
+        return KeyValues(self.keys[:rows, :, :length], self.values[:rows, :, :length])
+
     def fill(self, rows: RowIndex, keys: Float[Tensor, "B H new E"], values: Float[Tensor, "B H new E"]) -> None:
         """All that some rows have from now on; the places behind are zeros."""
         for mine, given in ((self.keys, keys), (self.values, values)):

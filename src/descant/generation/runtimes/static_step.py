@@ -23,7 +23,6 @@ from descant.nn.transformer import Block
 
 Rows = Float[Tensor, "1 R D"]
 Heads = Float[Tensor, "1 H R E"]
-Cached = Float[Tensor, "R H S E"]
 
 
 class StaticStep:
@@ -54,9 +53,7 @@ class StaticStep:
         attend = self._attention_to_steps(place, length)
         for index, (block, layer) in enumerate(zip(self.blocks, state.layers, strict=True)):
             queries, keys, values = block.self_attention.split(block.self_attention.qkv(block.norm1(hidden)), rotary)
-            layer.steps.keys[state.row_numbers[:rows], :, place] = rearrange(keys, "1 H R E -> R H E")
-            layer.steps.values[state.row_numbers[:rows], :, place] = rearrange(values, "1 H R E -> R H E")
-            attended = attend(queries, layer.steps.keys[:rows, :, :length], layer.steps.values[:rows, :, :length])
+            attended = attend(queries, keys, values, layer.steps)
             hidden = block.residual1(hidden, block.self_attention.out(attended))
             if layer.cross is not None:
                 attended = self._cross_attended(index, block, layer.cross, hidden)
@@ -74,32 +71,53 @@ class StaticStep:
             hidden = hidden + state.sum[state.row_numbers[:rows], step]
         return self.lm.place(hidden, state.positions.index_select(0, place))
 
-    def _attention_to_steps(self, place: Int[Tensor, " R"], length: int) -> Callable[[Heads, Cached, Cached], Rows]:
-        """Self-attention of rows at these places."""
+    def _attention_to_steps(
+        self, place: Int[Tensor, " R"], length: int
+    ) -> Callable[[Heads, Heads, Heads, KeyValues], Rows]:
+        """Self-attention of rows at these places, which writes their new keys and values."""
         if self.uses_triton:
-            from descant.generation.runtimes.triton_attention import attend
-
-            return lambda queries, keys, values: rearrange(
-                attend(rearrange(queries, "1 H R E -> R H E"), keys, values, place), "R H E -> 1 R (H E)"
-            )
+            return partial(_attend_in_chunks, place=place, length=length)
         is_later = self.state.steps[:length] > place[:, None]
         bias = self.state.cross_bias.new_zeros(is_later.shape).masked_fill(is_later, -torch.inf)
-        return partial(masked_attention, bias=bias)
+        return partial(_write_and_attend, place=place, row_numbers=self.state.row_numbers[: len(place)], bias=bias)
 
     def _cross_attended(self, index: int, block: Block, cross: KeyValues, hidden: Rows) -> Rows:
         rows = hidden.shape[1]
         queries = block.cross_attention.split_queries(self.cross_queries[index](block.norm_cross(hidden)))
-        return masked_attention(queries, cross.keys[:rows], cross.values[:rows], self.state.cross_bias[:rows])
+        return _attend(queries, cross.first(rows, self.state.capacity.cross_length), self.state.cross_bias[:rows])
 
 
-def masked_attention(queries: Heads, keys: Cached, values: Cached, bias: Float[Tensor, "R S"]) -> Rows:
-    """PyTorch's attention, of one query for each row.
+def _attend_in_chunks(
+    queries: Heads, keys: Heads, values: Heads, cached: KeyValues, *, place: Int[Tensor, " R"], length: int
+) -> Rows:
+    from descant.generation.runtimes.triton_attention import attend
 
-    Args:
-        bias: minus infinity where a row does not attend, zero elsewhere.
-    """
+    query, key, value = (rearrange(heads, "1 H R E -> R H E") for heads in (queries, keys, values))
+    cached = cached.first(len(place), length)
+    attended = attend(query, key, value, cached.keys, cached.values, place)
+    return rearrange(attended, "R H E -> 1 R (H E)")
+
+
+def _write_and_attend(
+    queries: Heads,
+    keys: Heads,
+    values: Heads,
+    cached: KeyValues,
+    *,
+    place: Int[Tensor, " R"],
+    row_numbers: Int[Tensor, " R"],
+    bias: Float[Tensor, "R S"],
+) -> Rows:
+    # A row that waits may be behind the length that the others need.
+    cached.keys[row_numbers, :, place] = rearrange(keys, "1 H R E -> R H E")
+    cached.values[row_numbers, :, place] = rearrange(values, "1 H R E -> R H E")
+    return _attend(queries, cached.first(*bias.shape), bias)
+
+
+def _attend(queries: Heads, cached: KeyValues, bias: Float[Tensor, "R S"]) -> Rows:
+    """PyTorch's attention, of one query for each row. The bias is minus infinity where a row does not attend."""
     queries = rearrange(queries, "1 H R E -> R H 1 E")
-    attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias[:, None, None])
+    attended = F.scaled_dot_product_attention(queries, cached.keys, cached.values, attn_mask=bias[:, None, None])
     return rearrange(attended, "R H 1 E -> 1 R (H E)")
 
 
