@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from gpu_correctness import attention, greedy_codes, int8_products, precisions
 from gpu_setup import Check, Finding, Setup
-from gpu_speed import machine, pipeline, plain_steps, steps, transformers_pipeline
+from gpu_speed import compiled_step, machine, pipeline, plain_steps, steps, transformers_pipeline
 
 CHECKS: tuple[Check, ...] = (
     machine,
@@ -30,6 +30,7 @@ CHECKS: tuple[Check, ...] = (
     pipeline,
     transformers_pipeline,
     plain_steps,
+    compiled_step,
 )
 
 
@@ -74,7 +75,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     out = os.environ.get("OUT", "gpu-results")
     parser.add_argument("--out", type=Path, default=Path(out), help="folder for the findings (default: $OUT)")
-    parser.add_argument("--minutes", type=float, default=9.0, help="no check begins or goes on after these")
+    parser.add_argument("--minutes", type=float, default=8.0, help="no measurement begins after these (default: 8)")
     names = [check.__name__ for check in CHECKS]
     parser.add_argument("--checks", nargs="+", choices=names, default=names, help="only these (default: all)")
     parser.add_argument("--toy", action="store_true", help="tiny sizes, on any device")

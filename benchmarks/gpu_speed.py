@@ -3,6 +3,8 @@
 import importlib.util
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,7 +32,6 @@ from descant.generation.runtimes.int8_linear import has_triton
 from descant.generation.runtimes.static import StaticRuntime
 from descant.generation.runtimes.static_state import Capacity, StaticState
 from descant.generation.runtimes.static_step import StaticStep
-from descant.lm import MusicLM
 from descant.model import MusicGenModel
 from descant.nn.transformer import TransformerConfig
 from descant.studies.speed import measure_ceiling, timed
@@ -97,7 +98,7 @@ def _step_ms(setup: Setup, runtime: StaticRuntime, num_prompts: int, position: i
 
 
 def plain_steps(setup: Setup) -> Iterator[Finding]:
-    """What each part of the fast step is worth: without graphs, without the kernel, and compiled by torch."""
+    """What each part of the fast step is worth: without graphs, and without our attention."""
     lm = untrained_lm(setup.models["small"], setup.device, "fp16")
     position = setup.positions[len(setup.positions) // 2]
     for is_captured, uses_triton in ((False, None), (True, False), (True, None)):
@@ -108,21 +109,26 @@ def plain_steps(setup: Setup) -> Iterator[Finding]:
             "uses_triton": uses_triton is None and setup.device.type == "cuda" and has_triton(),
             "ms": ms,
         }
-    if not setup.is_toy:
-        yield {"what": "step, compiled by torch", **_compiled_ms(setup, lm)}
 
 
-def _compiled_ms(setup: Setup, lm: MusicLM) -> Finding:
-    """Of a step that ``torch.compile`` has made from ours; an experiment, which may fail."""
-    length = 512
-    state = StaticState(lm, Capacity.of(text_inputs(lm, 1), 2, length).rounded_up())
-    step, graphs = StaticStep(lm, state, has_triton()), GraphCache(setup.device)
-    compiled = torch.compile(lambda: step(2, length))
-    try:
-        with torch.inference_mode():
-            return {"ms": best_ms(lambda: graphs.run("step", compiled), setup.device)}
-    except Exception as error:
-        return {"left_out": str(error)[:200]}
+def compiled_step(setup: Setup) -> Iterator[Finding]:
+    """The step of a model with fewer layers, as it is and compiled by torch; an experiment, which may fail."""
+    config = setup.models["small"]
+    shallow = replace(config, transformer=replace(config.transformer, num_layers=1 if setup.is_toy else 6))
+    lm, length = untrained_lm(shallow, setup.device, "fp16"), 512
+    uses_triton = setup.device.type == "cuda" and has_triton()
+    with torch.inference_mode():
+        state = StaticState(lm, Capacity.of(text_inputs(lm, 1), 2, length).rounded_up())
+        step, graphs = StaticStep(lm, state, uses_triton), GraphCache(setup.device)
+        plain = partial(step, 2, length)
+        finding = {"what": "step, compiled", "layers": shallow.transformer.num_layers}
+        finding["plain_ms"] = best_ms(lambda: graphs.run("plain", plain), setup.device)
+        try:
+            compiled = torch.compile(plain, backend="eager" if setup.is_toy else "inductor")
+            finding["compiled_ms"] = best_ms(lambda: graphs.run("compiled", compiled), setup.device)
+        except Exception as error:
+            finding["left_out"] = str(error)[:200]
+    yield finding
 
 
 def pipeline(setup: Setup) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECKS = ("machine", "int8_products", "attention", "greedy_codes", "precisions", "steps", "pipeline", "plain_steps")
+SLOW_CHECKS = ("transformers_pipeline", "compiled_step")
 
 
 def findings_of(folder: Path, *checks: str) -> list[dict]:
@@ -39,8 +40,7 @@ def test_every_check_of_a_gpu_runs_at_toy_size(tmp_path):
 
 
 @pytest.mark.slow
-def test_transformers_is_measured_at_toy_size(tmp_path):
+def test_the_slow_checks_run_at_toy_size(tmp_path):
     pytest.importorskip("transformers", reason="transformers")
-    assert [finding["what"] for finding in findings_of(tmp_path, "transformers_pipeline")] == ["transformers"] * 2 + [
-        "end"
-    ]
+    kinds = [finding["what"] for finding in findings_of(tmp_path, *SLOW_CHECKS)]
+    assert kinds == ["transformers", "transformers", "step, compiled", "end"]
