@@ -176,20 +176,30 @@ class MusicGen:
         chosen = [best(one, [next(clips) for _ in group]) for one, group in zip(requests, groups, strict=True)]
         return chosen[0] if is_one else chosen
 
-    def stream(self, request: str | Request | None = None, *, chunk_s: Number = 0.5, **fields: Any) -> ClipStream:
+    def stream(
+        self,
+        request: str | Request | None = None,
+        *,
+        chunk_s: Number = 0.5,
+        first_chunk_s: Number = 0.1,
+        **fields: Any,
+    ) -> ClipStream:
         """Music for one request while it is generated: clips that together are what ``generate`` returns.
 
         Args:
             request, fields: as for ``generate``.
-            chunk_s: the shortest length of a clip.
+            chunk_s: the usual length of a clip.
+            first_chunk_s: the length of the first one, if it is below ``chunk_s``, so that the music begins soon; each
+                of the next ones is twice as long as the one before, up to ``chunk_s``.
 
         Raises:
             InvalidRequest: as ``generate``; or the request is a loop, which is cut from the finished music.
         """
-        seconds = plain(chunk_s)
-        if not isinstance(seconds, int | float) or not 0 < seconds <= MAX_DURATION_S:
-            raise InvalidRequest(f"chunk_s={chunk_s!r:.60}: must be above 0 and at most {MAX_DURATION_S:g} seconds")
-        return ClipStream(self.engine.stream(_as_request(request, fields), chunk_s=seconds), self.sample_rate_hz)
+        lengths = {
+            "chunk_s": _chunk_length("chunk_s", chunk_s),
+            "first_chunk_s": _chunk_length("first_chunk_s", first_chunk_s),
+        }
+        return ClipStream(self.engine.stream(_as_request(request, fields), **lengths), self.sample_rate_hz)
 
     def _clips(
         self,
@@ -223,6 +233,13 @@ def _checked_name(model: Any) -> str:
     if name != name.strip():
         raise CheckpointError(f"model={name!r:.200} has spaces around it; did you mean {name.strip()!r:.200}?")
     return name
+
+
+def _chunk_length(name: str, given: Number) -> float:
+    seconds = plain(given)
+    if not isinstance(seconds, int | float) or not 0 < seconds <= MAX_DURATION_S:
+        raise InvalidRequest(f"{name}={given!r:.60}: must be above 0 and at most {MAX_DURATION_S:g} seconds")
+    return seconds
 
 
 def _tiny() -> MusicGenModel:

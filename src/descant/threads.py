@@ -9,12 +9,9 @@ environment already configures them.
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 from descant.errors import InvalidRequest
 
@@ -89,32 +86,6 @@ def use(num_threads: int) -> None:
     os.environ[THREADS] = str(num_threads)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(num_threads)
-
-
-@contextmanager
-def threads_of_caller(num_threads: int) -> Iterator[None]:
-    """Inside the block the calling thread's operations use ``num_threads`` OpenMP threads.
-
-    ``torch.set_num_threads`` would change the number for the whole process: threads that start meanwhile would keep it.
-    """
-    import torch
-
-    before = torch.get_num_threads()
-    for library in _openmp_libraries():
-        library.set_num_threads(num_threads)
-    try:
-        yield
-    finally:
-        for library in _openmp_libraries():
-            library.set_num_threads(before)
-
-
-@cache
-def _openmp_libraries() -> list[Any]:
-    """The OpenMP runtimes that this process has loaded, torch's among them."""
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController().select(user_api="openmp").lib_controllers
 
 
 def usable_cores() -> tuple[int, str]:

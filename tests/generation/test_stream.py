@@ -75,6 +75,34 @@ def test_nothing_is_generated_before_it_is_asked_for(short_model, monkeypatch):
     assert len(steps) < made_for_first + 20
 
 
+@pytest.mark.parametrize("is_continued", [False, True])
+def test_the_first_chunk_is_given_out_as_soon_as_it_can_be_and_later_ones_grow(make_model, monkeypatch, is_continued):
+    steps: list[int] = []
+    advance = Decoder.advance
+    monkeypatch.setattr(Decoder, "advance", lambda self: (steps.append(1), advance(self))[1])
+    model = make_model()
+    prompt = Clip(torch.linspace(-0.5, 0.5, 12 * 640)[None], 32_000) if is_continued else None
+    stream = Engine(model).stream(ask(duration_s=1.5, prompt=prompt), chunk_s=0.3, first_chunk_s=0.04)
+    if is_continued:
+        assert torch.equal(next(stream), prompt.samples)
+    frames = [wave.shape[1] / 640 for wave in stream]
+    # The codec may keep a part of a frame back.
+    assert 1 <= frames[0] <= 2
+    assert frames[1:5] == [4, 8, 15, 15]
+    assert len(steps) == (75 - 12 * is_continued) + 3
+
+
+def test_the_first_sound_takes_only_the_steps_that_it_needs(make_model, monkeypatch):
+    steps: list[int] = []
+    advance = Decoder.advance
+    monkeypatch.setattr(Decoder, "advance", lambda self: (steps.append(1), advance(self))[1])
+    model = make_model()
+    first = next(Engine(model).stream(ask(duration_s=1.5), chunk_s=0.3, first_chunk_s=0.04))
+    assert 640 <= first.shape[1] <= 2 * 640
+    # Two frames, the codec's look-ahead, and the delay of the last codebook.
+    assert len(steps) == 2 + model.codec.lookahead_frames + 3
+
+
 def test_the_prompt_can_be_changed_on_the_way(short_model):
     engine = Engine(short_model)
     plain = engine.stream(ask(), chunk_s=0.1)

@@ -89,16 +89,6 @@ def test_a_row_does_not_depend_on_its_batch_mates(lm, sequence, inputs):
         torch.testing.assert_close(lm(sequence[index], inputs.rows(index)), together[index], rtol=0, atol=1e-5)
 
 
-@torch.inference_mode()
-def test_rows_that_stay_in_the_cache_go_on_as_before(lm, sequence, inputs):
-    whole, keep = lm(sequence, inputs), torch.tensor([2, 0])
-    cache = lm.new_cache(3, 9, inputs)
-    lm(sequence[:, :, :5], inputs, cache)
-    cache.keep_rows(keep)
-    rest = [lm(step, inputs.rows(keep), cache) for step in sequence[keep, :, 5:].split(1, dim=-1)]
-    torch.testing.assert_close(torch.cat(rest, dim=2), whole[keep, :, 5:], rtol=0, atol=1e-5)
-
-
 def test_future_codes_do_not_change_past_logits(lm, sequence, inputs):
     changed = sequence.clone()
     changed[:, :, 6:] = (changed[:, :, 6:] + 1) % 12

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from descant.errors import InvalidRequest
-from descant.nn.inputs import LMInputs, stack_rows
+from descant.nn.inputs import LMInputs
 
 
 def test_masked_values_are_never_read():
@@ -24,32 +24,23 @@ def test_without_a_mask_everything_is_read():
     assert context.mask.all()
 
 
-def test_rows_of_stacked_inputs_are_the_inputs():
-    first = LMInputs(
-        torch.randn(1, 2, 4), torch.ones(1, 2, dtype=torch.bool), torch.randn(1, 3, 4), torch.randn(1, 1, 4)
-    )
-    second = LMInputs(torch.randn(2, 5, 4), None, torch.randn(2, 3, 4), torch.randn(2, 1, 4))
-    both = stack_rows([first, second])
-    assert both.cross.shape == (3, 5, 4)
-    assert both.cross_mask.tolist() == [[True] * 2 + [False] * 3, [True] * 5, [True] * 5]
-    back = both.rows(torch.tensor([2, 0]))
-    assert torch.equal(back.cross, torch.stack([second.cross[1], both.cross[0]]))
-    assert torch.equal(back.prefix[1], first.prefix[0])
-    assert torch.equal(back.sum[0], second.sum[1])
-    assert stack_rows([LMInputs(), LMInputs()]) == LMInputs()
+def test_rows_are_taken_in_the_order_asked_for():
+    cross = torch.randn(3, 2, 4)
+    rows = LMInputs(cross, sum=torch.arange(3.0).reshape(3, 1, 1).expand(3, 1, 4)).rows(torch.tensor([2, 0]))
+    assert torch.equal(rows.cross, cross[[2, 0]])
+    assert rows.sum[:, 0, 0].tolist() == [2.0, 0.0]
+    assert rows.cross_mask is None
 
 
-def test_sums_of_different_lengths_are_followed_by_zeros_and_one_vector_is_repeated():
-    first, second, third = (torch.randn(1, steps, 4) for steps in (5, 3, 1))
-    both = stack_rows([LMInputs(sum=first), LMInputs(sum=second), LMInputs(sum=third)]).sum
-    assert torch.equal(both[0], first[0])
-    assert torch.equal(both[1], torch.cat([second[0], torch.zeros(2, 4)]))
-    assert torch.equal(both[2], third[0].expand(5, 4))
-
-
-def test_a_condition_that_only_some_rows_have_is_refused():
-    with pytest.raises(InvalidRequest, match="1 of 2"):
-        stack_rows([LMInputs(prefix=torch.zeros(1, 2, 4)), LMInputs()])
+@pytest.mark.parametrize("changed", [None, "cross", "cross_mask", "prefix", "sum", "output"])
+def test_rows_are_equal_if_all_their_conditions_are(changed):
+    mask = torch.ones(3, 2, dtype=torch.bool)
+    inputs = {name: torch.zeros(3, 2, 4) for name in ("cross", "prefix", "sum", "output")} | {"cross_mask": mask}
+    inputs["output"] = inputs["output"][:, :1]
+    if changed is not None:
+        inputs[changed][2] = 0.5 if changed != "cross_mask" else False
+    assert LMInputs(**inputs).has_equal_rows(0, 1)
+    assert LMInputs(**inputs).has_equal_rows(0, 2) == (changed is None)
 
 
 def test_a_mask_without_values_is_refused():

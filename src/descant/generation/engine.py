@@ -83,9 +83,9 @@ class Engine:
         """The music of one request, chunk by chunk while it is generated, with the same codes as from ``generate``.
 
         Args:
-            chunk_s: seconds of audio in a chunk; the last one of a window, or before a change, may be shorter.
-            first_chunk_s: the same of the first chunk, so that the music begins soon; the next ones grow to
-                ``chunk_s``, each twice as long as the one before.
+            chunk_s: seconds of new frames in a chunk; the last one of a window, or before a change, may be shorter.
+            first_chunk_s: the same of the first chunk, so that the music begins soon; each of the next ones is twice as
+                long as the one before, up to ``chunk_s``.
 
         Raises:
             InvalidRequest: as ``generate``; or the request is a loop, which is cut from the finished music.

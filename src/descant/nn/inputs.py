@@ -6,7 +6,6 @@ import torch
 from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn.functional import pad
 
 from descant.errors import InvalidRequest
 
@@ -22,10 +21,6 @@ class Context:
 
     values: Float[Tensor, "B L D"]
     mask: Bool[Tensor, "B 1 1 L"]
-
-    def rows(self, index: Int[Tensor, " rows"]) -> "Context":
-        """These rows only, in this order."""
-        return Context(self.values[index], self.mask[index])
 
 
 @dataclass(frozen=True)
@@ -94,53 +89,5 @@ class LMInputs:
         )
 
 
-def stack_rows(parts: list[LMInputs]) -> LMInputs:
-    """The rows of several inputs as one batch, shorter cross conditions padded with masked positions.
-
-    Summed conditions with fewer steps than others are padded with zeros. Prefixes must be of one length: they take
-    positions, which the rows of a batch share.
-    """
-    length = _longest([part.cross for part in parts])
-    steps = _longest([part.sum for part in parts])
-    return LMInputs(
-        cross=_cat([_padded(part.cross, length) for part in parts]),
-        cross_mask=_cat([_padded_mask(part, length) for part in parts]),
-        prefix=_cat([part.prefix for part in parts]),
-        sum=_cat([_over_steps(part.sum, steps) for part in parts]),
-        output=_cat([part.output for part in parts]),
-    )
-
-
-def _padded(values: Tensor | None, length: int) -> Tensor | None:
-    return None if values is None else pad(values, (0, 0, 0, length - values.shape[1]))
-
-
-def _over_steps(summed: Tensor | None, steps: int) -> Tensor | None:
-    if summed is not None and summed.shape[1] == 1:
-        return summed.expand(-1, steps, -1)
-    return _padded(summed, steps)
-
-
-def _longest(tensors: list[Tensor | None]) -> int:
-    return max((tensor.shape[1] for tensor in tensors if tensor is not None), default=0)
-
-
-def _padded_mask(part: LMInputs, length: int) -> Tensor | None:
-    if part.cross is None:
-        return None
-    return pad(_mask_of(part.cross, part.cross_mask), (0, length - part.cross.shape[1]))
-
-
 def _mask_of(cross: Tensor, mask: Tensor | None) -> Tensor:
     return cross.new_ones(cross.shape[:2], dtype=torch.bool) if mask is None else mask
-
-
-def _cat(tensors: list[Tensor | None]) -> Tensor | None:
-    present = [tensor for tensor in tensors if tensor is not None]
-    if not present:
-        return None
-    if len(present) < len(tensors):
-        raise InvalidRequest(
-            f"{len(present)} of {len(tensors)} inputs have a condition that the others lack: give it to all or to none"
-        )
-    return torch.cat(present)

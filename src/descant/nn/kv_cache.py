@@ -5,7 +5,7 @@ A cache is made for one batch, passed into each call, and thrown away. All its r
 
 from collections.abc import Sequence
 
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from descant.errors import InvalidRequest
@@ -70,12 +70,3 @@ class StaticCache:
                 "make it for as many as the whole sequence and its prefix have"
             )
         return self.positions[self.length : end]
-
-    def keep_rows(self, index: Int[Tensor, " rows"]) -> None:
-        """Keeps only these rows of the batch, in this order: finished requests leave."""
-        for layer in self.layers:
-            layer.keys, layer.values = layer.keys[index], layer.values[index]
-            if layer.cross is not None:
-                layer.cross = (layer.cross[0][index], layer.cross[1][index])
-        if self.context is not None:
-            self.context = self.context.rows(index)
