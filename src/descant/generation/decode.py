@@ -13,6 +13,7 @@ from torch import Tensor
 
 from descant.generation.decode_batch import DecodeBatch
 from descant.generation.decode_job import DecodeJob, Decoding
+from descant.generation.draw import draw_for
 from descant.generation.runtimes import Runtime
 from descant.patterns import Pattern
 
@@ -26,6 +27,7 @@ class Decoder:
     def __init__(self, runtime: Runtime, pattern: Pattern) -> None:
         self._lm, self._pattern = runtime.lm, pattern
         self._session = runtime.start()
+        self._draw = draw_for(runtime.lm.norm.weight.device)
         weight, config = self._lm.norm.weight, self._lm.config
         self._batch = self._batch_of([])
         # Of the next step of every row of the batch.
@@ -102,7 +104,7 @@ class Decoder:
         self._batch = self._batch_of(decodings)
 
     def _batch_of(self, decodings: Iterable[Decoding]) -> DecodeBatch:
-        return DecodeBatch(decodings, self._lm.config.codebook_size, self._lm.norm.weight.device)
+        return DecodeBatch(decodings, self._lm.config.codebook_size, self._lm.norm.weight.device, self._draw)
 
     def _pick(self, logits: Float[Tensor, "rows K V"], slots: Sequence[int]) -> None:
         """Keeps the logits of the batch's rows, of those that belong to these slots."""

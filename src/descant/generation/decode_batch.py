@@ -8,8 +8,9 @@ from torch import Tensor
 
 from descant.errors import CheckpointError
 from descant.generation.decode_job import Decoding
+from descant.generation.draw import Draw, Term, copy_without_waiting
 from descant.generation.guidance import GuidanceRows
-from descant.generation.sampling import SamplingRows, sample
+from descant.generation.sampling import SamplingRows
 
 
 class DecodeBatch:
@@ -23,7 +24,8 @@ class DecodeBatch:
         slots: the slot of each row in the session.
     """
 
-    def __init__(self, decodings: Iterable[Decoding], num_entries: int, device: torch.device) -> None:
+    def __init__(self, decodings: Iterable[Decoding], num_entries: int, device: torch.device, draw: Draw) -> None:
+        self._draw = draw
         self.decodings = sorted(decodings, key=lambda decoding: -decoding.job.num_rows)
         self.device = device
         jobs = [decoding.job for decoding in self.decodings]
@@ -43,7 +45,7 @@ class DecodeBatch:
 
     def draw(self, logits: Float[Tensor, "B K V"]) -> Int[Tensor, "jobs K"]:
         """The codes of each job's next step, which is then behind it; the cells that are given stay as they are."""
-        drawn, scores = sample(self._guided(logits.float()), self._settings, self._next_noise())
+        drawn, scores = self._draw(logits, self._terms(), self._settings, self._next_noise())
         self._scores.append(scores)
         if not all(decoding.is_all_open for decoding in self.decodings):
             is_open = torch.stack([decoding.open_cells for decoding in self.decodings])
@@ -75,11 +77,9 @@ class DecodeBatch:
             decoding.write(columns)
         self._drawn, self._scores = [], []
 
-    def _guided(self, logits: Float[Tensor, "B K V"]) -> Float[Tensor, "jobs K V"]:
-        guided, steps = logits[: len(self.decodings)], [decoding.step for decoding in self.decodings]
-        for term in self._guidance:
-            guided = term.apply(guided, logits, steps)
-        return guided
+    def _terms(self) -> list[Term]:
+        steps = [decoding.step for decoding in self.decodings]
+        return [Term(term.first_row, term.scales_at(steps)) for term in self._guidance]
 
     def _next_noise(self) -> Float[Tensor, "jobs K V"]:
         """The logarithm of each job's noise. It is collected for as many steps as every job has some in its block."""
@@ -87,8 +87,8 @@ class DecodeBatch:
         if not self._noise:
             ahead = [source.ahead() for source in sources]
             num_steps = min(map(len, ahead))
-            steps = torch.stack([noise[:num_steps] for noise in ahead], dim=1).log().to(self.device)
-            self._noise = [*steps.unbind()][::-1]
+            steps = torch.stack([noise[:num_steps] for noise in ahead], dim=1).log()
+            self._noise = [*copy_without_waiting(steps, self.device).unbind()][::-1]
         for source in sources:
             source.use()
         return self._noise.pop()

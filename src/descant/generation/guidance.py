@@ -18,6 +18,21 @@ def guide(
     return unconditional + scale * (conditional - unconditional)
 
 
+def apply_term(
+    guided: Float[Tensor, "jobs K V"], logits: Float[Tensor, "B K V"], first_row: int, scales: Float[Tensor, "R 1 1"]
+) -> Float[Tensor, "jobs K V"]:
+    """The logits that earlier terms gave, those of the first R jobs guided by one more; the others keep their bits.
+
+    Args:
+        first_row: the row of the logits under the first job's negative conditions; those of the others follow.
+    """
+    num_guided = len(scales)
+    against = logits[first_row : first_row + num_guided]
+    if num_guided == len(guided):
+        return guide(guided, against, scales)
+    return torch.cat([guide(guided[:num_guided], against, scales), guided[num_guided:]])
+
+
 class GuidanceRows:
     """One guidance term of the first R of some jobs. A job applies its terms in their order: first away from itself
     without its text, say, and then away from the null condition (arXiv 2407.12563, section 4.3).
@@ -28,8 +43,8 @@ class GuidanceRows:
     """
 
     def __init__(self, scales: Sequence[Scales], first_row: int, device: torch.device) -> None:
+        self.first_row = first_row
         self._scales = scales
-        self._rows = slice(first_row, first_row + len(scales))
         self._device = device
         self._values: list[float] = []
         self._column = torch.empty(0)
@@ -42,13 +57,10 @@ class GuidanceRows:
         Args:
             steps: the step of each job.
         """
-        num_guided, against = len(self._scales), logits[self._rows]
-        if num_guided == len(guided):
-            return guide(guided, against, self._scales_at(steps))
-        first = guide(guided[:num_guided], against, self._scales_at(steps))
-        return torch.cat([first, guided[num_guided:]])
+        return apply_term(guided, logits, self.first_row, self.scales_at(steps))
 
-    def _scales_at(self, steps: Sequence[int]) -> Float[Tensor, "R 1 1"]:
+    def scales_at(self, steps: Sequence[int]) -> Float[Tensor, "R 1 1"]:
+        """The scale of each job that has this term; the same tensor as long as they stay the same."""
         values = [of_job[min(step, len(of_job) - 1)] for of_job, step in zip(self._scales, steps, strict=False)]
         if values != self._values:
             self._values = values

@@ -5,13 +5,14 @@ from descant.errors import InvalidRequest
 from descant.generation.runtimes.base import Runtime, Session
 from descant.generation.runtimes.eager import EagerRuntime
 from descant.generation.runtimes.native import NativeRuntime, is_supported
+from descant.generation.runtimes.static import StaticRuntime
 from descant.lm.model import MusicLM
 
-__all__ = ["EagerRuntime", "NativeRuntime", "Runtime", "Session", "runtime_for"]
+__all__ = ["EagerRuntime", "NativeRuntime", "Runtime", "Session", "StaticRuntime", "runtime_for"]
 
 
 def runtime_for(lm: MusicLM, weight_format: WeightFormat | None = None) -> Runtime:
-    """The runtime for a model on its device: compiled steps on a CPU, PyTorch's own operations elsewhere.
+    """The runtime for a model on its device: compiled steps on a CPU, static memory on a GPU.
 
     Args:
         weight_format: what the matrices are rounded to; the model's own are freed then, and it can only generate.
@@ -20,8 +21,9 @@ def runtime_for(lm: MusicLM, weight_format: WeightFormat | None = None) -> Runti
     Raises:
         InvalidRequest: weights in this format need a runtime that this machine cannot have.
     """
-    if lm.norm.weight.device.type == "cpu" and is_supported():
+    device = lm.norm.weight.device.type
+    if device == "cpu" and is_supported():
         return NativeRuntime(lm, weight_format)
     if weight_format is not None:
         raise InvalidRequest(f"precision={weight_format!r}: not on this device or processor; use auto")
-    return EagerRuntime(lm)
+    return EagerRuntime(lm) if device == "cpu" else StaticRuntime(lm)
