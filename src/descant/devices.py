@@ -62,6 +62,8 @@ def select_precision(precision: str | torch.dtype, device: torch.device) -> Prec
     weight_format = next((known for known in WEIGHT_FORMATS if known == name), None)
     if device.type == "cpu":
         return Precision(name, torch.float32, weight_format)
+    if name == "int8" and device.type == "cuda":
+        return Precision(name, torch.float16, "int8")
     if name in ("int8", "int4"):
-        raise InvalidRequest(f"precision={name!r}: only on a CPU; use auto, fp16 or bf16 on {device.type}")
+        raise InvalidRequest(f"precision={name!r}: not on {device.type}; use auto, fp16 or bf16")
     return Precision(name, next(dtype for dtype, known in DTYPE_NAMES.items() if known == name))

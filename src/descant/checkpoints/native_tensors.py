@@ -42,7 +42,7 @@ def tensors_of(module: nn.Module) -> dict[str, Tensor]:
         CheckpointError: only rounded copies of some were kept, for decoding.
     """
     tensors: dict[str, Tensor] = module.state_dict()
-    if any(tensor.is_meta for tensor in tensors.values()):
+    if any(tensor.is_meta or tensor.dtype == torch.int8 for tensor in tensors.values()):
         raise CheckpointError(
             "the model was loaded in a precision that keeps only rounded weights: load it in fp32 to store it"
         )

@@ -104,8 +104,9 @@ def add_model_options(parser: Parser, default: str | None = "starter", recorded_
         type=precision,
         default="auto",
         metavar="PRECISION",
-        help="of the language model: auto, fp32, bf16, fp16, or on a CPU int8 or int4, which are faster, take less "
-        "memory and change the music a little (default: auto, fp16 on CUDA and fp32 elsewhere)",
+        help="of the language model: auto, fp32, bf16, fp16, int8 (on a CPU or CUDA) or int4 (on a CPU); int8 and "
+        "int4 are faster, take less memory and change the music a little (default: auto, fp16 on CUDA and fp32 "
+        "elsewhere)",
     )
 
 

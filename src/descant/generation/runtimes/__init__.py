@@ -4,6 +4,7 @@ from descant.devices import WeightFormat
 from descant.errors import InvalidRequest
 from descant.generation.runtimes.base import Runtime, Session
 from descant.generation.runtimes.eager import EagerRuntime
+from descant.generation.runtimes.int8_linear import store_in_int8
 from descant.generation.runtimes.native import NativeRuntime, is_supported
 from descant.generation.runtimes.static import StaticRuntime
 from descant.lm.model import MusicLM
@@ -24,6 +25,8 @@ def runtime_for(lm: MusicLM, weight_format: WeightFormat | None = None) -> Runti
     device = lm.norm.weight.device.type
     if device == "cpu" and is_supported():
         return NativeRuntime(lm, weight_format)
-    if weight_format is not None:
+    if device == "cuda" and weight_format == "int8":
+        store_in_int8(lm)
+    elif weight_format is not None:
         raise InvalidRequest(f"precision={weight_format!r}: not on this device or processor; use auto")
     return EagerRuntime(lm) if device == "cpu" else StaticRuntime(lm)

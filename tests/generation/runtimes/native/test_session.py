@@ -7,6 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from descant.checkpoints.native import save_model
+from descant.errors import CheckpointError
+from descant.generation.engine import Engine
+from descant.generation.request import Request
 from descant.generation.runtimes.native import NativeRuntime, NativeSession
 from descant.generation.runtimes.native.code import Target
 from descant.generation.runtimes.native.packing import FORMATS
@@ -204,3 +208,14 @@ def test_weights_that_are_not_numbers_give_logits_that_are_not(name):
     lm = lively()
     lm.get_parameter(f"blocks.1.{name}.weight")[:, 0] = torch.nan
     assert not logits_of(NativeRuntime(lm).start(), conditions(lm), sequence_of(), 9)[0].isfinite().any()
+
+
+def test_a_model_in_a_rounded_format_keeps_no_matrices_and_is_not_stored(tiny_model, tmp_path):
+    model = copy.deepcopy(tiny_model)
+    whole = Engine(model).generate([Request(text="piano", duration_s=0.5, seed=1)])[0]
+    engine = Engine(model, weight_format="int8")
+    assert all(parameter.is_meta == (parameter.ndim == 2) for parameter in model.lm.parameters())
+    assert engine.runtime.bytes_per_step() < 0.3 * Engine(tiny_model).runtime.bytes_per_step()
+    assert engine.generate([Request(text="piano", duration_s=0.5, seed=1)])[0].codes.shape == whole.codes.shape
+    with pytest.raises(CheckpointError, match="load it in fp32"):
+        save_model(model, tmp_path / "model")
