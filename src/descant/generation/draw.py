@@ -63,7 +63,7 @@ class GraphedDraw:
         top_k = settings.top_k
         optional = {
             "temperature": settings.temperature,
-            "last": None if top_k is None else top_k.last,
+            "top_k": None if top_k is None else top_k.column,
             "top_p": settings.top_p,
             "is_greedy": settings.is_greedy,
         }
@@ -73,7 +73,7 @@ class GraphedDraw:
             constant=(*(term.scales for term in terms), *given.values()),
             first_rows=tuple(term.first_row for term in terms),
             names=tuple(given),
-            largest=None if top_k is None else top_k.largest,
+            counts=None if top_k is None else top_k.counts,
         )
         return codes, values
 
@@ -95,13 +95,13 @@ def _draw_tensors(
     *constant: Tensor,
     first_rows: tuple[int, ...],
     names: tuple[str, ...],
-    largest: int | None,
+    counts: tuple[int, ...] | None,
 ) -> Drawn:
     terms = [Term(first_row, scales) for first_row, scales in zip(first_rows, constant, strict=False)]
     given = dict(zip(names, constant[len(terms) :], strict=True))
     settings = SamplingRows(
         temperature=given.get("temperature"),
-        top_k=None if largest is None else TopK(largest, given.get("last")),
+        top_k=None if counts is None else TopK(counts, given.get("top_k")),
         top_p=given.get("top_p"),
         is_greedy=given.get("is_greedy"),
     )
