@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from descant.generation.runtimes import EagerRuntime, Session, runtime_for
+from descant.generation.runtimes import EagerRuntime, NativeRuntime, Session, runtime_for
 from descant.generation.runtimes.eager import PREFILL_STEPS
 from descant.lm import LMConfig, MusicLM
 from descant.nn.inputs import LMInputs
@@ -21,7 +21,7 @@ MODELS = {
     "all new": replace(RELEASED, qk_norm=True, positions="rotary", residual_scale=True),
     "no cross-attention": replace(RELEASED, has_cross_attention=False, qk_norm=True),
 }
-RUNTIMES = [EagerRuntime]
+RUNTIMES = [EagerRuntime, NativeRuntime]
 NUM_STEPS = 22
 
 
@@ -148,5 +148,5 @@ def test_a_prompt_is_read_in_chunks_of_one_length(prompt_steps, expected):
 
 def test_the_runtime_is_that_of_the_model():
     lm = lively(MODELS["released"])
-    assert isinstance(runtime_for(lm), EagerRuntime)
+    assert isinstance(runtime_for(lm), NativeRuntime)
     assert runtime_for(lm).lm is lm
