@@ -109,8 +109,7 @@ class MusicGen:
         self.fingerprint = fingerprint(model)
         dtype = model.lm.norm.weight.dtype
         selected = precision or Precision(DTYPE_NAMES[dtype], dtype)
-        self.precision = selected.name
-        """The language model's precision."""
+        self._precision = selected.name
         self.engine = Engine(model, weight_format=selected.weight_format)
         self.codec = ClipCodec(model.codec)
 
@@ -138,6 +137,11 @@ class MusicGen:
     def device(self) -> str:
         """The device of the language model."""
         return str(self.model.device)
+
+    @property
+    def precision(self) -> str:
+        """The language model's precision."""
+        return self._precision
 
     @property
     def default_sampling(self) -> Sampling:
