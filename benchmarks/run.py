@@ -33,6 +33,12 @@ def _git(*words: str) -> str:
     ).stdout.strip()
 
 
+def stamp() -> dict[str, str]:
+    """What every line has besides its figures: commit and date."""
+    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    return {"commit": commit(), "date": now}
+
+
 def measure(kind: str, options: list[str]) -> dict[str, Any]:
     """The numbers of one measurement."""
     words = [sys.executable, "-m", "descant", "bench", kind, "--json", *options]
@@ -45,9 +51,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS, help="what to measure (default: all)")
     arguments, options = parser.parse_known_args()
-    stamp = {"commit": commit(), "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")}
+    measured = stamp()
     for kind in arguments.kinds:
-        line = {**stamp, **measure(kind, options)}
+        line = {**measured, **measure(kind, options)}
         append(line)
         print(json.dumps(line))
 
