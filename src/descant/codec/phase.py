@@ -50,7 +50,7 @@ class FramedSTFT(nn.Module):
         # Earlier windows first, as a stream has to add them, so that its sums are the same bit for bit.
         for offset in reversed(range(self.num_earlier + 1)):
             part = windows[..., offset * self.hop_samples : (offset + 1) * self.hop_samples]
-            hops[:, offset : offset + windows.shape[1], : part.shape[-1]] += part
+            hops[:, offset : offset + windows.shape[1], : part.shape[-1]].add_(part)
         return hops
 
     def weights_of(self, hops: Int[Tensor, " hops"], num_spectra: int | None) -> Float[Tensor, "hops hop"]:

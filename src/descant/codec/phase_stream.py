@@ -107,15 +107,10 @@ class _Round:
         self, found: Complex[Tensor, "B ready bins"], before: Complex[Tensor, "B spectra bins"]
     ) -> Complex[Tensor, "B ready bins"]:
         """What was found, plus a share of its change since the round before. What that found for later ones is kept."""
-        kept = before[:, :0] if self.before is None else self.before
-        num_kept, num_new = min(found.shape[1], kept.shape[1]), max(0, found.shape[1] - kept.shape[1])
-        accelerated = torch.empty_like(found)
-        for part, earlier in (
-            (slice(num_kept), kept[:, :num_kept]),
-            (slice(num_kept, None), before[:, :num_new]),
-        ):
-            torch.sub(found[:, part], earlier, alpha=MOMENTUM / (1 + MOMENTUM), out=accelerated[:, part])
-        self.before = torch.cat([kept[:, num_kept:], before[:, num_new:]], dim=1)
+        num_ready = found.shape[1]
+        waiting = before if self.before is None else torch.cat([self.before, before], dim=1)
+        accelerated = torch.sub(found, waiting[:, :num_ready], alpha=MOMENTUM / (1 + MOMENTUM))
+        self.before = waiting[:, num_ready:].clone()
         return accelerated
 
 
@@ -142,12 +137,14 @@ class OverlapAdd:
         if num_new:
             self.stft.overlap_add(spectra, hops[:, earlier:])
         num_hops = num_new + (2 * earlier if is_last else earlier)
-        hops[:, earlier:num_hops] /= self._weights(num_hops - earlier, self.num_seen + num_new if is_last else None)
+        weights = self._weights(num_hops - earlier, self.num_seen + num_new if is_last else None)
+        hops[:, earlier:num_hops].div_(weights)
         samples, first = hops.flatten(start_dim=1), self.stft.margin + (earlier - self.num_seen) * hop_samples
-        samples[:, : max(0, first)] = 0
         self.num_seen += num_new
+        if first > 0:
+            samples[:, :first].zero_()
         if is_last:
-            samples[:, first + self.num_seen * hop_samples :] = 0
+            samples[:, first + self.num_seen * hop_samples :].zero_()
         self.kept = hops[:, num_new:].clone()
         return hops[:, :num_hops]
 

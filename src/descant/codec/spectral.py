@@ -32,8 +32,8 @@ ROWS_AT_ONCE = 8
 
 
 FRAMES_AT_ONCE = 256
-"""Frames that are decoded before the next are begun: two megabytes of windows, so that a processor's cache holds most of
-what the rounds of Griffin-Lim read and write."""
+"""Frames that are decoded before the next are begun: two megabytes of windows, so that a processor's cache holds most
+of what the rounds of Griffin-Lim read and write."""
 
 
 @dataclass(frozen=True, kw_only=True)
