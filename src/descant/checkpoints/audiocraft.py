@@ -31,6 +31,7 @@ from descant.codec.encodec import EnCodec, EnCodecConfig
 from descant.conditioning.chroma import MelodyConfig
 from descant.errors import CheckpointError
 from descant.model import MusicGenConfig, MusicGenModel
+from descant.nn.meta import on_meta_device
 
 LM, CODEC = "state_dict.bin", "compression_state_dict.bin"
 LAYOUT_VERSION = "1.3.0"
@@ -95,7 +96,7 @@ def load_without_text(
     """
     config, lm_files, codec_files = _read_folder(folder)
     codec_keys = _codec_keys(config.codec)
-    with config_errors_of(folder / LM), torch.device("meta"):
+    with config_errors_of(folder / LM), on_meta_device():
         model = MusicGenModel(config, Elsewhere(config.text.dim)).to_precision(dtype)
     expected = model.state_dict()
     tensors: dict[str, Tensor] = {}
@@ -131,7 +132,7 @@ def load_codec(folder: Path) -> tuple[AudioCodec, AnyCodecConfig]:
     """
     config, files = _codec(folder)
     keys = audiocraft_codec_keys(config)
-    with config_errors_of(folder / CODEC), torch.device("meta"):
+    with config_errors_of(folder / CODEC), on_meta_device():
         codec = EnCodec(config)
     expected = codec.state_dict()
     tensors = read_tensors(files, planned(keys, files, expected), expected, torch.device("cpu"))

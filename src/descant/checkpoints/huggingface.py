@@ -37,6 +37,7 @@ from descant.codec.encodec import EnCodec, EnCodecConfig
 from descant.conditioning.encoders.t5 import T5Encoder
 from descant.errors import CheckpointError
 from descant.model import MusicGenConfig, MusicGenModel
+from descant.nn.meta import on_meta_device
 
 MODEL_TYPES = ("musicgen", "musicgen_melody")
 TEXT_ENCODER = "text_encoder."
@@ -85,7 +86,7 @@ def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dt
     weights = {name.removeprefix(TEXT_ENCODER): _kept(files.read(name), name, folder) for name in of_text}
     _check_layers(folder, plain["text_encoder"], len(weights))
     encoder = T5Encoder.from_weights(plain["text_encoder"], weights, folder)
-    with config_errors_of(folder), torch.device("meta"):
+    with config_errors_of(folder), on_meta_device():
         model = MusicGenModel(config, encoder).to_precision(dtype)
     keys = _model_keys(config.codec)
     spare = [f"audio_encoder.quantizer.layers.{level}.{{rest}}" for level in unused_codebooks(plain)]
@@ -109,7 +110,7 @@ def load_codec(folder: Path) -> tuple[AudioCodec, EnCodecConfig]:
     with config_errors_of(folder):
         config = read_codec(plain)
     files = TensorFiles.load(folder)
-    with config_errors_of(folder), torch.device("meta"):
+    with config_errors_of(folder), on_meta_device():
         codec = EnCodec(config)
     _fill(codec, files, HUGGINGFACE_CODEC, torch.device("cpu"))
     return codec, config

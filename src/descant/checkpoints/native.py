@@ -38,6 +38,7 @@ from descant.conditioning.style import StyleFeatures
 from descant.conditioning.text import T5Text
 from descant.errors import CheckpointError
 from descant.model import MusicGenConfig, MusicGenModel
+from descant.nn.meta import on_meta_device
 
 FORMAT_VERSION = 1
 WEIGHTS = "model.safetensors"
@@ -124,7 +125,7 @@ def load_codec(folder: Path) -> tuple[AudioCodec, AnyCodecConfig]:
     """
     with config_errors_of(folder):
         config = configs.from_dict(Coded, {"codec": _read_json(folder / "config.json")}).codec
-        with torch.device("meta"):
+        with on_meta_device():
             expected = build_codec(config).state_dict()
         tensors = read_tensors(folder / WEIGHTS, expected)
         codec = build_codec(config)
@@ -200,7 +201,7 @@ def _load_around(
     with config_errors_of(folder):
         # On the meta device: a config with absurd sizes has no weights that fit it, so it must not allocate them; and
         # weights that fit are assigned, so that no second copy is ever made.
-        with torch.device("meta"):
+        with on_meta_device():
             model = MusicGenModel(config, encoder, features, clap).to_precision(dtype)
         of_codec = read_tensors(folder / "codec" / WEIGHTS, model.codec.state_dict())
         # A codec may compute tensors that no file holds, such as its windows, so it is built again with memory.

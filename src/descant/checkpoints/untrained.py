@@ -12,6 +12,7 @@ from descant.conditioning.base import TextEncoder
 from descant.conditioning.text import T5Text
 from descant.errors import InvalidRequest
 from descant.model import MusicGenConfig, MusicGenModel
+from descant.nn.meta import on_meta_device
 from descant.nn.rvq import VectorQuantizer
 
 
@@ -32,7 +33,7 @@ class Size:
 
 def size_of(config: MusicGenConfig) -> Size:
     """The size of a model with this config, without allocating it."""
-    with torch.device("meta"):
+    with on_meta_device():
         model = MusicGenModel(config, Elsewhere(config.text.dim))
     codec, lm, everything = (
         sum(parameter.numel() for parameter in part.parameters()) for part in (model.codec, model.lm, model)

@@ -19,10 +19,15 @@ class FramedSTFT(nn.Module):
         self.margin = (window_samples - hop_samples) // 2
         self.num_earlier = -(-window_samples // hop_samples) - 1
         """How many earlier windows overlap one, which is also how many later ones do."""
-        window = torch.hann_window(window_samples)
-        self.register_buffer("analysis_window", window * (4 / window_samples), persistent=False)
-        self.register_buffer("synthesis_window", window * (window_samples / 4), persistent=False)
-        self.register_buffer("weights", self._weights(window), persistent=False)
+        # Computed on the CPU: the first calculation on the meta device, where models are built before they are loaded,
+        # makes PyTorch import its compiler, which takes two seconds.
+        device = torch.get_default_device()
+        with torch.device("cpu"):
+            window = torch.hann_window(window_samples)
+            weights = self._weights(window)
+        self.register_buffer("analysis_window", (window * (4 / window_samples)).to(device), persistent=False)
+        self.register_buffer("synthesis_window", (window * (window_samples / 4)).to(device), persistent=False)
+        self.register_buffer("weights", weights.to(device), persistent=False)
 
     def analyze(self, wave: Float[Tensor, "B N"]) -> Complex[Tensor, "B spectra bins"]:
         """Spectra of a wave whose length is a multiple of the hop; scaled so that a full-scale sine is about 1."""

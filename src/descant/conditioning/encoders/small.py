@@ -4,6 +4,7 @@ A folder holds ``config.json``, ``tokenizer.json`` and ``model.safetensors``. Ma
 embedding in 4, with a scale per row; they are read back as float32, so only storing rounds.
 """
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from torch.nn import functional
 from descant.conditioning.base import TextEncoder
 from descant.config import read_json, write_json
 from descant.errors import CheckpointError, ConfigError, InvalidRequest
+from descant.nn.meta import on_meta_device
 from descant.nn.quantize import quantize_rows
 
 EMBEDDING, SCALE = "tokens.weight", ".scale"
@@ -128,9 +130,9 @@ class SmallTextEncoder(TextEncoder):
         return self._network.positions.weight.device
 
     def to(self, device: torch.device | str) -> "SmallTextEncoder":
-        moved = SmallTextNetwork(self._network.config).to(device)
-        moved.load_state_dict(self._network.state_dict())
-        return SmallTextEncoder(moved, self._tokenizer)
+        if torch.device(device) == self.device:
+            return self  # frozen, so it can be shared
+        return SmallTextEncoder(copy.deepcopy(self._network).to(device), self._tokenizer)
 
     @property
     def max_tokens(self) -> int:
@@ -184,13 +186,15 @@ class SmallTextEncoder(TextEncoder):
                 raise CheckpointError(
                     f"{folder}: no {name}; a text encoder's folder has config.json, tokenizer.json, model.safetensors"
                 )
-        network = SmallTextNetwork(read_json(SmallTextConfig, folder / "config.json"))
+        config = read_json(SmallTextConfig, folder / "config.json")
+        with on_meta_device():
+            network = SmallTextNetwork(config)
         try:
             tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         except Exception as error:  # tokenizers raises a bare Exception
             raise CheckpointError(f"{folder / 'tokenizer.json'}: not a tokenizer ({error})") from error
         try:
-            network.load_state_dict(unpack(load_file(folder / "model.safetensors")))
+            network.load_state_dict(unpack(load_file(folder / "model.safetensors")), assign=True)
         except (SafetensorError, RuntimeError, KeyError) as error:
             raise CheckpointError(f"{folder / 'model.safetensors'}: does not fit config.json ({error})") from error
         broken = [name for name, weight in network.state_dict().items() if not weight.isfinite().all()]

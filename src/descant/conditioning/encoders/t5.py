@@ -18,6 +18,7 @@ from descant.conditioning.encoders.frozen import (
     load_network,
 )
 from descant.errors import CheckpointError, InvalidRequest
+from descant.nn.meta import on_meta_device
 
 MAX_TOKENS = 512
 """The longest text T5 was trained on (arXiv 1910.10683, section 3.1.4)."""
@@ -167,7 +168,7 @@ def _network_of(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Any
     transformers = import_transformers("T5")
     try:
         # First without memory, so that a config of absurd sizes costs nothing.
-        with torch.device("meta"):
+        with on_meta_device():
             network = transformers.T5EncoderModel(_config_of(config))
     except Exception as error:  # its checks raise many kinds, and a config in a file may hold anything
         # The activation is the only name in a config that is looked up in a table.

@@ -1,0 +1,40 @@
+"""Models without memory: the shapes of a model are known before its weights are read."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+
+@contextmanager
+def on_meta_device() -> Iterator[None]:
+    """Modules that are made inside have shapes and no memory, so that absurd sizes in a config cost nothing.
+
+    Nothing is calculated: PyTorch would import its compiler for the first calculation on the meta device, which takes
+    longer than loading a small model.
+    """
+    with torch.device("meta"), _WithoutCalculation():
+        yield
+
+
+class _WithoutCalculation(TorchFunctionMode):
+    """Operations that change a tensor without memory in place, such as initialisations, do nothing."""
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        keywords = kwargs or {}
+        name = getattr(function, "__name__", "")
+        # torch.nn.init passes its tensor by name.
+        changed = args[0] if args else keywords.get("tensor")
+        is_in_place = name.endswith("_") and not name.endswith("__") and name != "requires_grad_"
+        if is_in_place and isinstance(changed, Tensor) and changed.is_meta:
+            return changed
+        return function(*args, **keywords)
