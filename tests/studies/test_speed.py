@@ -307,3 +307,11 @@ def test_loading_is_measured_with_the_memory_of_its_own_process():
     result = fresh_process.load_speed("tiny", "cpu", "auto", repeats=1)
     assert result["seconds"] > 0
     assert 2**26 < result["peak_memory_bytes"] < machine.peak_resident_bytes() - len(block) / 2
+
+
+def test_a_model_with_rounded_weights_is_compared_with_transformers_whole_ones(transformers_model):
+    folder = transformers_model("odd").folder
+    rounded, whole = (descant.load(folder, device="cpu", precision=precision) for precision in ("int8", "fp32"))
+    result = decode_speed(rounded, 0.02, repeats=1, against_transformers=True, whole=whole)
+    assert result["precision"] == "int8"
+    assert result["transformers_seconds"] > 0

@@ -147,7 +147,8 @@ def _measure(arguments: argparse.Namespace, duration_s: float) -> dict[str, Any]
     if arguments.curve is not None:
         return decode_curve(model, arguments.curve, duration_s, repeats, arguments.count or DEFAULT_COUNT_OF_CURVE)
     if arguments.kind == "decode":
-        return decode_speed(model, duration_s, repeats, count=arguments.count or 1, **compared)
+        whole = _model(arguments, "fp32") if arguments.against is not None and _is_rounded(model) else None
+        return decode_speed(model, duration_s, repeats, count=arguments.count or 1, whole=whole, **compared)
     if arguments.kind == "codec":
         return codec_speed(model, duration_s, repeats, **compared)
     return train_speed(model, duration_s, arguments.batch_size, repeats, num_busy=arguments.busy)
@@ -180,12 +181,17 @@ def _name_and_folder(arguments: argparse.Namespace) -> Iterator[tuple[str, str]]
         yield model.name, str(Path(folder) / "model")
 
 
-def _model(arguments: argparse.Namespace) -> "MusicGen":
+def _is_rounded(model: "MusicGen") -> bool:
+    """Whether the model keeps only rounded weights."""
+    return any(parameter.is_meta for parameter in model.model.parameters())
+
+
+def _model(arguments: argparse.Namespace, precision: str | None = None) -> "MusicGen":
     from descant.api import load
     from descant.studies.speed.untrained import untrained
 
     make, name = (load, arguments.model) if arguments.untrained is None else (untrained, arguments.untrained)
-    return make(name, device=arguments.device, precision=arguments.precision)
+    return make(name, device=arguments.device, precision=precision or arguments.precision)
 
 
 def _max_duration_s(arguments: argparse.Namespace) -> float:

@@ -49,6 +49,7 @@ def decode_speed(
     count: int = 1,
     num_busy: int = 0,
     against_transformers: bool = False,
+    whole: MusicGen | None = None,
 ) -> dict[str, Any]:
     """Seconds for guided prompts from text to sound, and how near their steps come to reading the weights only.
 
@@ -58,6 +59,7 @@ def decode_speed(
         count: requests at once. If there are several, one alone is measured too, and the throughputs are compared.
         num_busy: also measures while this number of other processes are busy.
         against_transformers: measures transformers' MusicGen with the same weights too, and compares greedy codes.
+        whole: the same model with all its weights, for transformers, if ``model`` keeps only rounded ones.
 
     Raises:
         InvalidRequest: transformers has no such model.
@@ -70,7 +72,7 @@ def decode_speed(
     others: dict[str, Measurement] = {}
     compared: dict[str, Any] = {}
     if against_transformers:
-        theirs = TransformersMusicGen(model)
+        theirs = TransformersMusicGen(whole or model)
         compared = _compared(greedy, theirs.greedy_codes(PROMPT, greedy.shape[1]))
         theirs.generate(PROMPT, greedy.shape[1], count)
         others["transformers"] = partial(_theirs_once, theirs, num_frames(model, duration_s), count)
