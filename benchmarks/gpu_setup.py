@@ -12,7 +12,7 @@ from descant.generation.runtimes.int8_linear import store_in_int8
 from descant.lm import LMConfig, MusicLM
 from descant.nn.inputs import LMInputs
 from descant.nn.transformer import TransformerConfig
-from descant.studies.speed import timed
+from descant.studies.speed.timing import timed
 
 Finding: TypeAlias = dict[str, Any]
 Check: TypeAlias = "Callable[[Setup], Iterator[Finding]]"

@@ -34,7 +34,8 @@ from descant.generation.runtimes.static_state import Capacity, StaticState
 from descant.generation.runtimes.static_step import StaticStep
 from descant.model import MusicGenModel
 from descant.nn.transformer import TransformerConfig
-from descant.studies.speed import measure_ceiling, timed
+from descant.studies.speed.machine import measure_ceiling
+from descant.studies.speed.timing import timed
 
 
 def machine(setup: Setup) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from typing import Any
 RESULTS = Path(__file__).with_name("results.jsonl")
 KINDS = ("decode", "codec", "train", "load", "cold-start")
 """The commands of ``descant bench``; a line of one has its name as ``what``."""
-CONDITIONS = ("processor", "device", "model", "precision", "what", "count")
+CONDITIONS = ("processor", "device", "num_threads", "model", "precision", "what", "count")
 """What tells measurements apart. A later one under the same conditions replaces an earlier one."""
 
 
