@@ -1,7 +1,7 @@
 """The step loop: codes of jobs side by side, each at a step of the pattern of its own.
 
 A job's codes depend on the job alone. It has its own noise, its own settings and its own length, and the runtime gives
-its sequences the same bits whatever others are there (on a CPU, in float32 and bfloat16).
+its sequences the same bits whatever others are there (on a CPU).
 """
 
 from collections.abc import Iterable, Sequence

@@ -54,8 +54,7 @@ class Engine:
         progress: Callable[[int, int], None] | None = None,
         cancel: Callable[[], bool] | None = None,
     ) -> list[GeneratedMusic]:
-        """The music of every request, in their order; each is the same as if it were generated alone (on a CPU, in
-        float32 and bfloat16).
+        """The music of every request, in their order; each is the same as if it were generated alone (on a CPU).
 
         Args:
             progress: called with the number of steps done and the number of all steps.

@@ -16,8 +16,8 @@ from descant.nn.inputs import LMInputs
 class Session(ABC):
     """Sequences that are decoded side by side, each at a step of its own. All calls are made in ``inference_mode``.
 
-    A sequence keeps its slot, a number, until it leaves; later sequences may get it then. On a CPU, in float32 and
-    bfloat16, a sequence's logits must have the same bits whatever other sequences are there, and whenever they join and
+    A sequence keeps its slot, a number, until it leaves; later sequences may get it then. On a CPU a
+    sequence's logits must have the same bits whatever other sequences are there, and whenever they join and
     leave.
     """
 

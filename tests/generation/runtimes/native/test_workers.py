@@ -83,6 +83,7 @@ def test_a_thread_that_comes_late_leaves_a_finished_run_alone():
     chain.run(0, 1)
     chain.run(1, 1)
     chain.values[:] = -1
+    chain.job._state[0] = MOST_TOKENS  # of the next run, which has not begun
     for epoch, num_tokens in ((1, MOST_TOKENS), (2, 2)):
         chain.job.work(epoch, num_tokens)
     assert (chain.values == -1).all()

@@ -38,8 +38,8 @@ EXP_COEFFICIENTS = (
 class Code(ir.IRBuilder):
     """The body of one function."""
 
-    def __init__(self, module: ir.Module, name: str, arguments: Sequence[ir.Type], result: ir.Type | None = None):
-        function = ir.Function(module, ir.FunctionType(result or ir.VoidType(), arguments), name)
+    def __init__(self, module: ir.Module, name: str, arguments: Sequence[ir.Type]):
+        function = ir.Function(module, ir.FunctionType(ir.VoidType(), arguments), name)
         super().__init__(function.append_basic_block("entry"))
 
     @contextmanager

@@ -135,19 +135,19 @@ class ProgramBuilder:
         function = products_library(weight.format, self.target).address(f"product_{weight.format}_{epilogue}")
         self._add(function, words, tiles=-(-num_panels // per_tile))
 
-    def heads(self, name: str, layer: int, attention: PackedAttention, source: Tensor) -> None:
+    def heads(self, name: str, layer: int, attention: PackedAttention) -> None:
         """Queries, keys and values of one layer."""
-        self._add(self.kernels.address(name), self._head_words(layer, attention, source), tiles_per_token=1)
+        self._add(self.kernels.address(name), self._head_words(layer, attention), tiles_per_token=1)
 
     def attend(self, name: str, layer: int, attention: PackedAttention) -> None:
         """Attention of one layer."""
-        words = self._head_words(layer, attention, self.buffers.wide)
+        words = self._head_words(layer, attention)
         self._add(self.kernels.address(name), words, tiles_per_token=self.shape.num_heads)
 
-    def _head_words(self, layer: int, attention: PackedAttention, source: Tensor) -> np.ndarray:
+    def _head_words(self, layer: int, attention: PackedAttention) -> np.ndarray:
         buffers = self.buffers
         words = np.zeros(len(HeadWord), np.int64)
-        words[HeadWord.SOURCE], words[HeadWord.SOURCE_STRIDE] = address_of(source), source.shape[1]
+        words[HeadWord.SOURCE], words[HeadWord.SOURCE_STRIDE] = address_of(buffers.wide), buffers.wide.shape[1]
         words[HeadWord.QUERIES], words[HeadWord.QUERY_STRIDE] = address_of(buffers.queries), buffers.queries.shape[1]
         words[HeadWord.ATTENDED] = address_of(buffers.attended)
         words[HeadWord.ATTENDED_STRIDE] = buffers.attended.shape[1]
@@ -171,13 +171,13 @@ def layers_job(builder: ProgramBuilder) -> Job:
         attention = block.attention
         builder.norm(attention.norm)
         builder.product(buffers.normed, attention.queries, buffers.wide)
-        builder.heads("heads", layer, attention, buffers.wide)
+        builder.heads("heads", layer, attention)
         builder.attend("attend", layer, attention)
         builder.product(buffers.attended, attention.out, buffers.hidden, "add", attention.gain)
         if block.cross is not None:
             builder.norm(block.cross.norm)
             builder.product(buffers.normed, block.cross.queries, buffers.wide)
-            builder.heads("cross_queries", layer, block.cross, buffers.wide)
+            builder.heads("cross_queries", layer, block.cross)
             builder.attend("cross_attend", layer, block.cross)
             builder.product(buffers.attended, block.cross.out, buffers.hidden, "add", block.cross.gain)
         builder.norm(block.norm)
@@ -198,7 +198,7 @@ def conditions_job(builder: ProgramBuilder) -> Job:
     for layer, block in enumerate(builder.weights.blocks):
         if block.cross is not None and block.cross.keys_values is not None:
             builder.product(builder.buffers.normed, block.cross.keys_values, builder.buffers.wide)
-            builder.heads("cross_keys", layer, block.cross, builder.buffers.wide)
+            builder.heads("cross_keys", layer, block.cross)
     return builder.job()
 
 

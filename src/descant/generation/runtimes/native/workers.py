@@ -2,8 +2,7 @@
 
 A program is a list of operations, each cut into tiles that may be done in any order. Every thread takes the next tile
 that nobody has taken, and goes on to the next operation when all tiles of this one are done. So nobody waits for a
-thread that has not come, as OpenMP's barriers do: next to other work a program takes longer in proportion to what is
-left of the processor, and never stops.
+thread that has not come, as OpenMP's barriers do; only for one that loses its processor in the middle of a tile.
 """
 
 import ctypes
@@ -102,7 +101,6 @@ class Team:
     """Threads that wait for jobs to take part in. They are daemons, and end with the process."""
 
     def __init__(self) -> None:
-        self.process = os.getpid()
         self._queues: list[SimpleQueue[Run]] = []
         self._lock = threading.Lock()
 
