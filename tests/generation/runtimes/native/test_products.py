@@ -79,7 +79,7 @@ def rounded(x: Tensor) -> tuple[Tensor, Tensor]:
     """Rows [B G 32] as whole numbers from -127 to 127 and a scale [B G 1] for each group of 32."""
     groups = F.pad(x, (0, padded(x.shape[1]) - x.shape[1])).unflatten(1, (-1, 32))
     largest = groups.abs().amax(dim=2, keepdim=True).clamp(min=1e-30)
-    return (groups * (127 / largest)).round(), largest * torch.tensor(1 / 127)
+    return (groups.double() * (127 / largest)).round().float(), largest * torch.tensor(1 / 127)
 
 
 def exact_product(x: Tensor, weight: PackedWeight) -> Tensor:

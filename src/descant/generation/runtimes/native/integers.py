@@ -44,6 +44,9 @@ LARGEST = 127
 SMALLEST_ABSOLUTE = 1e-30
 """Activations below this are as good as zero, and their scale's inverse is still finite."""
 
+ROUNDING = numbers(ir.VectorType(F32, LANES), 1.5 * 2.0**23)
+"""Added to a number of few digits, it leaves the nearest whole number in the last bits of the sum."""
+
 QUADS = GROUP // 4
 """Four inputs are multiplied at once."""
 
@@ -90,15 +93,14 @@ def quantize_group(code: Code, values: ir.Value, to: ir.Value, zero: int) -> Non
     Args:
         zero: the number that stands for weights of zero.
     """
-    bytes_type = ir.VectorType(I8, LANES)
-
-    def larger(left: ir.Value, right: ir.Value) -> ir.Value:
-        return code.call_llvm("maximum", left, right)
-
-    largest = larger(code.reduce(code.call_llvm("fabs", values), larger), F32(SMALLEST_ABSOLUTE))
-    scaled = code.fmul(values, code.splat(code.fdiv(F32(LARGEST), largest)))
-    rounded = code.intrinsic("llvm.fptosi.sat.v32i8.v32f32", bytes_type, code.call_llvm("rint", scaled))
-    total = code.reduce(code.sext(rounded, ir.VectorType(I32, LANES)), code.add)
+    whole = ir.VectorType(I32, LANES)
+    # As whole numbers, the bits of absolute values have the same order, and NaN is the largest.
+    bits = code.and_(code.bitcast(values, whole), numbers(whole, 0x7FFFFFFF))
+    largest = code.bitcast(code.intrinsic("llvm.vector.reduce.smax.v32i32", I32, bits), F32)
+    largest = code.select(code.fcmp_ordered("<", largest, F32(SMALLEST_ABSOLUTE)), F32(SMALLEST_ABSOLUTE), largest)
+    inverse = code.splat(code.fdiv(F32(LARGEST), largest))
+    rounded = code.trunc(code.bitcast(code.fma(values, inverse, ROUNDING), whole), ir.VectorType(I8, LANES))
+    total = code.intrinsic("llvm.vector.reduce.add.v32i32", I32, code.sext(rounded, whole))
     code.write(rounded, to, I64(0))
     code.write(code.fmul(largest, F32(1 / LARGEST)), to, I64(SCALE_WORD))
     code.write(code.mul(total, I32(-zero)), to, I64(START_WORD))
@@ -108,7 +110,7 @@ def block_rows(target: Target) -> list[tuple[int, int]]:
     """How many rows are multiplied at once, the most first, each with the outputs that are summed at once."""
     if target.register_bytes == 64:
         return [(8, 32), (4, 32), (2, 32), (1, 32)]
-    return [(4, 16), (2, 16), (1, 32)]
+    return [(4, 8), (2, 16), (1, 32)]
 
 
 @dataclass(frozen=True)
