@@ -106,11 +106,11 @@ def quantize_group(code: Code, values: ir.Value, to: ir.Value, zero: int) -> Non
     code.write(code.mul(total, I32(-zero)), to, I64(START_WORD))
 
 
-def block_rows(target: Target) -> list[tuple[int, int]]:
-    """How many rows are multiplied at once, the most first, each with the outputs that are summed at once."""
-    if target.register_bytes == 64:
-        return [(8, 32), (4, 32), (2, 32), (1, 32)]
-    return [(4, 8), (2, 16), (1, 32)]
+def integer_cores(module: ir.Module, format: PackedFormat, target: Target) -> dict[int, ir.Function]:
+    """Functions that sum some rows over all inputs of a panel, by the number of rows, the most first."""
+    wide = {8: 32, 4: 32, 2: 32, 1: 32}
+    outputs_at_once = wide if target.register_bytes == 64 else {4: 8, 2: 16, 1: 32}
+    return {rows: _core(module, format, target, rows, lanes) for rows, lanes in outputs_at_once.items()}
 
 
 @dataclass(frozen=True)
@@ -236,9 +236,8 @@ def _multiplied(block: Block, *, splits_int8: bool) -> Iterator[tuple[int, int, 
             yield quad, start, weights, 1
 
 
-def add_integer_core(module: ir.Module, format: PackedFormat, target: Target, rows: int, lanes: int) -> ir.Function:
-    """Sums of some rows over all inputs of a panel: (rounded rows, words between them, panel, number of inputs, where
-    the sums go)."""
+def _core(module: ir.Module, format: PackedFormat, target: Target, rows: int, lanes: int) -> ir.Function:
+    """Called with (rounded rows, words between them, panel, number of inputs, where the sums go)."""
     code = Code(module, f"core_{format}_{rows}", [POINTER, I64, POINTER, I64, POINTER])
     code.function.linkage = "internal"
     code.function.attributes.add("noinline")

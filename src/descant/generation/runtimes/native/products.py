@@ -13,7 +13,6 @@ from typing import TypeAlias
 
 from llvmlite import ir
 
-from descant.generation.runtimes.native import integers
 from descant.generation.runtimes.native.code import (
     F16,
     F32,
@@ -28,7 +27,7 @@ from descant.generation.runtimes.native.code import (
     Target,
     numbers,
 )
-from descant.generation.runtimes.native.integers import add_integer_core, add_quantize
+from descant.generation.runtimes.native.integers import add_quantize, integer_cores
 from descant.generation.runtimes.native.packing import HAS_SCALES, ZEROS, PackedFormat
 
 ERFCX_SCALE = 0.4
@@ -93,9 +92,7 @@ def add_products(module: ir.Module, format: PackedFormat, target: Target) -> Non
     for a token, to the formats that multiply rounded activations."""
     if format in ZEROS:
         add_quantize(module, "quantize", format)
-        cores = {
-            rows: add_integer_core(module, format, target, rows, lanes) for rows, lanes in integers.block_rows(target)
-        }
+        cores = integer_cores(module, format, target)
     else:
         cores = {rows: _core(module, format, rows, lanes) for rows, lanes in block_rows(target)}
     for epilogue, finish in EPILOGUES.items():
