@@ -1,64 +1,74 @@
-"""What rounding the weights costs: the error of the logits after random codes, as a share of their spread.
+"""What rounding costs, for docs/speed.md: of the logits of random weights, or of the starter's music.
 
 ::
 
     python benchmarks/rounding.py --untrained small
+    PYTHONPATH=. python benchmarks/rounding.py --held-out corpus/manifest.jsonl --out runs/rounding
 
-Prints one JSON line for each format and appends it to ``results.jsonl``.
+The corpus is ``python -m starter_corpus render corpus --hours 34.5 --split valid``, with some training pieces on which
+the tagger is calibrated: the same command without ``--split`` and with fewer hours. Prints one JSON line for each
+precision and appends it to ``results.jsonl``.
 """
 
 import argparse
 import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 import torch
 from results import append
 from run import stamp
-from torch import Tensor, nn
 
-from descant.api import MusicGen, load
-from descant.generation.runtimes.native.packing import pack, unpack
-from descant.lm.model import MusicLM
+from descant.studies.rounding import logits_after_codes, relative_error
+from descant.studies.speed.decoding import PROMPT
+from descant.studies.speed.machine import machine_info
 from descant.studies.speed.untrained import untrained
 
-FORMATS = ("fp16", "bf16", "int8", "int4")
-NUM_ROWS, NUM_STEPS = 2, 200
+PRECISIONS = ("fp16", "bf16", "int8", "int4")
+NUM_ROWS, NUM_FRAMES = 2, 100
 
 
-def round_weights(lm: MusicLM, format: str) -> None:
-    """Rounds all matrices as the CPU's runtime packs them; with int4 the heads are int8."""
-    for name, layer in lm.named_modules():
-        if isinstance(layer, nn.Linear):
-            of_layer = "int8" if format == "int4" and name.startswith("heads") else format
-            layer.weight.data = unpack(pack(layer.weight.data, of_layer))
+def logit_errors(preset: str) -> Iterator[dict[str, Any]]:
+    """The error of the logits after random codes, as a share of their spread, at each precision."""
+    music = untrained(preset, "cpu")
+    shape = (NUM_ROWS, music.config.lm.num_codebooks, NUM_FRAMES)
+    codes = torch.randint(music.config.lm.codebook_size, shape, generator=torch.Generator().manual_seed(0))
+    texts = [PROMPT] * NUM_ROWS
+    exact = logits_after_codes(music, codes, texts)
+    for precision in PRECISIONS:
+        music = untrained(preset, "cpu", precision)
+        error = relative_error(logits_after_codes(music, codes, texts), exact)
+        yield {**machine_info(music), "what": "rounding, logits", "error": error}
 
 
-@torch.inference_mode()
-def logits_of(lm: MusicLM) -> Tensor:
-    """The logits after random codes."""
-    shape = (NUM_ROWS, lm.config.num_codebooks, NUM_STEPS)
-    codes = torch.randint(lm.config.codebook_size, shape, generator=torch.Generator().manual_seed(0))
-    return lm(codes)
+def held_out(model: str, manifest: Path, out_dir: Path) -> Iterator[dict[str, Any]]:
+    """The report of ``starter_corpus/reports/rounding.py`` for each precision."""
+    from starter_corpus.reports import rounding
+
+    for report in rounding.run(model, manifest, out_dir):
+        yield {**report, "what": "rounding"}
 
 
 def main() -> None:
-    """Measures every format and writes its line."""
+    """Measures every precision and writes its line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="starter", help="a model's folder or name (default: starter)")
-    parser.add_argument("--untrained", metavar="PRESET", help="random weights of a preset's shape instead")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--untrained", metavar="PRESET", help="the logits of random weights of a preset's shape")
+    what.add_argument("--held-out", type=Path, metavar="MANIFEST", help="held-out clips and captions of the corpus")
+    parser.add_argument("--model", default="starter", help="with --held-out: a model's folder or name")
+    parser.add_argument("--out", type=Path, default=Path("runs/rounding"), help="with --held-out: folder of the music")
     arguments = parser.parse_args()
-
-    def fresh() -> MusicGen:
-        return load(arguments.model) if arguments.untrained is None else untrained(arguments.untrained)
-
-    exact = logits_of(fresh().model.lm)
-    for format in FORMATS:
-        music = fresh()
-        round_weights(music.model.lm, format)
-        error = (logits_of(music.model.lm) - exact).square().mean().sqrt() / exact.std()
-        what = {"what": "rounding, logits", "model": music.name, "format": format}
-        line = {**stamp(), **what, "error": float(error)}
-        append(line)
-        print(json.dumps(line), flush=True)
+    measured = stamp()
+    if arguments.untrained is not None:
+        lines = logit_errors(arguments.untrained)
+    else:
+        lines = held_out(arguments.model, arguments.held_out, arguments.out)
+    for line in lines:
+        text = json.dumps({**measured, **line}, default=asdict)
+        append(json.loads(text))
+        print(text, flush=True)
 
 
 if __name__ == "__main__":
