@@ -21,7 +21,7 @@ import torch
 from results import append
 from run import stamp
 
-from descant.studies.rounding import logits_after_codes, relative_error
+from descant.studies.rounding import divergence, logits_after_codes, relative_error
 from descant.studies.speed.decoding import PROMPT
 from descant.studies.speed.machine import machine_info
 from descant.studies.speed.untrained import untrained
@@ -31,7 +31,11 @@ NUM_ROWS, NUM_FRAMES = 2, 100
 
 
 def logit_errors(preset: str) -> Iterator[dict[str, Any]]:
-    """The error of the logits after random codes, as a share of their spread, at each precision."""
+    """What each precision changes in the logits after random codes.
+
+    ``error`` is a share of the spread of the exact logits; ``divergence`` is how much the cross-entropy of codes
+    that are drawn from the exact logits grows, in nats.
+    """
     music = untrained(preset, "cpu")
     shape = (NUM_ROWS, music.config.lm.num_codebooks, NUM_FRAMES)
     codes = torch.randint(music.config.lm.codebook_size, shape, generator=torch.Generator().manual_seed(0))
@@ -39,8 +43,9 @@ def logit_errors(preset: str) -> Iterator[dict[str, Any]]:
     exact = logits_after_codes(music, codes, texts)
     for precision in PRECISIONS:
         music = untrained(preset, "cpu", precision)
-        error = relative_error(logits_after_codes(music, codes, texts), exact)
-        yield {**machine_info(music), "what": "rounding, logits", "error": error}
+        logits = logits_after_codes(music, codes, texts)
+        found = {"error": relative_error(logits, exact), "divergence": divergence(logits, exact)}
+        yield {**machine_info(music), "what": "rounding, logits", **found}
 
 
 def held_out(model: str, manifest: Path, out_dir: Path) -> Iterator[dict[str, Any]]:

@@ -49,8 +49,8 @@ def load(
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``; auto uses a GPU if there is one.
         precision: of the language model: ``auto``, ``fp32``, ``bf16``, ``fp16``, ``int8`` (on a CPU or CUDA) or
             ``int4`` (on a CPU); auto is fp16 on CUDA, else fp32. On a CPU all but fp32 round the weights, keep nothing
-            but the rounded ones, and calculate in float32; fp32 too reads weights that were stored in float16 or int8
-            as such, which is exact.
+            but the rounded ones, and calculate in float32; int8 and int4 round what is multiplied with them to int8.
+            fp32 too reads weights that were stored in float16 or int8 as such, which is exact.
         folder: the folder with the model's files, if it is known; the name is not looked up then.
 
     Raises:

@@ -48,6 +48,14 @@ def relative_error(logits: Logits, exact: Logits) -> float:
     return float((logits - exact).square().mean().sqrt() / exact.std())
 
 
+def divergence(logits: Logits, exact: Logits) -> float:
+    """How much the cross-entropy of codes that are drawn from the exact logits grows, in nats: the Kullback-Leibler
+    divergence, exactly and not from a draw.
+    """
+    drawn = exact.log_softmax(dim=-1)
+    return float((drawn.exp() * (drawn - logits.log_softmax(dim=-1))).sum(dim=-1).mean())
+
+
 def _inputs(
     music: MusicGen, num_frames: int, texts: Sequence[str], first_beats: Float[Tensor, " B"] | None
 ) -> LMInputs:

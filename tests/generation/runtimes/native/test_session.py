@@ -13,7 +13,7 @@ from descant.generation.engine import Engine
 from descant.generation.request import Request
 from descant.generation.runtimes.native import NativeRuntime, NativeSession
 from descant.generation.runtimes.native.code import Target
-from descant.generation.runtimes.native.packing import FORMATS
+from descant.generation.runtimes.native.packing import ROUNDED
 from descant.generation.runtimes.native.program import MAX_TOKENS
 from descant.lm import LMConfig, MusicLM
 from descant.nn.inputs import LMInputs
@@ -122,7 +122,7 @@ def test_weights_stored_in_int8_or_float16_are_kept_so_and_change_nothing():
         assert format == "int8" or torch.equal(found, expected)
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", ROUNDED)
 @pytest.mark.parametrize("transformer", [MODELS["released"], MODELS["all new"]], ids=["released", "all new"])
 def test_a_sequence_has_the_same_bits_alone_together_late_and_read_in_any_parts(transformer, format):
     lm = lively(transformer)
@@ -168,7 +168,7 @@ def test_any_number_of_threads_gives_the_same_bits():
     assert torch.equal(found[0], found[2])
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", ROUNDED)
 def test_all_processors_give_the_same_bits(format):
     lm = lively(MODELS["all new"])
     inputs, sequence = conditions(lm), sequence_of()

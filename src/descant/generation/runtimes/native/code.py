@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import llvmlite.binding as llvm
 from llvmlite import ir
@@ -19,8 +19,14 @@ F32, F16 = ir.FloatType(), ir.HalfType()
 I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 POINTER = ir.PointerType(I8)
 
+Dot: TypeAlias = Literal["vnni", "maddubs", "plain"]
+
 LANES = 32
 """Floats in a vector."""
+
+PREFETCHED_BYTES = 4_096
+"""How far ahead weights are asked for. Processors do it by themselves too, but not far enough for small numbers: on a
+Xeon products of int8 weights with float32 take 0.52 of the time without it, float16 0.73, float32 0.87."""
 
 SMALLEST_EXP = -87.0
 """Below this exp is so small that float32 can no longer hold it with all its digits."""
@@ -85,14 +91,11 @@ class Code(ir.IRBuilder):
             self.store(value, place)
             return
         stored = self.store(value, self.bitcast(place, value.type.as_pointer()))
-        stored.align = 4 if element == F32 else 2
+        stored.align = 4 if element == F32 else 2 if element == F16 else 1
 
     def prefetch(self, pointer: ir.Value) -> None:
         """Asks for memory that is read soon; nothing happens where there is none."""
-        name = "llvm.prefetch.p0"
-        type = ir.FunctionType(ir.VoidType(), [POINTER, I32, I32, I32])
-        known = self.module.globals.get(name)
-        self.call(known or ir.Function(self.module, type, name), [pointer, I32(0), I32(3), I32(1)])
+        self.intrinsic("llvm.prefetch.p0", ir.VoidType(), pointer, I32(0), I32(3), I32(1))
 
     def pointer_at(self, words: ir.Value, index: int) -> ir.Value:
         """Word ``index`` of an array of 64-bit words, as a pointer."""
@@ -108,9 +111,13 @@ class Code(ir.IRBuilder):
         """One of LLVM's own functions of floats, element by element."""
         type = values[0].type
         suffix = f"v{type.count}f32" if isinstance(type, ir.VectorType) else "f32"
-        full = f"llvm.{name}.{suffix}"
-        known = self.module.globals.get(full)
-        return self.call(known or ir.Function(self.module, ir.FunctionType(type, [type] * len(values)), full), values)
+        return self.intrinsic(f"llvm.{name}.{suffix}", type, *values)
+
+    def intrinsic(self, name: str, type: ir.Type, *values: ir.Value) -> ir.Value:
+        """A function that LLVM knows by its name, with a result of this type."""
+        known = self.module.globals.get(name)
+        signature = ir.FunctionType(type, [value.type for value in values])
+        return self.call(known or ir.Function(self.module, signature, name), values)
 
     def fma(self, factor: ir.Value, other: ir.Value, summand: ir.Value) -> ir.Value:
         """factor * other + summand, rounded once."""
@@ -119,6 +126,11 @@ class Code(ir.IRBuilder):
     def part(self, vector: ir.Value, start: int, lanes: int) -> ir.Value:
         """Some neighbouring elements of a vector."""
         places = ir.Constant(ir.VectorType(I32, lanes), [*range(start, start + lanes)])
+        return self.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), places)
+
+    def every(self, vector: ir.Value, first: int, step: int) -> ir.Value:
+        """Each element that is ``step`` after another, from the element ``first`` on."""
+        places = ir.Constant(ir.VectorType(I32, vector.type.count // step), [*range(first, vector.type.count, step)])
         return self.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), places)
 
     def reduce(self, vector: ir.Value, combine: Callable[[ir.Value, ir.Value], ir.Value]) -> ir.Value:
@@ -169,18 +181,29 @@ class Target:
     Args:
         cpu, features: LLVM's name of it, and of the instructions that it has or lacks.
         num_vectors: how many vectors of 32 floats its registers hold.
+        dot: how it multiplies bytes: ``vnni`` adds four products to a 32-bit sum in one instruction, ``maddubs`` (any
+            x86 processor with AVX2) two to one of 16 bits, ``plain`` works without either.
     """
 
     cpu: str
     features: str = ""
     num_vectors: int = 4
+    dot: Dot = "maddubs"
+
+    @property
+    def register_bytes(self) -> int:
+        """Bytes of a vector register."""
+        return 64 if self.num_vectors >= 16 else 32
 
     @staticmethod
     @cache
     def host() -> "Target":
         """The processor at hand."""
         features = llvm.get_host_cpu_features()
-        return Target(llvm.get_host_cpu_name(), features.flatten(), 16 if features.get("avx512f") else 4)
+        is_wide = features.get("avx512bw")
+        has_vnni = features.get("avx512vnni" if is_wide else "avxvnni")
+        dot: Dot = "vnni" if has_vnni else "maddubs" if features.get("avx2") else "plain"
+        return Target(llvm.get_host_cpu_name(), features.flatten(), 16 if is_wide else 4, dot)
 
 
 @cache

@@ -1,30 +1,53 @@
-"""Weights in the order in which they are multiplied, in one of five formats."""
+"""Weights in the order in which they are multiplied, in one of six formats.
+
+Weights in floats, or in int8 where that holds them exactly, are multiplied with float32 activations. Those that are
+rounded to int8 or int4 are multiplied with activations in int8: ``w8a8`` and ``w4a8``. Four consecutive inputs of an
+output lie side by side in them.
+"""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from einops import rearrange
+from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
 from descant.devices import WeightFormat
 from descant.nn.quantize import dequantize_rows, quantize_rows
 
-PackedFormat: TypeAlias = WeightFormat | Literal["fp32"]
-FORMATS: tuple[PackedFormat, ...] = ("fp32", "fp16", "bf16", "int8", "int4")
+PackedFormat: TypeAlias = Literal["fp32", "fp16", "bf16", "int8", "w8a8", "w4a8"]
+FORMATS: tuple[PackedFormat, ...] = ("fp32", "fp16", "bf16", "int8", "w8a8", "w4a8")
+
+Rounding: TypeAlias = WeightFormat | Literal["fp32"]
+"""What a caller asks for."""
+
+ROUNDED: dict[Rounding, PackedFormat] = {
+    "fp32": "fp32",
+    "fp16": "fp16",
+    "bf16": "bf16",
+    "int8": "w8a8",
+    "int4": "w4a8",
+}
+"""The packed format of matrices that are rounded to a format."""
+
+ZEROS: dict[PackedFormat, int] = {"w8a8": 128, "w4a8": 8}
+"""Formats that are multiplied with int8, and the unsigned number that stands for zero."""
 
 PANEL = 32
 """Outputs that are multiplied together."""
 
 GROUP = 32
-"""Inputs that share a scale in int4."""
+"""Inputs that share a scale, of activations in int8 and of weights in int4."""
 
-GROUP_BYTES = 2 * PANEL + GROUP // 2 * PANEL
-"""A scale of two bytes for each output, then half a byte for each weight."""
+GROUP_SCALES_BYTES: dict[PackedFormat, int] = {"w8a8": 0, "w4a8": 2 * PANEL}
+"""What a group of a panel begins with: a scale of two bytes for each output in int4."""
 
-HAS_SCALES: tuple[PackedFormat, ...] = ("int8",)
+GROUP_WEIGHTS_BYTES: dict[PackedFormat, int] = {"w8a8": GROUP * PANEL, "w4a8": GROUP * PANEL // 2}
+
+HAS_SCALES: tuple[PackedFormat, ...] = ("int8", "w8a8")
 """Formats with one scale for each output."""
 
 TYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -56,21 +79,46 @@ def padded(number: int) -> int:
     return -number % PANEL + number
 
 
+def group_bytes(format: PackedFormat) -> int:
+    """Bytes of a group of a panel, of a format that is multiplied with int8."""
+    return GROUP_SCALES_BYTES[format] + GROUP_WEIGHTS_BYTES[format]
+
+
 def pack(weight: Float[Tensor, "O I"], format: PackedFormat) -> PackedWeight:
-    """The weight in a format; int8 and int4 round to the nearest that they can hold."""
+    """The weight in a format, rounded to the nearest that it can hold."""
     num_outputs, num_inputs = weight.shape
     whole = F.pad(weight.detach(), (0, padded(num_inputs) - num_inputs, 0, padded(num_outputs) - num_outputs))
-    panels = whole.unflatten(0, (-1, PANEL)).transpose(1, 2)
-    if format == "int4":
-        packed = _pack_int4(panels.float())
-        return PackedWeight(format, num_inputs, num_outputs, packed)
     scales = None
-    if format == "int8":
+    if format == "w4a8":
+        panels = _pack_int4(whole.float())
+    elif format in HAS_SCALES:
         quantized, scales = quantize_rows(whole)
-        panels = quantized.unflatten(0, (-1, PANEL)).transpose(1, 2)
+        panels = _by_input(quantized) if format == "int8" else _by_quad((quantized.short() + 128).to(torch.uint8))
     else:
-        panels = panels.to(TYPES[format])
+        panels = _by_input(whole.to(TYPES[format]))
     return PackedWeight(format, num_inputs, num_outputs, panels.contiguous().view(torch.uint8).flatten(1), scales)
+
+
+def _by_input(weight: Shaped[Tensor, "O I"]) -> Shaped[Tensor, "panels I outputs"]:
+    return rearrange(weight, "(panels outputs) I -> panels I outputs", outputs=PANEL)
+
+
+def _by_quad(weight: UInt8[Tensor, "O I"]) -> UInt8[Tensor, "panels groups quads outputs_quad"]:
+    """Four inputs of an output side by side."""
+    return rearrange(
+        weight,
+        "(panels outputs) (groups quads quad) -> panels groups quads (outputs quad)",
+        outputs=PANEL,
+        quads=GROUP // 4,
+        quad=4,
+    )
+
+
+def _by_output(panels: UInt8[Tensor, "panels groups quads outputs_quad"]) -> UInt8[Tensor, "O I"]:
+    """What `_by_quad` rearranged."""
+    return rearrange(
+        panels, "panels groups quads (outputs quad) -> (panels outputs) (groups quads quad)", outputs=PANEL
+    )
 
 
 def exact_format(weight: Float[Tensor, "O I"]) -> PackedFormat:
@@ -89,32 +137,34 @@ def _is_int8(weight: Float[Tensor, "O I"]) -> bool:
     return torch.equal(dequantize_rows(*quantize_rows(weight)), weight.float())
 
 
-def _pack_int4(panels: Float[Tensor, "panels I outputs"]) -> Tensor:
+def _pack_int4(weight: Float[Tensor, "O I"]) -> UInt8[Tensor, "panels groups bytes"]:
     """Numbers from -8 to 7 times a scale for each output and group of inputs; the largest weight of a group becomes -8,
     the end that reaches further. Searching for the scale of the least squared error gains 3 % of the error only."""
-    groups = panels.unflatten(1, (-1, GROUP))
+    groups = weight.unflatten(1, (-1, GROUP))
     lowest, highest = groups.amin(dim=2, keepdim=True), groups.amax(dim=2, keepdim=True)
     scale = (torch.where(-lowest > highest, lowest, highest) / -8).half()
     divisor = scale.float().where(scale != 0, torch.ones(()))
-    codes = ((groups / divisor).round_().clamp_(-8, 7) + 8).to(torch.uint8)
-    pairs = codes[:, :, 0::2] | (codes[:, :, 1::2] << 4)
-    return torch.cat([scale.contiguous().view(torch.uint8).flatten(2), pairs.flatten(2)], dim=2).flatten(1).contiguous()
+    numbers = _by_quad(((groups / divisor).round_().clamp_(-8, 7) + 8).to(torch.uint8).flatten(1))
+    pairs = numbers[:, :, 0::2] | (numbers[:, :, 1::2] << 4)
+    scales = rearrange(scale, "(panels outputs) groups 1 -> panels groups outputs", outputs=PANEL)
+    return torch.cat([scales.contiguous().view(torch.uint8), pairs.flatten(2)], dim=2)
 
 
 def unpack(packed: PackedWeight) -> Float[Tensor, "O I"]:
     """The float32 weight that is multiplied."""
-    num_inputs, data = padded(packed.num_inputs), packed.panels
-    if packed.format == "int4":
-        groups = data.view(len(data), -1, GROUP_BYTES)
-        scales = groups[:, :, : 2 * PANEL].contiguous().view(torch.float16).float()
-        pairs = groups[:, :, 2 * PANEL :].unflatten(2, (-1, PANEL))
-        numbers = torch.stack([pairs & 15, pairs >> 4], dim=3).flatten(2, 3).float() - 8
-        panels = (numbers * scales[:, :, None]).flatten(1, 2)
-    elif packed.format == "int8":
-        panels = data.view(torch.int8).view(len(data), num_inputs, PANEL).float()
+    data, format = packed.panels, packed.format
+    if format == "w4a8":
+        groups = data.unflatten(1, (-1, group_bytes(format)))
+        scales = groups[:, :, : GROUP_SCALES_BYTES[format]].contiguous().view(torch.float16).float()
+        pairs = groups[:, :, GROUP_SCALES_BYTES[format] :].unflatten(2, (-1, 4 * PANEL))
+        integers = _by_output(torch.stack([pairs & 15, pairs >> 4], dim=3).flatten(2, 3)).float() - 8
+        of_inputs = rearrange(scales, "panels groups outputs -> (panels outputs) groups")
+        rows = integers * of_inputs.repeat_interleave(GROUP, dim=1)
+    elif format == "w8a8":
+        rows = _by_output(data.unflatten(1, (-1, GROUP // 4, 4 * PANEL))).float() - 128
     else:
-        panels = data.view(TYPES[packed.format]).view(len(data), num_inputs, PANEL).float()
-    rows = panels.transpose(1, 2).flatten(0, 1)
+        panels = data.view(torch.int8 if format == "int8" else TYPES[format]).float()
+        rows = rearrange(panels, "panels (I outputs) -> (panels outputs) I", outputs=PANEL)
     if packed.scales is not None:
         rows = rows * packed.scales[:, None]
     return rows[: packed.num_outputs, : packed.num_inputs]

@@ -2,7 +2,8 @@
 
 A weight is packed in panels of 32 outputs, input after input. Each output is summed over the inputs in their order,
 whatever the number of rows, the number of threads or the width of the processor's registers: so a row has the same bits
-alone and in any batch, as a step and within a prompt, and on any processor.
+alone and in any batch, as a step and within a prompt, and on any processor. Formats that are multiplied with int8
+activations have their sums in ``integers.py``.
 """
 
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import TypeAlias
 
 from llvmlite import ir
 
+from descant.generation.runtimes.native import integers
 from descant.generation.runtimes.native.code import (
     F16,
     F32,
@@ -21,11 +23,13 @@ from descant.generation.runtimes.native.code import (
     I64,
     LANES,
     POINTER,
+    PREFETCHED_BYTES,
     Code,
     Target,
     numbers,
 )
-from descant.generation.runtimes.native.packing import GROUP, GROUP_BYTES, HAS_SCALES
+from descant.generation.runtimes.native.integers import add_integer_core, add_quantize
+from descant.generation.runtimes.native.packing import HAS_SCALES, ZEROS, PackedFormat
 
 ERFCX_SCALE = 0.4
 ERFCX_COEFFICIENTS = (
@@ -38,14 +42,10 @@ ERFCX_COEFFICIENTS = (
 
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}
 
-PREFETCHED_BYTES = 4_096
-"""How far ahead weights are asked for. Processors do it by themselves too, but not far enough for small numbers: on a
-Xeon int8 products take 0.52 of the time without it, int4 0.66, float16 0.73, float32 0.87."""
-
 
 class ProductWord(IntEnum):
-    """The 64-bit words that describe the product y = x W to its function. Strides count floats; a tile computes some of
-    the panels for all tokens."""
+    """The 64-bit words that describe the product y = x W to its function. Strides count floats, or words of rounded
+    activations; a tile computes some of the panels for all tokens."""
 
     X = 0
     X_STRIDE = 1
@@ -88,14 +88,21 @@ class Sums:
             self.code.store(product, total)
 
 
-def add_products(module: ir.Module, format: str, target: Target) -> None:
-    """Adds the functions ``product_FORMAT_EPILOGUE`` to a module, called with words, state and tile."""
-    cores = {rows: _core(module, format, rows, lanes) for rows, lanes in block_rows(target)}
+def add_products(module: ir.Module, format: PackedFormat, target: Target) -> None:
+    """Adds the functions ``product_FORMAT_EPILOGUE`` to a module, called with words, state and tile; and ``quantize``,
+    for a token, to the formats that multiply rounded activations."""
+    if format in ZEROS:
+        add_quantize(module, "quantize", format)
+        cores = {
+            rows: add_integer_core(module, format, target, rows, lanes) for rows, lanes in integers.block_rows(target)
+        }
+    else:
+        cores = {rows: _core(module, format, rows, lanes) for rows, lanes in block_rows(target)}
     for epilogue, finish in EPILOGUES.items():
         _product(module, f"product_{format}_{epilogue}", cores, has_scales=format in HAS_SCALES, finish=finish)
 
 
-def _core(module: ir.Module, format: str, rows: int, lanes: int) -> ir.Function:
+def _core(module: ir.Module, format: PackedFormat, rows: int, lanes: int) -> ir.Function:
     """Sums of some rows over all inputs of a panel: (x, stride of x, panel, number of inputs, where the sums go)."""
     code = Code(module, f"core_{format}_{rows}", [POINTER, I64, POINTER, I64, POINTER])
     code.function.linkage = "internal"
@@ -104,22 +111,19 @@ def _core(module: ir.Module, format: str, rows: int, lanes: int) -> ir.Function:
     zero = numbers(ir.VectorType(F32, lanes), 0.0)
     for first in range(0, LANES, lanes):
         sums = Sums(code, x, stride, [code.variable(zero) for _ in range(rows)])
-        if format == "int4":
-            _add_int4(code, panel, num_inputs, first, lanes, sums)
-        else:
-            with code.for_range(I64(0), num_inputs) as index:
-                at = code.add(code.mul(index, I64(LANES)), I64(first))
-                if first == 0:
-                    ahead = code.add(code.mul(index, I64(BYTES[format] * LANES)), I64(PREFETCHED_BYTES))
-                    code.prefetch(code.gep(panel, [ahead]))
-                sums.add(_as_floats(code, panel, at, format, lanes), index)
+        with code.for_range(I64(0), num_inputs) as index:
+            at = code.add(code.mul(index, I64(LANES)), I64(first))
+            if first == 0:
+                ahead = code.add(code.mul(index, I64(BYTES[format] * LANES)), I64(PREFETCHED_BYTES))
+                code.prefetch(code.gep(panel, [ahead]))
+            sums.add(_as_floats(code, panel, at, format, lanes), index)
         for row, total in enumerate(sums.totals):
             code.write(code.load(total), result, I64(LANES * row + first))
     code.ret_void()
     return code.function
 
 
-def _as_floats(code: Code, panel: ir.Value, at: ir.Value, format: str, lanes: int) -> ir.Value:
+def _as_floats(code: Code, panel: ir.Value, at: ir.Value, format: PackedFormat, lanes: int) -> ir.Value:
     """Weights of one input."""
     vector, whole = ir.VectorType(F32, lanes), ir.VectorType(I32, lanes)
     if format == "fp32":
@@ -129,30 +133,6 @@ def _as_floats(code: Code, panel: ir.Value, at: ir.Value, format: str, lanes: in
     if format == "bf16":
         return code.bitcast(code.shl(code.zext(code.read(panel, at, I16, lanes), whole), numbers(whole, 16)), vector)
     return code.sitofp(code.read(panel, at, I8, lanes), vector)
-
-
-def _add_int4(code: Code, panel: ir.Value, num_inputs: ir.Value, first: int, lanes: int, sums: Sums) -> None:
-    """Sums group by group, each times its scale. Two inputs share a byte, the first of them its low half."""
-    vector, bytes_type = ir.VectorType(F32, lanes), ir.VectorType(I8, lanes)
-    of_group = Sums(code, sums.x, sums.stride, [code.variable(numbers(vector, 0.0)) for _ in sums.totals])
-    with code.for_range(I64(0), num_inputs, GROUP) as start:
-        group = code.gep(panel, [code.mul(code.sdiv(start, I64(GROUP)), I64(GROUP_BYTES))])
-        if first == 0:
-            for line in range(0, GROUP_BYTES, 64):
-                code.prefetch(code.gep(group, [I64(line + PREFETCHED_BYTES)]))
-        for total in of_group.totals:
-            code.store(numbers(vector, 0.0), total)
-        with code.for_range(I64(0), I64(GROUP), 2) as pair:
-            # The scales come first, two bytes each.
-            at = code.add(code.mul(pair, I64(LANES // 2)), I64(2 * LANES + first))
-            both = code.read(group, at, I8, lanes)
-            halves = (code.and_(both, numbers(bytes_type, 15)), code.lshr(both, numbers(bytes_type, 4)))
-            for offset, half in enumerate(halves):
-                weights = code.sitofp(code.sub(half, numbers(bytes_type, 8)), vector)
-                of_group.add(weights, code.add(code.add(start, pair), I64(offset)))
-        scales = code.fpext(code.read(group, I64(first), F16, lanes), vector)
-        for total, of_one in zip(sums.totals, of_group.totals, strict=True):
-            code.store(code.fma(code.load(of_one), scales, code.load(total)), total)
 
 
 Epilogue: TypeAlias = Callable[[Code, ir.Value, ir.Value, ir.Value, ir.Value], ir.Value]

@@ -5,11 +5,12 @@ from functools import cache
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int32
 from llvmlite import ir
 from torch import Tensor
 
 from descant.generation.runtimes.native.code import F16, F32, Library, Target
+from descant.generation.runtimes.native.integers import QuantizeWord, quantized_words
 from descant.generation.runtimes.native.kernels import (
     HeadShape,
     HeadWord,
@@ -19,7 +20,14 @@ from descant.generation.runtimes.native.kernels import (
     add_heads,
     add_norm,
 )
-from descant.generation.runtimes.native.packing import PANEL, PackedFormat, PackedWeight, address_of, padded
+from descant.generation.runtimes.native.packing import (
+    PANEL,
+    ZEROS,
+    PackedFormat,
+    PackedWeight,
+    address_of,
+    padded,
+)
 from descant.generation.runtimes.native.products import ProductWord, add_products
 from descant.generation.runtimes.native.weights import PackedAttention, PackedLM, PackedNorm
 from descant.generation.runtimes.native.workers import Job, OperationWord
@@ -64,6 +72,7 @@ class Buffers:
         hidden: the hidden states.
         normed: after a layer norm; also the conditions whose keys and values are computed.
         wide: queries, keys and values; or the MLP's hidden layer.
+        quantized: the input of a product, rounded for it.
         logits: of all codebooks, each padded.
     """
 
@@ -72,6 +81,7 @@ class Buffers:
     wide: Float[Tensor, "T wide"]
     queries: Float[Tensor, "T D"]
     attended: Float[Tensor, "T D"]
+    quantized: Int32[Tensor, "T words"]
     logits: Float[Tensor, "T KV"]
     tokens: np.ndarray
     state: np.ndarray
@@ -88,6 +98,7 @@ class Buffers:
             wide=torch.zeros(MAX_TOKENS, wide),
             queries=queries,
             attended=attended,
+            quantized=torch.zeros(MAX_TOKENS, quantized_words(wide), dtype=torch.int32),
             logits=torch.zeros(MAX_TOKENS, config.num_codebooks * padded(config.codebook_size)),
             tokens=tokens,
             state=np.array([0, tokens.ctypes.data], np.int64),
@@ -121,6 +132,9 @@ class ProgramBuilder:
 
     def product(self, x: Tensor, weight: PackedWeight, y: Tensor, epilogue: str = "store", gain: float = 1.0) -> None:
         """y = x W, its GELU, or y + gain * x W."""
+        library = products_library(weight.format, self.target)
+        if weight.format in ZEROS:
+            x = self._quantized(library, x, padded(weight.num_inputs))
         words = np.zeros(len(ProductWord), np.int64)
         num_panels, panel_bytes = weight.panels.shape
         per_tile = max(1, TILE_WEIGHTS // (PANEL * padded(weight.num_inputs)))
@@ -132,8 +146,16 @@ class ProgramBuilder:
         words[ProductWord.NUM_PANELS], words[ProductWord.PANELS_PER_TILE] = num_panels, per_tile
         words[ProductWord.PANEL_BYTES] = panel_bytes
         words[ProductWord.GAIN] = int(np.float32(gain).view(np.int32))
-        function = products_library(weight.format, self.target).address(f"product_{weight.format}_{epilogue}")
-        self._add(function, words, tiles=-(-num_panels // per_tile))
+        self._add(library.address(f"product_{weight.format}_{epilogue}"), words, tiles=-(-num_panels // per_tile))
+
+    def _quantized(self, library: Library, x: Float[Tensor, "T wide"], num_inputs: int) -> Int32[Tensor, "T words"]:
+        """Where x is rounded to int8, which it is from here on."""
+        y, words = self.buffers.quantized, np.zeros(len(QuantizeWord), np.int64)
+        words[QuantizeWord.X], words[QuantizeWord.X_STRIDE] = address_of(x), x.shape[1]
+        words[QuantizeWord.Y], words[QuantizeWord.Y_STRIDE] = address_of(y), y.shape[1]
+        words[QuantizeWord.NUM_INPUTS] = num_inputs
+        self._add(library.address("quantize"), words, tiles_per_token=1)
+        return y
 
     def heads(self, name: str, layer: int, attention: PackedAttention) -> None:
         """Queries, keys and values of one layer."""

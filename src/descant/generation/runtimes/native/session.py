@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from descant.generation.runtimes.base import Runtime, Session
 from descant.generation.runtimes.native.code import LANES, Target
 from descant.generation.runtimes.native.kernels import CacheWord, TokenWord
-from descant.generation.runtimes.native.packing import PackedFormat, address_of, padded
+from descant.generation.runtimes.native.packing import Rounding, address_of, padded
 from descant.generation.runtimes.native.program import (
     MAX_TOKENS,
     Buffers,
@@ -26,7 +26,7 @@ from descant.generation.runtimes.native.weights import PackedLM, free_matrices
 from descant.lm.model import MusicLM
 from descant.nn.inputs import LMInputs
 
-HALF_CACHES: tuple[PackedFormat, ...] = ("int8", "int4")
+HALF_CACHES: tuple[Rounding, ...] = ("int8", "int4")
 """Formats whose rounding is coarser than that of a KV cache in float16."""
 
 
@@ -39,7 +39,7 @@ class NativeRuntime(Runtime):
         target: the processor to compile for; None is the one at hand.
     """
 
-    def __init__(self, lm: MusicLM, format: PackedFormat | None = None, target: Target | None = None) -> None:
+    def __init__(self, lm: MusicLM, format: Rounding | None = None, target: Target | None = None) -> None:
         super().__init__(lm)
         self.format = format
         self._target = target or Target.host()

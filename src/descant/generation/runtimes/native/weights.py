@@ -9,8 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from descant.generation.runtimes.native.packing import (
+    ROUNDED,
     PackedFormat,
     PackedWeight,
+    Rounding,
     exact_format,
     pack,
     padded,
@@ -60,16 +62,17 @@ class PackedLM:
     """All packed weights, and the embeddings of all codebooks, one after another.
 
     Args:
-        format: None packs each weight in the smallest format that holds it exactly.
+        rounding: what the weights are rounded to; the heads keep int8 with int4. None packs each weight in the
+            smallest format that holds it exactly.
     """
 
-    def __init__(self, lm: MusicLM, format: PackedFormat | None) -> None:
-        self._format = format
+    def __init__(self, lm: MusicLM, rounding: Rounding | None) -> None:
+        self._format = None if rounding is None else ROUNDED[rounding]
         self._marks = _marks(lm)
         self.blocks = [self._block(block) for block in lm.blocks]
         self.norm = _norm(lm.norm)
         heads = torch.cat([_padded_rows(head.get_parameter("weight")) for head in lm.heads])
-        self.heads = self._pack(heads, "int8" if format == "int4" else format)
+        self.heads = self._pack(heads, "w8a8" if self._format == "w4a8" else self._format)
         self.embeddings = torch.cat([embedding.get_parameter("weight") for embedding in lm.embeddings]).detach().float()
 
     def is_current(self, lm: MusicLM) -> bool:

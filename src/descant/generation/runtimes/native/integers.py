@@ -1,0 +1,266 @@
+"""Products of integers: weights rounded to int8 or int4, activations to int8.
+
+The activations of a token are rounded in groups of 32 inputs, each to whole numbers from -127 to 127 times a float32
+scale. The products of a group sum to a whole number, which has the same bits in any order and on any processor; the
+groups are then added in their order, as float32, each times its scales.
+
+Processors multiply unsigned with signed bytes, so weights are kept without sign, their zero at 128 (int8) or 8 (int4).
+A sum is therefore too large by that zero times the sum of the group's activations, and starts from minus as much.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import IntEnum
+from itertools import product
+from typing import TypeAlias
+
+from llvmlite import ir
+
+from descant.generation.runtimes.native.code import (
+    F16,
+    F32,
+    I8,
+    I16,
+    I32,
+    I64,
+    LANES,
+    POINTER,
+    PREFETCHED_BYTES,
+    Code,
+    Dot,
+    Target,
+    numbers,
+)
+from descant.generation.runtimes.native.packing import (
+    GROUP,
+    GROUP_SCALES_BYTES,
+    ZEROS,
+    PackedFormat,
+    group_bytes,
+)
+
+LARGEST = 127
+
+SMALLEST_ABSOLUTE = 1e-30
+"""Activations below this are as good as zero, and their scale's inverse is still finite."""
+
+QUADS = GROUP // 4
+"""Four inputs are multiplied at once."""
+
+SCALE_WORD, START_WORD, GROUP_WORDS = QUADS, QUADS + 1, QUADS + 2
+"""A group of rounded activations in 32-bit words: its numbers, its scale, and where its sums start."""
+
+
+class QuantizeWord(IntEnum):
+    """The 64-bit words that describe activations to round. Strides count 32-bit words."""
+
+    X = 0
+    X_STRIDE = 1
+    Y = 2
+    Y_STRIDE = 3
+    NUM_INPUTS = 4
+
+
+def quantized_words(num_inputs: int) -> int:
+    """32-bit words of a token's rounded activations; the number of inputs is padded."""
+    return num_inputs // GROUP * GROUP_WORDS
+
+
+def add_quantize(module: ir.Module, name: str, format: PackedFormat) -> None:
+    """Adds a function that rounds a token's activations, called with words, state and token. What is not a finite
+    number makes its group's products NaN."""
+    code = Code(module, name, [POINTER, POINTER, I64])
+    words, _, token = code.function.args
+    x, y = code.pointer_at(words, QuantizeWord.X), code.pointer_at(words, QuantizeWord.Y)
+    x_stride, y_stride, num_inputs = (
+        code.read(words, I64(word), I64)
+        for word in (QuantizeWord.X_STRIDE, QuantizeWord.Y_STRIDE, QuantizeWord.NUM_INPUTS)
+    )
+    from_x, to_y = code.mul(token, x_stride), code.mul(token, y_stride)
+    with code.for_range(I64(0), num_inputs, GROUP) as start:
+        values = code.read(x, code.add(from_x, start), F32, LANES)
+        group = code.add(to_y, code.mul(code.sdiv(start, I64(GROUP)), I64(GROUP_WORDS)))
+        quantize_group(code, values, code.bitcast(code.address(y, group, I32), POINTER), ZEROS[format])
+    code.ret_void()
+
+
+def quantize_group(code: Code, values: ir.Value, to: ir.Value, zero: int) -> None:
+    """Rounds 32 activations and writes their words.
+
+    Args:
+        zero: the number that stands for weights of zero.
+    """
+    bytes_type = ir.VectorType(I8, LANES)
+
+    def larger(left: ir.Value, right: ir.Value) -> ir.Value:
+        return code.call_llvm("maximum", left, right)
+
+    largest = larger(code.reduce(code.call_llvm("fabs", values), larger), F32(SMALLEST_ABSOLUTE))
+    scaled = code.fmul(values, code.splat(code.fdiv(F32(LARGEST), largest)))
+    rounded = code.intrinsic("llvm.fptosi.sat.v32i8.v32f32", bytes_type, code.call_llvm("rint", scaled))
+    total = code.reduce(code.sext(rounded, ir.VectorType(I32, LANES)), code.add)
+    code.write(rounded, to, I64(0))
+    code.write(code.fmul(largest, F32(1 / LARGEST)), to, I64(SCALE_WORD))
+    code.write(code.mul(total, I32(-zero)), to, I64(START_WORD))
+
+
+def block_rows(target: Target) -> list[tuple[int, int]]:
+    """How many rows are multiplied at once, the most first, each with the outputs that are summed at once."""
+    if target.register_bytes == 64:
+        return [(8, 32), (4, 32), (2, 32), (1, 32)]
+    return [(4, 16), (2, 16), (1, 32)]
+
+
+@dataclass(frozen=True)
+class Block:
+    """One group of a panel, and of some rows.
+
+    Args:
+        weights: the group's bytes.
+        rows: each row's words.
+        starts: the first outputs of each vector of sums.
+        width: the number of sums in a vector.
+    """
+
+    code: Code
+    format: PackedFormat
+    weights: ir.Value
+    rows: list[ir.Value]
+    starts: range
+    width: int
+
+    @property
+    def sums_type(self) -> ir.Type:
+        """The type of a vector of sums."""
+        return ir.VectorType(I32, self.width)
+
+    @property
+    def sums(self) -> Iterator[tuple[int, int]]:
+        """The row and the first output of each vector of sums."""
+        return product(range(len(self.rows)), self.starts)
+
+    def bytes_of(self, start: int, index: int) -> ir.Value:
+        """Weights of outputs from ``start`` on: of four inputs in int8, of eight in int4."""
+        at = GROUP_SCALES_BYTES[self.format] + 4 * (LANES * index + start)
+        return self.code.read(self.weights, I64(at), I8, 4 * self.width)
+
+    def halves(self, both: ir.Value) -> tuple[ir.Value, ir.Value]:
+        """The low and the high half of each byte."""
+        return self.code.and_(both, numbers(both.type, 15)), self.code.lshr(both, numbers(both.type, 4))
+
+    def word(self, row: int, index: int) -> ir.Value:
+        """A word of a row in every place of a vector."""
+        return self.code.splat(self.code.read(self.rows[row], I64(index), I32), self.width)
+
+    def scale(self, row: int, start: int) -> ir.Value:
+        """What the sums are multiplied with."""
+        code, vector = self.code, ir.VectorType(F32, self.width)
+        scale = code.bitcast(self.word(row, SCALE_WORD), vector)
+        if not GROUP_SCALES_BYTES[self.format]:
+            return scale
+        return code.fmul(code.fpext(code.read(self.weights, I64(start), F16, self.width), vector), scale)
+
+
+Sums: TypeAlias = dict[tuple[int, int], ir.Value]
+"""Vectors of 32-bit sums, by row and first output."""
+
+
+def _vnni(block: Block) -> Sums:
+    """Four products are added at once."""
+    code, name = block.code, f"llvm.x86.avx512.vpdpbusd.{32 * block.width}"
+    sums = {(row, start): block.word(row, START_WORD) for row, start in block.sums}
+    for quad, start, weights, _ in _multiplied(block, splits_int8=False):
+        for row in range(len(block.rows)):
+            inputs = code.bitcast(block.word(row, quad), weights.type)
+            sums[row, start] = code.intrinsic(name, block.sums_type, sums[row, start], weights, inputs)
+    return sums
+
+
+def _maddubs(block: Block) -> Sums:
+    """Two products are added at once, to 16 bits. Halves of weights, up to 15, leave room for a whole group: 2 * 8
+    products of at most 15 * 127."""
+    code, shorts = block.code, ir.VectorType(I16, 2 * block.width)
+    by_two, add_pairs = (
+        ("llvm.x86.avx2.pmadd.ub.sw", "llvm.x86.avx2.pmadd.wd")
+        if block.width == 8
+        else ("llvm.x86.avx512.pmaddubs.w.512", "llvm.x86.avx512.pmaddw.d.512")
+    )
+    short_sums: dict[tuple[int, int, int], ir.Value] = {}
+    for quad, start, weights, factor in _multiplied(block, splits_int8=True):
+        for row in range(len(block.rows)):
+            inputs = code.bitcast(block.word(row, quad), weights.type)
+            products, place = code.intrinsic(by_two, shorts, weights, inputs), (row, start, factor)
+            short_sums[place] = code.add(short_sums[place], products) if place in short_sums else products
+    sums = {(row, start): block.word(row, START_WORD) for row, start in block.sums}
+    for (row, start, factor), of_two in short_sums.items():
+        pairs = code.intrinsic(add_pairs, block.sums_type, of_two, numbers(shorts, factor))
+        sums[row, start] = code.add(sums[row, start], pairs)
+    return sums
+
+
+def _plain(block: Block) -> Sums:
+    """Every product is 32 bits wide."""
+    code = block.code
+    sums = {(row, start): block.word(row, START_WORD) for row, start in block.sums}
+    for quad, start, weights, _ in _multiplied(block, splits_int8=False):
+        for index in range(4):
+            of_input = code.zext(code.every(weights, index, 4), block.sums_type)
+            for row in range(len(block.rows)):
+                value = code.sext(code.read(block.rows[row], I64(4 * quad + index), I8), I32)
+                products = code.mul(of_input, code.splat(value, block.width))
+                sums[row, start] = code.add(sums[row, start], products)
+    return sums
+
+
+DOTS: dict[Dot, Callable[[Block], Sums]] = {"vnni": _vnni, "maddubs": _maddubs, "plain": _plain}
+
+
+def _multiplied(block: Block, *, splits_int8: bool) -> Iterator[tuple[int, int, ir.Value, int]]:
+    """Weights as unsigned bytes: which four inputs they belong to, the first output, the bytes, and what their products
+    count."""
+    if block.format == "w4a8":
+        for pair, start in product(range(QUADS // 2), block.starts):
+            low, high = block.halves(block.bytes_of(start, pair))
+            yield 2 * pair, start, low, 1
+            yield 2 * pair + 1, start, high, 1
+        return
+    for quad, start in product(range(QUADS), block.starts):
+        weights = block.bytes_of(start, quad)
+        if splits_int8:
+            low, high = block.halves(weights)
+            yield quad, start, low, 1
+            yield quad, start, high, 16
+        else:
+            yield quad, start, weights, 1
+
+
+def add_integer_core(module: ir.Module, format: PackedFormat, target: Target, rows: int, lanes: int) -> ir.Function:
+    """Sums of some rows over all inputs of a panel: (rounded rows, words between them, panel, number of inputs, where
+    the sums go)."""
+    code = Code(module, f"core_{format}_{rows}", [POINTER, I64, POINTER, I64, POINTER])
+    code.function.linkage = "internal"
+    code.function.attributes.add("noinline")
+    x, stride, panel, num_inputs, result = code.function.args
+    width = target.register_bytes // 4
+    zero = numbers(ir.VectorType(F32, width), 0.0)
+    for first in range(0, LANES, lanes):
+        starts = range(first, first + lanes, width)
+        totals = {place: code.variable(zero) for place in product(range(rows), starts)}
+        for total in totals.values():
+            code.store(zero, total)
+        with code.for_range(I64(0), code.sdiv(num_inputs, I64(GROUP))) as group:
+            weights = code.gep(panel, [code.mul(group, I64(group_bytes(format)))])
+            if first == 0:
+                for line in range(0, group_bytes(format), 64):
+                    code.prefetch(code.gep(weights, [I64(line + PREFETCHED_BYTES)]))
+            of_group = code.mul(group, I64(GROUP_WORDS))
+            places = [code.address(x, code.add(code.mul(I64(row), stride), of_group), I32) for row in range(rows)]
+            block = Block(code, format, weights, [code.bitcast(place, POINTER) for place in places], starts, width)
+            for (row, start), sums in DOTS[target.dot](block).items():
+                total = totals[row, start]
+                as_floats = code.sitofp(sums, zero.type)
+                code.store(code.fma(as_floats, block.scale(row, start), code.load(total)), total)
+        for (row, start), total in totals.items():
+            code.write(code.load(total), result, I64(LANES * row + start))
+    code.ret_void()
+    return code.function
