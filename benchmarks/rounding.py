@@ -48,12 +48,14 @@ def logit_errors(preset: str) -> Iterator[dict[str, Any]]:
         yield {**machine_info(music), "what": "rounding, logits", **found}
 
 
-def held_out(model: str, manifest: Path, out_dir: Path) -> Iterator[dict[str, Any]]:
-    """The report of ``starter_corpus/reports/rounding.py`` for each precision."""
+def held_out(model: str, manifest: Path, out_dir: Path, num_seeds: int) -> Iterator[dict[str, Any]]:
+    """The reports of ``starter_corpus/reports/rounding.py`` for each precision."""
     from starter_corpus.reports import rounding
 
-    for report in rounding.run(model, manifest, out_dir):
-        yield {**report, "what": "rounding"}
+    for report in rounding.predictions(model, manifest):
+        yield {**report, "what": "rounding, predictions"}
+    for report in rounding.music(model, manifest, out_dir, num_seeds=num_seeds):
+        yield {**report, "what": "rounding, music"}
 
 
 def main() -> None:
@@ -64,12 +66,13 @@ def main() -> None:
     what.add_argument("--held-out", type=Path, metavar="MANIFEST", help="held-out clips and captions of the corpus")
     parser.add_argument("--model", default="starter", help="with --held-out: a model's folder or name")
     parser.add_argument("--out", type=Path, default=Path("runs/rounding"), help="with --held-out: folder of the music")
+    parser.add_argument("--seeds", type=int, default=2, help="with --held-out: clips of each caption (default: 2)")
     arguments = parser.parse_args()
     measured = stamp()
     if arguments.untrained is not None:
         lines = logit_errors(arguments.untrained)
     else:
-        lines = held_out(arguments.model, arguments.held_out, arguments.out)
+        lines = held_out(arguments.model, arguments.held_out, arguments.out, arguments.seeds)
     for line in lines:
         text = json.dumps({**measured, **line}, default=asdict)
         append(json.loads(text))

@@ -139,10 +139,15 @@ TABLES: dict[str, tuple[str, tuple[Column, ...]]] = {
     ),
     "rounding-logits": (
         "rounding, logits",
-        (*MACHINE, ("error of the logits", lambda line: f"{100 * line['error']:.3g} %"), *ORIGIN),
+        (
+            *MACHINE,
+            ("error of the logits", lambda line: f"{100 * line['error']:.3g} %"),
+            ("cross-entropy, nats", spread("divergence")),
+            *ORIGIN,
+        ),
     ),
     "rounding-codes": (
-        "rounding",
+        "rounding, predictions",
         (
             *MACHINE,
             ("cross-entropy, nats", interval("cross_entropy")),
@@ -152,7 +157,7 @@ TABLES: dict[str, tuple[str, tuple[Column, ...]]] = {
         ),
     ),
     "rounding-music": (
-        "rounding",
+        "rounding, music",
         (
             *MACHINE,
             ("instruments recognised", interval("recognised")),

@@ -18,7 +18,7 @@ from descant.audio import Clip
 from descant.data.manifest import read_manifest
 from descant.evaluation.embedders import MusicTagger
 from descant.evaluation.musical import tempo_match
-from descant.evaluation.report import Estimate, mean_with_interval, paired_difference, write_report_json
+from descant.evaluation.report import Estimate, mean_with_interval, paired_difference
 from descant.studies.rounding import cross_entropies
 from descant.studies.speed.machine import machine_info
 from starter_corpus.reports.measures import ClipMeasures, mean, measure_clip, tagger_thresholds
@@ -46,7 +46,24 @@ Music: TypeAlias = list[list[ClipMeasures]]
 """What was measured on the clips of each prompt, one clip for each seed."""
 
 
-def run(
+def predictions(model: str, manifest: Path, num_prompts: int = 64, seed: int = 0) -> list[dict[str, Any]]:
+    """How well each precision predicts held-out clips given their captions: their cross-entropy in nats.
+
+    Raises:
+        DataError: the manifest is broken or has too few sources.
+    """
+    prompts = choose_prompts(read_manifest(manifest, split="valid"), num_prompts, seed)
+    reports: list[dict[str, Any]] = []
+    exact: Values | None = None
+    for precision in PRECISIONS:
+        generator = api.load(model, precision=precision)
+        values = entropy_values(generator, prompts)
+        exact = exact or values
+        reports.append({**machine_info(generator), **with_differences(values, exact)})
+    return reports
+
+
+def music(
     model: str,
     manifest: Path,
     out_dir: Path,
@@ -55,9 +72,9 @@ def run(
     seed: int = 0,
     progress: Callable[[str], None] = print,
 ) -> list[dict[str, Any]]:
-    """A report for each precision, also written to ``out_dir`` as rounding.json, with the music in subfolders.
+    """How well the music of each precision fits held-out captions; the clips are in subfolders of ``out_dir``.
 
-    An interrupted run continues: clips that exist are not generated again.
+    An interrupted run continues: clips that exist are not generated again, also if there were fewer seeds.
 
     Raises:
         DataError: the manifest is broken, has too few sources, or ``out_dir`` holds the clips of another run.
@@ -71,65 +88,61 @@ def run(
     tagger = MusicTagger.load()
     calibrated = tagger_thresholds(tagger, manifest, out_dir / "tagger.json", seed, progress)
     thresholds = {family: threshold.score for family, threshold in calibrated.items() if threshold.is_reliable}
-    found: list[tuple[Values, Music, dict[str, Any]]] = []
+    reports: list[dict[str, Any]] = []
+    exact: Music | None = None
     for precision in PRECISIONS:
-        progress(f"{precision}: predicting the held-out clips")
+        progress(precision)
         generator = api.load(model, precision=precision)
         claim_folder(out_dir, generator.fingerprint, prompts)
-        entropies = entropy_values(generator, chosen)
-        music = _measured_music(generator, prompts, num_seeds, out_dir / precision, tagger, progress)
-        found.append((entropies | music_values(prompts, music, thresholds), music, machine_info(generator)))
-    exact_values, exact_music, _ = found[0]
-    reports = [
-        {
-            **machine,
-            "num_seeds": num_seeds,
-            **with_differences(values, exact_values),
-            "tag_wins": mean_with_interval(tag_wins(prompts, music, exact_music, thresholds)),
-        }
-        for values, music, machine in found
-    ]
-    write_report_json({"precisions": reports}, out_dir / "rounding.json")
+        requests = [replace(one.request(), seed=one.seed + number) for number in range(num_seeds) for one in prompts]
+        files = generate_missing(generator.generate, requests, out_dir / precision, progress)
+        measured = [measure_clip(Clip.read(file), tagger) for file in files]
+        clips = [measured[number :: len(prompts)] for number in range(len(prompts))]
+        exact = exact or clips
+        values = (music_values(prompts, of, thresholds) for of in (clips, exact))
+        wins = mean_with_interval(tag_wins(prompts, clips, exact, thresholds))
+        info = {**machine_info(generator), "num_seeds": num_seeds}
+        reports.append({**info, **with_differences(*values), "tag_wins": wins})
     return reports
 
 
-def entropy_values(music: MusicGen, prompts: Sequence[Prompt]) -> Values:
+def entropy_values(generator: MusicGen, prompts: Sequence[Prompt]) -> Values:
     """The cross-entropy of each prompt's real clip given its caption, in nats: over all codebooks and of each."""
     batches = []
     for start in range(0, len(prompts), BATCH):
         batch = prompts[start : start + BATCH]
-        codes = torch.stack([music.codec.encode(prompt.real_clip()) for prompt in batch])
+        codes = torch.stack([generator.codec.encode(prompt.real_clip()) for prompt in batch])
         # A caption without a tempo has no clock, so it does not matter how many beats were before.
         beats = torch.tensor([prompt.offset_s * (prompt.bpm or 0.0) / 60 for prompt in batch])
-        batches.append(cross_entropies(music, codes, [prompt.text for prompt in batch], beats))
-    entropies = torch.cat(batches)
+        batches.append(cross_entropies(generator, codes, [prompt.text for prompt in batch], beats))
+    entropies = torch.cat(batches).double()
     by_codebook = {f"cross_entropy_q{number}": column.tolist() for number, column in enumerate(entropies.unbind(1))}
     return {"cross_entropy": entropies.mean(dim=1).tolist(), **by_codebook}
 
 
-def music_values(prompts: Sequence[Prompt], music: Music, thresholds: Mapping[str, float]) -> Values:
+def music_values(prompts: Sequence[Prompt], clips: Music, thresholds: Mapping[str, float]) -> Values:
     """The recognised share of the instrument families that a prompt names (``recognised``), and the share of its clips
     within 5 % of the stated tempo, of the prompts with drums that state one (``tempo``).
     """
     return {
         "recognised": [
-            mean([clip.scores[family] > thresholds[family] for clip in clips for family in named])
-            for named, clips in _naming(prompts, music, thresholds)
+            mean([clip.scores[family] > thresholds[family] for clip in of_prompt for family in named])
+            for named, of_prompt in _naming(prompts, clips, thresholds)
         ],
         "tempo": [
-            mean([tempo_match(clip.tempo_bpm, prompt.bpm) == "same" for clip in clips])
-            for prompt, clips in zip(prompts, music, strict=True)
+            mean([tempo_match(clip.tempo_bpm, prompt.bpm) == "same" for clip in of_prompt])
+            for prompt, of_prompt in zip(prompts, clips, strict=True)
             if prompt.bpm and prompt.has_drums
         ],
     }
 
 
-def tag_wins(prompts: Sequence[Prompt], music: Music, exact: Music, thresholds: Mapping[str, float]) -> list[float]:
+def tag_wins(prompts: Sequence[Prompt], clips: Music, exact: Music, thresholds: Mapping[str, float]) -> list[float]:
     """How often the tagger scores a named family higher than in the exact model's clip of the same prompt and seed.
 
     Equal scores count as half a win, so 0.5 is expected if neither is better.
     """
-    pairs = [list(zip(*clips, strict=True)) for clips in zip(music, exact, strict=True)]
+    pairs = [list(zip(*both, strict=True)) for both in zip(clips, exact, strict=True)]
     return [
         mean(
             [
@@ -155,19 +168,3 @@ def _naming(
     for prompt, of_prompt in zip(prompts, clips, strict=True):
         if named := [family for family in prompt.families if family in thresholds]:
             yield named, of_prompt
-
-
-def _measured_music(
-    generator: MusicGen,
-    prompts: Sequence[Prompt],
-    num_seeds: int,
-    folder: Path,
-    tagger: MusicTagger,
-    progress: Callable[[str], None],
-) -> Music:
-    requests = [
-        replace(prompt.request(), seed=prompt.seed + number) for prompt in prompts for number in range(num_seeds)
-    ]
-    files = generate_missing(generator.generate, requests, folder, progress)
-    measured = [measure_clip(Clip.read(file), tagger) for file in files]
-    return [measured[start : start + num_seeds] for start in range(0, len(measured), num_seeds)]

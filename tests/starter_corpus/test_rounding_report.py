@@ -71,7 +71,19 @@ def manifest(tmp_path):
     return tmp_path / "manifest.jsonl"
 
 
-def test_the_report_on_a_tiny_model_compares_with_itself_and_generates_nothing_twice(manifest, tmp_path, monkeypatch):
+def test_predictions_of_a_tiny_model_differ_only_where_it_is_rounded(manifest, monkeypatch):
+    monkeypatch.setattr(prompts, "DURATION_S", 1.0)
+    reports = rounding.predictions("tiny", manifest, num_prompts=3)
+    assert [report["precision"] for report in reports] == list(rounding.PRECISIONS)
+    names = ["cross_entropy", *(f"cross_entropy_q{codebook}" for codebook in range(4))]
+    exact, _, int4 = ([report[f"{name}_difference"].value for name in names] for report in reports)
+    assert exact == [0.0] * 5
+    assert all(int4)
+    assert reports[2]["cross_entropy"].count == 3
+    assert int4[0] == pytest.approx(sum(int4[1:]) / 4)
+
+
+def test_music_of_a_tiny_model_is_compared_with_itself_and_not_generated_twice(manifest, tmp_path, monkeypatch):
     pytest.importorskip("librosa", reason="librosa")
     monkeypatch.setattr(prompts, "DURATION_S", 3.0)
     tagger = MusicTagger(MusiCNN())
@@ -80,22 +92,19 @@ def test_the_report_on_a_tiny_model_compares_with_itself_and_generates_nothing_t
     out_dir.mkdir()
     (out_dir / "tagger.json").write_text(json.dumps({"piano": to_dict(SURE), "drums": to_dict(SURE)}))
 
-    def run():
-        return rounding.run("tiny", manifest, out_dir, num_prompts=2, num_seeds=2, progress=lambda _: None)
+    def run(num_seeds):
+        return rounding.music("tiny", manifest, out_dir, num_prompts=2, num_seeds=num_seeds, progress=lambda _: None)
 
-    reports = run()
+    def written():
+        return {file: file.stat().st_mtime_ns for file in out_dir.glob("*/*.wav")}
+
+    reports = run(1)
     assert [report["precision"] for report in reports] == list(rounding.PRECISIONS)
-    exact, _, int4 = reports
-    differences = [name for name in exact if name.endswith("_difference")]
-    assert len(differences) == 7
-    assert {exact[name].value for name in differences} == {0.0}
-    assert exact["tag_wins"].value == 0.5
-    assert int4["cross_entropy_difference"].value != 0
-    assert (int4["cross_entropy"].count, int4["tempo"].count) == (2, 3)
-    files = {precision: sorted((out_dir / precision).iterdir()) for precision in rounding.PRECISIONS}
-    assert [len(of_precision) for of_precision in files.values()] == [6, 6, 6]
-    written = json.loads((out_dir / "rounding.json").read_text())["precisions"]
-    assert written[2]["cross_entropy"]["value"] == int4["cross_entropy"].value
-    times = {file: file.stat().st_mtime_ns for of_precision in files.values() for file in of_precision}
-    assert [report["tag_wins"] for report in run()] == [report["tag_wins"] for report in reports]
-    assert {file: file.stat().st_mtime_ns for file in times} == times
+    assert reports[0]["recognised_difference"].value == reports[0]["tempo_difference"].value == 0
+    assert reports[0]["tag_wins"].value == 0.5
+    assert (reports[2]["recognised"].count, reports[2]["tempo"].count) == (3, 3)
+    first = written()
+    assert len(first) == 9
+    run(2)
+    assert len(written()) == 18
+    assert first.items() <= written().items()
