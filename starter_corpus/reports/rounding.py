@@ -147,11 +147,11 @@ def tag_wins(prompts: Sequence[Prompt], clips: Music, exact: Music, thresholds: 
         mean(
             [
                 float(np.heaviside(clip.scores[family] - other.scores[family], 0.5))
-                for clip, other in clips
+                for clip, other in of_prompt
                 for family in named
             ]
         )
-        for named, clips in _naming(prompts, pairs, thresholds)
+        for named, of_prompt in _naming(prompts, pairs, thresholds)
     ]
 
 

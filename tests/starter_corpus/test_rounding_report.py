@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from descant.audio import Clip
+from descant.audio import Clip, read_info
 from descant.config import to_dict
 from descant.data.manifest import ClipRecord, write_manifest
 from descant.evaluation.embedders import MusiCNN, MusicTagger
@@ -108,3 +108,6 @@ def test_music_of_a_tiny_model_is_compared_with_itself_and_not_generated_twice(m
     run(2)
     assert len(written()) == 18
     assert first.items() <= written().items()
+    made = [read_info(out_dir / "int4" / f"{number:03d}.wav") for number in range(6)]
+    assert [info["text"] for info in made[:3]] == [info["text"] for info in made[3:]]
+    assert [info["seed"] + 1 for info in made[:3]] == [info["seed"] for info in made[3:]]

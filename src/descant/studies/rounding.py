@@ -8,7 +8,6 @@ from torch import Tensor
 
 from descant.api import MusicGen
 from descant.lm.loss import pattern_cross_entropy
-from descant.nn.inputs import LMInputs
 from descant.nn.settings import own_settings
 from descant.patterns import interleave
 from descant.shapes import Codes, Logits
@@ -28,8 +27,10 @@ def logits_after_codes(
     pattern, num_frames = music.config.pattern, codes.shape[-1]
     steps, length = pattern.steps(num_frames), pattern.training_length(num_frames)
     sequence = interleave(codes, steps, length, empty=music.model.lm.special_code)
+    prepared = music.model.prepare([{"text": text} for text in texts])
+    inputs = music.model.inputs(prepared, music.model.span(num_frames, first_beats=first_beats))
     session = music.engine.runtime.start()
-    slots, first = session.join(_inputs(music, num_frames, texts, first_beats), sequence[:, :, :1], length)
+    slots, first = session.join(inputs, sequence[:, :, :1], length)
     later = [session.step(slots, known) for known in sequence[:, :, 1:].unbind(dim=2)]
     return torch.stack([first, *later], dim=2)
 
@@ -54,15 +55,3 @@ def divergence(logits: Logits, exact: Logits) -> float:
     """
     drawn = exact.log_softmax(dim=-1)
     return float((drawn.exp() * (drawn - logits.log_softmax(dim=-1))).sum(dim=-1).mean())
-
-
-def _inputs(
-    music: MusicGen, num_frames: int, texts: Sequence[str], first_beats: Float[Tensor, " B"] | None
-) -> LMInputs:
-    model = music.model
-    others = {conditioner.condition for conditioner in model.conditioners} - {"text"}
-    return model.inputs(
-        model.prepare([{"text": text} for text in texts]),
-        model.span(num_frames, first_beats=first_beats),
-        {condition: torch.ones(len(texts), dtype=torch.bool) for condition in others},
-    )
