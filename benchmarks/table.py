@@ -142,7 +142,7 @@ TABLES: dict[str, tuple[str, tuple[Column, ...]]] = {
         (
             *MACHINE,
             ("error of the logits", lambda line: f"{100 * line['error']:.3g} %"),
-            ("cross-entropy, nats", spread("divergence")),
+            ("growth of the cross-entropy, nats", spread("divergence")),
             *ORIGIN,
         ),
     ),
@@ -162,7 +162,7 @@ TABLES: dict[str, tuple[str, tuple[Column, ...]]] = {
             *MACHINE,
             ("instruments recognised", interval("recognised")),
             ("difference to fp32", difference("recognised")),
-            ("tagger prefers it to fp32", _wins),
+            ("preferred to fp32 by the tagger", _wins),
             ("tempo within 5 %", interval("tempo")),
             ("difference to fp32", difference("tempo")),
             *ORIGIN,
