@@ -1,91 +1,82 @@
-"""What rounding costs: logits of the CPU's runtime after random codes, compared with those of exact weights.
+"""What rounding costs, for docs/speed.md: of the logits of random weights, or of the starter's music.
 
 ::
 
     python benchmarks/rounding.py --untrained small
+    PYTHONPATH=. python benchmarks/rounding.py --held-out corpus/manifest.jsonl --out runs/rounding
 
-Prints one JSON line for each format and appends it to ``results.jsonl``. ``error`` is the error of the logits as a
-share of their spread, and ``weights_error`` what it would be if only the weights were rounded. ``cross_entropy`` is by
-how much the cross-entropy of codes drawn from the exact logits grows.
+The corpus is ``python -m starter_corpus render corpus --hours 34.5 --split valid``, with some training pieces on which
+the tagger is calibrated: the same command without ``--split`` and with fewer hours. Prints one JSON line for each
+precision and appends it to ``results.jsonl``.
 """
 
 import argparse
-import copy
 import json
-from typing import get_args
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 import torch
 from results import append
 from run import stamp
-from torch import Tensor, nn
-from torch.nn import functional as F
 
-from descant.api import load
-from descant.devices import WeightFormat
-from descant.generation.runtimes.native import NativeRuntime
-from descant.generation.runtimes.native.packing import ROUNDED, pack, unpack
-from descant.lm.model import MusicLM
-from descant.nn.inputs import LMInputs
+from descant.studies.rounding import divergence, logits_after_codes, relative_error
+from descant.studies.speed.decoding import PROMPT
+from descant.studies.speed.machine import machine_info
 from descant.studies.speed.untrained import untrained
 
-NUM_ROWS, NUM_STEPS = 2, 200
+PRECISIONS = ("fp16", "bf16", "int8", "int4")
+NUM_ROWS, NUM_FRAMES = 2, 100
 
 
-def random_codes(lm: MusicLM) -> Tensor:
-    """The same for all formats."""
-    shape = (NUM_ROWS, lm.config.num_codebooks, NUM_STEPS)
-    return torch.randint(lm.config.codebook_size, shape, generator=torch.Generator().manual_seed(0))
+def logit_errors(preset: str) -> Iterator[dict[str, Any]]:
+    """What each precision changes in the logits after random codes.
+
+    ``error`` is a share of the spread of the exact logits; ``divergence`` is how much the cross-entropy of codes
+    that are drawn from the exact logits grows, in nats.
+    """
+    music = untrained(preset, "cpu")
+    shape = (NUM_ROWS, music.config.lm.num_codebooks, NUM_FRAMES)
+    codes = torch.randint(music.config.lm.codebook_size, shape, generator=torch.Generator().manual_seed(0))
+    texts = [PROMPT] * NUM_ROWS
+    exact = logits_after_codes(music, codes, texts)
+    for precision in PRECISIONS:
+        music = untrained(preset, "cpu", precision)
+        logits = logits_after_codes(music, codes, texts)
+        found = {"error": relative_error(logits, exact), "divergence": divergence(logits, exact)}
+        yield {**machine_info(music), "what": "rounding, logits", **found}
 
 
-@torch.inference_mode()
-def runtime_logits(lm: MusicLM, format: WeightFormat) -> Tensor:
-    """The logits of the runtime; the model's weights are gone afterwards."""
-    codes, session = random_codes(lm), NativeRuntime(lm, format).start()
-    slots, first = session.join(LMInputs(), codes[:, :, :1], NUM_STEPS)
-    later = [session.step(slots, codes[:, :, step]) for step in range(1, NUM_STEPS)]
-    return torch.stack([first, *later], dim=2)
+def held_out(model: str, manifest: Path, out_dir: Path, num_seeds: int) -> Iterator[dict[str, Any]]:
+    """The reports of ``starter_corpus/reports/rounding.py`` for each precision."""
+    from starter_corpus.reports import rounding
 
-
-@torch.inference_mode()
-def rounded_weights_logits(lm: MusicLM, format: WeightFormat) -> Tensor:
-    """The logits of the model's own forward pass with rounded matrices; with int4 the heads are int8."""
-    for name, layer in lm.named_modules():
-        if isinstance(layer, nn.Linear):
-            of_layer = "int8" if format == "int4" and name.startswith("heads") else format
-            layer.weight.data = unpack(pack(layer.weight.data, ROUNDED[of_layer]))
-    return lm(random_codes(lm))
-
-
-def cross_entropy(logits: Tensor, codes: Tensor) -> float:
-    """Of all codebooks, in nats."""
-    return float(F.cross_entropy(logits.flatten(0, 2), codes.flatten()))
+    for report in rounding.predictions(model, manifest):
+        yield {**report, "what": "rounding, predictions"}
+    for report in rounding.music(model, manifest, out_dir, num_seeds=num_seeds):
+        yield {**report, "what": "rounding, music"}
 
 
 def main() -> None:
-    """Measures every format and writes its line."""
+    """Measures every precision and writes its line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="starter", help="a model's folder or name (default: starter)")
-    parser.add_argument("--untrained", metavar="PRESET", help="random weights of a preset's shape instead")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--untrained", metavar="PRESET", help="the logits of random weights of a preset's shape")
+    what.add_argument("--held-out", type=Path, metavar="MANIFEST", help="held-out clips and captions of the corpus")
+    parser.add_argument("--model", default="starter", help="with --held-out: a model's folder or name")
+    parser.add_argument("--out", type=Path, default=Path("runs/rounding"), help="with --held-out: folder of the music")
+    parser.add_argument("--seeds", type=int, default=2, help="with --held-out: clips of each caption (default: 2)")
     arguments = parser.parse_args()
-    music = load(arguments.model) if arguments.untrained is None else untrained(arguments.untrained)
-    lm = music.model.lm
-    with torch.inference_mode():
-        exact = lm(random_codes(lm))
-    drawn = torch.distributions.Categorical(logits=exact).sample()
-    for format in get_args(WeightFormat):
-        logits = runtime_logits(copy.deepcopy(lm), format)
-        of_weights = rounded_weights_logits(copy.deepcopy(lm), format)
-        line = {
-            **stamp(),
-            "what": "rounding, logits",
-            "model": music.name,
-            "format": format,
-            "error": float((logits - exact).square().mean().sqrt() / exact.std()),
-            "weights_error": float((of_weights - exact).square().mean().sqrt() / exact.std()),
-            "cross_entropy": cross_entropy(logits, drawn) - cross_entropy(exact, drawn),
-        }
-        append(line)
-        print(json.dumps(line), flush=True)
+    measured = stamp()
+    if arguments.untrained is not None:
+        lines = logit_errors(arguments.untrained)
+    else:
+        lines = held_out(arguments.model, arguments.held_out, arguments.out, arguments.seeds)
+    for line in lines:
+        text = json.dumps({**measured, **line}, default=asdict)
+        append(json.loads(text))
+        print(text, flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Writes the tables of speed in README.md and docs/speed.md from ``results.jsonl``: ``make bench-docs``.
+"""Writes the tables of README.md and docs/speed.md from ``results.jsonl``: ``make bench-docs``.
 
 A table stands between two comments that name it, ``<!-- speed: decode -->`` and ``<!-- end of speed -->``. Between
 ``<!-- speed: plots -->`` and the end are the pictures that ``plots.py`` draws of the same results.
@@ -37,6 +37,22 @@ def spread(name: str, factor: float = 1.0) -> Callable[[Line], str]:
     return text
 
 
+def interval(name: str) -> Callable[[Line], str]:
+    """A mean and its 95 % interval in brackets."""
+
+    def text(line: Line) -> str:
+        value, low, high = (_rounded(line[name][part]) for part in ("value", "low", "high"))
+        return f"{value} [{low}, {high}]"
+
+    return text
+
+
+def difference(name: str) -> Callable[[Line], str]:
+    """The mean difference to fp32 and its 95 % interval; empty for fp32 itself."""
+    found = interval(f"{name}_difference")
+    return lambda line: "" if line["precision"] == "fp32" else found(line)
+
+
 def _rounded(value: float) -> str:
     """A number with three significant digits, or all digits of its whole part if there are more."""
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
@@ -57,6 +73,10 @@ def _music(line: Line) -> str:
 
 def _share(line: Line) -> str:
     return f"{100 * line['share_of_ceiling']:.0f} %"
+
+
+def _wins(line: Line) -> str:
+    return "" if line["precision"] == "fp32" else interval("tag_wins")(line)
 
 
 def _transformers(name: str) -> Callable[[Line], str]:
@@ -114,6 +134,37 @@ TABLES: dict[str, tuple[str, tuple[Column, ...]]] = {
             ("first step", spread("first_step_seconds")),
             ("first sound", spread("first_sound_seconds")),
             ("command of 1 s", spread("command_seconds")),
+            *ORIGIN,
+        ),
+    ),
+    "rounding-logits": (
+        "rounding, logits",
+        (
+            *MACHINE,
+            ("error of the logits", lambda line: f"{100 * line['error']:.3g} %"),
+            ("growth of the cross-entropy, nats", spread("divergence")),
+            *ORIGIN,
+        ),
+    ),
+    "rounding-codes": (
+        "rounding, predictions",
+        (
+            *MACHINE,
+            ("cross-entropy, nats", interval("cross_entropy")),
+            ("difference to fp32", difference("cross_entropy")),
+            *((f"codebook {number}", difference(f"cross_entropy_q{number}")) for number in range(4)),
+            *ORIGIN,
+        ),
+    ),
+    "rounding-music": (
+        "rounding, music",
+        (
+            *MACHINE,
+            ("instruments recognised", interval("recognised")),
+            ("difference to fp32", difference("recognised")),
+            ("preferred to fp32 by the tagger", _wins),
+            ("tempo within 5 %", interval("tempo")),
+            ("difference to fp32", difference("tempo")),
             *ORIGIN,
         ),
     ),

@@ -4,11 +4,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from rich.console import Console
 from rich.progress import Progress
 
-from descant.data.manifest import read_manifest
+from descant.data.manifest import Split, read_manifest
 from descant.errors import DescantError
 from starter_corpus.corpus import render_corpus
 
@@ -37,6 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     rendering.add_argument("--seed", type=int, default=0, help="each seed gives another corpus (default: 0)")
     rendering.add_argument("--workers", type=int, default=2, help="number of processes (default: 2)")
     rendering.add_argument("--soundfont", type=Path, metavar="FILE", help="a General MIDI soundfont (default: FluidR3)")
+    rendering.add_argument("--split", choices=get_args(Split), help="only the pieces of this split (default: all)")
     rendering.set_defaults(run=_render)
 
     reporting = commands.add_parser("report", help="figures of the model card, on held-out captions and typed prompts")
@@ -62,6 +64,7 @@ def _render(arguments: argparse.Namespace) -> None:
             arguments.workers,
             lambda done_hours, _: bar.update(task, completed=done_hours),
             arguments.soundfont,
+            arguments.split,
         )
     records = read_manifest(manifest)
     print(f"{manifest}: {len(records)} clips, {sum(record.duration_s for record in records) / 3_600:.2f} h")

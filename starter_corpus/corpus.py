@@ -17,6 +17,7 @@ import torch
 
 from descant.atomic import write_atomically
 from descant.audio import Clip
+from descant.data.manifest import Split
 from descant.errors import ConfigError
 from starter_corpus.card import card_text
 from starter_corpus.pieces import make_piece, plan_piece, planned_duration_s
@@ -36,6 +37,7 @@ def render_corpus(
     workers: int = 2,
     progress: Callable[[float, float], None] | None = None,
     soundfont: Path | None = None,
+    split: Split | None = None,
 ) -> Path:
     """Renders at least ``hours`` of the corpus and returns the path of its manifest; existing pieces are kept.
 
@@ -44,6 +46,7 @@ def render_corpus(
             needs ``if __name__ == "__main__"``.
         progress: Called with the hours done and the hours in total.
         soundfont: A General MIDI soundfont instead of FluidR3.
+        split: Of these hours, only the pieces that are planned for this split; None renders all.
 
     Raises:
         ConfigError: if the folder holds a corpus of another seed, or an argument is out of range.
@@ -56,7 +59,7 @@ def render_corpus(
         )
     out_dir.mkdir(parents=True, exist_ok=True)
     _claim(out_dir, seed)
-    indices = _indices_for(seed, hours)
+    indices = [index for index in _indices_for(seed, hours) if split is None or plan_piece(seed, index).split == split]
     missing = [index for index in indices if not _sidecar(out_dir, index).is_file()]
     done_s = _rendered_s(out_dir, indices)
     for count, duration_s in enumerate(_render(out_dir, seed, missing, workers, soundfont), start=1):

@@ -58,6 +58,22 @@ def test_a_table_has_a_row_for_the_newest_measurement_under_each_condition(scrip
     assert table.table("train", lines) == "Not measured yet.\n"
 
 
+def test_a_rounded_model_is_shown_with_its_difference_to_fp32(script):
+    found = {"value": 0.71, "low": 0.6, "high": 0.8, "count": 3}
+    lost = {"value": -0.02, "low": -0.1, "high": 0.0512, "count": 3}
+    names = {"recognised": found, "tempo": found, "recognised_difference": lost, "tempo_difference": lost}
+    lines = [
+        {**decode_line(), "what": "rounding, music", "precision": precision, "tag_wins": found, **names}
+        for precision in ("fp32", "int8")
+    ]
+    exact, rounded = script("table").table("rounding-music", lines).splitlines()[2:]
+    assert exact.startswith("| A, 2 threads | starter, fp32 | 0.71 [0.6, 0.8] |  |  | 0.71 [0.6, 0.8] |  | 2.13.0 |")
+    assert rounded.startswith(
+        "| A, 2 threads | starter, int8 | 0.71 [0.6, 0.8] | -0.02 [-0.1, 0.0512] | 0.71 [0.6, 0.8] | 0.71 [0.6, 0.8] | "
+        "-0.02 [-0.1, 0.0512] | 2.13.0 |"
+    )
+
+
 def test_only_the_tables_of_a_page_change(script):
     table = script("table")
     page = "before\n<!-- speed: summary -->\nold\n<!-- end of speed -->\nafter\n"

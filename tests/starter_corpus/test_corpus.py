@@ -65,6 +65,17 @@ def test_more_hours_keep_the_existing_pieces(corpus, tmp_path):
     assert {name: files(corpus / "audio")[name] for name in few} == few
 
 
+def test_one_split_is_rendered_alone_as_it_is_with_the_others(tmp_path):
+    """The second piece of this seed is held out, the first is not."""
+    render_corpus(tmp_path, 0.9 * HOURS, seed=190, workers=1, split="valid")
+    assert [record.path.stem for record in read_manifest(tmp_path / "manifest.jsonl")] == ["000001"]
+    held_out = files(tmp_path / "audio")
+    render_corpus(tmp_path, 0.9 * HOURS, seed=190, workers=1)
+    assert len(files(tmp_path / "audio")) == 4
+    assert {name: files(tmp_path / "audio")[name] for name in held_out} == held_out
+    assert [record.split for record in read_manifest(tmp_path / "manifest.jsonl")] == ["train", "valid"]
+
+
 @pytest.mark.slow
 def test_two_workers_render_the_same_files_as_one(corpus, tmp_path):
     render_corpus(tmp_path, HOURS, seed=5, workers=2)
