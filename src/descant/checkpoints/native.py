@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 from descant import config as configs
 from descant.atomic import replacing_folder
 from descant.checkpoints.config_files import config_errors_of, read_json, write_json
+from descant.checkpoints.keeping import EVERYTHING, Keeping
 from descant.checkpoints.native_tensors import Storage, read_tensors, stored_tensors
 from descant.checkpoints.tensor_files import check_header
 from descant.checkpoints.trust import part_named_in
@@ -140,12 +141,18 @@ class Coded:
     codec: AnyCodecConfig
 
 
-def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> MusicGenModel:
+def load_model(
+    folder: Path,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    keeping: Keeping = EVERYTHING,
+) -> MusicGenModel:
     """The model in a folder, ready to generate.
 
     Args:
         dtype: the language model's precision; the codec, and the part of a conditioner that computes codes, always run
             in float32.
+        keeping: what stays in memory of it; on a CPU only.
 
     Raises:
         CheckpointError: the folder is missing, incomplete, broken, or its weights do not fit its config.
@@ -154,8 +161,9 @@ def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dt
     with config_errors_of(folder):
         encoder = load_text_encoder(config, folder)
         features, clap = load_style_features(config, folder), load_clap_encoder(config, folder)
-        model = _load_around(folder, config, encoder, features, clap, dtype)
-    return model.to_precision(dtype).to_device(torch.device(device))
+        model = _load_around(folder, config, encoder, features, clap, dtype, keeping).to_precision(dtype)
+    # On a CPU it is already there, and shapes without memory cannot be moved.
+    return model if torch.device(device).type == "cpu" else model.to_device(torch.device(device))
 
 
 def load_own(folder: Path, elsewhere: Callable[[int], TextEncoder]) -> MusicGenModel:
@@ -196,6 +204,7 @@ def _load_around(
     features: StyleFeatures | None,
     clap: ClapEncoder | None,
     dtype: torch.dtype,
+    keeping: Keeping = EVERYTHING,
 ) -> MusicGenModel:
     """The model in a folder, on the CPU, around frozen networks."""
     with config_errors_of(folder):
@@ -207,7 +216,7 @@ def _load_around(
         # A codec may compute tensors that no file holds, such as its windows, so it is built again with memory.
         model.codec = build_codec(config.codec)
     rest = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("codec.")}
-    tensors = read_tensors(folder / WEIGHTS, rest)
+    tensors = read_tensors(folder / WEIGHTS, rest, keeping)
     model.load_state_dict({**{f"codec.{name}": tensor for name, tensor in of_codec.items()}, **tensors}, assign=True)
     return model.eval().requires_grad_(False)
 

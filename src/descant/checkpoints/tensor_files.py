@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from descant.checkpoints.config_files import read_json, without_repeats
+from descant.checkpoints.keeping import EVERYTHING, Keeping
 from descant.checkpoints.keymap import KeyMap, Shape
 from descant.checkpoints.pickles import only_tensors, unpickled
 from descant.errors import CheckpointError
@@ -136,6 +137,7 @@ def read_tensors(
     plan: Mapping[str, tuple[str, ...]],
     expected: Mapping[str, Tensor],
     device: torch.device,
+    keeping: Keeping = EVERYTHING,
 ) -> dict[str, Tensor]:
     """Our tensors from a plan of ``KeyMap.plan``, each copied once, directly to its device and precision.
 
@@ -158,7 +160,7 @@ def read_tensors(
             place.copy_(tensor)
         if not is_finite(value):
             raise CheckpointError(f"{files.path}: {' + '.join(plan[name])} holds values that are not finite")
-        tensors[name] = value
+        tensors[name] = keeping.keep(name, value)
     return tensors
 
 
