@@ -36,6 +36,9 @@ from descant.plain import Number, plain
 from descant.provenance import check_sources, info_of
 from descant.version import __version__
 
+RETURN_BYTES = 2**28
+"""What was freed while matrices are packed goes back to the system each time that this much was read."""
+
 
 @own_settings()
 def load(
@@ -91,6 +94,7 @@ class Rounding:
         self.format = format
         self.packed: dict[str, tuple[PackedWeight, ...]] = {}
         self.fingerprints: dict[str, bytes] = {}
+        self._num_bytes = 0
 
     def keep(self, name: str, tensor: Tensor) -> Tensor:
         """Packs a matrix, of which only the shape is kept; other tensors are kept as they are."""
@@ -99,6 +103,10 @@ class Rounding:
             return tensor
         self.fingerprints[name] = part_of(name, tensor)
         self.packed[in_lm] = pack_matrix(in_lm, tensor, self.format)
+        self._num_bytes += tensor.nbytes
+        if self._num_bytes >= RETURN_BYTES:
+            self._num_bytes = 0
+            return_freed()
         return torch.empty_like(tensor, device="meta")
 
 

@@ -25,10 +25,10 @@ from descant.checkpoints.keeping import EVERYTHING, Keeping
 from descant.checkpoints.keymap import HUGGINGFACE_CODEC, HUGGINGFACE_CONDITIONS, HUGGINGFACE_LM, KeyMap
 from descant.checkpoints.native import replacing
 from descant.checkpoints.native_tensors import tensors_of
+from descant.checkpoints.stored_weights import text_weights
 from descant.checkpoints.tensor_files import (
     SAFETENSORS,
     TensorFiles,
-    is_finite,
     planned,
     read_tensors,
 )
@@ -90,9 +90,9 @@ def load_model(
     plain, config = read_json(folder / "config.json"), read_model_config(folder)
     files = TensorFiles.load(folder)
     of_text = sorted(name for name in files.shapes if name.startswith(TEXT_ENCODER))
-    weights = {name.removeprefix(TEXT_ENCODER): _kept(files.read(name), name, folder) for name in of_text}
-    _check_layers(folder, plain["text_encoder"], len(weights))
-    encoder = T5Encoder.from_weights(plain["text_encoder"], weights, folder)
+    _check_layers(folder, plain["text_encoder"], len(of_text))
+    names = {name.removeprefix(TEXT_ENCODER): name for name in of_text}
+    encoder = T5Encoder.from_weights(plain["text_encoder"], text_weights(files, names, keeping), folder)
     with config_errors_of(folder), on_meta_device():
         model = MusicGenModel(config, encoder).to_precision(dtype)
     keys = _model_keys(config.codec)
@@ -174,13 +174,6 @@ def _fill(
     tensors = read_tensors(files, planned(keys, files, expected), expected, device, keeping)
     module.load_state_dict(tensors, assign=True)
     module.eval().requires_grad_(False)
-
-
-def _kept(tensor: Tensor, name: str, folder: Path) -> Tensor:
-    """A float32 copy of a weight of the text encoder, independent of the file."""
-    if not tensor.is_floating_point() or not is_finite(tensor):
-        raise CheckpointError(f"{folder}: {name} holds values that are not finite, or not floating-point")
-    return tensor.to(torch.float32, copy=True)
 
 
 def _check_layers(folder: Path, text_encoder: Mapping[str, Any], num_tensors: int) -> None:

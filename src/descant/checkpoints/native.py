@@ -25,7 +25,8 @@ from descant.atomic import replacing_folder
 from descant.checkpoints.config_files import config_errors_of, read_json, write_json
 from descant.checkpoints.keeping import EVERYTHING, Keeping
 from descant.checkpoints.native_tensors import Storage, read_tensors, stored_tensors
-from descant.checkpoints.tensor_files import check_header
+from descant.checkpoints.stored_weights import text_weights
+from descant.checkpoints.tensor_files import TensorFiles, check_header
 from descant.checkpoints.trust import part_named_in
 from descant.codec.any import AnyCodecConfig, build_codec
 from descant.codec.base import AudioCodec
@@ -159,7 +160,7 @@ def load_model(
     """
     config = read_model_config(folder)
     with config_errors_of(folder):
-        encoder = load_text_encoder(config, folder)
+        encoder = load_text_encoder(config, folder, keeping)
         features, clap = load_style_features(config, folder), load_clap_encoder(config, folder)
         model = _load_around(folder, config, encoder, features, clap, dtype, keeping).to_precision(dtype)
     # On a CPU it is already there, and shapes without memory cannot be moved.
@@ -237,7 +238,7 @@ def read_model_config(folder: Path) -> MusicGenConfig:
         return configs.from_dict(MusicGenConfig, plain)
 
 
-def load_text_encoder(config: MusicGenConfig, folder: Path | None = None) -> TextEncoder:
+def load_text_encoder(config: MusicGenConfig, folder: Path | None = None, keeping: Keeping = EVERYTHING) -> TextEncoder:
     """The frozen text encoder that a config asks for: the folder's own, or the one in the package, or a T5 by name."""
     own = None if folder is None or not (folder / "text").is_dir() else folder / "text"
     if own is not None:
@@ -246,7 +247,9 @@ def load_text_encoder(config: MusicGenConfig, folder: Path | None = None) -> Tex
     if isinstance(config.text, T5Text):
         if own is None:
             return T5Encoder.load(_read_as(config.text.name, folder))
-        return T5Encoder.load(str(own), is_part_of_model=True)
+        files = TensorFiles.load(own)
+        weights = text_weights(files, {name: name for name in files.shapes}, keeping)
+        return T5Encoder.from_weights(read_json(own / "config.json"), weights, own)
     if own is not None:
         return SmallTextEncoder.load(own)
     return SmallTextEncoder.load(starter_folder() / "text")

@@ -61,6 +61,11 @@ class TensorFiles:
             files.append(file)
         return cls(folder, files)
 
+    def path_of(self, name: str) -> Path | None:
+        """The safetensors file that a tensor is in; None if it is in another kind of file."""
+        file = self._file_of[name]
+        return file.path if isinstance(file, MappedFile) else None
+
     def read(self, name: str) -> Tensor:
         """One tensor, on the CPU, in its stored precision. Its memory is the file's: copy what is kept."""
         return self._file_of[name].read(name)
