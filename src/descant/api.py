@@ -31,12 +31,13 @@ from descant.generation.runtimes.native.weights import is_matrix_of_layer, pack_
 from descant.generation.stream import MusicStream
 from descant.memory import return_freed
 from descant.model import MusicGenConfig, MusicGenModel
+from descant.nn.meta import shape_of
 from descant.nn.settings import own_settings
 from descant.plain import Number, plain
 from descant.provenance import check_sources, info_of
 from descant.version import __version__
 
-RETURN_BYTES = 2**28
+RETURN_BYTES = 2**26
 """What was freed while matrices are packed goes back to the system each time that this much was read."""
 
 
@@ -107,7 +108,7 @@ class Rounding:
         if self._num_bytes >= RETURN_BYTES:
             self._num_bytes = 0
             return_freed()
-        return torch.empty_like(tensor, device="meta")
+        return shape_of(tensor)
 
 
 class ClipStream:

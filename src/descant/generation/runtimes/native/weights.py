@@ -18,6 +18,7 @@ from descant.generation.runtimes.native.packing import (
 )
 from descant.lm.model import MusicLM
 from descant.nn.attention import HeadNorm
+from descant.nn.meta import shape_of
 from descant.nn.transformer import Block, Residual
 
 PackedMatrices: TypeAlias = Mapping[str, tuple[PackedWeight, ...]]
@@ -169,8 +170,8 @@ def free_matrices(lm: MusicLM) -> None:
 
 def _free(lm: MusicLM, name: str) -> None:
     of_module, _, last = name.rpartition(".")
-    shape = torch.empty_like(lm.get_parameter(name), device="meta")
-    lm.get_submodule(of_module).register_parameter(last, nn.Parameter(shape, requires_grad=False))
+    shape = nn.Parameter(shape_of(lm.get_parameter(name)), requires_grad=False)
+    lm.get_submodule(of_module).register_parameter(last, shape)
 
 
 def _padded_rows(weight: Float[Tensor, "O I"]) -> Float[Tensor, "padded I"]:
