@@ -158,6 +158,7 @@ class MusicGen:
         selected = precision or Precision(DTYPE_NAMES[dtype], dtype)
         self._precision = selected.name
         packed = None if rounding is None else rounding.packed
+        self._saves_memory = rounding is not None
         self.engine = Engine(model, weight_format=selected.weight_format, packed=packed)
         self.codec = ClipCodec(model.codec)
 
@@ -276,9 +277,12 @@ class MusicGen:
             "device": self.device,
             "precision": self.precision,
         }
+        made = self.engine.generate(requests, progress, cancel)
+        if self._saves_memory:
+            return_freed()
         return [
             Clip(music.wave, self.sample_rate_hz, codes=music.codes, info={**model_info, **info_of(music.request)})
-            for music in self.engine.generate(requests, progress, cancel)
+            for music in made
         ]
 
 

@@ -19,7 +19,7 @@ from descant.checkpoints.pickles import only_tensors, unpickled
 from descant.errors import CheckpointError
 
 SAFETENSORS, PICKLE = "model.safetensors", "pytorch_model.bin"
-REOPEN_BYTES = 2**26
+REOPEN_BYTES = 2**25
 """Pages read from a mapped file count as the process's memory until it is closed, so it is reopened after this."""
 
 MAX_HEADER_BYTES = 2**22
