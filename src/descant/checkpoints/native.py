@@ -216,6 +216,7 @@ def _load_around(
         of_codec = read_tensors(folder / "codec" / WEIGHTS, model.codec.state_dict())
         # A codec may compute tensors that no file holds, such as its windows, so it is built again with memory.
         model.codec = build_codec(config.codec)
+        model.codec.load_state_dict(of_codec, assign=True)  # so that its memory is free before the rest is read
     rest = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("codec.")}
     tensors = read_tensors(folder / WEIGHTS, rest, keeping)
     model.load_state_dict({**{f"codec.{name}": tensor for name, tensor in of_codec.items()}, **tensors}, assign=True)

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from threading import Lock
@@ -34,6 +35,7 @@ class StoredFile:
         self._lock = Lock()
         try:
             self._file = path.open("rb", buffering=0)
+            weakref.finalize(self, self._file.close)
             self._version = self._version_now()
             length = int.from_bytes(self._file.read(8), "little")
             self._header = json.loads(self._file.read(length))

@@ -60,13 +60,12 @@ class T5Config:
     def __post_init__(self) -> None:
         sizes = ("vocab_size", "d_model", "d_kv", "d_ff", "num_layers", "num_heads", "relative_attention_max_distance")
         for name in sizes:
-            if type(getattr(self, name)) is not int or getattr(self, name) < 1:
-                raise ConfigError(f"{name}={getattr(self, name)!r:.80}: must be a whole number of at least 1")
-        buckets = self.relative_attention_num_buckets
-        if type(buckets) is not int or buckets < 4:
-            raise ConfigError(f"relative_attention_num_buckets={buckets!r:.80}: must be a whole number of at least 4")
-        if not isinstance(self.layer_norm_epsilon, int | float):
-            raise ConfigError(f"layer_norm_epsilon={self.layer_norm_epsilon!r:.80}: must be a number")
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}={getattr(self, name)}: must be at least 1")
+        if self.relative_attention_num_buckets < 4:
+            raise ConfigError(
+                f"relative_attention_num_buckets={self.relative_attention_num_buckets}: must be at least 4"
+            )
         if self.dense_act_fn not in ACTIVATIONS:
             raise ConfigError(
                 f"dense_act_fn={self.dense_act_fn!r:.80}: no such activation; allowed are {', '.join(ACTIVATIONS)}"
