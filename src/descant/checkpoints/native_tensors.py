@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from descant.checkpoints.keeping import EVERYTHING, Keeping
-from descant.checkpoints.tensor_files import MappedFile, is_finite
+from descant.checkpoints.tensor_files import MappedFile
 from descant.errors import CheckpointError
+from descant.nn.finite import is_finite
 from descant.nn.quantize import dequantize_rows, quantize_rows
 
 SCALE = ".scale"

@@ -13,11 +13,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from descant.checkpoints.keeping import Keeping
-from descant.checkpoints.tensor_files import TensorFiles, is_finite
+from descant.checkpoints.tensor_files import TensorFiles
 from descant.conditioning.encoders.t5 import TIED_EMBEDDING
 from descant.conditioning.encoders.t5_network import EMBEDDING
 from descant.conditioning.encoders.weights import HeldWeights, Weights
 from descant.errors import CheckpointError
+from descant.nn.finite import is_finite
 
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F64": torch.float64}
 
