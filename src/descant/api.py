@@ -13,23 +13,32 @@ from torch import Tensor
 from descant import presets
 from descant.audio import Clip
 from descant.best_of import best, candidates
-from descant.checkpoints.fingerprint import fingerprint
+from descant.checkpoints.fingerprint import fingerprint, part_of
+from descant.checkpoints.keeping import Keeping
 from descant.checkpoints.layouts import load_model
 from descant.checkpoints.names import folder_of, recorded_name
 from descant.checkpoints.native import load_text_encoder
 from descant.checkpoints.untrained import untrained_model
 from descant.codec.clip_codec import ClipCodec
-from descant.devices import DTYPE_NAMES, Precision, select_device, select_precision
+from descant.devices import DTYPE_NAMES, Precision, WeightFormat, select_device, select_precision
 from descant.errors import CheckpointError, InvalidRequest
 from descant.generation.engine import Engine
 from descant.generation.request import MAX_DURATION_S, Guidance, Request, Sampling
 from descant.generation.resolve import ResolvedRequest, default_guidance, default_sampling
+from descant.generation.runtimes import packs_weights
+from descant.generation.runtimes.native.packing import PackedWeight
+from descant.generation.runtimes.native.weights import is_matrix_of_layer, pack_matrix
 from descant.generation.stream import MusicStream
+from descant.memory import return_freed
 from descant.model import MusicGenConfig, MusicGenModel
+from descant.nn.meta import shape_of
 from descant.nn.settings import own_settings
 from descant.plain import Number, plain
 from descant.provenance import check_sources, info_of
 from descant.version import __version__
+
+RETURN_BYTES = 2**26
+"""What was freed while matrices are packed goes back to the system each time that this much was read."""
 
 
 @own_settings()
@@ -61,11 +70,45 @@ def load(
     selected = select_precision(precision, chosen)
     name = _checked_name(model)
     found = folder_of(name) if folder is None else folder
+    packer = None
     if found is None:
         loaded = _tiny().to_precision(selected.dtype).to_device(chosen)
+    elif selected.weight_format is not None and packs_weights(chosen):
+        packer = WeightPacker(selected.weight_format)
+        loaded = load_model(found, chosen, selected.dtype, Keeping(keep=packer.keep, text_encoder_on_disk=True))
     else:
         loaded = load_model(found, chosen, selected.dtype)
-    return MusicGen(loaded, recorded_name(name), selected)
+    music_gen = MusicGen(loaded, recorded_name(name), selected, packer)
+    return_freed()
+    return music_gen
+
+
+class WeightPacker:
+    """What becomes of a language model that decodes with rounded matrices: each is packed as soon as it is read.
+
+    Attributes:
+        packed: the matrices, by their names in the language model.
+        fingerprints: what the model's fingerprint hashes of them as they were, by their names in the model.
+    """
+
+    def __init__(self, format: WeightFormat) -> None:
+        self.format = format
+        self.packed: dict[str, tuple[PackedWeight, ...]] = {}
+        self.fingerprints: dict[str, bytes] = {}
+        self._num_bytes = 0
+
+    def keep(self, name: str, tensor: Tensor) -> Tensor:
+        """Packs a matrix, of which only the shape is kept; other tensors are kept as they are."""
+        in_lm = name.removeprefix("lm.")
+        if in_lm == name or not is_matrix_of_layer(in_lm, tensor):
+            return tensor
+        self.fingerprints[name] = part_of(name, tensor)
+        self.packed[in_lm] = pack_matrix(in_lm, tensor, self.format)
+        self._num_bytes += tensor.nbytes
+        if self._num_bytes >= RETURN_BYTES:
+            self._num_bytes = 0
+            return_freed()
+        return shape_of(tensor)
 
 
 class ClipStream:
@@ -102,16 +145,21 @@ class MusicGen:
     Args:
         precision: None is that of the model's parameters. One that rounds weights takes the model over: only the
             rounded weights are kept.
+        packer: the matrices that were rounded to this precision already, while the model was loaded.
     """
 
-    def __init__(self, model: MusicGenModel, name: str, precision: Precision | None = None) -> None:
+    def __init__(
+        self, model: MusicGenModel, name: str, precision: Precision | None = None, packer: WeightPacker | None = None
+    ) -> None:
         self.model = model
         self.name = name
-        self.fingerprint = fingerprint(model)
+        self.fingerprint = fingerprint(model, None if packer is None else packer.fingerprints)
         dtype = model.lm.norm.weight.dtype
         selected = precision or Precision(DTYPE_NAMES[dtype], dtype)
         self._precision = selected.name
-        self.engine = Engine(model, weight_format=selected.weight_format)
+        packed = None if packer is None else packer.packed
+        self._saves_memory = packer is not None
+        self.engine = Engine(model, weight_format=selected.weight_format, packed=packed)
         self.codec = ClipCodec(model.codec)
 
     @property
@@ -229,9 +277,12 @@ class MusicGen:
             "device": self.device,
             "precision": self.precision,
         }
+        made = self.engine.generate(requests, progress, cancel)
+        if self._saves_memory:
+            return_freed()
         return [
             Clip(music.wave, self.sample_rate_hz, codes=music.codes, info={**model_info, **info_of(music.request)})
-            for music in self.engine.generate(requests, progress, cancel)
+            for music in made
         ]
 
 

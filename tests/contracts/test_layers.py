@@ -39,7 +39,7 @@ def imported_by(file: Path) -> set[str]:
         ("transformers", {"conditioning/encoders/frozen.py"}),
         ("soundfile", {"audio/sndfile.py"}),
         ("av", {"audio/ffmpeg.py"}),
-        ("mutagen", {"audio/tags.py", "audio/common_tags.py"}),
+        ("mutagen", {"audio/tag_files.py", "audio/common_tags.py"}),
         ("demucs", {"conditioning/stems.py"}),
         ("librosa", {"audio/analysis.py"}),
         ("tokenizers", {"conditioning/encoders/small.py", "studies/speed/untrained.py", "training/distill.py"}),

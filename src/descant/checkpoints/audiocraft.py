@@ -18,6 +18,7 @@ from torch import Tensor
 from descant.checkpoints import audiocraft_codec, audiocraft_config, hub, huggingface
 from descant.checkpoints.audiocraft_yaml import dump, parse
 from descant.checkpoints.config_files import config_errors_of
+from descant.checkpoints.keeping import EVERYTHING, Keeping
 from descant.checkpoints.keymap import AUDIOCRAFT_CONDITIONS, AUDIOCRAFT_LM, KeyMap, audiocraft_codec_keys
 from descant.checkpoints.native import load_style_features, load_text_encoder, replacing
 from descant.checkpoints.native_tensors import tensors_of
@@ -61,18 +62,24 @@ def read_model_config(folder: Path) -> MusicGenConfig:
     return _read_folder(folder)[0]
 
 
-def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> MusicGenModel:
+def load_model(
+    folder: Path,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    keeping: Keeping = EVERYTHING,
+) -> MusicGenModel:
     """The model in a folder, ready to generate; every tensor is copied once, from the file to the device.
 
     Args:
         dtype: the language model's precision; the codec always runs in float32.
+        keeping: what stays in memory of it.
 
     Raises:
         CheckpointError: a file is missing or broken, a setting is not supported, the tensors are not those of the
             settings, or their T5 cannot be read.
         MissingExtra: PyYAML or transformers is not installed.
     """
-    model = load_without_text(folder, device, dtype)
+    model = load_without_text(folder, device, dtype, keeping)
     encoder = load_text_encoder(model.config, folder)
     if encoder.dim != model.config.text.dim:
         raise CheckpointError(
@@ -87,7 +94,10 @@ def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dt
 
 
 def load_without_text(
-    folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    folder: Path,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    keeping: Keeping = EVERYTHING,
 ) -> MusicGenModel:
     """As ``load_model``, but without the text encoder: everything that the folder itself holds.
 
@@ -102,7 +112,7 @@ def load_without_text(
     tensors: dict[str, Tensor] = {}
     for files, keys, is_here in ((lm_files, _LM_KEYS, False), (codec_files, codec_keys, True)):
         part = {name: like for name, like in expected.items() if name.startswith("codec.") == is_here}
-        tensors |= read_tensors(files, planned(keys, files, part), part, torch.device(device))
+        tensors |= read_tensors(files, planned(keys, files, part), part, torch.device(device), keeping)
     model.load_state_dict(tensors, assign=True)
     return model.eval().requires_grad_(False)
 

@@ -21,13 +21,14 @@ from torch import Tensor, nn
 
 from descant.checkpoints.config_files import config_errors_of, read_json, write_json
 from descant.checkpoints.huggingface_config import read_codec, read_model, unused_codebooks, write_codec, write_model
+from descant.checkpoints.keeping import EVERYTHING, Keeping
 from descant.checkpoints.keymap import HUGGINGFACE_CODEC, HUGGINGFACE_CONDITIONS, HUGGINGFACE_LM, KeyMap
 from descant.checkpoints.native import replacing
 from descant.checkpoints.native_tensors import tensors_of
+from descant.checkpoints.stored_weights import text_weights
 from descant.checkpoints.tensor_files import (
     SAFETENSORS,
     TensorFiles,
-    is_finite,
     planned,
     read_tensors,
 )
@@ -68,11 +69,17 @@ def read_model_config(folder: Path) -> MusicGenConfig:
         )
 
 
-def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> MusicGenModel:
+def load_model(
+    folder: Path,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    keeping: Keeping = EVERYTHING,
+) -> MusicGenModel:
     """The model in a folder, ready to generate; every tensor is copied once, from the file to the device.
 
     Args:
         dtype: the language model's precision; codec and text encoder always run in float32.
+        keeping: what stays in memory of it.
 
     Raises:
         CheckpointError: a file is missing or broken, a setting is not supported, or the tensors are not those of the
@@ -83,9 +90,9 @@ def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dt
     plain, config = read_json(folder / "config.json"), read_model_config(folder)
     files = TensorFiles.load(folder)
     of_text = sorted(name for name in files.shapes if name.startswith(TEXT_ENCODER))
-    weights = {name.removeprefix(TEXT_ENCODER): _kept(files.read(name), name, folder) for name in of_text}
-    _check_layers(folder, plain["text_encoder"], len(weights))
-    encoder = T5Encoder.from_weights(plain["text_encoder"], weights, folder)
+    _check_layers(folder, plain["text_encoder"], len(of_text))
+    names = {name.removeprefix(TEXT_ENCODER): name for name in of_text}
+    encoder = T5Encoder.from_weights(plain["text_encoder"], text_weights(files, names, keeping), folder)
     with config_errors_of(folder), on_meta_device():
         model = MusicGenModel(config, encoder).to_precision(dtype)
     keys = _model_keys(config.codec)
@@ -95,7 +102,7 @@ def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dt
         **dict.fromkeys(spare, "unused codebooks"),
     }
     keys = keys | KeyMap(rules={}, ignored=unused)
-    _fill(model, files, keys, device)
+    _fill(model, files, keys, device, keeping)
     model.text.encoder = encoder.to(device)
     return model
 
@@ -159,19 +166,14 @@ def _model_keys(codec: AnyCodecConfig) -> KeyMap:
     )
 
 
-def _fill(module: nn.Module, files: TensorFiles, keys: KeyMap, device: torch.device) -> None:
+def _fill(
+    module: nn.Module, files: TensorFiles, keys: KeyMap, device: torch.device, keeping: Keeping = EVERYTHING
+) -> None:
     """Loads the tensors of a module on the meta device."""
     expected = module.state_dict()
-    tensors = read_tensors(files, planned(keys, files, expected), expected, device)
+    tensors = read_tensors(files, planned(keys, files, expected), expected, device, keeping)
     module.load_state_dict(tensors, assign=True)
     module.eval().requires_grad_(False)
-
-
-def _kept(tensor: Tensor, name: str, folder: Path) -> Tensor:
-    """A float32 copy of a weight of the text encoder, independent of the file."""
-    if not tensor.is_floating_point() or not is_finite(tensor):
-        raise CheckpointError(f"{folder}: {name} holds values that are not finite, or not floating-point")
-    return tensor.to(torch.float32, copy=True)
 
 
 def _check_layers(folder: Path, text_encoder: Mapping[str, Any], num_tensors: int) -> None:

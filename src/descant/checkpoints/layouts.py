@@ -8,6 +8,7 @@ import torch
 
 from descant.checkpoints import audiocraft, huggingface, native
 from descant.checkpoints.config_files import read_json
+from descant.checkpoints.keeping import EVERYTHING, Keeping
 from descant.checkpoints.native import ModelCheck
 from descant.checkpoints.tensor_files import has_weights
 from descant.checkpoints.untrained import Elsewhere
@@ -24,7 +25,7 @@ class Layout:
     holds_model: Callable[[Path], bool]
     holds_codec: Callable[[Path], bool]
     read_model_config: Callable[[Path], MusicGenConfig]
-    load_model: Callable[[Path, torch.device, torch.dtype], MusicGenModel]
+    load_model: Callable[[Path, torch.device, torch.dtype, Keeping], MusicGenModel]
     load_own: Callable[[Path], MusicGenModel]
     """Everything that the folder itself holds; a text encoder that is only named may be left out."""
     save_model: Callable[[MusicGenModel, Path], None]
@@ -92,16 +93,22 @@ def read_model_config(folder: Path) -> MusicGenConfig:
     return _layout_of(folder).read_model_config(folder)
 
 
-def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> MusicGenModel:
+def load_model(
+    folder: Path,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    keeping: Keeping = EVERYTHING,
+) -> MusicGenModel:
     """The model in a folder of any layout, ready to generate.
 
     Args:
         dtype: the language model's precision; the codec always runs in float32.
+        keeping: what stays in memory of it.
 
     Raises:
         CheckpointError: the folder is missing, incomplete, broken, or its weights do not fit its config.
     """
-    return _layout_of(folder).load_model(folder, torch.device(device), dtype)
+    return _layout_of(folder).load_model(folder, torch.device(device), dtype, keeping)
 
 
 def load_codec(folder: Path) -> tuple[AudioCodec, AnyCodecConfig]:

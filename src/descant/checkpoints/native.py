@@ -23,8 +23,10 @@ from safetensors.torch import save_file
 from descant import config as configs
 from descant.atomic import replacing_folder
 from descant.checkpoints.config_files import config_errors_of, read_json, write_json
+from descant.checkpoints.keeping import EVERYTHING, Keeping
 from descant.checkpoints.native_tensors import Storage, read_tensors, stored_tensors
-from descant.checkpoints.tensor_files import check_header
+from descant.checkpoints.stored_weights import text_weights
+from descant.checkpoints.tensor_files import TensorFiles, check_header
 from descant.checkpoints.trust import part_named_in
 from descant.codec.any import AnyCodecConfig, build_codec
 from descant.codec.base import AudioCodec
@@ -140,22 +142,29 @@ class Coded:
     codec: AnyCodecConfig
 
 
-def load_model(folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> MusicGenModel:
+def load_model(
+    folder: Path,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    keeping: Keeping = EVERYTHING,
+) -> MusicGenModel:
     """The model in a folder, ready to generate.
 
     Args:
         dtype: the language model's precision; the codec, and the part of a conditioner that computes codes, always run
             in float32.
+        keeping: what stays in memory of it; on a CPU only.
 
     Raises:
         CheckpointError: the folder is missing, incomplete, broken, or its weights do not fit its config.
     """
     config = read_model_config(folder)
     with config_errors_of(folder):
-        encoder = load_text_encoder(config, folder)
+        encoder = load_text_encoder(config, folder, keeping)
         features, clap = load_style_features(config, folder), load_clap_encoder(config, folder)
-        model = _load_around(folder, config, encoder, features, clap, dtype)
-    return model.to_precision(dtype).to_device(torch.device(device))
+        model = _load_around(folder, config, encoder, features, clap, dtype, keeping).to_precision(dtype)
+    # On a CPU it is already there, and shapes without memory cannot be moved.
+    return model if torch.device(device).type == "cpu" else model.to_device(torch.device(device))
 
 
 def load_own(folder: Path, elsewhere: Callable[[int], TextEncoder]) -> MusicGenModel:
@@ -196,6 +205,7 @@ def _load_around(
     features: StyleFeatures | None,
     clap: ClapEncoder | None,
     dtype: torch.dtype,
+    keeping: Keeping = EVERYTHING,
 ) -> MusicGenModel:
     """The model in a folder, on the CPU, around frozen networks."""
     with config_errors_of(folder):
@@ -206,8 +216,9 @@ def _load_around(
         of_codec = read_tensors(folder / "codec" / WEIGHTS, model.codec.state_dict())
         # A codec may compute tensors that no file holds, such as its windows, so it is built again with memory.
         model.codec = build_codec(config.codec)
+        model.codec.load_state_dict(of_codec, assign=True)  # so that its memory is free before the rest is read
     rest = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("codec.")}
-    tensors = read_tensors(folder / WEIGHTS, rest)
+    tensors = read_tensors(folder / WEIGHTS, rest, keeping)
     model.load_state_dict({**{f"codec.{name}": tensor for name, tensor in of_codec.items()}, **tensors}, assign=True)
     return model.eval().requires_grad_(False)
 
@@ -228,7 +239,7 @@ def read_model_config(folder: Path) -> MusicGenConfig:
         return configs.from_dict(MusicGenConfig, plain)
 
 
-def load_text_encoder(config: MusicGenConfig, folder: Path | None = None) -> TextEncoder:
+def load_text_encoder(config: MusicGenConfig, folder: Path | None = None, keeping: Keeping = EVERYTHING) -> TextEncoder:
     """The frozen text encoder that a config asks for: the folder's own, or the one in the package, or a T5 by name."""
     own = None if folder is None or not (folder / "text").is_dir() else folder / "text"
     if own is not None:
@@ -237,7 +248,9 @@ def load_text_encoder(config: MusicGenConfig, folder: Path | None = None) -> Tex
     if isinstance(config.text, T5Text):
         if own is None:
             return T5Encoder.load(_read_as(config.text.name, folder))
-        return T5Encoder.load(str(own), is_part_of_model=True)
+        files = TensorFiles.load(own)
+        weights = text_weights(files, {name: name for name in files.shapes}, keeping)
+        return T5Encoder.from_weights(read_json(own / "config.json"), weights, own)
     if own is not None:
         return SmallTextEncoder.load(own)
     return SmallTextEncoder.load(starter_folder() / "text")

@@ -7,8 +7,10 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from descant.checkpoints.tensor_files import MappedFile, is_finite
+from descant.checkpoints.keeping import EVERYTHING, Keeping
+from descant.checkpoints.tensor_files import MappedFile
 from descant.errors import CheckpointError
+from descant.nn.finite import is_finite
 from descant.nn.quantize import dequantize_rows, quantize_rows
 
 SCALE = ".scale"
@@ -49,7 +51,7 @@ def tensors_of(module: nn.Module) -> dict[str, Tensor]:
     return tensors
 
 
-def read_tensors(file: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def read_tensors(file: Path, expected: Mapping[str, Tensor], keeping: Keeping = EVERYTHING) -> dict[str, Tensor]:
     """The tensors of a file, after names and shapes have been compared: no size in the file is trusted before.
 
     Raises:
@@ -67,7 +69,7 @@ def read_tensors(file: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor
         _check_shape(file, name, stored, tuple(tensor.shape))
         if name + SCALE in scales:
             _check_shape(file, name + SCALE, stored, tuple(tensor.shape[:1]))
-    return {name: _value(stored, name, tensor.dtype) for name, tensor in expected.items()}
+    return {name: keeping.keep(name, _value(stored, name, tensor.dtype)) for name, tensor in expected.items()}
 
 
 def _value(stored: MappedFile, name: str, dtype: torch.dtype) -> Tensor:

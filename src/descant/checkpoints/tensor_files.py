@@ -13,12 +13,14 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from descant.checkpoints.config_files import read_json, without_repeats
+from descant.checkpoints.keeping import EVERYTHING, Keeping
 from descant.checkpoints.keymap import KeyMap, Shape
 from descant.checkpoints.pickles import only_tensors, unpickled
 from descant.errors import CheckpointError
+from descant.nn.finite import is_finite
 
 SAFETENSORS, PICKLE = "model.safetensors", "pytorch_model.bin"
-REOPEN_BYTES = 2**26
+REOPEN_BYTES = 2**25
 """Pages read from a mapped file count as the process's memory until it is closed, so it is reopened after this."""
 
 MAX_HEADER_BYTES = 2**22
@@ -59,6 +61,11 @@ class TensorFiles:
                 )
             files.append(file)
         return cls(folder, files)
+
+    def path_of(self, name: str) -> Path | None:
+        """The safetensors file that a tensor is in; None if it is in another kind of file."""
+        file = self._file_of[name]
+        return file.path if isinstance(file, MappedFile) else None
 
     def read(self, name: str) -> Tensor:
         """One tensor, on the CPU, in its stored precision. Its memory is the file's: copy what is kept."""
@@ -136,6 +143,7 @@ def read_tensors(
     plan: Mapping[str, tuple[str, ...]],
     expected: Mapping[str, Tensor],
     device: torch.device,
+    keeping: Keeping = EVERYTHING,
 ) -> dict[str, Tensor]:
     """Our tensors from a plan of ``KeyMap.plan``, each copied once, directly to its device and precision.
 
@@ -158,13 +166,8 @@ def read_tensors(
             place.copy_(tensor)
         if not is_finite(value):
             raise CheckpointError(f"{files.path}: {' + '.join(plan[name])} holds values that are not finite")
-        tensors[name] = value
+        tensors[name] = keeping.keep(name, value)
     return tensors
-
-
-def is_finite(tensor: Tensor) -> bool:
-    """Whether all values are finite; checked in chunks, since ``isfinite`` makes a tensor of the same shape."""
-    return all(bool(torch.isfinite(chunk).all()) for chunk in tensor.flatten().split(2**20))
 
 
 def planned(keys: KeyMap, files: TensorFiles, expected: Mapping[str, Tensor]) -> dict[str, tuple[str, ...]]:

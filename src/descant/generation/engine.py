@@ -17,6 +17,7 @@ from descant.generation.prepared import Preparer
 from descant.generation.request import Request
 from descant.generation.resolve import ResolvedRequest, Resolver
 from descant.generation.runtimes import runtime_for
+from descant.generation.runtimes.native.weights import PackedMatrices
 from descant.generation.state import GenerationState
 from descant.generation.stream import MusicStream
 from descant.model import MusicGenModel
@@ -40,12 +41,19 @@ class Engine:
     Args:
         max_batch: the most requests that are decoded together; the others wait.
         weight_format: what the language model's matrices are rounded to; only the rounded ones are kept then.
+        packed: matrices that were packed in this format while the model was loaded.
     """
 
-    def __init__(self, model: MusicGenModel, max_batch: int = 8, weight_format: WeightFormat | None = None) -> None:
+    def __init__(
+        self,
+        model: MusicGenModel,
+        max_batch: int = 8,
+        weight_format: WeightFormat | None = None,
+        packed: PackedMatrices | None = None,
+    ) -> None:
         self.model = model
         self.max_batch = max_batch
-        self.runtime = runtime_for(model.lm, weight_format)
+        self.runtime = runtime_for(model.lm, weight_format, packed)
 
     @own_settings()
     def generate(

@@ -20,8 +20,14 @@ def on_meta_device() -> Iterator[None]:
         yield
 
 
+def shape_of(tensor: Tensor) -> Tensor:
+    """A tensor of the same shape and type without memory. PyTorch imports its compiler for ``empty_like``."""
+    return torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
+
+
 class _WithoutCalculation(TorchFunctionMode):
-    """Operations that change a tensor without memory in place, such as initialisations, do nothing."""
+    """Operations that change a tensor without memory in place, such as initialisations, do nothing, and norms have only
+    their shape."""
 
     def __torch_function__(
         self,
@@ -37,4 +43,13 @@ class _WithoutCalculation(TorchFunctionMode):
         is_in_place = name.endswith("_") and not name.endswith("__") and name != "requires_grad_"
         if is_in_place and isinstance(changed, Tensor) and changed.is_meta:
             return changed
+        if function is torch.norm_except_dim and isinstance(changed, Tensor) and changed.is_meta:
+            return _norms_without_memory(*args, **keywords)
         return function(*args, **keywords)
+
+
+def _norms_without_memory(v: Tensor, pow: int = 2, dim: int = 0) -> Tensor:  # noqa: ARG001
+    """The shape of what weight normalisation computes of each layer's weight."""
+    sizes = [1] * v.ndim
+    sizes[dim] = v.shape[dim]
+    return torch.empty(sizes, dtype=v.dtype, device="meta")

@@ -40,7 +40,7 @@ KINDS = {
         "descant bench train --batch-size 8",
     ),
     "load": (
-        "time the loading of a model and its peak memory, each time in a process of its own",
+        "time the loading of a model, and its memory when it is loaded, when it has generated, and at most",
         "descant bench load --model starter",
     ),
     "cold-start": (
@@ -176,7 +176,7 @@ def _name_and_folder(arguments: argparse.Namespace) -> Iterator[tuple[str, str]]
         yield recorded_name(arguments.model), arguments.model
         return
     with TemporaryDirectory(prefix="descant-bench-") as folder:
-        model = _model(arguments)
+        model = _model(arguments, "fp32")  # rounded weights cannot be stored
         save_model(model.model, Path(folder) / "model")
         yield model.name, str(Path(folder) / "model")
 

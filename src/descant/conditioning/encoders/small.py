@@ -20,6 +20,7 @@ from torch.nn import functional
 from descant.conditioning.base import TextEncoder
 from descant.config import read_json, write_json
 from descant.errors import CheckpointError, ConfigError, InvalidRequest
+from descant.nn.finite import is_finite
 from descant.nn.meta import on_meta_device
 from descant.nn.quantize import quantize_rows
 
@@ -197,7 +198,7 @@ class SmallTextEncoder(TextEncoder):
             network.load_state_dict(unpack(load_file(folder / "model.safetensors")), assign=True)
         except (SafetensorError, RuntimeError, KeyError) as error:
             raise CheckpointError(f"{folder / 'model.safetensors'}: does not fit config.json ({error})") from error
-        broken = [name for name, weight in network.state_dict().items() if not weight.isfinite().all()]
+        broken = [name for name, weight in network.state_dict().items() if not is_finite(weight)]
         if broken:
             raise CheckpointError(f"{folder / 'model.safetensors'}: {broken[0]} has numbers that are not finite")
         return cls(network, tokenizer)

@@ -11,12 +11,13 @@ from torch import Tensor
 from descant.conditioning.base import TextEncoder
 from descant.conditioning.encoders.frozen import (
     check_descriptions,
-    copied_to,
     errors_of_reading,
     first_line,
     import_transformers,
     load_network,
 )
+from descant.conditioning.encoders.t5_network import EMBEDDING, FINAL_NORM, T5Config, T5Network
+from descant.conditioning.encoders.weights import HeldWeights, Weights
 from descant.errors import CheckpointError, InvalidRequest
 from descant.nn.meta import on_meta_device
 
@@ -27,8 +28,8 @@ WORD_START = "\u2581"
 """How sentencepiece writes a space."""
 
 TOKENIZER_FILES = ("tokenizer.json", "spiece.model")
-EMBEDDING, TIED_EMBEDDING = "shared.weight", "encoder.embed_tokens.weight"
-"""The two names of T5's token embedding."""
+TIED_EMBEDDING = "encoder.embed_tokens.weight"
+"""Another name of T5's token embedding."""
 
 CONFIG_KEYS = (
     *("vocab_size", "d_model", "d_kv", "d_ff", "num_layers", "num_heads", "relative_attention_num_buckets"),
@@ -41,21 +42,26 @@ CONFIG_KEYS = (
 
 
 class T5Encoder(TextEncoder):
-    """The encoder half of a T5 or FLAN-T5 of any size, frozen, in float32.
+    """The encoder half of a T5 or FLAN-T5 of any size, frozen. It calculates in float32.
 
     Float16 overflows in T5's feed-forward layers; bfloat16 would change the vectors that released models are
     conditioned on.
 
     Args:
-        network: transformers' T5EncoderModel.
+        config: transformers' T5Config.
+        weights: by transformers' names.
         tokenizer: the tokenizer that belongs to it.
         name: what messages call it.
         is_part_of_model: whether the weights came with a model and are stored with it, not found by name.
     """
 
-    def __init__(self, network: Any, tokenizer: Any, *, name: str, is_part_of_model: bool = False) -> None:
+    def __init__(
+        self, config: Any, weights: Weights, tokenizer: Any, *, name: str, is_part_of_model: bool = False
+    ) -> None:
         self.name, self.is_part_of_model = name, is_part_of_model
-        self._network, self._tokenizer = network, tokenizer
+        self._config, self._tokenizer = config, tokenizer
+        self._network = T5Network(T5Config.of(config.to_dict()), weights)
+        self._device = weights[FINAL_NORM].device
 
     @classmethod
     def load(cls, name_or_path: str, revision: str | None = None, *, is_part_of_model: bool = False) -> "T5Encoder":
@@ -81,7 +87,8 @@ class T5Encoder(TextEncoder):
             network = load_network(
                 transformers.T5EncoderModel, name_or_path, config, name=name_or_path, revision=revision
             )
-        return cls(network, tokenizer, name=name_or_path, is_part_of_model=is_part_of_model)
+            weights = HeldWeights(_untied(network.state_dict()))
+            return cls(network.config, weights, tokenizer, name=name_or_path, is_part_of_model=is_part_of_model)
 
     @classmethod
     def from_weights(cls, config: Mapping[str, Any], weights: Mapping[str, Tensor], tokenizer: Path) -> "T5Encoder":
@@ -89,34 +96,41 @@ class T5Encoder(TextEncoder):
 
         Args:
             config: of T5, as transformers stores it.
-            weights: of transformers' T5EncoderModel, by its names.
+            weights: of transformers' T5EncoderModel, by its names. `Weights` may be on disk.
             tokenizer: the folder where the tokenizer's files are.
 
         Raises:
             MissingExtra: transformers is not installed.
             CheckpointError: a weight is missing, unknown or of another shape, or there is no tokenizer.
         """
-        network = _network_of(config, weights)
-        return cls(
-            network,
-            _tokenizer_in(tokenizer, network.config.vocab_size),
-            name=str(tokenizer),
-            is_part_of_model=True,
-        )
+        import_transformers("T5")
+        try:
+            known = _config_of(config)
+            expected = T5Config.of(known.to_dict()).shapes()
+        except Exception as error:  # transformers' checks raise many kinds, and a config in a file may hold anything
+            raise CheckpointError(f"text_encoder: no T5 can be made of its config ({first_line(error)})") from error
+        given = weights if isinstance(weights, Weights) else HeldWeights(_untied(weights))
+        _check_shapes(given, expected)
+        return cls(known, given, _tokenizer_in(tokenizer, known.vocab_size), name=str(tokenizer), is_part_of_model=True)
 
     @property
     def config(self) -> dict[str, Any]:
         """The network's config as transformers stores it."""
-        return self._network.config.to_dict()
+        return self._config.to_dict()
 
     @property
-    def weights(self) -> dict[str, Tensor]:
+    def weights(self) -> Weights:
         """The network's tensors by transformers' names; the token embedding, which has two, by the first."""
-        return {name: tensor for name, tensor in self._network.state_dict().items() if name != TIED_EMBEDDING}
+        return self._network.weights
 
     def save(self, folder: Path) -> None:
         """Writes network and tokenizer as transformers stores them."""
-        self._network.save_pretrained(folder)
+        # Without memory: the tensors are then assigned.
+        with on_meta_device():
+            network = import_transformers("T5").T5EncoderModel(self._config)
+        network.load_state_dict({name: tensor.float() for name, tensor in self.weights.items()}, False, True)
+        network.encoder.embed_tokens = network.shared
+        network.save_pretrained(folder)
         self.save_tokenizer(folder)
 
     def save_tokenizer(self, folder: Path) -> None:
@@ -129,11 +143,13 @@ class T5Encoder(TextEncoder):
 
     @property
     def device(self) -> torch.device:
-        return self._network.device
+        return self._device
 
     def to(self, device: torch.device | str) -> "T5Encoder":
-        network = copied_to(self._network, device)
-        return T5Encoder(network, self._tokenizer, name=self.name, is_part_of_model=self.is_part_of_model)
+        if torch.device(device) == self._device:
+            return self
+        weights = HeldWeights({name: tensor.to(device) for name, tensor in self.weights.items()})
+        return T5Encoder(self._config, weights, self._tokenizer, name=self.name, is_part_of_model=self.is_part_of_model)
 
     @property
     def max_tokens(self) -> int:
@@ -155,40 +171,31 @@ class T5Encoder(TextEncoder):
             raise InvalidRequest(
                 f"text has {token_ids.shape[1]} tokens: {self.name} reads up to {MAX_TOKENS}; shorten it"
             )
-        return self._network(input_ids=token_ids.to(self.device)).last_hidden_state[0]
+        return self._network(token_ids[0].to(self.device))
+
+
+def _untied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors with the token embedding under the first of its names only."""
+    untied = {
+        EMBEDDING if name == TIED_EMBEDDING and EMBEDDING not in tensors else name: tensor
+        for name, tensor in tensors.items()
+    }
+    untied.pop(TIED_EMBEDDING, None)
+    return untied
+
+
+def _check_shapes(given: Weights, expected: Mapping[str, tuple[int, ...]]) -> None:
+    for problem, odd in (("unknown", set(given) - set(expected)), ("missing", set(expected) - set(given))):
+        if odd:
+            raise CheckpointError(f"text_encoder: {len(odd)} {problem} tensors, first {sorted(odd)[0]}")
+    for name, shape in expected.items():
+        if given.shape(name) != shape:
+            raise CheckpointError(f"text_encoder: {name} is {given.shape(name)}, its config makes it {shape}")
 
 
 def _config_of(stored: Mapping[str, Any]) -> Any:
     """transformers' T5Config with what is taken from a stored one."""
     return import_transformers("T5").T5Config(**{name: stored[name] for name in CONFIG_KEYS if name in stored})
-
-
-def _network_of(config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Any:
-    """The frozen encoder network around these very tensors, in float32."""
-    transformers = import_transformers("T5")
-    try:
-        # First without memory, so that a config of absurd sizes costs nothing.
-        with on_meta_device():
-            network = transformers.T5EncoderModel(_config_of(config))
-    except Exception as error:  # its checks raise many kinds, and a config in a file may hold anything
-        # The activation is the only name in a config that is looked up in a table.
-        reason = f"dense_act_fn={error}: no such activation" if isinstance(error, KeyError) else first_line(error)
-        raise CheckpointError(f"text_encoder: no T5 can be made of its config ({reason})") from error
-    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items() if name != TIED_EMBEDDING}
-    given = {
-        EMBEDDING if name == TIED_EMBEDDING and EMBEDDING not in weights else name: tensor
-        for name, tensor in weights.items()
-    }
-    given.pop(TIED_EMBEDDING, None)
-    for problem, odd in (("unknown", set(given) - set(expected)), ("missing", set(expected) - set(given))):
-        if odd:
-            raise CheckpointError(f"text_encoder: {len(odd)} {problem} tensors, first {sorted(odd)[0]}")
-    for name, shape in expected.items():
-        if tuple(given[name].shape) != shape:
-            raise CheckpointError(f"text_encoder: {name} is {tuple(given[name].shape)}, its config makes it {shape}")
-    network.load_state_dict({name: given[name].float() for name in expected}, strict=False, assign=True)
-    network.encoder.embed_tokens = network.shared
-    return network.eval().requires_grad_(False)
 
 
 def _tokenizer_in(folder: Path, vocab_size: int) -> Any:

@@ -17,12 +17,17 @@ from descant.studies.speed.timing import Values, measure
 COMMAND_S = 1.0
 """Length of the music that the whole command makes."""
 
+LOADED = ("seconds", "first_sound_seconds", "loaded_memory_bytes", "generated_memory_bytes", "peak_memory_bytes")
+"""What a process measures of a loaded model."""
+
 MACHINE = ("model", "num_parameters", "device", "processor", "precision", "num_threads", "torch")
 """What a process says of itself that does not change from one to the next."""
 
 
 def load_speed(model: str, device: str, precision: str, repeats: int = 3, *, num_busy: int = 0) -> dict[str, Any]:
-    """Seconds to load a model and the most memory its process ever had, each time in a process of its own.
+    """Seconds to load a model, each time in a process of its own; the memory that this process has afterwards, after
+    generating a few seconds of music, and the most that it ever had; and the seconds from a request to the first sound
+    of a stream.
 
     The first time its files may come from the disk, later from the system's cache.
 
@@ -36,7 +41,7 @@ def load_speed(model: str, device: str, precision: str, repeats: int = 3, *, num
 
     def loaded() -> Values:
         machine.update(_probe("load", model, device, precision))
-        return {"seconds": machine["seconds"], "peak_memory_bytes": float(machine["peak_memory_bytes"])}
+        return {name: float(machine[name]) for name in LOADED if machine.get(name) is not None}
 
     values = measure(loaded, {"busy": with_busy(num_busy, loaded)} if num_busy else {}, repeats)
     return {"what": "load", "num_busy": num_busy, **values, **{name: machine[name] for name in MACHINE}}

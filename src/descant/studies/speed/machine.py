@@ -82,6 +82,14 @@ def forget_peak(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats(device)
 
 
+def resident_bytes() -> int | None:
+    """The memory that this process has now; None where the system does not say so."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+    except OSError:
+        return None
+
+
 def peak_resident_bytes() -> int:
     """The most memory this process ever had.
 

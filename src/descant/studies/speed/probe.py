@@ -12,6 +12,9 @@ import time
 from contextlib import suppress
 from typing import Any
 
+GENERATED_S = 5.0
+"""Music that is long enough to be decoded in chunks."""
+
 
 def main(last: str, began: float, model: str, device: str, precision: str) -> dict[str, Any]:
     """Seconds from the start of the process to the end of each stage, those of loading alone, and the machine."""
@@ -26,9 +29,29 @@ def main(last: str, began: float, model: str, device: str, precision: str) -> di
     result = {"import_seconds": import_s, "load_seconds": load_s, "seconds": load_s - import_s}
     if last == "first-step":
         result["first_step_seconds"] = _first_step(music_gen) - began
+    else:
+        result |= _generating(music_gen)
     from descant.studies.speed.machine import machine_info
 
     return {**result, **machine_info(music_gen)}
+
+
+def _generating(music_gen: Any) -> dict[str, Any]:
+    """The memory of the process before and after it generates music, and the time to the first sound of a stream, which
+    is the second one: what happens once in a process belongs to a cold start."""
+    from descant.studies.speed.decoding import PROMPT
+    from descant.studies.speed.machine import resident_bytes
+
+    loaded = resident_bytes()
+    music_gen.generate(PROMPT, duration_s=min(GENERATED_S, music_gen.max_duration_s), seed=0)
+    generated = resident_bytes()
+    began = time.monotonic()
+    next(music_gen.stream(PROMPT, duration_s=1.0, seed=0))
+    return {
+        "loaded_memory_bytes": loaded,
+        "generated_memory_bytes": generated,
+        "first_sound_seconds": time.monotonic() - began,
+    }
 
 
 def _first_step(music_gen: Any) -> float:

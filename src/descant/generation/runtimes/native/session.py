@@ -22,7 +22,7 @@ from descant.generation.runtimes.native.program import (
     heads_job,
     layers_job,
 )
-from descant.generation.runtimes.native.weights import PackedLM, free_matrices
+from descant.generation.runtimes.native.weights import PackedLM, PackedMatrices, free_matrices, pack_matrices
 from descant.lm.model import MusicLM
 from descant.nn.inputs import LMInputs
 
@@ -37,15 +37,22 @@ class NativeRuntime(Runtime):
         format: what the matrices are rounded to. They are packed at once then and the model's own are freed, so that
             it can only generate. None keeps each exactly as it is, in the smallest format that can.
         target: the processor to compile for; None is the one at hand.
+        packed: matrices that were packed in ``format`` while the model was loaded.
     """
 
-    def __init__(self, lm: MusicLM, format: Rounding | None = None, target: Target | None = None) -> None:
+    def __init__(
+        self,
+        lm: MusicLM,
+        format: Rounding | None = None,
+        target: Target | None = None,
+        packed: PackedMatrices | None = None,
+    ) -> None:
         super().__init__(lm)
         self.format = format
         self._target = target or Target.host()
         self._weights: PackedLM | None = None
         if format is not None:
-            self._weights = PackedLM(lm, format)
+            self._weights = PackedLM(lm, format, packed or pack_matrices(lm, format))
             free_matrices(lm)
 
     @property

@@ -1,7 +1,8 @@
 """The weights of a language model, packed for decoding."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -19,7 +20,11 @@ from descant.generation.runtimes.native.packing import (
 )
 from descant.lm.model import MusicLM
 from descant.nn.attention import HeadNorm
+from descant.nn.meta import shape_of
 from descant.nn.transformer import Block, Residual
+
+PackedMatrices: TypeAlias = Mapping[str, tuple[PackedWeight, ...]]
+"""Matrices of the layers, by their names in the language model."""
 
 
 @dataclass(frozen=True)
@@ -64,15 +69,17 @@ class PackedLM:
     Args:
         rounding: what the weights are rounded to; the heads keep int8 with int4. None packs each weight in the
             smallest format that holds it exactly.
+        packed: matrices that were rounded and packed already (``pack_matrix``); the model has only their shapes.
     """
 
-    def __init__(self, lm: MusicLM, rounding: Rounding | None) -> None:
-        self._format = None if rounding is None else ROUNDED[rounding]
-        self._marks = _marks(lm)
-        self.blocks = [self._block(block) for block in lm.blocks]
+    def __init__(self, lm: MusicLM, rounding: Rounding | None, packed: PackedMatrices | None = None) -> None:
+        self._rounding = rounding
+        self._packed = packed or {}
+        self._marks = [] if rounding is not None else _marks(lm)
+        self.blocks = [self._block(f"blocks.{index}", block) for index, block in enumerate(lm.blocks)]
         self.norm = _norm(lm.norm)
         heads = torch.cat([_padded_rows(head.get_parameter("weight")) for head in lm.heads])
-        self.heads = self._pack(heads, "w8a8" if self._format == "w4a8" else self._format)
+        self.heads = _pack(heads, "int8" if rounding == "int4" else rounding)
         self.embeddings = torch.cat([embedding.get_parameter("weight") for embedding in lm.embeddings]).detach().float()
 
     def is_current(self, lm: MusicLM) -> bool:
@@ -92,47 +99,82 @@ class PackedLM:
         """The formats that occur."""
         return {weight.format for weight in self.matrices()}
 
-    def _pack(self, weight: Float[Tensor, "O I"], format: PackedFormat | None) -> PackedWeight:
-        return pack(weight, exact_format(weight) if format is None else format)
+    def _matrix(self, name: str, weight: Float[Tensor, "O I"]) -> tuple[PackedWeight, ...]:
+        return self._packed[name] if name in self._packed else pack_matrix(name, weight, self._rounding)
 
-    def _block(self, block: nn.Module) -> PackedBlock:
+    def _block(self, name: str, block: nn.Module) -> PackedBlock:
         assert isinstance(block, Block)
-        attention, format = block.self_attention, self._format
+
+        def packed(part: str) -> tuple[PackedWeight, ...]:
+            return self._matrix(f"{name}.{part}", block.get_parameter(part))
+
         cross = None
         if block.has_cross_attention:
-            width = block.cross_attention.width
+            queries, keys_values = packed(CROSS_ATTENTION)
             cross = PackedAttention(
                 norm=_norm(block.norm_cross),
-                queries=self._pack(block.cross_attention.qkv.weight[:width], format),
-                keys_values=self._pack(block.cross_attention.qkv.weight[width:], format),
+                queries=queries,
+                keys_values=keys_values,
                 gains=_gains(block.cross_attention.norms),
-                out=self._pack(block.cross_attention.out.weight, format),
+                out=packed("cross_attention.out.weight")[0],
                 gain=_gain(block.residual_cross),
             )
         return PackedBlock(
             attention=PackedAttention(
                 norm=_norm(block.norm1),
-                queries=self._pack(attention.qkv.weight, format),
+                queries=packed("self_attention.qkv.weight")[0],
                 keys_values=None,
-                gains=_gains(attention.norms),
-                out=self._pack(attention.out.weight, format),
+                gains=_gains(block.self_attention.norms),
+                out=packed("self_attention.out.weight")[0],
                 gain=_gain(block.residual1),
             ),
             cross=cross,
             norm=_norm(block.norm2),
-            up=self._pack(block.mlp.up.weight, format),
-            down=self._pack(block.mlp.down.weight, format),
+            up=packed("mlp.up.weight")[0],
+            down=packed("mlp.down.weight")[0],
             gain=_gain(block.residual2),
         )
 
 
+CROSS_ATTENTION = "cross_attention.qkv.weight"
+
+
+def is_matrix_of_layer(name: str, tensor: Tensor) -> bool:
+    """Whether a tensor of a language model is one that ``pack_matrix`` packs: nearly all of its memory is."""
+    return name.startswith("blocks.") and tensor.ndim == 2
+
+
+def pack_matrix(name: str, weight: Float[Tensor, "O I"], rounding: Rounding | None) -> tuple[PackedWeight, ...]:
+    """A matrix of a layer as decoding reads it: that of cross-attention in two parts, queries, and keys with values."""
+    num_queries = len(weight) // 3 if name.endswith(CROSS_ATTENTION) else len(weight)
+    return tuple(_pack(part, rounding) for part in (weight[:num_queries], weight[num_queries:]) if len(part))
+
+
+def _pack(weight: Float[Tensor, "O I"], rounding: Rounding | None) -> PackedWeight:
+    return pack(weight, exact_format(weight) if rounding is None else ROUNDED[rounding])
+
+
+def pack_matrices(lm: MusicLM, rounding: Rounding) -> PackedMatrices:
+    """The matrices of all layers; each is freed as soon as it is packed, only its shape stays."""
+    packed = {}
+    for name, parameter in [*lm.named_parameters()]:
+        if is_matrix_of_layer(name, parameter):
+            packed[name] = pack_matrix(name, parameter, rounding)
+            _free(lm, name)
+    return packed
+
+
 def free_matrices(lm: MusicLM) -> None:
     """Leaves only the shapes of a model's matrices: their memory is free for other things."""
-    for module in lm.modules():
-        for name, parameter in module.named_parameters(recurse=False):
-            if parameter.ndim == 2:
-                shape = torch.empty_like(parameter, device="meta")
-                module.register_parameter(name, nn.Parameter(shape, requires_grad=False))
+    for name, parameter in [*lm.named_parameters()]:
+        if parameter.ndim == 2:
+            _free(lm, name)
+
+
+def _free(lm: MusicLM, name: str) -> None:
+    of_module, _, last = name.rpartition(".")
+    shape = nn.Parameter(shape_of(lm.get_parameter(name)), requires_grad=False)
+    lm.get_submodule(of_module).register_parameter(last, shape)
 
 
 def _padded_rows(weight: Float[Tensor, "O I"]) -> Float[Tensor, "padded I"]:
