@@ -7,7 +7,7 @@ from llvmlite import ir
 from torch import Tensor
 from torch.nn import functional as F
 
-from descant.generation.runtimes.native.code import Library, Target
+from descant.compiled.code import Library, Target
 from descant.generation.runtimes.native.packing import FORMATS, PackedWeight, exact_format, pack, padded, unpack
 from descant.generation.runtimes.native.products import EPILOGUES, ProductWord, add_products
 from descant.generation.runtimes.native.program import products_library

@@ -9,7 +9,8 @@ from jaxtyping import Float
 from llvmlite import ir
 from torch import Tensor
 
-from descant.generation.runtimes.native.code import F16, F32, Library, Target
+from descant.compiled.code import F16, F32, Library, Target
+from descant.compiled.workers import Job, OperationWord
 from descant.generation.runtimes.native.kernels import (
     HeadShape,
     HeadWord,
@@ -22,7 +23,6 @@ from descant.generation.runtimes.native.kernels import (
 from descant.generation.runtimes.native.packing import PANEL, PackedFormat, PackedWeight, address_of, padded
 from descant.generation.runtimes.native.products import ProductWord, add_products
 from descant.generation.runtimes.native.weights import PackedAttention, PackedLM, PackedNorm
-from descant.generation.runtimes.native.workers import Job, OperationWord
 from descant.lm.model import LMConfig
 
 MAX_TOKENS = 32
