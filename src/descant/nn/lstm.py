@@ -55,6 +55,11 @@ class PackedLSTM:
         return values.transpose(0, 1), (last_hidden, last_cells)
 
 
+def packed_if_possible(lstm: nn.LSTM) -> "nn.LSTM | PackedLSTM":
+    """The LSTM for inference: packed, or as it is where that is not supported."""
+    return PackedLSTM(lstm) if PackedLSTM.supports(lstm) else lstm
+
+
 class _PackedLayer:
     """One layer. Widths are padded to whole vectors; the padded units stay at zero."""
 
