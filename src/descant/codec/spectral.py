@@ -101,7 +101,6 @@ class SpectralCodec(AudioCodec):
     can compare waves.
     """
 
-    chunk_s = 5.0
     one_pass_s = 30.0
     chunk_tolerance = 2e-3  # each round of Griffin-Lim magnifies the rounding of float32
 

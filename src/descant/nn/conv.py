@@ -35,6 +35,17 @@ def pad_time(values: Float[Tensor, "B D T"], left: int, right: int, mode: Paddin
     return mirrored[..., : mirrored.shape[-1] - lacking]
 
 
+def pad_steps(values: Float[Tensor, "B T D"], left: int, right: int, mode: PaddingMode) -> Float[Tensor, "B padded D"]:
+    """As `pad_time`, for steps whose channels lie next to each other; they stay so."""
+    if mode == "constant":
+        return pad(values, (0, 0, left, right))
+    lacking = max(0, max(left, right) + 1 - values.shape[1])
+    values = pad(values, (0, 0, 0, lacking)) if lacking else values
+    before, after = values[:, 1 : left + 1].flip(1), values[:, values.shape[1] - 1 - right : -1].flip(1)
+    mirrored = torch.cat([before, values, after], dim=1)
+    return mirrored[:, : mirrored.shape[1] - lacking]
+
+
 class PaddedConv1d(nn.Module):
     """A convolution of T steps into ceil(T / stride).
 
@@ -146,7 +157,7 @@ class ConvStream(StreamStage):
         return self.convolve(values) if num_ready else values.new_zeros(len(values), 0, self.channels_out)
 
     def _padded(self, values: Float[Tensor, "B T D"], left: int, right: int) -> Float[Tensor, "B T_padded D"]:
-        return pad_time(values.mT, left, right, self.mode).mT if left or right else values
+        return pad_steps(values, left, right, self.mode) if left or right else values
 
     def _remember(self, chunk: Float[Tensor, "B T D_in"]) -> None:
         """Keeps as many of the latest inputs as a reflection at the end may need, its axis included."""
