@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from descant.errors import ConfigError
-from descant.nn.conv import PaddedConv1d, PaddedConvTranspose1d, pad_time
+from descant.nn.conv import PaddedConv1d, PaddedConvTranspose1d, pad_steps, pad_time
 
 SHAPES = [(7, 1, 1), (3, 1, 2), (4, 2, 1), (8, 4, 1), (10, 5, 1), (3, 3, 1)]
 
@@ -80,3 +80,12 @@ def test_a_kernel_shorter_than_its_stride_is_refused():
         PaddedConv1d(1, 1, 3, stride=4)
     with pytest.raises(ConfigError, match="kernel_size=3 is shorter than stride=4"):
         PaddedConvTranspose1d(1, 1, 3, stride=4)
+
+
+@pytest.mark.parametrize("mode", ["reflect", "constant"])
+@pytest.mark.parametrize(
+    ("length", "left", "right"), [(1, 0, 0), (9, 3, 2), (4, 3, 0), (2, 3, 1), (1, 0, 4), (3, 5, 5)]
+)
+def test_steps_are_padded_the_same_with_channels_last(mode, length, left, right):
+    values = torch.randn(2, 3, length)
+    assert torch.equal(pad_steps(values.mT, left, right, mode).mT, pad_time(values, left, right, mode))

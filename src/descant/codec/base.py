@@ -39,7 +39,7 @@ class AudioCodec(nn.Module, ABC):
     num_codebooks: int
     codebook_size: int
     hop_samples: int
-    chunk_s: float = 2.0
+    chunk_s: float = 5.0
     one_pass_s: float = 2.0
     chunk_tolerance: float = 1e-4
 

@@ -71,6 +71,8 @@ class EnCodecConfig(SEANetConfig):
 class EnCodec(AudioCodec):
     """SEANet encoder, residual quantiser, SEANet decoder."""
 
+    one_pass_s = 0.0  # the stages of a stream are faster than the layers, for short clips too
+
     def __init__(self, config: EnCodecConfig) -> None:
         super().__init__()
         self.config = config

@@ -4,6 +4,7 @@ Layers are numbered consecutively in each half, activations included, as in rele
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -15,7 +16,9 @@ from torch import Tensor, nn
 
 from descant.errors import ConfigError
 from descant.nn.conv import PaddedConv1d, PaddedConvTranspose1d, PaddingMode
-from descant.nn.lstm import LSTMState, PackedLSTM
+from descant.nn.elu import elu
+from descant.nn.lstm import LSTMState, PackedLSTM, packed_if_possible
+from descant.nn.prepared import Prepared
 from descant.nn.stream import Chain, Each, InBlocks, Streamable, StreamStage, Sum
 from descant.shapes import Wave
 
@@ -102,6 +105,7 @@ class ResidualLSTM(nn.Module):
     def __init__(self, channels: int, num_layers: int) -> None:
         super().__init__()
         self.lstm = nn.LSTM(channels, channels, num_layers)
+        self.prepared = Prepared(self.lstm, packed_if_possible)
 
     def forward(self, values: Float[Tensor, "B D T"]) -> Float[Tensor, "B D T"]:
         """The values plus the LSTM's outputs for them."""
@@ -110,20 +114,20 @@ class ResidualLSTM(nn.Module):
 
     def stream(self) -> "ResidualLSTMStream":
         """A fresh stage of this layer, for chunks [B, T, D]."""
-        return ResidualLSTMStream(self.lstm)
+        return ResidualLSTMStream(self.prepared.get)
 
 
 class ResidualLSTMStream(StreamStage):
     """An LSTM in chunks [B, T, D]; it keeps its state."""
 
-    def __init__(self, lstm: nn.LSTM) -> None:
-        self.lstm = lstm
+    def __init__(self, prepare: Callable[[], nn.LSTM | PackedLSTM]) -> None:
+        self.prepare = prepare
         self.state: LSTMState | None = None
 
     @cached_property
-    def advance(self) -> "nn.LSTM | PackedLSTM":
-        """The LSTM, where possible with weights that are packed once instead of for every chunk."""
-        return PackedLSTM(self.lstm) if PackedLSTM.supports(self.lstm) else self.lstm
+    def advance(self) -> nn.LSTM | PackedLSTM:
+        """The LSTM without its input added."""
+        return self.prepare()
 
     def push(self, chunk: Float[Tensor, "B T D"], is_last: bool) -> Float[Tensor, "B T D"]:  # noqa: ARG002
         if not chunk.shape[1]:  # torch's LSTM refuses an empty sequence
@@ -243,12 +247,6 @@ def _stream(layer: nn.Module) -> StreamStage:
         return Each(elu)
     assert isinstance(layer, nn.Identity), f"{type(layer).__name__} may depend on other steps"
     return Each(layer)
-
-
-def elu(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """As `nn.ELU`, within 1e-7 and without gradients, but in less than half the time: torch's ``expm1`` is slow."""
-    negative = values.clamp(max=0).exp_().sub_(1)
-    return torch.maximum(values, negative, out=negative)
 
 
 def _activation(config: SEANetConfig, channels: int) -> nn.Module:

@@ -8,6 +8,7 @@ codec.
 """
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from einops import rearrange
@@ -100,7 +101,6 @@ class SpectralCodec(AudioCodec):
     can compare waves.
     """
 
-    chunk_s = 5.0
     one_pass_s = 30.0
     chunk_tolerance = 2e-3  # each round of Griffin-Lim magnifies the rounding of float32
 
@@ -184,7 +184,7 @@ class ConvNeXtBlock(nn.Module):
     def stream(self) -> StreamStage:
         """A fresh stage of this block."""
         half = self.depthwise.kernel_size[0] // 2
-        mixed = ConvStream(self.depthwise, half, half, "constant", lambda hidden: self._mix(hidden, padding=0))
+        mixed = ConvStream(self.depthwise, half, half, "constant", lambda: partial(self._mix, padding=0))
         return Sum(Chain(), Chain(mixed, Each(self._perceptron)))
 
     def _mix(self, hidden: Float[Tensor, "B T D"], padding: int) -> Float[Tensor, "B T_out D"]:

@@ -15,6 +15,7 @@ from torch.nn.functional import pad
 from torch.nn.utils.parametrizations import weight_norm
 
 from descant.errors import ConfigError
+from descant.nn.prepared import Prepared
 from descant.nn.products import ConvProduct, ConvTransposeProduct
 from descant.nn.stream import StreamStage
 
@@ -32,6 +33,17 @@ def pad_time(values: Float[Tensor, "B D T"], left: int, right: int, mode: Paddin
     lacking = max(0, max(left, right) + 1 - values.shape[-1])
     mirrored = pad(pad(values, (0, lacking)), (left, right), mode="reflect")
     return mirrored[..., : mirrored.shape[-1] - lacking]
+
+
+def pad_steps(values: Float[Tensor, "B T D"], left: int, right: int, mode: PaddingMode) -> Float[Tensor, "B padded D"]:
+    """As `pad_time`, for steps whose channels lie next to each other; they stay so."""
+    if mode == "constant":
+        return pad(values, (0, 0, left, right))
+    lacking = max(0, max(left, right) + 1 - values.shape[1])
+    values = pad(values, (0, 0, 0, lacking)) if lacking else values
+    before, after = values[:, 1 : left + 1].flip(1), values[:, values.shape[1] - 1 - right : -1].flip(1)
+    mirrored = torch.cat([before, values, after], dim=1)
+    return mirrored[:, : mirrored.shape[1] - lacking]
 
 
 class PaddedConv1d(nn.Module):
@@ -60,6 +72,7 @@ class PaddedConv1d(nn.Module):
         self.padding_right = 0 if is_causal else surplus // 2
         self.padding_left = surplus - self.padding_right
         self.conv = weight_norm(nn.Conv1d(channels_in, channels_out, kernel_size, stride, dilation=dilation))
+        self.product = Prepared(self.conv, ConvProduct)
 
     def forward(self, values: Float[Tensor, "B D_in T"]) -> Float[Tensor, "B D_out T_out"]:
         """The convolution; output step t is centred on (causal: ends with) the input steps from t * stride on."""
@@ -69,7 +82,7 @@ class PaddedConv1d(nn.Module):
 
     def stream(self) -> "ConvStream":
         """A fresh stage of this layer, for chunks [B, T, D]."""
-        return ConvStream(self.conv, self.padding_left, self.padding_right, self.padding_mode)
+        return ConvStream(self.conv, self.padding_left, self.padding_right, self.padding_mode, self.product.get)
 
 
 class PaddedConvTranspose1d(nn.Module):
@@ -86,6 +99,7 @@ class PaddedConvTranspose1d(nn.Module):
         self.cut_right = surplus if is_causal else surplus // 2
         self.cut_left = surplus - self.cut_right
         self.conv = weight_norm(nn.ConvTranspose1d(channels_in, channels_out, kernel_size, stride))
+        self.product = Prepared(self.conv, ConvTransposeProduct)
 
     def forward(self, values: Float[Tensor, "B D_in T"]) -> Float[Tensor, "B D_out T_out"]:
         """The upsampled values."""
@@ -94,7 +108,7 @@ class PaddedConvTranspose1d(nn.Module):
 
     def stream(self) -> "ConvTransposeStream":
         """A fresh stage of this layer, for chunks [B, T, D]."""
-        return ConvTransposeStream(self.conv, self.cut_left)
+        return ConvTransposeStream(self.conv, self.cut_left, self.product.get)
 
 
 class ConvStream(StreamStage):
@@ -102,7 +116,7 @@ class ConvStream(StreamStage):
 
     Args:
         conv: only its shape, stride and dilation are used; ``left`` and ``right`` are the padding.
-        convolve: the convolution without padding; None multiplies by the weights of ``conv``.
+        prepare: gives the convolution without padding, when it is first needed.
     """
 
     def __init__(
@@ -111,10 +125,9 @@ class ConvStream(StreamStage):
         left: int,
         right: int,
         mode: PaddingMode,
-        convolve: Callable[[Float[Tensor, "B T D_in"]], Float[Tensor, "B T_out D_out"]] | None = None,
+        prepare: Callable[[], Callable[[Float[Tensor, "B T D_in"]], Float[Tensor, "B T_out D_out"]]],
     ) -> None:
-        self.conv = conv
-        self.given_convolve = convolve
+        self.prepare = prepare
         self.channels_out = conv.out_channels
         self.left, self.right, self.mode = left, right, mode
         self.stride = conv.stride[0]
@@ -127,7 +140,7 @@ class ConvStream(StreamStage):
     @cached_property
     def convolve(self) -> Callable[[Float[Tensor, "B T D_in"]], Float[Tensor, "B T_out D_out"]]:
         """The convolution of full windows."""
-        return self.given_convolve or ConvProduct(self.conv)
+        return self.prepare()
 
     def push(self, chunk: Float[Tensor, "B T D_in"], is_last: bool) -> Float[Tensor, "B T_out D_out"]:
         self.num_seen += chunk.shape[1]
@@ -144,7 +157,7 @@ class ConvStream(StreamStage):
         return self.convolve(values) if num_ready else values.new_zeros(len(values), 0, self.channels_out)
 
     def _padded(self, values: Float[Tensor, "B T D"], left: int, right: int) -> Float[Tensor, "B T_padded D"]:
-        return pad_time(values.mT, left, right, self.mode).mT if left or right else values
+        return pad_steps(values, left, right, self.mode) if left or right else values
 
     def _remember(self, chunk: Float[Tensor, "B T D_in"]) -> None:
         """Keeps as many of the latest inputs as a reflection at the end may need, its axis included."""
@@ -169,8 +182,8 @@ class ConvStream(StreamStage):
 class ConvTransposeStream(StreamStage):
     """A transposed convolution in chunks [B, T, D]; it keeps the inputs that later outputs depend on."""
 
-    def __init__(self, conv: nn.ConvTranspose1d, cut_left: int) -> None:
-        self.conv = conv
+    def __init__(self, conv: nn.ConvTranspose1d, cut_left: int, prepare: Callable[[], ConvTransposeProduct]) -> None:
+        self.prepare = prepare
         self.stride = conv.stride[0]
         self.cut_left = self.still_to_cut = cut_left
         self.kept: Tensor | None = None
@@ -178,7 +191,7 @@ class ConvTransposeStream(StreamStage):
     @cached_property
     def product(self) -> ConvTransposeProduct:
         """The convolution of all strides whose inputs are known."""
-        return ConvTransposeProduct(self.conv)
+        return self.prepare()
 
     def push(self, chunk: Float[Tensor, "B T D_in"], is_last: bool) -> Float[Tensor, "B T_out D_out"]:
         num_later = self.product.num_later

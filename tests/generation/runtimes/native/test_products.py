@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from descant.generation.runtimes.native.code import Library, Target
+from descant.compiled.code import Library, Target
 from descant.generation.runtimes.native.integers import QuantizeWord, quantized_words
 from descant.generation.runtimes.native.packing import FORMATS, ZEROS, PackedWeight, exact_format, pack, padded, unpack
 from descant.generation.runtimes.native.products import EPILOGUES, ProductWord

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from descant.checkpoints.native import save_model
+from descant.compiled.code import Target
 from descant.errors import CheckpointError
 from descant.generation.engine import Engine
 from descant.generation.request import Request
 from descant.generation.runtimes.native import NativeRuntime, NativeSession
-from descant.generation.runtimes.native.code import Target
 from descant.generation.runtimes.native.packing import ROUNDED
 from descant.generation.runtimes.native.program import MAX_TOKENS
 from descant.lm import LMConfig, MusicLM

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from llvmlite import ir
 
-from descant.generation.runtimes.native.code import I64, POINTER, Code, Library, Target
-from descant.generation.runtimes.native.workers import Job, OperationWord
+from descant.compiled.code import I64, POINTER, Code, Library, Target
+from descant.compiled.workers import Job, OperationWord
 
 TILES_PER_TOKEN, MOST_TOKENS, NUM_OPERATIONS = 3, 8, 40
 

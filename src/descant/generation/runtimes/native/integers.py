@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 from llvmlite import ir
 
-from descant.generation.runtimes.native.code import (
+from descant.compiled.code import (
     F16,
     F32,
     I8,

@@ -10,7 +10,7 @@ from enum import IntEnum
 
 from llvmlite import ir
 
-from descant.generation.runtimes.native.code import F16, F32, I32, I64, LANES, POINTER, Code, numbers
+from descant.compiled.code import F16, F32, I32, I64, LANES, POINTER, Code, numbers
 from descant.nn.attention import NORM_EPSILON
 
 LAYER_NORM_EPSILON = 1e-5

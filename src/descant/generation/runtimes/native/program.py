@@ -9,7 +9,8 @@ from jaxtyping import Float, Int32
 from llvmlite import ir
 from torch import Tensor
 
-from descant.generation.runtimes.native.code import F16, F32, Library, Target
+from descant.compiled.code import F16, F32, Library, Target
+from descant.compiled.workers import Job, OperationWord
 from descant.generation.runtimes.native.integers import QuantizeWord, quantized_words
 from descant.generation.runtimes.native.kernels import (
     HeadShape,
@@ -30,7 +31,6 @@ from descant.generation.runtimes.native.packing import (
 )
 from descant.generation.runtimes.native.products import ProductWord, add_products
 from descant.generation.runtimes.native.weights import PackedAttention, PackedLM, PackedNorm
-from descant.generation.runtimes.native.workers import Job, OperationWord
 from descant.lm.model import LMConfig
 
 MAX_TOKENS = 32

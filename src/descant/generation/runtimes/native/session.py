@@ -9,8 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from descant.compiled.code import LANES, Target
 from descant.generation.runtimes.base import Runtime, Session
-from descant.generation.runtimes.native.code import LANES, Target
 from descant.generation.runtimes.native.kernels import CacheWord, TokenWord
 from descant.generation.runtimes.native.packing import Rounding, address_of, padded
 from descant.generation.runtimes.native.program import (

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from llvmlite import ir
 
-from descant.generation.runtimes.native.code import I32, I64, POINTER, Code, Library, Target
+from descant.compiled.code import I32, I64, POINTER, Code, Library, Target
 
 SPINS = 500
 """How often a thread looks whether the others are done before it offers its processor to other work."""

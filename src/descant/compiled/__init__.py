@@ -1,0 +1,1 @@
+"""Functions compiled for the processor at hand, and threads that share their work."""
