@@ -204,6 +204,12 @@ def test_a_stream_is_what_generate_gives(music):
         music.stream(request, chunk_s=0.0)
 
 
+def test_a_stream_that_is_closed_gives_no_more_clips(music):
+    with music.stream("piano", duration_s=5.0, chunk_s=0.05) as stream:
+        next(stream)
+    assert list(stream) == []
+
+
 def test_the_fingerprint_changes_with_any_weight_and_with_the_config(tiny_model):
     """Only 256 values of a tensor were once looked at."""
     before = fingerprint(tiny_model)

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import replace
 from pathlib import Path
+from types import TracebackType
 from typing import Any, overload
 
 import torch
@@ -112,11 +113,26 @@ class WeightPacker:
 
 
 class ClipStream:
-    """An iterator over the clips of one request. Nothing is generated before it is asked for."""
+    """An iterator over the clips of one request. Nothing is generated before it is asked for.
+
+    ``close()``, or the end of a ``with`` block, ends the music early and frees the memory that it is generated in.
+    """
 
     def __init__(self, stream: MusicStream, sample_rate_hz: int) -> None:
         self._stream = stream
         self.sample_rate_hz = sample_rate_hz
+
+    def __enter__(self) -> "ClipStream":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the music here; no clips follow."""
+        self._stream.close()
 
     def __iter__(self) -> Iterator[Clip]:
         return self

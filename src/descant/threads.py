@@ -16,9 +16,10 @@ from pathlib import Path
 from descant.errors import InvalidRequest
 
 THREADS = "OMP_NUM_THREADS"
-WAITING = {"GOMP_SPINCOUNT": "10000", "KMP_BLOCKTIME": "1"}
-"""How long threads spin before they sleep: iterations of a loop for GNU's OpenMP (here well under a millisecond),
-milliseconds for LLVM's and Intel's. Their own defaults are some milliseconds and 200 ms."""
+WAITING = {"GOMP_SPINCOUNT": "100", "KMP_BLOCKTIME": "1"}
+"""How long threads spin before they sleep: iterations of a loop for GNU's OpenMP, milliseconds for LLVM's and Intel's.
+Their own defaults are some milliseconds and 200 ms. An iteration is one ``pause``, 10 to 140 cycles: 100 are a few
+microseconds, within which the next operation usually begins."""
 
 WAITING_NAMES = ("OMP_WAIT_POLICY", *WAITING)
 """If one of these is set, the user's choice stays."""

@@ -66,6 +66,14 @@ def test_text_output_is_the_files_and_nothing_else_on_stdout(run):
     outcome = run("generate", "a drum", *TINY, "-o", "drum.flac", "--save-codes", "drum.safetensors")
     assert outcome.out == "drum.flac\ndrum.safetensors\n"
     assert "real time" in outcome.err
+    assert "precision" not in outcome.err
+
+
+def test_a_precision_that_is_not_the_default_is_named_with_what_runs_it(run):
+    outcome = run("generate", "a drum", *TINY, "-o", "drum.flac", "--precision", "int8")
+    assert outcome.code == 0
+    assert "precision int8: " in outcome.err
+    assert "weights in int8 rounded" in outcome.err
 
 
 def test_any_text_is_a_prompt_and_none_escapes_the_folder(run, folder):

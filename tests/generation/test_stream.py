@@ -75,6 +75,20 @@ def test_nothing_is_generated_before_it_is_asked_for(short_model, monkeypatch):
     assert len(steps) < made_for_first + 20
 
 
+@pytest.mark.parametrize("num_read", [0, 1, 3])
+def test_a_stream_that_is_closed_frees_its_slots_at_once(short_model, monkeypatch, num_read):
+    engine, sessions = Engine(short_model), []
+    start = engine.runtime.start
+    monkeypatch.setattr(engine.runtime, "start", lambda: (sessions.append(start()), sessions[-1])[1])
+    with engine.stream(ask(duration_s=10.0), chunk_s=0.04) as stream:
+        for _ in range(num_read):
+            next(stream)
+        assert [bool(session._slots) for session in sessions] == [True] * min(1, num_read)
+    assert not any(session._slots for session in sessions)
+    assert list(stream) == []
+    assert stream.codes.shape[1] < 10.0 / FRAME_S
+
+
 @pytest.mark.parametrize("is_continued", [False, True])
 def test_the_first_chunk_is_given_out_as_soon_as_it_can_be_and_later_ones_grow(make_model, monkeypatch, is_continued):
     steps: list[int] = []

@@ -1,7 +1,8 @@
 """Audio while it is generated: a frame is decoded once its codes, and those of the codec's look-ahead, are known."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from types import TracebackType
 
 import torch
 from jaxtyping import Float, Int
@@ -28,7 +29,8 @@ class MusicStream:
     """An iterator over the waves [C, n] of one request, which together are the whole.
 
     Nothing is generated before it is asked for: if the reader stops, so does the work, and nothing queues up. Of the
-    waves that were read only the codes are kept.
+    waves that were read only the codes are kept. At its end, with ``close()``, or at the end of a ``with`` block
+    its slot in the runtime is free again.
 
     Args:
         chunk_s, first_chunk_s: as in `Engine.stream`.
@@ -51,6 +53,18 @@ class MusicStream:
     def __next__(self) -> Float[Tensor, "C n"]:
         with own_settings():  # not around the generator: between two values the settings are the caller's
             return next(self._waves)
+
+    def __enter__(self) -> "MusicStream":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the music here and frees its slot at once; no waves follow. Complete windows stay in ``codes``."""
+        self._waves.close()
 
     @property
     def request(self) -> ResolvedRequest:
@@ -77,7 +91,7 @@ class MusicStream:
         self._state.check(read.text)
         self._change = PromptChange(read.text)
 
-    def _joined(self) -> Iterator[Float[Tensor, "C n"]]:
+    def _joined(self) -> Generator[Float[Tensor, "C n"], None, None]:
         """The prompt's audio, and then the audio of the new frames, joined as ``generate`` joins them."""
         prompt, rate_hz = self.request.prompt_wave, self._state.model.codec.sample_rate_hz
         waves = self._trimmed(self._decoded())

@@ -111,6 +111,17 @@ def make(writer: Writer, requests: list["Request"], arguments: argparse.Namespac
         _show(model, results, seconds_taken, arguments.json, {})
     if not arguments.json:
         note(f"{audio_s:g} s of audio in {seconds_taken:.1f} s, {audio_s / seconds_taken:.2g}x real time")
+        _note_runtime(model)
+
+
+def _note_runtime(model: "MusicGen") -> None:
+    """Says what executed the steps, unless it is what a model gets on this device by default."""
+    from descant.devices import select_precision
+    from descant.generation.runtimes import EagerRuntime
+
+    runtime, usual = model.engine.runtime, select_precision("auto", model.model.device)
+    if model.precision != usual.name or isinstance(runtime, EagerRuntime):
+        note(f"precision {model.precision}: {runtime.description}")
 
 
 def _batches(jobs: list[Job], size: int, report: Report) -> Iterator[tuple[list[Job], Report]]:

@@ -1,6 +1,8 @@
 """The native runtime: the logits of the model's own forward pass, and a sequence's bits are its own."""
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -15,6 +17,7 @@ from descant.generation.request import Request
 from descant.generation.runtimes.native import NativeRuntime, NativeSession
 from descant.generation.runtimes.native.packing import ROUNDED
 from descant.generation.runtimes.native.program import MAX_TOKENS
+from descant.generation.runtimes.native.team_size import TeamSize
 from descant.lm import LMConfig, MusicLM
 from descant.nn.inputs import LMInputs
 from descant.nn.quantize import dequantize_rows, quantize_rows
@@ -160,12 +163,31 @@ def test_sequences_at_different_steps_leave_each_other_alone():
 def test_any_number_of_threads_gives_the_same_bits():
     lm = lively()
     inputs, sequence = conditions(lm), sequence_of()
-    sessions = [NativeRuntime(lm).start() for _ in range(3)]
     found = []
-    for session, session.num_threads in zip(sessions, (1, 2, 5), strict=True):
+    for num_threads in (1, 2, 5):
+        session = NativeRuntime(lm).start()
+        session.team = TeamSize(num_threads)
         found.append(logits_of(session, inputs, sequence, 20))
     assert torch.equal(found[0], found[1])
     assert torch.equal(found[0], found[2])
+
+
+@torch.inference_mode()
+def test_the_number_of_threads_may_change_at_every_step(monkeypatch):
+    lm = lively()
+    inputs, sequence = conditions(lm), sequence_of()
+    expected = logits_of(NativeRuntime(lm).start(), inputs, sequence, 5)
+    session, numbers = NativeRuntime(lm).start(), []
+
+    @contextmanager
+    def another_number(_: int) -> Iterator[None]:
+        session.team.num_threads = (1, 4, 2, 3)[len(numbers) % 4]
+        numbers.append(session.team.num_threads)
+        yield
+
+    monkeypatch.setattr(session.team, "step", another_number)
+    assert torch.equal(logits_of(session, inputs, sequence, 5), expected)
+    assert {1, 2, 3, 4} == set(numbers)
 
 
 @pytest.mark.parametrize("format", ROUNDED)

@@ -22,6 +22,7 @@ from descant.generation.runtimes.native.program import (
     heads_job,
     layers_job,
 )
+from descant.generation.runtimes.native.team_size import TeamSize
 from descant.generation.runtimes.native.weights import PackedLM, PackedMatrices, free_matrices, pack_matrices
 from descant.lm.model import MusicLM
 from descant.nn.inputs import LMInputs
@@ -115,7 +116,7 @@ class NativeSession(Session):
 
     def __init__(self, lm: MusicLM, weights: PackedLM, target: Target, *, half_cache: bool) -> None:
         self.lm, self.weights, self.target, self.half_cache = lm, weights, target, half_cache
-        self.num_threads = torch.get_num_threads()
+        self.team = TeamSize(torch.get_num_threads())
         self.shape = head_shape(lm.config, half_cache=half_cache)
         self.buffers = Buffers.of(lm.config)
         self._first_rows = torch.arange(lm.config.num_codebooks) * (lm.config.codebook_size + 1)
@@ -146,7 +147,9 @@ class NativeSession(Session):
         hidden = [slot.add_sum(row) for slot, row in zip(current, self._embed(codes).split(1), strict=True)]
         places = torch.tensor([slot.length for slot in current])
         words = np.concatenate([slot.tokens(1) for slot in current])
-        return self._logits(self._placed(torch.cat(hidden), places), words, np.arange(len(words)))
+        placed = self._placed(torch.cat(hidden), places)
+        with self.team.step(len(words)):
+            return self._logits(placed, words, np.arange(len(words)))
 
     def leave(self, slots: Sequence[int]) -> None:
         for slot in slots:
@@ -206,7 +209,7 @@ class NativeSession(Session):
             tokens[:] = words
             tokens[:, TokenWord.POSITION] = np.arange(start, start + len(part))
             self.buffers.normed[: len(part)] = part
-            self._conditions.run(len(part), self.num_threads)
+            self._conditions.run(len(part), self.team.num_threads)
         words[TokenWord.CONDITIONS + CacheWord.LENGTH] = len(values)
         return kept
 
@@ -223,13 +226,13 @@ class NativeSession(Session):
             count = min(MAX_TOKENS, len(hidden) - start)
             buffers.hidden[:count, :width] = hidden[start : start + count]
             buffers.tokens[:count] = words[start : start + count]
-            self._layers.run(count, self.num_threads)
+            self._layers.run(count, self.team.num_threads)
             here = last[(last >= start) & (last < start + count)] - start
             if len(here):
                 if len(here) < count:
                     buffers.hidden[: len(here)] = buffers.hidden[here]
                     buffers.tokens[: len(here)] = buffers.tokens[here]
-                self._heads.run(len(here), self.num_threads)
+                self._heads.run(len(here), self.team.num_threads)
                 logits.append(buffers.logits[: len(here)].clone())
         config = self.lm.config
         return torch.cat(logits).unflatten(1, (config.num_codebooks, -1))[:, :, : config.codebook_size]
