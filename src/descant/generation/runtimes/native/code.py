@@ -85,7 +85,7 @@ class Code(ir.IRBuilder):
             self.store(value, place)
             return
         stored = self.store(value, self.bitcast(place, value.type.as_pointer()))
-        stored.align = 4 if element == F32 else 2
+        stored.align = 4 if element == F32 else 1
 
     def prefetch(self, pointer: ir.Value) -> None:
         """Asks for memory that is read soon; nothing happens where there is none."""

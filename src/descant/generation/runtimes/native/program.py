@@ -1,6 +1,6 @@
 """The operations of a language model's forward pass, as programs of compiled functions."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -9,13 +9,14 @@ from jaxtyping import Float
 from llvmlite import ir
 from torch import Tensor
 
-from descant.generation.runtimes.native.code import F16, F32, Library, Target
+from descant.generation.runtimes.native.attention import add_attention
+from descant.generation.runtimes.native.cache import CacheFormat
+from descant.generation.runtimes.native.code import Library, Target
 from descant.generation.runtimes.native.kernels import (
     HeadShape,
     HeadWord,
     NormWord,
     TokenWord,
-    add_attention,
     add_heads,
     add_norm,
 )
@@ -49,7 +50,7 @@ def kernels_library(shape: HeadShape, has_cross: bool, target: Target) -> Librar
     add_heads(module, "heads", shape, TokenWord.STEPS, "qkv")
     add_attention(module, "attend", shape, TokenWord.STEPS)
     if has_cross:
-        plain = HeadShape(shape.width, shape.num_heads, shape.qk_norm, is_rotary=False, cache_type=shape.cache_type)
+        plain = replace(shape, is_rotary=False)
         add_heads(module, "cross_queries", plain, TokenWord.CONDITIONS, "q")
         add_heads(module, "cross_keys", plain, TokenWord.CONDITIONS, "kv")
         add_attention(module, "cross_attend", plain, TokenWord.CONDITIONS)
@@ -202,17 +203,13 @@ def conditions_job(builder: ProgramBuilder) -> Job:
     return builder.job()
 
 
-def head_shape(config: LMConfig, *, half_cache: bool) -> HeadShape:
-    """The shape of a model's heads.
-
-    Args:
-        half_cache: keys and values are kept in float16.
-    """
+def head_shape(config: LMConfig, cache: CacheFormat) -> HeadShape:
+    """The shape of a model's heads."""
     transformer = config.transformer
     return HeadShape(
         transformer.width,
         transformer.num_heads,
         transformer.qk_norm,
         is_rotary=transformer.positions == "rotary",
-        cache_type=F16 if half_cache else F32,
+        cache=cache,
     )

@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from descant.generation.runtimes.base import Runtime, Session
-from descant.generation.runtimes.native.code import LANES, Target
+from descant.generation.runtimes.native.cache import cache_format_for
+from descant.generation.runtimes.native.code import Target
 from descant.generation.runtimes.native.kernels import CacheWord, TokenWord
 from descant.generation.runtimes.native.packing import PackedFormat, address_of, padded
 from descant.generation.runtimes.native.program import (
@@ -25,10 +26,6 @@ from descant.generation.runtimes.native.program import (
 from descant.generation.runtimes.native.weights import PackedLM, free_matrices
 from descant.lm.model import MusicLM
 from descant.nn.inputs import LMInputs
-
-HALF_CACHES: tuple[PackedFormat, ...] = ("int8", "int4")
-"""Formats whose rounding is coarser than that of a KV cache in float16."""
-
 
 class NativeRuntime(Runtime):
     """Decoding on a CPU. Weights are packed once, at first use, and again if they were changed since.
@@ -65,7 +62,7 @@ class NativeRuntime(Runtime):
         return f"steps compiled for {self._target.cpu}, weights in {formats} {how}"
 
     def start(self) -> "NativeSession":
-        return NativeSession(self.lm, self.weights, self._target, half_cache=self.format in HALF_CACHES)
+        return NativeSession(self.lm, self.weights, self._target)
 
 
 @dataclass
@@ -106,10 +103,10 @@ class Slot:
 class NativeSession(Session):
     """Sequences in slots. The sums of a token do not depend on the other tokens, so neither do its bits."""
 
-    def __init__(self, lm: MusicLM, weights: PackedLM, target: Target, *, half_cache: bool) -> None:
-        self.lm, self.weights, self.target, self.half_cache = lm, weights, target, half_cache
+    def __init__(self, lm: MusicLM, weights: PackedLM, target: Target) -> None:
+        self.lm, self.weights, self.target = lm, weights, target
         self.num_threads = torch.get_num_threads()
-        self.shape = head_shape(lm.config, half_cache=half_cache)
+        self.shape = head_shape(lm.config, cache_format_for(weights.formats))
         self.buffers = Buffers.of(lm.config)
         self._first_rows = torch.arange(lm.config.num_codebooks) * (lm.config.codebook_size + 1)
         self._positions = torch.empty(0)
@@ -178,12 +175,11 @@ class NativeSession(Session):
     def _allocate(self, words: np.ndarray, first: int, length: int) -> list[Tensor]:
         """Memory for keys and values of all layers; the operating system gives it when it is written."""
         transformer = self.lm.config.transformer
-        head_size = -(-length // LANES) * LANES * transformer.head_dim
-        layer_size = head_size * transformer.num_heads
-        dtype = torch.float16 if self.half_cache else torch.float32
-        keys, values = (torch.empty(layer_size * transformer.num_layers, dtype=dtype) for _ in range(2))
+        head_bytes = self.shape.layout.head_bytes(length)
+        layer_bytes = head_bytes * transformer.num_heads
+        keys, values = (torch.empty(layer_bytes * transformer.num_layers, dtype=torch.uint8) for _ in range(2))
         words[first + CacheWord.KEYS], words[first + CacheWord.VALUES] = address_of(keys), address_of(values)
-        words[first + CacheWord.HEAD_SIZE], words[first + CacheWord.LAYER_SIZE] = head_size, layer_size
+        words[first + CacheWord.HEAD_BYTES], words[first + CacheWord.LAYER_BYTES] = head_bytes, layer_bytes
         return [keys, values]
 
     def _read_conditions(self, words: np.ndarray, inputs: LMInputs) -> list[Tensor]:
