@@ -27,6 +27,7 @@ from descant.generation.runtimes.native.weights import PackedLM, free_matrices
 from descant.lm.model import MusicLM
 from descant.nn.inputs import LMInputs
 
+
 class NativeRuntime(Runtime):
     """Decoding on a CPU. Weights are packed once, at first use, and again if they were changed since.
 
