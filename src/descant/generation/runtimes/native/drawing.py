@@ -57,7 +57,7 @@ class DrawSettings(NamedTuple):
 
 def draw_codes(
     logits: Float[Tensor, "B K V"],
-    terms: Sequence[tuple[int, Float[Tensor, "R 1 1"]]],
+    terms: Sequence[tuple[int, Float[Tensor, "_ 1 1"]]],
     settings: DrawSettings,
     log_noise: Float[Tensor, "jobs K V"],
 ) -> tuple[Int[Tensor, "jobs K"], Float[Tensor, "jobs K"]]:
