@@ -17,14 +17,28 @@ LAYER_NORM_EPSILON = 1e-5
 
 
 class TokenWord(IntEnum):
-    """The 64-bit words that describe a token. Two caches follow each other in the same form: that of the steps and that
-    of the conditions."""
+    """The 64-bit words that describe a token: its position, and where its codes are (0 for none) and the vectors that
+    are added to their embeddings and to the last norm. Two caches follow each other in the same form: that of the steps
+    and that of the conditions."""
 
     POSITION = 0
-    OUTPUT = 1
-    STEPS = 2
-    CONDITIONS = 7
-    NUM_WORDS = 12
+    CODES = 1
+    SUM = 2
+    OUTPUT = 3
+    STEPS = 4
+    CONDITIONS = 9
+    NUM_WORDS = 14
+
+
+class EmbedWord(IntEnum):
+    """The words of what embeds a token. Strides count floats; ``POSITIONS`` is not read where they are rotary."""
+
+    EMBEDDINGS = 0
+    STRIDE = 1
+    NUM_CODEBOOKS = 2
+    NUM_ENTRIES = 3
+    POSITIONS = 4
+    HIDDEN = 5
 
 
 class CacheWord(IntEnum):
@@ -108,6 +122,36 @@ def cache_of(
     layer = code.read(words, I64(HeadWord.LAYER), I64)
     at = code.add(code.mul(layer, of_layer), code.mul(head, of_head))
     return CacheCode(code, shape.layout, code.gep(code.inttoptr(start, POINTER), [at]))
+
+
+def add_embed(module: ir.Module, name: str, shape: HeadShape) -> None:
+    """The embeddings of a token's codes in the order of the codebooks, then the vector that is added to them, then its
+    position."""
+    code = Code(module, name, [POINTER, POINTER, I64])
+    words, state, token = code.function.args
+    embeddings, positions, hidden = (
+        code.pointer_at(words, word) for word in (EmbedWord.EMBEDDINGS, EmbedWord.POSITIONS, EmbedWord.HIDDEN)
+    )
+    stride, num_codebooks, num_entries = (
+        code.read(words, I64(word), I64) for word in (EmbedWord.STRIDE, EmbedWord.NUM_CODEBOOKS, EmbedWord.NUM_ENTRIES)
+    )
+    codes, summed, position = (
+        token_word(code, state, token, word) for word in (TokenWord.CODES, TokenWord.SUM, TokenWord.POSITION)
+    )
+    num_codes = code.select(code.icmp_signed("==", codes, I64(0)), I64(0), num_codebooks)
+    total = code.variable(numbers(ir.VectorType(F32, LANES), 0.0))
+    with code.for_range(I64(0), stride, LANES) as at:
+        code.store(numbers(ir.VectorType(F32, LANES), 0.0), total)
+        with code.for_range(I64(0), num_codes) as codebook:
+            entry = code.read(code.inttoptr(codes, POINTER), codebook, I64)
+            row = code.mul(code.add(code.mul(codebook, num_entries), entry), stride)
+            code.store(code.fadd(code.load(total), code.read(embeddings, code.add(row, at), F32, LANES)), total)
+        code.store(code.fadd(code.load(total), code.read(code.inttoptr(summed, POINTER), at, F32, LANES)), total)
+        if not shape.is_rotary:
+            of_position = code.read(positions, code.add(code.mul(position, stride), at), F32, LANES)
+            code.store(code.fadd(code.load(total), of_position), total)
+        code.write(code.load(total), hidden, code.add(code.mul(token, stride), at))
+    code.ret_void()
 
 
 def add_norm(module: ir.Module, name: str, width: int, *, adds_output: bool = False) -> None:

@@ -50,8 +50,8 @@ def _noise_library(target: Target) -> Library:
 
 
 def add_noise(module: ir.Module) -> None:
-    """``noise(where, seed, block, number of chunks)``. The counters of chunk c are 32 c to 32 c + 31, and the block; the
-    first numbers of all of them come first, then the second ones, and so on."""
+    """``noise(where, seed, block, number of chunks)``. The counters of chunk c are 32 c to 32 c + 31, and the block.
+    The first numbers of all of them come first, then the second ones, and so on."""
     code = Code(module, "noise", [POINTER, I64, I64, I64])
     where, seed, block, num_chunks = code.function.args
     vector = ir.VectorType(I32, LANES)
