@@ -51,7 +51,7 @@ def slow_codes(model: MusicGenModel, request: Request) -> Tensor:
             for text in (request.text, request.negative_text)
         )
         guided = against + request.guidance.scale * (towards - against)
-        fresh = noise.ahead()[0]
+        fresh = noise.ahead()[0].double().exp()
         noise.use()
         for codebook, frame in (steps == step).nonzero():
             if frame >= prompt.shape[1]:

@@ -40,6 +40,16 @@ EXP_COEFFICIENTS = (
 )
 """The polynomial nearest to exp between -ln(2) / 2 and ln(2) / 2, up to 1.9e-9."""
 
+LOG_COEFFICIENTS = (
+    *(-0.4999998830300031, 0.3333332553029716, -0.25001585537841997, 0.20001983139599244, -0.1660904103600523),
+    *(0.14181658973749195, -0.13243123143430802, 0.12905385798376334, -0.07622578170223128),
+)
+"""The polynomial q for which f + f * f * q(f) is nearest to log(1 + f), from 1 + f = sqrt(1 / 2) to sqrt(2): up to
+4.1e-9 of the logarithm."""
+
+ROOT_OF_HALF_BITS = 0x3F3504F3
+"""The square root of 1/2 as float32."""
+
 
 class Code(ir.IRBuilder):
     """The body of one function."""
@@ -167,6 +177,21 @@ class Code(ir.IRBuilder):
         whole_type = ir.VectorType(I32, type.count) if isinstance(type, ir.VectorType) else I32
         exponent = self.shl(self.fptosi(whole, whole_type), numbers(whole_type, 23))
         return self.bitcast(self.add(self.bitcast(result, whole_type), exponent), type)
+
+    def log(self, number: ir.Value) -> ir.Value:
+        """The natural logarithm of a vector of positive normal floats, within two units in the last place."""
+        type = number.type
+        whole_type = ir.VectorType(I32, type.count)
+        bits = self.bitcast(number, whole_type)
+        exponent = self.ashr(self.sub(bits, numbers(whole_type, ROOT_OF_HALF_BITS)), numbers(whole_type, 23))
+        mantissa = self.bitcast(self.sub(bits, self.shl(exponent, numbers(whole_type, 23))), type)
+        rest = self.fsub(mantissa, numbers(type, 1.0))
+        polynomial = numbers(type, LOG_COEFFICIENTS[-1])
+        for coefficient in LOG_COEFFICIENTS[-2::-1]:
+            polynomial = self.fma(polynomial, rest, numbers(type, coefficient))
+        whole = self.sitofp(exponent, type)
+        result = self.fma(self.fmul(rest, rest), polynomial, self.fmul(whole, numbers(type, LN2_LOW)))
+        return self.fma(whole, numbers(type, LN2_HIGH), self.fadd(rest, result))
 
 
 def numbers(type: ir.Type, number: float | int) -> ir.Constant:

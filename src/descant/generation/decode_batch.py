@@ -87,7 +87,7 @@ class DecodeBatch:
         if not self._noise:
             ahead = [source.ahead() for source in sources]
             num_steps = min(map(len, ahead))
-            steps = torch.stack([noise[:num_steps] for noise in ahead], dim=1).log()
+            steps = torch.stack([noise[:num_steps] for noise in ahead], dim=1)
             self._noise = [*copy_without_waiting(steps, self.device).unbind()][::-1]
         for source in sources:
             source.use()

@@ -4,12 +4,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from descant.compiled.code import LANES
 from descant.generation.guidance import apply_term
 from descant.generation.runtimes.cuda_graphs import GraphedFunction
+from descant.generation.runtimes.native import is_supported
+from descant.generation.runtimes.native.drawing import DrawSettings, draw_codes
 from descant.generation.sampling import SamplingRows, TopK, sample
 
 Drawn: TypeAlias = tuple[Int[Tensor, "jobs K"], Float[Tensor, "jobs K"]]
@@ -78,8 +82,41 @@ class GraphedDraw:
         return codes, values
 
 
+class CompiledDraw:
+    """``draw``, compiled for the CPU; plain where a job has ``top_p``, and for codebooks of no multiple of 32 entries.
+
+    It keeps the last settings in the form that the compiled function reads.
+    """
+
+    def __init__(self) -> None:
+        self._settings: SamplingRows | None = None
+        self._of_jobs: DrawSettings
+
+    def __call__(
+        self,
+        logits: Float[Tensor, "B K V"],
+        terms: Sequence[Term],
+        settings: SamplingRows,
+        log_noise: Float[Tensor, "jobs K V"],
+    ) -> Drawn:
+        num_jobs, _, num_entries = log_noise.shape
+        if settings.top_p is not None or num_entries % LANES:
+            return draw(logits, terms, settings, log_noise)
+        if settings is not self._settings:
+            self._settings, self._of_jobs = settings, _draw_settings(settings, num_jobs, num_entries)
+        logits = logits.float()
+        return draw_codes(
+            logits if logits.stride(-1) == 1 else logits.contiguous(),
+            [(term.first_row, term.scales) for term in terms],
+            self._of_jobs,
+            log_noise.contiguous(),
+        )
+
+
 def draw_for(device: torch.device) -> Draw:
-    """The way to draw on a device. A graph has static memory, so each thread needs its own."""
+    """The way to draw on a device, for one thread."""
+    if device.type == "cpu" and is_supported():
+        return CompiledDraw()
     return GraphedDraw(device) if device.type == "cuda" else draw
 
 
@@ -87,6 +124,18 @@ def copy_without_waiting(values: Float[Tensor, "*shape"], device: torch.device) 
     """The values on a device. A GPU reads page-locked memory by itself, while this thread goes on; to copy from any
     other, the thread would wait until the GPU has done all the steps before."""
     return (values.pin_memory() if device.type == "cuda" else values).to(device, non_blocking=True)
+
+
+def _draw_settings(settings: SamplingRows, num_jobs: int, num_entries: int) -> DrawSettings:
+    temperatures, top_ks = np.ones(num_jobs, np.float32), np.full(num_jobs, num_entries, np.int64)
+    are_greedy = np.zeros(num_jobs, np.int64)
+    if settings.temperature is not None:
+        temperatures[:] = settings.temperature.flatten()
+    if settings.top_k is not None:
+        top_ks[:] = settings.top_k.counts
+    if settings.is_greedy is not None:
+        are_greedy[:] = settings.is_greedy.flatten()
+    return DrawSettings(temperatures, top_ks, are_greedy)
 
 
 def _draw_tensors(

@@ -1,5 +1,6 @@
 """Sampling codes from logits: pure functions, one row of settings per row of logits."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from descant.generation.request import Sampling
+from descant.generation.runtimes.native.noise import log_exponential
 
 NOISE_STEPS = 32
 
@@ -126,17 +128,18 @@ class NoiseSource:
     """
 
     def __init__(self, seed: int, num_codebooks: int, num_entries: int) -> None:
-        self._generator = torch.Generator().manual_seed(seed)
-        self._shape = (NOISE_STEPS, num_codebooks, num_entries)
+        self._seed, self._shape = seed, (NOISE_STEPS, num_codebooks, num_entries)
+        self._num_blocks = 0
         self._block = torch.empty(0)
         self._used = NOISE_STEPS
 
     def ahead(self) -> Float[Tensor, "n K V"]:
-        """Exp(1) noise for one or more next steps. Drawn in blocks: a call for each step would cost more than drawing
-        the numbers.
+        """Logarithms of Exp(1) noise for one or more next steps. Drawn in blocks: a call for each step would cost more
+        than drawing the numbers.
         """
         if self._used == NOISE_STEPS:
-            self._block = torch.empty(self._shape).exponential_(generator=self._generator)
+            self._block = log_exponential(self._seed, self._num_blocks, math.prod(self._shape)).view(self._shape)
+            self._num_blocks += 1
             self._used = 0
         return self._block[self._used :]
 

@@ -11,10 +11,12 @@ from torch import Tensor
 
 from descant.checkpoints.native import save_model
 from descant.compiled.code import Target
-from descant.errors import CheckpointError
+from descant.errors import CheckpointError, InvalidRequest
 from descant.generation.engine import Engine
 from descant.generation.request import Request
 from descant.generation.runtimes.native import NativeRuntime, NativeSession
+from descant.generation.runtimes.native import session as session_module
+from descant.generation.runtimes.native.cache import BLOCK, cache_format_for
 from descant.generation.runtimes.native.packing import ROUNDED
 from descant.generation.runtimes.native.program import MAX_TOKENS
 from descant.generation.runtimes.native.team_size import TeamSize
@@ -34,7 +36,7 @@ MODELS = {
     "all new": replace(RELEASED, qk_norm=True, positions="rotary", residual_scale=True),
     "no cross-attention": replace(RELEASED, has_cross_attention=False, qk_norm=True),
 }
-NUM_ROWS, NUM_STEPS = 3, MAX_TOKENS + 20
+NUM_ROWS, NUM_STEPS = 3, BLOCK + 12
 FORMAT_ERRORS = {"fp16": 2e-3, "bf16": 2e-2, "int8": 5e-2, "int4": 0.5}
 
 
@@ -109,20 +111,51 @@ def test_formats_change_logits_by_their_rounding_only(format):
     assert 0 < error < FORMAT_ERRORS[format]
 
 
-def test_weights_stored_in_int8_or_float16_are_kept_so_and_change_nothing():
-    for round_weight, format in ((lambda w: dequantize_rows(*quantize_rows(w)), "int8"), (lambda w: w.half(), "fp16")):
-        lm = lively()
-        for parameter in lm.parameters():
-            if parameter.ndim == 2:
-                parameter.copy_(round_weight(parameter))
-        inputs, sequence = conditions(lm), sequence_of()
-        runtime = NativeRuntime(lm)
-        assert runtime.weights.formats == {format}
-        found, expected = (
-            logits_of(kind.start(), inputs, sequence, 9) for kind in (runtime, NativeRuntime(copy.deepcopy(lm), "fp32"))
-        )
-        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
-        assert format == "int8" or torch.equal(found, expected)
+@pytest.mark.parametrize("stored", ["int8", "fp16"])
+def test_weights_stored_in_int8_or_float16_are_kept_so_and_change_nothing(stored, monkeypatch):
+    monkeypatch.setattr(session_module, "cache_format_for", lambda _: "fp32")
+    round_weight = {"int8": lambda weight: dequantize_rows(*quantize_rows(weight)), "fp16": Tensor.half}[stored]
+    lm = lively()
+    for parameter in lm.parameters():
+        if parameter.ndim == 2:
+            parameter.copy_(round_weight(parameter))
+    inputs, sequence = conditions(lm), sequence_of()
+    runtime = NativeRuntime(lm)
+    assert runtime.weights.formats == {stored}
+    found, expected = (
+        logits_of(kind.start(), inputs, sequence, 9) for kind in (runtime, NativeRuntime(copy.deepcopy(lm), "fp32"))
+    )
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    assert stored == "int8" or torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("transformer", [MODELS["released"], MODELS["all new"]], ids=["released", "all new"])
+def test_a_cache_in_int8_changes_logits_far_less_than_weights_in_int8(transformer, monkeypatch):
+    lm = lively(transformer)
+    inputs, sequence = conditions(lm), sequence_of()
+    exact = logits_of(NativeRuntime(lm).start(), inputs, sequence, 9)
+    in_int8 = NativeRuntime(copy.deepcopy(lm), "int8")
+    both = logits_of(in_int8.start(), inputs, sequence, 9)
+    monkeypatch.setattr(session_module, "cache_format_for", lambda _: "fp32")
+    weights_only = logits_of(in_int8.start(), inputs, sequence, 9)
+    of_weights, of_cache = (
+        (left - right).norm() / exact.norm() for left, right in ((weights_only, exact), (both, weights_only))
+    )
+    assert 0 < of_cache < 0.5 * of_weights
+
+
+def test_only_rounded_weights_have_a_rounded_cache():
+    assert cache_format_for({"int8"}) == cache_format_for({"w4a8", "w8a8"}) == "int8"
+    for format in ("fp32", "fp16", "bf16"):
+        assert cache_format_for({format}) == cache_format_for({format, "int8"}) == "fp32"
+
+
+def test_too_few_vectors_to_be_added_are_refused():
+    lm, sequence = lively(), sequence_of()
+    short = LMInputs(sum=torch.zeros(NUM_ROWS, 20, RELEASED.width), prefix=torch.zeros(NUM_ROWS, 2, RELEASED.width))
+    for num_known in (1, 20, 21):
+        with pytest.raises(InvalidRequest, match="fewer steps than the sequence"):
+            logits_of(NativeRuntime(lm).start(), short, sequence, num_known)
 
 
 @pytest.mark.parametrize("format", ROUNDED)
@@ -195,7 +228,7 @@ def test_all_processors_give_the_same_bits(format):
     lm = lively(MODELS["all new"])
     inputs, sequence = conditions(lm), sequence_of()
     expected = logits_of(NativeRuntime(copy.deepcopy(lm), format).start(), inputs, sequence, 30)
-    for target in (Target("haswell"), Target("znver3")):
+    for target in (Target("haswell"), Target("znver3"), Target("skylake-avx512", num_vectors=16)):
         found = logits_of(NativeRuntime(copy.deepcopy(lm), format, target).start(), inputs, sequence, 30)
         assert torch.equal(found, expected)
 

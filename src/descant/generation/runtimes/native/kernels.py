@@ -1,30 +1,44 @@
-"""The functions of a step that are not products: layer norm, heads, the KV cache, and attention.
+"""The functions of a step that are not products: layer norm, and what prepares the heads. Attention has its own file.
 
-Each is called with the words that describe it, the state of the step, and a tile: a token, or a head of a token. Keys
-are kept in blocks of 32 positions, coordinate after coordinate, so that 32 scores are summed at once; values are kept
-position after position.
+Each is called with the words that describe it, the state of the step, and a tile: a token, or a head of a token.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
 from llvmlite import ir
 
-from descant.compiled.code import F16, F32, I32, I64, LANES, POINTER, Code, numbers
+from descant.compiled.code import F32, I32, I64, LANES, POINTER, Code, numbers
+from descant.generation.runtimes.native.cache import CacheCode, CacheFormat, CacheLayout
 from descant.nn.attention import NORM_EPSILON
 
 LAYER_NORM_EPSILON = 1e-5
 
 
 class TokenWord(IntEnum):
-    """The 64-bit words that describe a token. Two caches follow each other in the same form: that of the steps and that
-    of the conditions. Sizes count elements."""
+    """The 64-bit words that describe a token: its position, and where its codes are (0 for none) and the vectors that
+    are added to their embeddings and to the last norm. Two caches follow each other in the same form: that of the steps
+    and that of the conditions."""
 
     POSITION = 0
-    OUTPUT = 1
-    STEPS = 2
-    CONDITIONS = 7
-    NUM_WORDS = 12
+    CODES = 1
+    SUM = 2
+    OUTPUT = 3
+    STEPS = 4
+    CONDITIONS = 9
+    NUM_WORDS = 14
+
+
+class EmbedWord(IntEnum):
+    """The words of what embeds a token. Strides count floats; ``POSITIONS`` is not read where they are rotary."""
+
+    EMBEDDINGS = 0
+    STRIDE = 1
+    NUM_CODEBOOKS = 2
+    NUM_ENTRIES = 3
+    POSITIONS = 4
+    HIDDEN = 5
 
 
 class CacheWord(IntEnum):
@@ -34,8 +48,8 @@ class CacheWord(IntEnum):
     KEYS = 0
     VALUES = 1
     LENGTH = 2
-    HEAD_SIZE = 3
-    LAYER_SIZE = 4
+    HEAD_BYTES = 3
+    LAYER_BYTES = 4
 
 
 class NormWord(IntEnum):
@@ -67,27 +81,77 @@ class HeadWord(IntEnum):
 
 @dataclass(frozen=True)
 class HeadShape:
-    """What the code of the heads depends on.
-
-    Args:
-        cache_type: float32 or float16, of keys and values that are kept.
-    """
+    """What the code of the heads depends on."""
 
     width: int
     num_heads: int
     qk_norm: bool
     is_rotary: bool
-    cache_type: ir.Type = F32
+    cache: CacheFormat
 
     @property
     def head_dim(self) -> int:
         """Width of one head."""
         return self.width // self.num_heads
 
+    @property
+    def layout(self) -> CacheLayout:
+        """Of the keys and values that are kept."""
+        return CacheLayout(self.cache, self.head_dim)
+
 
 def token_word(code: Code, state: ir.Value, token: ir.Value, word: int) -> ir.Value:
     """A word of a token."""
     return code.read(code.pointer_at(state, 1), code.add(code.mul(token, I64(TokenWord.NUM_WORDS)), I64(word)), I64)
+
+
+def cache_of(
+    code: Code,
+    shape: HeadShape,
+    arguments: Sequence[ir.Value],
+    token: ir.Value,
+    head: ir.Value,
+    cache: TokenWord,
+    word: CacheWord,
+) -> CacheCode:
+    """The keys or values of one head of a token's cache, in the layer that the words of the heads name."""
+    words, state, _ = arguments
+    start, of_head, of_layer = (
+        token_word(code, state, token, cache + index) for index in (word, CacheWord.HEAD_BYTES, CacheWord.LAYER_BYTES)
+    )
+    layer = code.read(words, I64(HeadWord.LAYER), I64)
+    at = code.add(code.mul(layer, of_layer), code.mul(head, of_head))
+    return CacheCode(code, shape.layout, code.gep(code.inttoptr(start, POINTER), [at]))
+
+
+def add_embed(module: ir.Module, name: str, shape: HeadShape) -> None:
+    """The embeddings of a token's codes in the order of the codebooks, then the vector that is added to them, then its
+    position."""
+    code = Code(module, name, [POINTER, POINTER, I64])
+    words, state, token = code.function.args
+    embeddings, positions, hidden = (
+        code.pointer_at(words, word) for word in (EmbedWord.EMBEDDINGS, EmbedWord.POSITIONS, EmbedWord.HIDDEN)
+    )
+    stride, num_codebooks, num_entries = (
+        code.read(words, I64(word), I64) for word in (EmbedWord.STRIDE, EmbedWord.NUM_CODEBOOKS, EmbedWord.NUM_ENTRIES)
+    )
+    codes, summed, position = (
+        token_word(code, state, token, word) for word in (TokenWord.CODES, TokenWord.SUM, TokenWord.POSITION)
+    )
+    num_codes = code.select(code.icmp_signed("==", codes, I64(0)), I64(0), num_codebooks)
+    total = code.variable(numbers(ir.VectorType(F32, LANES), 0.0))
+    with code.for_range(I64(0), stride, LANES) as at:
+        code.store(numbers(ir.VectorType(F32, LANES), 0.0), total)
+        with code.for_range(I64(0), num_codes) as codebook:
+            entry = code.read(code.inttoptr(codes, POINTER), codebook, I64)
+            row = code.mul(code.add(code.mul(codebook, num_entries), entry), stride)
+            code.store(code.fadd(code.load(total), code.read(embeddings, code.add(row, at), F32, LANES)), total)
+        code.store(code.fadd(code.load(total), code.read(code.inttoptr(summed, POINTER), at, F32, LANES)), total)
+        if not shape.is_rotary:
+            of_position = code.read(positions, code.add(code.mul(position, stride), at), F32, LANES)
+            code.store(code.fadd(code.load(total), of_position), total)
+        code.write(code.load(total), hidden, code.add(code.mul(token, stride), at))
+    code.ret_void()
 
 
 def add_norm(module: ir.Module, name: str, width: int, *, adds_output: bool = False) -> None:
@@ -108,7 +172,7 @@ def add_norm(module: ir.Module, name: str, width: int, *, adds_output: bool = Fa
     squares = code.variable(numbers(vector, 0.0))
     with code.for_range(I64(0), end, LANES) as at:
         centred = code.fsub(code.read(x, code.add(from_x, at), F32, LANES), mean)
-        centred = code.select(_lanes_below(code, code.sub(I64(width), at)), centred, numbers(vector, 0.0))
+        centred = code.select(lanes_below(code, code.sub(I64(width), at)), centred, numbers(vector, 0.0))
         code.store(code.fma(centred, centred, code.load(squares)), squares)
     variance = code.fmul(code.total(code.load(squares)), F32(1 / width))
     inverse = code.fdiv(F32(1.0), code.call_llvm("sqrt", code.fadd(variance, F32(LAYER_NORM_EPSILON))))
@@ -126,10 +190,10 @@ def add_norm(module: ir.Module, name: str, width: int, *, adds_output: bool = Fa
     code.ret_void()
 
 
-def _lanes_below(code: Code, limit: ir.Value) -> ir.Value:
+def lanes_below(code: Code, limit: ir.Value, lanes: int = LANES) -> ir.Value:
     """Which places of a vector are below a limit."""
-    places = ir.Constant(ir.VectorType(I32, LANES), [*range(LANES)])
-    return code.icmp_signed("<", places, code.splat(code.trunc(limit, I32)))
+    places = ir.Constant(ir.VectorType(I32, lanes), [*range(lanes)])
+    return code.icmp_signed("<", places, code.splat(code.trunc(limit, I32), lanes))
 
 
 class Heads:
@@ -137,15 +201,14 @@ class Heads:
 
     def __init__(self, module: ir.Module, name: str, shape: HeadShape, cache: TokenWord) -> None:
         self.code = code = Code(module, name, [POINTER, POINTER, I64])
-        self.shape = shape
+        self.shape, self.cache = shape, cache
         self.words, state, token = code.function.args
-        self.cache = [token_word(code, state, token, cache + word) for word in CacheWord]
+        self.token = token
         self.position = token_word(code, state, token, TokenWord.POSITION)
         self.source = code.pointer_at(self.words, HeadWord.SOURCE)
         self.from_source = code.mul(token, code.read(self.words, I64(HeadWord.SOURCE_STRIDE), I64))
         self.queries = code.pointer_at(self.words, HeadWord.QUERIES)
         self.to_queries = code.mul(token, code.read(self.words, I64(HeadWord.QUERY_STRIDE), I64))
-        self.layer = code.read(self.words, I64(HeadWord.LAYER), I64)
 
     def write_queries(self, head: ir.Value, at: int) -> None:
         """Scaled queries; ``at`` is where all queries begin in the source."""
@@ -155,41 +218,21 @@ class Heads:
         code.write(queries, self.queries, code.add(self.to_queries, code.mul(head, I64(size))))
 
     def write_keys(self, head: ir.Value, at: int) -> None:
-        """Keys into their block of the cache."""
-        code, size = self.code, self.shape.head_dim
+        """Keys into the cache."""
         keys = self._rotated(self._normed(self._of_source(head, at), HeadWord.KEY_GAIN))
-        block = code.mul(code.sdiv(self.position, I64(LANES)), I64(LANES * size))
-        place = code.add(self._of_cache(head), code.add(block, code.srem(self.position, I64(LANES))))
-        pointer = code.inttoptr(self.cache[CacheWord.KEYS], POINTER)
-        for coordinate in range(size):
-            code.write(
-                self._stored(code.extract_element(keys, I32(coordinate))),
-                pointer,
-                code.add(place, I64(LANES * coordinate)),
-            )
+        self._cache_of(head, CacheWord.KEYS).write_keys(self.position, keys)
 
     def write_values(self, head: ir.Value, at: int) -> None:
         """Values into the cache."""
-        code, size = self.code, self.shape.head_dim
-        place = code.add(self._of_cache(head), code.mul(self.position, I64(size)))
-        values = self._stored(self._of_source(head, at))
-        code.write(values, code.inttoptr(self.cache[CacheWord.VALUES], POINTER), place)
+        self._cache_of(head, CacheWord.VALUES).write_values(self.position, self._of_source(head, at))
 
     def _of_source(self, head: ir.Value, at: int) -> ir.Value:
         size = self.shape.head_dim
         place = self.code.add(self.from_source, self.code.add(self.code.mul(head, I64(size)), I64(at)))
         return self.code.read(self.source, place, F32, size)
 
-    def _of_cache(self, head: ir.Value) -> ir.Value:
-        code = self.code
-        of_layer = code.mul(self.layer, self.cache[CacheWord.LAYER_SIZE])
-        return code.add(of_layer, code.mul(head, self.cache[CacheWord.HEAD_SIZE]))
-
-    def _stored(self, values: ir.Value) -> ir.Value:
-        if self.shape.cache_type == F32:
-            return values
-        is_vector = isinstance(values.type, ir.VectorType)
-        return self.code.fptrunc(values, ir.VectorType(F16, values.type.count) if is_vector else F16)
+    def _cache_of(self, head: ir.Value, word: CacheWord) -> CacheCode:
+        return cache_of(self.code, self.shape, self.code.function.args, self.token, head, self.cache, word)
 
     def _normed(self, vectors: ir.Value, gain: HeadWord) -> ir.Value:
         if not self.shape.qk_norm:
@@ -222,60 +265,3 @@ def add_heads(module: ir.Module, name: str, shape: HeadShape, cache: TokenWord, 
         for index, part in enumerate(parts):
             writers[part](head, index * shape.width)
     heads.code.ret_void()
-
-
-def add_attention(module: ir.Module, name: str, shape: HeadShape, cache: TokenWord) -> None:
-    """Attention of one head of a token to the positions of a cache; with none of them the result is zero.
-
-    The softmax is taken block by block, and what was summed before is scaled down when a larger score appears.
-    """
-    code = Code(module, name, [POINTER, POINTER, I64])
-    words, state, tile = code.function.args
-    size, kept = shape.head_dim, shape.cache_type
-    token, head = code.sdiv(tile, I64(shape.num_heads)), code.srem(tile, I64(shape.num_heads))
-    keys, values, length, head_size, layer_size = (token_word(code, state, token, cache + word) for word in CacheWord)
-    of_cache = code.add(code.mul(code.read(words, I64(HeadWord.LAYER), I64), layer_size), code.mul(head, head_size))
-    keys = code.bitcast(code.address(code.inttoptr(keys, POINTER), of_cache, kept), POINTER)
-    values = code.bitcast(code.address(code.inttoptr(values, POINTER), of_cache, kept), POINTER)
-    of_head = code.mul(head, I64(size))
-    query = code.add(code.mul(token, code.read(words, I64(HeadWord.QUERY_STRIDE), I64)), of_head)
-    queries = code.pointer_at(words, HeadWord.QUERIES)
-    vector, wide = ir.VectorType(F32, LANES), ir.VectorType(F32, size)
-    largest, weight_sum = code.variable(F32(float("-inf"))), code.variable(F32(0.0))
-    result = code.variable(numbers(wide, 0.0))
-    weights = code.bitcast(code.alloca(F32, LANES), POINTER)
-    with code.for_range(I64(0), length, LANES) as start:
-        scores = code.variable(numbers(vector, 0.0))
-        code.store(numbers(vector, 0.0), scores)
-        with code.for_range(I64(0), I64(size)) as coordinate:
-            row = code.add(code.mul(start, I64(size)), code.mul(coordinate, I64(LANES)))
-            of_query = code.splat(code.read(queries, code.add(query, coordinate)))
-            code.store(code.fma(of_query, _kept(code, keys, row, kept, LANES), code.load(scores)), scores)
-        is_there = _lanes_below(code, code.sub(length, start))
-        masked = code.select(is_there, code.load(scores), numbers(vector, float("-inf")))
-        of_block = code.reduce(masked, lambda left, right: code.call_llvm("maxnum", left, right))
-        new_largest = code.call_llvm("maxnum", code.load(largest), of_block)
-        shrink = code.exp(code.fsub(code.load(largest), new_largest))
-        exponentials = code.exp(code.fsub(masked, code.splat(new_largest)))
-        exponentials = code.select(is_there, exponentials, numbers(vector, 0.0))
-        code.store(new_largest, largest)
-        code.store(code.fma(code.load(weight_sum), shrink, code.total(exponentials)), weight_sum)
-        code.store(code.fmul(code.load(result), code.splat(shrink, size)), result)
-        code.write(exponentials, weights, I64(0))
-        left = code.sub(length, start)
-        count = code.select(code.icmp_signed("<", left, I64(LANES)), left, I64(LANES))
-        with code.for_range(I64(0), count) as index:
-            weight = code.splat(code.read(weights, index), size)
-            of_values = _kept(code, values, code.mul(code.add(start, index), I64(size)), kept, size)
-            code.store(code.fma(weight, of_values, code.load(result)), result)
-    is_empty = code.icmp_signed("==", length, I64(0))
-    divisor = code.select(is_empty, F32(1.0), code.load(weight_sum))
-    to = code.add(code.mul(token, code.read(words, I64(HeadWord.ATTENDED_STRIDE), I64)), of_head)
-    code.write(code.fdiv(code.load(result), code.splat(divisor, size)), code.pointer_at(words, HeadWord.ATTENDED), to)
-    code.ret_void()
-
-
-def _kept(code: Code, pointer: ir.Value, at: ir.Value, type: ir.Type, lanes: int) -> ir.Value:
-    """Cached keys or values as float32."""
-    vector = code.read(pointer, at, type, lanes)
-    return vector if type == F32 else code.fpext(vector, ir.VectorType(F32, lanes))

@@ -1,23 +1,26 @@
 """The operations of a language model's forward pass, as programs of compiled functions."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int32
+from jaxtyping import Float, Int, Int32
 from llvmlite import ir
 from torch import Tensor
 
-from descant.compiled.code import F16, F32, Library, Target
+from descant.compiled.code import Library, Target
 from descant.compiled.workers import Job, OperationWord
+from descant.generation.runtimes.native.attention import add_attention
+from descant.generation.runtimes.native.cache import CacheFormat
 from descant.generation.runtimes.native.integers import QuantizeWord, quantized_words
 from descant.generation.runtimes.native.kernels import (
+    EmbedWord,
     HeadShape,
     HeadWord,
     NormWord,
     TokenWord,
-    add_attention,
+    add_embed,
     add_heads,
     add_norm,
 )
@@ -52,12 +55,13 @@ def products_library(format: PackedFormat, target: Target) -> Library:
 def kernels_library(shape: HeadShape, has_cross: bool, target: Target) -> Library:
     """Everything else, for one shape of model."""
     module = ir.Module("kernels")
+    add_embed(module, "embed", shape)
     add_norm(module, "norm", shape.width)
     add_norm(module, "norm_output", shape.width, adds_output=True)
     add_heads(module, "heads", shape, TokenWord.STEPS, "qkv")
     add_attention(module, "attend", shape, TokenWord.STEPS)
     if has_cross:
-        plain = HeadShape(shape.width, shape.num_heads, shape.qk_norm, is_rotary=False, cache_type=shape.cache_type)
+        plain = replace(shape, is_rotary=False)
         add_heads(module, "cross_queries", plain, TokenWord.CONDITIONS, "q")
         add_heads(module, "cross_keys", plain, TokenWord.CONDITIONS, "kv")
         add_attention(module, "cross_attend", plain, TokenWord.CONDITIONS)
@@ -73,7 +77,6 @@ class Buffers:
         normed: after a layer norm; also the conditions whose keys and values are computed.
         wide: queries, keys and values; or the MLP's hidden layer.
         quantized: the input of a product, rounded for it.
-        logits: of all codebooks, each padded.
     """
 
     hidden: Float[Tensor, "T D"]
@@ -81,9 +84,8 @@ class Buffers:
     wide: Float[Tensor, "T wide"]
     queries: Float[Tensor, "T D"]
     attended: Float[Tensor, "T D"]
-    quantized: Int32[Tensor, "T words"]
-    logits: Float[Tensor, "T KV"]
-    tokens: np.ndarray
+    quantized: Int32[Tensor, "T quantized"]
+    tokens: Int[np.ndarray, "T words"]
     state: np.ndarray
 
     @staticmethod
@@ -99,7 +101,6 @@ class Buffers:
             queries=queries,
             attended=attended,
             quantized=torch.zeros(MAX_TOKENS, quantized_words(wide), dtype=torch.int32),
-            logits=torch.zeros(MAX_TOKENS, config.num_codebooks * padded(config.codebook_size)),
             tokens=tokens,
             state=np.array([0, tokens.ctypes.data], np.int64),
         )
@@ -109,9 +110,14 @@ class ProgramBuilder:
     """Collects operations on the same buffers."""
 
     def __init__(
-        self, shape: HeadShape, weights: PackedLM, buffers: Buffers, rotary: Tensor | None, target: Target
+        self,
+        shape: HeadShape,
+        weights: PackedLM,
+        buffers: Buffers,
+        positions: Float[Tensor, "S _"],
+        target: Target,
     ) -> None:
-        self.shape, self.weights, self.buffers, self.rotary = shape, weights, buffers, rotary
+        self.shape, self.weights, self.buffers, self.positions = shape, weights, buffers, positions
         self.target = target
         self.kernels = kernels_library(shape, any(block.cross is not None for block in weights.blocks), target)
         self._operations: list[list[int]] = []
@@ -119,8 +125,21 @@ class ProgramBuilder:
 
     def job(self) -> Job:
         """The collected operations as a job."""
-        kept = (self.weights, self.buffers, self.rotary, self._words, self.kernels)
+        kept = (self.weights, self.buffers, self.positions, self._words, self.kernels)
         return Job(np.array(self._operations, np.int64), self.buffers.state, kept)
+
+    def embed(self) -> None:
+        """The tokens' first hidden states."""
+        words = np.zeros(len(EmbedWord), np.int64)
+        words[EmbedWord.EMBEDDINGS] = address_of(self.weights.embeddings)
+        words[EmbedWord.STRIDE] = self.buffers.hidden.shape[1]
+        words[EmbedWord.NUM_CODEBOOKS] = self.weights.num_codebooks
+        words[EmbedWord.NUM_ENTRIES] = len(self.weights.embeddings) // self.weights.num_codebooks
+        words[EmbedWord.POSITIONS], words[EmbedWord.HIDDEN] = (
+            address_of(self.positions),
+            address_of(self.buffers.hidden),
+        )
+        self._add(self.kernels.address("embed"), words, tiles_per_token=1)
 
     def norm(self, norm: PackedNorm, name: str = "norm") -> None:
         """Layer norm of the hidden states."""
@@ -130,8 +149,10 @@ class ProgramBuilder:
         words[[NormWord.WEIGHT, NormWord.BIAS]] = address_of(norm.weight), address_of(norm.bias)
         self._add(self.kernels.address(name), words, tiles_per_token=1)
 
-    def product(self, x: Tensor, weight: PackedWeight, y: Tensor, epilogue: str = "store", gain: float = 1.0) -> None:
-        """y = x W, its GELU, or y + gain * x W."""
+    def product(
+        self, x: Tensor, weight: PackedWeight, y: Tensor | None, epilogue: str = "store", gain: float = 1.0
+    ) -> np.ndarray:
+        """y = x W, its GELU, or y + gain * x W; gives the words. Without ``y`` the caller puts in where it is."""
         library = products_library(weight.format, self.target)
         if weight.format in ZEROS:
             x = self._quantized(library, x, padded(weight.num_inputs))
@@ -139,7 +160,8 @@ class ProgramBuilder:
         num_panels, panel_bytes = weight.panels.shape
         per_tile = max(1, TILE_WEIGHTS // (PANEL * padded(weight.num_inputs)))
         words[ProductWord.X], words[ProductWord.X_STRIDE] = address_of(x), x.shape[1]
-        words[ProductWord.Y], words[ProductWord.Y_STRIDE] = address_of(y), y.shape[1]
+        if y is not None:
+            words[ProductWord.Y], words[ProductWord.Y_STRIDE] = address_of(y), y.shape[1]
         words[ProductWord.WEIGHT] = address_of(weight.panels)
         words[ProductWord.SCALES] = 0 if weight.scales is None else address_of(weight.scales)
         words[ProductWord.NUM_INPUTS] = padded(weight.num_inputs)
@@ -147,6 +169,7 @@ class ProgramBuilder:
         words[ProductWord.PANEL_BYTES] = panel_bytes
         words[ProductWord.GAIN] = int(np.float32(gain).view(np.int32))
         self._add(library.address(f"product_{weight.format}_{epilogue}"), words, tiles=-(-num_panels // per_tile))
+        return words
 
     def _quantized(self, library: Library, x: Float[Tensor, "T wide"], num_inputs: int) -> Int32[Tensor, "T words"]:
         """Where x is rounded to int8, which it is from here on."""
@@ -175,7 +198,7 @@ class ProgramBuilder:
         words[HeadWord.ATTENDED_STRIDE] = buffers.attended.shape[1]
         words[HeadWord.LAYER] = layer
         words[HeadWord.QUERY_GAIN], words[HeadWord.KEY_GAIN] = (address_of(gain) for gain in attention.gains)
-        words[HeadWord.ROTARY] = 0 if self.rotary is None else address_of(self.rotary)
+        words[HeadWord.ROTARY] = address_of(self.positions)
         return words
 
     def _add(self, function: int, words: np.ndarray, *, tiles: int = 0, tiles_per_token: int = 0) -> None:
@@ -186,9 +209,45 @@ class ProgramBuilder:
         self._words.append(words)
 
 
-def layers_job(builder: ProgramBuilder) -> Job:
-    """All layers: hidden states in, hidden states out."""
+class Programs:
+    """All that is run, on the same buffers.
+
+    Attributes:
+        layers: embeds tokens, and passes them through all layers.
+        logits: the logits of hidden states.
+        step: both, for tokens that all need their logits.
+        conditions: keys and values of the conditions in ``normed``, for all layers.
+    """
+
+    def __init__(
+        self,
+        shape: HeadShape,
+        weights: PackedLM,
+        buffers: Buffers,
+        positions: Float[Tensor, "S _"],
+        target: Target,
+    ) -> None:
+        layers, logits, step, conditions = (
+            ProgramBuilder(shape, weights, buffers, positions, target) for _ in range(4)
+        )
+        for builder in (layers, step):
+            add_layers(builder)
+        self._to_logits = [add_logits(builder) for builder in (logits, step)]
+        add_conditions(conditions)
+        self.layers, self.logits, self.step, self.conditions = (
+            builder.job() for builder in (layers, logits, step, conditions)
+        )
+
+    def put_logits(self, rows: Float[Tensor, "n KV"]) -> None:
+        """Where the next logits go."""
+        for words in self._to_logits:
+            words[ProductWord.Y], words[ProductWord.Y_STRIDE] = address_of(rows), rows.shape[1]
+
+
+def add_layers(builder: ProgramBuilder) -> None:
+    """The embeddings, and all layers."""
     buffers = builder.buffers
+    builder.embed()
     for layer, block in enumerate(builder.weights.blocks):
         attention = block.attention
         builder.norm(attention.norm)
@@ -205,36 +264,29 @@ def layers_job(builder: ProgramBuilder) -> Job:
         builder.norm(block.norm)
         builder.product(buffers.normed, block.up, buffers.wide, "gelu")
         builder.product(buffers.wide, block.down, buffers.hidden, "add", block.gain)
-    return builder.job()
 
 
-def heads_job(builder: ProgramBuilder) -> Job:
-    """The last norm, output conditions, and the logits."""
+def add_logits(builder: ProgramBuilder) -> np.ndarray:
+    """The last norm, output conditions, and the logits; gives the words that say where they go."""
     builder.norm(builder.weights.norm, "norm_output")
-    builder.product(builder.buffers.normed, builder.weights.heads, builder.buffers.logits)
-    return builder.job()
+    return builder.product(builder.buffers.normed, builder.weights.heads, None)
 
 
-def conditions_job(builder: ProgramBuilder) -> Job:
-    """Keys and values of the conditions in ``normed``, for all layers."""
+def add_conditions(builder: ProgramBuilder) -> None:
+    """Keys and values of the conditions."""
     for layer, block in enumerate(builder.weights.blocks):
         if block.cross is not None and block.cross.keys_values is not None:
             builder.product(builder.buffers.normed, block.cross.keys_values, builder.buffers.wide)
             builder.heads("cross_keys", layer, block.cross)
-    return builder.job()
 
 
-def head_shape(config: LMConfig, *, half_cache: bool) -> HeadShape:
-    """The shape of a model's heads.
-
-    Args:
-        half_cache: keys and values are kept in float16.
-    """
+def head_shape(config: LMConfig, cache: CacheFormat) -> HeadShape:
+    """The shape of a model's heads."""
     transformer = config.transformer
     return HeadShape(
         transformer.width,
         transformer.num_heads,
         transformer.qk_norm,
         is_rotary=transformer.positions == "rotary",
-        cache_type=F16 if half_cache else F32,
+        cache=cache,
     )

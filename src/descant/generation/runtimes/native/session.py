@@ -1,34 +1,29 @@
 """The native runtime: whole steps of the language model in compiled functions, on any CPU."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional as F
 
-from descant.compiled.code import LANES, Target
+from descant.compiled.code import Target
 from descant.generation.runtimes.base import Runtime, Session
+from descant.generation.runtimes.native.cache import cache_format_for
 from descant.generation.runtimes.native.kernels import CacheWord, TokenWord
 from descant.generation.runtimes.native.packing import Rounding, address_of, padded
-from descant.generation.runtimes.native.program import (
-    MAX_TOKENS,
-    Buffers,
-    ProgramBuilder,
-    conditions_job,
-    head_shape,
-    heads_job,
-    layers_job,
-)
+from descant.generation.runtimes.native.program import MAX_TOKENS, Buffers, Programs, head_shape
+from descant.generation.runtimes.native.slots import Slots
 from descant.generation.runtimes.native.team_size import TeamSize
-from descant.generation.runtimes.native.weights import PackedLM, PackedMatrices, free_matrices, pack_matrices
+from descant.generation.runtimes.native.weights import (
+    PackedLM,
+    PackedMatrices,
+    free_matrices,
+    pack_matrices,
+    padded_columns,
+)
 from descant.lm.model import MusicLM
 from descant.nn.inputs import LMInputs
-
-HALF_CACHES: tuple[Rounding, ...] = ("int8", "int4")
-"""Formats whose rounding is coarser than that of a KV cache in float16."""
 
 
 class NativeRuntime(Runtime):
@@ -73,127 +68,81 @@ class NativeRuntime(Runtime):
         return f"steps compiled for {self._target.cpu}, weights in {formats} {how}"
 
     def start(self) -> "NativeSession":
-        return NativeSession(self.lm, self.weights, self._target, half_cache=self.format in HALF_CACHES)
-
-
-@dataclass
-class Slot:
-    """One sequence: its caches, and the condition that is added to its steps.
-
-    Args:
-        words: the token words that stay the same from step to step.
-        kept: the memory that ``words`` point to.
-        length: steps read so far, prefix included.
-    """
-
-    words: np.ndarray
-    kept: list[Tensor]
-    summed: Float[Tensor, "S D"] | None
-    prefix_steps: int
-    length: int = 0
-
-    def tokens(self, count: int) -> Int[np.ndarray, "count words"]:
-        """The words of the next tokens, which are then counted as read."""
-        words = np.repeat(self.words[None], count, axis=0)
-        positions = np.arange(self.length, self.length + count)
-        words[:, TokenWord.POSITION] = positions
-        words[:, TokenWord.STEPS + CacheWord.LENGTH] = positions + 1
-        self.length += count
-        return words
-
-    def add_sum(self, hidden: Float[Tensor, "n D"]) -> Float[Tensor, "n D"]:
-        """The next embedded steps with the condition that is added to them."""
-        if self.summed is None:
-            return hidden
-        if len(self.summed) == 1:
-            return hidden + self.summed
-        start = max(0, self.length - self.prefix_steps)
-        return hidden + self.summed[start : start + len(hidden)]
+        return NativeSession(self.lm, self.weights, self._target)
 
 
 class NativeSession(Session):
     """Sequences in slots. The sums of a token do not depend on the other tokens, so neither do its bits."""
 
-    def __init__(self, lm: MusicLM, weights: PackedLM, target: Target, *, half_cache: bool) -> None:
-        self.lm, self.weights, self.target, self.half_cache = lm, weights, target, half_cache
+    def __init__(self, lm: MusicLM, weights: PackedLM, target: Target) -> None:
+        self.lm, self.weights, self.target = lm, weights, target
         self.team = TeamSize(torch.get_num_threads())
-        self.shape = head_shape(lm.config, half_cache=half_cache)
+        self.shape = head_shape(lm.config, cache_format_for(weights.formats))
         self.buffers = Buffers.of(lm.config)
-        self._first_rows = torch.arange(lm.config.num_codebooks) * (lm.config.codebook_size + 1)
-        self._positions = torch.empty(0)
-        self._slots: dict[int, Slot] = {}
-        self._no_output = torch.zeros(padded(lm.config.transformer.width))
+        self._num_positions = 0
+        self._slots = Slots()
+        self._nothing = torch.zeros(1, padded(lm.config.transformer.width))
 
     def join(
         self, inputs: LMInputs, sequence: Int[Tensor, "B K S"], max_steps: int
     ) -> tuple[list[int], Float[Tensor, "B K V"]]:
-        rows = [inputs.rows(row) for row in torch.arange(len(sequence)).split(1)]
-        self._make_positions(max_steps + inputs.prefix_steps)
-        numbers = [self._add(row, max_steps + inputs.prefix_steps) for row in rows]
-        known = self._embed(sequence.transpose(1, 2))
-        hidden, words = [], []
-        for number, row, steps in zip(numbers, rows, known, strict=True):
-            slot = self._slots[number]
-            steps = slot.add_sum(steps)
-            if row.prefix is not None:
-                steps = torch.cat([row.prefix[0].float(), steps])
-            hidden.append(self._placed(steps, torch.arange(len(steps))))
-            words.append(slot.tokens(len(steps)))
+        self._make_programs(max_steps + inputs.prefix_steps)
+        codes = sequence.long().transpose(1, 2).contiguous()
+        numbers, words = [], []
+        for row, of_row in zip(torch.arange(len(sequence)).split(1), codes, strict=True):
+            own = inputs.rows(row)
+            numbers.append(self._add(own, max_steps + inputs.prefix_steps))
+            words.append(self._known(numbers[-1], own, of_row))
         last = np.cumsum([len(of_row) for of_row in words]) - 1
-        return numbers, self._logits(torch.cat(hidden), np.concatenate(words), last)
+        return numbers, self._logits(np.concatenate(words), last)
 
     def step(self, slots: Sequence[int], codes: Int[Tensor, "B K"]) -> Float[Tensor, "B K V"]:
-        current = [self._slots[number] for number in slots]
-        hidden = [slot.add_sum(row) for slot, row in zip(current, self._embed(codes).split(1), strict=True)]
-        places = torch.tensor([slot.length for slot in current])
-        words = np.concatenate([slot.tokens(1) for slot in current])
-        placed = self._placed(torch.cat(hidden), places)
+        codes = codes.long().contiguous()
+        words = self._slots.next_tokens(np.array(slots))
+        words[:, TokenWord.CODES] = _addresses(codes)
         with self.team.step(len(words)):
-            return self._logits(placed, words, np.arange(len(words)))
+            return self._logits(words, np.arange(len(words)))
 
     def leave(self, slots: Sequence[int]) -> None:
-        for slot in slots:
-            del self._slots[slot]
+        self._slots.leave(slots)
 
-    def _make_positions(self, num_steps: int) -> None:
-        """A table of positions that is long enough, and the programs, which read rotary ones from it."""
-        if num_steps > len(self._positions):
-            self._positions = self.lm.positions(max(num_steps, 2 * len(self._positions))).float()
-            rotary = self._positions if self.shape.is_rotary else None
-            parts = (self.shape, self.weights, self.buffers, rotary, self.target)
-            builders = [ProgramBuilder(*parts) for _ in range(3)]
-            self._layers, self._heads = layers_job(builders[0]), heads_job(builders[1])
-            self._conditions = conditions_job(builders[2])
+    def _make_programs(self, num_steps: int) -> None:
+        """The programs, with a table of positions that is long enough."""
+        if num_steps > self._num_positions:
+            self._num_positions = max(num_steps, 2 * self._num_positions)
+            positions = self.lm.positions(self._num_positions).float()
+            positions = positions.contiguous() if self.shape.is_rotary else padded_columns(positions)
+            self._programs = Programs(self.shape, self.weights, self.buffers, positions, self.target)
 
-    def _embed(self, codes: Int[Tensor, "*rows K"]) -> Float[Tensor, "*rows D"]:
-        """The sum of the codes' embeddings, in the order of the codebooks."""
-        embedded = self.weights.embeddings[codes + self._first_rows].unbind(-2)
-        return sum(embedded[1:], start=embedded[0])
-
-    def _placed(self, hidden: Float[Tensor, "n D"], places: Int[Tensor, " n"]) -> Float[Tensor, "n D"]:
-        return hidden if self.shape.is_rotary else hidden + self._positions[places]
+    def _known(self, number: int, inputs: LMInputs, codes: Int[Tensor, "S K"]) -> Int[np.ndarray, "n words"]:
+        """The words of a new sequence's known tokens, its prefix first."""
+        parts = []
+        if inputs.prefix is not None:
+            self._slots.add_to_next(number, padded_columns(inputs.prefix[0].float()))
+            parts.append(self._slots.tokens(number, inputs.prefix_steps))
+        summed = self._nothing if inputs.sum is None else padded_columns(inputs.sum[0].float())
+        self._slots.add_to_next(number, summed)
+        parts.append(self._slots.tokens(number, len(codes)))
+        parts[-1][:, TokenWord.CODES] = _addresses(codes)
+        return np.concatenate(parts)
 
     def _add(self, inputs: LMInputs, max_length: int) -> int:
         """A new slot, with the keys and values of its conditions."""
-        output = self._no_output if inputs.output is None else self._padded(inputs.output[0].float())[0]
+        output = self._nothing if inputs.output is None else padded_columns(inputs.output[0].float())
         words, kept = np.zeros(TokenWord.NUM_WORDS, np.int64), [output]
         words[TokenWord.OUTPUT] = address_of(output)
         kept += self._allocate(words, TokenWord.STEPS, max_length)
         kept += self._read_conditions(words, inputs)
-        number = next(number for number in range(len(self._slots) + 1) if number not in self._slots)
-        summed = None if inputs.sum is None else inputs.sum[0].float()
-        self._slots[number] = Slot(words, kept, summed, inputs.prefix_steps)
-        return number
+        return self._slots.add(words, kept)
 
     def _allocate(self, words: np.ndarray, first: int, length: int) -> list[Tensor]:
         """Memory for keys and values of all layers; the operating system gives it when it is written."""
         transformer = self.lm.config.transformer
-        head_size = -(-length // LANES) * LANES * transformer.head_dim
-        layer_size = head_size * transformer.num_heads
-        dtype = torch.float16 if self.half_cache else torch.float32
-        keys, values = (torch.empty(layer_size * transformer.num_layers, dtype=dtype) for _ in range(2))
+        head_bytes = self.shape.layout.head_bytes(length)
+        layer_bytes = head_bytes * transformer.num_heads
+        keys, values = (torch.empty(layer_bytes * transformer.num_layers, dtype=torch.uint8) for _ in range(2))
         words[first + CacheWord.KEYS], words[first + CacheWord.VALUES] = address_of(keys), address_of(values)
-        words[first + CacheWord.HEAD_SIZE], words[first + CacheWord.LAYER_SIZE] = head_size, layer_size
+        words[first + CacheWord.HEAD_BYTES], words[first + CacheWord.LAYER_BYTES] = head_bytes, layer_bytes
         return [keys, values]
 
     def _read_conditions(self, words: np.ndarray, inputs: LMInputs) -> list[Tensor]:
@@ -204,35 +153,37 @@ class NativeSession(Session):
         values = inputs.cross[0, mask if inputs.cross_mask is None else inputs.cross_mask[0]].float()
         kept = self._allocate(words, TokenWord.CONDITIONS, len(values))
         for start in range(0, len(values), MAX_TOKENS):
-            part = self._padded(values[start : start + MAX_TOKENS])
+            part = padded_columns(values[start : start + MAX_TOKENS])
             tokens = self.buffers.tokens[: len(part)]
             tokens[:] = words
             tokens[:, TokenWord.POSITION] = np.arange(start, start + len(part))
             self.buffers.normed[: len(part)] = part
-            self._conditions.run(len(part), self.team.num_threads)
+            self._programs.conditions.run(len(part), self.team.num_threads)
         words[TokenWord.CONDITIONS + CacheWord.LENGTH] = len(values)
         return kept
 
-    def _padded(self, vectors: Float[Tensor, "n D"]) -> Float[Tensor, "n padded"]:
-        return F.pad(vectors, (0, self.buffers.hidden.shape[1] - vectors.shape[1])).contiguous()
-
-    def _logits(
-        self, hidden: Float[Tensor, "n D"], words: Int[np.ndarray, "n words"], last: Int[np.ndarray, " B"]
-    ) -> Float[Tensor, "B K V"]:
+    def _logits(self, words: Int[np.ndarray, "n words"], last: Int[np.ndarray, " B"]) -> Float[Tensor, "B K V"]:
         """Reads tokens, those of one sequence in their order; gives the logits after the tokens ``last``."""
-        buffers, width = self.buffers, hidden.shape[1]
-        logits = []
-        for start in range(0, len(hidden), MAX_TOKENS):
-            count = min(MAX_TOKENS, len(hidden) - start)
-            buffers.hidden[:count, :width] = hidden[start : start + count]
+        buffers, programs, config = self.buffers, self._programs, self.lm.config
+        logits = torch.empty(len(last), config.num_codebooks * padded(config.codebook_size))
+        num_done = 0
+        for start in range(0, len(words), MAX_TOKENS):
+            count = min(MAX_TOKENS, len(words) - start)
             buffers.tokens[:count] = words[start : start + count]
-            self._layers.run(count, self.team.num_threads)
             here = last[(last >= start) & (last < start + count)] - start
+            programs.put_logits(logits[num_done:])
+            num_done += len(here)
+            if len(here) == count:
+                programs.step.run(count, self.team.num_threads)
+                continue
+            programs.layers.run(count, self.team.num_threads)
             if len(here):
-                if len(here) < count:
-                    buffers.hidden[: len(here)] = buffers.hidden[here]
-                    buffers.tokens[: len(here)] = buffers.tokens[here]
-                self._heads.run(len(here), self.team.num_threads)
-                logits.append(buffers.logits[: len(here)].clone())
-        config = self.lm.config
-        return torch.cat(logits).unflatten(1, (config.num_codebooks, -1))[:, :, : config.codebook_size]
+                buffers.hidden[: len(here)] = buffers.hidden[here]
+                buffers.tokens[: len(here)] = buffers.tokens[here]
+                programs.logits.run(len(here), self.team.num_threads)
+        return logits.unflatten(1, (config.num_codebooks, -1))[:, :, : config.codebook_size]
+
+
+def _addresses(codes: Int[Tensor, "n K"]) -> Int[np.ndarray, " n"]:
+    """Where each token's codes are."""
+    return address_of(codes) + codes.stride(0) * codes.element_size() * np.arange(len(codes))

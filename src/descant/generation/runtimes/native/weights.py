@@ -64,7 +64,7 @@ class PackedBlock:
 
 
 class PackedLM:
-    """All packed weights, and the embeddings of all codebooks, one after another.
+    """All packed weights, and the embeddings of all codebooks, one after another, padded with zeros.
 
     Args:
         rounding: what the weights are rounded to; the heads keep int8 with int4. None packs each weight in the
@@ -80,7 +80,10 @@ class PackedLM:
         self.norm = _norm(lm.norm)
         heads = torch.cat([_padded_rows(head.get_parameter("weight")) for head in lm.heads])
         self.heads = _pack(heads, "int8" if rounding == "int4" else rounding)
-        self.embeddings = torch.cat([embedding.get_parameter("weight") for embedding in lm.embeddings]).detach().float()
+        self.num_codebooks = len(lm.embeddings)
+        self.embeddings = padded_columns(
+            torch.cat([embedding.get_parameter("weight") for embedding in lm.embeddings]).detach().float()
+        )
 
     def is_current(self, lm: MusicLM) -> bool:
         """Whether the model's weights are still those that were packed."""
@@ -179,6 +182,12 @@ def _free(lm: MusicLM, name: str) -> None:
 
 def _padded_rows(weight: Float[Tensor, "O I"]) -> Float[Tensor, "padded I"]:
     return F.pad(weight.detach(), (0, 0, 0, padded(len(weight)) - len(weight)))
+
+
+def padded_columns(vectors: Float[Tensor, "n D"]) -> Float[Tensor, "n padded"]:
+    """The vectors padded with zeros, side by side in memory."""
+    missing = padded(vectors.shape[1]) - vectors.shape[1]
+    return F.pad(vectors, (0, missing)) if missing else vectors.contiguous()
 
 
 def _norm(norm: nn.LayerNorm) -> PackedNorm:

@@ -1,0 +1,214 @@
+"""From logits to codes in one compiled function: guidance, temperature, top-k and the draw, a codebook of a job a tile.
+
+The operations and their order are those of ``guidance.py`` and ``sampling.py``, so the codes and the values are the
+same bits.
+"""
+
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from llvmlite import ir
+from torch import Tensor
+
+from descant.compiled.code import F32, I32, I64, LANES, POINTER, Code, Library, Target, numbers
+from descant.generation.runtimes.native.packing import address_of
+
+
+class DrawWord(IntEnum):
+    """The 64-bit words of a draw. Strides count floats."""
+
+    LOGITS = 0
+    ROW_STRIDE = 1
+    CODEBOOK_STRIDE = 2
+    NUM_CODEBOOKS = 3
+    NUM_ENTRIES = 4
+    LOG_NOISE = 5
+    TERMS = 6
+    NUM_TERMS = 7
+    TEMPERATURES = 8
+    TOP_KS = 9
+    ARE_GREEDY = 10
+    CODES = 11
+    VALUES = 12
+
+
+class TermWord(IntEnum):
+    """The words of a guidance term: the row of the first job's negative conditions, the jobs that have the term, and
+    their scales."""
+
+    FIRST_ROW = 0
+    NUM_JOBS = 1
+    SCALES = 2
+    NUM_WORDS = 3
+
+
+class DrawSettings(NamedTuple):
+    """Of each job its temperature, the number of codes that are kept, and whether the likeliest one is taken."""
+
+    temperatures: Float[np.ndarray, " jobs"]
+    top_ks: Int[np.ndarray, " jobs"]
+    are_greedy: Int[np.ndarray, " jobs"]
+
+
+def draw_codes(
+    logits: Float[Tensor, "B K V"],
+    terms: Sequence[tuple[int, Float[Tensor, "_ 1 1"]]],
+    settings: DrawSettings,
+    log_noise: Float[Tensor, "jobs K V"],
+) -> tuple[Int[Tensor, "jobs K"], Float[Tensor, "jobs K"]]:
+    """One code per job and codebook, and the values with which they won, not finite where a logit is NaN or infinity.
+
+    Args:
+        logits: float32, each codebook's side by side. V is a multiple of 32.
+        terms: of guidance, in their order: the first negative row, and the scales of the jobs that have the term.
+    """
+    num_jobs, num_codebooks, num_entries = log_noise.shape
+    codes = torch.empty(num_jobs, num_codebooks, dtype=torch.int64)
+    values = torch.empty(num_jobs, num_codebooks)
+    of_terms = np.array([[row, len(scales), address_of(scales)] for row, scales in terms], np.int64)
+    words = np.zeros(len(DrawWord), np.int64)
+    words[DrawWord.LOGITS], words[DrawWord.LOG_NOISE] = address_of(logits), address_of(log_noise)
+    words[DrawWord.ROW_STRIDE], words[DrawWord.CODEBOOK_STRIDE] = logits.stride(0), logits.stride(1)
+    words[DrawWord.NUM_CODEBOOKS], words[DrawWord.NUM_ENTRIES] = num_codebooks, num_entries
+    words[DrawWord.TERMS], words[DrawWord.NUM_TERMS] = address_of(of_terms), len(terms)
+    words[DrawWord.TEMPERATURES : DrawWord.ARE_GREEDY + 1] = [address_of(array) for array in settings]
+    words[DrawWord.CODES], words[DrawWord.VALUES] = address_of(codes), address_of(values)
+    _draw_function()(words.ctypes.data, num_jobs * num_codebooks)
+    return codes, values
+
+
+@cache
+def _draw_function() -> Callable[..., None]:
+    module = ir.Module("drawing")
+    add_draw(module)
+    return Library(module, Target.host()).function("draw", 2)
+
+
+def add_draw(module: ir.Module) -> None:
+    """``draw(words, number of tiles)``."""
+    code = Code(module, "draw", [POINTER, I64])
+    words, num_tiles = code.function.args
+    row = _Row(code, words)
+    with code.for_range(I64(0), num_tiles) as tile:
+        row.begin(tile)
+        largest = row.guide()
+        row.scale(largest)
+        row.draw(row.smallest_kept(), largest)
+    code.ret_void()
+
+
+class _Row:
+    """The code for one codebook of a job: its logits, guided, and then relative to the largest and divided by the
+    temperature, in memory of its own."""
+
+    def __init__(self, code: Code, words: ir.Value) -> None:
+        self.code, self.words = code, words
+        self.vector, self.whole = ir.VectorType(F32, LANES), ir.VectorType(I32, LANES)
+        self.num_entries = self.word(DrawWord.NUM_ENTRIES)
+        self.guided, self.scaled = (code.bitcast(code.alloca(F32, self.num_entries), POINTER) for _ in range(2))
+
+    def word(self, index: int) -> ir.Value:
+        """A word of the draw."""
+        return self.code.read(self.words, I64(index), I64)
+
+    def begin(self, tile: ir.Value) -> None:
+        """Turns to a tile."""
+        code, num_codebooks = self.code, self.word(DrawWord.NUM_CODEBOOKS)
+        self.tile = tile
+        self.job, self.codebook = code.sdiv(tile, num_codebooks), code.srem(tile, num_codebooks)
+
+    def of_job(self, words: DrawWord, type: ir.Type) -> ir.Value:
+        """A setting of the job."""
+        return self.code.read(self.code.pointer_at(self.words, words), self.job, type)
+
+    def guide(self) -> ir.Value:
+        """Puts the guided logits into their memory; gives the largest, or NaN if there is one."""
+        code = self.code
+        logits, terms = (code.pointer_at(self.words, word) for word in (DrawWord.LOGITS, DrawWord.TERMS))
+        of_codebook = code.mul(self.codebook, self.word(DrawWord.CODEBOOK_STRIDE))
+        own = code.add(of_codebook, code.mul(self.job, self.word(DrawWord.ROW_STRIDE)))
+        with code.for_range(I64(0), self.num_entries, LANES) as at:
+            code.write(code.read(logits, code.add(own, at), F32, LANES), self.guided, at)
+        with code.for_range(I64(0), self.word(DrawWord.NUM_TERMS)) as index:
+            first_row, num_jobs, scales = (
+                code.read(terms, code.add(code.mul(index, I64(TermWord.NUM_WORDS)), I64(word)), I64)
+                for word in list(TermWord)[:3]
+            )
+            has_term = code.icmp_signed("<", self.job, num_jobs)
+            num_read = code.select(has_term, self.num_entries, I64(0))
+            scale = code.read(code.inttoptr(scales, POINTER), code.select(has_term, self.job, I64(0)))
+            row = code.mul(code.add(first_row, self.job), self.word(DrawWord.ROW_STRIDE))
+            with code.for_range(I64(0), num_read, LANES) as at:
+                against = code.read(logits, code.add(code.add(row, of_codebook), at), F32, LANES)
+                difference = code.fsub(code.read(self.guided, at, F32, LANES), against)
+                code.write(code.fadd(against, code.fmul(code.splat(scale), difference)), self.guided, at)
+        largest = code.variable(numbers(self.vector, float("-inf")))
+        code.store(numbers(self.vector, float("-inf")), largest)
+        with code.for_range(I64(0), self.num_entries, LANES) as at:
+            code.store(code.call_llvm("maximum", code.load(largest), code.read(self.guided, at, F32, LANES)), largest)
+        return code.reduce(code.load(largest), lambda left, right: code.call_llvm("maximum", left, right))
+
+    def scale(self, largest: ir.Value) -> None:
+        """Puts the scaled logits into their memory."""
+        code = self.code
+        temperature = code.splat(self.of_job(DrawWord.TEMPERATURES, F32))
+        with code.for_range(I64(0), self.num_entries, LANES) as at:
+            relative = code.fsub(code.read(self.guided, at, F32, LANES), code.splat(largest))
+            code.write(code.fdiv(relative, temperature), self.scaled, at)
+
+    def smallest_kept(self) -> ir.Value:
+        """The bits, without the sign, of the last one that is kept. No scaled logit is above 0, so the bits rise as
+        the logits fall; each bit is 0 if enough of them are no larger then."""
+        code = self.code
+        top_k = code.trunc(self.of_job(DrawWord.TOP_KS, I64), I32)
+        found, count = code.variable(I32(0)), code.variable(numbers(self.whole, 0))
+        code.store(I32(0), found)
+        with code.for_range(I64(0), I64(31)) as index:
+            bit = code.shl(I32(1), code.sub(I32(30), code.trunc(index, I32)))
+            limit = code.or_(code.load(found), code.sub(bit, I32(1)))
+            code.store(numbers(self.whole, 0), count)
+            with code.for_range(I64(0), self.num_entries, LANES) as at:
+                is_kept = code.icmp_signed("<=", self._bits(at), code.splat(limit))
+                code.store(code.sub(code.load(count), code.sext(is_kept, self.whole)), count)
+            is_enough = code.icmp_signed(">=", code.reduce(code.load(count), code.add), top_k)
+            code.store(code.select(is_enough, code.load(found), code.or_(code.load(found), bit)), found)
+        return code.load(found)
+
+    def draw(self, smallest_kept: ir.Value, largest: ir.Value) -> None:
+        """Writes the code that wins, and its value."""
+        code = self.code
+        noise = code.pointer_at(self.words, DrawWord.LOG_NOISE)
+        row = code.mul(self.tile, self.num_entries)
+        is_greedy = code.icmp_signed("!=", self.of_job(DrawWord.ARE_GREEDY, I64), I64(0))
+        lowest = numbers(self.vector, float("-inf"))
+        best, winners = code.variable(lowest), code.variable(numbers(self.whole, 0))
+        code.store(lowest, best)
+        code.store(numbers(self.whole, 0), winners)
+        places = ir.Constant(self.whole, [*range(LANES)])
+        with code.for_range(I64(0), self.num_entries, LANES) as at:
+            race = code.fsub(code.read(self.scaled, at, F32, LANES), code.read(noise, code.add(row, at), F32, LANES))
+            is_kept = code.icmp_signed("<=", self._bits(at), code.splat(smallest_kept))
+            race = code.select(is_kept, race, lowest)
+            race = code.select(code.splat(is_greedy), code.read(self.guided, at, F32, LANES), race)
+            is_better = code.fcmp_ordered(">", race, code.load(best))
+            entry = code.add(code.splat(code.trunc(at, I32)), places)
+            code.store(code.select(is_better, race, code.load(best)), best)
+            code.store(code.select(is_better, entry, code.load(winners)), winners)
+        value = code.reduce(code.load(best), lambda left, right: code.call_llvm("maxnum", left, right))
+        is_winner = code.fcmp_ordered("==", code.load(best), code.splat(value))
+        # Of equal ones the first.
+        entries = code.select(is_winner, code.load(winners), numbers(self.whole, 2**31 - 1))
+        winner = code.reduce(entries, lambda left, right: code.select(code.icmp_signed("<", left, right), left, right))
+        is_number = code.fcmp_ordered("==", largest, largest)
+        code.write(code.zext(winner, I64), code.pointer_at(self.words, DrawWord.CODES), self.tile)
+        value = code.select(is_number, value, F32(float("nan")))
+        code.write(value, code.pointer_at(self.words, DrawWord.VALUES), self.tile)
+
+    def _bits(self, at: ir.Value) -> ir.Value:
+        scaled = self.code.read(self.scaled, at, F32, LANES)
+        return self.code.and_(self.code.bitcast(scaled, self.whole), numbers(self.whole, 2**31 - 1))
