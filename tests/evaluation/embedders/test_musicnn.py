@@ -6,8 +6,7 @@ import torch
 
 from descant.audio import Clip
 from descant.errors import InvalidRequest, MissingExtra
-from descant.evaluation import embedders
-from descant.evaluation.embedders import TAGS, MusiCNN, MusicTagger
+from descant.evaluation.embedders import TAGS, MusiCNN, MusicTagger, musicnn, musicnn_weights
 
 SOUNDFONT = Path("/usr/share/sounds/sf2/FluidR3_GM.sf2")
 MELODY = (72, 76, 79, 84, 83, 79, 77, 76, 74, 79)
@@ -77,7 +76,7 @@ def test_our_spectrogram_is_librosas():
         y=wave.numpy(), sr=16_000, n_fft=512, hop_length=256, n_mels=96, pad_mode="reflect"
     )
     expected = torch.from_numpy(np.log10(10_000 * power.T + 1))
-    torch.testing.assert_close(embedders._log_mel(wave), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(musicnn._log_mel(wave), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_level_of_a_clip_does_not_change_its_tags(tagger):
@@ -90,7 +89,7 @@ def test_a_clip_is_the_mean_of_its_patches():
     torch.manual_seed(0)
     tagger = MusicTagger(MusiCNN())
     mel = torch.rand(2 * 187 + 30, 96)
-    patches = embedders._patches(mel)
+    patches = musicnn._patches(mel)
     assert patches.shape == (2, 187, 96)
     apart = [tagger.network(patch[None]) for patch in patches]
     torch.testing.assert_close(tagger.network(patches), torch.cat(apart))
@@ -105,8 +104,8 @@ def test_a_clip_under_three_seconds_is_refused(duration_s):
 
 def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatch):
     def not_there(name):
-        raise embedders.PackageNotFoundError(name)
+        raise musicnn_weights.PackageNotFoundError(name)
 
-    monkeypatch.setattr(embedders, "distribution", not_there)
+    monkeypatch.setattr(musicnn_weights, "distribution", not_there)
     with pytest.raises(MissingExtra, match=r"pip install --no-deps musicnn==0\.1\.0"):
         MusicTagger.load()
