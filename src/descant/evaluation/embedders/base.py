@@ -5,7 +5,7 @@ What becomes of the audio after the last whole window is each model's own conven
 """
 
 from abc import ABC, abstractmethod
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -75,15 +75,16 @@ class LabelEmbedder(Embedder):
         return torch.softmax(logits.double(), dim=1)
 
 
-class TextEmbedder(Protocol):
-    """An embedder with texts in the space of its audio vectors."""
+class TextEmbedder(Embedder):
+    """An embedder with texts in the space of its vectors, which have length 1."""
 
-    @property
-    def label(self) -> str: ...
-
+    @abstractmethod
     def embed_text(self, text: str) -> Float[Tensor, " D"]:
-        """The vector of a text, of length 1."""
-        ...
+        """The vector of a text, of length 1.
+
+        Raises:
+            InvalidRequest: the text is longer than the model reads.
+        """
 
 
 def cut(wave: Float[Tensor, " N"], size: int, hop: int, rest: Rest) -> list[Float[Tensor, " window"]]:

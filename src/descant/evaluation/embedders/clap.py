@@ -6,11 +6,11 @@ from torch import Tensor
 
 from descant.conditioning.clap import ClapConfig, JointEncoder
 from descant.conditioning.encoders.clap import ClapEncoder
-from descant.evaluation.embedders.base import Embedder
+from descant.evaluation.embedders.base import TextEmbedder
 from descant.evaluation.embedders.weights import WeightsFile
 
 
-class ClapEmbedder(Embedder):
+class ClapEmbedder(TextEmbedder):
     """One vector of length 1 per ten seconds of audio, one window every second; also of texts.
 
     A window is never cut at random, as ``laion_clap`` does with audio over ten seconds. Shorter clips are repeated to
@@ -42,9 +42,4 @@ class ClapEmbedder(Embedder):
         return torch.stack([self.encoder.embed_window(wave) for wave in waves])
 
     def embed_text(self, text: str) -> Float[Tensor, " D"]:
-        """The vector of a text.
-
-        Raises:
-            InvalidRequest: the text has more tokens than CLAP reads.
-        """
         return self.encoder.embed_text(text)
