@@ -49,3 +49,17 @@ def test_short_clips_and_missing_weights_are_refused(monkeypatch, tmp_path, embe
         VGGishEmbedder.load()
     with pytest.raises(InvalidRequest, match=r"0\.90 s: VGGish needs at least 0\.975 s"):
         embedder.windows(Clip(torch.zeros(1, 14_400), 16_000))
+
+
+def test_our_features_are_torchvggishs_in_their_order():
+    """The values were printed by torchvggish 0.2 without its dense layers, with these weights, for this patch."""
+    network = VGGish().eval()
+    with torch.no_grad():
+        for number, weight in enumerate(network.features.parameters()):
+            places = torch.arange(weight.numel(), dtype=torch.float64)
+            values = (torch.sin(12.9898 * places + number) * 43_758.5453).remainder(1).sub(0.5)
+            weight.copy_((values * (0.05 if weight.ndim > 1 else 0.1)).reshape(weight.shape))
+        frame, band = torch.arange(96.0)[:, None], torch.arange(64.0)[None]
+        flat = network.convolve(torch.sin(0.21 * frame + 0.01 * band**2)[None])[0]
+    expected = torch.tensor([0.058775, 0.062550, 0.0, 0.100228, 0.0, 0.105070])
+    torch.testing.assert_close(flat[[0, 1, 600, 1_699, 5_001, 11_939]], expected, rtol=0, atol=1e-5)

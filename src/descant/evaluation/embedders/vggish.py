@@ -79,8 +79,11 @@ class VGGish(nn.Module):
 
     def forward(self, patches: Float[Tensor, "B T 64"]) -> Float[Tensor, "B 128"]:
         """The embeddings of patches of 96 frames."""
-        # The dense layers came from TensorFlow, whose channels are innermost.
-        return self.dense(rearrange(self.features(patches[:, None]), "B C T M -> B (T M C)"))
+        return self.dense(self.convolve(patches))
+
+    def convolve(self, patches: Float[Tensor, "B T 64"]) -> Float[Tensor, "B 12288"]:
+        """The values that the dense layers read; they came from TensorFlow, so channels are innermost."""
+        return rearrange(self.features(patches[:, None]), "B C T M -> B (T M C)")
 
 
 def log_mel(waves: Float[Tensor, "B N"]) -> Float[Tensor, "B T 64"]:
