@@ -93,7 +93,8 @@ def test_single_clips_silence_and_other_embedders_are_refused():
     with pytest.raises(InvalidRequest, match="the set has 1 clip"):
         kernel_audio_distance(reference, clips_around(1, seed=10, num_windows=4))
     silent = EmbeddedClips("some embedder", tuple(EmbeddedClip(f"{n}", torch.zeros(1, 5), None) for n in range(5)))
-    with pytest.raises(InvalidRequest, match="silence"):
-        kernel_audio_distance(silent, clips)
+    for pair in ((silent, clips), (reference, silent)):
+        with pytest.raises(InvalidRequest, match="silence"):
+            kernel_audio_distance(*pair)
     with pytest.raises(InvalidRequest, match="do not compare"):
         kernel_audio_distance(reference, EmbeddedClips("another", clips.clips))

@@ -8,7 +8,7 @@ from torch import Tensor
 from descant.errors import InvalidRequest
 from descant.evaluation.bootstrap import NUM_RESAMPLES, bootstrap_over_clips
 from descant.evaluation.embedded_clips import EmbeddedClips, EmbedderEstimate
-from descant.evaluation.statistics import EmbeddingStatistics, check_same_embedder
+from descant.evaluation.statistics import EmbeddingStatistics, check_same_embedder, check_variation
 
 MAX_PARTS = 6
 """The most parts that ``frechet_at_infinity`` divides a set into."""
@@ -157,9 +157,7 @@ def _check(reference: EmbeddingStatistics, clips: EmbeddedClips) -> None:
     _check_reference(reference, clips)
     if clips.num_windows <= reference.dim:
         raise InvalidRequest(_too_few("the set", clips.num_windows, reference.dim))
-    vectors = clips.vectors
-    if torch.equal(vectors, vectors[:1].expand_as(vectors)):
-        raise InvalidRequest("all windows of the set have the same vector; is it silence only?")
+    check_variation(clips)
 
 
 def _check_reference(reference: EmbeddingStatistics, clips: EmbeddedClips) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from descant.errors import InvalidRequest
 from descant.evaluation.bootstrap import NUM_RESAMPLES, bootstrap_over_clips
 from descant.evaluation.embedded_clips import EmbeddedClips, EmbedderEstimate
-from descant.evaluation.statistics import check_same_embedder
+from descant.evaluation.statistics import check_same_embedder, check_variation
 
 SCALE = 100.0
 """The unit of published values (kadtk 1.1.0)."""
@@ -34,7 +34,8 @@ def kernel_audio_distance(
     distribution. The reference is not resampled.
 
     Raises:
-        InvalidRequest: different embedders, fewer than two clips in a set, or a reference without variation.
+        InvalidRequest: different embedders, fewer than two clips in a set, or a set without variation, such as silence
+            only.
     """
     check_same_embedder(reference.embedder, clips.embedder)
     for name, given in (("the reference", reference), ("the set", clips)):
@@ -42,6 +43,7 @@ def kernel_audio_distance(
             raise InvalidRequest(
                 f"{name} has {len(given.clips)} clip: a kernel distance needs at least two in each set"
             )
+    check_variation(clips)
     bandwidth = median_distance(reference.vectors)
     if bandwidth == 0:
         raise InvalidRequest("half of the reference's windows have the same vector; is most of it silence?")

@@ -95,3 +95,14 @@ def check_same_embedder(first: str, second: str) -> None:
     """
     if first != second:
         raise InvalidRequest(f"vectors of {first} and of {second} do not compare; embed both sets with one embedder")
+
+
+def check_variation(clips: EmbeddedClips) -> None:
+    """Refuses a set in which nothing varies.
+
+    Raises:
+        InvalidRequest: all windows have the same vector.
+    """
+    vectors = clips.vectors
+    if torch.equal(vectors, vectors[:1].expand_as(vectors)):
+        raise InvalidRequest("all windows of the set have the same vector; is it silence only?")

@@ -20,7 +20,6 @@ class MERTEmbedder(Embedder):
     every frame of 13 ms as a vector instead: its values do not compare with these.
     """
 
-    window_samples: int
     rest = "overlapping"
     shortest_s = 1.0
 
