@@ -1,14 +1,14 @@
-"""MusiCNN, a pretrained music tagger, which scores whether a named instrument is present.
+"""MusiCNN, a pretrained music tagger, which scores whether a named instrument is present, and embeds without a network.
 
-MusiCNN (Pons and Serra, arXiv 1909.06654) tags three-second patches of a mel spectrogram with the 50 most common tags
-of MagnaTagATune. Its released TensorFlow weights are read with numpy into PyTorch layers, so TensorFlow is not needed.
-The package's own dependencies can no longer be installed, and none of its code is run.
+MusiCNN (Pons and Serra, arXiv 1909.06654) tags three-second patches of a mel spectrogram with 50 tags, those of
+MagnaTagATune or those of the Million Song Dataset. Its released TensorFlow weights are read with numpy into PyTorch
+layers, so TensorFlow is not needed. The package's own dependencies can no longer be installed, and none of its code is
+run.
 """
 
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from typing import Literal
 
-import numpy as np
 import torch
 from einops import rearrange, reduce
 from jaxtyping import Float
@@ -17,7 +17,10 @@ from torch.nn import functional
 
 from descant.audio import Clip
 from descant.codec.mel import mel_filters
-from descant.errors import InvalidRequest, MissingExtra
+from descant.errors import InvalidRequest
+from descant.evaluation.embedders.base import LabelEmbedder
+from descant.evaluation.embedders.musicnn_weights import network_weights, package_version, weights_folder
+from descant.evaluation.embedders.weights import WeightsFile
 from descant.evaluation.spectra import spectrogram
 from descant.evaluation.tf_checkpoint import read_tf_checkpoint
 
@@ -61,10 +64,7 @@ class MusicTagger:
         Raises:
             MissingExtra: the package ``musicnn``, which contains them, is not installed.
         """
-        network = MusiCNN()
-        weights = network_weights(read_tf_checkpoint(f"{_weights_folder()}/"))
-        network.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
-        return cls(network)
+        return cls(_read_network(weights_folder("MTT_musicnn")))
 
     @torch.inference_mode()
     def tag(self, clip: Clip) -> Float[Tensor, "50"]:
@@ -76,8 +76,52 @@ class MusicTagger:
         Raises:
             InvalidRequest: the clip is shorter than one patch.
         """
-        wave = clip.to_channels(1).resample(SAMPLE_RATE_HZ).normalize_loudness(LOUDNESS_LUFS).samples[0]
-        return torch.sigmoid(self.network(_patches(_log_mel(wave)))).mean(dim=0)
+        return torch.sigmoid(self.network(_patches(_log_mel(_normalized(clip))))).mean(dim=0)
+
+
+class MusiCNNEmbedder(LabelEmbedder):
+    """The 200 values of MusiCNN's last hidden layer for every three seconds, and the logits of its 50 tags.
+
+    Clips are normalised to -20 LUFS, as for the tagger. Windows are the tagger's patches: they follow each other, and
+    the rest of a clip is dropped. They overlap by a spectral window less a hop, so that each has the spectrogram that
+    the whole clip has there. The distribution of labels is the softmax of the logits, averaged over the clip.
+    """
+
+    sample_rate_hz = SAMPLE_RATE_HZ
+    window_samples = (PATCH_FRAMES - 1) * HOP + WINDOW
+    hop_samples = PATCH_FRAMES * HOP
+    dim = 200
+    shortest_s = 3.0
+    rest = "dropped"
+
+    def __init__(self, network: "MusiCNN", name: str, weights: WeightsFile) -> None:
+        self.network, self.name, self.weights = network.eval().requires_grad_(False), name, weights
+
+    @classmethod
+    def load(cls, training_set: Literal["MTT", "MSD"] = "MTT") -> "MusiCNNEmbedder":
+        """The embedder with the weights trained on MagnaTagATune or on the Million Song Dataset.
+
+        Raises:
+            MissingExtra: the package ``musicnn``, which contains them, is not installed.
+        """
+        folder = weights_folder(f"{training_set}_musicnn")
+        stored = WeightsFile.of(folder / ".data-00000-of-00001")
+        weights = WeightsFile(f"musicnn {package_version()}/{folder.name}", stored.sha256)
+        return cls(_read_network(folder), f"MusiCNN {training_set}", weights)
+
+    def mono(self, clip: Clip) -> Float[Tensor, " N"]:
+        # The spectrogram of a whole clip is centred: its first frame begins half a window before the clip.
+        half = WINDOW // 2
+        return functional.pad(_normalized(clip)[None], (half, half), mode="reflect")[0]
+
+    @torch.inference_mode()
+    def embed_and_label(self, waves: Float[Tensor, "W N"]) -> tuple[Float[Tensor, "W D"], Float[Tensor, "W labels"]]:
+        frames = waves.unfold(1, WINDOW, HOP) * torch.hann_window(WINDOW)
+        features = self.network.features(_compress(torch.fft.rfft(frames).abs().square()))
+        return features, self.network.output(features)
+
+    def label_probabilities(self, logits: Float[Tensor, "W labels"]) -> Float[Tensor, "parts labels"]:
+        return super().label_probabilities(logits).mean(dim=0, keepdim=True)
 
 
 class MusiCNN(nn.Module):
@@ -96,6 +140,10 @@ class MusiCNN(nn.Module):
 
     def forward(self, patches: Float[Tensor, "B T 96"]) -> Float[Tensor, "B 50"]:
         """The logits of the tags."""
+        return self.output(self.features(patches))
+
+    def features(self, patches: Float[Tensor, "B T 96"]) -> Float[Tensor, "B 200"]:
+        """The last hidden layer, normalised."""
         bands = self.input_norm(patches[:, None])
         front = torch.cat([block(bands) for block in (*self.timbral, *self.temporal)], dim=1)
         levels = [front, self.middle[0](front)]
@@ -104,7 +152,7 @@ class MusiCNN(nn.Module):
         features = torch.cat(levels, dim=1)
         pooled = torch.stack([features.amax(dim=2), features.mean(dim=2)], dim=2)
         pooled = self.pooled_norm(rearrange(pooled, "B D pool -> B (D pool)"))
-        return self.output(self.hidden_norm(functional.relu(self.hidden(pooled))))
+        return self.hidden_norm(functional.relu(self.hidden(pooled)))
 
 
 class _Band(nn.Module):
@@ -140,12 +188,19 @@ def _batch_norm(kind: type[nn.Module], width: int) -> nn.Module:
     return kind(width, eps=_BATCH_NORM_EPSILON)
 
 
+def _normalized(clip: Clip) -> Float[Tensor, " N"]:
+    return clip.to_channels(1).resample(SAMPLE_RATE_HZ).normalize_loudness(LOUDNESS_LUFS).samples[0]
+
+
 def _log_mel(wave: Float[Tensor, " N"]) -> Float[Tensor, "T 96"]:
     if len(wave) < WINDOW:
         raise InvalidRequest(f"a clip of {len(wave) / SAMPLE_RATE_HZ:.3f} s: the tagger needs at least 3 s")
-    power = spectrogram(wave, WINDOW, HOP).square()
+    return _compress(rearrange(spectrogram(wave, WINDOW, HOP).square(), "bins T -> T bins"))
+
+
+def _compress(power: Float[Tensor, "*batch T bins"]) -> Float[Tensor, "*batch T 96"]:
     filters = mel_filters(sample_rate_hz=SAMPLE_RATE_HZ, window=WINDOW, num_mels=NUM_MELS)
-    return torch.log10(10_000 * rearrange(power, "bins T -> T bins") @ filters + 1)
+    return torch.log10(10_000 * power @ filters + 1)
 
 
 def _patches(mel: Float[Tensor, "T 96"]) -> Float[Tensor, "B 187 96"]:
@@ -156,47 +211,8 @@ def _patches(mel: Float[Tensor, "T 96"]) -> Float[Tensor, "B 187 96"]:
     return rearrange(mel[: whole * PATCH_FRAMES], "(B T) M -> B T M", T=PATCH_FRAMES)
 
 
-def _weights_folder() -> Path:
-    # Importing the package would import TensorFlow: its files are looked up in the installation metadata instead.
-    try:
-        files = distribution("musicnn").files or []
-    except PackageNotFoundError as error:
-        raise MissingExtra(
-            "the music tagger's weights come in the package musicnn: pip install --no-deps musicnn==0.1.0"
-        ) from error
-    indices = [
-        Path(str(file.locate())) for file in files if file.parent.name == "MTT_musicnn" and file.name == ".index"
-    ]
-    if not indices:
-        raise MissingExtra("the installed musicnn has no MTT_musicnn weights: pip install --no-deps musicnn==0.1.0")
-    return indices[0].parent
-
-
-def network_weights(theirs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The checkpoint's variables with our names and in PyTorch's layout, without those of the optimiser."""
-    ours: dict[str, np.ndarray] = {}
-    names = [
-        *(f"timbral.{i}" for i in range(2)),
-        *(f"temporal.{i}" for i in range(3)),
-        *(f"middle.{i}" for i in range(3)),
-    ]
-    # TensorFlow numbered the layers in the order of MusiCNN's graph, the norm of the input first.
-    for number, name in enumerate(names):
-        kernel = theirs[_numbered("conv2d", number) + "/kernel"]
-        layout = "time feature 1 D -> D feature time" if name.startswith("middle") else "time band C D -> D C time band"
-        ours[f"{name}.conv.weight"] = np.ascontiguousarray(rearrange(kernel, layout))
-        ours[f"{name}.conv.bias"] = theirs[_numbered("conv2d", number) + "/bias"]
-    for number, name in enumerate(("hidden", "output")):
-        ours[f"{name}.weight"] = np.ascontiguousarray(theirs[_numbered("dense", number) + "/kernel"].T)
-        ours[f"{name}.bias"] = theirs[_numbered("dense", number) + "/bias"]
-    norms = ["input_norm", *(f"{name}.norm" for name in names), "pooled_norm", "hidden_norm"]
-    parts = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
-    for number, name in enumerate(norms):
-        for their_part, our_part in parts.items():
-            ours[f"{name}.{our_part}"] = theirs[f"{_numbered('batch_normalization', number)}/{their_part}"]
-        ours[f"{name}.num_batches_tracked"] = np.array(0)
-    return ours
-
-
-def _numbered(name: str, number: int) -> str:
-    return f"{name}_{number}" if number else name
+def _read_network(folder: Path) -> MusiCNN:
+    network = MusiCNN()
+    weights = network_weights(read_tf_checkpoint(f"{folder}/"))
+    network.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+    return network

@@ -6,8 +6,10 @@ import torch
 
 from descant.audio import Clip
 from descant.errors import InvalidRequest, MissingExtra
-from descant.evaluation import embedders
-from descant.evaluation.embedders import TAGS, MusiCNN, MusicTagger
+from descant.evaluation.embedded_clips import embed_clips
+from descant.evaluation.embedders import TAGS, MusiCNN, MusiCNNEmbedder, MusicTagger, musicnn, musicnn_weights
+from descant.evaluation.kernel_distance import kernel_audio_distance
+from descant.evaluation.label_kl import label_kl
 
 SOUNDFONT = Path("/usr/share/sounds/sf2/FluidR3_GM.sf2")
 MELODY = (72, 76, 79, 84, 83, 79, 77, 76, 74, 79)
@@ -77,7 +79,7 @@ def test_our_spectrogram_is_librosas():
         y=wave.numpy(), sr=16_000, n_fft=512, hop_length=256, n_mels=96, pad_mode="reflect"
     )
     expected = torch.from_numpy(np.log10(10_000 * power.T + 1))
-    torch.testing.assert_close(embedders._log_mel(wave), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(musicnn._log_mel(wave), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_level_of_a_clip_does_not_change_its_tags(tagger):
@@ -90,7 +92,7 @@ def test_a_clip_is_the_mean_of_its_patches():
     torch.manual_seed(0)
     tagger = MusicTagger(MusiCNN())
     mel = torch.rand(2 * 187 + 30, 96)
-    patches = embedders._patches(mel)
+    patches = musicnn._patches(mel)
     assert patches.shape == (2, 187, 96)
     apart = [tagger.network(patch[None]) for patch in patches]
     torch.testing.assert_close(tagger.network(patches), torch.cat(apart))
@@ -105,8 +107,69 @@ def test_a_clip_under_three_seconds_is_refused(duration_s):
 
 def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatch):
     def not_there(name):
-        raise embedders.PackageNotFoundError(name)
+        raise musicnn_weights.PackageNotFoundError(name)
 
-    monkeypatch.setattr(embedders, "distribution", not_there)
+    monkeypatch.setattr(musicnn_weights, "distribution", not_there)
     with pytest.raises(MissingExtra, match=r"pip install --no-deps musicnn==0\.1\.0"):
         MusicTagger.load()
+
+
+@pytest.fixture(scope="module")
+def embedder():
+    try:
+        return MusiCNNEmbedder.load()
+    except MissingExtra as error:
+        pytest.skip(str(error))
+
+
+def noise(duration_s, rate_hz=16_000):
+    samples = torch.randn(1, round(duration_s * rate_hz), generator=torch.Generator().manual_seed(0)) * 0.1
+    return Clip(samples, rate_hz)
+
+
+@pytest.mark.parametrize("duration_s", [3.0, 5.9, 6.0, 10.0])
+def test_windows_embedded_apart_have_the_tags_of_the_whole_clip(tagger, embedder, duration_s):
+    clip = noise(duration_s)
+    windows = embedder.windows(clip)
+    assert len(windows) == int(duration_s * 16_000 // 256 + 1) // 187
+    features, logits = embedder.embed_and_label(torch.stack(windows))
+    assert features.shape == (len(windows), embedder.dim)
+    torch.testing.assert_close(torch.sigmoid(logits).mean(dim=0), tagger.tag(clip), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(embedder.network.output(features), logits)
+
+
+def test_a_clip_has_one_distribution_of_labels(embedder):
+    probabilities = embedder.label_probabilities(torch.randn(3, 50))
+    assert probabilities.shape == (1, 50)
+    assert probabilities.sum().item() == pytest.approx(1)
+
+
+def test_both_training_sets_give_embedders_with_checksums_of_their_own(embedder):
+    other = MusiCNNEmbedder.load("MSD")
+    assert embedder.label.startswith("MusiCNN MTT (musicnn 0.1.0/MTT_musicnn, sha256 041f3935e981")
+    assert other.label.startswith("MusiCNN MSD (musicnn 0.1.0/MSD_musicnn, sha256 8579734ee638")
+    window = torch.stack(embedder.windows(noise(3)))
+    assert not torch.allclose(embedder.embed(window), other.embed(window))
+
+
+def test_a_batch_of_windows_has_the_vectors_of_each(embedder):
+    windows = torch.stack(embedder.windows(noise(10)))
+    apart = torch.cat([embedder.embed(window[None]) for window in windows])
+    torch.testing.assert_close(embedder.embed(windows), apart, rtol=1e-4, atol=1e-4)
+
+
+def test_noise_is_farther_from_music_than_other_music_by_every_distance(embedder):
+    """The distances and the label KL of MusiCNN put melodies, the same melodies with noise, and noise in order."""
+    clips = [(f"{program}", played(program, False, [(key,) for key in MELODY], 3)) for program in (0, 24, 40, 73)]
+    hiss = torch.randn(clips[0][1].samples.shape, generator=torch.Generator().manual_seed(0))
+
+    def with_noise(level):
+        return embed_clips(embedder, [(name, Clip(clip.samples + level * hiss, 16_000)) for name, clip in clips])
+
+    clean = with_noise(0)
+    values = [
+        (kernel_audio_distance(clean, given, 2).value, label_kl(clean, given).value)
+        for given in (clean, with_noise(0.003), with_noise(0.3))
+    ]
+    for measured in zip(*values, strict=True):
+        assert list(measured) == sorted(measured)
