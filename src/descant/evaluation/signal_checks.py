@@ -115,7 +115,7 @@ def find_faults(measures: SignalMeasures, limits: SignalLimits | None = None) ->
         faults.append(Fault("loudness_lufs", measures.loudness_lufs, limits.min_loudness_lufs, message))
     if measures.dead_channels:
         message = f"channels without signal: {', '.join(map(str, measures.dead_channels))}, counted from 0"
-        faults.append(Fault("dead_channels", len(measures.dead_channels), 0, message))
+        faults.append(Fault("dead_channels", float(len(measures.dead_channels)), 0.0, message))
     return faults
 
 
