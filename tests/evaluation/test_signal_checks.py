@@ -55,8 +55,9 @@ def test_a_peak_between_samples_is_found():
 
 
 def test_true_peaks_of_a_long_clip_are_those_of_its_parts():
-    """The clip is measured in parts of 30 s, whose edges must not count as steps."""
-    samples = sine(62.0, hz=55.0, amplitude=0.5)
+    """It is measured in parts of 30 s with 0.1 s around them, whose edges, here crests, must not count as steps."""
+    samples = sine(62.0, hz=1_644.25 / 29.9, amplitude=0.5)
+    samples *= ((len(samples) - 1 - torch.arange(len(samples))) / 400).clamp(max=1)
     assert measure_signal(clip_of(samples)).true_peak_db == pytest.approx(-6.02, abs=0.01)
 
 
@@ -70,6 +71,13 @@ def test_clipping_is_found_at_any_level(gain, step):
     measures = measure_signal(clip_of(gain * clipped))
     assert measures.clipped_share == pytest.approx(expected, rel=0.2)
     assert "clipped_share" in [fault.measure for fault in find_faults(measures)]
+
+
+def test_single_peaks_of_the_same_height_are_not_clipped():
+    samples = 0.5 * music()
+    samples[::100] = 0.5
+    samples[1::100] = 0.5
+    assert measure_signal(clip_of(samples)).clipped_share == 0
 
 
 def test_clipping_of_one_side_in_one_channel_is_found():

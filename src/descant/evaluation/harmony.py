@@ -83,7 +83,7 @@ def pitch_classes(clip: Clip) -> PitchClasses:
     """
     wave = clip.to_channels(1).resample(SAMPLE_RATE_HZ).samples[0].cpu()
     num_frames = -(-len(wave) // HOP)
-    padded = F.pad(wave / wave.abs().max().clamp_min(1e-30), (WINDOW // 2, WINDOW // 2 + HOP))
+    padded = F.pad(wave, (WINDOW // 2, WINDOW // 2 + HOP))
     chunks = [_peaks_of(windows) for windows in padded.unfold(0, WINDOW, HOP)[:num_frames].split(_CHUNK_FRAMES)]
     floor = FLOOR * max((chunk.magnitude.max().item() for chunk in chunks if len(chunk.magnitude)), default=0.0)
     return PitchClasses(
@@ -150,7 +150,7 @@ def _strengths_of(peaks: _Peaks, floor: float) -> Float[Tensor, "T 12"]:
     octaves = torch.log2(hz / CENTRE_HZ) / WIDTH_OCTAVES
     weight = torch.exp(-octaves.square() / 2) * magnitude.sqrt() * (1 - (pitch - pitch.round()).abs())
     strengths.index_put_((frame, pitch.round().long() % 12), weight, accumulate=True)
-    return F.normalize(strengths, dim=1, eps=1e-9)
+    return F.normalize(strengths, dim=1, eps=1e-15)
 
 
 def _are_overtones(hz: Float[Tensor, " peaks"], magnitude: Float[Tensor, " peaks"]) -> Bool[Tensor, " peaks"]:
