@@ -67,7 +67,7 @@ def test_silence_ends_a_hold():
 
 @pytest.mark.parametrize(
     ("chords", "each_s", "per_minute"),
-    [([C, F, G, C], 2.0, 3 * 60 / 8), ([C, AM] * 4, 1.0, 7 * 60 / 8), ([C] * 4, 2.0, 0)],
+    [([C, F, G, C], 2.0, 3 * 60 / 8), ([C, F] * 4, 1.0, 7 * 60 / 8), ([C, AM] * 2, 2.0, 3 * 60 / 8), ([C] * 4, 2.0, 0)],
 )
 def test_chord_changes_are_counted(chords, each_s, per_minute):
     clip = clip_of(sequence(chords, each_s) + 0.2 * roll(8.0))

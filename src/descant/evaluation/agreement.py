@@ -190,36 +190,37 @@ def key_fit(estimated: str, target: TempoKey) -> float:
 def chord_share(clip: Clip, chords: ChordTrack) -> float | None:
     """The share of the frames of 0.1 s with an asked chord in which that chord is the best-fitting one.
 
-    Chords are compared as triads, sevenths and bass notes aside (MIREX's "MajMin", Pauwels and Peeters, ICASSP 2013);
-    a chord without a third and a fifth is compared as a whole. It competes with all triads and the other asked chords
-    (``chord_path``). Frames in which none is asked are left out; None if there are no others.
+    A chord counts as found by all of its pitch classes or by its triad, so that sevenths need not be played; bass notes
+    that are foreign to a chord are set aside (MIREX compares triads: Pauwels and Peeters, ICASSP 2013). It competes
+    with all major and minor triads and the other asked chords (``chord_path``). Frames in which none is asked are left
+    out; None if there are no others.
     """
     frames = pitch_classes(clip)
     starts = [chord.start_s for chord in chords]
     times_s = np.arange(len(frames.strengths)) * FRAME_S
-    # Index -1, before the first chord, is the empty template.
-    wanted = [*map(template_of, chords), frozenset[int]()]
-    asked = [wanted[index] for index in np.searchsorted(starts, times_s, side="right") - 1]
-    templates = [*TRIADS, *sorted(set(wanted) - {*TRIADS, frozenset[int]()}, key=sorted)]
+    # Index -1, before the first chord, has no templates.
+    accepted = [*map(templates_of, chords), frozenset[Template]()]
+    asked = [accepted[index] for index in np.searchsorted(starts, times_s, side="right") - 1]
+    templates = [*TRIADS, *sorted(frozenset().union(*accepted) - set(TRIADS), key=sorted)]
     played = [templates[index] for index in chord_path(frames.strengths, templates)]
     has_peaks = frames.strengths.any(dim=1).tolist()
     hits = [
-        is_audible and chord == template
-        for chord, template, is_audible in zip(played, asked, has_peaks, strict=True)
-        if template
+        is_audible and chord in accepted_chords
+        for chord, accepted_chords, is_audible in zip(played, asked, has_peaks, strict=True)
+        if accepted_chords
     ]
     return sum(hits) / len(hits) if hits else None
 
 
-def template_of(chord: Chord) -> Template:
-    """The triad of a chord that has a third and a fifth, else all of its pitch classes; empty for no chord."""
+def templates_of(chord: Chord) -> frozenset[Template]:
+    """All pitch classes of a chord, and its triad if it has a third and a fifth; none for no chord."""
     if chord.root is None:
         return frozenset()
     intervals = {(pitch - chord.root) % 12 for pitch in chord.pitches}
     for third in (4, 3):
         if {0, third, 7} <= intervals:
-            return frozenset((chord.root + interval) % 12 for interval in (0, third, 7))
-    return chord.pitches
+            return frozenset({chord.pitches, frozenset((chord.root + interval) % 12 for interval in (0, third, 7))})
+    return frozenset({chord.pitches})
 
 
 def mood_mode(text: str) -> Mode | None:

@@ -37,8 +37,8 @@ OVERTONE_TOLERANCE = 0.018
 OVERTONE_RATIO = 0.5
 """A peak at a multiple of another is an overtone unless it is more than twice as high."""
 
-CENTRE_HZ, WIDTH_OCTAVES = 330.0, 2.0
-"""How much each octave counts: a Gaussian from bass to lead, so that none of them alone decides."""
+CENTRE_HZ, WIDTH_OCTAVES = 262.0, 2.0
+"""How much each octave counts: a Gaussian around middle C, from bass to lead."""
 
 Template: TypeAlias = frozenset[int]
 """The pitch classes of a chord; 0 is C."""

@@ -91,7 +91,8 @@ def longest_hold_s(clip: Clip) -> float | None:
 def chord_changes_per_minute(clip: Clip) -> float | None:
     """How often the best-fitting major or minor triad changes per minute, or None if nothing has a pitch.
 
-    A melody alone has those of the triads that it implies. Changes faster than twice a second are not found.
+    A melody alone has those of the triads that it implies. A triad that shares one note with its neighbours is found if
+    it lasts half a second, one that shares two a second.
     """
     return _chord_changes_per_minute(pitch_classes(clip))
 
