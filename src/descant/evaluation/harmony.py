@@ -21,7 +21,7 @@ SAMPLE_RATE_HZ = 22_050
 HOP = 2_205
 FRAME_S = HOP / SAMPLE_RATE_HZ
 WINDOW = 4_096
-"""186 ms, in which sixteen strokes a second blur into noise, and lines a semitone apart are separate from 360 Hz on."""
+"""186 ms: lines a semitone apart are separate from 360 Hz on, and the strokes of a roll are not yet lines themselves."""
 LOWEST_HZ, HIGHEST_HZ = 55.0, 5_000.0
 PROMINENCE = 4.0
 """The least ratio of a peak to the median around it: the magnitude of white noise exceeds it once in 60,000 bins."""
@@ -30,7 +30,7 @@ SURROUNDINGS_BINS = 31
 FLOOR = 1e-3
 """The smallest peak that counts, relative to the clip's highest: 60 dB below."""
 PITCHED_SHARE = 0.5
-"""A frame with less of its power in peaks is unpitched: a snare drum has 0.2 to 0.5, other instruments above 0.8."""
+"""A frame with less of its power in peaks is unpitched: a drum kit has 0.2, a snare roll 0.5, other instruments 0.9."""
 
 OVERTONES = range(2, 9)
 OVERTONE_TOLERANCE = 0.018
