@@ -21,7 +21,7 @@ SAMPLE_RATE_HZ = 22_050
 HOP = 2_205
 FRAME_S = HOP / SAMPLE_RATE_HZ
 WINDOW = 4_096
-"""186 ms: lines a semitone apart are separate from 360 Hz on, and the strokes of a roll are not yet lines themselves."""
+"""186 ms: lines a semitone apart are separate from 360 Hz on, and the strokes of a roll are no lines yet."""
 LOWEST_HZ, HIGHEST_HZ = 55.0, 5_000.0
 PROMINENCE = 4.0
 """The least ratio of a peak to the median around it: the magnitude of white noise exceeds it once in 60,000 bins."""
