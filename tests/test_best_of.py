@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from descant import InvalidRequest, MusicGen, Request, request_from_info
-from descant.evaluation.prompt_fit import fit
+from descant.evaluation.agreement import measure_agreement, target_of
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +16,7 @@ def test_the_best_candidate_is_one_of_them_and_its_seed_generates_it_again(music
     request = Request(text="drums, 120 bpm", duration_s=2.1, seed=4)
     best = music.generate(request, best_of=3)
     several = [music.generate(request, seed=seed) for seed in (4, 5, 6)]
-    scores = [fit(clip, request.text).score for clip in several]
+    scores = [measure_agreement(clip, target_of(request.text)).score for clip in several]
     assert best.info["scores"] == scores
     assert torch.equal(best.codes, several[scores.index(max(scores))].codes)
     assert torch.equal(music.generate(request_from_info(best.info)).codes, best.codes)

@@ -237,7 +237,7 @@ class MusicGen:
         Args:
             request: a prompt, a ``Request``, or any ordered iterable of them, such as a list or an array.
             best_of: the number of candidates of each request, with successive seeds; the result is the one that fits
-                the tempo, the key and the melody of the request best.
+                the tempo, the key, the chords and the melody of the request best.
             progress: called with the number of steps done and the number of all steps.
             cancel: called before each step; True stops with ``Cancelled``.
             fields: fields of ``Request``, for prompts given as text.

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from descant.audio import Clip
 from descant.errors import InvalidRequest, naming
-from descant.evaluation.prompt_fit import fit, require_scorable
+from descant.evaluation.agreement import Target, measure_agreement, require_scorable, target_of
 from descant.generation.request import MAX_SEED, Request
 
 MAX_CANDIDATES = 64
@@ -26,7 +26,7 @@ def candidates(request: Request, count: int) -> list[Request]:
         return [request]
     # A loop is long enough once it is repeated.
     with naming(f"best_of={count}"):
-        require_scorable(request.text, request.melody, request.duration_s if request.loop_bars is None else math.inf)
+        require_scorable(_target(request), request.duration_s if request.loop_bars is None else math.inf)
     first = secrets.randbits(31) if request.seed is None else request.seed
     return [replace(request, seed=(first + index) % (MAX_SEED + 1)) for index in range(count)]
 
@@ -35,6 +35,12 @@ def best(request: Request, clips: Sequence[Clip]) -> Clip:
     """The candidate with the highest score, the first of equal ones; its ``info`` has the scores of all."""
     if len(clips) == 1:
         return clips[0]
-    scores = [fit(clip, request.text, request.melody).score or 0.0 for clip in clips]
+    target = _target(request)
+    scores = [measure_agreement(clip, target).score or 0.0 for clip in clips]
     chosen = clips[scores.index(max(scores))]
     return replace(chosen, info={**chosen.info, "best_of": len(clips), "scores": scores})
+
+
+def _target(request: Request) -> Target:
+    """What can be scored: expected moods are left out, since nothing would be chosen by them."""
+    return replace(target_of(request.text, chords=request.chords, melody=request.melody), mood_mode=None)

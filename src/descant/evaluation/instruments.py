@@ -14,8 +14,9 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from descant.audio import Clip
 from descant.errors import InvalidRequest
-from descant.evaluation.embedders import TAGS
+from descant.evaluation.embedders import TAGS, MusicTagger
 
 FAMILY_TAGS = {
     "piano": ("piano",),
@@ -29,9 +30,28 @@ FAMILY_TAGS = {
 }
 """The tags of each family; families without a tag (brass, organ, reeds, bass) cannot be scored."""
 
+NAMED_FAMILIES = {
+    **{family: family for family in FAMILY_TAGS},
+    **dict.fromkeys(("clavinet", "electric piano", "harpsichord", "honky-tonk piano"), "piano"),
+    **dict.fromkeys(("banjo", "mandolin", "sitar", "ukulele"), "guitar"),
+    **dict.fromkeys(("cello", "string", "string quartet", "viola", "violin", "fiddle"), "strings"),
+    **dict.fromkeys(("ocarina", "pan flute", "piccolo", "recorder", "shakuhachi", "whistle"), "flute"),
+    "choral": "choir",
+    **dict.fromkeys(("beat", "drum", "drum kit", "percussion", "tabla", "taiko"), "drums"),
+    **dict.fromkeys(("synthesiser", "synthesizer", "synth brass", "synth pad", "synth strings"), "synth"),
+    # Only so that the shorter name in them is not read.
+    **dict.fromkeys(("bass guitar", "double bass", "synth bass", "slap bass"), "bass"),
+    **dict.fromkeys(("steel drum", "steel drums"), "mallets"),
+}
+"""The family of every instrument that a text may name, by its name in the singular."""
+
+_NEGATED = re.compile(r"\b(?:no|without)\b[^,.;]*")
+
 FALSE_ALARM_RATE = 0.2
 MIN_SEPARATION = 0.7
 MIN_CLIPS = 10
+SHORTEST_S = 3.0
+"""A patch of the tagger has 2.99 s."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +72,58 @@ class FamilyThreshold:
     def is_reliable(self) -> bool:
         """Whether the tagger separates this family well enough from the others."""
         return self.separation >= MIN_SEPARATION
+
+
+CALIBRATION = {
+    family: FamilyThreshold(
+        score=score, separation=separation, recall=recall, num_with=num_with, num_without=590 - num_with
+    )
+    for family, score, separation, recall, num_with in (
+        ("piano", 0.0915, 0.799, 0.639, 208),
+        ("guitar", 0.357, 0.778, 0.570, 228),
+        ("strings", 0.104, 0.809, 0.561, 57),
+        ("flute", 0.00686, 0.935, 0.880, 50),
+        ("harp", 0.0165, 0.844, 0.818, 22),
+        ("choir", 0.000588, 0.908, 0.833, 18),
+        ("drums", 0.0362, 0.962, 0.983, 291),
+        ("synth", 0.0974, 0.815, 0.684, 57),
+    )
+}
+"""``calibrate`` of 590 crops of ten seconds from the starter's corpus, whose instruments are sampled.
+
+In 104 other pieces, 0.76 of the families that play are recognised, and 0.22 of those that do not. Calibrate anew
+for other music.
+"""
+
+
+@dataclass(frozen=True)
+class InstrumentDetector:
+    """A tagger with the thresholds of its families; those that it separates poorly are not scored."""
+
+    tagger: MusicTagger
+    thresholds: Mapping[str, FamilyThreshold]
+
+    @classmethod
+    def load(cls) -> "InstrumentDetector":
+        """The released tagger with ``CALIBRATION``.
+
+        Raises:
+            MissingExtra: the package ``musicnn``, which contains the weights, is not installed.
+        """
+        return cls(MusicTagger.load(), CALIBRATION)
+
+    def share_recognised(self, clip: Clip, families: Set[str]) -> float | None:
+        """The share of the families that score above their threshold; None if none of them can be scored.
+
+        Clips under three seconds, which the tagger cannot read, have None; silence has 0.
+        """
+        reliable = [family for family in families if family in self.thresholds and self.thresholds[family].is_reliable]
+        if not reliable or clip.duration_s < SHORTEST_S:
+            return None
+        if not clip.samples.any():
+            return 0.0
+        scores = family_scores(self.tagger.tag(clip))
+        return sum(scores[family] > self.thresholds[family].score for family in reliable) / len(reliable)
 
 
 def family_scores(probabilities: Float[Tensor, "50"]) -> dict[str, float]:
@@ -107,3 +179,8 @@ def families_named(text: str, family_of: Mapping[str, str]) -> frozenset[str]:
     names = sorted(family_of, key=len, reverse=True)
     found = re.findall(rf"\b({'|'.join(map(re.escape, names))})(?:e?s)?\b", text.lower())
     return frozenset(family_of[name] for name in found)
+
+
+def instruments_named(text: str) -> frozenset[str]:
+    """The families of ``FAMILY_TAGS`` that a text asks for: not those after "no" or "without", up to the next comma."""
+    return families_named(_NEGATED.sub("", text.lower()), NAMED_FAMILIES).intersection(FAMILY_TAGS)

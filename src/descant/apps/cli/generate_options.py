@@ -93,8 +93,8 @@ def _add_prompt_options(parser: Parser) -> None:
         type=whole_number,
         default=1,
         metavar="N",
-        help="make N candidates for each file, up to 64, and keep the one that best matches the tempo, the key and the "
-        "melody asked for (default: 1)",
+        help="make N candidates for each file, up to 64, and keep the one that best matches the tempo, the key, the "
+        "chords and the melody asked for (default: 1)",
     )
     group.add_argument(
         "--long-prompt",
