@@ -73,7 +73,7 @@ def test_a_precision_that_is_not_the_default_is_named_with_what_runs_it(run):
     outcome = run("generate", "a drum", *TINY, "-o", "drum.flac", "--precision", "int8")
     assert outcome.code == 0
     assert "precision int8: " in outcome.err
-    assert "weights in int8 rounded" in outcome.err
+    assert "weights in w8a8 rounded" in outcome.err
 
 
 def test_any_text_is_a_prompt_and_none_escapes_the_folder(run, folder):

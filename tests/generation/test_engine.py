@@ -185,7 +185,7 @@ def test_audio_has_exactly_the_length_asked_for(tiny_model, duration_s, num_samp
     assert made.codes.shape == (4, -(-num_samples // 640))
     with torch.no_grad():
         decoded = tiny_model.codec.decode(made.codes[None])[0]
-    assert torch.equal(made.wave, decoded[:, :num_samples])
+    torch.testing.assert_close(made.wave, decoded[:, :num_samples], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("max_batch", [8, 1])

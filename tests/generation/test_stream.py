@@ -83,8 +83,8 @@ def test_a_stream_that_is_closed_frees_its_slots_at_once(short_model, monkeypatc
     with engine.stream(ask(duration_s=10.0), chunk_s=0.04) as stream:
         for _ in range(num_read):
             next(stream)
-        assert [bool(session._slots) for session in sessions] == [True] * min(1, num_read)
-    assert not any(session._slots for session in sessions)
+        assert [bool(session._slots.kept) for session in sessions] == [True] * min(1, num_read)
+    assert not any(session._slots.kept for session in sessions)
     assert list(stream) == []
     assert stream.codes.shape[1] < 10.0 / FRAME_S
 

@@ -6,6 +6,7 @@ import torch
 from descant import api
 from descant.data.shards import TokenizedClip
 from descant.data.token_dataset import TokenBatch
+from descant.generation.runtimes.native import session
 from descant.studies.rounding import cross_entropies, logits_after_codes, relative_error
 from descant.training.lm import LMTask, LMTaskConfig
 
@@ -19,7 +20,8 @@ def starter():
     return api.load("starter", device="cpu")
 
 
-def test_the_runtime_predicts_clips_as_training_does(starter):
+def test_the_runtime_predicts_clips_as_training_does(starter, monkeypatch):
+    monkeypatch.setattr(session, "cache_format_for", lambda _: "fp32")
     clip = TokenizedClip(id="a", split="valid", start_frame=0, num_frames=12)
     rows = [{"text": text} for text in TEXTS]
     batch = TokenBatch(CODES, rows, torch.ones(2, 12, dtype=torch.bool), [clip] * 2, BEATS)
