@@ -174,9 +174,10 @@ class OverlapAdd:
         start = min(max(0, earlier - self.num_seen), num_hops)
         end = num_hops if num_spectra is None else max(start, num_hops - earlier)
         hops[start:end].div_(self.stft.weights[0, earlier])
-        for part in (slice(0, start), slice(end, num_hops)):
-            places = torch.arange(self.num_seen + part.start, self.num_seen + part.stop)
-            hops[part].div_(self.stft.weights_of(places, num_spectra))
+        for first, last in ((0, start), (end, num_hops)):
+            if first < last:
+                places = torch.arange(self.num_seen + first, self.num_seen + last)
+                hops[first:last].div_(self.stft.weights_of(places, num_spectra))
 
 
 class AnalysisStream(StreamStage):
