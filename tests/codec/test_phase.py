@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from descant.codec.phase import FramedSTFT, running_phases
-from descant.codec.phase_stream import MOMENTUM, WaveStream, find_wave
+from descant.codec.phase import FramedSTFT, running_turns
+from descant.codec.phase_code import MOMENTUM
+from descant.codec.phase_stream import WaveStream, find_wave
 
 RATE = 8_000
 
@@ -32,7 +33,9 @@ def test_a_full_scale_sine_has_magnitude_one_in_its_bin():
 
 def found_in_one_pass(stft: FramedSTFT, magnitudes: torch.Tensor, iterations: int) -> torch.Tensor:
     """Fast Griffin-Lim as its paper writes it, whole spectrograms at a time."""
-    spectra = torch.polar(magnitudes, running_phases(stft, magnitudes, torch.zeros_like(magnitudes[:, 0])))
+    spectra = torch.polar(
+        magnitudes, 2 * torch.pi * running_turns(stft, magnitudes, torch.zeros_like(magnitudes[:, 0]))
+    )
     before = torch.zeros_like(spectra)
     for _ in range(iterations):
         found = stft.analyze(stft.synthesize(spectra))
@@ -86,7 +89,16 @@ def test_a_row_of_a_batch_is_found_as_it_is_alone():
     stft = FramedSTFT(512, 160)
     magnitudes = stft.analyze(torch.cat([tones(440.0), tones(95.0, 700.0)])).abs()
     alone = torch.cat([find_wave(stft, row[None], 8) for row in magnitudes])
-    torch.testing.assert_close(find_wave(stft, magnitudes, 8), alone, rtol=0, atol=1e-4)
+    assert torch.equal(find_wave(stft, magnitudes, 8), alone)
+
+
+@pytest.mark.parametrize("size", [1, 7, 33])
+def test_chunks_of_spectra_give_the_bits_of_the_whole(size):
+    stft, magnitudes = FramedSTFT(2_048, 640), torch.rand(1, 40, 1_025)
+    stream = WaveStream(stft, 8)
+    chunks = [stream.push(chunk, is_last=False) for chunk in magnitudes.split(size, dim=1)]
+    wave = torch.cat([*chunks, stream.push(magnitudes[:, :0], is_last=True)], dim=-1)
+    assert torch.equal(wave, find_wave(stft, magnitudes, 8))
 
 
 def test_silence_is_found_silent():

@@ -73,27 +73,27 @@ class FramedSTFT(nn.Module):
         return weights
 
 
-def running_phases(
-    stft: FramedSTFT, magnitudes: Float[Tensor, "B spectra bins"], phase: Float[Tensor, "B bins"]
+def running_turns(
+    stft: FramedSTFT, magnitudes: Float[Tensor, "B spectra bins"], turn: Float[Tensor, "B bins"]
 ) -> Float[Tensor, "B spectra bins"]:
-    """Phases of partials that continue from spectrum to spectrum (Beauregard, Harish and Wyse, "Single pass spectrogram
-    inversion", DSP 2015), starting from ``phase``, the phases of the spectrum before the first.
+    """Phases, in turns, of partials that continue from spectrum to spectrum, starting from ``turn``, those of the
+    spectrum before the first (Beauregard, Harish and Wyse, "Single pass spectrogram inversion", DSP 2015).
 
     A partial is a peak of the spectrum; its pitch is the vertex of a parabola through three log-magnitudes. Bins nearer
     to it than to any other peak take its phase, plus half a circle per bin, as in the main lobe of the window.
     """
     device = magnitudes.device
     # On the CPU: five hundred tiny sequential steps, and Apple's GPUs lack an operation that they need.
-    magnitudes, phase = magnitudes.cpu(), phase.cpu()
+    magnitudes, turn = magnitudes.cpu(), turn.cpu()
     bins = torch.arange(magnitudes.shape[-1])
     peaks, pitches = _partials(magnitudes)
-    # In turns, of which only the fractions matter: whole ones would cost precision.
+    # Only the fractions matter: whole turns would cost precision.
     advances = (stft.hop_samples / stft.window_samples * pitches.gather(-1, peaks)).frac_()
     advances += (bins - peaks) % 2 / 2
-    turns, turn = torch.empty_like(advances), phase / (2 * torch.pi)
+    turns = torch.empty_like(advances)
     for peak, advance, after in zip(peaks.unbind(1), advances.unbind(1), turns.unbind(1), strict=True):
         turn = torch.frac(turn.gather(-1, peak).add_(advance), out=after)
-    return (2 * torch.pi * turns).to(device)
+    return turns.to(device)
 
 
 def _partials(

@@ -5,7 +5,7 @@ the resulting magnitudes by the target ones. Rounds alone, from phases of zero, 
 
 In a round a spectrum depends only on those whose windows overlap its own. So every round runs a few spectra behind the
 one before it, and keeps only the sums of unfinished windows and the spectra that wait for them.
-Spectra are [B, spectra, bins] here and samples [B, N].
+A stage takes spectra [B, spectra, bins] and gives samples [B, N]; what it consists of, [spectra, bins] and [N].
 """
 
 import torch
@@ -13,11 +13,9 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from descant.codec.phase import FramedSTFT, running_phases
+from descant.codec.phase import FramedSTFT, running_turns
+from descant.codec.phase_code import add_windows, aim, cut_windows
 from descant.nn.stream import StreamStage
-
-MOMENTUM = 0.99
-"""Of the fast variant of Griffin-Lim (WASPAA 2013, doi 10.1109/WASPAA.2013.6701851); 0 is the original."""
 
 
 def find_wave(stft: FramedSTFT, magnitudes: Float[Tensor, "B spectra bins"], iterations: int) -> Float[Tensor, "B N"]:
@@ -33,43 +31,57 @@ class WaveStream(StreamStage):
 
     def __init__(self, stft: FramedSTFT, iterations: int) -> None:
         self.stft = stft
-        self.phase: Float[Tensor, "B bins"] | None = None
-        self.rounds = [_Round(stft) for _ in range(iterations)]
-        self.sums = OverlapAdd(stft)
-        self.targets: Float[Tensor, "B spectra bins"] | None = None
+        self.iterations = iterations
+        self.rows: list[_Row] = []
 
     @torch.inference_mode(mode=False)  # what is kept can then be written in inference mode and outside of it
     @torch.no_grad()
     def push(self, chunk: Float[Tensor, "B spectra bins"], is_last: bool) -> Float[Tensor, "B N"]:
-        magnitudes = chunk if self.targets is None else torch.cat([self.targets, chunk], dim=1)
-        # Twice, for the real and the imaginary parts: a product of complex and real numbers is much slower.
-        targets = torch.stack([magnitudes, magnitudes], dim=-1)
-        spectra, before, first = self._start(chunk), None, self._num_done
-        for one_round in self.rounds:
-            spectra, before = one_round.push(spectra, before, targets[:, one_round.num_done - first :], is_last)
-        to_cut = max(0, self.stft.margin - self.sums.num_seen * self.stft.hop_samples)
-        samples = self.sums.push(spectra, is_last)[:, self.stft.num_earlier :].flatten(start_dim=1)
-        beyond = self.stft.num_earlier * self.stft.hop_samples - self.stft.margin if is_last else 0
-        self.targets = magnitudes[:, self._num_done - first :].clone()
-        return samples[:, to_cut : max(0, samples.shape[-1] - beyond)]
+        # Each wave apart: all that one of them reads and writes in a round stays in the cache.
+        self.rows = self.rows or [_Row(self.stft, self.iterations) for _ in chunk]
+        return torch.stack([row.push(part, is_last) for row, part in zip(self.rows, chunk, strict=True)])
 
     def last_needed(self, step: int) -> int:
         spectrum = (step + self.stft.margin) // self.stft.hop_samples
-        return spectrum + len(self.rounds) * self.stft.num_earlier
+        return spectrum + self.iterations * self.stft.num_earlier
+
+
+class _Row:
+    """One wave of a `WaveStream`."""
+
+    def __init__(self, stft: FramedSTFT, iterations: int) -> None:
+        self.stft = stft
+        self.turn: Float[Tensor, " bins"] | None = None
+        self.rounds = [_Round(stft) for _ in range(iterations)]
+        self.sums = OverlapAdd(stft)
+        self.targets: Float[Tensor, "spectra bins"] | None = None
+
+    def push(self, chunk: Float[Tensor, "spectra bins"], is_last: bool) -> Float[Tensor, " N"]:
+        """The samples that this chunk makes final."""
+        targets = chunk.contiguous() if self.targets is None else torch.cat([self.targets, chunk])
+        first, spectra = self._num_done, self._start(chunk)
+        before: Complex[Tensor, "spectra bins"] | None = None
+        for one_round in self.rounds:
+            spectra, before = one_round.push(spectra, before, targets[one_round.num_done - first :], is_last)
+        to_cut = max(0, self.stft.margin - self.sums.num_seen * self.stft.hop_samples)
+        samples = self.sums.push(spectra, is_last)[self.stft.num_earlier :].flatten()
+        beyond = self.stft.num_earlier * self.stft.hop_samples - self.stft.margin if is_last else 0
+        self.targets = targets[self._num_done - first :].clone()
+        return samples[to_cut : max(0, len(samples) - beyond)]
 
     @property
     def _num_done(self) -> int:
         """How many spectra have passed all rounds."""
         return self.rounds[-1].num_done if self.rounds else self.sums.num_seen
 
-    def _start(self, magnitudes: Float[Tensor, "B spectra bins"]) -> Complex[Tensor, "B spectra bins"]:
-        if not magnitudes.shape[1]:
+    def _start(self, magnitudes: Float[Tensor, "spectra bins"]) -> Complex[Tensor, "spectra bins"]:
+        if not len(magnitudes):
             return torch.polar(magnitudes, magnitudes)
-        if self.phase is None:
-            self.phase = torch.zeros_like(magnitudes[:, 0])
-        phases = running_phases(self.stft, magnitudes, self.phase)
-        self.phase = phases[:, -1].clone()
-        return torch.polar(magnitudes, phases)
+        if self.turn is None:
+            self.turn = torch.zeros_like(magnitudes[0])
+        turns = running_turns(self.stft, magnitudes[None], self.turn[None])[0]
+        self.turn = turns[-1].clone()
+        return torch.polar(magnitudes, 2 * torch.pi * turns)
 
 
 class _Round:
@@ -79,15 +91,15 @@ class _Round:
         self.stft = stft
         self.sums = OverlapAdd(stft)
         self.num_done = 0
-        self.before: Complex[Tensor, "B spectra bins"] | None = None
+        self.before: Complex[Tensor, "spectra bins"] | None = None
 
     def push(
         self,
-        spectra: Complex[Tensor, "B spectra bins"],
-        before: Complex[Tensor, "B spectra bins"] | None,
-        targets: Float[Tensor, "B targets bins parts"],
+        spectra: Complex[Tensor, "spectra bins"],
+        before: Complex[Tensor, "spectra bins"] | None,
+        targets: Float[Tensor, "targets bins"],
         is_last: bool,
-    ) -> tuple[Complex[Tensor, "B ready bins"], Complex[Tensor, "B ready bins"]]:
+    ) -> tuple[Complex[Tensor, "ready bins"], Complex[Tensor, "ready bins"]]:
         """The spectra that become ready, with their target magnitudes, and what this round found for them.
 
         Args:
@@ -95,23 +107,31 @@ class _Round:
             targets: the magnitudes of all spectra that this round has not returned, and of later ones.
         """
         num_missing = max(0, self.stft.num_earlier - self.sums.num_seen)
-        wave = self.sums.push(spectra, is_last)[:, num_missing:].flatten(start_dim=1)
-        found = self.stft.analyze_padded(wave) if wave.shape[-1] >= self.stft.window_samples else spectra[:, :0]
-        accelerated = found if before is None else self._accelerate(found, before)
-        self.num_done += found.shape[1]
-        directions = accelerated.sgn()
-        torch.view_as_real(directions).mul_(targets[:, : found.shape[1]])
-        return directions, found
+        wave = self.sums.push(spectra, is_last)[num_missing:].flatten()
+        num_ready = max(0, (len(wave) - self.stft.window_samples) // self.stft.hop_samples + 1)
+        windows = wave.new_empty(num_ready, self.stft.window_samples)
+        cut_windows(wave, self.stft.analysis_window, self.stft.hop_samples, windows)
+        found = torch.fft.rfft(windows) if num_ready else spectra[:0]
+        self.num_done += num_ready
+        return self._aim(found, before, targets[:num_ready]), found
 
-    def _accelerate(
-        self, found: Complex[Tensor, "B ready bins"], before: Complex[Tensor, "B spectra bins"]
-    ) -> Complex[Tensor, "B ready bins"]:
-        """What was found, plus a share of its change since the round before. What that found for later ones is kept."""
-        num_ready = found.shape[1]
-        waiting = before if self.before is None else torch.cat([self.before, before], dim=1)
-        accelerated = torch.sub(found, waiting[:, :num_ready], alpha=MOMENTUM / (1 + MOMENTUM))
-        self.before = waiting[:, num_ready:].clone()
-        return accelerated
+    def _aim(
+        self,
+        found: Complex[Tensor, "ready bins"],
+        before: Complex[Tensor, "spectra bins"] | None,
+        targets: Float[Tensor, "ready bins"],
+    ) -> Complex[Tensor, "ready bins"]:
+        """The next spectra. What the round before found for later ones is kept."""
+        aimed = torch.empty_like(found)
+        if before is None:
+            aim(found, torch.zeros_like(found), targets, aimed)
+            return aimed
+        kept = before[:0] if self.before is None else self.before
+        num_kept, num_ready = min(len(kept), len(found)), len(found)
+        for start, end, earlier in ((0, num_kept, kept), (num_kept, num_ready, before)):
+            aim(found[start:end], earlier[: end - start], targets[start:end], aimed[start:end])
+        self.before = torch.cat([kept[num_kept:], before[num_ready - num_kept :]])
+        return aimed
 
 
 class OverlapAdd:
@@ -123,36 +143,41 @@ class OverlapAdd:
     def __init__(self, stft: FramedSTFT) -> None:
         self.stft = stft
         self.num_seen = 0
-        self.kept: Float[Tensor, "B kept hop"] | None = None
+        self.kept: Float[Tensor, "kept hop"] | None = None
 
-    def push(self, spectra: Complex[Tensor, "B spectra bins"], is_last: bool) -> Float[Tensor, "B hops hop"]:
+    def push(self, spectra: Complex[Tensor, "spectra bins"], is_last: bool) -> Float[Tensor, "hops hop"]:
         """The hops that these spectra make final, after the ``num_earlier`` hops before them.
 
         Before the first sample of the wave and after its last there are zeros.
         """
-        earlier, hop_samples, num_new = self.stft.num_earlier, self.stft.hop_samples, spectra.shape[1]
+        earlier, hop_samples, num_new = self.stft.num_earlier, self.stft.hop_samples, len(spectra)
         if self.kept is None:
-            self.kept = self.stft.weights.new_zeros(len(spectra), 2 * earlier, hop_samples)
+            self.kept = self.stft.weights.new_zeros(2 * earlier, hop_samples)
         hops = pad(self.kept, (0, 0, 0, num_new))
         if num_new:
-            self.stft.overlap_add(spectra, hops[:, earlier:])
+            windows = torch.fft.irfft(spectra, n=self.stft.window_samples)
+            add_windows(windows, self.stft.synthesis_window, hops[earlier:])
         num_hops = num_new + (2 * earlier if is_last else earlier)
-        weights = self._weights(num_hops - earlier, self.num_seen + num_new if is_last else None)
-        hops[:, earlier:num_hops].div_(weights)
-        samples, first = hops.flatten(start_dim=1), self.stft.margin + (earlier - self.num_seen) * hop_samples
+        self._divide(hops[earlier:num_hops], self.num_seen + num_new if is_last else None)
+        samples, first = hops.flatten(), self.stft.margin + (earlier - self.num_seen) * hop_samples
         self.num_seen += num_new
         if first > 0:
-            samples[:, :first].zero_()
+            samples[:first].zero_()
         if is_last:
-            samples[:, first + self.num_seen * hop_samples :].zero_()
-        self.kept = hops[:, num_new:].clone()
-        return hops[:, :num_hops]
+            samples[first + self.num_seen * hop_samples :].zero_()
+        self.kept = hops[num_new:].clone()
+        return hops[:num_hops]
 
-    def _weights(self, num_hops: int, num_spectra: int | None) -> Float[Tensor, "hops hop"]:
-        """What to divide the hops from ``num_seen`` on by; one row if it is the same for all."""
-        if self.num_seen >= self.stft.num_earlier and num_spectra is None:
-            return self.stft.weights[:1, self.stft.num_earlier]
-        return self.stft.weights_of(torch.arange(self.num_seen, self.num_seen + num_hops), num_spectra)
+    def _divide(self, hops: Float[Tensor, "hops hop"], num_spectra: int | None) -> None:
+        """Divides the hops from ``num_seen`` on by the sums of their squared windows, all alike but at the ends."""
+        earlier, num_hops = self.stft.num_earlier, len(hops)
+        start = min(max(0, earlier - self.num_seen), num_hops)
+        end = num_hops if num_spectra is None else max(start, num_hops - earlier)
+        hops[start:end].div_(self.stft.weights[0, earlier])
+        for first, last in ((0, start), (end, num_hops)):
+            if first < last:
+                places = torch.arange(self.num_seen + first, self.num_seen + last)
+                hops[first:last].div_(self.stft.weights_of(places, num_spectra))
 
 
 class AnalysisStream(StreamStage):
