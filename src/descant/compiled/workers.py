@@ -9,7 +9,7 @@ import ctypes
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from functools import cache
 from queue import SimpleQueue
@@ -50,21 +50,32 @@ class OperationWord(IntEnum):
     NUM_WORDS = 4
 
 
+class Operation(NamedTuple):
+    """A function that is called with its words, the state of the job, and the number of each of its tiles."""
+
+    function: int
+    words: np.ndarray
+    tiles: int = 0
+    tiles_per_token: int = 0
+
+
 class Job:
     """A program with the state that it runs on, for one caller at a time.
 
     Args:
-        operations: by `OperationWord`.
         state: word 0 is the number of tokens; the functions of the operations read the others.
-        kept: what must stay in memory as long as the job.
+        kept: what else must stay in memory as long as the job.
     """
 
-    def __init__(self, operations: np.ndarray, state: np.ndarray, kept: object) -> None:
-        self._operations, self._state, self._kept = operations, state, kept
+    def __init__(self, operations: Sequence[Operation], state: np.ndarray, kept: object) -> None:
+        self._state, self._kept = state, (operations, kept)
+        # In the order of OperationWord.
+        table = [(one.function, one.words.ctypes.data, one.tiles, one.tiles_per_token) for one in operations]
+        self._operations = np.array(table, np.int64)
         self._counters = np.zeros((len(operations), COUNTER_WORDS), np.int64)
         self._words = np.zeros(JobWord.NUM_WORDS, np.int64)
         self._words[JobWord.NUM_OPERATIONS] = len(operations)
-        self._words[JobWord.OPERATIONS] = operations.ctypes.data
+        self._words[JobWord.OPERATIONS] = self._operations.ctypes.data
         self._words[JobWord.STATE] = state.ctypes.data
         self._words[JobWord.COUNTERS] = self._counters.ctypes.data
         self._words[JobWord.YIELD] = _yield_address()

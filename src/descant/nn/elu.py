@@ -9,7 +9,7 @@ from llvmlite import ir
 from torch import Tensor
 
 from descant.compiled.code import F32, I64, LANES, POINTER, Code, Library, Target, is_supported, numbers
-from descant.compiled.workers import Job, OperationWord
+from descant.compiled.workers import Job, Operation
 
 TILE = 2**14
 """Elements that a thread takes at once."""
@@ -28,13 +28,8 @@ def elu(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     if num_tiles == 1:
         library.function("elu", 3)(words.ctypes.data, 0, 0)
     elif num_tiles:
-        operation = np.zeros((1, OperationWord.NUM_WORDS), np.int64)
-        operation[0, OperationWord.FUNCTION], operation[0, OperationWord.WORDS] = (
-            library.address("elu"),
-            words.ctypes.data,
-        )
-        operation[0, OperationWord.TILES] = num_tiles
-        Job(operation, np.zeros(1, np.int64), (words, values, result)).run(0, torch.get_num_threads())
+        operations = [Operation(library.address("elu"), words, num_tiles)]
+        Job(operations, np.zeros(1, np.int64), (values, result)).run(0, torch.get_num_threads())
     return result
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear, pad
 
 from descant.compiled.code import LANES, Target, is_supported
-from descant.compiled.workers import Job, OperationWord
+from descant.compiled.workers import Job, Operation
 from descant.nn.lstm_code import LOW_SCALE, NUM_GATES, RowWord, StepWord, lstm_library
 
 LSTMState: TypeAlias = tuple[Float[Tensor, "layers B D"], Float[Tensor, "layers B D"]]
@@ -141,8 +141,8 @@ class _Program:
     """Operations that follow each other."""
 
     def __init__(self) -> None:
-        self.operations: list[list[int]] = []
-        self.words: list[np.ndarray] = []
+        self.operations: list[Operation] = []
+        self.rows: list[np.ndarray] = []
         self.library = lstm_library(Target.host())
 
     def add(
@@ -157,16 +157,10 @@ class _Program:
         words[StepWord.NUM_ROWS], words[StepWord.WIDTH] = len(rows), weight.shape[1]
         words[StepWord.FIRST_BLOCK] = num_blocks - 1 if is_reversed else 0
         words[StepWord.BLOCK_STEP] = -1 if is_reversed else 1
-        operation = [0] * OperationWord.NUM_WORDS
-        operation[OperationWord.FUNCTION], operation[OperationWord.WORDS] = (
-            self.library.address(name),
-            words.ctypes.data,
-        )
-        operation[OperationWord.TILES] = num_blocks
-        self.operations.append(operation)
-        self.words += [words, rows]
+        self.operations.append(Operation(self.library.address(name), words, num_blocks))
+        self.rows.append(rows)
 
     def run(self) -> None:
         """Runs them all, on as many threads as torch uses."""
-        job = Job(np.array(self.operations, np.int64), np.zeros(1, np.int64), (self.words, self.library))
+        job = Job(self.operations, np.zeros(1, np.int64), (self.rows, self.library))
         job.run(0, torch.get_num_threads())

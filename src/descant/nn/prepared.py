@@ -1,13 +1,15 @@
 """Weights in the form in which they are multiplied, kept with their layer and shared by all that use it."""
 
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 LayerT = TypeVar("LayerT", bound=nn.Module)
 FormT = TypeVar("FormT")
+
+Mark: TypeAlias = tuple[int, torch.dtype, int, float]
 
 
 class Prepared(Generic[LayerT, FormT]):
@@ -18,11 +20,11 @@ class Prepared(Generic[LayerT, FormT]):
 
     def __init__(self, layer: LayerT, prepare: Callable[[LayerT], FormT]) -> None:
         self._layer, self._prepare = layer, prepare
-        self._latest: tuple[list[tuple[Any, ...]], FormT] | None = None
+        self._latest: tuple[list[Mark], FormT] | None = None
 
     def get(self) -> FormT:
         """The prepared weights. Later changes of the layer do not change what was returned."""
-        marks = [_mark(weight) for weight in self._layer.parameters()]
+        marks = marks_of(self._layer)
         if self._latest is None or self._latest[0] != marks:
             with torch.inference_mode(mode=False), torch.no_grad():
                 self._latest = marks, self._prepare(self._layer)
@@ -32,8 +34,12 @@ class Prepared(Generic[LayerT, FormT]):
         return {**vars(self), "_latest": None}
 
 
-def _mark(weight: Tensor) -> tuple[Any, ...]:
-    """What changes when a weight does: its place, torch's count of changes, and the sum of two rows, since fused
-    optimisers are not counted."""
+def marks_of(module: nn.Module) -> list[Mark]:
+    """What changes when a weight of a module does: its place, its type, torch's count of changes, and the sum of two
+    rows, since fused optimisers change all weights without being counted."""
+    return [_mark(weight) for weight in module.parameters()]
+
+
+def _mark(weight: Tensor) -> Mark:
     version = 0 if weight.is_inference() else weight._version
     return weight.data_ptr(), weight.dtype, version, float(weight.detach()[:2].double().sum())

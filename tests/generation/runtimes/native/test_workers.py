@@ -8,7 +8,7 @@ import pytest
 from llvmlite import ir
 
 from descant.compiled.code import I64, POINTER, Code, Library, Target
-from descant.compiled.workers import Job, OperationWord
+from descant.compiled.workers import Job, Operation
 
 TILES_PER_TOKEN, MOST_TOKENS, NUM_OPERATIONS = 3, 8, 40
 
@@ -33,13 +33,11 @@ class Chain:
         self.library = library()
         self.values = np.zeros((NUM_OPERATIONS + 1, MOST_TOKENS * TILES_PER_TOKEN), np.int64)
         words = np.zeros((NUM_OPERATIONS, 2), np.int64)
-        operations = np.zeros((NUM_OPERATIONS, OperationWord.NUM_WORDS), np.int64)
+        operations = []
         for index in range(NUM_OPERATIONS):
             words[index] = self.values[index].ctypes.data, self.values[index + 1].ctypes.data
-            operations[index, OperationWord.FUNCTION] = self.library.address("copy")
-            operations[index, OperationWord.WORDS] = words[index].ctypes.data
-            operations[index, OperationWord.TILES_PER_TOKEN] = TILES_PER_TOKEN
-        self.job = Job(operations, np.zeros(2, np.int64), (self.library, words))
+            operations.append(Operation(self.library.address("copy"), words[index], tiles_per_token=TILES_PER_TOKEN))
+        self.job = Job(operations, np.zeros(2, np.int64), self.library)
 
     def run(self, first: int, num_threads: int) -> None:
         """Checks the values of every operation, from ones that begin with ``first``; as many tokens as it says too."""

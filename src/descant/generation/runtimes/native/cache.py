@@ -27,7 +27,7 @@ LINE_BYTES = 64
 
 
 def cache_format_for(weights: set[PackedFormat]) -> CacheFormat:
-    """The format of keys and values beside weights in these formats: one whose rounding changes the logits far less
+    """The format of keys and values next to weights in these formats: one whose rounding changes the logits far less
     than that of the weights. Weights that are kept as they were trained have a cache that rounds nothing."""
     return "int8" if weights <= {"int8", "w8a8", "w4a8"} else "fp32"
 

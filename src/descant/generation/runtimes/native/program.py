@@ -10,7 +10,7 @@ from llvmlite import ir
 from torch import Tensor
 
 from descant.compiled.code import Library, Target
-from descant.compiled.workers import Job, OperationWord
+from descant.compiled.workers import Job, Operation
 from descant.generation.runtimes.native.attention import add_attention
 from descant.generation.runtimes.native.cache import CacheFormat
 from descant.generation.runtimes.native.integers import QuantizeWord, quantized_words
@@ -120,13 +120,12 @@ class ProgramBuilder:
         self.shape, self.weights, self.buffers, self.positions = shape, weights, buffers, positions
         self.target = target
         self.kernels = kernels_library(shape, any(block.cross is not None for block in weights.blocks), target)
-        self._operations: list[list[int]] = []
-        self._words: list[np.ndarray] = []
+        self._operations: list[Operation] = []
 
     def job(self) -> Job:
         """The collected operations as a job."""
-        kept = (self.weights, self.buffers, self.positions, self._words, self.kernels)
-        return Job(np.array(self._operations, np.int64), self.buffers.state, kept)
+        kept = (self.weights, self.buffers, self.positions, self.kernels)
+        return Job(self._operations, self.buffers.state, kept)
 
     def embed(self) -> None:
         """The tokens' first hidden states."""
@@ -202,11 +201,7 @@ class ProgramBuilder:
         return words
 
     def _add(self, function: int, words: np.ndarray, *, tiles: int = 0, tiles_per_token: int = 0) -> None:
-        operation = [0] * OperationWord.NUM_WORDS
-        operation[OperationWord.FUNCTION], operation[OperationWord.WORDS] = function, words.ctypes.data
-        operation[OperationWord.TILES], operation[OperationWord.TILES_PER_TOKEN] = tiles, tiles_per_token
-        self._operations.append(operation)
-        self._words.append(words)
+        self._operations.append(Operation(function, words, tiles, tiles_per_token))
 
 
 class Programs:

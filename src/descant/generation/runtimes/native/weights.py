@@ -21,6 +21,7 @@ from descant.generation.runtimes.native.packing import (
 from descant.lm.model import MusicLM
 from descant.nn.attention import HeadNorm
 from descant.nn.meta import shape_of
+from descant.nn.prepared import marks_of
 from descant.nn.transformer import Block, Residual
 
 PackedMatrices: TypeAlias = Mapping[str, tuple[PackedWeight, ...]]
@@ -75,7 +76,7 @@ class PackedLM:
     def __init__(self, lm: MusicLM, rounding: Rounding | None, packed: PackedMatrices | None = None) -> None:
         self._rounding = rounding
         self._packed = packed or {}
-        self._marks = [] if rounding is not None else _marks(lm)
+        self._marks = [] if rounding is not None else marks_of(lm)
         self.blocks = [self._block(f"blocks.{index}", block) for index, block in enumerate(lm.blocks)]
         self.norm = _norm(lm.norm)
         heads = torch.cat([_padded_rows(head.get_parameter("weight")) for head in lm.heads])
@@ -87,7 +88,7 @@ class PackedLM:
 
     def is_current(self, lm: MusicLM) -> bool:
         """Whether the model's weights are still those that were packed."""
-        return _marks(lm) == self._marks
+        return marks_of(lm) == self._marks
 
     def matrices(self) -> Iterator[PackedWeight]:
         """The matrices that a step multiplies: all but those of the conditions' keys and values."""
@@ -202,16 +203,3 @@ def _gains(norms: HeadNorm | None) -> Float[Tensor, "2 E"]:
 
 def _gain(residual: Residual) -> float:
     return 1.0 if residual.scale is None else float(residual.scale)
-
-
-def _marks(lm: MusicLM) -> list[tuple[int, int, float]]:
-    """What changes when the weights do: their place, PyTorch's count of changes, and the sum of two rows, since fused
-    optimisers change all weights without being counted."""
-    return [
-        (
-            weight.data_ptr(),
-            0 if weight.is_inference() else weight._version,
-            float(weight.detach()[:2].double().sum()),
-        )
-        for weight in lm.parameters()
-    ]
