@@ -175,7 +175,13 @@ def test_a_wrong_value_is_known_for_every_option():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_option_with_one_value_is_refused_when_given_twice(command):
-    examples = {"--device": "cpu", "--precision": "fp32", "--model": "tiny", "--soundfont": __file__}
+    examples = {
+        "--device": "cpu",
+        "--precision": "fp32",
+        "--model": "tiny",
+        "--soundfont": __file__,
+        "--prompts": __file__,
+    }
     for action in valued(COMMANDS[command]):
         name = action.option_strings[-1]
         value = next(iter(action.choices)) if action.choices else examples.get(name, "-1")

@@ -10,8 +10,8 @@ import soundfile
 import torch
 
 from descant.audio import Clip, audio_header, integrated_loudness
-from descant.audio.true_peak import true_peak_dbtp
 from descant.errors import AudioError, CheckpointError, DataError, InvalidRequest
+from descant.evaluation.signal_checks import measure_signal
 from descant.studies.listening.build import build_test
 from descant.studies.listening.files import read_key
 from descant.studies.listening.sources import find_trials
@@ -60,7 +60,7 @@ def test_all_clips_have_the_loudness_and_stay_below_the_true_peak(built):
     for file in clip_files(built):
         clip = Clip.read(file)
         assert integrated_loudness(clip.samples, clip.sample_rate_hz) == pytest.approx(-14, abs=0.5)
-        assert true_peak_dbtp(clip.samples, clip.sample_rate_hz) <= -0.9
+        assert measure_signal(clip).true_peak_db <= -0.9
 
 
 def test_page_and_key_have_the_same_clips_and_the_page_orders_them_by_their_blind_names(built):

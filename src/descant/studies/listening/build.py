@@ -21,7 +21,7 @@ from descant import config
 from descant.atomic import replacing_folder
 from descant.audio import Clip, audio_header
 from descant.audio.encode import encode
-from descant.audio.true_peak import match_loudness
+from descant.audio.limiter import match_loudness
 from descant.errors import AudioError, InvalidRequest
 from descant.studies.listening.files import HIGHEST, KEY_NAME, LOWEST, VERSION, Key, KeyClip, Role
 from descant.studies.listening.sources import Trial

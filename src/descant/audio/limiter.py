@@ -25,11 +25,6 @@ MAX_EXTRA_GAIN_DB = 12.0
 """How much louder than by its own gain a clip may be played into the limiter."""
 
 
-def true_peak_dbtp(samples: Float[Tensor, "C N"], sample_rate_hz: int) -> float:
-    """The true peak in dBTP, minus infinity for silence: that of the signal at four times the rate."""
-    return _db(_envelope(samples, sample_rate_hz).max().item())
-
-
 def match_loudness(clip: Clip, lufs: float, max_dbtp: float) -> tuple[Clip, float]:
     """The clip at an integrated loudness of ``lufs``, and the largest reduction by the limiter in dB (often 0).
 
