@@ -10,7 +10,7 @@ from descant import config
 from descant.errors import DataError, InvalidRequest
 from descant.studies.listening.files import Answers, read_answers, read_key
 from descant.studies.listening.results import analyse, markdown
-from descant.studies.listening.screening import screen
+from descant.studies.listening.screening import agreement, screen
 from tests.studies.listening.listeners import TRUTH, answers_by, careful, random_rater
 
 
@@ -40,6 +40,27 @@ def test_a_random_rater_is_left_out_and_careful_listeners_are_not(key, group, se
     assert list(screen(key, [*group, random])) == ["random"]
     assert analyse(key, [*group, random]).num_listeners == 5
     assert analyse(key, [*group, random], keep_all=True).num_listeners == 6
+
+
+def test_agreement_is_the_correlation_with_the_means_of_the_others_on_shared_clips():
+    clips = [f"clip{number}" for number in range(6)]
+    own = dict(zip([*clips, "mine alone"], (10.0, 80.0, 30.0, 40.0, 60.0, 20.0, 99.0), strict=True))
+    first = dict(zip(clips, (20.0, 60.0, 20.0, 70.0, 50.0, 40.0), strict=True))
+    second = dict(zip(clips[:5], (40.0, 90.0, 10.0, 20.0, 80.0), strict=True))
+    means = [30, 75, 15, 45, 65, 40]
+    expected = np.corrcoef([own[clip] for clip in clips], means)[0, 1]
+    assert agreement("own", {"own": own, "first": first, "second": second}) == pytest.approx(expected)
+    assert agreement("own", {"own": own, "second": dict(list(second.items())[:4])}) is None
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_random_rater_who_passes_the_hidden_checks_disagrees_with_the_others(key, group, seed):
+    rng = np.random.default_rng(seed)
+    remembered = {clip.name: int(rng.integers(20, 101)) for clip in key.clips if clip.role == "rated"}
+    random = answers_by(
+        key, "random", lambda clip: 1 if clip.role == "anchor" else remembered[clip.source or clip.name]
+    )
+    assert "correlation" in screen(key, [*group, random])["random"]
 
 
 def test_each_reason_to_leave_a_listener_out_is_named(key, group):
