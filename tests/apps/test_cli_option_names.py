@@ -22,6 +22,7 @@ REQUIRED = {
     "models init": ("tiny", "model"),
     "models convert": ("tiny", "model", "--to", "native"),
     "train": (RECIPE, "--out", "run"),
+    "listen build": ("test", "a=.", "b=."),
     "bench decode": TINY,
     "bench codec": TINY,
     "bench train": TINY,
@@ -77,6 +78,16 @@ WRONG = {
     "models init": {"--seed": "x", **MACHINE},
     "models convert": {"--to": "pickle", **MACHINE},
     "train": {"--set": "trainer.max_steps=0", "--out": "a\0b", **MACHINE},
+    "listen build": {
+        "--clips": "2",
+        "--seed": "x",
+        "--duration": "0",
+        "--melody": "no",
+        "--prompts": "no",
+        "--repeats": "-1",
+        "--anchors": "3",
+        **MACHINE,
+    },
     "bench decode": {
         "--duration": "0",
         "--repeats": "0",
@@ -164,7 +175,13 @@ def test_a_wrong_value_is_known_for_every_option():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_option_with_one_value_is_refused_when_given_twice(command):
-    examples = {"--device": "cpu", "--precision": "fp32", "--model": "tiny", "--soundfont": __file__}
+    examples = {
+        "--device": "cpu",
+        "--precision": "fp32",
+        "--model": "tiny",
+        "--soundfont": __file__,
+        "--prompts": __file__,
+    }
     for action in valued(COMMANDS[command]):
         name = action.option_strings[-1]
         value = next(iter(action.choices)) if action.choices else examples.get(name, "-1")

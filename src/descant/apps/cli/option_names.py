@@ -52,6 +52,13 @@ OPTIONS = {
     "segment_s": "--segment",
     "sample_rate_hz": "--sample-rate",
     "batch_size": "--batch-size",
+    # listen
+    "num_prompts": "--clips",
+    "num_repeats": "--repeats",
+    "num_anchors": "--anchors",
+    "prompts": "--prompts",
+    "melodies": "--melody",
+    "keep_all": "--keep-all",
 }
 """The option for each field and argument that a command passes to the library."""
 
