@@ -16,6 +16,10 @@ def garbage_collection_paused() -> Iterator[None]:
     try:
         yield
     finally:
+        # Moves all objects to the oldest generation, without looking at them. What the caller froze stays frozen.
+        if gc.get_freeze_count() == 0:
+            gc.freeze()
+            gc.unfreeze()
         if was_enabled:
             gc.enable()
 

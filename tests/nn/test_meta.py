@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from descant.nn.meta import on_meta_device
+from descant.checkpoints.native import load_codec, starter_folder
+from descant.nn.meta import on_meta_device, without_random_values
 
 
 def test_modules_have_shapes_and_no_memory():
@@ -41,6 +42,21 @@ def test_tensors_with_memory_are_changed_as_everywhere():
     assert there.tolist() == [3, 3]
 
 
+def test_modules_for_weights_of_a_file_draw_no_random_numbers():
+    before = torch.get_rng_state()
+    with without_random_values():
+        module = nn.Sequential(nn.Linear(3, 4), nn.Conv1d(3, 4, 5), nn.Embedding(5, 6), nn.LayerNorm(7))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not any(parameter.is_meta for parameter in module.parameters())
+    assert module[3].weight.tolist() == [1.0] * 7, "what is calculated is as everywhere"
+
+
+def test_loading_a_codec_leaves_the_callers_random_numbers_alone():
+    before = torch.get_rng_state()
+    load_codec(starter_folder() / "codec")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_loading_a_model_does_not_import_pytorchs_compiler(precision):
     generated = f"descant.load('starter', device='cpu', precision={precision!r}).generate('x', duration_s=0.1)"
@@ -49,7 +65,7 @@ def test_loading_a_model_does_not_import_pytorchs_compiler(precision):
 
 def test_an_encodec_without_memory_does_not_import_pytorchs_compiler():
     made = "with on_meta_device(): EnCodec(EnCodecConfig())"
-    names = "from descant.codec.encodec import EnCodec, EnCodecConfig; from descant.nn.meta import on_meta_device"
+    names = "from descant.codec.encodec import EnCodec, EnCodecConfig; from descant.nn.meta import on_meta_device, without_random_values"
     assert not is_compiler_imported_by(f"{names}\n{made}")
 
 
