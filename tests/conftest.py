@@ -16,11 +16,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from descant.compiled.object_cache import VARIABLE
 from descant.conditioning.base import TextEncoder
 from descant.conditioning.clap import ClapConfig
 from descant.conditioning.text import SmallText
 from descant.model import MusicGenConfig, MusicGenModel
 from descant.nn.rvq import VectorQuantizer
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_code_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Compiled code of the tests is not kept among the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(VARIABLE, str(tmp_path_factory.mktemp("compiled")))
+        yield
 
 
 class WordHashes(TextEncoder):

@@ -18,6 +18,7 @@ from descant.errors import (
     MissingExtra,
     TrainingDiverged,
 )
+from descant.memory import garbage_collection_paused
 from descant.version import __version__
 
 # Before anything imports torch, which reads this once.
@@ -64,4 +65,6 @@ def __getattr__(name: str) -> Any:
     """Imports what needs torch when it is first asked for, so that ``descant --help`` answers at once."""
     if name not in _HOME:
         raise AttributeError(f"module 'descant' has no attribute {name!r}")
-    return getattr(import_module(_HOME[name]), name)
+    with garbage_collection_paused():
+        home = import_module(_HOME[name])
+    return getattr(home, name)

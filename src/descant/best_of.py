@@ -4,11 +4,14 @@ import math
 import secrets
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from descant.audio import Clip
 from descant.errors import InvalidRequest, naming
-from descant.evaluation.agreement import Target, measure_agreement, require_scorable, target_of
 from descant.generation.request import MAX_SEED, Request
+
+if TYPE_CHECKING:
+    from descant.evaluation.agreement import Target
 
 MAX_CANDIDATES = 64
 
@@ -24,6 +27,9 @@ def candidates(request: Request, count: int) -> list[Request]:
         raise InvalidRequest(f"best_of={count!r:.60}: must be a whole number from 1 to {MAX_CANDIDATES}")
     if count == 1:
         return [request]
+    # Imported here: most music has one candidate, and should not wait for what scores several.
+    from descant.evaluation.agreement import require_scorable
+
     # A loop is long enough once it is repeated.
     with naming(f"best_of={count}"):
         require_scorable(_target(request), request.duration_s if request.loop_bars is None else math.inf)
@@ -35,12 +41,16 @@ def best(request: Request, clips: Sequence[Clip]) -> Clip:
     """The candidate with the highest score, the first of equal ones; its ``info`` has the scores of all."""
     if len(clips) == 1:
         return clips[0]
+    from descant.evaluation.agreement import measure_agreement
+
     target = _target(request)
     scores = [measure_agreement(clip, target).score or 0.0 for clip in clips]
     chosen = clips[scores.index(max(scores))]
     return replace(chosen, info={**chosen.info, "best_of": len(clips), "scores": scores})
 
 
-def _target(request: Request) -> Target:
+def _target(request: Request) -> "Target":
     """What can be scored: expected moods are left out, since nothing would be chosen by them."""
+    from descant.evaluation.agreement import target_of
+
     return replace(target_of(request.text, chords=request.chords, melody=request.melody), mood_mode=None)

@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from descant.checkpoints import native
-from descant.checkpoints.native import check_model, load_codec, load_model, read_model_config, save_codec, save_model
+from descant.checkpoints.layouts import check_model
+from descant.checkpoints.native import load_codec, load_model, read_model_config, save_codec, save_model
 from descant.codec.any import StereoCodecConfig
 from descant.codec.spectral import SpectralCodecConfig
 from descant.conditioning.chroma import MelodyConfig

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from descant.nn.meta import on_meta_device
+from descant.checkpoints.native import load_codec, starter_folder
+from descant.nn.meta import on_meta_device, without_random_values
 
 
 def test_modules_have_shapes_and_no_memory():
@@ -39,6 +40,21 @@ def test_tensors_with_memory_are_changed_as_everywhere():
         nn.init.zeros_(there)
         there.add_(3)
     assert there.tolist() == [3, 3]
+
+
+def test_modules_for_weights_of_a_file_draw_no_random_numbers():
+    before = torch.get_rng_state()
+    with without_random_values():
+        module = nn.Sequential(nn.Linear(3, 4), nn.Conv1d(3, 4, 5), nn.Embedding(5, 6), nn.LayerNorm(7))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not any(parameter.is_meta for parameter in module.parameters())
+    assert module[3].weight.tolist() == [1.0] * 7, "what is calculated is as everywhere"
+
+
+def test_loading_a_codec_leaves_the_callers_random_numbers_alone():
+    before = torch.get_rng_state()
+    load_codec(starter_folder() / "codec")
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])

@@ -315,3 +315,11 @@ def test_a_model_with_rounded_weights_is_compared_with_transformers_whole_ones(t
     result = decode_speed(rounded, 0.02, repeats=1, against_transformers=True, whole=whole)
     assert result["precision"] == "int8"
     assert result["transformers_seconds"] > 0
+
+
+def test_processes_that_are_measured_may_keep_their_bytecode(monkeypatch):
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.setenv("KEPT", "1")
+    environ = fresh_process._environ()
+    assert "PYTHONDONTWRITEBYTECODE" not in environ
+    assert environ["KEPT"] == "1"

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
-from descant.checkpoints import audiocraft, huggingface, native
+from descant.checkpoints import audiocraft, checking, huggingface, native
+from descant.checkpoints.checking import ModelCheck
 from descant.checkpoints.config_files import read_json
 from descant.checkpoints.keeping import EVERYTHING, Keeping
-from descant.checkpoints.native import ModelCheck
 from descant.checkpoints.tensor_files import has_weights
 from descant.checkpoints.untrained import Elsewhere
 from descant.codec.any import AnyCodecConfig
@@ -125,7 +125,7 @@ def load_codec(folder: Path) -> tuple[AudioCodec, AnyCodecConfig]:
 
 def check_model(folder: Path) -> ModelCheck:
     """Whether a folder of any layout would load; nothing unsafe is ever read."""
-    return native.check_model(folder, lambda checked: _layout_of(checked).load_own(checked))
+    return checking.check_model(folder, lambda checked: _layout_of(checked).load_own(checked))
 
 
 def convert(source: Path, target: Path, layout: str) -> int:

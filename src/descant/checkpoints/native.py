@@ -40,7 +40,7 @@ from descant.conditioning.style import StyleFeatures
 from descant.conditioning.text import T5Text
 from descant.errors import CheckpointError
 from descant.model import MusicGenConfig, MusicGenModel
-from descant.nn.meta import on_meta_device
+from descant.nn.meta import on_meta_device, without_random_values
 
 FORMAT_VERSION = 1
 WEIGHTS = "model.safetensors"
@@ -130,7 +130,8 @@ def load_codec(folder: Path) -> tuple[AudioCodec, AnyCodecConfig]:
         with on_meta_device():
             expected = build_codec(config).state_dict()
         tensors = read_tensors(folder / WEIGHTS, expected)
-        codec = build_codec(config)
+        with without_random_values():
+            codec = build_codec(config)
     codec.load_state_dict(tensors, assign=True)
     return codec.eval().requires_grad_(False), config
 
@@ -215,7 +216,8 @@ def _load_around(
             model = MusicGenModel(config, encoder, features, clap).to_precision(dtype)
         of_codec = read_tensors(folder / "codec" / WEIGHTS, model.codec.state_dict())
         # A codec may compute tensors that no file holds, such as its windows, so it is built again with memory.
-        model.codec = build_codec(config.codec)
+        with without_random_values():
+            model.codec = build_codec(config.codec)
         model.codec.load_state_dict(of_codec, assign=True)  # so that its memory is free before the rest is read
     rest = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("codec.")}
     tensors = read_tensors(folder / WEIGHTS, rest, keeping)
@@ -278,32 +280,6 @@ def _read_as(name: str, folder: Path | None) -> str:
 def starter_folder() -> Path:
     """The folder of the weights that ship with the package."""
     return Path(str(resources.files("descant") / "starter"))
-
-
-@dataclass(frozen=True)
-class ModelCheck:
-    """The findings of ``check_model``. A folder without problems loads."""
-
-    folder: Path
-    num_parameters: int
-    size_bytes: int
-    problems: tuple[str, ...]
-
-
-def check_model(folder: Path, load: Callable[[Path], MusicGenModel] = load_model) -> ModelCheck:
-    """Whether a folder would load: configs, names, shapes and values of all tensors; nothing unsafe is ever read.
-
-    Args:
-        load: reads the folder, for other layouts.
-    """
-    problems: list[str] = []
-    num_parameters = 0
-    try:
-        num_parameters = sum(p.numel() for p in load(folder).parameters())
-    except CheckpointError as error:
-        problems.append(str(error))
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else 0
-    return ModelCheck(folder, num_parameters, size, tuple(problems))
 
 
 def _read_json(file: Path) -> dict[str, object]:

@@ -11,7 +11,8 @@ from jaxtyping import Complex, Float
 from llvmlite import ir
 from torch import Tensor
 
-from descant.compiled.code import F32, I32, I64, LANES, POINTER, Code, Library, Target, is_supported, numbers
+from descant.compiled.code import F32, I32, I64, LANES, POINTER, Code, Target, is_supported, numbers
+from descant.compiled.library import compiled_library
 
 MOMENTUM = 0.99
 """Of the fast variant of Griffin-Lim (WASPAA 2013, doi 10.1109/WASPAA.2013.6701851); 0 is the original."""
@@ -72,16 +73,18 @@ def _is_compiled(values: Tensor) -> bool:
 
 @cache
 def _functions() -> dict[str, Callable[..., None]]:
-    module = ir.Module("phase")
-    _add_aim(module)
-    _add_windows(module, "add_windows")
-    _add_windows(module, "cut_windows")
-    library = Library(module, Target.host())
+    library = compiled_library(Target.host(), _add_functions)
     return {
         "aim": library.function("aim", 5),
         "add_windows": library.function("add_windows", 6),
         "cut_windows": library.function("cut_windows", 6),
     }
+
+
+def _add_functions(module: ir.Module) -> None:
+    _add_aim(module)
+    _add_windows(module, "add_windows")
+    _add_windows(module, "cut_windows")
 
 
 def _add_aim(module: ir.Module) -> None:

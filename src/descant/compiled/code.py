@@ -1,10 +1,9 @@
-"""Writing and compiling machine code: a small layer over llvmlite.
+"""Writing machine code: a small layer over llvmlite.
 
 Vectors have 32 floats whatever the processor; LLVM cuts them into its registers. Every operation here is one that IEEE
 754 defines to the last bit, and sums are added in a fixed order, so all processors get the same bits.
 """
 
-import ctypes
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -238,30 +237,3 @@ def is_supported() -> bool:
         return True
     features = llvm.get_host_cpu_features()
     return bool(features.get("fma") and features.get("f16c"))
-
-
-class Library:
-    """Compiled functions, by name. They stay in memory as long as this object."""
-
-    def __init__(self, module: ir.Module, target: Target) -> None:
-        llvm.initialize_native_target()
-        llvm.initialize_native_asmprinter()
-        machine = llvm.Target.from_default_triple().create_target_machine(
-            cpu=target.cpu, features=target.features, opt=2
-        )
-        compiled = llvm.parse_assembly(str(module))
-        compiled.verify()
-        passes = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2))
-        passes.getModulePassManager().run(compiled, passes)
-        self._engine = llvm.create_mcjit_compiler(compiled, machine)
-        self._engine.finalize_object()
-
-    def address(self, name: str) -> int:
-        """Where a function is."""
-        return int(self._engine.get_function_address(name))
-
-    def function(self, name: str, num_arguments: int) -> Callable[..., None]:
-        """A function of whole numbers and addresses that gives nothing. Other Python threads run meanwhile."""
-        function = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * num_arguments)(self.address(name))
-        function.library = self  # type: ignore[attr-defined]  # it lasts as long as the function
-        return function

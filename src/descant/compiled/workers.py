@@ -18,7 +18,8 @@ from typing import NamedTuple
 import numpy as np
 from llvmlite import ir
 
-from descant.compiled.code import I32, I64, POINTER, Code, Library, Target
+from descant.compiled.code import I32, I64, POINTER, Code, Target
+from descant.compiled.library import compiled_library
 
 SPINS = 500
 """How often a thread looks whether the others are done before it offers its processor to other work."""
@@ -143,9 +144,7 @@ def _team() -> Team:
 
 @cache
 def _run_function() -> Callable[..., None]:
-    module = ir.Module("workers")
-    _add_run(module)
-    return Library(module, Target.host()).function("run", 3)
+    return compiled_library(Target.host(), _add_run).function("run", 3)
 
 
 @cache

@@ -8,7 +8,8 @@ from jaxtyping import Float
 from llvmlite import ir
 from torch import Tensor
 
-from descant.compiled.code import F32, I64, LANES, POINTER, Code, Library, Target, is_supported, numbers
+from descant.compiled.code import F32, I64, LANES, POINTER, Code, Target, is_supported, numbers
+from descant.compiled.library import Library, compiled_library
 from descant.compiled.workers import Job, Operation
 
 TILE = 2**14
@@ -35,8 +36,11 @@ def elu(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 
 @cache
 def _library(target: Target) -> Library:
+    return compiled_library(target, _add_elu)
+
+
+def _add_elu(module: ir.Module) -> None:
     """``elu(words, state, tile)``, where the words are two addresses and the number of values."""
-    module = ir.Module("elu")
     code = Code(module, "elu", [POINTER, POINTER, I64])
     words, _, tile = code.function.args
     values, result = code.pointer_at(words, 0), code.pointer_at(words, 1)
@@ -50,7 +54,6 @@ def _library(target: Target) -> Library:
     with code.for_range(whole, end) as at:
         code.write(_elu(code, code.read(values, at)), result, at)
     code.ret_void()
-    return Library(module, target)
 
 
 def _elu(code: Code, x: ir.Value) -> ir.Value:

@@ -9,7 +9,8 @@ from functools import cache
 
 from llvmlite import ir
 
-from descant.compiled.code import F16, F32, I64, LANES, POINTER, Code, Library, Target, numbers
+from descant.compiled.code import F16, F32, I64, LANES, POINTER, Code, Target, numbers
+from descant.compiled.library import Library, compiled_library
 
 NUM_GATES = 4
 SUMS = NUM_GATES * LANES
@@ -53,11 +54,13 @@ def _blocks(target: Target) -> list[tuple[int, int]]:
 def lstm_library(target: Target) -> Library:
     """``step(words, state, tile)`` computes new states, ``correct(words, state, tile)`` adds the product of the low
     parts of weights to the summands."""
-    module = ir.Module("lstm")
+    return compiled_library(target, _add_lstm, target)
+
+
+def _add_lstm(module: ir.Module, target: Target) -> None:
     cores = {rows: _core(module, rows, lanes) for rows, lanes in _blocks(target)}
     _tile(module, "step", cores)
     _tile(module, "correct", cores)
-    return Library(module, target)
 
 
 def _core(module: ir.Module, rows: int, lanes: int) -> ir.Function:

@@ -20,9 +20,33 @@ def on_meta_device() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def without_random_values() -> Iterator[None]:
+    """Modules that are made inside have memory, but no first weights: for those whose weights are read from a file."""
+    with _WithoutRandomValues():
+        yield
+
+
 def shape_of(tensor: Tensor) -> Tensor:
     """A tensor of the same shape and type without memory. PyTorch imports its compiler for ``empty_like``."""
     return torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
+
+
+class _WithoutRandomValues(TorchFunctionMode):
+    """Random numbers are not drawn."""
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        keywords = kwargs or {}
+        if getattr(function, "__name__", "") in ("kaiming_uniform_", "uniform_", "normal_"):
+            # torch.nn.init passes its tensor by name.
+            return args[0] if args else keywords["tensor"]
+        return function(*args, **keywords)
 
 
 class _WithoutCalculation(TorchFunctionMode):

@@ -187,7 +187,7 @@ def _is_rounded(model: "MusicGen") -> bool:
 
 
 def _model(arguments: argparse.Namespace, precision: str | None = None) -> "MusicGen":
-    from descant.api import load
+    from descant import load
     from descant.studies.speed.untrained import untrained
 
     make, name = (load, arguments.model) if arguments.untrained is None else (untrained, arguments.untrained)

@@ -42,7 +42,7 @@ def add_commands(commands: Commands) -> None:
 def encode(arguments: argparse.Namespace) -> None:
     """Writes the codes of an audio file."""
     target = _one_file(codes_target("--output", arguments.output, 1).path, arguments.output)
-    from descant.api import load
+    from descant import load
     from descant.audio import Clip
     from descant.checkpoints.codes import save_codes
     from descant.checkpoints.names import config_of
@@ -77,7 +77,7 @@ def decode(arguments: argparse.Namespace) -> None:
     path = _one_file(target.path, arguments.output)
     from dataclasses import replace
 
-    from descant.api import load
+    from descant import load
     from descant.apps.cli.recorded_model import folder_named_in
     from descant.checkpoints.codes import load_codes
 

@@ -86,7 +86,7 @@ def _devices() -> dict[str, str]:
 
 def _one_second(model: str) -> dict[str, Any]:
     """How long one second of music takes with a model, without loading; or why it failed."""
-    from descant.api import load
+    from descant import load
 
     try:
         began = time.monotonic()

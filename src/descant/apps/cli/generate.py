@@ -32,11 +32,10 @@ def generate(arguments: argparse.Namespace) -> None:
     codes = None if arguments.save_codes is None else codes_target("--save-codes", arguments.save_codes, num_files)
     check_apart(target, codes, arguments.json)
     with waiting(f"loading {arguments.model}"):
+        from descant import load
+
         check_conditions(arguments)
         requests = requests_of(arguments)
-
-        from descant.api import load
-
         model = load(arguments.model, device=arguments.device, precision=arguments.precision)
         requests = [with_model_defaults(request, arguments, model) for request in requests]
     if arguments.stream is not None:

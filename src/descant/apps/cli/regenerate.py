@@ -37,7 +37,7 @@ def regenerate(arguments: argparse.Namespace) -> None:
 
 
 def _recorded_request(arguments: argparse.Namespace) -> tuple["Request", "Writer"]:
-    from descant.api import load
+    from descant import load
     from descant.apps.cli.recorded_model import folder_named_in
     from descant.audio import Clip, read_info
     from descant.provenance import prompt_of, request_from_info

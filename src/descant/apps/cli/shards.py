@@ -81,7 +81,7 @@ def tokenize(arguments: argparse.Namespace) -> None:
     """Writes the shards that are missing."""
     if not 1 <= arguments.batch_size <= 1_024:
         raise InvalidRequest(f"--batch-size {arguments.batch_size}: allowed are 1 to 1024")
-    from descant.api import load
+    from descant import load
     from descant.data.manifest import ClipRecord, read_manifest
     from descant.data.tokenize import tokenize as write_shards
     from descant.devices import select_device

@@ -18,7 +18,7 @@ GENERATED_S = 5.0
 
 def main(last: str, began: float, model: str, device: str, precision: str) -> dict[str, Any]:
     """Seconds from the start of the process to the end of each stage, those of loading alone, and the machine."""
-    from descant.api import load
+    from descant import load
 
     import_s = time.monotonic() - began
     music_gen = load(model, device=device, precision=precision)

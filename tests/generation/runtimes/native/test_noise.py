@@ -7,7 +7,8 @@ import pytest
 import torch
 from llvmlite import ir
 
-from descant.compiled.code import F32, I32, I64, LANES, POINTER, Code, Library, Target
+from descant.compiled.code import F32, I32, I64, LANES, POINTER, Code, Target
+from descant.compiled.library import Library, object_code
 from descant.generation.runtimes.native.noise import CHUNK, KEY_STEPS, MULTIPLIERS, add_noise, log_exponential, philox
 
 MASK = 2**32 - 1
@@ -42,7 +43,7 @@ def test_random_bits_are_those_of_philox():
     for index, vector in enumerate(philox(code, vectors, words[4:])):
         code.write(vector, result, I64(LANES * index))
     code.ret_void()
-    function = Library(module, Target.host()).function("encrypt", 2)
+    function = Library(object_code(module, Target.host())).function("encrypt", 2)
     for counter, key, expected in KNOWN:
         assert tuple(philox_of_integers(counter, key)) == expected
         words_in, found = np.array([*counter, *key], np.uint32), np.zeros((4, LANES), np.uint32)
@@ -80,7 +81,7 @@ def test_all_processors_draw_the_same():
         module = ir.Module("noise")
         add_noise(module)
         found = torch.empty(50 * CHUNK)
-        Library(module, target).function("noise", 4)(found.data_ptr(), 11, 1, 50)
+        Library(object_code(module, target)).function("noise", 4)(found.data_ptr(), 11, 1, 50)
         assert torch.equal(found, expected)
 
 
@@ -94,7 +95,7 @@ def test_the_logarithm_is_right_to_two_units_in_the_last_place(exponent):
     code.ret_void()
     numbers = torch.linspace(1, 2, 2**14, dtype=torch.float64).mul(2.0**exponent).float()
     found = torch.empty_like(numbers)
-    Library(module, Target.host()).function("log", 2)(numbers.data_ptr(), found.data_ptr())
+    Library(object_code(module, Target.host())).function("log", 2)(numbers.data_ptr(), found.data_ptr())
     expected = numbers.double().log()
     unit = torch.from_numpy(np.spacing(expected.float().abs().numpy())).double()
     assert ((found.double() - expected).abs() <= 2 * unit).all()

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from descant.compiled.code import Library, Target
+from descant.compiled.code import Target
+from descant.compiled.library import Library
 from descant.generation.runtimes.native.integers import QuantizeWord, quantized_words
 from descant.generation.runtimes.native.packing import FORMATS, ZEROS, PackedWeight, exact_format, pack, padded, unpack
 from descant.generation.runtimes.native.products import EPILOGUES, ProductWord

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from llvmlite import ir
 
-from descant.compiled.code import I64, POINTER, Code, Library, Target
+from descant.compiled.code import I64, POINTER, Code, Target
+from descant.compiled.library import Library, object_code
 from descant.compiled.workers import Job, Operation
 
 TILES_PER_TOKEN, MOST_TOKENS, NUM_OPERATIONS = 3, 8, 40
@@ -23,7 +24,7 @@ def library() -> Library:
     source = code.srem(code.add(tile, I64(2)), num_tiles)
     code.write(code.add(code.read(before, source, I64), I64(1)), own, tile)
     code.ret_void()
-    return Library(module, Target.host())
+    return Library(object_code(module, Target.host()))
 
 
 class Chain:

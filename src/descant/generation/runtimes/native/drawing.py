@@ -15,7 +15,8 @@ from jaxtyping import Float, Int
 from llvmlite import ir
 from torch import Tensor
 
-from descant.compiled.code import F32, I32, I64, LANES, POINTER, Code, Library, Target, numbers
+from descant.compiled.code import F32, I32, I64, LANES, POINTER, Code, Target, numbers
+from descant.compiled.library import compiled_library
 from descant.generation.runtimes.native.packing import address_of
 
 
@@ -84,9 +85,7 @@ def draw_codes(
 
 @cache
 def _draw_function() -> Callable[..., None]:
-    module = ir.Module("drawing")
-    add_draw(module)
-    return Library(module, Target.host()).function("draw", 2)
+    return compiled_library(Target.host(), add_draw).function("draw", 2)
 
 
 def add_draw(module: ir.Module) -> None:

@@ -11,7 +11,8 @@ from jaxtyping import Float
 from llvmlite import ir
 from torch import Tensor
 
-from descant.compiled.code import F32, I32, I64, LANES, POINTER, Code, Library, Target, numbers
+from descant.compiled.code import F32, I32, I64, LANES, POINTER, Code, Target, numbers
+from descant.compiled.library import Library, compiled_library
 from descant.generation.runtimes.native.packing import address_of
 
 WORDS = 4
@@ -44,9 +45,7 @@ def log_exponential(seed: int, block: int, count: int) -> Float[Tensor, " count"
 
 @cache
 def _noise_library(target: Target) -> Library:
-    module = ir.Module("noise")
-    add_noise(module)
-    return Library(module, target)
+    return compiled_library(target, add_noise)
 
 
 def add_noise(module: ir.Module) -> None:

@@ -9,7 +9,8 @@ from jaxtyping import Float, Int, Int32
 from llvmlite import ir
 from torch import Tensor
 
-from descant.compiled.code import Library, Target
+from descant.compiled.code import Target
+from descant.compiled.library import Library, compiled_library
 from descant.compiled.workers import Job, Operation
 from descant.generation.runtimes.native.attention import add_attention
 from descant.generation.runtimes.native.cache import CacheFormat
@@ -46,15 +47,17 @@ TILE_WEIGHTS = 2**15
 @cache
 def products_library(format: PackedFormat, target: Target) -> Library:
     """The products with one format of weights."""
-    module = ir.Module(f"products_{format}")
-    add_products(module, format, target)
-    return Library(module, target)
+    return compiled_library(target, add_products, format, target)
 
 
 @cache
 def kernels_library(shape: HeadShape, has_cross: bool, target: Target) -> Library:
     """Everything else, for one shape of model."""
-    module = ir.Module("kernels")
+    return compiled_library(target, add_kernels, shape, has_cross)
+
+
+def add_kernels(module: ir.Module, shape: HeadShape, has_cross: bool) -> None:
+    """All functions of a step but the products."""
     add_embed(module, "embed", shape)
     add_norm(module, "norm", shape.width)
     add_norm(module, "norm_output", shape.width, adds_output=True)
@@ -65,7 +68,6 @@ def kernels_library(shape: HeadShape, has_cross: bool, target: Target) -> Librar
         add_heads(module, "cross_queries", plain, TokenWord.CONDITIONS, "q")
         add_heads(module, "cross_keys", plain, TokenWord.CONDITIONS, "kv")
         add_attention(module, "cross_attend", plain, TokenWord.CONDITIONS)
-    return Library(module, target)
 
 
 @dataclass(frozen=True)
