@@ -126,7 +126,7 @@ def read_recipe(
     """
     from descant.config import override
 
-    module = _imported(file)
+    module = import_recipe(file)
     make, run = getattr(module, function, None), getattr(module, "train", None)
     if not callable(make):
         raise InvalidRequest(
@@ -159,7 +159,12 @@ def _parts(recipe: str) -> tuple[Path, str]:
     return file, function
 
 
-def _imported(file: Path) -> ModuleType:
+def import_recipe(file: Path) -> ModuleType:
+    """The module of a recipe.
+
+    Raises:
+        ConfigError: the file has an error; the message has its line.
+    """
     # Recipes may import other files in their folder, and a dataclass looks up its own module by name. Neither may hide
     # another module of the same name: a recipe may be called json.py.
     folder = str(file.resolve().parent)
