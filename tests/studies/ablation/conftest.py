@@ -59,7 +59,10 @@ def data(manifest, embedder, tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     torch.manual_seed(0)
     config = presets.tiny().codec
-    save_codec(build_codec(config).eval(), config, folder / "trained codec")
+    codec = build_codec(config).eval()
+    for level in codec.quantizer.levels:
+        level.codebook.normal_()
+    save_codec(codec, config, folder / "trained codec")
     return prepare(
         manifest, folder / "data", folder / "trained codec", embedder, num_frames=NUM_FRAMES, say=lambda _: None
     )

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from descant.apps.cli.options import add_common_options, setting, whole_number
 from descant.apps.cli.outputs import note, show
 from descant.apps.cli.parser import Commands
-from descant.apps.cli.train import import_recipe
-from descant.errors import InvalidRequest
+from descant.apps.cli.train import import_recipe, names_in_writable, naming_set
+from descant.errors import InvalidRequest, naming
 from descant.version import __version__
 
 if TYPE_CHECKING:
@@ -100,8 +100,14 @@ def _run(chosen: "Study", out: Path, arguments: argparse.Namespace) -> None:
     from descant.training.environment import refuse_several_processes
 
     refuse_several_processes()
-    data, settings = StudyData(Path(arguments.data)), dict(arguments.settings)
-    note(f"study {chosen.name}: {len(chosen.plan(arguments.rows, arguments.seeds))} trainings in {out}")
+    names_in_writable(out)
+    plan, settings = chosen.plan(arguments.rows, arguments.seeds), dict(arguments.settings)
+    with naming_set():
+        for row, _ in plan:
+            _changed(chosen.rows[row](), settings)
+    with naming("--data"):
+        data = StudyData(Path(arguments.data))
+    note(f"study {chosen.name}: {len(plan)} rows and seeds, in {out}")
     run_study(
         chosen,
         data,
@@ -132,7 +138,7 @@ def _study(recipes: Path, name: str) -> "Study":
     file = Path(name) if name.endswith(".py") else recipes / f"{name}.py"
     if not file.is_file():
         names = ", ".join(_names(recipes)) or "none"
-        raise InvalidRequest(f"NAME {name!r:.200}: no such study in {str(recipes)!r:.200}; there are {names}")
+        raise InvalidRequest(f"NAME {name!r:.200}: not a study of --recipes {str(recipes)!r:.200}; there are {names}")
     return rows_of(import_recipe(file), file.stem)
 
 

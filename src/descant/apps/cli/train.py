@@ -65,7 +65,7 @@ def train(arguments: argparse.Namespace) -> None:
     check_run_folder(out_dir, arguments.resume)
     config, run = read_recipe(file, function, dict(arguments.settings))
     if isinstance(device := getattr(getattr(config, "trainer", None), "device", None), str):
-        with _naming_set():
+        with naming_set():
             training_device(device)
     note(f"training {file.stem} in {out_dir}")
     with _blaming(file):
@@ -84,7 +84,32 @@ def check_run_folder(out_dir: Path, resume: bool) -> None:
             or it holds nothing and ``resume`` is on.
     """
     from descant.folder_lock import locked
-    from descant.training.run_folder import refuse_a_run, visible_names
+    from descant.training.run_folder import refuse_a_run
+
+    named = f"--out {str(out_dir)!r:.300}"
+    names = names_in_writable(out_dir)
+    if resume and not names:
+        raise InvalidRequest(
+            f"--resume: there is no run in {str(out_dir)!r:.300} to continue; leave it out to begin one"
+        )
+    if names and not resume:
+        refuse_a_run(out_dir)
+        raise InvalidRequest(
+            f"{named} holds {', '.join(names[:3])}{' and more' if len(names) > 3 else ''}, and nothing is overwritten: "
+            f"name a new or empty folder, or continue the run that is there with --resume"
+        )
+    if names:
+        with locked(out_dir):
+            pass
+
+
+def names_in_writable(out_dir: Path) -> list[str]:
+    """What the folder ``--out`` holds, if it can be written to or made.
+
+    Raises:
+        InvalidRequest: it cannot.
+    """
+    from descant.training.run_folder import visible_names
 
     named = f"--out {str(out_dir)!r:.300}"
     if "\0" in str(out_dir):
@@ -100,19 +125,7 @@ def check_run_folder(out_dir: Path, resume: bool) -> None:
     except OSError as error:
         reason = error.strerror or error
         raise InvalidRequest(f"{named}: cannot be written to ({reason}); choose another folder") from error
-    if resume and not names:
-        raise InvalidRequest(
-            f"--resume: there is no run in {str(out_dir)!r:.300} to continue; leave it out to begin one"
-        )
-    if names and not resume:
-        refuse_a_run(out_dir)
-        raise InvalidRequest(
-            f"{named} holds {', '.join(names[:3])}{' and more' if len(names) > 3 else ''}, and nothing is overwritten: "
-            f"name a new or empty folder, or continue the run that is there with --resume"
-        )
-    if names:
-        with locked(out_dir):
-            pass
+    return names
 
 
 def read_recipe(
@@ -138,12 +151,12 @@ def read_recipe(
         config = make()
     if not is_dataclass(config) or isinstance(config, type):
         raise ConfigError(f"{str(file)!r}: {function}() returned {type(config).__name__}, expected a config dataclass")
-    with _naming_set():
+    with naming_set():
         return override(config, settings), run
 
 
 @contextmanager
-def _naming_set() -> Iterator[None]:
+def naming_set() -> Iterator[None]:
     """Begins the message of a wrong field of the config with the option that changes it."""
     try:
         yield
