@@ -59,6 +59,7 @@ def write_report(study: Study, lines: Sequence[Mapping[str, Any]], folder: Path)
     own = lines_of([dict(line) for line in lines], study.name)
     if not own:
         raise InvalidRequest(f"{study.name}: no row of it is in the results yet")
+    folder.mkdir(parents=True, exist_ok=True)
     page, plot = folder / f"{study.name}.md", folder / f"{study.name}.svg"
     write_atomically(page, markdown(study, lines).encode())
     draw(study, own, plot)
@@ -132,7 +133,6 @@ def draw(study: Study, lines: Sequence[dict[str, Any]], file: Path) -> None:
                     axes.plot([line[name]["value"] for line in found], [place] * len(found), "o", color="C0", ms=3)
             axes.set_yticks(range(len(rows)), list(rows) if column == 0 else [""] * len(rows))
             axes.set_ylim(len(rows) - 0.5, -0.5)
-        file.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(file, format="svg", metadata={"Date": None})
 
 
