@@ -60,8 +60,7 @@ def test_a_page_is_written_from_the_results(run, results):
 def test_the_result_is_one_json_object(run, results):
     outcome = run("study", "delays", "--recipes", str(RECIPES), "--out", str(results), "--report", "--json")
     assert outcome.code == 0, outcome.err
-    result = json.loads(outcome.out)
-    assert result["study"] == "delays"
+    (result,) = json.loads(outcome.out)["studies"].values()
     assert [one["row"] for one in result["lines"]] == ["interval_1", "interval_1", "interval_0"]
 
 

@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 
 from descant.errors import Cancelled, DataError, InvalidRequest
 from descant.studies.ablation.report import difference, markdown, over_seeds, write_report
-from descant.studies.ablation.results import NAME, append, read
+from descant.studies.ablation.results import NAME, append, lines_of, read
 from descant.studies.ablation.run import judging_id, seeded, training_id
-from descant.studies.ablation.study import run_study
+from descant.studies.ablation.study import run_studies
 from descant.studies.ablation.train import WEIGHTS, trained_model
 from descant.training.checkpoint import checkpoints
 from descant.training.lm import LMTask
@@ -28,7 +28,8 @@ def out(tmp_path_factory):
 
 
 def run(study, data, out, embedder, **settings):
-    return run_study(study, data, out, embedder, num_seeds=1, provenance={"command": "a test"}, **settings)
+    run_studies([study], data, out, embedder, num_seeds=1, provenance={"command": "a test"}, **settings)
+    return lines_of(read(out / NAME), study.name)
 
 
 def test_every_row_is_written_once_and_equal_trainings_are_shared(study, data, out, embedder, monkeypatch):

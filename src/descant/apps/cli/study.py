@@ -4,6 +4,7 @@ import argparse
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,9 +32,10 @@ def add_commands(commands: Commands) -> None:
         "train and judge the rows of an ablation, and write its table and plot",
         "descant study --list",
         "descant study patterns --data runs/study --out runs/study/results",
+        "descant study first patterns delays --seeds 1",
         run=study,
     )
-    parser.add_argument("name", nargs="?", metavar="NAME", help="a recipe of --recipes, or a Python file")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="recipes of --recipes, or Python files")
     parser.add_argument("--list", action="store_true", help="list the studies and their rows instead")
     parser.add_argument(
         "--recipes", default="recipes/ablations", metavar="DIR", help="folder of recipes (default: recipes/ablations)"
@@ -73,43 +75,43 @@ def study(arguments: argparse.Namespace) -> None:
     if arguments.list:
         _list(Path(arguments.recipes), arguments.json)
         return
-    if arguments.name is None:
+    if not arguments.names:
         raise InvalidRequest("NAME: which study? descant study --list shows them")
     if arguments.seeds is not None and not 1 <= arguments.seeds <= MAX_SEEDS:
         raise InvalidRequest(f"--seeds {arguments.seeds}: allowed are 1 to {MAX_SEEDS}")
     from descant.studies.ablation.report import markdown, write_report
     from descant.studies.ablation.results import NAME, lines_of, read
 
-    chosen, out = _study(Path(arguments.recipes), arguments.name), Path(arguments.out)
+    recipes, out = Path(arguments.recipes), Path(arguments.out)
+    studies = [_study(recipes, name) for name in dict.fromkeys(arguments.names)]
     if not arguments.report:
-        _run(chosen, out, arguments)
+        _run(studies, out, arguments)
     lines = read(out / NAME)
-    files = write_report(chosen, lines, out)
-    result = {
-        "study": chosen.name,
-        "files": [str(file) for file in files],
-        "lines": lines_of(lines, chosen.name),
-    }
-    show(result, markdown(chosen, lines).splitlines(), arguments.json)
+    files = {one.name: [str(file) for file in write_report(one, lines, out)] for one in studies}
+    result = {"studies": {name: {"files": files[name], "lines": lines_of(lines, name)} for name in files}}
+    show(result, "\n".join(markdown(one, lines) for one in studies).splitlines(), arguments.json)
 
 
-def _run(chosen: "Study", out: Path, arguments: argparse.Namespace) -> None:
+def _run(studies: Sequence["Study"], out: Path, arguments: argparse.Namespace) -> None:
     from descant.evaluation.embedders import MusiCNNEmbedder
     from descant.studies.ablation.data import StudyData
-    from descant.studies.ablation.study import run_study
+    from descant.studies.ablation.report import write_report
+    from descant.studies.ablation.results import NAME, read
+    from descant.studies.ablation.study import run_studies
     from descant.training.environment import refuse_several_processes
 
     refuse_several_processes()
     names_in_writable(out)
-    plan, settings = chosen.plan(arguments.rows, arguments.seeds), dict(arguments.settings)
+    plan = [(one, row) for one in studies for row, _ in one.plan(arguments.rows, arguments.seeds)]
+    settings = dict(arguments.settings)
     with naming_set():
-        for row, _ in plan:
-            _changed(chosen.rows[row](), settings)
+        for one, row in plan:
+            _changed(one.rows[row](), settings)
     with naming("--data"):
         data = StudyData(Path(arguments.data))
-    note(f"study {chosen.name}: {len(plan)} rows and seeds, in {out}")
-    run_study(
-        chosen,
+    note(f"{', '.join(one.name for one in studies)}: {len(plan)} rows and seeds, in {out}")
+    run_studies(
+        studies,
         data,
         out,
         MusiCNNEmbedder.load(),
@@ -117,6 +119,7 @@ def _run(chosen: "Study", out: Path, arguments: argparse.Namespace) -> None:
         num_seeds=arguments.seeds,
         provenance={"command": shlex.join(["descant", *sys.argv[1:]]), "commit": _commit(), "version": __version__},
         change=lambda run: _changed(run, settings),
+        done=lambda one: write_report(one, read(out / NAME), out),
     )
 
 

@@ -59,8 +59,8 @@ class Study:
         return sorted(pairs, key=lambda pair: pair[1])
 
 
-def run_study(
-    study: Study,
+def run_studies(
+    studies: Sequence[Study],
     data: StudyData,
     out: Path,
     embedder: Embedder,
@@ -69,22 +69,24 @@ def run_study(
     num_seeds: int | None = None,
     provenance: dict[str, Any] | None = None,
     change: Callable[[AblationRun], AblationRun] = lambda run: run,
-) -> list[dict[str, Any]]:
-    """Runs what is missing of a study and gives all of its lines.
+    done: Callable[[Study], object] = lambda study: None,
+) -> None:
+    """Runs what is missing of some studies: all with the first seed, then all with the second, and so on.
 
     Args:
         out: holds ``results.jsonl`` and the trainings in ``runs``.
         provenance: goes into every line: the command, the commit.
         change: applied to every row, such as another size of the model.
+        done: called with a study after each of its rows.
 
     Raises:
         InvalidRequest: there is no such row, or another process runs a study in this folder.
         Cancelled: a signal stopped a training; the same call goes on.
     """
-    plan = study.plan(rows, num_seeds)
+    plan = [(study, row, seed) for study in studies for row, seed in study.plan(rows, num_seeds)]
     with locked(out):
-        _measure_lines(data, out, embedder, change(next(iter(study.rows.values()))()), provenance or {})
-        for row, seed in plan:
+        _measure_lines(data, out, embedder, change(next(iter(studies[0].rows.values()))()), provenance or {})
+        for study, row, seed in sorted(plan, key=lambda place: place[2]):
             run = seeded(change(study.rows[row]()), seed)
             identity = judging_id(run, data.identity)
             known = [line for line in read(out / NAME) if line["id"] == identity]
@@ -94,7 +96,7 @@ def run_study(
             say(f"{study.name} {row} seed {seed}" + (" is a row of an earlier study" if known else ""))
             line = {**known[0], **place} if known else {**place, **_run_row(run, data, out, embedder)}
             append(out / NAME, {**line, "id": identity, **(provenance or {})})
-    return lines_of(read(out / NAME), study.name)
+            done(study)
 
 
 def _run_row(run: AblationRun, data: StudyData, out: Path, embedder: Embedder) -> dict[str, Any]:
