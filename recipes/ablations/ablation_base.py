@@ -1,7 +1,7 @@
 """What the rows of all ablations share: a small language model on crops of six seconds, trained for some minutes.
 
 Four layers 192 wide over the starter's codec (4 codebooks of 1,024 entries, 50 frames a second) and its frozen text
-encoder, 500 updates of 8 crops on ten hours of the starter's corpus. For another size change the fields of the run, or
+encoder, 400 updates of 8 crops on ten hours of the starter's corpus. For another size change the fields of the run, or
 give ``--set`` to ``descant study``.
 """
 
@@ -41,7 +41,7 @@ def small() -> AblationRun:
         ),
         task=LMTaskConfig(dropout=ConditionDropout(probability=0.15)),
         trainer=TrainerConfig(
-            max_steps=500,
+            max_steps=400,
             optimizer=AdamWConfig(lr=2e-3, betas=(0.9, 0.95), weight_decay=0.1),
             schedule=PlateauLinear(warmup_steps=50, decay_fraction=0.6),
             ema_decay=None,

@@ -69,7 +69,7 @@ def run_studies(
     num_seeds: int | None = None,
     provenance: dict[str, Any] | None = None,
     change: Callable[[AblationRun], AblationRun] = lambda run: run,
-    done: Callable[[Study], object] = lambda study: None,
+    done: Callable[[Study], object] = lambda _: None,
 ) -> None:
     """Runs what is missing of some studies: all with the first seed, then all with the second, and so on.
 
