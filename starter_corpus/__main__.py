@@ -1,4 +1,4 @@
-"""The starter's corpus and its reports: ``python -m starter_corpus render|report|melody-report ...`` in a checkout."""
+"""The starter's corpus and its reports: ``python -m starter_corpus render|report|melody-report|study-data ...``."""
 
 import argparse
 import sys
@@ -41,6 +41,21 @@ def _parser() -> argparse.ArgumentParser:
     rendering.add_argument("--split", choices=get_args(Split), help="only the pieces of this split (default: all)")
     rendering.set_defaults(run=_render)
 
+    studying = commands.add_parser("study-data", help="the data of `descant study`; an interrupted run continues")
+    studying.add_argument("folder", type=Path, metavar="FOLDER", help="output folder; what is finished in it is kept")
+    studying.add_argument("--hours", type=float, default=11.0, help="hours of music, 5 %% held out (default: 11)")
+    studying.add_argument(
+        "--held-out-hours",
+        type=float,
+        default=33.0,
+        metavar="HOURS",
+        help="held-out pieces are those of as many hours (default: 33)",
+    )
+    studying.add_argument("--seed", type=int, default=11, help="of the corpus (default: 11)")
+    studying.add_argument("--workers", type=int, default=2, help="processes that render (default: 2)")
+    studying.add_argument("--codec", type=Path, metavar="DIR", help="a trained codec's folder (default: the starter's)")
+    studying.set_defaults(run=_make_study_data)
+
     reporting = commands.add_parser("report", help="figures of the model card, on held-out captions and typed prompts")
     following = commands.add_parser("melody-report", help="how well a model follows the melodies of held-out clips")
     for command, run in ((reporting, _report), (following, _report_melody)):
@@ -68,6 +83,22 @@ def _render(arguments: argparse.Namespace) -> None:
         )
     records = read_manifest(manifest)
     print(f"{manifest}: {len(records)} clips, {sum(record.duration_s for record in records) / 3_600:.2f} h")
+
+
+def _make_study_data(arguments: argparse.Namespace) -> None:
+    from descant.evaluation.embedders import MusiCNNEmbedder
+    from starter_corpus.study_data import make_study_data
+
+    data = make_study_data(
+        arguments.folder,
+        MusiCNNEmbedder.load(),
+        hours=arguments.hours,
+        held_out_hours=arguments.held_out_hours,
+        seed=arguments.seed,
+        workers=arguments.workers,
+        codec=arguments.codec,
+    )
+    print(f"{arguments.folder}: {len(data.held_out.prompts)} held-out crops, {len(data.reference.clips)} recordings")
 
 
 def _report(arguments: argparse.Namespace) -> None:

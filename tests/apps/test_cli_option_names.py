@@ -13,6 +13,7 @@ from descant.apps.cli.option_names import OPTIONS, with_option_names
 from descant.apps.cli.parser import Parser
 
 RECIPE = str(Path(__file__).parents[2] / "recipes" / "starter_lm.py")
+ABLATIONS = str(Path(__file__).parents[2] / "recipes" / "ablations")
 TINY = ("--model", "tiny")
 REQUIRED = {
     "generate": ("x, 120 bpm", *TINY, "-d", "0.5", "-o", "out.wav"),
@@ -22,6 +23,7 @@ REQUIRED = {
     "models init": ("tiny", "model"),
     "models convert": ("tiny", "model", "--to", "native"),
     "train": (RECIPE, "--out", "run"),
+    "study": ("patterns", "--recipes", ABLATIONS),
     "listen build": ("test", "a=.", "b=."),
     "bench decode": TINY,
     "bench codec": TINY,
@@ -78,6 +80,15 @@ WRONG = {
     "models init": {"--seed": "x", **MACHINE},
     "models convert": {"--to": "pickle", **MACHINE},
     "train": {"--set": "trainer.max_steps=0", "--out": "a\0b", **MACHINE},
+    "study": {
+        "--recipes": "no",
+        "--data": "no",
+        "--out": "a\0b",
+        "--rows": "loud",
+        "--seeds": "0",
+        "--set": "trainer.max_steps=0",
+        **MACHINE,
+    },
     "listen build": {
         "--clips": "2",
         "--seed": "x",

@@ -6,9 +6,11 @@ All shards are held in memory as 16-bit integers: thirty hours at 50 frames a se
 import math
 import os
 import random
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ class TokenBatchConfig:
         short_frames: every second batch is made of crops this long, with more rows to fill the same number of frames.
             A caption, for example the tempo in it, matters most at the start of a crop: later, a model infers it from
             the frames before. 0 turns such batches off.
+        max_hours: only the first clips are used that are not longer than this together; None uses all.
     """
 
     batch_size: int = 8
@@ -42,8 +45,11 @@ class TokenBatchConfig:
     split: Split = "train"
     seed: int = 0
     captions: CaptionConfig = field(default_factory=CaptionConfig)
+    max_hours: float | None = None
 
     def __post_init__(self) -> None:
+        if self.max_hours is not None and not self.max_hours > 0:
+            raise ConfigError(f"max_hours={self.max_hours:g}: must be above 0, or none for all clips")
         if self.batch_size < 1 or self.segment_frames < 1:
             raise ConfigError(
                 f"batch_size={self.batch_size}, segment_frames={self.segment_frames}: both must be at least 1"
@@ -107,17 +113,33 @@ class TokenBatches:
                 f"{str(Path(folder))!r} has no clip of split {config.split!r}: scan at least two clips with a "
                 f"--valid-share between 0 and 1, and tokenize into a new folder"
             )
+        if config.max_hours is not None:
+            pairs = pairs[: self._num_within(config.max_hours, [clip.num_frames for clip, _ in pairs])]
         self.identity = {**to_dict(self.index), "clips_fingerprint": clips_fingerprint(shards)}
         """The training data, as plain data: a clip that was repaired and tokenized again changes it."""
         self.clips = [clip for clip, _ in pairs]
         self._codes = [codes[:, clip.start_frame : clip.start_frame + clip.num_frames] for clip, codes in pairs]
         self._conditions = tuple(conditions)
-        self._features = {condition.name: self._read(condition, folder, shards) for condition in conditions}
+        self._features = {
+            condition.name: self._read(condition, folder, shards)[: len(pairs)] for condition in conditions
+        }
         self._frame_rate_hz = self.index.codec.frame_rate_hz
         self._places = {
             length: [index for index, clip in enumerate(self.clips) for _ in range(max(1, clip.num_frames // length))]
             for length in {config.segment_frames, config.short_frames} - {0}
         }
+
+    def _num_within(self, hours: float, frames: Sequence[int]) -> int:
+        """The number of first clips that are not longer than this together.
+
+        Raises:
+            ConfigError: the first one is.
+        """
+        ends_h = [total / self.index.codec.frame_rate_hz / 3_600 for total in accumulate(frames)]
+        count = bisect_right(ends_h, hours)
+        if count == 0:
+            raise ConfigError(f"max_hours={hours:g}: the first clip alone has {ends_h[0]:.3g} h")
+        return count
 
     def _read(self, condition: ClipCondition, folder: str | os.PathLike[str], shards: Sequence[Shard]) -> list[Any]:
         """The condition of each clip, None for a clip without it."""
@@ -163,7 +185,7 @@ class TokenBatches:
         first = number * self.config.batch_size
         indices = range(first, min(first + self.config.batch_size, len(self.clips)))
         rows = [(index, 0, (*self.clips[index].captions, None)[0]) for index in indices]
-        return self._collated(rows, self.config.segment_frames)
+        return self.crops(rows, self.config.segment_frames)
 
     def _drawn(self, num_frames: int, number: int, num_rows: int) -> TokenBatch:
         """The batch of this number among those of crops this long."""
@@ -176,10 +198,10 @@ class TokenBatches:
             spare = self.clips[index].num_frames - num_frames
             offset = generator.randint(0, spare) if spare > 0 else 0
             rows.append((index, offset, caption(self.clips[index], self.config.captions, generator)))
-        return self._collated(rows, num_frames)
+        return self.crops(rows, num_frames)
 
-    def _collated(self, rows: Sequence[tuple[int, int, str | None]], num_frames: int) -> TokenBatch:
-        """The crops of (clip, offset, caption) as one batch."""
+    def crops(self, rows: Sequence[tuple[int, int, str | None]], num_frames: int) -> TokenBatch:
+        """The crops of (index of the clip, first frame, caption) as one batch."""
         codes = torch.zeros(len(rows), self.index.codec.num_codebooks, num_frames, dtype=torch.int64)
         frame_mask = torch.zeros(len(rows), num_frames, dtype=torch.bool)
         for row, (index, offset, _) in enumerate(rows):

@@ -112,16 +112,16 @@ class LMTask(Task):
         captions = [caption for batch in self.validation for caption in batch.captions]
         if not captions:
             return {}
-        own = self._by_clip(captions)
+        own = self.cross_entropies(captions)
         metrics = {"ce": float(own.mean())}
         metrics |= {f"ce_q{index}": float(value) for index, value in enumerate(own.mean(dim=0))}
         others = [other_caption(captions, index) for index in range(len(captions))]
         paired = torch.tensor([other is not None for other in others])
         if paired.sum() > 1:
-            metrics |= _gain("caption_gain", (self._by_clip(others) - own).mean(dim=1)[paired])
+            metrics |= _gain("caption_gain", (self.cross_entropies(others) - own).mean(dim=1)[paired])
         for name in sorted(self._conditions() - {"text"}):
             if len(captions) > 1 and self.validation[0].conditions[0].get(name) is not None:
-                with_condition = self._by_clip(captions, name)
+                with_condition = self.cross_entropies(captions, name)
                 metrics |= {f"ce_{name}": float(with_condition.mean())}
                 metrics |= _gain(f"{name}_gain", (own - with_condition).mean(dim=1))
         return metrics
@@ -137,8 +137,9 @@ class LMTask(Task):
     def _conditions(self) -> set[str]:
         return {conditioner.condition for conditioner in self.conditioners.values()}
 
-    def _by_clip(self, captions: list[str | None], also: str | None = None) -> Float[Tensor, "clips K"]:
-        """Cross-entropies of the validation clips with these captions and, if named, their own other condition."""
+    @torch.no_grad()
+    def cross_entropies(self, captions: list[str | None], also: str | None = None) -> Float[Tensor, "clips K"]:
+        """Of each validation clip and codebook in nats, with these captions and, if named, its own other condition."""
         rows, left = [], iter(captions)
         for batch in self.validation:
             codes, mask = batch.codes.to(self.musicgen.device), batch.frame_mask.to(self.musicgen.device)

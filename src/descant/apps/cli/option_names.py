@@ -59,6 +59,8 @@ OPTIONS = {
     "prompts": "--prompts",
     "melodies": "--melody",
     "keep_all": "--keep-all",
+    # study
+    "rows": "--rows",
 }
 """The option for each field and argument that a command passes to the library."""
 

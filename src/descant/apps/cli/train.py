@@ -65,7 +65,7 @@ def train(arguments: argparse.Namespace) -> None:
     check_run_folder(out_dir, arguments.resume)
     config, run = read_recipe(file, function, dict(arguments.settings))
     if isinstance(device := getattr(getattr(config, "trainer", None), "device", None), str):
-        with _naming_set():
+        with naming_set():
             training_device(device)
     note(f"training {file.stem} in {out_dir}")
     with _blaming(file):
@@ -84,22 +84,10 @@ def check_run_folder(out_dir: Path, resume: bool) -> None:
             or it holds nothing and ``resume`` is on.
     """
     from descant.folder_lock import locked
-    from descant.training.run_folder import refuse_a_run, visible_names
+    from descant.training.run_folder import refuse_a_run
 
     named = f"--out {str(out_dir)!r:.300}"
-    if "\0" in str(out_dir):
-        raise InvalidRequest(f"{named}: a folder's name cannot hold a NUL character")
-    try:
-        nearest = next(path for path in (out_dir, *out_dir.absolute().parents) if path.exists())
-        if not nearest.is_dir():
-            raise InvalidRequest(f"{named}: {str(nearest)!r:.300} is not a folder; choose another place")
-        names = visible_names(out_dir)
-        # Tried instead of asked with os.access, which says that root may write to /proc.
-        with tempfile.TemporaryDirectory(prefix=".descant-", dir=nearest):
-            pass
-    except OSError as error:
-        reason = error.strerror or error
-        raise InvalidRequest(f"{named}: cannot be written to ({reason}); choose another folder") from error
+    names = names_in_writable(out_dir)
     if resume and not names:
         raise InvalidRequest(
             f"--resume: there is no run in {str(out_dir)!r:.300} to continue; leave it out to begin one"
@@ -115,6 +103,31 @@ def check_run_folder(out_dir: Path, resume: bool) -> None:
             pass
 
 
+def names_in_writable(out_dir: Path) -> list[str]:
+    """What the folder ``--out`` holds, if it can be written to or made.
+
+    Raises:
+        InvalidRequest: it cannot.
+    """
+    from descant.training.run_folder import visible_names
+
+    named = f"--out {str(out_dir)!r:.300}"
+    if "\0" in str(out_dir):
+        raise InvalidRequest(f"{named}: a folder's name cannot hold a NUL character")
+    try:
+        nearest = next(path for path in (out_dir, *out_dir.absolute().parents) if path.exists())
+        if not nearest.is_dir():
+            raise InvalidRequest(f"{named}: {str(nearest)!r:.300} is not a folder; choose another place")
+        names = visible_names(out_dir)
+        # Tried instead of asked with os.access, which says that root may write to /proc.
+        with tempfile.TemporaryDirectory(prefix=".descant-", dir=nearest):
+            pass
+    except OSError as error:
+        reason = error.strerror or error
+        raise InvalidRequest(f"{named}: cannot be written to ({reason}); choose another folder") from error
+    return names
+
+
 def read_recipe(
     file: Path, function: str, settings: dict[str, str]
 ) -> tuple[Any, Callable[[Any, Path, bool], dict[str, Any]]]:
@@ -126,7 +139,7 @@ def read_recipe(
     """
     from descant.config import override
 
-    module = _imported(file)
+    module = import_recipe(file)
     make, run = getattr(module, function, None), getattr(module, "train", None)
     if not callable(make):
         raise InvalidRequest(
@@ -138,12 +151,12 @@ def read_recipe(
         config = make()
     if not is_dataclass(config) or isinstance(config, type):
         raise ConfigError(f"{str(file)!r}: {function}() returned {type(config).__name__}, expected a config dataclass")
-    with _naming_set():
+    with naming_set():
         return override(config, settings), run
 
 
 @contextmanager
-def _naming_set() -> Iterator[None]:
+def naming_set() -> Iterator[None]:
     """Begins the message of a wrong field of the config with the option that changes it."""
     try:
         yield
@@ -159,7 +172,12 @@ def _parts(recipe: str) -> tuple[Path, str]:
     return file, function
 
 
-def _imported(file: Path) -> ModuleType:
+def import_recipe(file: Path) -> ModuleType:
+    """The module of a recipe.
+
+    Raises:
+        ConfigError: the file has an error; the message has its line.
+    """
     # Recipes may import other files in their folder, and a dataclass looks up its own module by name. Neither may hide
     # another module of the same name: a recipe may be called json.py.
     folder = str(file.resolve().parent)
