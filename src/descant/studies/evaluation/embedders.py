@@ -1,0 +1,53 @@
+"""Embedders by the names of the command line, with the place of their weights where that is not the usual one."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from descant.conditioning.clap import ClapConfig
+from descant.errors import InvalidRequest
+from descant.evaluation.embedders import (
+    ClapEmbedder,
+    Embedder,
+    LabelEmbedder,
+    MERTEmbedder,
+    MusiCNNEmbedder,
+    PaSSTEmbedder,
+    TextEmbedder,
+    VGGishEmbedder,
+)
+from descant.studies.evaluation.base import Role
+
+_LOADERS: dict[str, Callable[[str | None], Embedder]] = {
+    "musicnn": lambda place: _without_place("musicnn", place) or MusiCNNEmbedder.load("MTT"),
+    "musicnn-msd": lambda place: _without_place("musicnn-msd", place) or MusiCNNEmbedder.load("MSD"),
+    "vggish": lambda place: VGGishEmbedder.load(None if place is None else Path(place)),
+    "passt": lambda place: PaSSTEmbedder.load(None if place is None else Path(place)),
+    "clap": lambda place: ClapEmbedder.load(None if place is None else ClapConfig(name=place)),
+    "mert": lambda place: MERTEmbedder.load() if place is None else MERTEmbedder.load(place),
+}
+NAMES = tuple(_LOADERS)
+
+DEFAULTS: dict[Role, str] = {"embedder": "musicnn", "labeller": "musicnn", "joint": "clap"}
+
+
+def load_embedder(given: str, role: Role) -> Embedder:
+    """The embedder of a name, or of ``name=place`` with the file, folder or hub id of its weights.
+
+    Raises:
+        InvalidRequest: there is no such embedder, or it cannot serve in this role.
+        MissingExtra, CheckpointError: its weights or its package are missing.
+    """
+    name, equals, place = given.partition("=")
+    if name not in _LOADERS:
+        raise InvalidRequest(f"{role}={given!r:.80}: allowed are {', '.join(NAMES)}, and name=PLACE of the weights")
+    embedder = _LOADERS[name](place if equals else None)
+    if role == "labeller" and not isinstance(embedder, LabelEmbedder):
+        raise InvalidRequest(f"labeller={given!r:.80}: it has no labels; musicnn, musicnn-msd and passt have")
+    if role == "joint" and not isinstance(embedder, TextEmbedder):
+        raise InvalidRequest(f"joint={given!r:.80}: it has no texts; clap has")
+    return embedder
+
+
+def _without_place(name: str, place: str | None) -> None:
+    if place is not None:
+        raise InvalidRequest(f"{name}={place!r:.80}: its weights come with the package musicnn; leave the place out")
