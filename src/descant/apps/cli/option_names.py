@@ -59,6 +59,14 @@ OPTIONS = {
     "prompts": "--prompts",
     "melodies": "--melody",
     "keep_all": "--keep-all",
+    # evaluate
+    "metrics": "--metrics",
+    "embedder": "--embedder",
+    "labeller": "--labeller",
+    "text_embedder": "--text-embedder",
+    "skip_broken": "--skip-broken",
+    "training": "--training",
+    "num_processes": "--threads",
 }
 """The option for each field and argument that a command passes to the library."""
 

@@ -18,7 +18,7 @@ from descant.evaluation.report import Estimate
 Need = Literal["reference", "same names", "text", "melody", "training"]
 """What a metric needs besides the clips: a reference set, in it a clip of the name of each generated one, prompts,
 melodies, or the codes of the training set."""
-Role = Literal["embedder", "labeller", "joint"]
+Role = Literal["embedder", "labeller", "text_embedder"]
 """Which embedder a metric of sets reads: for distances, for labels, or the one with texts in the same space."""
 Direction = Literal["higher", "lower"]
 Values: TypeAlias = Mapping[str, float | None]
@@ -55,7 +55,6 @@ class Row:
         estimate: of the generated clips.
         reference: of the reference clips, where the number exists for them too.
         embedder: the label of the embedder that it was made with.
-        note: how the value is limited, for people.
     """
 
     metric: str
@@ -63,7 +62,6 @@ class Row:
     estimate: Estimate
     reference: Estimate | None = None
     embedder: str | None = None
-    note: str = ""
 
 
 class Metric(ABC):
@@ -121,14 +119,46 @@ class SetScores:
         references: the same of the reference set, where it exists.
         of_clips: by the key of their measure, the numbers of single clips.
         left_out: by the key of their measure, why a number could not be computed.
-        notes: how values are limited, by the key of their measure.
+        notes: how values are limited.
     """
 
     rows: Mapping[str, Estimate]
     references: Mapping[str, Estimate] = field(default_factory=dict)
     of_clips: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
-    notes: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipFile:
+    """A file of a set; ``sha256`` is of its content."""
+
+    name: str
+    path: Path
+    sha256: str
+    duration_s: float
+    sample_rate_hz: int
+    asked: Asked
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """A folder of shards, and the model whose codec made the codes in it."""
+
+    folder: Path
+    model: str
+
+
+class TrainingMetric(Metric):
+    """A metric that compares the codes of the files with the training set."""
+
+    @abstractmethod
+    def measure(self, files: Sequence[ClipFile], training: Training) -> SetScores:
+        """The numbers of the generated set.
+
+        Raises:
+            InvalidRequest: the codes do not compare, or a clip is too short.
+        """
 
 
 class SetMetric(Metric):

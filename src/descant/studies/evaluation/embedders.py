@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from descant.conditioning.clap import ClapConfig
 from descant.errors import InvalidRequest
@@ -17,9 +18,16 @@ from descant.evaluation.embedders import (
 )
 from descant.studies.evaluation.base import Role
 
+
+def _musicnn(training_set: Literal["MTT", "MSD"], place: str | None) -> MusiCNNEmbedder:
+    if place is not None:
+        raise InvalidRequest(f"{place!r:.80}: MusiCNN's weights come with the package musicnn; leave the place out")
+    return MusiCNNEmbedder.load(training_set)
+
+
 _LOADERS: dict[str, Callable[[str | None], Embedder]] = {
-    "musicnn": lambda place: _without_place("musicnn", place) or MusiCNNEmbedder.load("MTT"),
-    "musicnn-msd": lambda place: _without_place("musicnn-msd", place) or MusiCNNEmbedder.load("MSD"),
+    "musicnn": lambda place: _musicnn("MTT", place),
+    "musicnn-msd": lambda place: _musicnn("MSD", place),
     "vggish": lambda place: VGGishEmbedder.load(None if place is None else Path(place)),
     "passt": lambda place: PaSSTEmbedder.load(None if place is None else Path(place)),
     "clap": lambda place: ClapEmbedder.load(None if place is None else ClapConfig(name=place)),
@@ -27,7 +35,7 @@ _LOADERS: dict[str, Callable[[str | None], Embedder]] = {
 }
 NAMES = tuple(_LOADERS)
 
-DEFAULTS: dict[Role, str] = {"embedder": "musicnn", "labeller": "musicnn", "joint": "clap"}
+DEFAULTS: dict[Role, str] = {"embedder": "musicnn", "labeller": "musicnn", "text_embedder": "clap"}
 
 
 def load_embedder(given: str, role: Role) -> Embedder:
@@ -43,11 +51,6 @@ def load_embedder(given: str, role: Role) -> Embedder:
     embedder = _LOADERS[name](place if equals else None)
     if role == "labeller" and not isinstance(embedder, LabelEmbedder):
         raise InvalidRequest(f"labeller={given!r:.80}: it has no labels; musicnn, musicnn-msd and passt have")
-    if role == "joint" and not isinstance(embedder, TextEmbedder):
-        raise InvalidRequest(f"joint={given!r:.80}: it has no texts; clap has")
+    if role == "text_embedder" and not isinstance(embedder, TextEmbedder):
+        raise InvalidRequest(f"text_embedder={given!r:.80}: it has no texts; clap has")
     return embedder
-
-
-def _without_place(name: str, place: str | None) -> None:
-    if place is not None:
-        raise InvalidRequest(f"{name}={place!r:.80}: its weights come with the package musicnn; leave the place out")

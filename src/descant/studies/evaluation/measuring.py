@@ -19,7 +19,7 @@ from descant.audio import Clip, integrated_loudness
 from descant.errors import AudioError, InvalidRequest, naming
 from descant.evaluation.embedded_clips import EmbeddedClip, embed_clips
 from descant.evaluation.embedders import Embedder
-from descant.studies.evaluation.base import Asked, ClipMetric, Role, Values
+from descant.studies.evaluation.base import ClipFile, ClipMetric, Role, Values
 from descant.studies.evaluation.cache import Cache, checksum, entry_key
 from descant.studies.evaluation.embedders import load_embedder
 
@@ -27,18 +27,6 @@ LOUDNESS_LUFS = -14.0
 """The level at which clips are embedded, as in audiocraft (arXiv 2306.05284, section 3.2)."""
 MIN_FILES_PER_PROCESS = 8
 """Starting a process takes as long as measuring this many clips."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClipFile:
-    """A file of a set; ``sha256`` is of its content, ``duration_s`` of the part that is measured."""
-
-    name: str
-    path: Path
-    sha256: str
-    duration_s: float
-    sample_rate_hz: int
-    asked: Asked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,10 +62,14 @@ class Measurer:
     """Measures files with the same embedders and metrics."""
 
     def __init__(
-        self, embedders: Sequence[Embedder], metrics: Sequence[ClipMetric], cache: Cache | None, limit_s: float | None
+        self,
+        embedders: Sequence[Embedder],
+        metrics: Sequence[ClipMetric],
+        cache: Cache | None,
+        duration_s: float | None,
     ) -> None:
         self.embedders = {embedder.label: embedder for embedder in embedders}
-        self.metrics, self.cache, self.limit_s = metrics, cache, limit_s
+        self.metrics, self.cache, self.duration_s = metrics, cache, duration_s
 
     def known(self, file: ClipFile) -> MeasuredClip | None:
         """The results of a file if all of them are in the cache."""
@@ -90,9 +82,9 @@ class Measurer:
             if (found := self.cache.vectors(file.name, self._vectors_key(file, label))) is not None
         }
         values = {
-            metric.name: found
+            metric.name: numbers
             for metric in self.metrics
-            if (found := self.cache.values(self._values_key(file, metric))) is not None
+            if (numbers := self.cache.values(self._values_key(file, metric))) is not None
         }
         loudness_lufs = None if level is None else level.get("loudness_lufs")
         if loudness_lufs is None or len(embedded) < len(self.embedders) or len(values) < len(self.metrics):
@@ -107,7 +99,7 @@ class Measurer:
             return BrokenFile(file, str(error))
 
     def _measure(self, file: ClipFile) -> MeasuredClip:
-        clip = Clip.read(file.path, duration_s=self.limit_s)
+        clip = Clip.read(file.path, duration_s=self.duration_s)
         loudness_lufs = integrated_loudness(clip.samples, clip.sample_rate_hz)
         level = clip.normalize_loudness(LOUDNESS_LUFS)
         with naming(file.name):
@@ -124,17 +116,15 @@ class Measurer:
         return MeasuredClip(file=file, loudness_lufs=loudness_lufs, embedded=embedded, values=values)
 
     def _level_key(self, file: ClipFile) -> str:
-        return entry_key(file.sha256, "level", self.limit_s)
+        return entry_key(file.sha256, "level", self.duration_s)
 
     def _vectors_key(self, file: ClipFile, label: str) -> str:
-        return entry_key(file.sha256, "vectors", label, LOUDNESS_LUFS, self.limit_s)
+        return entry_key(file.sha256, "vectors", label, LOUDNESS_LUFS, self.duration_s)
 
     def _values_key(self, file: ClipFile, metric: ClipMetric) -> str:
         asked = [file.asked.text, file.asked.chords] if "text" in metric.needs else []
         melody = file.asked.melody if "melody" in metric.needs else None
-        return entry_key(
-            file.sha256, metric.name, metric.version, asked, melody and checksum(melody), self.limit_s
-        )
+        return entry_key(file.sha256, metric.name, metric.version, asked, melody and checksum(melody), self.duration_s)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,13 +134,13 @@ class MeasurerPlan:
     embedders: tuple[tuple[str, Role], ...]
     metrics: tuple[type[ClipMetric], ...]
     cache: Path | None
-    limit_s: float | None
+    duration_s: float | None
 
     def make(self) -> Measurer:
         """A measurer with networks of its own."""
         embedders = [load_embedder(name, role) for name, role in self.embedders]
         cache = None if self.cache is None else Cache(self.cache)
-        return Measurer(embedders, [metric() for metric in self.metrics], cache, self.limit_s)
+        return Measurer(embedders, [metric() for metric in self.metrics], cache, self.duration_s)
 
 
 def measure_files(

@@ -38,6 +38,7 @@ class Evaluation:
     Args:
         columns: the measures of single clips.
         clips: the worst first.
+        reference_values: the numbers of the reference clips by the key of their measure.
         left_out: by the name of a metric or the key of a measure, why there is no number.
         embedders: the labels of those that were used, by role.
         settings: what the numbers depend on besides the files.
@@ -48,6 +49,7 @@ class Evaluation:
     rows: Sequence[Row]
     columns: Sequence[Measure]
     clips: Sequence[ClipResult]
+    reference_values: Mapping[str, Sequence[float]]
     left_out: Mapping[str, str]
     notes: Sequence[str]
     embedders: Mapping[str, str]
@@ -71,7 +73,6 @@ class Evaluation:
                     **_plain(row.estimate),
                     "reference": None if row.reference is None else _plain(row.reference),
                     "embedder": row.embedder,
-                    "note": row.note,
                 }
                 for row in self.rows
             ],

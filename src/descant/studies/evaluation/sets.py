@@ -8,9 +8,9 @@ from pathlib import Path
 from descant.audio import audio_header, read_info
 from descant.errors import AudioError, DataError, naming
 from descant.studies.clip_folders import audio_by_name, description_beside, read_texts
-from descant.studies.evaluation.base import Asked
+from descant.studies.evaluation.base import Asked, ClipFile
 from descant.studies.evaluation.cache import checksum
-from descant.studies.evaluation.measuring import BrokenFile, ClipFile
+from descant.studies.evaluation.measuring import BrokenFile
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class ClipSet:
 
     @property
     def duration_s(self) -> float:
-        """Of all clips, as far as they are measured."""
+        """Of all clips."""
         return sum(file.duration_s for file in self.files)
 
     def notes(self, title: str) -> list[str]:
@@ -33,8 +33,8 @@ class ClipSet:
         if len(rates) > 1:
             counts = ", ".join(f"{count} of {rate} Hz" for rate, count in sorted(rates.items()))
             lines.append(
-                f"{title}: clips have different sample rates ({counts}); each is resampled for each embedder, but those "
-                "of low rates stay dull"
+                f"{title}: clips have different sample rates ({counts}); each is resampled for each embedder, but "
+                "those of low rates stay dull"
             )
         if self.broken:
             lines.append(f"{title}: {len(self.broken)} files are left out, first {broken_line(self.broken[0])}")
@@ -44,19 +44,19 @@ class ClipSet:
 def open_set(
     folder: Path,
     *,
+    files: Mapping[str, Path] | None = None,
     asked: Mapping[str, Asked] | None = None,
     prompts: Path | None = None,
     melodies: Path | None = None,
-    limit_s: float | None = None,
     skip_broken: bool = False,
 ) -> ClipSet:
     """The files below a folder.
 
     Args:
+        files: the files by name, if they are known; by default all audio below the folder.
         asked: what the clips were made from, by name. Otherwise texts come from ``prompts``, or else from the tags of
             generated files or from ``.txt`` and ``.json`` files next to the clips; chords from tags and ``.json``.
         melodies: a folder of melodies under the names of the clips.
-        limit_s: how much of each clip is measured, from its start.
         skip_broken: leaves out files that are not readable audio, instead of raising.
 
     Raises:
@@ -64,12 +64,12 @@ def open_set(
             does not fit.
         AudioError: a file is not readable audio.
     """
-    found = audio_by_name(folder)
+    found = audio_by_name(folder) if files is None else files
     if not found:
         raise DataError(f"{str(folder)!r} has no audio files: there is nothing to measure")
     if asked is None:
         asked = _asked(found, folder, prompts, melodies)
-    files, broken = [], []
+    usable, broken = [], []
     for name, path in sorted(found.items()):
         try:
             header = audio_header(path)
@@ -78,19 +78,19 @@ def open_set(
                 raise AudioError(f"{error}; repair or remove it, or leave such files out (--skip-broken)") from error
             broken.append(BrokenFile(_unread(name, path), str(error)))
             continue
-        files.append(
+        usable.append(
             ClipFile(
                 name=name,
                 path=path,
                 sha256=checksum(path),
-                duration_s=header.duration_s if limit_s is None else min(limit_s, header.duration_s),
+                duration_s=header.duration_s,
                 sample_rate_hz=header.sample_rate_hz,
                 asked=asked.get(name, Asked()),
             )
         )
-    if not files:
+    if not usable:
         raise DataError(f"{str(folder)!r}: none of its {len(broken)} files is readable audio, first {broken[0].reason}")
-    return ClipSet(folder=folder, files=tuple(files), broken=tuple(broken))
+    return ClipSet(folder=folder, files=tuple(usable), broken=tuple(broken))
 
 
 def broken_line(broken: BrokenFile) -> str:
@@ -102,9 +102,7 @@ def _unread(name: str, path: Path) -> ClipFile:
     return ClipFile(name=name, path=path, sha256="", duration_s=0.0, sample_rate_hz=0, asked=Asked())
 
 
-def _asked(
-    found: Mapping[str, Path], folder: Path, prompts: Path | None, melodies: Path | None
-) -> dict[str, Asked]:
+def _asked(found: Mapping[str, Path], folder: Path, prompts: Path | None, melodies: Path | None) -> dict[str, Asked]:
     texts = {}
     if prompts is not None:
         with naming("prompts"):

@@ -5,6 +5,7 @@ from descant.studies.evaluation.metrics.agreement import Chords, Instruments, Ke
 from descant.studies.evaluation.metrics.checks import SignalFaults
 from descant.studies.evaluation.metrics.distances import FrechetDistance, KernelDistance
 from descant.studies.evaluation.metrics.labels_and_text import LabelDivergence, TextAgreement
+from descant.studies.evaluation.metrics.memorisation import Memorisation
 from descant.studies.evaluation.metrics.movement import MusicMoves
 
 METRICS: tuple[type[Metric], ...] = (
@@ -19,6 +20,7 @@ METRICS: tuple[type[Metric], ...] = (
     Instruments,
     MusicMoves,
     SignalFaults,
+    Memorisation,
 )
 
 BY_NAME = {metric.name: metric for metric in METRICS}

@@ -33,7 +33,7 @@ class TextAgreement(SetMetric):
     name = "clap"
     help = "cosine of each clip and its prompt in CLAP's space; its weights are downloaded if they are missing"
     needs = ("text",)
-    role = "joint"
+    role = "text_embedder"
     measures = (Measure(key="clap", label="text agreement", better="higher"),)
     is_default = False
 

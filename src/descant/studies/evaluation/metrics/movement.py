@@ -47,14 +47,11 @@ class MusicMoves(ClipMetric):
 
 def _with_only(key: str, clips: Sequence[Values]) -> list[Movement]:
     """The movements of the clips that have this number, without most of the others, which fewer clips may have."""
-    return [
-        Movement(
-            **{
-                **{measure.key: None for measure in _MEASURES},
-                "onsets_per_second": values["onsets_per_second"],
-                key: values[key],
-            }
-        )
-        for values in clips
-        if values[key] is not None
-    ]
+    movements = []
+    for values in clips:
+        onsets = values["onsets_per_second"]
+        if onsets is None or values[key] is None:
+            continue
+        others = {measure.key: None for measure in _MEASURES} | {"onsets_per_second": onsets, key: values[key]}
+        movements.append(Movement(**others))  # type: ignore[arg-type]
+    return movements
