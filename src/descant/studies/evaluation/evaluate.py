@@ -88,7 +88,8 @@ def _measured(
             raise AudioError(f"{broken_line(result)}; repair or remove it, or leave such files out (--skip-broken)")
         broken.append(result)
     notes += _checked(clips, title, measured, broken)
-    return measured
+    # Intervals and parts of sets are drawn by position: the order of the files must not change them.
+    return sorted(measured, key=lambda clip: clip.file.name)
 
 
 def _checked(clips: ClipSet, title: str, measured: Sequence[MeasuredClip], broken: Sequence[BrokenFile]) -> list[str]:

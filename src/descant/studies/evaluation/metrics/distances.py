@@ -6,6 +6,9 @@ from descant.evaluation.kernel_distance import kernel_audio_distance
 from descant.evaluation.statistics import EmbeddingStatistics
 from descant.studies.evaluation.base import Measure, SetMetric, Sets, SetScores
 
+FEW_CLIPS = 10
+"""Resamples of fewer clips hardly vary."""
+
 _OF_SET = Measure(key="fad", label="Frechet audio distance", better="lower")
 _AT_INFINITY = Measure(key="fad_infinity", label="Frechet audio distance, infinitely many clips", better="lower")
 _OF_CLIP = Measure(key="fad_clip", label="Frechet distance of the clip", better="lower")
@@ -47,4 +50,8 @@ class KernelDistance(SetMetric):
 
     def measure(self, sets: Sets) -> SetScores:
         assert sets.reference is not None
-        return SetScores(rows={"kad": kernel_audio_distance(sets.reference, sets.generated, seed=sets.seed)})
+        num_clips = len(sets.generated.clips)
+        return SetScores(
+            rows={"kad": kernel_audio_distance(sets.reference, sets.generated, seed=sets.seed)},
+            notes=[f"an interval over {num_clips} clips means little; give more"] if num_clips < FEW_CLIPS else [],
+        )
