@@ -233,9 +233,7 @@ def test_a_clip_too_short_for_the_embedder_is_named(tmp_path, pair, settings, wr
         evaluate(open_set(folder), open_set(pair[1]), settings)
 
 
-def test_fewer_windows_than_dimensions_have_no_frechet_distance_but_a_kernel_distance(
-    tmp_path, write, embedders, pair
-):
+def test_fewer_windows_than_dimensions_have_no_frechet_distance_but_a_kernel_distance(tmp_path, write, embedders, pair):
     folder = write(tmp_path / "few", 2)
     found = evaluate(open_set(folder), open_set(pair[1]), Settings(embedders=embedders, metrics=None))
     assert "6 windows for 6 dimensions" in found.left_out["fad"]

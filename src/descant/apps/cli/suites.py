@@ -34,7 +34,9 @@ def run_suite(arguments: argparse.Namespace) -> None:
         model = load(arguments.model, device=arguments.device, precision=arguments.precision)
     audio_s = musiccaps.DURATION_S * len(suite.clips)
     with progress(f"{audio_s:g} s with {model.name} on {model.device}", audio_s) as report:
-        num_kept = musiccaps.generate_missing(model, suite.clips, generated, model.engine.max_batch, report)
+        num_kept = musiccaps.generate_missing(
+            model.generate, model.fingerprint, suite.clips, generated, model.engine.max_batch, report
+        )
     ours, theirs = musiccaps.open_sets(suite.clips, generated, arguments.skip_broken)
     with progress(f"measuring {len(ours.files)} clips", ours.duration_s + theirs.duration_s) as report:
         found = evaluate(ours, theirs, settings, report)

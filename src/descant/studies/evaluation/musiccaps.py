@@ -12,7 +12,6 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 from descant.audio import Clip, read_info
 from descant.data.folders import list_folder
@@ -45,16 +44,7 @@ PAPER: tuple[tuple[str, float, float | None, float | None], ...] = (
 """FAD, KL and CLAP: table 1 of the paper, then audiocraft's model card for the released weights."""
 
 Report = Callable[[float, float], None]
-
-
-class Generator(Protocol):
-    """What is needed of a model; ``descant.load`` gives one."""
-
-    name: str
-    fingerprint: str
-
-    def generate(self, request: Sequence[Request]) -> list[Clip]:
-        """A clip for each request."""
+Generate = Callable[[list[Request]], list[Clip]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,20 +104,25 @@ def read_musiccaps(folder: Path, generated: Path, num_clips: int | None = None) 
     return MusicCaps(clips=tuple(found[:num_clips]), num_missing=num_missing)
 
 
-def generate_missing(model: Generator, clips: Sequence[CaptionedClip], folder: Path, batch: int, report: Report) -> int:
+def generate_missing(
+    generate: Generate, fingerprint: str, clips: Sequence[CaptionedClip], folder: Path, batch: int, report: Report
+) -> int:
     """Generates ten seconds for each caption, as ``YTID.wav`` in a folder, and returns how many were there already.
 
     Each clip has its own seed, a checksum of its ytid. A run that was interrupted continues where it stopped.
+
+    Args:
+        fingerprint: of the model, which the clips' tags have too.
 
     Raises:
         DataError: a clip in the folder was made with another model or for another caption.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    missing = [clip for clip in clips if not _is_made(model, clip, folder)]
+    missing = [clip for clip in clips if not _is_made(fingerprint, clip, folder)]
     for start in range(0, len(missing), batch):
         report(start, len(missing))
         group = missing[start : start + batch]
-        for captioned, clip in zip(group, model.generate([_request(one) for one in group]), strict=True):
+        for captioned, clip in zip(group, generate([_request(one) for one in group]), strict=True):
             # The record has the text that was read, which may have been cut.
             replace(clip, info={**clip.info, "musiccaps": captioned.ytid}).save(_file(captioned, folder))
     return len(clips) - len(missing)
@@ -205,11 +200,11 @@ def _file(clip: CaptionedClip, folder: Path) -> Path:
     return folder / f"{clip.ytid}.wav"
 
 
-def _is_made(model: Generator, clip: CaptionedClip, folder: Path) -> bool:
+def _is_made(fingerprint: str, clip: CaptionedClip, folder: Path) -> bool:
     file = _file(clip, folder)
     if not file.is_file():
         return False
     info = read_info(file)
-    if info.get("model_fingerprint") != model.fingerprint or info.get("seed") != _seed(clip):
-        raise DataError(f"{str(file)!r} was made with another model than {model.name}; give another folder (--output)")
+    if info.get("model_fingerprint") != fingerprint or info.get("seed") != _seed(clip):
+        raise DataError(f"{str(file)!r} was made with another model; give another folder (--output)")
     return True
