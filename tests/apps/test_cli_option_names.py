@@ -22,6 +22,7 @@ REQUIRED = {
     "models init": ("tiny", "model"),
     "models convert": ("tiny", "model", "--to", "native"),
     "train": (RECIPE, "--out", "run"),
+    "evaluate": (".",),
     "listen build": ("test", "a=.", "b=."),
     "bench decode": TINY,
     "bench codec": TINY,
@@ -78,6 +79,25 @@ WRONG = {
     "models init": {"--seed": "x", **MACHINE},
     "models convert": {"--to": "pickle", **MACHINE},
     "train": {"--set": "trainer.max_steps=0", "--out": "a\0b", **MACHINE},
+    "evaluate": {
+        "--reference": "no",
+        "--metrics": "fda",
+        "--prompts": "no",
+        "--melody": "no",
+        "--training": "no",
+        "--duration": "0",
+        "--seed": "x",
+        "--embedder": "no",
+        "--labeller": "no",
+        "--text-embedder": "no",
+        "--html": "page.txt",
+        "--players": "-1",
+        "--cache": "made.wav",
+        "--suite": "no",
+        "--output": "out",
+        "--clips": "9",
+        **MODEL,
+    },
     "listen build": {
         "--clips": "2",
         "--seed": "x",
@@ -181,6 +201,7 @@ def test_an_option_with_one_value_is_refused_when_given_twice(command):
         "--model": "tiny",
         "--soundfont": __file__,
         "--prompts": __file__,
+        "--metrics": "fad",
     }
     for action in valued(COMMANDS[command]):
         name = action.option_strings[-1]

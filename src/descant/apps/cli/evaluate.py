@@ -9,7 +9,7 @@ from descant.apps.cli.options import add_common_options, add_model_options, exis
 from descant.apps.cli.outputs import show
 from descant.apps.cli.parser import Commands, Parser
 from descant.apps.cli.progress import progress, waiting
-from descant.errors import InvalidRequest
+from descant.errors import InvalidRequest, naming
 
 if TYPE_CHECKING:
     from descant.studies.evaluation.choice import Settings
@@ -126,11 +126,12 @@ def evaluate(arguments: argparse.Namespace) -> None:
             skip_broken=arguments.skip_broken,
         )
         asked = {file.name: file.asked for file in generated.files}
-        of_reference = (
-            None
-            if reference is None
-            else open_set(Path(os.path.expanduser(reference)), asked=asked, skip_broken=arguments.skip_broken)
-        )
+        of_reference = None
+        if reference is not None:
+            with naming("reference"):
+                of_reference = open_set(
+                    Path(os.path.expanduser(reference)), asked=asked, skip_broken=arguments.skip_broken
+                )
     from descant.studies.evaluation.evaluate import evaluate as evaluate_sets
 
     audio_s = generated.duration_s + (0.0 if of_reference is None else of_reference.duration_s)
@@ -190,10 +191,16 @@ def _check(arguments: argparse.Namespace) -> None:
             raise InvalidRequest(f"--html {arguments.html!r}: end the file in .html")
         if not place.absolute().parent.is_dir():
             raise InvalidRequest(f"--html {arguments.html!r}: there is no folder {str(place.parent)!r}; make it first")
-    only_suite = {"--output": arguments.output, "--clips": arguments.clips}
-    for option, value in only_suite.items():
-        if arguments.suite is None and value is not None:
-            raise InvalidRequest(f"{option}: it belongs to --suite; leave it out")
+    if arguments.training is not None and not Path(os.path.expanduser(arguments.training)).is_dir():
+        raise InvalidRequest(f"--training {arguments.training!r}: there is no such folder")
+    if arguments.cache not in (None, NO_CACHE) and Path(os.path.expanduser(arguments.cache)).is_file():
+        raise InvalidRequest(f"--cache {arguments.cache!r}: it is a file; give a folder, or off")
+    of_model = () if arguments.suite or arguments.training else ("model", "device", "precision")
+    for name in (*(() if arguments.suite else ("output", "clips")), *of_model):
+        if name in arguments.given:
+            raise InvalidRequest(
+                f"--{name}: it belongs to --suite{' and --training' * (name in of_model)}; leave it out"
+            )
 
 
 def _metrics(text: str) -> tuple[str, ...]:

@@ -60,6 +60,7 @@ OPTIONS = {
     "melodies": "--melody",
     "keep_all": "--keep-all",
     # evaluate
+    "reference": "--reference",
     "metrics": "--metrics",
     "embedder": "--embedder",
     "labeller": "--labeller",

@@ -7,7 +7,7 @@ from pathlib import Path
 from descant.errors import CheckpointError, InvalidRequest, MissingExtra
 from descant.evaluation.embedders import Embedder
 from descant.studies.evaluation.base import ClipMetric, Metric, Need, Role, SetMetric, Training
-from descant.studies.evaluation.embedders import DEFAULTS, load_embedder
+from descant.studies.evaluation.embedders import DEFAULTS, check_embedder, load_embedder
 from descant.studies.evaluation.measuring import MeasurerPlan
 from descant.studies.evaluation.metrics import BY_NAME, METRICS
 from descant.studies.evaluation.sets import ClipSet
@@ -50,6 +50,9 @@ class Settings:
         for name in self.metrics or ():
             if name not in BY_NAME:
                 raise InvalidRequest(f"metrics={name!r:.60}: allowed are {', '.join(BY_NAME)}")
+        for role, embedder in self.embedders.items():
+            if isinstance(embedder, str):
+                check_embedder(embedder, role)
         if self.duration_s is not None and not 0 < self.duration_s < float("inf"):
             raise InvalidRequest(f"duration_s={self.duration_s:g}: must be above 0")
         if self.num_processes < 1:

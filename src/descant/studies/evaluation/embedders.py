@@ -45,12 +45,21 @@ def load_embedder(given: str, role: Role) -> Embedder:
         InvalidRequest: there is no such embedder, or it cannot serve in this role.
         MissingExtra, CheckpointError: its weights or its package are missing.
     """
+    check_embedder(given, role)
     name, equals, place = given.partition("=")
-    if name not in _LOADERS:
-        raise InvalidRequest(f"{role}={given!r:.80}: allowed are {', '.join(NAMES)}, and name=PLACE of the weights")
     embedder = _LOADERS[name](place if equals else None)
     if role == "labeller" and not isinstance(embedder, LabelEmbedder):
         raise InvalidRequest(f"labeller={given!r:.80}: it has no labels; musicnn, musicnn-msd and passt have")
     if role == "text_embedder" and not isinstance(embedder, TextEmbedder):
         raise InvalidRequest(f"text_embedder={given!r:.80}: it has no texts; clap has")
     return embedder
+
+
+def check_embedder(given: str, role: Role) -> None:
+    """Refuses a name that is none, before anything is read.
+
+    Raises:
+        InvalidRequest: there is no such embedder.
+    """
+    if given.partition("=")[0] not in _LOADERS:
+        raise InvalidRequest(f"{role}={given!r:.80}: allowed are {', '.join(NAMES)}, and name=PLACE of the weights")
