@@ -102,7 +102,7 @@ def _order(measure: Measure, values: Mapping[str, Row | None]) -> str:
     wrong = [
         f"{better} < {worse}"
         for better, worse in (("codec", "generated"), *(("generated", name) for name in lower))
-        if not known[better] < known[worse]
+        if better in known and worse in known and not known[better] < known[worse]
     ]
     return "right" if not wrong else "wrong: " + ", ".join(wrong)
 

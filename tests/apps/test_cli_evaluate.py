@@ -8,6 +8,8 @@ import torch
 
 from descant.apps.cli import evaluate
 from descant.audio import Clip
+from descant.errors import MissingExtra
+from descant.evaluation.embedders.musicnn_weights import weights_folder
 from descant.studies.evaluation.embedders import NAMES
 from descant.studies.evaluation.metrics import BY_NAME, METRICS
 
@@ -82,3 +84,26 @@ def test_broken_files_are_left_out_only_if_that_is_asked_for(run, refused, songs
     outcome = run("evaluate", songs, "--metrics", "checks", "--skip-broken")
     assert outcome.code == 0, outcome.err
     assert "note: generated: 1 files are left out, first 4: " in outcome.out
+
+
+def test_musiccaps_is_generated_measured_and_not_generated_twice(run, songs):
+    """With MusiCNN in place of the paper's embedders, whose weights need a download."""
+    try:
+        weights_folder("MTT_musicnn")
+    except MissingExtra as error:
+        pytest.skip(str(error))
+    rows = [f"{number},a piano plays" for number in range(5)]
+    Path(songs, "musiccaps-public.csv").write_text("\n".join(["ytid,caption", *rows]))
+    words = ("evaluate", "--suite", "musiccaps", songs, "--model", "tiny", "--metrics", "kad,kl", "--clips", "3")
+    words += ("--embedder", "musicnn", "--labeller", "musicnn", "-o", "out")
+    outcome = run(*words, "--json")
+    assert outcome.code == 0, outcome.err
+    found = json.loads(outcome.out)
+    assert (found["num_kept"], found["num_missing"], found["model"]) == (0, 1, "tiny")
+    assert {row["measure"]: row["count"] for row in found["metrics"]} == {"kad": 3, "kl": 3}
+    assert found["published"][0] == {"model": "Riffusion", "fad": 14.8, "kl": 2.06, "clap": 0.19}
+    table = run(*words)
+    assert "| MusicGen 300M | 3.1 | 1.28 | 0.31 |" in table.out
+    assert "the paper's labeller is passt, not musicnn" in table.out
+    assert "1 captions have no clip" in table.err
+    assert sorted(file.name for file in Path("out").glob("*")) == ["0.wav", "1.wav", "2.wav"]
