@@ -17,7 +17,6 @@ All sets are folders of the same names, so that ``descant evaluate`` gives the s
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,8 +25,8 @@ from descant import api
 from descant.atomic import write_atomically
 from descant.audio import Clip
 from descant.data.manifest import read_manifest
-from descant.evaluation.report import markdown_table
-from descant.studies.evaluation.base import Asked, Measure, Row
+from descant.evaluation.report import Estimate, markdown_table
+from descant.studies.evaluation.base import Asked, Measure
 from descant.studies.evaluation.choice import Settings
 from descant.studies.evaluation.evaluate import evaluate
 from descant.studies.evaluation.measuring import LOUDNESS_LUFS
@@ -83,32 +82,36 @@ def run(
 
 
 def markdown(found: Mapping[str, Evaluation]) -> str:
-    """A line for each measure, with the sets side by side and whether their order is right."""
+    """A line for each measure, with the sets side by side and whether their order is right.
+
+    The recordings themselves have no distances, which would be zero.
+    """
     rows = []
     for row in found["generated"].rows:
-        values = {name: _row(evaluation, row.measure.key) for name, evaluation in found.items()}
-        cells: list[Any] = ["" if one is None else one.estimate for one in values.values()]
-        rows.append([row.measure.label, row.measure.better or "", *cells, _order(row.measure, values)])
-    return markdown_table(["measure", "better", *found, "order"], rows)
+        estimates = {name: _estimate(evaluation, row.measure.key) for name, evaluation in found.items()}
+        cells = ["" if one is None else one for one in (row.reference, *estimates.values())]
+        rows.append([row.measure.label, row.measure.better or "", *cells, _order(row.measure, estimates)])
+    return markdown_table(["measure", "better", "recordings", *found, "order"], rows)
 
 
-def _order(measure: Measure, values: Mapping[str, Row | None]) -> str:
+def _order(measure: Measure, estimates: Mapping[str, Estimate | None]) -> str:
     """Whether codec, generated and the lower lines are in order; empty where they need not be."""
     if measure.key not in ORDERED:
         return ""
     lower = ("shuffled", "noise") if measure.key in PAIRED else ("noise",)
     sign = 1 if measure.better == "lower" else -1
-    known = {name: sign * row.estimate.value for name, row in values.items() if row is not None}
-    wrong = [
-        f"{better} < {worse}"
-        for better, worse in (("codec", "generated"), *(("generated", name) for name in lower))
-        if better in known and worse in known and not known[better] < known[worse]
-    ]
-    return "right" if not wrong else "wrong: " + ", ".join(wrong)
+    wrong = []
+    for better, worse in (("codec", "generated"), *(("generated", name) for name in lower)):
+        first, second = estimates[better], estimates[worse]
+        if first is None or second is None or sign * first.value < sign * second.value:
+            continue
+        overlap = first.low <= second.high and second.low <= first.high
+        wrong.append(f"{better} is not better than {worse}{' (intervals overlap)' * overlap}")
+    return "; ".join(wrong) or "right"
 
 
-def _row(evaluation: Evaluation, key: str) -> Row | None:
-    return next((row for row in evaluation.rows if row.measure.key == key), None)
+def _estimate(evaluation: Evaluation, key: str) -> Estimate | None:
+    return next((row.estimate for row in evaluation.rows if row.measure.key == key), None)
 
 
 def _evaluated(
