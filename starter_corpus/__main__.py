@@ -1,4 +1,4 @@
-"""The starter's corpus and its reports: ``python -m starter_corpus render|report|melody-report|study-data ...``."""
+"""The starter's corpus and its reports: ``python -m starter_corpus render|report|... FOLDER`` in a checkout."""
 
 import argparse
 import sys
@@ -58,7 +58,8 @@ def _parser() -> argparse.ArgumentParser:
 
     reporting = commands.add_parser("report", help="figures of the model card, on held-out captions and typed prompts")
     following = commands.add_parser("melody-report", help="how well a model follows the melodies of held-out clips")
-    for command, run in ((reporting, _report), (following, _report_melody)):
+    ordering = commands.add_parser("measures-report", help="whether the measures order recordings, music and noise")
+    for command, run in ((reporting, _report), (following, _report_melody), (ordering, _report_measures)):
         command.add_argument("model", metavar="MODEL", help="a model's folder or name")
         command.add_argument("manifest", type=Path, metavar="MANIFEST", help="manifest.jsonl of the corpus")
         command.add_argument("out_dir", type=Path, metavar="OUT", help="output folder; clips in it are not made again")
@@ -114,6 +115,12 @@ def _report_melody(arguments: argparse.Namespace) -> None:
 
     thresholds = arguments.thresholds or arguments.out_dir / "tagger.json"
     print(melody.markdown(melody.run(arguments.model, arguments.manifest, arguments.out_dir, thresholds)))
+
+
+def _report_measures(arguments: argparse.Namespace) -> None:
+    from starter_corpus.reports import four_sets
+
+    print(four_sets.markdown(four_sets.run(arguments.model, arguments.manifest, arguments.out_dir)))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ REQUIRED = {
     "models convert": ("tiny", "model", "--to", "native"),
     "train": (RECIPE, "--out", "run"),
     "study": ("patterns", "--recipes", ABLATIONS),
+    "evaluate": (".",),
     "listen build": ("test", "a=.", "b=."),
     "bench decode": TINY,
     "bench codec": TINY,
@@ -88,6 +89,25 @@ WRONG = {
         "--seeds": "0",
         "--set": "trainer.max_steps=0",
         **MACHINE,
+    },
+    "evaluate": {
+        "--reference": "no",
+        "--metrics": "fda",
+        "--prompts": "no",
+        "--melody": "no",
+        "--training": "no",
+        "--duration": "0",
+        "--seed": "x",
+        "--embedder": "no",
+        "--labeller": "no",
+        "--text-embedder": "no",
+        "--html": "page.txt",
+        "--players": "-1",
+        "--cache": "made.wav",
+        "--suite": "no",
+        "--output": "out",
+        "--clips": "9",
+        **MODEL,
     },
     "listen build": {
         "--clips": "2",
@@ -192,6 +212,7 @@ def test_an_option_with_one_value_is_refused_when_given_twice(command):
         "--model": "tiny",
         "--soundfont": __file__,
         "--prompts": __file__,
+        "--metrics": "fad",
     }
     for action in valued(COMMANDS[command]):
         name = action.option_strings[-1]

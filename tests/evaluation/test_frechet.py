@@ -190,3 +190,11 @@ def test_scores_of_single_clips_are_those_shipped_with_fadtk():
     distances = frechet_of_each_clip(reference, EmbeddedClips("cdpam", clips))
     for name, score in scores.items():
         assert distances[name] == pytest.approx(score, rel=1e-3)
+
+
+def test_few_long_clips_have_an_extrapolated_distance():
+    """Resamples once left parts without clips, whose covariance is not defined."""
+    reference = EmbeddingStatistics.of_clips(gaussian_clips(50, 1, num_windows=60))
+    found = frechet_at_infinity(reference, gaussian_clips(6, 2, num_windows=100))
+    assert math.isfinite(found.low)
+    assert math.isfinite(found.high)

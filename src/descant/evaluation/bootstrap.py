@@ -34,6 +34,9 @@ def bootstrap_over_clips(
     value = measure(np.ones(num_clips))
     generator = np.random.default_rng(seed)
     draws = generator.integers(0, num_clips, (num_resamples, num_clips))
+    # A set of one clip many times has no spread between clips, and some measures are not defined for it.
+    while (same := (draws == draws[:, :1]).all(axis=1)).any():
+        draws[same] = generator.integers(0, num_clips, (same.sum(), num_clips))
     resampled = np.array([measure(np.bincount(draw, minlength=num_clips).astype(np.float64)) for draw in draws])
     low, high = value + np.quantile(resampled, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]) - resampled.mean()
     return EmbedderEstimate(value, min(value, float(low)), max(value, float(high)), num_clips, embedder)

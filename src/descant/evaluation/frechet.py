@@ -80,11 +80,12 @@ def frechet_at_infinity(
 
     def measure(weights: np.ndarray) -> float:
         inverse_sizes, distances = [], []
+        # The clips that were drawn are divided, not their places: a part could otherwise be empty.
+        drawn = np.repeat(order, weights[order].astype(int))
         for parts in range(1, num_parts + 1):
             of_parts = []
             for start in range(parts):
-                part = np.zeros_like(weights)
-                part[order[start::parts]] = weights[order[start::parts]]
+                part = np.bincount(drawn[start::parts], minlength=len(weights)).astype(np.float64)
                 mean, covariance = centred.moments(part)
                 of_parts.append(_distance(reference.mean, root, mean, _root(covariance)))
             inverse_sizes.append(parts / clips.num_windows)

@@ -61,6 +61,15 @@ OPTIONS = {
     "keep_all": "--keep-all",
     # study
     "rows": "--rows",
+    # evaluate
+    "reference": "--reference",
+    "metrics": "--metrics",
+    "embedder": "--embedder",
+    "labeller": "--labeller",
+    "text_embedder": "--text-embedder",
+    "skip_broken": "--skip-broken",
+    "training": "--training",
+    "num_processes": "--threads",
 }
 """The option for each field and argument that a command passes to the library."""
 

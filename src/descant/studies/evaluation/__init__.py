@@ -1,0 +1,1 @@
+"""Folders of clips, by any system, as numbers: each with its interval, its embedder and what it leaves out."""
