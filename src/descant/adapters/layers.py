@@ -4,11 +4,11 @@ import copy
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from descant.adapters.lora import Adapter, LowRank, num_maps
+from descant.adapters.lora import Adapter, LowRank, adaptable, num_maps, shape_of_layer
 from descant.errors import InvalidRequest
 from descant.model import MusicGenModel
 
@@ -17,32 +17,31 @@ class AdaptedLinear(nn.Module):
     """A linear layer and the changes of its maps: ``W x + scale * up (down x)`` for each.
 
     Args:
-        layer: its weights are shared, not copied, and are not trained.
+        layer: it is shared, not copied. Any with ``in_features`` and ``out_features``, and ``part`` where parts of it
+            are computed.
         changes: one for each map that the matrix holds, from top to bottom; None for one without a change.
         dropout: what the inputs of the changes go through; layers may share it.
     """
 
-    def __init__(self, layer: nn.Linear, changes: Sequence[LowRank | None], dropout: nn.Dropout | None = None) -> None:
+    def __init__(self, layer: nn.Module, changes: Sequence[LowRank | None], dropout: nn.Dropout | None = None) -> None:
         super().__init__()
-        self.weight = layer.weight
-        self.bias = layer.bias
+        self.layer = layer
         self.dropout = dropout or nn.Dropout(0.0)
         self.changes = tuple(changes)
+        self.map_size = shape_of_layer(layer)[0] // len(self.changes)
 
     def forward(self, x: Float[Tensor, "*batch I"]) -> Float[Tensor, "*batch O"]:
-        return F.linear(x, self.weight, self.bias) + self._change(x, self.changes)
+        return self.layer(x) + self._change(x, self.changes)
 
     def part(self, x: Float[Tensor, "*batch I"], first: int, last: int | None = None) -> Float[Tensor, "*batch part"]:
         """As ``FusedLinear.part``; ``first`` and ``last`` lie between two maps."""
-        size = len(self.weight) // len(self.changes)
-        changes = self.changes[first // size : None if last is None else last // size]
-        return F.linear(x, self.weight[first:last]) + self._change(x, changes)
+        changes = self.changes[first // self.map_size : None if last is None else last // self.map_size]
+        return self.layer.part(x, first, last) + self._change(x, changes)  # type: ignore[operator]
 
     def _change(self, x: Float[Tensor, "*batch I"], changes: Sequence[LowRank | None]) -> Float[Tensor, "*batch part"]:
-        size = len(self.weight) // len(self.changes)
         x = self.dropout(x)
         parts = [
-            x.new_zeros(*x.shape[:-1], size)
+            x.new_zeros(*x.shape[:-1], self.map_size)
             if change is None
             else F.linear(F.linear(x, change.down.to(x.dtype)), change.up.to(x.dtype)) * change.scale
             for change in changes
@@ -50,9 +49,22 @@ class AdaptedLinear(nn.Module):
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
 
+class AdaptedEmbedding(nn.Module):
+    """A table of embeddings, which is shared, and its change, from which each code takes a row."""
+
+    def __init__(self, layer: nn.Embedding, change: LowRank) -> None:
+        super().__init__()
+        self.layer, self.change = layer, change
+
+    def forward(self, codes: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch D"]:
+        rows: Float[Tensor, "*batch D"] = self.layer(codes)
+        change = F.embedding(codes, self.change.up) @ self.change.down * self.change.scale
+        return rows + change.to(rows.dtype)
+
+
 def adapted(model: MusicGenModel, adapter: Adapter, dropout: nn.Dropout | None = None) -> MusicGenModel:
     """A model that computes with these changes beside its own weights. It shares all memory with ``model``, which stays
-    as it is; only embeddings, which are tables, are changed copies.
+    as it is.
 
     Args:
         dropout: for training, as in ``AdaptedLinear``.
@@ -64,10 +76,11 @@ def adapted(model: MusicGenModel, adapter: Adapter, dropout: nn.Dropout | None =
     result = _shallow_copy(model)
     for name, changes in adapter.changes.items():
         layer = model.get_submodule(name.removesuffix(".weight"))
-        if isinstance(layer, nn.Linear):
-            _replace(result, name, AdaptedLinear(layer, changes, dropout))
+        if isinstance(layer, nn.Embedding):
+            (change,) = changes
+            _replace(result, name, layer if change is None else AdaptedEmbedding(layer, change))
         else:
-            _replace(result, name, _merged(layer, changes))
+            _replace(result, name, AdaptedLinear(layer, changes, dropout))
     return result
 
 
@@ -90,11 +103,11 @@ def check_fits(model: MusicGenModel, adapter: Adapter) -> None:
     Raises:
         InvalidRequest: it changes a matrix that the model does not have, or that has another shape there.
     """
-    parameters = dict(model.named_parameters())
+    shapes = adaptable(model)
     for name, changes in adapter.changes.items():
-        if name not in parameters:
+        if name not in shapes:
             raise InvalidRequest(f"adapter: it changes {name}, which this model does not have")
-        num_outputs, num_inputs = parameters[name].shape
+        num_outputs, num_inputs = shapes[name]
         needed = (num_outputs // num_maps(name), num_inputs)
         for change in changes:
             if change is not None and (change.up.shape[0], change.down.shape[1]) != needed:
@@ -103,8 +116,8 @@ def check_fits(model: MusicGenModel, adapter: Adapter) -> None:
 
 
 def _merged(layer: nn.Module, changes: Sequence[LowRank | None]) -> nn.Module:
-    weight = layer.get_parameter("weight")
-    if weight.is_meta:
+    weight = layer._parameters.get("weight")
+    if weight is None or weight.is_meta:
         raise InvalidRequest("adapter: a model with rounded weights cannot take it in; load it in fp32, bf16 or fp16")
     parts = weight.detach().float().clone().chunk(len(changes))
     for part, change in zip(parts, changes, strict=True):

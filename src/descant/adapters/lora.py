@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias, get_args
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from descant.errors import ConfigError, InvalidRequest
 from descant.model import MusicGenModel
@@ -103,13 +103,24 @@ def num_maps(name: str) -> int:
 
 
 def adaptable(model: MusicGenModel) -> dict[str, tuple[int, int]]:
-    """The matrices of a model that an adapter may change, by name: those of its language model, embeddings too, and of
-    the projections of text and melody."""
+    """The matrices of a model that an adapter may change, by name, with their outputs and inputs: those of its language
+    model, embeddings too, and of the projections of text and melody."""
     return {
-        name: (parameter.shape[0], parameter.shape[1])
-        for name, parameter in model.named_parameters()
-        if parameter.ndim == 2 and (name.startswith("lm.") or name in ("text.project.weight", "melody.project.weight"))
+        f"{name}.weight": shape_of_layer(module)
+        for name, module in model.named_modules()
+        if (name.startswith("lm.") or name in ("text.project", "melody.project")) and _has_matrix(module)
     }
+
+
+def shape_of_layer(layer: nn.Module) -> tuple[int, int]:
+    """The outputs and inputs of a layer; a table of embeddings has an output for each entry."""
+    if isinstance(layer, nn.Embedding):
+        return layer.num_embeddings, layer.embedding_dim
+    return int(layer.out_features), int(layer.in_features)  # type: ignore[arg-type]
+
+
+def _has_matrix(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.Embedding) or hasattr(layer, "out_features")
 
 
 def new_adapter(model: MusicGenModel, config: LoraConfig, generator: torch.Generator | None = None) -> Adapter:

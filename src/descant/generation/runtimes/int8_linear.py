@@ -34,6 +34,7 @@ class Int8Linear(nn.Module):
     def __init__(self, numbers: Int8[Tensor, "O I"], scale: Float[Tensor, " O"], dtype: torch.dtype) -> None:
         super().__init__()
         self.dtype = dtype
+        self.out_features, self.in_features = numbers.shape
         self.register_buffer("numbers", numbers)
         self.register_buffer("scale", scale)
 
