@@ -12,8 +12,11 @@ from jaxtyping import Int
 from torch import Tensor
 
 from descant import presets
+from descant.adapters import Adapter
 from descant.audio import Clip
 from descant.best_of import best, candidates
+from descant.checkpoints.adapters import NAMES, is_adapter
+from descant.checkpoints.adapters import load_adapter as read_adapter
 from descant.checkpoints.fingerprint import fingerprint, part_of
 from descant.checkpoints.keeping import Keeping
 from descant.checkpoints.layouts import load_model
@@ -277,6 +280,20 @@ class MusicGen:
             "first_chunk_s": _chunk_length("first_chunk_s", first_chunk_s),
         }
         return ClipStream(self.engine.stream(_as_request(request, fields), **lengths), self.sample_rate_hz)
+
+    def load_adapter(self, folder: str | os.PathLike[str]) -> Adapter:
+        """A low-rank adapter for this model, for the field ``adapters`` of requests. Its folder has the two files that
+        ``descant`` and peft write.
+
+        Raises:
+            CheckpointError: there is no such folder, or a file in it is broken or is not a plain LoRA.
+            InvalidRequest: it was made for a model of another shape.
+        """
+        name = os.fspath(plain(folder))
+        path = Path(os.path.expanduser(name))
+        if not is_adapter(path):
+            raise CheckpointError(f"adapter={name!r:.200}: no folder with an adapter; it has {' and '.join(NAMES)}")
+        return read_adapter(path, self.model)[0]
 
     def _clips(
         self,

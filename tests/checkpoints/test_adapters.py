@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from descant.adapters import Adapter, LoraConfig, LowRank, new_adapter
+from descant.adapters import LoraConfig
 from descant.adapters.layers import adapted
 from descant.checkpoints import huggingface
 from descant.checkpoints.adapters import CONFIG, WEIGHTS, AdapterInfo, is_adapter, load_adapter, save_adapter
@@ -22,22 +22,9 @@ CONFIG_3 = LoraConfig(rank=3, alpha=6.0)
 INFO = AdapterInfo(base="starter", base_fingerprint="abc", trigger="xyz style", trained={"steps": 60})
 
 
-def drawn(model, config=CONFIG_3) -> Adapter:
-    generator = torch.Generator().manual_seed(0)
-    return Adapter(
-        {
-            name: tuple(
-                part and LowRank(part.down, torch.randn(part.up.shape, generator=generator), part.scale)
-                for part in parts
-            )
-            for name, parts in new_adapter(model, config, generator).changes.items()
-        }
-    )
-
-
 @pytest.fixture
-def folder(tiny_model, tmp_path) -> Path:
-    save_adapter(drawn(tiny_model), CONFIG_3, tmp_path / "adapter", INFO)
+def folder(tiny_model, tmp_path, make_adapter) -> Path:
+    save_adapter(make_adapter(tiny_model), CONFIG_3, tmp_path / "adapter", INFO)
     return tmp_path / "adapter"
 
 
@@ -53,9 +40,9 @@ def edit_tensors(file: Path, change: Callable[[dict[str, Tensor]], object]) -> N
     save_file(tensors, file)
 
 
-def test_written_and_read_an_adapter_is_the_same(tiny_model, folder):
+def test_written_and_read_an_adapter_is_the_same(tiny_model, folder, make_adapter):
     adapter, info = load_adapter(folder, tiny_model)
-    expected = drawn(tiny_model)
+    expected = make_adapter(tiny_model)
     assert info == INFO
     assert adapter.changes.keys() == expected.changes.keys()
     for name, parts in expected.changes.items():
@@ -64,25 +51,25 @@ def test_written_and_read_an_adapter_is_the_same(tiny_model, folder):
             torch.testing.assert_close(read.dense(), part.dense(), rtol=0, atol=1e-6)
 
 
-def test_a_folder_with_an_adapter_is_replaced_and_another_is_not(tiny_model, folder, tmp_path):
+def test_a_folder_with_an_adapter_is_replaced_and_another_is_not(tiny_model, folder, tmp_path, make_adapter):
     assert is_adapter(folder)
-    save_adapter(drawn(tiny_model), CONFIG_3, folder)
+    save_adapter(make_adapter(tiny_model), CONFIG_3, folder)
     assert load_adapter(folder, tiny_model)[1] == AdapterInfo()
     (tmp_path / "songs").mkdir()
     (tmp_path / "songs" / "mine.wav").write_bytes(b"")
     with pytest.raises(CheckpointError):
-        save_adapter(drawn(tiny_model), CONFIG_3, tmp_path / "songs")
+        save_adapter(make_adapter(tiny_model), CONFIG_3, tmp_path / "songs")
     assert not is_adapter(tmp_path / "songs")
 
 
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")  # peft asks transformers 5 for it
 @torch.no_grad()
 @pytest.mark.parametrize("kind", ["odd", "melody"])
-def test_peft_computes_the_same_with_ours(transformers_model, kind, tmp_path):
+def test_peft_computes_the_same_with_ours(transformers_model, kind, tmp_path, make_adapter):
     peft = pytest.importorskip("peft", reason="peft")
     theirs = transformers_model(kind)
     ours = huggingface.load_model(theirs.folder)
-    adapter = drawn(ours)
+    adapter = make_adapter(ours)
     save_adapter(adapter, CONFIG_3, tmp_path / "adapter", INFO)
     sequence = torch.randint(0, 8, (2, ours.lm.config.num_codebooks, 7), generator=torch.Generator().manual_seed(1))
     plain = theirs.model.decoder(input_ids=sequence.flatten(0, 1)).logits.unflatten(0, sequence.shape[:2])

@@ -79,16 +79,25 @@ class LowRank:
         return self.scaled_up @ self.down.float()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Adapter:
     """The changes of a model's matrices.
 
     Args:
         changes: by the name of a matrix in the model: one change, or one for each of query, key and value, from top to
             bottom; None where a map stays as it is.
+        name: what records of music call it: the name of its folder.
+        fingerprint: of its tensors, if it was read from a file.
+        trigger: words that call up what it has learned, if it has some.
     """
 
     changes: Mapping[str, tuple[LowRank | None, ...]]
+    name: str = "adapter"
+    fingerprint: str | None = None
+    trigger: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Adapter({self.name!r}, {len(self.changes)} matrices)"
 
     @property
     def num_parameters(self) -> int:

@@ -24,6 +24,7 @@ from descant.adapters.layers import check_fits
 from descant.adapters.lora import num_maps
 from descant.atomic import replacing_folder
 from descant.checkpoints.config_files import read_json, write_json
+from descant.checkpoints.fingerprint import adapter_fingerprint
 from descant.checkpoints.keymap import HUGGINGFACE_MUSICGEN
 from descant.errors import CheckpointError
 from descant.model import MusicGenModel
@@ -122,9 +123,10 @@ def load_adapter(folder: Path, model: MusicGenModel) -> tuple[Adapter, AdapterIn
             )
     if groups:
         raise CheckpointError(f"{folder}: it changes {min(groups)}, which this model does not have")
-    adapter = Adapter(changes)
+    info = _info(plain, own)
+    adapter = Adapter(changes, folder.absolute().name, adapter_fingerprint(changes), info.trigger)
     check_fits(model, adapter)
-    return adapter, _info(plain, own)
+    return adapter, info
 
 
 def _their_modules(name: str) -> tuple[str, ...]:
