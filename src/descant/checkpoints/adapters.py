@@ -65,7 +65,7 @@ def is_adapter(folder: Path) -> bool:
     return (folder / CONFIG).is_file()
 
 
-def save_adapter(adapter: Adapter, config: LoraConfig, folder: Path, info: AdapterInfo | None = None) -> None:
+def save_adapter(adapter: Adapter, config: LoraConfig, folder: str | Path, info: AdapterInfo | None = None) -> None:
     """Writes an adapter as two files; the folder is new, empty, or holds an adapter.
 
     Args:
@@ -95,7 +95,7 @@ def save_adapter(adapter: Adapter, config: LoraConfig, folder: Path, info: Adapt
         "inference_mode": True,
     }
     own = {"base_fingerprint": info.base_fingerprint, "trigger": info.trigger, "trained": dict(info.trained)}
-    with replacing_folder(folder, is_replaceable=_is_adapter_or_empty) as staging:
+    with replacing_folder(Path(folder), is_replaceable=_is_adapter_or_empty) as staging:
         write_json(described, staging / CONFIG)
         save_file(tensors, staging / WEIGHTS, metadata={"format": "pt", "descant": json.dumps(own)})
 
