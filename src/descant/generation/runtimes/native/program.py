@@ -154,15 +154,14 @@ class ProgramBuilder:
     def product(
         self, x: Tensor, weight: PackedWeight, y: Tensor | None, epilogue: str = "store", gain: float = 1.0
     ) -> list[np.ndarray]:
-        """y = x W, its GELU, or y + gain * x W, where W includes its change; gives the words of the products that write
-        to y. Without ``y`` the caller puts in where it is."""
+        """y = x W with its change, its GELU, or y + gain * x W; gives the words of the products that write to y.
+        Without ``y`` the caller puts in where it is."""
         if weight.change is None:
             return [self._product(x, weight, y, epilogue, gain)]
         down, up = weight.change
         words = self._product(x, weight, y, "store" if epilogue == "gelu" else epilogue, gain)
         self._product(x, down, self.buffers.low_rank)
-        change = self._product(self.buffers.low_rank, up, y, "add_gelu" if epilogue == "gelu" else "add", gain)
-        return [words, change]
+        return [words, self._product(self.buffers.low_rank, up, y, "add_gelu" if epilogue == "gelu" else "add", gain)]
 
     def _product(
         self, x: Tensor, weight: PackedWeight, y: Tensor | None, epilogue: str = "store", gain: float = 1.0
