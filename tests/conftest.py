@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from descant.adapters import Adapter, LoraConfig, LowRank, new_adapter
 from descant.compiled.object_cache import VARIABLE
 from descant.conditioning.base import TextEncoder
 from descant.conditioning.clap import ClapConfig
@@ -81,6 +82,26 @@ def make_tiny_model(**changes: object) -> MusicGenModel:
 def tiny_model() -> MusicGenModel:
     """For reading only: a test that changes a model makes its own with ``make_model``."""
     return make_tiny_model()
+
+
+def draw_adapter(model: MusicGenModel, seed: int = 0, **shape: Any) -> Adapter:
+    """An adapter that has learned something: with an ``up`` that is not zero."""
+    generator = torch.Generator().manual_seed(seed)
+    fresh = new_adapter(model, LoraConfig(**{"rank": 3, "alpha": 6.0, **shape}), generator)
+    return Adapter(
+        {
+            name: tuple(
+                part and LowRank(part.down, torch.randn(part.up.shape, generator=generator) / 10, part.scale)
+                for part in parts
+            )
+            for name, parts in fresh.changes.items()
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def make_adapter() -> Callable[..., Adapter]:
+    return draw_adapter
 
 
 @pytest.fixture(scope="session")

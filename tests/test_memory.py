@@ -9,11 +9,12 @@ import pytest
 import torch
 
 import descant
-from descant.api import MusicGen, WeightPacker
+from descant.api import MusicGen
 from descant.checkpoints.layouts import convert, load_model
 from descant.checkpoints.native import save_model
 from descant.devices import WEIGHT_FORMATS, Precision, WeightFormat
 from descant.errors import CheckpointError
+from descant.packer import WeightPacker
 from descant.presets import small
 
 

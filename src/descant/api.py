@@ -1,45 +1,41 @@
 """The facade: load a model by name, and generate music with it."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any, overload
 
 import torch
-from jaxtyping import Int
 from torch import Tensor
 
 from descant import presets
+from descant.adapters import Adapter
 from descant.audio import Clip
 from descant.best_of import best, candidates
-from descant.checkpoints.fingerprint import fingerprint, part_of
+from descant.checkpoints.adapters import NAMES, is_adapter
+from descant.checkpoints.adapters import load_adapter as read_adapter
+from descant.checkpoints.fingerprint import fingerprint
 from descant.checkpoints.keeping import Keeping
 from descant.checkpoints.layouts import load_model
 from descant.checkpoints.names import folder_of, recorded_name
 from descant.checkpoints.native import load_text_encoder
 from descant.checkpoints.untrained import untrained_model
+from descant.clip_stream import ClipStream
 from descant.codec.clip_codec import ClipCodec
-from descant.devices import DTYPE_NAMES, Precision, WeightFormat, select_device, select_precision
+from descant.devices import DTYPE_NAMES, Precision, select_device, select_precision
 from descant.errors import CheckpointError, InvalidRequest
 from descant.generation.engine import Engine
 from descant.generation.request import MAX_DURATION_S, Guidance, Request, Sampling
-from descant.generation.resolve import ResolvedRequest, default_guidance, default_sampling
+from descant.generation.resolve import default_guidance, default_sampling
 from descant.generation.runtimes import packs_weights
-from descant.generation.runtimes.native.packing import PackedWeight
-from descant.generation.runtimes.native.weights import is_matrix_of_layer, pack_matrix
-from descant.generation.stream import MusicStream
 from descant.memory import return_freed
 from descant.model import MusicGenConfig, MusicGenModel
-from descant.nn.meta import shape_of
 from descant.nn.settings import own_settings
+from descant.packer import WeightPacker
 from descant.plain import Number, plain
 from descant.provenance import check_sources, info_of
 from descant.version import __version__
-
-RETURN_BYTES = 2**26
-"""What was freed while matrices are packed goes back to the system each time that this much was read."""
 
 
 @own_settings()
@@ -82,77 +78,6 @@ def load(
     music_gen = MusicGen(loaded, recorded_name(name), selected, packer)
     return_freed()
     return music_gen
-
-
-class WeightPacker:
-    """What becomes of a language model that decodes with rounded matrices: each is packed as soon as it is read.
-
-    Attributes:
-        packed: the matrices, by their names in the language model.
-        fingerprints: what the model's fingerprint hashes of them as they were, by their names in the model.
-    """
-
-    def __init__(self, format: WeightFormat) -> None:
-        self.format = format
-        self.packed: dict[str, tuple[PackedWeight, ...]] = {}
-        self.fingerprints: dict[str, bytes] = {}
-        self._num_bytes = 0
-
-    def keep(self, name: str, tensor: Tensor) -> Tensor:
-        """Packs a matrix, of which only the shape is kept; other tensors are kept as they are."""
-        in_lm = name.removeprefix("lm.")
-        if in_lm == name or not is_matrix_of_layer(in_lm, tensor):
-            return tensor
-        self.fingerprints[name] = part_of(name, tensor)
-        self.packed[in_lm] = pack_matrix(in_lm, tensor, self.format)
-        self._num_bytes += tensor.nbytes
-        if self._num_bytes >= RETURN_BYTES:
-            self._num_bytes = 0
-            return_freed()
-        return shape_of(tensor)
-
-
-class ClipStream:
-    """An iterator over the clips of one request. Nothing is generated before it is asked for.
-
-    ``close()``, or the end of a ``with`` block, ends the music early and frees the memory that it is generated in.
-    """
-
-    def __init__(self, stream: MusicStream, sample_rate_hz: int) -> None:
-        self._stream = stream
-        self.sample_rate_hz = sample_rate_hz
-
-    def __enter__(self) -> "ClipStream":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Ends the music here; no clips follow."""
-        self._stream.close()
-
-    def __iter__(self) -> Iterator[Clip]:
-        return self
-
-    def __next__(self) -> Clip:
-        return Clip(next(self._stream), self.sample_rate_hz)
-
-    @property
-    def request(self) -> ResolvedRequest:
-        """The request with everything decided: its seed, for example."""
-        return self._stream.request
-
-    @property
-    def codes(self) -> Int[Tensor, "K T"]:
-        """The codes of all windows that are complete."""
-        return self._stream.codes
-
-    def change(self, text: str | None) -> None:
-        """Draws the music under another prompt from the next frame on; clips that were given out stay valid."""
-        self._stream.change(text)
 
 
 class MusicGen:
@@ -277,6 +202,20 @@ class MusicGen:
             "first_chunk_s": _chunk_length("first_chunk_s", first_chunk_s),
         }
         return ClipStream(self.engine.stream(_as_request(request, fields), **lengths), self.sample_rate_hz)
+
+    def load_adapter(self, folder: str | os.PathLike[str]) -> Adapter:
+        """A low-rank adapter for this model, for the field ``adapters`` of requests. Its folder has the two files that
+        ``descant`` and peft write.
+
+        Raises:
+            CheckpointError: there is no such folder, or a file in it is broken or is not a plain LoRA.
+            InvalidRequest: it was made for a model of another shape.
+        """
+        name = os.fspath(plain(folder))
+        path = Path(os.path.expanduser(name))
+        if not is_adapter(path):
+            raise CheckpointError(f"adapter={name!r:.200}: no folder with an adapter; it has {' and '.join(NAMES)}")
+        return read_adapter(path, self.model)[0]
 
     def _clips(
         self,

@@ -13,6 +13,7 @@ from torch import Tensor
 from descant.audio import Clip
 from descant.conditioning.chords import chords_text
 from descant.errors import InvalidRequest
+from descant.generation.checks import MAX_STRENGTH
 from descant.generation.request import Guidance, Request, Sampling
 from descant.generation.resolve import ResolvedRequest
 
@@ -62,6 +63,10 @@ def info_of(request: ResolvedRequest) -> dict[str, Any]:
         "prompt_codes": request.prompt_codes.tolist() if request.num_prompt_frames else None,
         "prompt_samples": request.prompt_wave.shape[1] or None,
         **{field: _written(name, request) for name, (field, _, _) in CONDITIONS.items()},
+        "adapters": [
+            {"name": adapter.name, "fingerprint": adapter.fingerprint, "strength": strength}
+            for adapter, strength in request.original.mixture
+        ],
         "made_from": _sources(request.original),
     }
 
@@ -125,9 +130,23 @@ def check_record(info: dict[str, Any]) -> None:
         raise InvalidRequest(f"the file's scores are {scores!r:.60}; allowed is a list of numbers")
     if type(info.get("best_of", 1)) is not int:
         raise InvalidRequest(f"the file's best_of is {info['best_of']!r:.60}; allowed is a whole number")
+    adapters = info.get("adapters", [])
+    if not isinstance(adapters, list) or not all(map(_is_adapter_record, adapters)):
+        raise InvalidRequest(f"the file's adapters are {adapters!r:.60}; allowed are names, fingerprints and strengths")
     sources = info.get("made_from", {})
     if not isinstance(sources, dict) or _json_bytes(sources, "made_from") > MAX_SOURCE_BYTES:
         raise InvalidRequest(f"the file's made_from is not a record of up to {MAX_SOURCE_BYTES} bytes")
+
+
+def _is_adapter_record(entry: Any) -> bool:
+    return (
+        isinstance(entry, dict)
+        and isinstance(entry.get("name"), str)
+        and len(entry["name"]) <= MAX_NAME_CHARACTERS
+        and isinstance(entry.get("fingerprint"), str | None)
+        and type(entry.get("strength")) in (int, float)
+        and abs(entry["strength"]) <= MAX_STRENGTH
+    )
 
 
 def check_sources(request: Request) -> None:

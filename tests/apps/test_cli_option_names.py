@@ -52,6 +52,7 @@ WRONG = {
         "--long-prompt": "no",
         "--negative": "\0",
         "--guidance": "101",
+        "--adapter": "no",
         "--then": "9 drums",
         "--guidance-at": "0:2",
         "--loop": "257",
@@ -75,7 +76,14 @@ WRONG = {
         "--top-p": "2",
         **MODEL,
     },
-    "regenerate": {"--output": "out.xyz", "--format": "aac", "--loudness": "1", "--save-codes": "out.pt", **MODEL},
+    "regenerate": {
+        "--adapter": "no",
+        "--output": "out.xyz",
+        "--format": "aac",
+        "--loudness": "1",
+        "--save-codes": "out.pt",
+        **MODEL,
+    },
     "encode": {"--output": "out.pt", **MODEL},
     "decode": {"--output": "out.xyz", "--format": "aac", "--loudness": "1", **MODEL},
     "models init": {"--seed": "x", **MACHINE},
@@ -139,7 +147,7 @@ WRONG = {
 }
 """A wrong value for each option that takes one."""
 
-LATER = {"--then", "--set", "--guidance-at"}
+LATER = {"--then", "--set", "--guidance-at", "--adapter"}
 NEEDS = {
     "--loop": (),
     "--beats-per-bar": ("--loop", "2"),

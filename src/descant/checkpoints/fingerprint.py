@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from descant.adapters import LowRank
 from descant.config import to_dict
 from descant.model import MusicGenModel
 
+DIGITS = 16
 VERSION = 2
 """Of the fingerprint. Version 1 hashed the former names of configs and weights and a list of later fields."""
 BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
@@ -31,7 +33,18 @@ def fingerprint(model: MusicGenModel, parts: Mapping[str, bytes] | None = None) 
     digest = hashlib.sha256(json.dumps([VERSION, config], sort_keys=True).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(known[name] if name in known else part_of(name, tensor))
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()[:DIGITS]
+
+
+def adapter_fingerprint(changes: Mapping[str, tuple[LowRank | None, ...]]) -> str:
+    """16 hexadecimal digits: a hash of all values of an adapter."""
+    digest = hashlib.sha256()
+    for name in sorted(changes):
+        for number, part in enumerate(changes[name]):
+            if part is not None:
+                digest.update(f"{name} {number} {part.scale!r} {tuple(part.down.shape)}".encode())
+                digest.update(part.down.cpu().numpy().tobytes() + part.up.cpu().numpy().tobytes())
+    return digest.hexdigest()[:DIGITS]
 
 
 def part_of(name: str, tensor: Tensor) -> bytes:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from descant.checkpoints.config_files import config_errors_of, read_json, write_json
 from descant.checkpoints.huggingface_config import read_codec, read_model, unused_codebooks, write_codec, write_model
 from descant.checkpoints.keeping import EVERYTHING, Keeping
-from descant.checkpoints.keymap import HUGGINGFACE_CODEC, HUGGINGFACE_CONDITIONS, HUGGINGFACE_LM, KeyMap
+from descant.checkpoints.keymap import HUGGINGFACE_CODEC, HUGGINGFACE_MUSICGEN, KeyMap
 from descant.checkpoints.native import replacing
 from descant.checkpoints.native_tensors import tensors_of
 from descant.checkpoints.stored_weights import text_weights
@@ -159,11 +159,7 @@ def save_codec(codec: AudioCodec, config: AnyCodecConfig, folder: Path) -> None:
 
 def _model_keys(codec: AnyCodecConfig) -> KeyMap:
     ours = "codec.mono." if isinstance(codec, StereoCodecConfig) else "codec."
-    return (
-        HUGGINGFACE_LM.under("lm.", "decoder.")
-        | HUGGINGFACE_CONDITIONS
-        | HUGGINGFACE_CODEC.under(ours, "audio_encoder.")
-    )
+    return HUGGINGFACE_MUSICGEN | HUGGINGFACE_CODEC.under(ours, "audio_encoder.")
 
 
 def _fill(

@@ -203,6 +203,8 @@ _FRESH = ("quantizer.batches_seen",)
 HUGGINGFACE_CONDITIONS = KeyMap(
     rules={"text.project.{p}": "enc_to_dec_proj.{p}", "melody.project.{p}": "audio_enc_to_dec_proj.{p}"}
 )
+HUGGINGFACE_MUSICGEN = HUGGINGFACE_LM.under("lm.", "decoder.") | HUGGINGFACE_CONDITIONS
+"""A whole model without its codec and its text encoder, by our names in a whole model."""
 
 _AC_PROJECTION = KeyMap(rules={"project.{p}": "output_proj.{p}"})
 _AC_STYLE = KeyMap(

@@ -9,9 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from descant.adapters import Adapter
 from descant.errors import InvalidRequest
 from descant.plain import plain
 
+MAX_ADAPTERS, MAX_STRENGTH = 8, 10.0
 INTEGER_DTYPES = (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8)
 
 
@@ -83,3 +85,26 @@ def _ordered(value: Any) -> Any:
     if isinstance(value, str | bytes | Mapping | Set):
         raise TypeError
     return value
+
+
+def with_strengths(adapters: Any) -> tuple[tuple[Adapter, float], ...]:
+    """Adapters with their strengths, from one or several, each alone or in a pair.
+
+    Raises:
+        InvalidRequest: something else, too many, or a strength outside the limits.
+    """
+    several = (adapters,) if isinstance(adapters, Adapter) else adapters
+    if not isinstance(several, list | tuple):
+        raise InvalidRequest(f"adapters={adapters!r:.60}: expected adapters, or pairs (adapter, strength)")
+    pairs = [(one, 1.0) if isinstance(one, Adapter) else one for one in several]
+    for pair in pairs:
+        if not (isinstance(pair, list | tuple) and len(pair) == 2 and isinstance(pair[0], Adapter)):
+            raise InvalidRequest(
+                f"adapters={pair!r:.60}: expected an adapter from MusicGen.load_adapter, or a pair (adapter, strength)"
+            )
+        check_number("adapters: strength", pair[1])
+        if abs(pair[1]) > MAX_STRENGTH:
+            raise InvalidRequest(f"adapters: strength {pair[1]:g}: allowed are -{MAX_STRENGTH:g} to {MAX_STRENGTH:g}")
+    if len(pairs) > MAX_ADAPTERS:
+        raise InvalidRequest(f"adapters: {len(pairs)}; at most {MAX_ADAPTERS} are added to one request")
+    return tuple((adapter, float(strength)) for adapter, strength in pairs)

@@ -1,7 +1,8 @@
 """Requests to music: decodes their windows side by side, and reports progress."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from jaxtyping import Float, Int
@@ -16,10 +17,11 @@ from descant.generation.plan import Window
 from descant.generation.prepared import Preparer
 from descant.generation.request import Request
 from descant.generation.resolve import ResolvedRequest, Resolver
-from descant.generation.runtimes import runtime_for
+from descant.generation.runtimes import Runtime, runtime_for
 from descant.generation.runtimes.native.weights import PackedMatrices
 from descant.generation.state import GenerationState
 from descant.generation.stream import MusicStream
+from descant.generation.variants import Variant, Variants
 from descant.model import MusicGenModel
 from descant.nn.settings import own_settings
 
@@ -54,6 +56,7 @@ class Engine:
         self.model = model
         self.max_batch = max_batch
         self.runtime = runtime_for(model.lm, weight_format, packed)
+        self.variants = Variants(model, self.runtime)
 
     @own_settings()
     def generate(
@@ -72,14 +75,19 @@ class Engine:
             InvalidRequest: a request asks for something that this model cannot do; raised before the first step.
             Cancelled: ``cancel`` returned True.
         """
-        resolver, preparer = Resolver(self.model), Preparer(self.model)
-        states = []
+        readers: dict[Variant, tuple[Resolver, Preparer]] = {}
+        states, runtimes = [], []
         for request in requests:
             _check_cancel(cancel)
+            variant = self.variants.of(request.mixture)
+            if variant not in readers:
+                readers[variant] = Resolver(variant.model), Preparer(variant.model)
+            resolver, preparer = readers[variant]
             # Later sections are prepared when the music gets there; the resolver has already checked their texts.
-            states.append(GenerationState(self.model, resolver.resolve(request), preparer))
+            states.append(GenerationState(variant.model, resolver.resolve(request), preparer))
+            runtimes.append(variant.runtime)
         total = sum(state.num_steps(window) for state in states for window in state.windows)
-        for done in self._decode(states, cancel):
+        for done in self._decode(zip(states, runtimes, strict=True), cancel):
             if progress is not None:
                 progress(done, total)
         return [
@@ -103,31 +111,39 @@ class Engine:
             raise InvalidRequest(
                 "loop_bars: a loop is cut from the finished music and cannot be streamed; use generate"
             )
-        state = GenerationState(self.model, Resolver(self.model).resolve(request), Preparer(self.model))
-        return MusicStream(self.runtime, state, chunk_s, min(first_chunk_s, chunk_s))
+        variant = self.variants.of(request.mixture)
+        resolver, preparer = Resolver(variant.model), Preparer(variant.model)
+        state = GenerationState(variant.model, resolver.resolve(request), preparer)
+        return MusicStream(variant.runtime, state, chunk_s, min(first_chunk_s, chunk_s))
 
-    def _decode(self, states: Sequence[GenerationState], cancel: Callable[[], bool] | None) -> Iterator[int]:
+    def _decode(
+        self, works: Iterable[tuple[GenerationState, Runtime]], cancel: Callable[[], bool] | None
+    ) -> Iterator[int]:
         """Completes the codes of all requests; gives the number of steps done after each.
 
         The next window of a request joins as soon as the one before is complete, and the next request as soon as there
-        is room.
+        is room. Requests with the same adapters are decoded together.
         """
-        waiting, running = deque(states), dict[Decoding, tuple[GenerationState, Window]]()
+        waiting, running = deque(works), dict[Decoding, tuple[GenerationState, Runtime, Window]]()
+        decoders: dict[Runtime, Decoder] = {}
         num_done = 0
-        with Decoder(self.runtime, self.model.config.pattern) as decoder:
+        with ExitStack() as stack:
             while waiting or running:
                 while waiting and len(running) < self.max_batch:
                     _check_cancel(cancel)
-                    state = waiting.popleft()
+                    state, runtime = waiting.popleft()
+                    if runtime not in decoders:
+                        decoders[runtime] = stack.enter_context(Decoder(runtime, self.model.config.pattern))
                     window = state.next_window
-                    running[decoder.join(state.job(window))] = (state, window)
+                    running[decoders[runtime].join(state.job(window))] = (state, runtime, window)
                 _check_cancel(cancel, "between two steps")
-                for decoding in decoder.advance():
-                    state, window = running.pop(decoding)
-                    state.append(decoder.codes(decoding), window)
-                    num_done += decoding.num_steps
-                    if not state.is_complete:
-                        waiting.appendleft(state)
+                for decoder in decoders.values():
+                    for decoding in decoder.advance() if decoder.active else ():
+                        state, runtime, window = running.pop(decoding)
+                        state.append(decoder.codes(decoding), window)
+                        num_done += decoding.num_steps
+                        if not state.is_complete:
+                            waiting.appendleft((state, runtime))
                 yield num_done + sum(decoding.step for decoding in running)
 
 

@@ -1,11 +1,13 @@
 """What a user asks for: frozen dataclasses, checked on construction."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from jaxtyping import Int
 from torch import Tensor
 
+from descant.adapters import Adapter
 from descant.audio import Clip
 from descant.conditioning.chords import parse_chords
 from descant.conditioning.stems import Separation
@@ -18,6 +20,7 @@ from descant.generation.checks import (
     check_number,
     check_rising,
     check_string,
+    with_strengths,
 )
 from descant.plain import make_plain
 from descant.tempo_key import parse_tempo_key
@@ -138,6 +141,8 @@ class Request:
         stride_s: how far a window moves on; None is three fifths of its length. A smaller stride keeps more context.
         loop_bars: makes a loop with this number of bars in the tempo that ``text`` states, instead of ``duration_s``.
         beats_per_bar: of a loop.
+        adapters: low-rank adapters (``MusicGen.load_adapter``) that are added to the model for this request, each alone
+            or with a strength: ``(adapter, 0.5)``; 1 is what it was trained at.
         seed: the same seed gives the same music; None draws one, which the result's ``info`` records.
         sampling, guidance: None uses the model's defaults.
     """
@@ -158,6 +163,7 @@ class Request:
     stride_s: float | None = None
     loop_bars: int | None = None
     beats_per_bar: int = 4
+    adapters: Adapter | Sequence[Adapter | tuple[Adapter, float]] = ()
     seed: int | None = None
     sampling: Sampling | None = None
     guidance: Guidance | None = None
@@ -180,6 +186,7 @@ class Request:
                 raise InvalidRequest(f"stride_s={self.stride_s:g}: must be above 0 seconds")
         if self.seed is not None:
             check_integer("seed", self.seed, 0, MAX_SEED)
+        with_strengths(self.adapters)
         self._check_types()
         if self.chords is not None:
             parse_chords(self.chords)
@@ -208,6 +215,11 @@ class Request:
     def result_s(self) -> float:
         """Seconds of the result: ``duration_s``, or the length of the loop's bars."""
         return self.duration_s if self.loop_bars is None else self.loop_bars * self.bar_s
+
+    @property
+    def mixture(self) -> tuple[tuple[Adapter, float], ...]:
+        """The adapters with their strengths."""
+        return with_strengths(self.adapters)
 
     def _check_text(self, name: str, text: Any) -> None:
         check_string(name, text)

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from descant.nn.inputs import Context
 from descant.nn.kv_cache import LayerCache
+from descant.nn.linear import FusedLinear
 from descant.nn.positions import rotate
 
 NORM_EPSILON = 1e-6
@@ -30,7 +31,7 @@ class SelfAttention(nn.Module):
         self.num_heads = num_heads
         self.is_causal = is_causal
         self.dropout = dropout
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.qkv = FusedLinear(width, 3 * width)
         self.out = nn.Linear(width, width, bias=False)
         self.norms = HeadNorm(width // num_heads) if qk_norm else None
 
@@ -85,7 +86,7 @@ class CrossAttention(nn.Module):
         self.width = width
         self.num_heads = num_heads
         self.dropout = dropout
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.qkv = FusedLinear(width, 3 * width)
         self.out = nn.Linear(width, width, bias=False)
         self.norms = HeadNorm(width // num_heads) if qk_norm else None
 
@@ -93,7 +94,7 @@ class CrossAttention(nn.Module):
         self, hidden: Float[Tensor, "B S D"], context: Context, layer_cache: LayerCache | None = None
     ) -> Float[Tensor, "B S D"]:
         """Each step's attention to the conditions; with a cache their keys and values are computed only once."""
-        queries = self.split_queries(F.linear(hidden, self.qkv.weight[: self.width]))
+        queries = self.split_queries(self.qkv.part(hidden, 0, self.width))
         if layer_cache is None:
             keys, values = self.keys_and_values(context)
         else:
@@ -111,7 +112,7 @@ class CrossAttention(nn.Module):
 
     def keys_and_values(self, context: Context) -> tuple[Float[Tensor, "B H L E"], Float[Tensor, "B H L E"]]:
         """Keys and values of the conditions."""
-        both = F.linear(context.values, self.qkv.weight[self.width :])
+        both = self.qkv.part(context.values, self.width)
         keys, values = rearrange(both, "B L (kv H E) -> kv B H L E", kv=2, H=self.num_heads)
         return (keys if self.norms is None else self.norms.keys(keys)), values
 

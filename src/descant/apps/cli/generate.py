@@ -1,6 +1,7 @@
 """``generate``: music from text, melodies, styles and existing music."""
 
 import argparse
+from dataclasses import replace
 
 from descant.apps.cli.generate_options import EXAMPLES, add_generate_options
 from descant.apps.cli.options import LOUDNESS_LUFS
@@ -37,7 +38,8 @@ def generate(arguments: argparse.Namespace) -> None:
         check_conditions(arguments)
         requests = requests_of(arguments)
         model = load(arguments.model, device=arguments.device, precision=arguments.precision)
-        requests = [with_model_defaults(request, arguments, model) for request in requests]
+        adapters = tuple((model.load_adapter(path), strength) for path, strength in arguments.adapter)
+        requests = [replace(with_model_defaults(request, arguments, model), adapters=adapters) for request in requests]
     if arguments.stream is not None:
         stream(model, requests[0], arguments.stream_format or "wav")
         return

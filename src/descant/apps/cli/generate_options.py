@@ -9,6 +9,7 @@ from descant.apps.cli.options import (
     add_model_options,
     add_salvage_option,
     number,
+    path_and_strength,
     whole_number,
 )
 from descant.apps.cli.parser import Parser
@@ -56,6 +57,13 @@ def add_generate_options(parser: Parser) -> None:
 def add_regenerate_options(parser: Parser) -> None:
     """All options of ``regenerate``. Without ``--device`` and ``--precision`` those recorded in the file are used."""
     parser.add_argument("file", metavar="FILE", help="a file that descant generate has written")
+    parser.add_argument(
+        "--adapter",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="the folder of an adapter that made FILE; repeat for each of them; their strengths are those of FILE",
+    )
     _add_output_options(parser, format_default="that of FILE", loudness_default="that of FILE")
     add_model_options(parser, default=None, recorded_in="FILE")
     add_common_options(parser)
@@ -114,6 +122,15 @@ def _add_control_options(parser: Parser) -> None:
         metavar="G",
         help="how closely the music follows the prompt, 0 to 100: 0 ignores it, 1 follows it loosely, higher values "
         "follow it more closely but vary less (default: the model's, usually 3)",
+    )
+    group.add_argument(
+        "--adapter",
+        type=path_and_strength,
+        action="append",
+        default=[],
+        metavar="PATH[:STRENGTH]",
+        help="a folder with a low-rank adapter (LoRA) for this model, and how strongly it acts, -10 to 10 "
+        "(default: 1); repeat to combine several",
     )
 
 

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from descant.apps.cli.options import add_common_options, whole_number
+from descant.apps.cli.options import add_common_options, path_and_strength, whole_number
 from descant.apps.cli.outputs import show
 from descant.apps.cli.parser import Commands
 from descant.errors import CheckpointError, InvalidRequest
@@ -15,8 +15,8 @@ LAYOUT_NAMES = ("native", "huggingface", "audiocraft")
 
 
 def add_commands(commands: Commands) -> None:
-    """Adds ``models list``, ``show``, ``init``, ``convert`` and ``check``."""
-    group = commands.group("models", "list, show, init, convert and check models")
+    """Adds ``models list``, ``show``, ``init``, ``convert``, ``merge`` and ``check``."""
+    group = commands.group("models", "list, show, init, convert, merge and check models")
 
     parser = group.add("list", "list the built-in models and presets", "descant models list", run=list_models)
     add_common_options(parser)
@@ -40,6 +40,19 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument("source", metavar="SRC", help="a model's name, folder or hub id, or a codec's folder")
     parser.add_argument("folder", metavar="DST", help="the folder to create")
     parser.add_argument("--to", required=True, choices=LAYOUT_NAMES, help="the layout to write")
+    add_common_options(parser)
+
+    help = "write a model with low-rank adapters merged into its weights"
+    parser = group.add("merge", help, "descant models merge starter my-adapter my-model", run=merge)
+    parser.add_argument("source", metavar="SRC", help="a model's name, folder or hub id")
+    parser.add_argument(
+        "adapters",
+        metavar="ADAPTER[:STRENGTH]",
+        nargs="+",
+        type=path_and_strength,
+        help="the folder of an adapter, and how strongly it acts (default: 1)",
+    )
+    parser.add_argument("folder", metavar="DST", help="the folder to create")
     add_common_options(parser)
 
     help = "check whether a model folder would load; no code in it is run"
@@ -146,6 +159,21 @@ def convert(arguments: argparse.Namespace) -> None:
     num_parameters = layouts.convert(source, target, arguments.to)
     result = {"source": str(source), "folder": str(target), "layout": arguments.to, "num_parameters": num_parameters}
     show(result, [str(target)], arguments.json)
+
+
+def merge(arguments: argparse.Namespace) -> None:
+    """Writes a model with adapters merged into its weights."""
+    from descant.adapters import stacked
+    from descant.adapters.layers import merged
+    from descant.api import load
+    from descant.checkpoints.native import save_model
+
+    model = load(arguments.source, device="cpu", precision="fp32")
+    adapters = [(model.load_adapter(path), strength) for path, strength in arguments.adapters]
+    folder = Path(arguments.folder)
+    save_model(merged(model.model, stacked(adapters)), folder)
+    names = [adapter.name for adapter, _ in adapters]
+    show({"source": arguments.source, "folder": str(folder), "adapters": names}, [str(folder)], arguments.json)
 
 
 def check(arguments: argparse.Namespace) -> None:

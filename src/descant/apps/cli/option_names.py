@@ -23,6 +23,8 @@ OPTIONS = {
     "stride_s": "--stride",
     "loop_bars": "--loop",
     "beats_per_bar": "--beats-per-bar",
+    "adapters": "--adapter",
+    "adapter": "--adapter",
     "seed": "--seed",
     # Sampling
     "temperature": "--temperature",

@@ -37,6 +37,15 @@ def number(text: str) -> float:
         raise argparse.ArgumentTypeError(f"{text!r:.60} is not a number") from None
 
 
+def path_and_strength(text: str) -> tuple[str, float]:
+    """The folder of an adapter and its strength, from ``PATH`` or ``PATH:STRENGTH``."""
+    path, colon, strength = text.rpartition(":")
+    try:
+        return (path, float(strength)) if colon and path else (text, 1.0)
+    except ValueError:
+        return text, 1.0
+
+
 def loudness(text: str) -> float | None:
     """A loudness in LUFS, or None for ``off``."""
     if text == "off":

@@ -11,9 +11,11 @@ from descant.apps.cli.outputs import Target, audio_target, check_apart, codes_ta
 from descant.apps.cli.parser import Commands
 from descant.apps.cli.progress import waiting
 from descant.apps.cli.results import Writer, make
-from descant.errors import AudioError, CheckpointError, naming
+from descant.errors import AudioError, CheckpointError, InvalidRequest, naming
 
 if TYPE_CHECKING:
+    from descant.adapters import Adapter
+    from descant.api import MusicGen
     from descant.audio import Clip
     from descant.generation.request import Request
 
@@ -68,8 +70,34 @@ def _recorded_request(arguments: argparse.Namespace) -> tuple["Request", "Writer
         if arguments.model is None:
             raise CheckpointError(f"{difference}; name a model with --model, and the music will differ")
         note(f"note: {difference}; the music will differ")
+    request = replace(request, adapters=tuple(_recorded_adapters(arguments, model, info)))
     kept = {name: info[name] for name in KEPT if name in info}
     return request, Writer(model, target, codes, lufs, kept)
+
+
+def _recorded_adapters(
+    arguments: argparse.Namespace, model: "MusicGen", info: dict[str, Any]
+) -> list[tuple["Adapter", float]]:
+    """The adapters that the file names, at their strengths. They are found by their checksums among those that the user
+    gives: a folder is not opened on a file's word."""
+    from descant.checkpoints.trust import shown
+
+    given = {adapter.fingerprint: adapter for adapter in map(model.load_adapter, arguments.adapter)}
+    adapters = []
+    for entry in info.get("adapters") or []:
+        adapter = given.pop(entry.get("fingerprint"), None)
+        if adapter is None:
+            raise InvalidRequest(
+                f"{arguments.file!r:.200} was made with the adapter {shown(entry['name'])}; "
+                "add --adapter with its folder"
+            )
+        adapters.append((adapter, entry["strength"]))
+    if given:
+        name = next(iter(given.values())).name
+        raise InvalidRequest(
+            f"--adapter: {arguments.file!r:.200} was not made with {name!r:.80}, or with another version"
+        )
+    return adapters
 
 
 def _regenerated_target(arguments: argparse.Namespace, source: Path) -> Target:

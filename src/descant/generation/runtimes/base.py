@@ -66,3 +66,7 @@ class Runtime(ABC):
     @abstractmethod
     def start(self) -> Session:
         """A session without sequences. A session belongs to one thread at a time."""
+
+    def adapted(self, lm: MusicLM) -> "Runtime":
+        """The runtime of the same model with an adapter (``adapters.layers.adapted``); weights are shared."""
+        return type(self)(lm)

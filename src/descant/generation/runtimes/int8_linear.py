@@ -34,6 +34,7 @@ class Int8Linear(nn.Module):
     def __init__(self, numbers: Int8[Tensor, "O I"], scale: Float[Tensor, " O"], dtype: torch.dtype) -> None:
         super().__init__()
         self.dtype = dtype
+        self.out_features, self.in_features = numbers.shape
         self.register_buffer("numbers", numbers)
         self.register_buffer("scale", scale)
 
@@ -50,9 +51,11 @@ class Int8Linear(nn.Module):
             return multiply(flat, self.numbers, self.scale).view(*rows.shape[:-1], -1)
         return F.linear(rows, self.weight)
 
-    def first_outputs(self, count: int) -> "Int8Linear":
-        """The layer of the first outputs alone, in the same memory."""
-        return Int8Linear(self.numbers[:count], self.scale[:count], self.dtype)
+    def part(
+        self, rows: Float[Tensor, "*batch I"], first: int, last: int | None = None
+    ) -> Float[Tensor, "*batch part"]:
+        """As ``FusedLinear.part``."""
+        return Int8Linear(self.numbers[first:last], self.scale[first:last], self.dtype)(rows)
 
 
 def store_in_int8(lm: MusicLM) -> None:
@@ -64,7 +67,7 @@ def store_in_int8(lm: MusicLM) -> None:
     """
     for module in list(lm.modules()):
         for name, layer in list(module.named_children()):
-            if type(layer) is nn.Linear:
+            if isinstance(layer, nn.Linear):
                 numbers, scale = quantize_rows(layer.weight.detach())
                 setattr(module, name, Int8Linear(numbers, scale, layer.weight.dtype))
 

@@ -14,10 +14,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from descant.generation.runtimes.int8_linear import Int8Linear
 from descant.generation.runtimes.static_state import KeyValues, StaticState
 from descant.lm.model import MusicLM
-from descant.nn.attention import CrossAttention
 from descant.nn.inputs import LMInputs
 from descant.nn.transformer import Block
 
@@ -35,9 +33,6 @@ class StaticStep:
     def __init__(self, lm: MusicLM, state: StaticState, uses_triton: bool) -> None:
         self.lm, self.state, self.uses_triton = lm, state, uses_triton
         self.blocks = cast(list[Block], list(lm.blocks))
-        self.cross_queries = [
-            _query_product(block.cross_attention) for block in self.blocks if block.has_cross_attention
-        ]
 
     def __call__(self, rows: int, length: int) -> None:
         """Reads ``codes`` of the first rows at their positions, and writes ``logits``. Positions stay, so that doing it
@@ -51,12 +46,12 @@ class StaticStep:
         place = state.position[:rows].clamp(max=state.capacity.length - 1)
         hidden, rotary = self._embedded(place)
         attend = self._attention_to_steps(place, length)
-        for index, (block, layer) in enumerate(zip(self.blocks, state.layers, strict=True)):
+        for block, layer in zip(self.blocks, state.layers, strict=True):
             queries, keys, values = block.self_attention.split(block.self_attention.qkv(block.norm1(hidden)), rotary)
             attended = attend(queries, keys, values, layer.steps)
             hidden = block.residual1(hidden, block.self_attention.out(attended))
             if layer.cross is not None:
-                attended = self._cross_attended(index, block, layer.cross, hidden)
+                attended = self._cross_attended(block, layer.cross, hidden)
                 hidden = block.residual_cross(hidden, block.cross_attention.out(attended))
             hidden = block.residual2(hidden, block.mlp(block.norm2(hidden)))
         output = None if state.output is None else state.output[:rows]
@@ -81,9 +76,9 @@ class StaticStep:
         bias = self.state.cross_bias.new_zeros(is_later.shape).masked_fill(is_later, -torch.inf)
         return partial(_write_and_attend, place=place, row_numbers=self.state.row_numbers[: len(place)], bias=bias)
 
-    def _cross_attended(self, index: int, block: Block, cross: KeyValues, hidden: Rows) -> Rows:
-        rows = hidden.shape[1]
-        queries = block.cross_attention.split_queries(self.cross_queries[index](block.norm_cross(hidden)))
+    def _cross_attended(self, block: Block, cross: KeyValues, hidden: Rows) -> Rows:
+        rows, attention = hidden.shape[1], block.cross_attention
+        queries = attention.split_queries(attention.qkv.part(block.norm_cross(hidden), 0, attention.width))
         return _attend(queries, cross.first(rows, self.state.capacity.cross_length), self.state.cross_bias[:rows])
 
 
@@ -119,11 +114,3 @@ def _attend(queries: Heads, cached: KeyValues, bias: Float[Tensor, "R S"]) -> Ro
     queries = rearrange(queries, "1 H R E -> R H 1 E")
     attended = F.scaled_dot_product_attention(queries, cached.keys, cached.values, attn_mask=bias[:, None, None])
     return rearrange(attended, "R H 1 E -> 1 R (H E)")
-
-
-def _query_product(attention: CrossAttention) -> Callable[[Tensor], Tensor]:
-    """The product with the first third of a matrix, which makes queries."""
-    layer = attention.qkv
-    if isinstance(layer, Int8Linear):
-        return layer.first_outputs(attention.width)
-    return partial(F.linear, weight=layer.weight[: attention.width])

@@ -60,6 +60,7 @@ class PackedWeight:
     Args:
         panels: bytes [panels, bytes of a panel].
         scales: of each output, for formats that have them.
+        change: two weights ``down`` and ``up``; what an input gives through both is added to the output.
     """
 
     format: PackedFormat
@@ -67,11 +68,13 @@ class PackedWeight:
     num_outputs: int
     panels: Tensor
     scales: Float[Tensor, " O"] | None = None
+    change: "tuple[PackedWeight, PackedWeight] | None" = None
 
     @property
     def num_bytes(self) -> int:
         """Bytes that a product reads."""
-        return self.panels.numel() + (0 if self.scales is None else 4 * self.scales.numel())
+        own = self.panels.numel() + (0 if self.scales is None else 4 * self.scales.numel())
+        return own + sum(part.num_bytes for part in self.change or ())
 
 
 def padded(number: int) -> int:

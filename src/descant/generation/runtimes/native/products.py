@@ -148,8 +148,12 @@ def _add(code: Code, sums: ir.Value, y: ir.Value, at: ir.Value, gain: ir.Value) 
     return code.fma(sums, code.splat(gain), code.read(y, at, F32, LANES))
 
 
-EPILOGUES: dict[str, Epilogue] = {"store": _store, "gelu": _gelu, "add": _add}
-"""The sums themselves, their GELU, or what was in y before plus the sums times the gain."""
+def _add_gelu(code: Code, sums: ir.Value, y: ir.Value, at: ir.Value, gain: ir.Value) -> ir.Value:
+    return gelu(code, _add(code, sums, y, at, gain))
+
+
+EPILOGUES: dict[str, Epilogue] = {"store": _store, "gelu": _gelu, "add": _add, "add_gelu": _add_gelu}
+"""The sums themselves, their GELU, what was in y before plus the sums times the gain, or its GELU."""
 
 
 def gelu(code: Code, x: ir.Value) -> ir.Value:

@@ -79,6 +79,7 @@ class Buffers:
         normed: after a layer norm; also the conditions whose keys and values are computed.
         wide: queries, keys and values; or the MLP's hidden layer.
         quantized: the input of a product, rounded for it.
+        low_rank: between the two products of a change.
     """
 
     hidden: Float[Tensor, "T D"]
@@ -87,11 +88,12 @@ class Buffers:
     queries: Float[Tensor, "T D"]
     attended: Float[Tensor, "T D"]
     quantized: Int32[Tensor, "T quantized"]
+    low_rank: Float[Tensor, "T ranks"]
     tokens: Int[np.ndarray, "T words"]
     state: np.ndarray
 
     @staticmethod
-    def of(config: LMConfig) -> "Buffers":
+    def of(config: LMConfig, max_rank: int = 0) -> "Buffers":
         transformer = config.transformer
         width, wide = padded(transformer.width), padded(max(3, transformer.mlp_scale) * transformer.width)
         hidden, normed, queries, attended = (torch.zeros(MAX_TOKENS, width) for _ in range(4))
@@ -103,6 +105,7 @@ class Buffers:
             queries=queries,
             attended=attended,
             quantized=torch.zeros(MAX_TOKENS, quantized_words(wide), dtype=torch.int32),
+            low_rank=torch.zeros(MAX_TOKENS, padded(max_rank)),
             tokens=tokens,
             state=np.array([0, tokens.ctypes.data], np.int64),
         )
@@ -152,8 +155,19 @@ class ProgramBuilder:
 
     def product(
         self, x: Tensor, weight: PackedWeight, y: Tensor | None, epilogue: str = "store", gain: float = 1.0
+    ) -> list[np.ndarray]:
+        """y = x W with its change, its GELU, or y + gain * x W; gives the words of the products that write to y.
+        Without ``y`` the caller puts in where it is."""
+        if weight.change is None:
+            return [self._product(x, weight, y, epilogue, gain)]
+        down, up = weight.change
+        words = self._product(x, weight, y, "store" if epilogue == "gelu" else epilogue, gain)
+        self._product(x, down, self.buffers.low_rank)
+        return [words, self._product(self.buffers.low_rank, up, y, "add_gelu" if epilogue == "gelu" else "add", gain)]
+
+    def _product(
+        self, x: Tensor, weight: PackedWeight, y: Tensor | None, epilogue: str = "store", gain: float = 1.0
     ) -> np.ndarray:
-        """y = x W, its GELU, or y + gain * x W; gives the words. Without ``y`` the caller puts in where it is."""
         library = products_library(weight.format, self.target)
         if weight.format in ZEROS:
             x = self._quantized(library, x, padded(weight.num_inputs))
@@ -229,7 +243,7 @@ class Programs:
         )
         for builder in (layers, step):
             add_layers(builder)
-        self._to_logits = [add_logits(builder) for builder in (logits, step)]
+        self._to_logits = [words for builder in (logits, step) for words in add_logits(builder)]
         add_conditions(conditions)
         self.layers, self.logits, self.step, self.conditions = (
             builder.job() for builder in (layers, logits, step, conditions)
@@ -263,7 +277,7 @@ def add_layers(builder: ProgramBuilder) -> None:
         builder.product(buffers.wide, block.down, buffers.hidden, "add", block.gain)
 
 
-def add_logits(builder: ProgramBuilder) -> np.ndarray:
+def add_logits(builder: ProgramBuilder) -> list[np.ndarray]:
     """The last norm, output conditions, and the logits; gives the words that say where they go."""
     builder.norm(builder.weights.norm, "norm_output")
     return builder.product(builder.buffers.normed, builder.weights.heads, None)

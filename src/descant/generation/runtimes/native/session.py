@@ -10,6 +10,7 @@ from torch import Tensor
 from descant.compiled.code import Target
 from descant.generation.runtimes.base import Runtime, Session
 from descant.generation.runtimes.native.cache import cache_format_for
+from descant.generation.runtimes.native.changes import with_changes
 from descant.generation.runtimes.native.kernels import CacheWord, TokenWord
 from descant.generation.runtimes.native.packing import Rounding, address_of, padded
 from descant.generation.runtimes.native.program import MAX_TOKENS, Buffers, Programs, head_shape
@@ -70,6 +71,31 @@ class NativeRuntime(Runtime):
     def start(self) -> "NativeSession":
         return NativeSession(self.lm, self.weights, self._target)
 
+    def adapted(self, lm: MusicLM) -> "AdaptedNativeRuntime":
+        return AdaptedNativeRuntime(self, lm)
+
+
+class AdaptedNativeRuntime(NativeRuntime):
+    """Decoding with an adapter beside the packed weights of another runtime.
+
+    Args:
+        lm: the model of ``base`` with the adapter.
+    """
+
+    def __init__(self, base: NativeRuntime, lm: MusicLM) -> None:
+        super().__init__(lm, target=base._target)
+        self.format = base.format
+        self._base = base
+        self._changed: PackedLM | None = None
+
+    @property
+    def weights(self) -> PackedLM:
+        """The packed weights, and the changes beside them."""
+        weights = self._base.weights
+        if self._changed is None or self._weights is not weights:
+            self._weights, self._changed = weights, with_changes(weights, self.lm)
+        return self._changed
+
 
 class NativeSession(Session):
     """Sequences in slots. The sums of a token do not depend on the other tokens, so neither do its bits."""
@@ -78,7 +104,7 @@ class NativeSession(Session):
         self.lm, self.weights, self.target = lm, weights, target
         self.team = TeamSize(torch.get_num_threads())
         self.shape = head_shape(lm.config, cache_format_for(weights.formats))
-        self.buffers = Buffers.of(lm.config)
+        self.buffers = Buffers.of(lm.config, weights.max_rank)
         self._num_positions = 0
         self._slots = Slots()
         self._nothing = torch.zeros(1, padded(lm.config.transformer.width))

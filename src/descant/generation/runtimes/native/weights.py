@@ -99,6 +99,13 @@ class PackedLM:
         yield self.heads
 
     @property
+    def max_rank(self) -> int:
+        """The largest rank of a change of a matrix; 0 without adapters."""
+        keys_values = [block.cross.keys_values for block in self.blocks if block.cross is not None]
+        weights = [*self.matrices(), *(weight for weight in keys_values if weight is not None)]
+        return max(0 if weight.change is None else weight.change[0].num_outputs for weight in weights)
+
+    @property
     def formats(self) -> set[PackedFormat]:
         """The formats that occur."""
         return {weight.format for weight in self.matrices()}
