@@ -96,7 +96,8 @@ class CompiledWave:
 
     def __init__(self, stft: FramedSTFT, iterations: int, target: Target | None = None) -> None:
         self.stft, self.iterations = stft, iterations
-        self.code = code = round_code(stft.window_samples, stft.hop_samples, target or Target.host())
+        self.target = target or Target.host()
+        self.code = code = round_code(stft.window_samples, stft.hop_samples, self.target)
         self.num_seen = [0] * (iterations + 1)
         """Of how many spectra the wave of each round consists so far; the last wave is the result."""
         self.num_before = stft.margin
@@ -164,7 +165,7 @@ class CompiledWave:
     def _begin(self, magnitudes: Float[Tensor, "new bins"], num_held: int, sums: int) -> None:
         """Adds windows with these magnitudes and the initial phases to the sums."""
         num_new, words = len(magnitudes), self.spectra_words
-        turns = compiled_turns(magnitudes, self.turn, self.stft.hop_samples / self.stft.window_samples)
+        turns = compiled_turns(magnitudes, self.turn, self.stft.hop_samples / self.stft.window_samples, self.target)
         self.turn = turns[-1].clone()
         self.turns[:, :num_new] = turns.T
         self.targets[:, num_held : num_held + num_new] = magnitudes.T

@@ -2,8 +2,8 @@
 
 So there are no shuffles, each window has the same bits in any company, and on any processor. A transform of N complex
 numbers is a pass of radix 8 over all of them, then eight transforms of N / 8, small enough for a processor's fastest
-cache. Numbers stay where they are calculated: the spectrum is in the order of the digits of the frequency, reversed, and
-the way back starts from that order.
+cache. Numbers stay where they are calculated: the spectrum is in the order of the frequency's digits, reversed, and the
+way back starts from that order.
 
 Row 2 n of the memory holds the real parts of element n, row 2 n + 1 the imaginary parts; a row is a vector.
 """
@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from llvmlite import ir
 
-from descant.compiled.code import F32, I64, POINTER, Code, numbers
+from descant.compiled.code import F32, I64, Code, numbers
 
 Complex: TypeAlias = tuple[ir.Value, ir.Value]
 """Real and imaginary parts of a number in each lane."""
@@ -172,7 +172,8 @@ def transform(code: Code, elements: Sequence[Complex], *, back: bool) -> list[Co
         return [*elements]
     even, odd = (transform(code, elements[part::2], back=back) for part in (0, 1))
     results = [
-        _combine(code, one, other, index / len(elements), back) for index, (one, other) in enumerate(zip(even, odd))
+        _combine(code, one, other, index / len(elements), back)
+        for index, (one, other) in enumerate(zip(even, odd, strict=True))
     ]
     return [sum_ for sum_, _ in results] + [difference for _, difference in results]
 

@@ -15,7 +15,7 @@ SMALLEST_MAGNITUDE, SMALLEST_CURVATURE = 1e-7, 1e-6
 
 
 def compiled_turns(
-    magnitudes: Float[Tensor, "spectra bins"], turn: Float[Tensor, " bins"], hops_in_window: float
+    magnitudes: Float[Tensor, "spectra bins"], turn: Float[Tensor, " bins"], hops_in_window: float, target: Target
 ) -> Float[Tensor, "spectra bins"]:
     """The phases in turns after those of the spectrum before the first; at least 32 bins, without gaps.
 
@@ -27,15 +27,15 @@ def compiled_turns(
     memory = torch.empty(4, num_bins + 2)
     share = int(torch.tensor(hops_in_window).view(torch.int32))
     values = (magnitudes, turn, turns, memory)
-    _turns_function()(*[value.data_ptr() for value in values], len(magnitudes), num_bins, share)
+    _turns_function(target)(*[value.data_ptr() for value in values], len(magnitudes), num_bins, share)
     return turns
 
 
 @cache
-def _turns_function() -> Callable[..., None]:
+def _turns_function(target: Target) -> Callable[..., None]:
     module = ir.Module("turns")
     add_turns(module)
-    return Library(module, Target.host()).function("turns", 7)
+    return Library(module, target).function("turns", 7)
 
 
 def add_turns(module: ir.Module) -> None:
@@ -101,8 +101,9 @@ def _find_peaks(
             offset = code.select(code.fcmp_ordered(sign, offset, numbers(type, limit)), offset, numbers(type, limit))
         places = ir.Constant(whole, [*range(LANES)])
         bins = code.add(code.splat(code.trunc(at, I32)), places)
-        pitch = code.fadd(code.sitofp(bins, type), offset)
-        code.write(_fraction(code, code.fmul(pitch, code.splat(share))), advances, at)
+        # Whole turns of the bin's own pitch are left out before the offset is added: they would cost precision.
+        of_bin = _fraction(code, code.fmul(code.sitofp(bins, type), code.splat(share)))
+        code.write(code.fma(offset, code.splat(share), of_bin), advances, at)
         low, middle, high = (code.read(bounded, code.add(at, I64(place)), F32, LANES) for place in range(3))
         is_peak = code.and_(code.fcmp_ordered(">=", middle, low), code.fcmp_ordered(">", middle, high))
         code.write(code.select(is_peak, bins, numbers(whole, -1)), peaks, at)
