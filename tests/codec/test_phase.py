@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from descant.codec.phase import FramedSTFT, running_turns
-from descant.codec.phase_code import MOMENTUM
+from descant.codec.phase_shape import MOMENTUM
 from descant.codec.phase_stream import WaveStream, find_wave
 
 RATE = 8_000

@@ -1,12 +1,12 @@
 """The interface of every audio codec: waveforms to integer codes and back."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from descant.errors import InvalidRequest
@@ -78,6 +78,10 @@ class AudioCodec(nn.Module, ABC):
         if codes.shape[-1] > self.one_pass_s * self.frame_rate_hz:
             return _streamed(self.stream(), codes, self._chunk_frames, progress)
         return self.decode(codes)
+
+    def decode_all(self, codes: Sequence[Int[Tensor, "K _"]]) -> list[Float[Tensor, "C _"]]:
+        """The audio of clips of any lengths, that of each the same bits as from ``decode_in_chunks``."""
+        return [self.decode_in_chunks(of_clip[None])[0] for of_clip in codes]
 
     def check_wave(self, wave: Wave) -> None:
         """Refuses a wave that this codec cannot encode.

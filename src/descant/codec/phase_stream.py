@@ -8,13 +8,17 @@ one before it, and keeps only the sums of unfinished windows and the spectra tha
 A stage takes spectra [B, spectra, bins] and gives samples [B, N]; what it consists of, [spectra, bins] and [N].
 """
 
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 from torch.nn.functional import pad
 
+from descant.codec.compiled_wave import CompiledWave, can_compile
 from descant.codec.phase import FramedSTFT, running_turns
-from descant.codec.phase_code import add_windows, aim, cut_windows
+from descant.codec.phase_shape import MOMENTUM
 from descant.nn.stream import StreamStage
 
 
@@ -32,14 +36,19 @@ class WaveStream(StreamStage):
     def __init__(self, stft: FramedSTFT, iterations: int) -> None:
         self.stft = stft
         self.iterations = iterations
-        self.rows: list[_Row] = []
+        self.rows: list[_Row | CompiledWave] = []
 
     @torch.inference_mode(mode=False)  # what is kept can then be written in inference mode and outside of it
     @torch.no_grad()
     def push(self, chunk: Float[Tensor, "B spectra bins"], is_last: bool) -> Float[Tensor, "B N"]:
+        if not self.rows:
+            row = CompiledWave if can_compile(self.stft, chunk) else _Row
+            self.rows = [row(self.stft, self.iterations) for _ in chunk]
         # Each wave apart: all that one of them reads and writes in a round stays in the cache.
-        self.rows = self.rows or [_Row(self.stft, self.iterations) for _ in chunk]
-        return torch.stack([row.push(part, is_last) for row, part in zip(self.rows, chunk, strict=True)])
+        num_threads = min(torch.get_num_threads(), len(self.rows))
+        with ThreadPoolExecutor(num_threads) if num_threads > 1 else nullcontext() as threads:
+            waves = map if threads is None else threads.map
+            return torch.stack([*waves(lambda row, part: row.push(part, is_last), self.rows, chunk)])
 
     def last_needed(self, step: int) -> int:
         spectrum = (step + self.stft.margin) // self.stft.hop_samples
@@ -109,9 +118,7 @@ class _Round:
         num_missing = max(0, self.stft.num_earlier - self.sums.num_seen)
         wave = self.sums.push(spectra, is_last)[num_missing:].flatten()
         num_ready = max(0, (len(wave) - self.stft.window_samples) // self.stft.hop_samples + 1)
-        windows = wave.new_empty(num_ready, self.stft.window_samples)
-        cut_windows(wave, self.stft.analysis_window, self.stft.hop_samples, windows)
-        found = torch.fft.rfft(windows) if num_ready else spectra[:0]
+        found = self.stft.analyze_padded(wave[None])[0] if num_ready else spectra[:0]
         self.num_done += num_ready
         return self._aim(found, before, targets[:num_ready]), found
 
@@ -122,16 +129,15 @@ class _Round:
         targets: Float[Tensor, "ready bins"],
     ) -> Complex[Tensor, "ready bins"]:
         """The next spectra. What the round before found for later ones is kept."""
-        aimed = torch.empty_like(found)
-        if before is None:
-            aim(found, torch.zeros_like(found), targets, aimed)
-            return aimed
-        kept = before[:0] if self.before is None else self.before
-        num_kept, num_ready = min(len(kept), len(found)), len(found)
-        for start, end, earlier in ((0, num_kept, kept), (num_kept, num_ready, before)):
-            aim(found[start:end], earlier[: end - start], targets[start:end], aimed[start:end])
-        self.before = torch.cat([kept[num_kept:], before[num_ready - num_kept :]])
-        return aimed
+        if before is not None:
+            kept = before[:0] if self.before is None else self.before
+            earlier = torch.cat([kept, before])
+            self.before = earlier[len(found) :]
+            directions = found - MOMENTUM / (1 + MOMENTUM) * earlier[: len(found)]
+        else:
+            directions = found
+        angles = directions.angle()
+        return torch.polar(targets.to(angles.dtype), angles)
 
 
 class OverlapAdd:
@@ -155,8 +161,7 @@ class OverlapAdd:
             self.kept = self.stft.weights.new_zeros(2 * earlier, hop_samples)
         hops = pad(self.kept, (0, 0, 0, num_new))
         if num_new:
-            windows = torch.fft.irfft(spectra, n=self.stft.window_samples)
-            add_windows(windows, self.stft.synthesis_window, hops[earlier:])
+            self.stft.overlap_add(spectra[None], hops[None, earlier:])
         num_hops = num_new + (2 * earlier if is_last else earlier)
         self._divide(hops[earlier:num_hops], self.num_seen + num_new if is_last else None)
         samples, first = hops.flatten(), self.stft.margin + (earlier - self.num_seen) * hop_samples

@@ -7,12 +7,13 @@ trains and runs many times faster than a stack of narrow convolutions at the sam
 codec.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 import torch
 from einops import rearrange
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -141,6 +142,16 @@ class SpectralCodec(AudioCodec):
             Each(lambda wave: wave.unsqueeze(1)),
         )
         return InBlocks(stages, FRAMES_AT_ONCE, dim=-1)
+
+    def decode_all(self, codes: Sequence[Int[Tensor, "K _"]]) -> list[Float[Tensor, "C _"]]:
+        """As for every codec; clips of the same length are decoded together, so that each thread finds waves."""
+        waves: list[Tensor] = [torch.empty(0)] * len(codes)
+        for length in {of_clip.shape[1] for of_clip in codes}:
+            group = [index for index, of_clip in enumerate(codes) if of_clip.shape[1] == length]
+            decoded = self.decode_in_chunks(torch.stack([codes[index] for index in group]))
+            for index, wave in zip(group, decoded, strict=True):
+                waves[index] = wave
+        return waves
 
     def decode_fast(self, codes: Codes) -> Wave:
         """The wave with the initial phases of decoding, without Griffin-Lim; ten times faster."""

@@ -4,6 +4,7 @@ Joins are between a prompt and its continuation, and between the end of a loop a
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -19,13 +20,19 @@ ORDER, CONTEXT_S = 64, 0.1
 """Linear prediction: the number of samples that predict the next one, and the seconds from which it is estimated."""
 
 
-def render(codec: AudioCodec, codes: Int[Tensor, "K T"], request: ResolvedRequest) -> Float[Tensor, "C N"]:
-    """The audio of a request from all its codes, on the CPU. It begins with the prompt's own audio."""
-    num_samples = request.lead_in_samples + request.num_samples
-    wave = codec.decode_in_chunks(codes[None])[0, :, :num_samples].float().cpu()
+def render(
+    codec: AudioCodec, codes: Sequence[Int[Tensor, "K _"]], requests: Sequence[ResolvedRequest]
+) -> list[Float[Tensor, "C _"]]:
+    """The audio of requests from all their codes, on the CPU. Each begins with the prompt's own audio."""
+    waves = zip(codec.decode_all(codes), requests, strict=True)
+    return [_finished(wave.float().cpu(), request, codec.sample_rate_hz) for wave, request in waves]
+
+
+def _finished(wave: Float[Tensor, "C N"], request: ResolvedRequest, sample_rate_hz: int) -> Float[Tensor, "C M"]:
+    wave = wave[:, : request.lead_in_samples + request.num_samples]
     if request.prompt_wave.shape[1]:
-        return join(request.prompt_wave, wave, codec.sample_rate_hz)
-    return cut_loop(wave, request.lead_in_samples, codec.sample_rate_hz) if request.lead_in_samples else wave
+        return join(request.prompt_wave, wave, sample_rate_hz)
+    return cut_loop(wave, request.lead_in_samples, sample_rate_hz) if request.lead_in_samples else wave
 
 
 def join(prompt: Float[Tensor, "C N"], decoded: Float[Tensor, "C M"], sample_rate_hz: int) -> Float[Tensor, "C M"]:

@@ -90,9 +90,11 @@ class Engine:
         for done in self._decode(zip(states, runtimes, strict=True), cancel):
             if progress is not None:
                 progress(done, total)
+        requests_read, codes = [state.request for state in states], [state.codes for state in states]
+        waves = render(self.model.codec, codes, requests_read)
         return [
-            GeneratedMusic(render(self.model.codec, state.codes, state.request), state.codes.cpu(), state.request)
-            for state in states
+            GeneratedMusic(wave, of_request.cpu(), request)
+            for wave, of_request, request in zip(waves, codes, requests_read, strict=True)
         ]
 
     @own_settings()

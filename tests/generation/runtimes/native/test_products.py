@@ -142,7 +142,8 @@ def test_products_are_those_of_the_unpacked_weight(format, epilogue):
         numbers, scales = rounded(rows[:num_rows])
         inputs = (numbers * scales).flatten(1) if format in ZEROS else rows[:num_rows]
         sums = F.linear(inputs, unpack(weight))
-        expected = {"store": sums, "gelu": F.gelu(sums), "add": 2 + 0.5 * sums}[epilogue]
+        added = 2 + 0.5 * sums
+        expected = {"store": sums, "gelu": F.gelu(sums), "add": added, "add_gelu": F.gelu(added)}[epilogue]
         found = multiply(library, weight, rows[:num_rows], epilogue, gain=0.5)
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 

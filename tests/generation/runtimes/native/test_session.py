@@ -16,9 +16,9 @@ from descant.generation.engine import Engine
 from descant.generation.request import Request
 from descant.generation.runtimes.native import NativeRuntime, NativeSession
 from descant.generation.runtimes.native import session as session_module
+from descant.generation.runtimes.native.buffers import MAX_TOKENS
 from descant.generation.runtimes.native.cache import BLOCK, cache_format_for
 from descant.generation.runtimes.native.packing import ROUNDED
-from descant.generation.runtimes.native.program import MAX_TOKENS
 from descant.generation.runtimes.native.team_size import TeamSize
 from descant.lm import LMConfig, MusicLM
 from descant.nn.inputs import LMInputs

@@ -1,11 +1,10 @@
 """The operations of a language model's forward pass, as programs of compiled functions."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
-import torch
-from jaxtyping import Float, Int, Int32
+from jaxtyping import Float, Int32
 from llvmlite import ir
 from torch import Tensor
 
@@ -13,8 +12,9 @@ from descant.compiled.code import Target
 from descant.compiled.library import Library, compiled_library
 from descant.compiled.workers import Job, Operation
 from descant.generation.runtimes.native.attention import add_attention
+from descant.generation.runtimes.native.buffers import Buffers
 from descant.generation.runtimes.native.cache import CacheFormat
-from descant.generation.runtimes.native.integers import QuantizeWord, quantized_words
+from descant.generation.runtimes.native.integers import QuantizeWord
 from descant.generation.runtimes.native.kernels import (
     EmbedWord,
     HeadShape,
@@ -36,9 +36,6 @@ from descant.generation.runtimes.native.packing import (
 from descant.generation.runtimes.native.products import ProductWord, add_products
 from descant.generation.runtimes.native.weights import PackedAttention, PackedLM, PackedNorm
 from descant.lm.model import LMConfig
-
-MAX_TOKENS = 32
-"""The most tokens that are read at once; longer prompts are read in parts."""
 
 TILE_WEIGHTS = 2**15
 """About how many weights a tile of a product multiplies."""
@@ -68,47 +65,6 @@ def add_kernels(module: ir.Module, shape: HeadShape, has_cross: bool) -> None:
         add_heads(module, "cross_queries", plain, TokenWord.CONDITIONS, "q")
         add_heads(module, "cross_keys", plain, TokenWord.CONDITIONS, "kv")
         add_attention(module, "cross_attend", plain, TokenWord.CONDITIONS)
-
-
-@dataclass(frozen=True)
-class Buffers:
-    """What the operations read and write, for up to `MAX_TOKENS` tokens. Widths are padded with zeros.
-
-    Args:
-        hidden: the hidden states.
-        normed: after a layer norm; also the conditions whose keys and values are computed.
-        wide: queries, keys and values; or the MLP's hidden layer.
-        quantized: the input of a product, rounded for it.
-        low_rank: between the two products of a change.
-    """
-
-    hidden: Float[Tensor, "T D"]
-    normed: Float[Tensor, "T D"]
-    wide: Float[Tensor, "T wide"]
-    queries: Float[Tensor, "T D"]
-    attended: Float[Tensor, "T D"]
-    quantized: Int32[Tensor, "T quantized"]
-    low_rank: Float[Tensor, "T ranks"]
-    tokens: Int[np.ndarray, "T words"]
-    state: np.ndarray
-
-    @staticmethod
-    def of(config: LMConfig, max_rank: int = 0) -> "Buffers":
-        transformer = config.transformer
-        width, wide = padded(transformer.width), padded(max(3, transformer.mlp_scale) * transformer.width)
-        hidden, normed, queries, attended = (torch.zeros(MAX_TOKENS, width) for _ in range(4))
-        tokens = np.zeros((MAX_TOKENS, TokenWord.NUM_WORDS), np.int64)
-        return Buffers(
-            hidden=hidden,
-            normed=normed,
-            wide=torch.zeros(MAX_TOKENS, wide),
-            queries=queries,
-            attended=attended,
-            quantized=torch.zeros(MAX_TOKENS, quantized_words(wide), dtype=torch.int32),
-            low_rank=torch.zeros(MAX_TOKENS, padded(max_rank)),
-            tokens=tokens,
-            state=np.array([0, tokens.ctypes.data], np.int64),
-        )
 
 
 class ProgramBuilder:

@@ -9,11 +9,12 @@ from torch import Tensor
 
 from descant.compiled.code import Target
 from descant.generation.runtimes.base import Runtime, Session
+from descant.generation.runtimes.native.buffers import MAX_TOKENS, Buffers
 from descant.generation.runtimes.native.cache import cache_format_for
 from descant.generation.runtimes.native.changes import with_changes
 from descant.generation.runtimes.native.kernels import CacheWord, TokenWord
 from descant.generation.runtimes.native.packing import Rounding, address_of, padded
-from descant.generation.runtimes.native.program import MAX_TOKENS, Buffers, Programs, head_shape
+from descant.generation.runtimes.native.program import Programs, head_shape
 from descant.generation.runtimes.native.slots import Slots
 from descant.generation.runtimes.native.team_size import TeamSize
 from descant.generation.runtimes.native.weights import (
