@@ -80,7 +80,7 @@ def test_restored_optimiser_state_continues_exactly(adaptation):
     config = AdamWConfig(lr=1.0, adaptation=adaptation)
     one, two = Net(), Net()
     first = make_optimizer(config, dict(one.named_parameters()), one)
-    stepped(one, first, 3)
+    stepped(one, first, 12)
     two.load_state_dict(one.state_dict())
     second = make_optimizer(config, dict(two.named_parameters()), two)
     saved = {name: tensor.clone() for name, tensor in optimizer_tensors(first, dict(one.named_parameters())).items()}
