@@ -138,3 +138,20 @@ def test_state_of_another_model_is_refused():
 def test_config_values_outside_their_range_are_named(make, message):
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+@pytest.mark.parametrize("adaptation", ["d-adaptation", "prodigy"])
+def test_an_adaptive_run_is_saved_and_resumes_with_the_same_bits(toy, tmp_path, adaptation):
+    """Its groups share a tensor, which once made a run of the paper's small model fail at its first checkpoint."""
+    pytest.importorskip("pytorch_optimizer", reason="pytorch_optimizer")
+
+    def trainer(folder):
+        optimizer = AdamWConfig(lr=1.0, adaptation=adaptation)
+        return toy.trainer(tmp_path / folder, optimizer=optimizer, max_steps=20, save_every=10)
+
+    whole = trainer("whole")
+    whole.run()
+    toy.stop_at(trainer("parts"), 13)
+    parts = trainer("parts")
+    parts.run(resume=True)
+    assert toy.same_bits(toy.weights(parts), toy.weights(whole))

@@ -162,7 +162,8 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, parameters: Mapping[str,
     if isinstance(optimizer, torch.optim.AdamW):
         return of_parameters
     return of_parameters | {
-        f"{GROUP}{index}::{slot}": value
+        # Cloned: groups share a tensor, and a file of tensors cannot.
+        f"{GROUP}{index}::{slot}": value.clone()
         if isinstance(value, Tensor)
         else torch.tensor(value, dtype=_DTYPES[type(value)])
         for index, group in enumerate(optimizer.param_groups)
