@@ -79,14 +79,7 @@ def polish() -> CodecRun:
 
 def train(run: CodecRun, out_dir: Path, resume: bool) -> dict[str, Any]:
     """Trains, and writes the EMA codec to ``out_dir/codec``."""
-    if run.start is None:
-        codec, shape = SpectralCodec(run.codec), run.codec
-    else:
-        with naming("start"):
-            codec, shape = load_codec(run.start)
-        if not isinstance(codec, SpectralCodec) or not isinstance(shape, SpectralCodecConfig):
-            raise ConfigError(f"start={run.start}: is not a spectral codec")
-        codec.requires_grad_(True)
+    codec, shape = _codec(run)
     discriminator = None if run.discriminator is None else MultiScaleSTFTDiscriminator(run.discriminator)
     records, to_validate = read_manifest(run.manifest, "train"), read_manifest(run.manifest, "valid")
     require_files([*records, *to_validate])
@@ -100,3 +93,15 @@ def train(run: CodecRun, out_dir: Path, resume: bool) -> dict[str, Any]:
         assert isinstance(averaged, SpectralCodec)
         save_codec(averaged, shape, out_dir / "codec")
     return {"codec": str(out_dir / "codec"), "steps": result.step, **result.metrics}
+
+
+def _codec(run: CodecRun) -> tuple[SpectralCodec, SpectralCodecConfig]:
+    """The codec to train and its config, from ``start`` or with fresh weights."""
+    if run.start is None:
+        return SpectralCodec(run.codec), run.codec
+    with naming("start"):
+        codec, shape = load_codec(run.start)
+    if not isinstance(codec, SpectralCodec) or not isinstance(shape, SpectralCodecConfig):
+        raise ConfigError(f"start={run.start}: is not a spectral codec")
+    codec.requires_grad_(True)
+    return codec, shape

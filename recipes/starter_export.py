@@ -26,7 +26,7 @@ def export(trained: Path, polished: Path | None, target: Path) -> None:
     model = load_model(trained)
     model.config = replace(model.config, defaults=DEFAULTS)
     if polished is not None:
-        # The model was stored with its codec in float16, so both are compared in float16.
+        # In float16, so that models which an earlier version stored in it can be exported too.
         codec = load_codec(polished)[0].half().float()
         if codec_spec(codec).fingerprint != codec_spec(load_codec(trained / "codec")[0].half().float()).fingerprint:
             raise CheckpointError(f"{polished}: its encoder or codebooks differ from those the model was trained with")

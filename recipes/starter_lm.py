@@ -5,7 +5,6 @@ hidden, and half of the batches are crops of 2.5 s, so that the model learns to 
 conditioner yet: ``recipes/starter_melody.py`` continues from it.
 """
 
-import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,20 +12,18 @@ from typing import Any
 import torch
 
 from descant import presets
-from descant.checkpoints.native import load_codec, load_model, load_text_encoder, save_model
+from descant.checkpoints.native import load_codec, load_model, load_text_encoder
 from descant.codec.spec import codec_spec
-from descant.codec.spectral import SpectralCodecConfig
+from descant.codec.spectral import SpectralCodec, SpectralCodecConfig
 from descant.conditioning.dropout import ConditionDropout
-from descant.config import to_dict
 from descant.data.captions import CaptionConfig
-from descant.data.clip_conditions import clip_conditions
-from descant.data.token_dataset import TokenBatchConfig, TokenBatches
+from descant.data.token_dataset import TokenBatchConfig
 from descant.errors import ConfigError, naming
-from descant.lm.init import start_from_codebooks
+from descant.lm.init import shrink_attention_by_depth, start_from_codebooks
 from descant.model import MusicGenConfig, MusicGenModel
-from descant.training.lm import LMTask, LMTaskConfig
+from descant.training.lm import LMTaskConfig
+from descant.training.lm_run import LMData, over_codec, train_lm
 from descant.training.optim import AdamWConfig, PlateauLinear
-from descant.training.trainer import Trainer
 from descant.training.trainer_config import TrainerConfig
 
 
@@ -82,40 +79,22 @@ def train(run: LMRun, out_dir: Path, resume: bool) -> dict[str, Any]:
     """Trains, and writes the model with codec and text encoder to ``out_dir/model``."""
     with naming("codec"):
         codec, shape = load_codec(run.codec)
-    if not isinstance(shape, SpectralCodecConfig):
+    if not isinstance(codec, SpectralCodec) or not isinstance(shape, SpectralCodecConfig):
         raise ConfigError(f"codec={run.codec}: the starter needs a spectral codec")
     torch.manual_seed(run.trainer.seed)
-    model_config = replace(run.model, codec=shape)
-    model = MusicGenModel(model_config, load_text_encoder(model_config, None if run.text is None else run.text.parent))
+    config = over_codec(run.model, codec, shape, run.batches)
+    model = MusicGenModel(config, load_text_encoder(config, None if run.text is None else run.text.parent))
     model.codec.load_state_dict(codec.state_dict())
     if run.start is None:
-        codebooks = [level.codebook for level in codec.quantizer.levels]
+        shrink_attention_by_depth(model.lm.blocks)
+        codebooks = [level.get_buffer("codebook") for level in codec.quantizer.levels]
         start_from_codebooks(model.lm.embeddings, model.lm.heads, codebooks)
     else:
         with naming("start"):
             earlier = load_model(run.start)
         continue_from(model, earlier)
-    with naming("tokens"):
-        conditions = clip_conditions(settled)
-        training = TokenBatches(run.tokens, run.batches, conditions)
-        held_out = TokenBatches(run.tokens, replace(run.batches, split="valid"), conditions)
-    if model.clap is not None:
-        model.clap.start(training.features("clap"))
-    count = min(run.num_validation_batches, held_out.num_fixed_batches)
-    validation = [held_out.fixed_batch(number) for number in range(count)]
-    task = LMTask(model, run.task, validation)
-    task.captions.name_long_ones(training.clips, run.batches.captions)
-    trainer = Trainer(
-        task,
-        training,
-        run.trainer,
-        out_dir,
-        run_identity={"tokens": training.identity, "batches": to_dict(run.batches)},
-    )
-    result = trainer.run(resume)
-    with trainer.averaged_model():
-        save_model(copy.deepcopy(model), out_dir / "model", storage="int8")
-    return {"model": str(out_dir / "model"), "steps": result.step, **result.metrics}
+    data = LMData(tokens=run.tokens, batches=run.batches, num_validation_batches=run.num_validation_batches)
+    return train_lm(model, data, run.task, run.trainer, out_dir, resume)
 
 
 def continue_from(model: MusicGenModel, earlier: MusicGenModel) -> None:

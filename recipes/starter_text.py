@@ -209,7 +209,9 @@ def distil(
     pruned, old_numbers = prune_vocabulary(tokenizer)
     config = SmallTextConfig(vocab_size=len(old_numbers), num_layers=len(run.layers), embedding_rank=run.embedding_rank)
     student = first_weights(teacher, config, list(run.layers), old_numbers)
-    new_numbers = torch.full((teacher.config.vocab_size,), pruned.token_to_id("[UNK]"))
+    unknown = pruned.token_to_id("[UNK]")
+    assert unknown is not None, "prune_vocabulary keeps the special tokens"
+    new_numbers = torch.full((teacher.config.vocab_size,), unknown)
     new_numbers[old_numbers] = torch.arange(len(old_numbers))
     optimizer = torch.optim.AdamW(student.parameters(), lr=run.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     texts = [(cache, row) for cache in caches for row in range(len(cache.starts) - 1)]

@@ -132,6 +132,8 @@ class MusicGenModel(nn.Module):
         melody, text, codes (audiocraft, ConditionFuser, which puts each next condition in front of the ones before).
         """
         present = [module for module in self.children() if isinstance(module, Conditioner)]
+        if self.config.clap is not None and self.config.clap.replaces_text:
+            present.remove(self.text)
         return tuple(sorted(present, key=lambda conditioner: not conditioner.is_before_text))
 
     @property
@@ -145,7 +147,7 @@ class MusicGenModel(nn.Module):
         Raises:
             InvalidRequest: the model does not take one of the conditions, or its encoder refuses it.
         """
-        known = {conditioner.condition for conditioner in self.conditioners}
+        known = {"text", *(conditioner.condition for conditioner in self.conditioners)}
         unknown = sorted({name for row in rows for name, value in row.items() if value is not None} - known)
         if unknown:
             raise InvalidRequest(f"{unknown[0]}: this model takes no {unknown[0]}; it takes {', '.join(sorted(known))}")

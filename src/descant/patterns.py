@@ -8,7 +8,7 @@ A model that has read steps 0 to s - 1 predicts step s, so the logits of code (k
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -21,9 +21,15 @@ MAX_DELAY = 10_000
 
 
 class Pattern(ABC):
-    """An order of prediction. A new one is a frozen dataclass with ``num_codebooks`` and ``steps``."""
+    """An order of prediction. A new one is a frozen dataclass with ``num_codebooks`` and ``steps``.
+
+    Attributes:
+        depends_on_length: the order of the first frames depends on how many follow. A model that was trained on clips
+            of one length can then only generate clips of that length.
+    """
 
     num_codebooks: int
+    depends_on_length: ClassVar[bool] = False
 
     @abstractmethod
     def steps(self, num_frames: int) -> Int[Tensor, "K T"]:
@@ -125,10 +131,9 @@ class CoarseFirst(Pattern):
         k=0   _  a  b  c  _  _  _  _
         k=1   _  _  _  _  a  b  c  _
         k=2   _  _  _  _  _  a  b  c
-
-    The order depends on T: a model trained on clips of one length can only generate clips of that length.
     """
 
+    depends_on_length: ClassVar[bool] = True
     delays: tuple[int, ...] = (0, 0, 0, 0)
 
     def __post_init__(self) -> None:
@@ -159,10 +164,9 @@ class Grouped(Pattern):
         k=1   _  _  a  _  b  _  _  _  _
         k=2   _  _  _  _  _  a  _  b  _
         k=3   _  _  _  _  _  _  a  _  b
-
-    As with ``CoarseFirst``, the order depends on T.
     """
 
+    depends_on_length: ClassVar[bool] = True
     num_codebooks: int = 4
     group_size: int = 2
 

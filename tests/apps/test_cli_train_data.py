@@ -45,8 +45,28 @@ def test_another_function_of_a_recipe_and_the_runs_own_folder(run, recipe):
     assert outcome.code == 0, outcome.err
     result = json.loads(outcome.out)
     assert result["steps"] == 300
-    assert result["out"] == "runs/json"
+    assert result["out"] == "runs/json-long"
     assert json.loads(run("train", f"{recipe}:long", "--resume", "--json").out)["resumed"]
+
+
+def test_show_prints_every_field_as_set_takes_it_and_trains_nothing(run, recipe, folder):
+    outcome = run("train", recipe, "--show", "--set", "steps=7")
+    assert outcome.code == 0, outcome.err
+    assert outcome.out == "steps=7\nrate=0.5\n"
+    words = [word for line in outcome.out.splitlines() for word in ("--set", line)]
+    assert json.loads(run("train", recipe, "--show", "--json", *words).out) == {"steps": 7, "rate": 0.5}
+    assert sorted(path.name for path in folder.iterdir()) == ["json.py"]
+
+
+@pytest.mark.parametrize("name", ["encodec", "musicgen", "musicgen:melody", "starter_lm", "starter_melody"])
+def test_a_recipe_of_the_package_is_found_by_its_name_anywhere(run, name):
+    outcome = run("train", name, "--show", "--json")
+    assert outcome.code == 0, outcome.err
+    assert json.loads(outcome.out)["trainer"]["max_steps"] > 1_000
+
+
+def test_an_unknown_recipe_names_those_of_the_package(refused):
+    assert "encodec, musicgen, starter_codec" in refused(2, "train", "musicgan")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from descant.codec.losses import (
     feature_matching_loss,
     generator_loss,
 )
+from descant.codec.mel import mel_filters
 from descant.errors import ConfigError, InvalidRequest
 
 SMALL = MelLossConfig(sample_rate_hz=8_000, windows=(32, 128), num_mels=(5, 20))
@@ -114,6 +115,21 @@ def test_the_mel_loss_is_its_definition_spelled_out():
 def test_the_mel_loss_of_a_gain_is_its_logarithm_in_every_window():
     wave = noise(0, 1, 1, 4_000)
     assert MultiScaleMelLoss(SMALL)(wave, 10 * wave).item() == pytest.approx(len(SMALL.windows), rel=1e-4)
+
+
+def test_the_spectral_loss_compares_powers():
+    """Magnitudes give the logarithm's term a fourth of its size and the other one another exponent."""
+    config = SpectralLossConfig(sample_rate_hz=8_000, windows=(256,), num_mels=16)
+    wave = 100 * noise(0, 1, 1, 4_096)
+    window = torch.hann_window(256)
+    padded = torch.nn.functional.pad(wave[0], (96, 96), mode="reflect")
+    spectrum = torch.stft(padded, 256, 64, window=window, center=False, return_complex=True)
+    filters = mel_filters(
+        sample_rate_hz=8_000, window=256, num_mels=16, f_min_hz=64.0, scale="htk", has_unit_area=False
+    )
+    mean_power = (filters.T @ (spectrum.abs().square() / window.square().sum())).mean()
+    expected = (99 * mean_power + 2**2) / 2
+    assert MultiScaleSpectralLoss(config)(10 * wave, wave).item() == pytest.approx(expected.item(), rel=1e-3)
 
 
 def test_the_default_windows_are_seven():

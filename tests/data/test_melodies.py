@@ -11,18 +11,19 @@ from descant import presets
 from descant.audio import Clip
 from descant.codec.any import build_codec
 from descant.conditioning.chroma import MelodyConfig, chromagram
-from descant.conditioning.melody import apply_bottleneck
+from descant.conditioning.melody import apply_bottleneck, extract_melody
+from descant.conditioning.stems import melodic_part
 from descant.data.captions import CaptionConfig
-from descant.data.clip_conditions import melody_condition
+from descant.data.clip_conditions import CropTimes, melody_condition
 from descant.data.clip_features import codes_of, read_features
 from descant.data.manifest import ClipRecord
 from descant.data.melodies import add_melodies, crop, decode_clip, melodies
 from descant.data.shards import read_shard, shard_path
 from descant.data.token_dataset import TokenBatchConfig, TokenBatches
 from descant.data.tokenize import tokenize
-from descant.errors import DataError
+from descant.errors import ConfigError, DataError
 
-CONFIG = MelodyConfig(sample_rate_hz=32_000, window_samples=2_048, hop_samples=1_024, num_frames=10)
+CONFIG = MelodyConfig(sample_rate_hz=32_000, window_samples=2_048, hop_samples=1_024, num_frames=10, part="mix")
 KIND = melodies(CONFIG)
 
 
@@ -56,6 +57,35 @@ def test_every_clip_has_the_chromagram_of_its_decoded_codes(with_melodies, codec
     for codes, found in zip(codes_of(shard), read_features(with_melodies, 0, shard, KIND), strict=True):
         expected = chromagram(codec.decode(codes.long()[None])[0, 0], CONFIG)
         torch.testing.assert_close(found.float() / 255, expected, rtol=0, atol=0.003)
+
+
+@pytest.mark.parametrize("part", ["mix", "harmonic", "stems"])
+def test_a_melody_in_training_is_the_melody_in_use(tokens, codec, part, monkeypatch):
+    """Melodies once came from the mix in training and from the stems in use."""
+    if part == "harmonic":
+        pytest.importorskip("librosa", reason="librosa")
+    monkeypatch.setattr("descant.conditioning.stems._stems", lambda clip: Clip(clip.samples[:, ::2], 16_000))
+    config = replace(CONFIG, part=part, bottleneck="full")
+    add_melodies(tokens, codec, config)
+    shard = read_shard(shard_path(tokens, 0))
+    codes = codes_of(shard)[1].long()
+    clip = Clip(codec.decode(codes[None])[0], 32_000)
+    melody_part, _ = melodic_part(clip, config.part)
+    in_use = extract_melody(melody_part, config, clip.duration_s) / 255
+    stored = read_features(tokens, 0, shard, melodies(config))[1]
+    in_training = melody_condition(config).crop(stored, CropTimes(0.0, clip.duration_s, clip.duration_s))
+    torch.testing.assert_close(in_training[: len(in_use)], in_use, rtol=0, atol=0.005)
+
+
+def test_parts_are_stored_side_by_side_and_none_is_guessed(tokens, codec, monkeypatch):
+    monkeypatch.setattr("descant.conditioning.stems._stems", lambda clip: clip)
+    add_melodies(tokens, codec, CONFIG)
+    with pytest.raises(DataError, match="descant data melodies --part stems"):
+        TokenBatches(tokens, TokenBatchConfig(segment_frames=25), [melody_condition(replace(CONFIG, part="stems"))])
+    add_melodies(tokens, codec, replace(CONFIG, part="stems"))
+    assert len(list(tokens.glob("chroma-0*"))) == len(list(tokens.glob("chroma-stems-*"))) == 2
+    with pytest.raises(ConfigError, match="part='auto'"):
+        melodies(replace(CONFIG, part="auto"))
 
 
 def test_an_interrupted_run_continues_and_gives_the_same_files(with_melodies, codec):

@@ -75,15 +75,16 @@ def test_the_order_of_requests_changes_nothing_but_the_order(tiny_model, alone):
 
 @pytest.mark.parametrize("pattern", PATTERNS, ids=repr)
 def test_every_pattern_gives_the_same_codes_alone_and_in_a_batch(make_model, pattern):
-    model = make_model(pattern=pattern, tempo_key=TempoKeyConfig())
+    model = make_model(pattern=pattern, tempo_key=TempoKeyConfig(), max_duration_s=6 * FRAME_S)
+    lengths = (6, 6, 6) if pattern.depends_on_length else (4, 6, 3)
     requests = [
-        ask(text="warm piano at 97 bpm", duration_s=4 * FRAME_S),
-        ask(seed=2, text=None, duration_s=6 * FRAME_S),
-        ask(seed=3, guidance=Guidance(scale=1.0), duration_s=3 * FRAME_S),
+        ask(text="warm piano at 97 bpm", duration_s=lengths[0] * FRAME_S),
+        ask(seed=2, text=None, duration_s=lengths[1] * FRAME_S),
+        ask(seed=3, guidance=Guidance(scale=1.0), duration_s=lengths[2] * FRAME_S),
     ]
     apart = [codes_of(model, request)[0] for request in requests]
     assert all(same(codes_of(model, *requests), apart))
-    assert [codes.shape for codes in apart] == [(4, 4), (4, 6), (4, 3)]
+    assert [codes.shape for codes in apart] == [(4, length) for length in lengths]
 
 
 @pytest.mark.parametrize("is_int8", [False, True])
@@ -154,7 +155,7 @@ def test_rows_of_a_batch_do_not_share_their_noise(tiny_model):
 def test_the_codes_begin_with_those_of_the_prompt(make_model, pattern):
     prompt = torch.randint(0, 32, (4, 5), generator=torch.Generator().manual_seed(0))
     request = ask(prompt_codes=prompt)
-    made = Engine(make_model(pattern=pattern)).generate([request])[0]
+    made = Engine(make_model(pattern=pattern, max_duration_s=8 * FRAME_S)).generate([request])[0]
     assert torch.equal(made.codes[:, :5], prompt)
     assert made.codes.shape == (4, 8)
     assert made.request.num_prompt_frames == 5

@@ -13,7 +13,7 @@ from descant.generation.request import Guidance, Request
 from descant.generation.resolve import Resolver
 from descant.generation.state import GenerationState
 from descant.model import MusicGenModel
-from descant.patterns import CoarseFirst, Flatten, delay
+from descant.patterns import Flatten, PartialFlatten, delay
 
 FRAME_S = 0.02
 SHORT = {"max_duration_s": 10 * FRAME_S, "tempo_key": TempoKeyConfig()}
@@ -52,7 +52,7 @@ def test_a_window_is_a_continuation_of_what_the_last_one_ended_with(short_model)
         assert torch.equal(again, whole[:, first : first + 10])
 
 
-@pytest.mark.parametrize("pattern", [delay(4), Flatten(num_codebooks=4), CoarseFirst(delays=(0, 0, 1, 2))], ids=repr)
+@pytest.mark.parametrize("pattern", [delay(4), Flatten(num_codebooks=4), PartialFlatten(num_codebooks=4)], ids=repr)
 def test_long_and_short_requests_of_all_kinds_are_the_same_alone_and_together(make_model, pattern):
     model = make_model(pattern=pattern, **SHORT)
     prompt = torch.randint(0, 32, (4, 7), generator=torch.Generator().manual_seed(0))

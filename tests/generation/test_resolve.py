@@ -11,6 +11,7 @@ from descant.generation.engine import Engine
 from descant.generation.request import Guidance, Request
 from descant.generation.resolve import Resolver, default_guidance, default_sampling
 from descant.model import GenerationDefaults, MusicGenModel
+from descant.patterns import CoarseFirst, Delay, Flatten, Grouped, PartialFlatten
 from descant.provenance import info_of, request_from_info
 
 FRAME_S = 0.02
@@ -109,3 +110,21 @@ def test_the_melody_scale_of_a_model_applies_to_requests_with_a_melody_only(make
     with_melody, without = (Resolver(model).resolve(ask(melody=melody)).guidance for melody in (TUNE, None))
     assert with_melody == Guidance(scale=3.0, melody_scale=2.5)
     assert without == Guidance(scale=3.0)
+
+
+@pytest.mark.parametrize("pattern", [CoarseFirst(delays=(0, 0, 0, 1)), Grouped()], ids=repr)
+def test_an_order_that_depends_on_the_length_refuses_lengths_it_was_not_trained_for(make_model, pattern):
+    """Music of another length was once generated in an order of codes that the model had never seen."""
+    model = make_model(pattern=pattern, max_duration_s=8 * FRAME_S)
+    assert codes_of(model, ask())[0].shape == (4, 8)
+    for changes in ({"duration_s": 7 * FRAME_S}, {"duration_s": 9 * FRAME_S}):
+        with pytest.raises(InvalidRequest, match=r"duration_s=.*trained on clips of 0\.16 s"):
+            Resolver(model).resolve(ask(**changes))
+    with pytest.raises(InvalidRequest, match="timeline"):
+        Resolver(model).resolve(ask(timeline=((4 * FRAME_S, "drums"),)))
+
+
+def test_any_other_order_takes_any_length(make_model):
+    for pattern in (Delay(), Flatten(), PartialFlatten()):
+        model = make_model(pattern=pattern, max_duration_s=8 * FRAME_S)
+        assert Resolver(model).resolve(ask(duration_s=7 * FRAME_S)).num_frames == 7

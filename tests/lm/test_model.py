@@ -142,7 +142,7 @@ def test_initial_weights_shrink_with_depth():
     width = 128
     lm = MusicLM(replace(CONFIG, transformer=replace(CONFIG.transformer, width=width)))
     for layer, block in enumerate(lm.blocks):
-        for linear in (block.self_attention.qkv, block.cross_attention.out, block.mlp.up, block.mlp.down):
+        for linear in (block.self_attention.out, block.cross_attention.out, block.mlp.up, block.mlp.down):
             std = 1 / math.sqrt(linear.in_features * 2 * (layer + 1))
             assert linear.weight.std().item() == pytest.approx(0.987 * std, rel=0.03)  # cut off at 3 std: 1.3 % less
             assert linear.weight.abs().max() <= 3 * std

@@ -1,3 +1,4 @@
+import sys
 from itertools import pairwise
 
 import pytest
@@ -5,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from descant.errors import CheckpointError, ConfigError
+from descant.errors import CheckpointError, ConfigError, MissingExtra
 from descant.nn.attention import HeadNorm
 from descant.training.optim import (
     AdamWConfig,
@@ -72,18 +73,45 @@ def stepped(net, optimizer, times):
         optimizer.step()
 
 
-def test_restored_optimiser_state_continues_exactly():
+@pytest.mark.parametrize("adaptation", [None, "d-adaptation", "prodigy"])
+def test_restored_optimiser_state_continues_exactly(adaptation):
+    if adaptation is not None:
+        pytest.importorskip("pytorch_optimizer", reason="pytorch_optimizer")
+    config = AdamWConfig(lr=1.0, adaptation=adaptation)
     one, two = Net(), Net()
-    first = make_optimizer(AdamWConfig(), dict(one.named_parameters()), one)
-    stepped(one, first, 3)
+    first = make_optimizer(config, dict(one.named_parameters()), one)
+    stepped(one, first, 12)
     two.load_state_dict(one.state_dict())
-    second = make_optimizer(AdamWConfig(), dict(two.named_parameters()), two)
+    second = make_optimizer(config, dict(two.named_parameters()), two)
     saved = {name: tensor.clone() for name, tensor in optimizer_tensors(first, dict(one.named_parameters())).items()}
     load_optimizer_tensors(second, dict(two.named_parameters()), saved)
     stepped(one, first, 2)
     stepped(two, second, 2)
     for ours, theirs in zip(one.parameters(), two.parameters(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("adaptation", ["d-adaptation", "prodigy"])
+def test_an_adaptive_optimiser_finds_its_own_learning_rate(adaptation):
+    """A quadratic that is solved whatever its scale, with the same lr of 1."""
+    pytest.importorskip("pytorch_optimizer", reason="pytorch_optimizer")
+    for scale in (0.1, 10.0):
+        net = nn.Linear(4, 1, bias=False)
+        nn.init.zeros_(net.weight)
+        config = AdamWConfig(lr=1.0, weight_decay=0.0, adaptation=adaptation)
+        optimizer = make_optimizer(config, dict(net.named_parameters()), net)
+        for _ in range(300):
+            optimizer.zero_grad()
+            (net.weight - scale).square().sum().backward()
+            optimizer.step()
+        assert (net.weight - scale).abs().max() < 0.2 * scale
+
+
+def test_an_adaptive_optimiser_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pytorch_optimizer", None)
+    net = Net()
+    with pytest.raises(MissingExtra, match=r"descant\[adaptation\]"):
+        make_optimizer(AdamWConfig(adaptation="prodigy"), dict(net.named_parameters()), net)
 
 
 def test_state_of_another_model_is_refused():
@@ -110,3 +138,20 @@ def test_state_of_another_model_is_refused():
 def test_config_values_outside_their_range_are_named(make, message):
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+@pytest.mark.parametrize("adaptation", ["d-adaptation", "prodigy"])
+def test_an_adaptive_run_is_saved_and_resumes_with_the_same_bits(toy, tmp_path, adaptation):
+    """Its groups share a tensor, which once made a run of the paper's small model fail at its first checkpoint."""
+    pytest.importorskip("pytorch_optimizer", reason="pytorch_optimizer")
+
+    def trainer(folder):
+        optimizer = AdamWConfig(lr=1.0, adaptation=adaptation)
+        return toy.trainer(tmp_path / folder, optimizer=optimizer, max_steps=20, save_every=10)
+
+    whole = trainer("whole")
+    whole.run()
+    toy.stop_at(trainer("parts"), 13)
+    parts = trainer("parts")
+    parts.run(resume=True)
+    assert toy.same_bits(toy.weights(parts), toy.weights(whole))

@@ -244,6 +244,7 @@ def _read_style(section: StyleSection) -> StyleConfig:
         stride_frames=section.ds_factor,
         excerpt_s=section.length,
         min_excerpt_s=section.varying_lengths[0],
+        max_excerpt_s=max(section.varying_lengths[1], section.length),
     )
 
 
@@ -259,7 +260,7 @@ def _write_style(config: StyleConfig, sample_rate_hz: int, num_codebooks: int) -
         "n_q_out": config.num_codebooks,
         "eval_q": config.used_codebooks,
         "bins": config.codebook_size,
-        "varying_lengths": [config.min_excerpt_s, max(4.5, config.excerpt_s)],
+        "varying_lengths": [config.min_excerpt_s, config.max_excerpt_s],
         "batch_norm": True,
         # audiocraft requires these too; they have no effect where the features are MERT's.
         "encodec_checkpoint": "//pretrained/facebook/encodec_32khz",

@@ -97,7 +97,10 @@ class SpectralLossConfig:
 
 
 class MultiScaleSpectralLoss(nn.Module):
-    """L1 of mel magnitudes plus squared error of their log10, averaged over windows (arXiv 2210.13438, section 3.4)."""
+    """L1 of mel powers plus squared error of their log10, averaged over windows (arXiv 2210.13438, section 3.4).
+
+    Powers, as in the training code of MusicGen's codec (audiocraft, losses/specloss.py).
+    """
 
     def __init__(self, config: SpectralLossConfig) -> None:
         super().__init__()
@@ -116,6 +119,7 @@ class MultiScaleSpectralLoss(nn.Module):
                 ),
                 is_centred=False,
                 is_normalized=True,
+                is_power=True,
             )
             for window in config.windows
         )

@@ -66,13 +66,14 @@ def mel_filters(
 
 
 class MelSpectrogram(nn.Module):
-    """Mel magnitudes of a wave, by one STFT with a Hann window and a hop of a quarter of it.
+    """Mel magnitudes or powers of a wave, by one STFT with a Hann window and a hop of a quarter of it.
 
     Args:
         filters: the result of ``mel_filters`` for this ``window``.
         is_centred: frame t is centred on sample t * hop, the wave reflected at its ends; otherwise the frames tile the
             wave, reflected by (window - hop) / 2.
         is_normalized: the window has unit energy, so magnitudes do not grow with it.
+        is_power: the filters sum squared magnitudes.
     """
 
     window: Tensor
@@ -85,8 +86,10 @@ class MelSpectrogram(nn.Module):
         *,
         is_centred: bool = True,
         is_normalized: bool = False,
+        is_power: bool = False,
     ) -> None:
         super().__init__()
+        self.is_power = is_power
         self.hop = window // 4
         self.padding = window // 2 if is_centred else (window - self.hop) // 2
         hann = torch.hann_window(window)
@@ -94,7 +97,7 @@ class MelSpectrogram(nn.Module):
         self.register_buffer("filters", filters.clone(), persistent=False)
 
     def forward(self, wave: Wave) -> Float[Tensor, "B C frames mels"]:
-        """The magnitudes, in single precision even under autocast: half precision has too few bits for quiet bands.
+        """The bands, in single precision even under autocast: half precision has too few bits for quiet ones.
 
         Raises:
             InvalidRequest: the wave is too short to be reflected by half a window.
@@ -110,5 +113,6 @@ class MelSpectrogram(nn.Module):
             spectrum = torch.stft(
                 padded, len(self.window), self.hop, window=self.window, center=False, return_complex=True
             )
-            magnitudes = rearrange(spectrum.abs(), "(B C) bins frames -> B C frames bins", C=wave.shape[1])
-            return magnitudes @ self.filters
+            # Not abs() squared, whose gradient is undefined where the spectrum is zero.
+            strengths = spectrum.real.square() + spectrum.imag.square() if self.is_power else spectrum.abs()
+            return rearrange(strengths, "(B C) bins frames -> B C frames bins", C=wave.shape[1]) @ self.filters

@@ -126,7 +126,7 @@ class Conditioner(nn.Module, ABC, Generic[Prepared]):
         """The embedded condition, by the place where it enters the language model.
 
         Args:
-            drop: rows that lose this condition (``ConditionDropout``); they are embedded as all zeros.
+            drop: rows that lose this condition (``ConditionDropout``); they are embedded as rows without one.
         """
 
     def text_limits(self) -> list[TextLimit]:

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
+from descant.conditioning.stems import Separation
 from descant.errors import ConfigError
 
 CENTRE_OCTAVE, OCTAVE_WIDTH = 5.0, 2.0
@@ -45,9 +46,9 @@ class MelodyConfig:
         fusion: where the melody enters the model: before the codes, through cross-attention, or added to the steps,
             each moment of the melody to the steps of that moment.
         neighbours: number of frames before and after a frame that are embedded together with it.
-        part: the part of a recording that the melody is taken from where a request does not say: whatever
-            ``conditioning/stems.py`` can separate (``auto``), or the whole ``mix``.
-        null: the null melody in generation: a C in every frame, as in the released models, or nothing.
+        part: the part of a recording that the melody is taken from where a request does not say (``melodic_part`` in
+            ``conditioning/stems.py``). To train a model it must be named; ``auto`` depends on what is installed.
+        null: the null melody: a C in every frame, as the released models have it in generation, or nothing.
     """
 
     sample_rate_hz: int = 32_000
@@ -60,7 +61,7 @@ class MelodyConfig:
     pooled_frames: int = 1
     fusion: MelodyFusion = "prefix"
     neighbours: int = 0
-    part: Literal["auto", "mix"] = "auto"
+    part: Separation = "auto"
     null: NullMelody = "pitch_c"
 
     def __post_init__(self) -> None:

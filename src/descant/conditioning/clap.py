@@ -43,6 +43,8 @@ class ClapConfig:
         name: the frozen network, by hub id or folder.
         dim: width of the embedding space.
         window_s: longest audio that the network takes; longer audio is cut into windows, one every ``stride_s`` s.
+        replaces_text: texts reach the model through this space alone, as in those experiments, and not through its text
+            encoder too.
     """
 
     name: str = "laion/larger_clap_music"
@@ -52,6 +54,7 @@ class ClapConfig:
     sample_rate_hz: int = 48_000
     window_s: float = 10.0
     stride_s: float = 1.0
+    replaces_text: bool = False
 
     def __post_init__(self) -> None:
         if not self.name:

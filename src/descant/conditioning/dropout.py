@@ -21,8 +21,8 @@ class ConditionDropout:
     Args:
         probability: for all conditions of a sample together; classifier-free guidance needs it.
         text, melody, style, clap, chords: for this condition alone, drawn independently of the others, on top of
-            ``probability``. ``style`` has no effect yet: no training data has styles. They are drawn in this order: a
-            new condition goes last, so that the others draw the same numbers as before.
+            ``probability``. They are drawn in this order: a new condition goes last, so that the others draw the same
+            numbers as before.
     """
 
     probability: float = 0.15

@@ -56,7 +56,7 @@ def extract_melody(clip: Clip, config: MelodyConfig, duration_s: float) -> Int[T
 
 
 def null_melody(config: MelodyConfig) -> Int[Tensor, "T P"]:
-    """The levels that stand for no melody in generation."""
+    """The levels that stand for no melody, in training and in generation."""
     levels = torch.zeros(config.num_frames, config.num_pitches, dtype=torch.long)
     if config.null == "pitch_c":
         levels[:, NULL_PITCH] = FULL_LEVEL
@@ -92,11 +92,17 @@ class MelodyConditioner(Conditioner[Sequence[Float[Tensor, "frames P"] | None]])
         span: FrameSpan,
         drop: Bool[Tensor, " B"] | None = None,
     ) -> dict[Fusion, Embedding]:
-        """The melodies from ``span.first_s`` on, and the null melody of ``MelodyConfig.null`` in rows without one."""
+        """The melodies from ``span.first_s`` on.
+
+        Rows without one and rows that lose theirs have the null melody of ``MelodyConfig.null``: in generation, where
+        nothing is dropped, the model sees the same null melody as in training.
+        """
+        dropped = [False] * len(prepared) if drop is None else drop.tolist()
+        melodies = [None if is_dropped else melody for melody, is_dropped in zip(prepared, dropped, strict=True)]
         null = null_melody(self.config) / FULL_LEVEL
-        strengths = torch.stack([self.fit(null if melody is None else melody, span) for melody in prepared])
-        has_melody = torch.tensor([melody is not None or self.config.null == "pitch_c" for melody in prepared])
-        embedding = self.embed(strengths, has_melody if drop is None else has_melody & ~drop.cpu())
+        strengths = torch.stack([self.fit(null if melody is None else melody, span) for melody in melodies])
+        has_melody = torch.tensor([melody is not None or self.config.null == "pitch_c" for melody in melodies])
+        embedding = self.embed(strengths, has_melody)
         return {self.config.fusion: self.at_steps(embedding, span) if self.config.fusion == "sum" else embedding}
 
     def embed(self, strengths: Float[Tensor, "B T P"], has_melody: Bool[Tensor, " B"]) -> Embedding:

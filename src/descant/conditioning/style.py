@@ -32,6 +32,7 @@ class StyleConfig:
         used_codebooks: number of levels of the quantiser that are used; more carry more of the excerpt.
         stride_frames: one frame in this many is used. The network gives 75 a second.
         excerpt_s: length of the excerpt, from the middle of a clip; a clip of ``min_excerpt_s`` is enough.
+        max_excerpt_s: in training, the length is drawn between ``min_excerpt_s`` and this.
     """
 
     features: str = "m-a-p/MERT-v1-95M"
@@ -45,6 +46,7 @@ class StyleConfig:
     stride_frames: int = 15
     excerpt_s: float = 3.0
     min_excerpt_s: float = 1.5
+    max_excerpt_s: float = 4.5
 
     def __post_init__(self) -> None:
         if not 1 <= self.used_codebooks <= self.num_codebooks:
@@ -53,9 +55,10 @@ class StyleConfig:
             raise ConfigError(
                 f"feature_dim={self.feature_dim}, stride_frames={self.stride_frames}: each must be at least 1"
             )
-        if not 0 < self.min_excerpt_s <= self.excerpt_s:
+        if not 0 < self.min_excerpt_s <= self.excerpt_s <= self.max_excerpt_s:
             raise ConfigError(
-                f"min_excerpt_s={self.min_excerpt_s:g} must be above 0 and at most excerpt_s={self.excerpt_s:g}"
+                f"min_excerpt_s={self.min_excerpt_s:g} must be above 0, at most excerpt_s={self.excerpt_s:g}, and that "
+                f"at most max_excerpt_s={self.max_excerpt_s:g}"
             )
 
 
@@ -99,11 +102,12 @@ def excerpt(clip: Clip, config: StyleConfig) -> Clip:
     return replace(clip, samples=clip.samples[:, start : start + num_samples], codes=None)
 
 
-class StyleConditioner(Conditioner[Sequence[Int[Tensor, "_ _"] | None]]):
+class StyleConditioner(Conditioner[Sequence[Int[Tensor, "_ _"] | Float[Tensor, "_ _"] | None]]):
     """From a frozen encoder's vectors to codes, and from codes to the language model's width.
 
-    The codes are computed in float32 whatever the language model's precision, without gradients. The training of a
-    language model leaves this conditioner as it is.
+    The condition of a row is its codes or, in training, the encoder's vectors of an excerpt: the bottleneck is trained
+    with the language model then. There is no commitment loss, as in audiocraft; the normalisation before the quantiser
+    keeps the vectors near its entries. Codes are computed in float32 whatever the language model's precision.
 
     Args:
         encoder: not part of the weights; without it, styles can only be given as codes.
@@ -113,7 +117,6 @@ class StyleConditioner(Conditioner[Sequence[Int[Tensor, "_ _"] | None]]):
     """
 
     name = condition = "style"
-    is_trainable = False
     is_before_text = True
     float32_parts = frozenset({"embed", "blocks", "batch_norm", "quantizer"})
 
@@ -160,33 +163,62 @@ class StyleConditioner(Conditioner[Sequence[Int[Tensor, "_ _"] | None]]):
     @torch.no_grad()
     def codes(self, features: Float[Tensor, "T F"]) -> Int[Tensor, "K L"]:
         """The codes of one excerpt, of the levels and frames that are used."""
-        hidden = self.embed(features)[None] + sinusoidal(len(features), self.config.width, device=features.device)
-        latents = self.batch_norm(rearrange(self.blocks(hidden), "B T D -> B D T"))
-        codes = self.quantizer.encode(latents)[0]
+        codes = self.quantizer.encode(self._latents(features[None]))[0]
         return codes[: self.config.used_codebooks, :: self.config.stride_frames]
 
-    def prepare(self, rows: Sequence[Conditions]) -> Sequence[Int[Tensor, "_ _"] | None]:
-        """The codes of each row's style."""
+    def prepare(self, rows: Sequence[Conditions]) -> Sequence[Int[Tensor, "_ _"] | Float[Tensor, "_ _"] | None]:
+        """The codes of each row's style, or the vectors to learn from."""
         return [row.get("style") for row in rows]
 
     def forward(
-        self, prepared: Sequence[Int[Tensor, "_ _"] | None], span: FrameSpan, drop: Bool[Tensor, " B"] | None = None
+        self,
+        prepared: Sequence[Int[Tensor, "_ _"] | Float[Tensor, "_ _"] | None],
+        span: FrameSpan,
+        drop: Bool[Tensor, " B"] | None = None,
     ) -> dict[Fusion, Embedding]:
-        """The styles, in rows as long as the longest; of length 1 where no row has a style."""
+        """The styles, in rows as long as the longest; of length 1 where no row has a style.
+
+        In training mode the bottleneck learns from the vectors of rows that are not dropped, which must be equally
+        many.
+        """
         del span
+        dropped = [False] * len(prepared) if drop is None else drop.tolist()
+        styles = {
+            row: style
+            for row, (style, is_dropped) in enumerate(zip(prepared, dropped, strict=True))
+            if style is not None and not is_dropped
+        }
         weight = self.project.weight
-        length = max((codes.shape[1] for codes in prepared if codes is not None), default=1)
+        learned = [row for row, style in styles.items() if style.is_floating_point()] if self.training else []
+        vectors = {row: self._vectors(self._codes_of(style)) for row, style in styles.items() if row not in learned}
+        if learned:
+            vectors |= dict(zip(learned, self._learn(torch.stack([styles[row] for row in learned])), strict=True))
+        length = max((len(of_row) for of_row in vectors.values()), default=1)
         values = weight.new_zeros(len(prepared), length, len(weight))
         mask = torch.zeros(len(prepared), length, dtype=torch.bool, device=weight.device)
-        for row, codes in enumerate(prepared):
-            if codes is not None:
-                vectors = self._vectors(codes.to(weight.device))
-                values[row, : codes.shape[1]] = self.project(vectors.to(weight.dtype))
-                mask[row, : codes.shape[1]] = True
-        return {"prefix": Embedding.masked(values, mask, drop)}
+        for row, of_row in vectors.items():
+            values[row, : len(of_row)] = self.project(of_row.to(weight.dtype)).to(values.dtype)
+            mask[row, : len(of_row)] = True
+        return {"prefix": Embedding.masked(values, mask)}
 
     def move_encoder(self, device: torch.device) -> None:
         self.encoder = None if self.encoder is None else self.encoder.to(device)
+
+    def _latents(self, features: Float[Tensor, "B T F"]) -> Float[Tensor, "B D T"]:
+        """What the quantiser rounds, in float32 even under autocast."""
+        with torch.autocast(features.device.type, enabled=False):
+            places = sinusoidal(features.shape[1], self.config.width, device=features.device)
+            return self.batch_norm(rearrange(self.blocks(self.embed(features) + places), "B T D -> B D T"))
+
+    def _learn(self, features: Float[Tensor, "B T F"]) -> Float[Tensor, "B L D"]:
+        """The vectors of styles in training: of a random number of levels, so that each number of them is useful."""
+        num_levels = int(torch.randint(1, self.config.num_codebooks + 1, ()))
+        quantized = self.quantizer(self._latents(features), num_levels).latents
+        return rearrange(quantized, "B D T -> B T D")[:, :: self.config.stride_frames]
+
+    def _codes_of(self, style: Int[Tensor, "_ _"] | Float[Tensor, "_ _"]) -> Int[Tensor, "K L"]:
+        style = style.to(self.project.weight.device)
+        return self.codes(style) if style.is_floating_point() else style
 
     def _vectors(self, codes: Int[Tensor, "K L"]) -> Float[Tensor, "L D"]:
         """The sum of the codebook entries of the first levels."""

@@ -1,7 +1,8 @@
 """Chromagrams of tokenized clips, from which a model learns to follow a melody.
 
 They are extracted from the decoded codes, not from the recordings, so that the model is trained towards what its codec
-can reproduce. A frame is a row of levels from 0 to 255.
+can reproduce, and from the same part of the music as in generation (``MelodyConfig.part``). A frame is a row of levels
+from 0 to 255.
 """
 
 import os
@@ -15,7 +16,9 @@ from descant.audio import Clip
 from descant.codec.base import AudioCodec
 from descant.conditioning.chroma import MelodyConfig, chromagram
 from descant.conditioning.melody import FULL_LEVEL
+from descant.conditioning.stems import melodic_part
 from descant.data.clip_features import FeatureKind, add_features
+from descant.errors import ConfigError
 from descant.shapes import Codes, Wave
 
 WINDOW_S, CONTEXT_S = 60.0, 2.0
@@ -23,14 +26,28 @@ WINDOW_S, CONTEXT_S = 60.0, 2.0
 
 
 def melodies(config: MelodyConfig) -> FeatureKind:
-    """Chromagrams. The bottleneck is applied in training, so its settings may change."""
+    """Chromagrams of a part of the music. The bottleneck is applied in training, so its settings may change.
+
+    Raises:
+        ConfigError: the part is ``auto``: melodies would come from another part than in use.
+    """
+    if config.part == "auto":
+        raise ConfigError(
+            "melody.part='auto' depends on what is installed, and a model is to be used as it was trained: "
+            "take stems, harmonic or mix"
+        )
     extractor: dict[str, str | int | float] = {
         "sample_rate_hz": config.sample_rate_hz,
         "num_pitches": config.num_pitches,
         "window_samples": config.window_samples,
         "hop_samples": config.hop_samples,
     }
-    return FeatureKind("chroma", "descant data melodies", torch.uint8, config.num_pitches, extractor)
+    if config.part == "mix":
+        return FeatureKind("chroma", "descant data melodies", torch.uint8, config.num_pitches, extractor)
+    command = f"descant data melodies --part {config.part}"
+    return FeatureKind(
+        f"chroma-{config.part}", command, torch.uint8, config.num_pitches, {**extractor, "part": config.part}
+    )
 
 
 @torch.inference_mode()
@@ -42,15 +59,21 @@ def add_melodies(
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Extracts the melody of every clip of a folder of shards; resumes and raises as ``add_features`` does.
+    """Extracts the melody of every clip of a folder of shards; resumes as ``add_features`` does.
 
     Args:
         device: the codec's device.
+
+    Raises:
+        ConfigError: the config names no part.
+        MissingExtra: what separates the part is not installed.
+        DataError: as ``add_features``.
     """
 
     def extract(codes: Codes) -> UInt8[Tensor, "frames P"]:
-        clip = decode_clip(codes.to(device), codec, codec.decode_fast).resample(config.sample_rate_hz)
-        return (chromagram(clip.samples[0], config) * FULL_LEVEL).round().to(torch.uint8)
+        part, _ = melodic_part(decode_clip(codes.to(device), codec, codec.decode_fast), config.part)
+        wave = part.resample(config.sample_rate_hz).samples[0]
+        return (chromagram(wave, config) * FULL_LEVEL).round().to(torch.uint8)
 
     add_features(folder, codec, melodies(config), extract, progress)
 

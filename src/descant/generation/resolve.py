@@ -86,6 +86,7 @@ class Resolver:
         window_frames, overlap_frames = window_lengths(
             self._model.config.max_duration_s, request.stride_s, codec.frame_rate_hz
         )
+        self._check_length(request, num_frames, window_frames)
         prompt_wave = self._prompt_wave(request)
         return ResolvedRequest(
             original=original,
@@ -106,6 +107,18 @@ class Resolver:
             window_frames=window_frames,
             overlap_frames=overlap_frames,
         )
+
+    def _check_length(self, request: Request, num_frames: int, trained_frames: int) -> None:
+        if not self._model.config.pattern.depends_on_length:
+            return
+        limit_s = self._model.config.max_duration_s
+        if request.timeline:
+            raise InvalidRequest(f"timeline: this model generates clips of {limit_s:g} s in one piece; give one prompt")
+        if num_frames != trained_frames:
+            raise InvalidRequest(
+                f"duration_s={request.result_s:g}: this model's order of codes depends on the length of a clip, and it "
+                f"was trained on clips of {limit_s:g} s: ask for exactly that"
+            )
 
     def _guidance(self, request: Request, conditions: Mapping[str, Any]) -> Guidance:
         defaults = self._model.config.defaults

@@ -1,4 +1,7 @@
-"""Initial weights by depth, so that the hidden states do not grow with the number of layers."""
+"""Initial weights by depth, so that the hidden states do not grow with the number of layers.
+
+The released models' initialisation is the default (audiocraft's weight_init "gaussian" with depthwise_init "current").
+"""
 
 import math
 from collections.abc import Sequence
@@ -6,6 +9,8 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from descant.nn.attention import CrossAttention, SelfAttention
 
 EMBEDDING_STD = 0.5
 """Of the embeddings: about that of sinusoidal positions; the sum of K = 4 embeddings has a standard deviation of 1."""
@@ -15,18 +20,32 @@ HEAD_SCALE = 0.08
 
 
 def init_weights(embeddings: nn.ModuleList, blocks: nn.ModuleList, heads: nn.ModuleList) -> None:
-    """Draws every matrix anew, in place, from torch's global generator.
+    """Draws the matrices anew, in place, from torch's global generator.
 
     Gaussians truncated at three standard deviations: 1 / sqrt(fan in) for a linear layer, divided by
-    sqrt(2 * (layer + 1)) inside layer ``layer``, and 1 / sqrt(width) for an embedding (audiocraft's weight_init
-    "gaussian" with depthwise_init "current"). Norms and learned scales keep their initial values.
+    sqrt(2 * (layer + 1)) inside layer ``layer``, and 1 / sqrt(width) for an embedding. Norms and learned scales keep
+    their initial values, and so do the matrices of queries, keys and values: torch's uniform distribution with standard
+    deviation 1 / sqrt(3 * width) at every depth (in audiocraft they are no linear layers, so its depthwise
+    initialisation does not reach them).
     """
     for table in (*embeddings, *heads):
         _draw(table.get_parameter("weight"), shrink=1)
     for layer, block in enumerate(blocks):
+        undrawn = {id(matrix) for matrix in _query_key_value(block)}
         for linear in block.modules():
-            if isinstance(linear, nn.Linear):
+            if isinstance(linear, nn.Linear) and id(linear) not in undrawn:
                 _draw(linear.weight, shrink=2 * (layer + 1))
+
+
+def shrink_attention_by_depth(blocks: nn.ModuleList) -> None:
+    """Draws the matrices of queries, keys and values by depth too, as ``init_weights`` does the others, in place."""
+    for layer, block in enumerate(blocks):
+        for matrix in _query_key_value(block):
+            _draw(matrix.weight, shrink=2 * (layer + 1))
+
+
+def _query_key_value(block: nn.Module) -> list[nn.Linear]:
+    return [part.qkv for part in block.modules() if isinstance(part, SelfAttention | CrossAttention)]
 
 
 def _draw(weight: Float[Tensor, "out fan_in"], *, shrink: int) -> None:

@@ -75,11 +75,14 @@ class ResidualVectorQuantizer(nn.Module):
         self.is_frozen = False
         self.register_buffer("batches_seen", torch.zeros(1, dtype=torch.long))
 
-    def forward(self, latents: Float[Tensor, "B D T"]) -> Quantized:
+    def forward(self, latents: Float[Tensor, "B D T"], num_levels: int | None = None) -> Quantized:
         """The quantised latents; in training mode the codebooks learn from them unless ``is_frozen``.
 
         The gradient passes straight through to ``latents``. Runs in float32 even under autocast: distances in
         half precision pick wrong neighbours.
+
+        Args:
+            num_levels: only the first levels quantise and learn; None is all.
         """
         learn = self.training and not self.is_frozen
         if learn:
@@ -90,7 +93,7 @@ class ResidualVectorQuantizer(nn.Module):
             vectors = rearrange(latents.float(), "B D T -> B T D")
             residual, total = vectors, torch.zeros_like(vectors)
             codes, losses = [], []
-            for level in self.levels:
+            for level in self.levels[:num_levels]:
                 chosen, quantized, loss = level(residual, learn)
                 residual = residual - quantized.detach()
                 total = total + quantized

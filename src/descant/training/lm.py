@@ -21,6 +21,7 @@ from descant.patterns import interleave
 from descant.shapes import Codes, Logits
 from descant.training.logs import say
 from descant.training.long_captions import CaptionCutter
+from descant.training.style import StyleExcerpts
 from descant.training.task import Metrics, StepContext, Task
 
 
@@ -71,6 +72,9 @@ class LMTask(Task):
         # ``model`` of a Task is only the part that is trained: neither the codec nor the frozen encoders.
         self.model = self.trained = nn.ModuleDict({"lm": model.lm, **self.conditioners})
         self.validation = validation
+        style = model.style
+        self._styled: list[tuple[TokenBatch, Tensor]] = []
+        self.styles = None if style is None or style.encoder is None else StyleExcerpts(model.codec, style)
         self.captions = CaptionCutter(model.text_limits(), note=say)
 
     def to(self, device: torch.device) -> None:
@@ -83,6 +87,11 @@ class LMTask(Task):
         """Cross-entropy in nats: of all codes (``ce``) and of each codebook's (``ce_q0``, ...)."""
         assert phase == "lm", "a language model has one phase"
         drop = self.config.dropout.rows(len(batch.conditions), context.generator)
+        counted = batch.frame_mask
+        if self.styles is not None:
+            batch, counted = self.styles.drawn(batch, context.generator)
+            # Where the style is dropped there is nothing to copy from.
+            counted = torch.where(drop["style"][:, None], batch.frame_mask, counted)
         inputs = self._inputs(batch, batch.captions, drop)
         device = self.musicgen.device
         codes, mask = batch.codes.to(device), batch.frame_mask.to(device)
@@ -92,7 +101,7 @@ class LMTask(Task):
             self._logits(codes, mask & ~forgotten, inputs),
             codes,
             self.pattern,
-            mask,
+            counted.to(device),
             None if weights is None else torch.tensor(weights, device=device),
         )
         return loss, {
@@ -107,7 +116,8 @@ class LMTask(Task):
 
         ``caption_gain`` is how much worse the same clips are predicted with another clip's caption: the mean of the
         paired differences in nats, with its 95 % interval. Clips without a caption are not counted. ``melody_gain`` is
-        how much better they are predicted with their own melody too, ``clap_gain`` with their own audio's embedding.
+        how much better they are predicted with their own melody too, ``clap_gain`` with their own audio's embedding and
+        ``style_gain`` with the style of their middle, whose frames never count here.
         """
         captions = [caption for batch in self.validation for caption in batch.captions]
         if not captions:
@@ -120,7 +130,7 @@ class LMTask(Task):
         if paired.sum() > 1:
             metrics |= _gain("caption_gain", (self.cross_entropies(others) - own).mean(dim=1)[paired])
         for name in sorted(self._conditions() - {"text"}):
-            if len(captions) > 1 and self.validation[0].conditions[0].get(name) is not None:
+            if len(captions) > 1 and self._validation()[0][0].conditions[0].get(name) is not None:
                 with_condition = self.cross_entropies(captions, name)
                 metrics |= {f"ce_{name}": float(with_condition.mean())}
                 metrics |= _gain(f"{name}_gain", (own - with_condition).mean(dim=1))
@@ -137,17 +147,25 @@ class LMTask(Task):
     def _conditions(self) -> set[str]:
         return {conditioner.condition for conditioner in self.conditioners.values()}
 
+    def _validation(self) -> list[tuple[TokenBatch, Bool[Tensor, "B T"]]]:
+        """The validation batches, and which of their frames count; styles are computed once, as they do not change."""
+        if self.styles is None:
+            return [(batch, batch.frame_mask) for batch in self.validation]
+        if not self._styled:
+            self._styled = [self.styles.in_the_middle(batch) for batch in self.validation]
+        return self._styled
+
     @torch.no_grad()
     def cross_entropies(self, captions: list[str | None], also: str | None = None) -> Float[Tensor, "clips K"]:
         """Of each validation clip and codebook in nats, with these captions and, if named, its own other condition."""
         rows, left = [], iter(captions)
-        for batch in self.validation:
+        for batch, counted in self._validation():
             codes, mask = batch.codes.to(self.musicgen.device), batch.frame_mask.to(self.musicgen.device)
             texts = [next(left) for _ in range(len(codes))]
             dropped = self._conditions() - {"text", also}
             inputs = self._inputs(batch, texts, {name: torch.ones(len(codes), dtype=torch.bool) for name in dropped})
             logits = self._logits(codes, mask, inputs)
-            for clip in zip(logits.split(1), codes.split(1), mask.split(1), strict=True):
+            for clip in zip(logits.split(1), codes.split(1), counted.to(mask.device).split(1), strict=True):
                 rows.append(pattern_cross_entropy(clip[0], clip[1], self.pattern, clip[2])[1])
         return torch.stack(rows).cpu()
 

@@ -3,12 +3,12 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from descant.errors import CheckpointError, ConfigError
+from descant.errors import CheckpointError, ConfigError, MissingExtra
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,15 +62,28 @@ def _check_warmup(warmup_steps: int) -> None:
 
 Schedule: TypeAlias = Cosine | PlateauLinear
 
+GROUP = "group."
+_SETTINGS = frozenset({"lr", "eps", "weight_decay"})
+"""Numbers of a group that come from the config and not from the run."""
+_DTYPES = {int: torch.int64, float: torch.float64}
+"""Of plain numbers in a checkpoint: they come back unchanged."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class AdamWConfig:
-    """AdamW and its peak learning rate. Norms, biases, magnitudes and embeddings are not decayed."""
+    """AdamW and its peak learning rate. Norms, biases, magnitudes and embeddings are not decayed.
+
+    Args:
+        adaptation: estimates the learning rate during the run, of which ``lr`` is then a multiple, usually 1:
+            D-Adaptation (arXiv 2301.07733), as in the paper's 300M model, or Prodigy (arXiv 2306.06101). Needs
+            pytorch-optimizer.
+    """
 
     lr: float = 3e-4
     betas: tuple[float, float] = (0.9, 0.95)
     eps: float = 1e-8
     weight_decay: float = 0.1
+    adaptation: Literal["d-adaptation", "prodigy"] | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.lr < math.inf:
@@ -86,7 +99,11 @@ class AdamWConfig:
 def make_optimizer(
     config: AdamWConfig, parameters: Mapping[str, nn.Parameter], module: nn.Module
 ) -> torch.optim.Optimizer:
-    """AdamW over the named parameters of ``module``, fused where the device supports it."""
+    """The optimiser over the named parameters of ``module``, fused where the device supports it.
+
+    Raises:
+        MissingExtra: the config adapts the learning rate, and pytorch-optimizer is not installed.
+    """
     embeddings = {id(part.weight) for part in module.modules() if isinstance(part, nn.Embedding)}
     decayed: list[nn.Parameter] = []
     not_decayed: list[nn.Parameter] = []
@@ -98,13 +115,32 @@ def make_optimizer(
         {"params": decayed, "weight_decay": config.weight_decay},
         {"params": not_decayed, "weight_decay": 0.0},
     ]
+    groups = [group for group in groups if group["params"]]
+    if config.adaptation is not None:
+        return _adaptive(config, groups)
     return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
+        groups,
         lr=config.lr,
         betas=config.betas,
         eps=config.eps,
         fused=all(parameter.device.type in ("cpu", "cuda") for parameter in parameters.values()),
     )
+
+
+def _adaptive(config: AdamWConfig, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    """Adam with decoupled weight decay and an estimated learning rate."""
+    try:
+        import pytorch_optimizer
+    except ImportError as error:
+        raise MissingExtra(
+            f'adaptation={config.adaptation!r} needs pytorch-optimizer: pip install "descant[adaptation]", '
+            "or set adaptation to null and lr to a learning rate"
+        ) from error
+    name = "DAdaptAdam" if config.adaptation == "d-adaptation" else "Prodigy"
+    optimizer: torch.optim.Optimizer = getattr(pytorch_optimizer, name)(
+        groups, lr=config.lr, betas=config.betas, eps=config.eps, weight_decouple=True
+    )
+    return optimizer
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
@@ -114,11 +150,25 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
-    """The optimiser's state as ``name::slot`` tensors, for example ``heads.0.weight::exp_avg``."""
-    return {
+    """The optimiser's state as ``name::slot`` tensors, for example ``heads.0.weight::exp_avg``.
+
+    What an adaptive optimiser estimates for a whole group of parameters is named ``group.0::d``.
+    """
+    of_parameters = {
         f"{name}::{slot}": torch.as_tensor(value)
         for name, parameter in parameters.items()
         for slot, value in optimizer.state.get(parameter, {}).items()
+    }
+    if isinstance(optimizer, torch.optim.AdamW):
+        return of_parameters
+    return of_parameters | {
+        # Cloned: groups share a tensor, and a file of tensors cannot.
+        f"{GROUP}{index}::{slot}": value.clone()
+        if isinstance(value, Tensor)
+        else torch.tensor(value, dtype=_DTYPES[type(value)])
+        for index, group in enumerate(optimizer.param_groups)
+        for slot, value in group.items()
+        if slot not in _SETTINGS and (isinstance(value, Tensor) or type(value) in _DTYPES)
     }
 
 
@@ -131,8 +181,12 @@ def load_optimizer_tensors(
         CheckpointError: a tensor belongs to no parameter, or its shape differs from its parameter's.
     """
     slots: dict[str, dict[str, Tensor]] = {}
+    groups: list[dict[str, Any]] = optimizer.state_dict()["param_groups"]
     for key, tensor in tensors.items():
         name, slot = key.rsplit("::", 1)
+        if name.startswith(GROUP) and int(name.removeprefix(GROUP)) < len(groups):
+            groups[int(name.removeprefix(GROUP))][slot] = _group_value(tensor, optimizer)
+            continue
         if name not in parameters:
             raise CheckpointError(f"optimiser state for {name!r}, which is not trained here")
         if slot != "step" and tensor.shape != parameters[name].shape:
@@ -142,4 +196,9 @@ def load_optimizer_tensors(
     order = [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
     state = {index: slots[name] for index, name in enumerate(order) if name in slots}
     # load_state_dict rather than assignment: it puts the step counter on the device where the optimiser needs it.
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _group_value(tensor: Tensor, optimizer: torch.optim.Optimizer) -> Any:
+    """A number of a group: plain where it was plain, else on the device of the parameters."""
+    return tensor.item() if tensor.ndim == 0 else tensor.to(optimizer.param_groups[0]["params"][0].device)

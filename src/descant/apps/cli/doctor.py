@@ -22,6 +22,7 @@ EXTRAS = {
     "hub": ("huggingface_hub",),
     "audiocraft": ("yaml",),
     "normalize": ("simplemma", "lunr"),
+    "adaptation": ("pytorch_optimizer",),
     "eval": ("librosa", "scipy"),
     "melody": ("demucs", "librosa"),
     "dev": ("pytest", "hypothesis", "beartype", "mypy", "ruff"),

@@ -50,6 +50,13 @@ def _add_melodies(group: Commands) -> Parser:
         run=melodies,
     )
     _add_shard_options(parser)
+    parser.add_argument(
+        "--part",
+        choices=("mix", "harmonic", "stems"),
+        default="mix",
+        help="the part of the music that the melody is taken from, in training and in use: stems, as in the paper, "
+        "needs Demucs, harmonic needs librosa (default: mix)",
+    )
     return parser
 
 
@@ -131,7 +138,7 @@ def melodies(arguments: argparse.Namespace) -> None:
     from descant.data.melodies import add_melodies
 
     def add(codec: "AudioCodec", device: "torch.device", report: Report) -> None:
-        add_melodies(arguments.folder, codec, MelodyConfig(), device=device, progress=report)
+        add_melodies(arguments.folder, codec, MelodyConfig(part=arguments.part), device=device, progress=report)
 
     _extend_shards(arguments, "melodies", add)
 

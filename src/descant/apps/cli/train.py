@@ -1,17 +1,20 @@
 """``train``: runs a recipe.
 
-A recipe is a Python file. It has a function that returns a whole run as a frozen dataclass (``config``, or the name
-after a colon), and ``train(config, out_dir, resume)``, which does the run and returns a result that JSON can hold.
+A recipe is a Python file, given by its path or, if it ships with the package, by its name. It has a function that
+returns a whole run as a frozen dataclass (``config``, or the name after a colon), and ``train(config, out_dir,
+resume)``, which does the run and returns a result that JSON can hold.
 """
 
 import argparse
 import importlib.util
+import json
 import sys
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import is_dataclass
+from importlib import resources
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -29,14 +32,16 @@ def add_commands(commands: Commands) -> None:
     parser = commands.add(
         "train",
         "train or fine-tune a model by a recipe",
-        "descant train recipes/starter_lm.py --set trainer.max_steps=500 --out runs/lm",
-        "descant train recipes/starter_lm.py --out runs/lm --resume",
+        "descant train musicgen:melody --set trainer.max_steps=500 --out runs/melody",
+        "descant train musicgen:melody --out runs/melody --resume",
+        "descant train encodec --show",
         run=train,
     )
     parser.add_argument(
         "recipe",
         metavar="RECIPE",
-        help="a Python file, or file.py:function; the function returns the run's config (default: config)",
+        help="the name of a recipe in the package, such as encodec or musicgen, or a Python file; a function after a "
+        "colon, as in musicgen:medium or file.py:function, returns the run's config (default: config)",
     )
     parser.add_argument(
         "--set",
@@ -48,7 +53,12 @@ def add_commands(commands: Commands) -> None:
         help="change a field of the config, for example trainer.seed=3; repeat to change more fields",
     )
     parser.add_argument(
-        "--out", metavar="DIR", help="the run's folder, new or empty (default: runs/ and the recipe's name)"
+        "--out",
+        metavar="DIR",
+        help="the run's folder, new or empty (default: runs/ and the names of the recipe and its function)",
+    )
+    parser.add_argument(
+        "--show", action="store_true", help="print every field of the config as --set takes it, and do not train"
     )
     parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint in the run's folder")
     add_common_options(parser)
@@ -56,12 +66,19 @@ def add_commands(commands: Commands) -> None:
 
 def train(arguments: argparse.Namespace) -> None:
     """Runs the recipe and prints its result."""
+    from descant.config import to_dict
     from descant.training.environment import refuse_several_processes
     from descant.training.trainer import training_device
 
     refuse_several_processes()
     file, function = _parts(arguments.recipe)
-    out_dir = Path("runs") / file.stem if arguments.out is None else Path(arguments.out)
+    if arguments.show:
+        config, _ = read_recipe(file, function, dict(arguments.settings))
+        plain = to_dict(config)
+        show(plain, [f"{name}={value}" for name, value in settings_of(plain)], arguments.json)
+        return
+    name = file.stem if function == DEFAULT_FUNCTION else f"{file.stem}-{function}"
+    out_dir = Path("runs") / name if arguments.out is None else Path(arguments.out)
     check_run_folder(out_dir, arguments.resume)
     config, run = read_recipe(file, function, dict(arguments.settings))
     if isinstance(device := getattr(getattr(config, "trainer", None), "device", None), str):
@@ -74,6 +91,22 @@ def train(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"{str(file)!r}: train() returned {type(result).__name__}, expected a dict")
     lines = [f"{name:<22} {value}" for name, value in result.items()]
     show({"recipe": arguments.recipe, "out": str(out_dir), **result}, lines, arguments.json)
+
+
+def settings_of(plain: dict[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
+    """Every field of a config in plain data, by its dotted path, with its value as JSON."""
+    for name, value in plain.items():
+        if isinstance(value, dict) and value:
+            yield from settings_of(value, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", json.dumps(value)
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """The recipes in the package by their names."""
+    folder = Path(str(resources.files("descant") / "recipes"))
+    files = sorted(folder.glob("*.py"))
+    return {file.stem: file for file in files if f"\ndef {DEFAULT_FUNCTION}(" in file.read_text(encoding="utf-8")}
 
 
 def check_run_folder(out_dir: Path, resume: bool) -> None:
@@ -165,10 +198,16 @@ def naming_set() -> Iterator[None]:
 
 
 def _parts(recipe: str) -> tuple[Path, str]:
-    path, colon, function = recipe.rpartition(":")
-    file, function = (Path(path), function) if colon and path.endswith(".py") else (Path(recipe), DEFAULT_FUNCTION)
+    path, colon, after = recipe.rpartition(":")
+    name, function = (path, after) if colon and after.isidentifier() else (recipe, DEFAULT_FUNCTION)
+    shipped = shipped_recipes()
+    if name in shipped:
+        return shipped[name], function
+    file = Path(name)
     if file.suffix != ".py" or not file.is_file():
-        raise InvalidRequest(f"RECIPE {recipe!r:.300}: no such Python file; give file.py or file.py:function")
+        raise InvalidRequest(
+            f"RECIPE {recipe!r:.300}: no such recipe and no such Python file; the package has {', '.join(shipped)}"
+        )
     return file, function
 
 
