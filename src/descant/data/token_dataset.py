@@ -1,6 +1,6 @@
 """Batches of codes with captions: what a language model is trained on.
 
-All shards are held in memory as 16-bit integers: thirty hours at 50 frames a second and 4 codebooks are 43 MB.
+The codes are memory-mapped 16-bit integers: thirty hours at 50 frames a second and 4 codebooks are 43 MB.
 """
 
 import math
@@ -9,19 +9,18 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from descant.config import to_dict
 from descant.data.captions import CaptionConfig, caption
 from descant.data.clip_conditions import ClipCondition, CropTimes
-from descant.data.clip_features import FeatureKind, read_features
+from descant.data.clip_features import FeatureKind
+from descant.data.corpus import Corpus, read_corpus
 from descant.data.manifest import Split
-from descant.data.shards import Shard, TokenizedClip, clips_fingerprint, read_index, read_shard, shard_path
+from descant.data.shards import TokenizedClip
 from descant.errors import ConfigError, DataError, naming
 from descant.shapes import Codes
 
@@ -87,11 +86,15 @@ class TokenBatches:
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str], config: TokenBatchConfig, conditions: Sequence[ClipCondition] = ()
+        self,
+        corpus: Corpus | str | os.PathLike[str],
+        config: TokenBatchConfig,
+        conditions: Sequence[ClipCondition] = (),
     ) -> None:
-        """Reads all shards of a folder.
+        """Chooses the clips of a split.
 
         Args:
+            corpus: or its folder (``read_corpus``).
             conditions: those to be read with the codes, in addition to the captions (``clip_conditions``).
 
         Raises:
@@ -99,38 +102,32 @@ class TokenBatches:
             InvalidRequest: a tag of a clip, such as its chords, cannot be read.
         """
         self.config = config
-        self.index = read_index(folder)
-        shards = [read_shard(shard_path(folder, number)) for number in range(self.index.num_shards)]
-        pairs = [(clip, shard.codes) for shard in shards for clip in shard.clips if clip.split == config.split]
-        if not pairs:
+        corpus = corpus if isinstance(corpus, Corpus) else read_corpus(corpus)
+        self.index = corpus.index
+        chosen = [number for number, clip in enumerate(corpus.clips) if clip.split == config.split]
+        if not chosen:
             raise DataError(
-                f"{str(Path(folder))!r} has no clip of split {config.split!r}: scan at least two clips with a "
-                f"--valid-share between 0 and 1, and tokenize into a new folder"
+                f"{str(corpus.folder)!r} has no clip of split {config.split!r}: scan at least two clips with a "
+                f"--valid-share between 0 and 1, and tokenize again"
             )
-        self.identity = {**to_dict(self.index), "clips_fingerprint": clips_fingerprint(shards)}
-        """The training data, as plain data: a clip that was repaired and tokenized again changes it."""
-        self.clips = [clip for clip, _ in pairs]
-        self._codes = [codes[:, clip.start_frame : clip.start_frame + clip.num_frames] for clip, codes in pairs]
+        self.identity = corpus.identity
+        """The training data, as plain data: any change of clips, captions or tags changes it."""
+        self.clips = [corpus.clips[number] for number in chosen]
+        self._codes = [corpus.codes(number) for number in chosen]
         self._conditions = tuple(conditions)
-        self._features = {condition.name: self._read(condition, folder, shards) for condition in conditions}
+        self._features = {condition.name: self._read(condition, corpus, chosen) for condition in conditions}
         self._frame_rate_hz = self.index.codec.frame_rate_hz
         self._places = {
             length: [index for index, clip in enumerate(self.clips) for _ in range(max(1, clip.num_frames // length))]
             for length in {config.segment_frames, config.short_frames} - {0}
         }
 
-    def _read(self, condition: ClipCondition, folder: str | os.PathLike[str], shards: Sequence[Shard]) -> list[Any]:
+    def _read(self, condition: ClipCondition, corpus: Corpus, chosen: Sequence[int]) -> list[Any]:
         """The condition of each clip, None for a clip without it."""
-        values: list[Any] = []
-        for number, shard in enumerate(shards):
-            if isinstance(condition.source, FeatureKind):
-                of_clips: Sequence[Any] = read_features(folder, number, shard, condition.source)
-            else:
-                of_clips = [_read_tag(condition.source, clip) for clip in shard.clips]
-            values += [
-                value for clip, value in zip(shard.clips, of_clips, strict=True) if clip.split == self.config.split
-            ]
-        return values
+        if isinstance(condition.source, FeatureKind):
+            features = corpus.features(condition.source)
+            return [features[number] for number in chosen]
+        return [_read_tag(condition.source, clip) for clip in self.clips]
 
     def features(self, name: str) -> Float[Tensor, "rows width"]:
         """All stored rows of a condition, for example to start codebooks from."""
