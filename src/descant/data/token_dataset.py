@@ -3,10 +3,11 @@
 The codes are memory-mapped 16-bit integers: thirty hours at 50 frames a second and 4 codebooks are 43 MB.
 """
 
+import logging
 import math
 import os
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -15,14 +16,17 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from descant.data.captions import CaptionConfig, caption
+from descant.data.captions import CaptionConfig, caption, plain_caption
 from descant.data.clip_conditions import ClipCondition, CropTimes
 from descant.data.clip_features import FeatureKind
 from descant.data.corpus import Corpus, read_corpus
 from descant.data.manifest import Split
 from descant.data.shards import TokenizedClip
-from descant.errors import ConfigError, DataError, naming
+from descant.errors import ConfigError, DataError, InvalidRequest
 from descant.shapes import Codes
+
+LOG = logging.getLogger(__name__)
+MAX_NAMED = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +86,7 @@ class TokenBatches:
     Every clip has as many places in an epoch as whole crops fit into it, at least one; an epoch is a permutation of all
     places, and each visit crops at a new offset. A world of W ranks shares an epoch by asking for batch
     ``step * W + rank``. For validation there are ``fixed_batch(0)`` to ``fixed_batch(num_fixed_batches - 1)``: each
-    clip once, from its start, with its first caption unchanged.
+    clip once, from its start, with the same caption unchanged (``plain_caption``).
     """
 
     def __init__(
@@ -95,11 +99,12 @@ class TokenBatches:
 
         Args:
             corpus: or its folder (``read_corpus``).
-            conditions: those to be read with the codes, in addition to the captions (``clip_conditions``).
+            conditions: those to be read with the codes, in addition to the captions (``clip_conditions``). A clip
+                whose tag cannot be read, such as chords with a mistake, is without that condition, and is named in the
+                log.
 
         Raises:
             DataError: a shard or its stored conditions are missing or damaged, or no clip is of the wanted split.
-            InvalidRequest: a tag of a clip, such as its chords, cannot be read.
         """
         self.config = config
         corpus = corpus if isinstance(corpus, Corpus) else read_corpus(corpus)
@@ -127,7 +132,21 @@ class TokenBatches:
         if isinstance(condition.source, FeatureKind):
             features = corpus.features(condition.source)
             return [features[number] for number in chosen]
-        return [_read_tag(condition.source, clip) for clip in self.clips]
+        read: list[Any] = []
+        unread: list[str] = []
+        for clip in self.clips:
+            try:
+                read.append(condition.source(clip.tags))
+            except InvalidRequest as error:
+                read.append(None)
+                unread.append(f"clip {clip.id!r}: {error}")
+        if unread:
+            LOG.warning(
+                "%s of %s clips have no usable %s and are trained without: %s%s",
+                len(unread), len(self.clips), condition.name, "; ".join(unread[:MAX_NAMED]),
+                f"; and {len(unread) - MAX_NAMED} more" if len(unread) > MAX_NAMED else "",
+            )  # fmt: skip
+        return read
 
     def features(self, name: str) -> Float[Tensor, "rows width"]:
         """All stored rows of a condition, for example to start codebooks from."""
@@ -159,7 +178,7 @@ class TokenBatches:
             raise IndexError(f"batch {number}: there are {self.num_fixed_batches}")
         first = number * self.config.batch_size
         indices = range(first, min(first + self.config.batch_size, len(self.clips)))
-        rows = [(index, 0, (*self.clips[index].captions, None)[0]) for index in indices]
+        rows = [(index, 0, plain_caption(self.clips[index], self.config.captions)) for index in indices]
         return self._collated(rows, self.config.segment_frames)
 
     def _drawn(self, num_frames: int, number: int, num_rows: int) -> TokenBatch:
@@ -212,11 +231,6 @@ class TokenBatches:
         except (KeyError, TypeError, ValueError):
             return math.nan
         return (offset / self._frame_rate_hz - first_beat_s) * bpm / 60
-
-
-def _read_tag(source: Callable[[Mapping[str, Any]], Any], clip: TokenizedClip) -> Any:
-    with naming(f"clip {clip.id!r}"):
-        return source(clip.tags)
 
 
 @lru_cache(maxsize=8)
