@@ -224,18 +224,72 @@ def test_a_scan_counts_what_it_found_and_one_bad_description_stops_nothing(run, 
     assert "skipped: 1 x macOS" in run("data", "scan", music).out
 
 
-def test_tokenize_names_broken_clips_and_leaves_them_out_where_asked(run, music):
+def test_tokenize_leaves_out_and_names_broken_clips_and_fails_at_them_where_asked(run, music):
     assert run("data", "scan", music, "--valid-share", "0").code == 0
     (music / "b.wav").write_bytes(b"no sound any more")
     words = ("data", "tokenize", music / "manifest.jsonl", "-o", "shards", "--model", "tiny", "--json")
-    outcome = run(*words)
+    outcome = run(*words, "--strict")
     assert outcome.code == 3
     assert "b.wav" in outcome.err.splitlines()[-1]
-    outcome = run(*words, "--skip-broken")
+    outcome = run(*words)
     assert outcome.code == 0, outcome.err
+    assert outcome.err.count("b.wav") == 1
     result = json.loads(outcome.out)
     assert result["num_clips"] == 2
     assert [path.endswith("b.wav") for path in result["left_out"]] == [True]
+
+
+def test_an_edited_caption_and_a_new_song_reach_the_shards_without_tokenizing_again(run, music, folder):
+    def tokenized():
+        assert run("data", "scan", music).code == 0
+        outcome = run("data", "tokenize", music / "manifest.jsonl", "-o", "shards", "--model", "tiny", "--json")
+        assert outcome.code == 0, outcome.err
+        names = ("num_clips", "num_encoded", "num_added", "num_removed", "num_described")
+        return [json.loads(outcome.out)[name] for name in names]
+
+    assert tokenized() == [3, 3, 3, 0, 0]
+    (music / "a.txt").write_text("a piece with better words")
+    assert tokenized() == [3, 0, 0, 0, 1]
+    (music / "0").mkdir()
+    soundfile.write(music / "0" / "d.wav", np.zeros(6_400), 32_000)
+    assert tokenized() == [4, 1, 1, 0, 0]
+    rows = [json.loads(line) for line in (folder / "shards" / "clips.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in rows] == ["0/d.wav", "a.wav", "b.wav", "c.wav"]
+    assert [row["captions"] for row in rows][:2] == [[], ["a piece with better words"]]
+
+
+def test_a_scan_keeps_the_splits_of_the_manifest_that_it_replaces(run, refused, music):
+    def splits():
+        lines = (music / "manifest.jsonl").read_text().splitlines()
+        return {line["path"]: line["split"] for line in map(json.loads, lines)}
+
+    assert run("data", "scan", music).code == 0
+    drawn = splits()
+    assert sorted(drawn.values()) == ["train", "train", "valid"]
+    moved = {"train": "valid", "valid": "train"}
+    text = (music / "manifest.jsonl").read_text()
+    turned = text.replace('"train"', '"?"').replace('"valid"', '"train"').replace('"?"', '"valid"')
+    (music / "manifest.jsonl").write_text(turned)
+    assert run("data", "scan", music).code == 0
+    assert splits() == {name: moved[split] for name, split in drawn.items()}
+    assert run("data", "scan", music, "--split-again").code == 0
+    assert splits() == drawn
+    (music / "manifest.jsonl").write_text("{")
+    assert "--split-again" in refused(3, "data", "scan", music)
+
+
+def test_a_scan_prints_splits_captions_and_every_file_that_it_leaves_out(run, music):
+    for number in range(25):
+        (music / f"bad {number}.mp3").write_text("no sound")
+    outcome = run("data", "scan", music)
+    assert outcome.code == 0, outcome.err
+    for number in range(25):
+        assert outcome.err.count(f"bad {number}.mp3") == 1
+    lines = outcome.out.splitlines()
+    assert "3 clips, 0.00 h, 26 files left out" in lines[0]
+    assert lines[1].startswith("training: 2 clips of 2 works, ")
+    assert lines[2].startswith("validation: 1 clips of 1 works, ")
+    assert lines[3] == "3 clips with captions, 0 with tags"
 
 
 def test_a_codec_that_is_not_there_is_named_by_its_option(run, refused, music):

@@ -14,10 +14,11 @@ from descant.codec.any import build_codec
 from descant.conditioning.clap import ClapConfig, JointEncoder
 from descant.data.captions import CaptionConfig
 from descant.data.clip_conditions import clap_condition
-from descant.data.clip_features import codes_of, read_features
+from descant.data.clip_features import read_features
+from descant.data.corpus import read_corpus
 from descant.data.embeddings import add_embeddings, crop_embedding, embeddings
 from descant.data.manifest import ClipRecord
-from descant.data.shards import read_index, read_shard, shard_path
+from descant.data.shards import read_shard, shard_path
 from descant.data.token_dataset import TokenBatchConfig, TokenBatches
 from descant.data.tokenize import tokenize
 from descant.errors import DataError
@@ -89,13 +90,10 @@ def embedded(tokens, codec):
 
 
 def all_of(folder):
-    shards = [read_shard(shard_path(folder, number)) for number in range(read_index(folder).num_shards)]
+    corpus = read_corpus(folder)
     return [
-        (clip, codes.long(), one)
-        for number, shard in enumerate(shards)
-        for clip, codes, one in zip(
-            shard.clips, codes_of(shard), read_features(folder, number, shard, KIND), strict=True
-        )
+        (clip, corpus.codes(number).long(), one)
+        for number, (clip, one) in enumerate(zip(corpus.clips, corpus.features(KIND), strict=True))
     ]
 
 

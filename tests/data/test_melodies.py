@@ -16,6 +16,7 @@ from descant.conditioning.stems import melodic_part
 from descant.data.captions import CaptionConfig
 from descant.data.clip_conditions import CropTimes, melody_condition
 from descant.data.clip_features import codes_of, read_features
+from descant.data.corpus import read_corpus
 from descant.data.manifest import ClipRecord
 from descant.data.melodies import add_melodies, crop, decode_clip, melodies
 from descant.data.shards import read_shard, shard_path
@@ -156,13 +157,11 @@ def test_batches_have_the_melodies_of_their_crops(with_melodies):
     batch = TokenBatches(with_melodies, config, [melody_condition(CONFIG)]).batch(3)
     assert torch.equal(batch.codes, TokenBatches(with_melodies, config).batch(3).codes)
     assert [row["melody"].shape for row in batch.conditions] == [(18, 12)] * 2
-    of_clip = {}
-    for number in range(2):
-        shard = read_shard(shard_path(with_melodies, number))
-        for clip, codes, rows in zip(
-            shard.clips, codes_of(shard), read_features(with_melodies, number, shard, KIND), strict=True
-        ):
-            of_clip[clip.id] = (codes.long(), rows)
+    corpus = read_corpus(with_melodies)
+    of_clip = {
+        clip.id: (corpus.codes(number).long(), rows)
+        for number, (clip, rows) in enumerate(zip(corpus.clips, corpus.features(KIND), strict=True))
+    }
     for row, clip in enumerate(batch.clips):
         codes, rows = of_clip[clip.id]
         frames = int(batch.frame_mask[row].sum())

@@ -1,4 +1,6 @@
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -125,43 +127,81 @@ def test_a_clip_too_short_for_any_codec_is_left_out(tmp_path):
 
 
 def test_a_clip_keeps_its_split_when_others_come(tmp_path):
-    for index in range(20):
+    records = []
+    for count in (1, 3, 12, 13, 30):
+        before = {record.path: record.split for record in records}
+        for index in range(len(before), count):
+            noise(tmp_path / f"{index}.wav")
+        found = scan_folder(tmp_path, previous=records)
+        records = found.records
+        after = {record.path: record.split for record in records}
+        assert {path: after[path] for path in before} == before
+        assert [record.split for record in records].count("valid") == (0 if count == 1 else max(1, round(count / 20)))
+        assert not any("moved" in note for note in found.notes)
+
+
+def test_a_split_that_an_earlier_manifest_leaves_empty_is_filled(tmp_path):
+    noise(tmp_path / "a.wav")
+    noise(tmp_path / "b.wav")
+    records = scan_folder(tmp_path, valid_share=0.0).records
+    found = scan_folder(tmp_path, previous=records)
+    assert sorted(record.split for record in found.records) == ["train", "valid"]
+    assert "1 clips moved between training and validation" in found.notes[0]
+
+
+def test_a_description_decides_the_split_of_its_clip(tmp_path):
+    for index in range(4):
         noise(tmp_path / f"{index}.wav")
-    before = {record.path: record.split for record in scan_folder(tmp_path, valid_share=0.3).records}
-    for index in range(20, 40):
-        noise(tmp_path / f"{index}.wav")
-    after = {record.path: record.split for record in scan_folder(tmp_path, valid_share=0.3).records}
-    assert {path: after[path] for path in before} == before
-    assert 4 <= sum(split == "valid" for split in after.values()) <= 20
+    for index, split in enumerate(("train", "Validation", "train")):
+        (tmp_path / f"{index}.json").write_text(f'{{"split": "{split}", "genre": "folk"}}')
+    previous = scan_folder(tmp_path, valid_share=1.0).records
+    found = scan_folder(tmp_path, previous=previous)
+    assert [record.split for record in found.records] == ["train", "valid", "train", "valid"]
+    assert found.records[0].tags == {"genre": "folk"}
+    (tmp_path / "3.json").write_text('{"split": "test"}')
+    found = scan_folder(tmp_path)
+    assert "1 clips have a split that is not one of train" in found.notes[0]
+    assert found.records[3].tags == {"split": "test"}
 
 
-@pytest.mark.parametrize("valid_share", [1e-9, 0.05, 0.2, 0.5, 1 - 1e-9])
-@pytest.mark.parametrize("num_clips", [2, 3, 6, 12])
-def test_both_splits_have_a_clip_for_any_names(valid_share, num_clips):
-    """Of twelve songs at a share of 0.05 none was kept for validation in 54 % of all folders, and training ended."""
-    clip = scan.ClipRecord(path=Path("a"), duration_s=1.0, sample_rate_hz=1, num_channels=1)
-    for folder in range(50):
-        shares = [scan._share_of(Path(f"{folder}/{number}.wav")) for number in range(num_clips)]
-        parts = [record.split for record in scan._split([clip] * num_clips, shares, valid_share)[0]]
-        assert set(parts) == {"train", "valid"}
-        changed = [
-            share for share, part in zip(shares, parts, strict=True) if (share < valid_share) != (part == "valid")
-        ]
-        assert len(changed) <= 1
+@pytest.mark.parametrize("suffix", [".m4a", ".aac", ".wma", ".opus", ".mp3", ".flac", ".ogg"])
+def test_songs_are_read_with_the_tags_in_their_files(tmp_path, suffix):
+    command = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "sine=duration=1", "-metadata", "genre=Folk"]
+    command += ["-metadata", "title=A song", "-metadata", "artist=Us", "-metadata", "album=Ours"]
+    if shutil.which("ffmpeg") is None:
+        pytest.skip("ffmpeg")
+    subprocess.run([*command, tmp_path / f"a{suffix}"], check=True)
+    record, found = only(tmp_path)
+    assert record.duration_s == pytest.approx(1, abs=0.1)
+    # Raw AAC has no tags.
+    if suffix != ".aac":
+        assert record.tags == {"title": "A song", "artist": "Us", "album": "Ours", "genre": "Folk"}
+        assert found.described == {"tags in the file": 1}
 
 
-def test_a_clip_moved_because_a_split_would_be_empty_is_named(tmp_path):
-    for index in range(3):
-        noise(tmp_path / f"{index}.wav")
-    shares = {record.path: scan._share_of(Path(record.path.name)) for record in scan_folder(tmp_path).records}
-    least, most = min(shares, key=shares.__getitem__), max(shares, key=shares.__getitem__)
-    for share, forced, part in ((shares[least] / 2, least, "valid"), ((1 + shares[most]) / 2, most, "train")):
-        found = scan_folder(tmp_path, valid_share=share)
-        assert [record.path for record in found.records if record.split == part] == [forced]
-        assert next(note for note in found.notes if "may move" in note).startswith(
-            f"{str(forced)!r} was put into {part}"
-        )
-    assert scan_folder(tmp_path, valid_share=(shares[least] + shares[most]) / 2).notes == []
+def test_every_file_that_cannot_be_used_is_named_once(tmp_path):
+    noise(tmp_path / "good.wav")
+    noise(tmp_path / "cut.flac").write_bytes((tmp_path / "cut.flac").read_bytes()[:30])
+    for name in ("empty.mp3", "page.m4a", "a.wma", "b.opus", "nothing.aac"):
+        (tmp_path / name).write_bytes(b"<html>not found</html>" if name == "page.m4a" else b"")
+    (tmp_path / "damaged.wav").write_bytes(b"RIFF\0\0\0\0WAVEfmt ")
+    (tmp_path / "score.mid").write_bytes(b"MThd")
+    (tmp_path / "LICENSE").write_text("free")
+    found = scan_folder(tmp_path)
+    assert [record.path.name for record in found.records] == ["good.wav"]
+    bad = ["a.wma", "b.opus", "cut.flac", "damaged.wav", "empty.mp3", "nothing.aac", "page.m4a"]
+    assert [path.name for path in found.problems] == bad
+    for path, reason in found.problems.items():
+        assert path.name in reason
+        assert not any(path.name in other for other in [*found.notes, *found.problems.values()] if other != reason)
+    assert found.skipped == {".mid file": 1, "file without a suffix": 1}
+
+
+def test_texts_that_describe_no_clip_are_noted(tmp_path):
+    noise(tmp_path / "a.wav")
+    (tmp_path / "a .txt").write_text("a drum")
+    _, found = only(tmp_path)
+    assert "1 .txt or .json files describe no clip, first" in found.notes[0]
 
 
 def test_every_suffix_begins_with_a_dot_and_what_the_documents_name_is_found():
@@ -177,11 +217,22 @@ def test_every_suffix_begins_with_a_dot_and_what_the_documents_name_is_found():
 def test_shares_of_0_and_1_leave_a_split_empty_and_a_single_clip_is_for_training(tmp_path):
     noise(tmp_path / "a.wav")
     record, found = only(tmp_path, valid_share=0.5)
-    assert record.split == ("valid" if scan._share_of(Path("a.wav")) < 0.5 else "train")
+    assert record.split == "train"
     assert found.notes == ["there is only one clip: it is for training, and validation has none"]
     noise(tmp_path / "b.wav")
     for share, split in ((0.0, "train"), (1.0, "valid")):
-        assert {record.split for record in scan_folder(tmp_path, valid_share=share).records} == {split}
+        previous = scan_folder(tmp_path).records
+        assert {record.split for record in scan_folder(tmp_path, valid_share=share, previous=previous).records} == {
+            split
+        }
+
+
+def test_clips_of_one_work_are_split_one_by_one_with_a_note(tmp_path):
+    for index in range(3):
+        noise(tmp_path / f"song part {index}.wav")
+    found = scan_folder(tmp_path)
+    assert sorted(record.split for record in found.records) == ["train", "train", "valid"]
+    assert "all 3 clips seem to be of one work" in found.notes[0]
 
 
 def test_a_scan_reports_what_it_cannot_use(tmp_path):

@@ -11,8 +11,9 @@ import torch
 from mutagen.flac import FLAC
 
 from descant.audio import Clip
+from descant.data.descriptions import FILE_TAGS
 from descant.data.manifest import read_manifest, write_manifest
-from descant.data.scan import FILE_TAGS, scan_folder
+from descant.data.scan import scan_folder
 
 
 def noise(path: Path, num_samples: int = 80) -> Path:

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from descant.codec.spec import CodecSpec
-from descant.data.shards import ShardIndex, TokenizedClip, shard_path, write_index, write_shard
+from descant.data.clip_table import ClipRow, write_table
+from descant.data.shards import ShardIndex, StoredClip, shard_path, write_index, write_shard
 from descant.errors import InvalidRequest
 from descant.evaluation.memorisation import find_copies, memorisation_rates, shard_codes, share_equal
 
@@ -100,18 +101,16 @@ def test_the_training_clips_of_shards_are_read(tmp_path):
     spec = CodecSpec(
         fingerprint="", sample_rate_hz=32_000, num_channels=1, hop_samples=640, num_codebooks=2, codebook_size=2_048
     )
-    write_index(
-        tmp_path,
-        ShardIndex(codec=spec, records_fingerprint="", num_clips=3, shard_clips=2, batch_size=1, window_s=30.0),
-    )
+    write_index(tmp_path, ShardIndex(codec=spec, window_s=30.0))
     everything = torch.from_numpy(np.stack([codes(300, 0), codes(300, 1)])).to(torch.int16)
-    clips = [
-        TokenizedClip(id="a", start_frame=0, num_frames=100, split="train"),
-        TokenizedClip(id="b", start_frame=100, num_frames=200, split="valid"),
+    stored = [
+        StoredClip(audio="1", start_frame=0, num_frames=100),
+        StoredClip(audio="2", start_frame=100, num_frames=200),
     ]
-    write_shard(shard_path(tmp_path, 0), clips, everything)
-    last = TokenizedClip(id="c", start_frame=0, num_frames=300, split="train")
-    write_shard(shard_path(tmp_path, 1), [last], everything)
+    write_shard(shard_path(tmp_path, 0), stored, everything)
+    write_shard(shard_path(tmp_path, 1), [StoredClip(audio="3", start_frame=0, num_frames=300)], everything)
+    clips = {"a": ("1", "train"), "b": ("2", "valid"), "c": ("3", "train")}
+    write_table(tmp_path, [ClipRow(id=name, audio=audio, split=split) for name, (audio, split) in clips.items()])
     read = dict(shard_codes(tmp_path))
     assert {name: one.tolist() for name, one in read.items()} == {
         "a": everything[0, :100].tolist(),

@@ -1,4 +1,4 @@
-"""The tags of a music file: title, artist, genre, comment, tempo and key, in any format."""
+"""The tags of a music file: title, artist, album, genre, comment, tempo and key, in any format."""
 
 from typing import Any
 
@@ -14,6 +14,7 @@ MAX_CHARACTERS = 2_000
 NAMES = {
     "title": ("TIT2", "title", "\xa9nam", "Title"),
     "artist": ("TPE1", "artist", "\xa9ART", "Author"),
+    "album": ("TALB", "album", "\xa9alb", "WM/AlbumTitle"),
     "genre": ("TCON", "genre", "\xa9gen", "WM/Genre"),
     "comment": ("COMM", "comment", "description", "\xa9cmt", "Description"),
     "bpm": ("TBPM", "bpm", "tempo", "tmpo", "WM/BeatsPerMinute"),

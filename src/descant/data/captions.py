@@ -47,21 +47,34 @@ class CaptionConfig:
 
 
 def caption(record: Captioned, config: CaptionConfig, generator: random.Random) -> str | None:
-    """A random caption of the clip, or None (the null condition) if it has neither description nor tags."""
+    """A random caption of the clip, or None (the null condition) if it has neither description nor tags.
+
+    Of a clip without a description the tags are always used: its music would be learned without words otherwise, as
+    that of a folder of songs whose only words are the tags in their files.
+    """
     descriptions = [text for text in record.captions if text.strip()]
     description = generator.choice(descriptions) if descriptions else None
-    if generator.random() < config.merge_probability:
+    if generator.random() < config.merge_probability or description is None:
         description = _merged(description, tag_text(record.tags, config, generator), config, generator)
     return None if description is None else _with_dropped_words(description, config.word_dropout, generator)
 
 
+def plain_caption(record: Captioned, config: CaptionConfig) -> str | None:
+    """The same caption every time: the first description, else all tags in the order of the config."""
+    description = next((text for text in record.captions if text.strip()), None)
+    return description or ". ".join(_tag_parts(record.tags, config)) or None
+
+
 def tag_text(tags: dict[str, Any], config: CaptionConfig, generator: random.Random) -> str:
     """Some of the tags in random order, as in ``bpm: 120. genre: lo-fi``."""
-    texts = {name: _value_text(name, tags[name]) for name in config.fields if name in tags}
-    parts = [f"{name}: {text}" for name, text in texts.items() if text]
-    parts = [part for part in parts if generator.random() < config.keep_field_probability]
+    parts = [part for part in _tag_parts(tags, config) if generator.random() < config.keep_field_probability]
     generator.shuffle(parts)
     return ". ".join(parts)
+
+
+def _tag_parts(tags: dict[str, Any], config: CaptionConfig) -> list[str]:
+    texts = {name: _value_text(name, tags[name]) for name in config.fields if name in tags}
+    return [f"{name}: {text}" for name, text in texts.items() if text]
 
 
 def _merged(description: str | None, tags: str, config: CaptionConfig, generator: random.Random) -> str | None:

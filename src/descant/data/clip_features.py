@@ -17,7 +17,7 @@ from torch import Tensor
 
 from descant.codec.base import AudioCodec
 from descant.codec.spec import codec_spec
-from descant.data.shards import Shard, checksum, read_index, read_shard, shard_path, write_file
+from descant.data.shards import Shard, checksum, read_index, read_shards, write_file
 from descant.errors import DataError
 from descant.shapes import Codes
 
@@ -63,9 +63,9 @@ def add_features(
     index = read_index(folder)
     if codec_spec(codec) != index.codec:
         raise DataError(f"the codes in {str(Path(folder))!r} were made with another codec: give that codec")
-    done = 0
-    for number in range(index.num_shards):
-        shard = read_shard(shard_path(folder, number))
+    shards = read_shards(folder)
+    num_clips, done = sum(len(shard.clips) for shard in shards.values()), 0
+    for number, shard in shards.items():
         if kind.path(folder, number).exists():
             read_features(folder, number, shard, kind)
         else:
@@ -73,7 +73,7 @@ def add_features(
             _write(kind.path(folder, number), rows, shard, kind)
         done += len(shard.clips)
         if progress is not None:
-            progress(done, index.num_clips)
+            progress(done, num_clips)
 
 
 def read_features(folder: str | os.PathLike[str], number: int, shard: Shard, kind: FeatureKind) -> list[Tensor]:
@@ -91,8 +91,7 @@ def read_features(folder: str | os.PathLike[str], number: int, shard: Shard, kin
             # Checked before reading: the header of a damaged file may claim any size.
             if not is_sound or file.get_slice(kind.name).get_shape() != [sum(counts), kind.width]:
                 raise ValueError("its rows do not match the clips")
-            # Cloned: safetensors maps the file, so that later writes to it would show here.
-            rows = file.get_tensor(kind.name).clone()
+            rows = file.get_tensor(kind.name)
         if rows.dtype != kind.dtype or _checksum(rows) != described["sha256"]:
             raise ValueError("its checksum is wrong")
         made_of, extractor = described["codes"], described["extractor"]

@@ -15,6 +15,7 @@ AUDIO_SUFFIXES = frozenset(
     ]
 )
 SIDECAR_SUFFIXES = frozenset({".txt", ".json"})
+MANIFEST_NAME = "manifest.jsonl"
 TABLE_NAMES = frozenset({"metadata.csv", "metadata.jsonl", "data.jsonl", "data.jsonl.gz"})
 
 SYSTEM_FOLDERS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found"})
@@ -98,6 +99,8 @@ def _add_file(path: Path, found: FolderContents) -> None:
         found.audio.append(path)
     elif suffix in SIDECAR_SUFFIXES:
         found.sidecars[path.with_suffix(suffix)] = path
+    elif path.name != MANIFEST_NAME:
+        found.skipped[f"{suffix} file" if suffix else "file without a suffix"] += 1
 
 
 def _identity(folder: str) -> tuple[int, int]:

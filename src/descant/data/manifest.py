@@ -6,14 +6,13 @@ genre, style, instrument, instrument_family, moods, keywords, bpm, key, metre; o
 """
 
 import dataclasses
-import json
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from descant.atomic import write_atomically
+from descant.data.json_lines import lines_of, read_rows
 from descant.errors import DataError
 
 Split = Literal["train", "valid"]
@@ -51,21 +50,11 @@ def read_manifest(path: str | os.PathLike[str], split: Split | None = None) -> l
         DataError: the file is missing or empty, or a line is invalid; the message has its number.
     """
     manifest = Path(path)
-    try:
-        lines = manifest.read_text(encoding="utf-8-sig").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read the manifest {str(path)!r}: {error}") from error
     records = []
     seen: dict[Path, int] = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            record = _parse(line)
-        except DataError as error:
-            raise DataError(f"{str(path)!r}, line {number}: {error}") from error
+    for number, row in read_rows(path, "the manifest", _FIELDS, _REQUIRED, _record):
         # normpath and not resolve: a training set may be a folder of links.
-        record = dataclasses.replace(record, path=Path(os.path.normpath(manifest.absolute().parent / record.path)))
+        record = dataclasses.replace(row, path=Path(os.path.normpath(manifest.absolute().parent / row.path)))
         if record.path in seen:
             raise DataError(
                 f"{str(path)!r}, line {number}: {str(record.path)!r} is on line {seen[record.path]} already"
@@ -100,35 +89,19 @@ def write_manifest(path: str | os.PathLike[str], records: list[ClipRecord]) -> N
     """
     folder = Path(path).absolute().parent
     try:
-        text = "".join(_line(record, folder) + "\n" for record in records)
-        write_atomically(path, text.encode())
+        write_atomically(path, lines_of(_fields_of(record, folder) for record in records))
     except (TypeError, ValueError) as error:
         raise DataError(f"cannot write the manifest {str(path)!r}: {error}") from error
 
 
-def _line(record: ClipRecord, folder: Path) -> str:
+def _fields_of(record: ClipRecord, folder: Path) -> dict[str, Any]:
     path = record.path
     if path.is_absolute() and path.is_relative_to(folder):
         path = path.relative_to(folder)
-    data = {name: getattr(record, name) for name in _FIELDS} | {"path": path.as_posix()}
-    # ASCII: paths that are not valid UTF-8 and captions with a line separator stay on one line.
-    return json.dumps(data, ensure_ascii=True, allow_nan=False)
+    return {name: getattr(record, name) for name in _FIELDS} | {"path": path.as_posix()}
 
 
-def _parse(line: str) -> ClipRecord:
-    try:
-        data = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"not JSON ({error})") from error
-    if not isinstance(data, dict):
-        raise DataError(f"expected an object, got {line:.60}")
-    unknown, missing = sorted(set(data) - set(_FIELDS)), [name for name in _REQUIRED if name not in data]
-    if unknown or missing:
-        what = f"unknown key {unknown[0]!r}" if unknown else f"{missing[0]!r} is missing"
-        raise DataError(f"{what}; a line has {', '.join(_FIELDS)}")
-    for name, value in data.items():
-        if not _CHECKS[_FIELDS[name]](value):
-            raise DataError(f"{name}={value!r:.60}: expected {_FIELDS[name]}")
+def _record(data: dict[str, Any]) -> ClipRecord:
     if not data["path"] or "\0" in data["path"]:
         raise DataError(f"path={data['path']!r:.60}: not a possible file name")
     return ClipRecord(
@@ -139,20 +112,9 @@ def _parse(line: str) -> ClipRecord:
     )
 
 
-_SHORT = 1e9
-
-_CHECKS: dict[str, Callable[[Any], bool]] = {
-    "a string": lambda value: isinstance(value, str),
-    "'train' or 'valid'": lambda value: value in get_args(Split),
-    "an integer": lambda value: type(value) is int,
-    # NaN fails this too, as does an integer that does not fit a float.
-    f"a number under {_SHORT:g}": lambda value: type(value) in (int, float) and abs(value) < _SHORT,
-    "a list of strings": lambda value: isinstance(value, list) and all(isinstance(item, str) for item in value),
-    "an object": lambda value: isinstance(value, dict),
-}
 _FIELDS = {
     "path": "a string",
-    "duration_s": f"a number under {_SHORT:g}",
+    "duration_s": "a number under 1e+09",
     "sample_rate_hz": "an integer",
     "num_channels": "an integer",
     "split": "'train' or 'valid'",

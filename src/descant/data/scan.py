@@ -1,29 +1,23 @@
-"""Creates the records of a manifest from a folder of music, with counts of the files found, described and skipped.
+"""Creates the records of a manifest from a folder of music, with counts of the files found, described and skipped."""
 
-A clip's metadata comes from, in this order: ``name.json`` and ``name.txt`` next to it (``name.wav.json`` before
-``name.json``), the tables of its folder and those above, and the tags in the file itself. Captions from all sources are
-kept, duplicates once; of a tag with several values the first is used.
-"""
-
-import hashlib
 import os
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from descant.audio import AudioHeader, audio_header, check_usable
-from descant.audio.common_tags import read_common_tags
-from descant.data.folders import FolderContents, list_folder
-from descant.data.manifest import ClipRecord
-from descant.data.sidecars import Description, read_json_sidecar, read_table, read_text_sidecar
+from descant.data.descriptions import Descriptions
+from descant.data.folders import list_folder
+from descant.data.manifest import ClipRecord, Split
+from descant.data.splits import split_works
+from descant.data.works import works_of
 from descant.errors import AudioError, DataError, InvalidRequest
 
 MAX_SAMPLES_PER_BYTE = 10_000
 """Above what any format reaches: digital silence in FLAC, the densest, has about 4,000 samples per byte."""
 
-FILE_TAGS = "tags in the file"
+STATED_SPLITS: dict[str, Split] = {"train": "train", "training": "train", "valid": "valid", "validation": "valid"}
+"""Values of a description's ``split``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +25,7 @@ class Scan:
     """The result of a scan.
 
     Args:
+        works: the name of the work that each record is of.
         problems: excluded audio files with the reasons.
         notes: other problems, one line each: unreadable descriptions and likely mistakes.
         described: number of clips described by each kind of source.
@@ -38,21 +33,25 @@ class Scan:
     """
 
     records: list[ClipRecord]
+    works: list[str]
     problems: dict[Path, str]
     notes: list[str]
     described: dict[str, int]
     skipped: dict[str, int]
 
 
-def scan_folder(folder: str | os.PathLike[str], *, valid_share: float = 0.05) -> Scan:
+def scan_folder(
+    folder: str | os.PathLike[str], *, valid_share: float = 0.05, previous: Sequence[ClipRecord] = ()
+) -> Scan:
     """A record for every audio file below a folder, in the order of their names.
 
-    A clip's split follows from the hash of its path below the folder, so that it does not change when clips are added.
-    If a split would be empty, the clip with the nearest hash is moved there, with a note; it may move back when clips
-    are added. Validation clips must not share a source with training clips: split such sets yourself.
+    Clips of one work (``works.py``) are in the same split. A clip's split is that of its description (``split``), else
+    that of ``previous``, else drawn by the name of its work (``splits.py``). For two or more works there is always a
+    validation split; if all clips seem to be of one work, they are split one by one, with a note.
 
     Args:
-        valid_share: share of the clips for validation, 0 to 1. In between, both splits have at least one clip.
+        valid_share: share of the clips for validation, 0 to 1; at 0 and 1 a split is empty.
+        previous: the records of an earlier scan, so that clips keep their split when others are added.
 
     Raises:
         DataError: the folder does not exist.
@@ -65,7 +64,7 @@ def scan_folder(folder: str | os.PathLike[str], *, valid_share: float = 0.05) ->
         raise DataError(f"{str(folder)!r} is not a folder")
     contents = list_folder(root)
     notes = [*_shared_names(contents.audio)]
-    descriptions = _Descriptions(contents, notes)
+    descriptions = Descriptions(contents, notes)
     records, problems = [], {}
     for path in contents.audio:
         try:
@@ -85,22 +84,63 @@ def scan_folder(folder: str | os.PathLike[str], *, valid_share: float = 0.05) ->
             )
         )
     notes += descriptions.final_notes()
-    shares = [_share_of(record.path.relative_to(root.absolute())) for record in records]
-    if len(records) == 1 and 0 < valid_share < 1:
-        notes.append("there is only one clip: it is for training, and validation has none")
-    chosen, forced = _split(records, shares, valid_share)
-    if forced is not None:
-        notes.append(
-            f"{str(forced.path)!r} was put into {forced.split}, which would be empty otherwise; it may move to "
-            f"the other split when clips are added: keep this manifest for a run that has started"
-        )
+    records, works = _with_splits(records, root.absolute(), valid_share, previous, notes)
     return Scan(
-        records=chosen,
+        records=records,
+        works=works,
         problems=problems,
         notes=notes,
         described=dict(descriptions.counts),
         skipped=dict(contents.skipped),
     )
+
+
+def _with_splits(
+    records: list[ClipRecord], root: Path, valid_share: float, previous: Sequence[ClipRecord], notes: list[str]
+) -> tuple[list[ClipRecord], list[str]]:
+    """The records with their splits, and the works that they are of."""
+    names = [record.path.relative_to(root) for record in records]
+    works = works_of(names, [record.tags for record in records], valid_share)
+    is_mixed = 0 < valid_share < 1
+    if is_mixed and len(records) == 1:
+        notes.append("there is only one clip: it is for training, and validation has none")
+    elif is_mixed and len(set(works)) == 1:
+        notes.append(
+            f"all {len(works)} clips seem to be of one work by their names or tags, so both splits have clips of it, "
+            f"and validation measures memorisation too; if they are not, give each its own 'work' in name.json"
+        )
+        works = [name.as_posix() for name in names]
+    records, stated = _without_stated_splits(records, notes)
+    earlier = {os.path.normpath(record.path): record.split for record in previous}
+    before = [earlier.get(os.path.normpath(record.path)) for record in records]
+    splits = split_works(works, valid_share, stated, before)
+    moved = [str(name) for name, old, new in zip(names, before, splits, strict=True) if old not in (None, new)]
+    if moved:
+        notes.append(f"{len(moved)} clips moved between training and validation, first {moved[0]!r}")
+    in_train = {work for work, split in zip(works, splits, strict=True) if split == "train"}
+    if shared := sorted(in_train & {work for work, split in zip(works, splits, strict=True) if split == "valid"}):
+        notes.append(f"{len(shared)} works are in both splits, by a description or an earlier scan: {shared[0]!r}")
+    return [replace(record, split=split) for record, split in zip(records, splits, strict=True)], works
+
+
+def _without_stated_splits(records: list[ClipRecord], notes: list[str]) -> tuple[list[ClipRecord], list[Split | None]]:
+    """The records without the tag ``split``, and its values; one that is not a split stays a tag, with a note."""
+    stated = [STATED_SPLITS.get(str(record.tags.get("split", "")).strip().lower()) for record in records]
+    unknown = [
+        record for record, split in zip(records, stated, strict=True) if split is None and "split" in record.tags
+    ]
+    if unknown:
+        notes.append(
+            f"{len(unknown)} clips have a split that is not one of {', '.join(STATED_SPLITS)}, which is ignored; "
+            f"first {str(unknown[0].path)!r} with {unknown[0].tags['split']!r:.40}"
+        )
+    rest = [
+        record
+        if split is None
+        else replace(record, tags={name: value for name, value in record.tags.items() if name != "split"})
+        for record, split in zip(records, stated, strict=True)
+    ]
+    return rest, stated
 
 
 def plausible_header(path: Path) -> AudioHeader:
@@ -118,92 +158,6 @@ def plausible_header(path: Path) -> AudioHeader:
         )
     check_usable(path, header)
     return header
-
-
-class _Descriptions:
-    """Looks up the metadata of clips; what cannot be read becomes a note and does not stop the scan."""
-
-    def __init__(self, contents: FolderContents, notes: list[str]) -> None:
-        self._sidecars = contents.sidecars
-        self._notes = notes
-        self._guessed: list[str] = []
-        self._used: set[tuple[Path, Path]] = set()
-        self.counts: Counter[str] = Counter()
-        self._tables: dict[Path, dict[Path, Description]] = {}
-        for table in contents.tables:
-            try:
-                self._tables[table] = read_table(table, notes.append)
-            except DataError as error:
-                notes.append(f"not read: {error}")
-
-    def of(self, audio: Path) -> tuple[tuple[str, ...], dict[str, Any]]:
-        """The captions and tags of a clip."""
-        captions: list[str] = []
-        tags: dict[str, Any] = {}
-        for kind, found in self._found(audio):
-            self.counts[kind] += 1
-            captions += found.captions
-            tags = {**found.tags, **tags}
-        return tuple(dict.fromkeys(captions)), tags
-
-    def final_notes(self) -> Iterator[str]:
-        """Notes to report after all clips were looked up."""
-        if self._guessed:
-            yield f"{len(self._guessed)} files are not UTF-8 and were read as Windows-1252, first {self._guessed[0]!r}"
-        for table, rows in self._tables.items():
-            unused = [clip for clip in rows if (table, clip) not in self._used]
-            if unused:
-                few = f"{len(unused)} of its {len(rows)} clips are not in this scan"
-                yield f"{str(table)!r}: {few}, first {str(unused[0])!r}"
-
-    def _found(self, audio: Path) -> Iterator[tuple[str, Description]]:
-        for suffix, reader in ((".json", read_json_sidecar), (".txt", read_text_sidecar)):
-            own = self._sidecars.get(audio.with_name(audio.name + suffix))
-            sidecar = own or self._sidecars.get(audio.with_suffix(suffix))
-            if sidecar is not None:
-                try:
-                    description = reader(sidecar)
-                except DataError as error:
-                    self._notes.append(f"not read: {error}")
-                    continue
-                if description.is_guessed:
-                    self._guessed.append(str(sidecar))
-                if description.captions or description.tags:
-                    yield f"name{suffix}", description
-        clip = Path(os.path.normpath(audio.absolute()))
-        for table in sorted(self._tables, key=lambda path: (-len(path.parts), path)):
-            if clip in self._tables[table]:
-                self._used.add((table, clip))
-                yield table.name, self._tables[table][clip]
-        try:
-            if tags := read_common_tags(audio):
-                yield FILE_TAGS, Description(tags=tags)
-        except AudioError as error:
-            self._notes.append(f"not read: {error}")
-
-
-def _split(
-    records: list[ClipRecord], shares: list[float], valid_share: float
-) -> tuple[list[ClipRecord], ClipRecord | None]:
-    """The records with their splits, and the record that was moved because a split would be empty, if any.
-
-    ``shares`` below ``valid_share`` are for validation.
-    """
-    is_valid = [share < valid_share for share in shares]
-    forced = None
-    if 0 < valid_share < 1 and len(records) > 1 and len(set(is_valid)) == 1:
-        forced = max(range(len(records)), key=shares.__getitem__) if is_valid[0] else shares.index(min(shares))
-        is_valid[forced] = not is_valid[forced]
-    split = [
-        replace(record, split="valid" if chosen else "train") for record, chosen in zip(records, is_valid, strict=True)
-    ]
-    return split, None if forced is None else split[forced]
-
-
-def _share_of(path: Path) -> float:
-    """A hash of the path as a number in [0, 1)."""
-    digest = hashlib.sha256(os.fsencode(path.as_posix())).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def _shared_names(audio: list[Path]) -> Iterator[str]:

@@ -1,31 +1,34 @@
 """Batches of codes with captions: what a language model is trained on.
 
-All shards are held in memory as 16-bit integers: thirty hours at 50 frames a second and 4 codebooks are 43 MB.
+The codes are memory-mapped 16-bit integers: thirty hours at 50 frames a second and 4 codebooks are 43 MB.
 """
 
+import logging
 import math
 import os
 import random
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import accumulate
-from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from descant.config import to_dict
-from descant.data.captions import CaptionConfig, caption
+from descant.data.captions import CaptionConfig, caption, plain_caption
 from descant.data.clip_conditions import ClipCondition, CropTimes
-from descant.data.clip_features import FeatureKind, read_features
+from descant.data.clip_features import FeatureKind
+from descant.data.corpus import Corpus, read_corpus
 from descant.data.manifest import Split
-from descant.data.shards import Shard, TokenizedClip, clips_fingerprint, read_index, read_shard, shard_path
-from descant.errors import ConfigError, DataError, naming
+from descant.data.shards import TokenizedClip
+from descant.errors import ConfigError, DataError, InvalidRequest
 from descant.shapes import Codes
+
+LOG = logging.getLogger(__name__)
+MAX_NAMED = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,40 +92,44 @@ class TokenBatches:
     Every clip has as many places in an epoch as whole crops fit into it, at least one; an epoch is a permutation of all
     places, and each visit crops at a new offset. A world of W ranks shares an epoch by asking for batch
     ``step * W + rank``. For validation there are ``fixed_batch(0)`` to ``fixed_batch(num_fixed_batches - 1)``: each
-    clip once, from its start, with its first caption unchanged.
+    clip once, from its start, with the same caption unchanged (``plain_caption``).
     """
 
     def __init__(
-        self, folder: str | os.PathLike[str], config: TokenBatchConfig, conditions: Sequence[ClipCondition] = ()
+        self,
+        corpus: Corpus | str | os.PathLike[str],
+        config: TokenBatchConfig,
+        conditions: Sequence[ClipCondition] = (),
     ) -> None:
-        """Reads all shards of a folder.
+        """Chooses the clips of a split.
 
         Args:
-            conditions: those to be read with the codes, in addition to the captions (``clip_conditions``).
+            corpus: or its folder (``read_corpus``).
+            conditions: those to be read with the codes, in addition to the captions (``clip_conditions``). A clip
+                whose tag cannot be read, such as chords with a mistake, is without that condition, and is named in the
+                log.
 
         Raises:
             DataError: a shard or its stored conditions are missing or damaged, or no clip is of the wanted split.
-            InvalidRequest: a tag of a clip, such as its chords, cannot be read.
         """
         self.config = config
-        self.index = read_index(folder)
-        shards = [read_shard(shard_path(folder, number)) for number in range(self.index.num_shards)]
-        pairs = [(clip, shard.codes) for shard in shards for clip in shard.clips if clip.split == config.split]
-        if not pairs:
+        corpus = corpus if isinstance(corpus, Corpus) else read_corpus(corpus)
+        self.index = corpus.index
+        chosen = [number for number, clip in enumerate(corpus.clips) if clip.split == config.split]
+        if not chosen:
             raise DataError(
-                f"{str(Path(folder))!r} has no clip of split {config.split!r}: scan at least two clips with a "
-                f"--valid-share between 0 and 1, and tokenize into a new folder"
+                f"{str(corpus.folder)!r} has no clip of split {config.split!r}: scan at least two clips with a "
+                f"--valid-share between 0 and 1, and tokenize again"
             )
         if config.max_hours is not None:
-            pairs = pairs[: self._num_within(config.max_hours, [clip.num_frames for clip, _ in pairs])]
-        self.identity = {**to_dict(self.index), "clips_fingerprint": clips_fingerprint(shards)}
-        """The training data, as plain data: a clip that was repaired and tokenized again changes it."""
-        self.clips = [clip for clip, _ in pairs]
-        self._codes = [codes[:, clip.start_frame : clip.start_frame + clip.num_frames] for clip, codes in pairs]
+            frames = [corpus.clips[number].num_frames for number in chosen]
+            chosen = chosen[: self._num_within(config.max_hours, frames)]
+        self.identity = corpus.identity
+        """The training data, as plain data: any change of clips, captions or tags changes it."""
+        self.clips = [corpus.clips[number] for number in chosen]
+        self._codes = [corpus.codes(number) for number in chosen]
         self._conditions = tuple(conditions)
-        self._features = {
-            condition.name: self._read(condition, folder, shards)[: len(pairs)] for condition in conditions
-        }
+        self._features = {condition.name: self._read(condition, corpus, chosen) for condition in conditions}
         self._frame_rate_hz = self.index.codec.frame_rate_hz
         self._places = {
             length: [index for index, clip in enumerate(self.clips) for _ in range(max(1, clip.num_frames // length))]
@@ -141,18 +148,26 @@ class TokenBatches:
             raise ConfigError(f"max_hours={hours:g}: the first clip alone has {ends_h[0]:.3g} h")
         return count
 
-    def _read(self, condition: ClipCondition, folder: str | os.PathLike[str], shards: Sequence[Shard]) -> list[Any]:
+    def _read(self, condition: ClipCondition, corpus: Corpus, chosen: Sequence[int]) -> list[Any]:
         """The condition of each clip, None for a clip without it."""
-        values: list[Any] = []
-        for number, shard in enumerate(shards):
-            if isinstance(condition.source, FeatureKind):
-                of_clips: Sequence[Any] = read_features(folder, number, shard, condition.source)
-            else:
-                of_clips = [_read_tag(condition.source, clip) for clip in shard.clips]
-            values += [
-                value for clip, value in zip(shard.clips, of_clips, strict=True) if clip.split == self.config.split
-            ]
-        return values
+        if isinstance(condition.source, FeatureKind):
+            features = corpus.features(condition.source)
+            return [features[number] for number in chosen]
+        read: list[Any] = []
+        unread: list[str] = []
+        for clip in self.clips:
+            try:
+                read.append(condition.source(clip.tags))
+            except InvalidRequest as error:
+                read.append(None)
+                unread.append(f"clip {clip.id!r}: {error}")
+        if unread:
+            LOG.warning(
+                "%s of %s clips have no usable %s and are trained without: %s%s",
+                len(unread), len(self.clips), condition.name, "; ".join(unread[:MAX_NAMED]),
+                f"; and {len(unread) - MAX_NAMED} more" if len(unread) > MAX_NAMED else "",
+            )  # fmt: skip
+        return read
 
     def features(self, name: str) -> Float[Tensor, "rows width"]:
         """All stored rows of a condition, for example to start codebooks from."""
@@ -184,7 +199,7 @@ class TokenBatches:
             raise IndexError(f"batch {number}: there are {self.num_fixed_batches}")
         first = number * self.config.batch_size
         indices = range(first, min(first + self.config.batch_size, len(self.clips)))
-        rows = [(index, 0, (*self.clips[index].captions, None)[0]) for index in indices]
+        rows = [(index, 0, plain_caption(self.clips[index], self.config.captions)) for index in indices]
         return self.crops(rows, self.config.segment_frames)
 
     def _drawn(self, num_frames: int, number: int, num_rows: int) -> TokenBatch:
@@ -237,11 +252,6 @@ class TokenBatches:
         except (KeyError, TypeError, ValueError):
             return math.nan
         return (offset / self._frame_rate_hz - first_beat_s) * bpm / 60
-
-
-def _read_tag(source: Callable[[Mapping[str, Any]], Any], clip: TokenizedClip) -> Any:
-    with naming(f"clip {clip.id!r}"):
-        return source(clip.tags)
 
 
 @lru_cache(maxsize=8)

@@ -1,39 +1,57 @@
 """Encodes audio into shards of codes once, so that training a language model does not need the codec.
 
-A shard is a pure function of its clips, the codec and the plan; an interrupted run continues with the first missing
-shard.
+Codes belong to audio, and everything else to the table of clips (``clip_table.py``). So only new or changed audio is
+encoded: edited captions and tags, moved splits, renamed files and removed clips change the table alone. An interrupted
+run continues behind the last complete shard; the table is written last, so until then a folder is what it was before.
 """
 
-import hashlib
-import json
-import math
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Int16
-from torch import Tensor
 
-from descant.audio import AudioHeader, Clip, read_samples
 from descant.codec.base import AudioCodec
 from descant.codec.spec import codec_spec
+from descant.data.audio_digests import AudioDigests, source_of
+from descant.data.clip_table import TABLE_NAME, ClipRow, write_table
+from descant.data.corpus import clip_rows
+from descant.data.encode_clips import encode_clips
 from descant.data.manifest import ClipRecord
-from descant.data.recorded import header_as_recorded
-from descant.data.shard_plan import begin
 from descant.data.shards import (
+    DescribedClip,
+    Shard,
     ShardIndex,
-    TokenizedClip,
-    read_shard,
+    StoredClip,
+    read_index,
+    read_shards,
     shard_path,
+    write_index,
     write_shard,
 )
-from descant.errors import AudioError, DataError, InvalidRequest
+from descant.errors import AudioError, ConfigError, DataError, InvalidRequest
 from descant.folder_lock import locked
 
-CONTEXT_S = 1.0
-"""Context on each side of a window of a long clip; its codes are discarded."""
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizeResult:
+    """What a run of ``tokenize`` has done; the other clips had their codes and the same description before.
+
+    Args:
+        num_clips: in the table now.
+        num_encoded: recordings that were encoded.
+        num_added, num_removed: clips that are new in the table, and that are in it no more.
+        num_described: clips whose captions, tags or split have changed.
+    """
+
+    index: ShardIndex
+    num_clips: int
+    num_shards: int
+    num_encoded: int
+    num_added: int
+    num_removed: int
+    num_described: int
 
 
 @torch.inference_mode()
@@ -42,29 +60,33 @@ def tokenize(
     codec: AudioCodec,
     folder: str | os.PathLike[str],
     *,
+    root: str | os.PathLike[str] | None = None,
     shard_clips: int = 256,
     batch_size: int = 8,
     window_s: float = 60.0,
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], None] | None = None,
     skip: Callable[[ClipRecord, str], None] | None = None,
-) -> ShardIndex:
-    """Encodes all clips and writes the missing shards of the folder.
+) -> TokenizeResult:
+    """Makes a folder hold the codes of all clips, and the table that describes them. Only missing codes are encoded.
 
-    A file that cannot be read does not affect the others: without ``skip``, all shards but its own are written before
-    the error is raised; with ``skip``, the clip is left out of its shard, which may become empty, and tried again by
-    the next run. The clips may change between two runs, except those of existing shards.
+    A file that cannot be read does not affect the others: without ``skip``, all other codes are written before the
+    error is raised; with ``skip``, the clip is left out of the table, and tried again by the next run. A file that is
+    gone, but was encoded before, keeps its codes. Codes of clips that are removed stay in their shard.
 
     Clips of equal length are encoded in batches of ``batch_size``. Those longer than ``window_s`` are encoded in
     windows, each with a second of context on both sides, so that memory does not grow with their length.
 
     Args:
+        root: the folder below which clips are named by their paths; by default the one that all of them are in, which
+            may be another when clips are added.
+        shard_clips: the largest number of clips in a new shard.
         device: the codec's device.
-        progress: called after every shard with the number of clips done and in total.
+        progress: called with the number of clips done and in total, after every new shard and every clip without work.
         skip: called with each clip that is missing, damaged or too short, and the reason.
 
     Raises:
-        DataError: the folder has shards of other clips, another codec or another plan, or cannot be written.
+        DataError: the folder has codes of another codec or with another ``window_s``, or cannot be written.
         AudioError: a clip (with ``skip``: every clip) is missing, damaged or too short; ``doctor.check`` finds them.
         ConfigError: the size of a batch, shard or window is not positive.
         InvalidRequest: the codec is in training mode, its codes do not fit 16 bits, or another process writes there.
@@ -72,31 +94,30 @@ def tokenize(
     _check_codec(codec)
     if not records:
         raise DataError("there are no clips to tokenize")
-    ids = _ids(records)
-    plan = ShardIndex(
-        codec=codec_spec(codec),
-        records_fingerprint=_records_fingerprint(records, ids),
-        num_clips=len(records),
-        shard_clips=shard_clips,
-        batch_size=batch_size,
-        window_s=window_s,
-    )
-    wanted = [_described(record, name) for record, name in zip(records, ids, strict=True)]
-    unread: list[str] = []
+    if min(shard_clips, batch_size) < 1:
+        raise ConfigError(f"shard_clips={shard_clips}, batch_size={batch_size}: both must be above 0")
+    index = ShardIndex(codec=codec_spec(codec), window_s=window_s)
     with locked(folder):
-        begin(Path(folder), plan, wanted)
-        for number in range(plan.num_shards):
-            of_shard = slice(number * shard_clips, (number + 1) * shard_clips)
-            work = _ShardWork(records[of_shard], wanted[of_shard], codec, plan, device)
-            broken = work.write(shard_path(folder, number), may_leave_out=skip is not None)
-            for record, reason in broken:
-                unread.append(reason)
-                if skip is not None:
-                    skip(record, reason)
-            if progress is not None:
-                progress(min(of_shard.stop, len(records)), len(records))
-    _check_read(unread, len(records), may_leave_out=skip is not None)
-    return plan
+        work = _Tokenizing(Path(folder), index, codec, device, shard_clips, batch_size)
+        work.add_all(records, names_of(records, root), progress)
+        unread = sorted(work.unread.items())
+        if skip is not None:
+            for number, reason in unread:
+                skip(records[number], reason)
+        _check_read([reason for _, reason in unread], len(records), may_leave_out=skip is not None)
+        return work.finish()
+
+
+def names_of(records: Sequence[ClipRecord], root: str | os.PathLike[str] | None = None) -> list[str]:
+    """The clips' paths below a folder, which do not change when a training set is moved.
+
+    Without ``root``, or if a clip is elsewhere, it is the folder that all clips are in.
+    """
+    paths = [Path(os.path.normpath(record.path.absolute())) for record in records]
+    below = None if root is None else Path(os.path.normpath(Path(root).absolute()))
+    if below is None or not all(path.is_relative_to(below) for path in paths):
+        below = Path(os.path.commonpath([path.parent for path in paths]))
+    return [path.relative_to(below).as_posix() for path in paths]
 
 
 def _check_codec(codec: AudioCodec) -> None:
@@ -112,153 +133,146 @@ def _check_read(unread: Sequence[str], num_clips: int, *, may_leave_out: bool) -
         raise AudioError(f"{unread[0]} (none of all {num_clips} clips can be read)")
     if unread and not may_leave_out:
         raise AudioError(
-            f"{unread[0]}{f' (and {len(unread) - 1} more)' if len(unread) > 1 else ''}: the shards of all other clips "
-            f"are written; repair the file and tokenize again, or leave it out with --skip-broken (skip=)"
+            f"{unread[0]}{f' (and {len(unread) - 1} more)' if len(unread) > 1 else ''}: the codes of all other clips "
+            f"are written; repair the file and tokenize again, or leave it out (without --strict; skip=)"
         )
 
 
-@dataclass(frozen=True)
-class _ShardWork:
-    """The clips of one shard, and their metadata except for the frames."""
+@dataclass
+class _Tokenizing:
+    """One run: ``add_all`` encodes what is missing, ``finish`` writes the table.
 
-    records: Sequence[ClipRecord]
-    wanted: Sequence[TokenizedClip]
+    Args:
+        unread: the clips that cannot be read by their position, with the reasons.
+    """
+
+    folder: Path
+    index: ShardIndex
     codec: AudioCodec
-    plan: ShardIndex
     device: torch.device | str
+    shard_clips: int
+    batch_size: int
+    unread: dict[int, str] = field(default_factory=dict)
+    rows: dict[int, ClipRow] = field(default_factory=dict)
+    num_encoded: int = 0
 
-    def write(self, path: Path, *, may_leave_out: bool) -> list[tuple[ClipRecord, str]]:
-        """Writes the shard unless it exists and is complete; returns the clips that could not be read with the reasons.
+    def __post_init__(self) -> None:
+        _begin(self.folder, self.index)
+        shards = read_shards(self.folder)
+        self.stored = {clip.audio for shard in shards.values() for clip in shard.clips}
+        self.next_shard = max(shards, default=-1) + 1
+        self.before = clip_rows(self.folder, shards) or []
+        self.digests = AudioDigests(self.folder)
+        has_table = (self.folder / TABLE_NAME).exists()
+        self.first_version = {} if has_table else _described(shards)
 
-        Without ``may_leave_out`` nothing is written if there is such a clip, and only the first is returned.
-        """
-        if path.exists():
-            existing = {clip.id for clip in read_shard(path).clips}
-            missing = [index for index, clip in enumerate(self.wanted) if clip.id not in existing]
-            codes, broken = self._codes(missing)
-            # Rewritten completely if a clip is readable again, so that a shard remains a function of its clips.
-            if not codes:
-                return broken
-        codes, broken = self._codes(range(len(self.records)), stops_early=not may_leave_out)
-        if broken and not may_leave_out:
-            return broken
+    def add_all(
+        self, records: Sequence[ClipRecord], names: Sequence[str], progress: Callable[[int, int], None] | None
+    ) -> None:
+        """Finds the audio of each clip, and encodes what is not stored, a shard at a time."""
+        waiting: dict[str, int] = {}
+        for number, (record, name, old_name) in enumerate(zip(records, names, names_of(records), strict=True)):
+            try:
+                audio = self._audio(record, name, self.first_version.get(old_name))
+            except AudioError as error:
+                self.unread[number] = str(error)
+                continue
+            self.rows[number] = ClipRow(
+                id=name, audio=audio, split=record.split, captions=record.captions, tags=record.tags
+            )
+            if audio not in self.stored:
+                waiting.setdefault(audio, number)
+            if len(waiting) == self.shard_clips:
+                self._encode(waiting, records)
+            if not waiting and progress is not None:
+                progress(number + 1, len(records))
+        if waiting:
+            self._encode(waiting, records)
+        if progress is not None:
+            progress(len(records), len(records))
+
+    def finish(self) -> TokenizeResult:
+        """Writes the table, and says what has changed."""
+        rows = [self.rows[number] for number in sorted(self.rows)]
+        self.digests.save()
+        if rows != self.before or not (self.folder / TABLE_NAME).exists():
+            write_table(self.folder, rows)
+        # After the table: without one, a folder of version 1 is described by its shards.
+        write_index(self.folder, self.index)
+        before = {row.audio: row for row in self.before}
+        now = {row.audio: row for row in rows}
+        known = now.keys() & before.keys()
+        return TokenizeResult(
+            index=self.index,
+            num_clips=len(rows),
+            num_shards=self.next_shard,
+            num_encoded=self.num_encoded,
+            num_added=len(now.keys() - known),
+            num_removed=len(before.keys() - known),
+            num_described=sum(_description(now[audio]) != _description(before[audio]) for audio in known),
+        )
+
+    def _audio(self, record: ClipRecord, name: str, first: DescribedClip | None) -> str:
+        """The digest by which the shards know a clip."""
+        if first is not None and first.source in ("", source_of(record)):
+            self.digests.add(record, name, first.audio)
+            return first.audio
+        return self.digests.digest(record, name)
+
+    def _encode(self, waiting: dict[str, int], records: Sequence[ClipRecord]) -> None:
+        """Writes a shard with the codes of these clips, and empties the list of them."""
+        digests = list(waiting)
+        codes, reasons = encode_clips(
+            [records[number] for number in waiting.values()],
+            self.codec,
+            batch_size=self.batch_size,
+            window_s=self.index.window_s,
+            device=self.device,
+        )
+        for index, reason in reasons.items():
+            broken = [number for number, row in self.rows.items() if row.audio == digests[index]]
+            self.unread |= dict.fromkeys(broken, reason)
+            for number in broken:
+                del self.rows[number]
         clips, start = [], 0
         for index in sorted(codes):
-            clips.append(replace(self.wanted[index], start_frame=start, num_frames=codes[index].shape[1]))
-            start += codes[index].shape[1]
-        empty = torch.empty(self.plan.codec.num_codebooks, 0, dtype=torch.int16)
-        write_shard(path, clips, torch.cat([empty, *(codes[index] for index in sorted(codes))], dim=1))
-        return broken
-
-    def _codes(
-        self, indices: Sequence[int], *, stops_early: bool = False
-    ) -> tuple[dict[int, Int16[Tensor, "K _"]], list[tuple[ClipRecord, str]]]:
-        """The codes of these clips by index, and the unreadable clips in order, or only the first one found."""
-        reasons: dict[int, str] = {}
-        equals: dict[AudioHeader, list[int]] = {}
-        for index in indices:
-            try:
-                header = header_as_recorded(self.records[index])
-                equals.setdefault(header._replace(num_channels=0), []).append(index)
-            except AudioError as error:
-                reasons[index] = str(error)
-        codes: dict[int, Tensor] = {}
-        for header, equal in equals.items():
-            codes.update(self._encode_equal(header, equal, reasons, stops_early))
-            if reasons and stops_early:
-                break
-        return codes, [(self.records[index], reasons[index]) for index in sorted(reasons)]
-
-    def _encode_equal(
-        self, header: AudioHeader, indices: list[int], reasons: dict[int, str], stops_early: bool
-    ) -> dict[int, Int16[Tensor, "K _"]]:
-        """The codes of equally long clips; unreadable ones are added to ``reasons``."""
-        codes: dict[int, Tensor] = {}
-        size = self.plan.batch_size
-        while not (reasons and stops_early) and len(codes) < len(indices):
-            batch = indices[len(codes) : len(codes) + size]
-            paths = [self.records[index].path for index in batch]
-            try:
-                found = _encode_batch(paths, header, self.codec, self.plan, self.device)
-                codes.update(zip(batch, found, strict=True))
-            except _UnreadableError as error:
-                # The batch is refilled, so that the batches are those of a set without the file.
-                reasons[batch[paths.index(error.path)]] = str(error)
-                indices = [index for index in indices if index not in reasons]
-        return codes
+            num_frames = codes[index].shape[1]
+            clips.append(StoredClip(audio=digests[index], start_frame=start, num_frames=num_frames))
+            start += num_frames
+        if clips:
+            write_shard(
+                shard_path(self.folder, self.next_shard), clips, torch.cat([codes[i] for i in sorted(codes)], 1)
+            )
+            self.next_shard += 1
+        self.stored |= {clip.audio for clip in clips}
+        self.num_encoded += len(clips)
+        self.digests.save()
+        waiting.clear()
 
 
-class _UnreadableError(Exception):
-    def __init__(self, path: Path, reason: AudioError) -> None:
-        super().__init__(str(reason))
-        self.path = path
+def _begin(folder: Path, index: ShardIndex) -> None:
+    """Writes the index into a new folder, or checks that the shards of an existing one fit.
+
+    Raises:
+        DataError: the folder has other contents, or codes of another codec or with other windows.
+    """
+    if not any(not path.name.startswith(".") for path in folder.iterdir()):
+        write_index(folder, index)
+        return
+    found = read_index(folder)
+    changed = [name for name in ("codec", "window_s") if getattr(found, name) != getattr(index, name)]
+    if changed:
+        raise DataError(
+            f"{str(folder)!r} was started with another {' and '.join(changed)}: its shards would be inconsistent. "
+            f"Use a new folder, or delete this one"
+        )
 
 
-def _encode_batch(
-    paths: list[Path], header: AudioHeader, codec: AudioCodec, plan: ShardIndex, device: torch.device | str
-) -> Int16[Tensor, "B K T"]:
-    """The codes of equally long clips, window by window."""
-    rate_hz, hop = codec.sample_rate_hz, codec.hop_samples
-    num_samples = round(header.num_samples * rate_hz / header.sample_rate_hz)
-    num_frames = codec.num_frames(num_samples)
-    # Windows begin at frames that fall on a whole sample of the file, or resampled windows would be misaligned.
-    unit = rate_hz // math.gcd(rate_hz, hop * header.sample_rate_hz)
-    window = _rounded_up(plan.window_s * codec.frame_rate_hz, unit)
-    context = _rounded_up(CONTEXT_S * codec.frame_rate_hz, unit)
-    if num_frames <= window:
-        window, context = num_frames, 0
-    windows = []
-    for start in range(0, num_frames, window):
-        first, last = max(0, start - context), start + window + context
-        offset = first * hop * header.sample_rate_hz // rate_hz
-        # The last window ends with the file, whether or not its last frame is full.
-        end = header.num_samples if last >= num_frames else last * hop * header.sample_rate_hz // rate_hz
-        length = min(last * hop, num_samples) - first * hop
-        waves = [_wave(path, offset, end - offset, codec, header.sample_rate_hz, length) for path in paths]
-        codes = codec.encode(torch.stack(waves).to(device)).cpu()
-        windows.append(codes[:, :, start - first : min(start + window, num_frames) - first])
-    return torch.cat(windows, dim=2).to(torch.int16)
+def _described(shards: Mapping[int, Shard]) -> dict[str, DescribedClip]:
+    """The clips of shards of version 1, by their names."""
+    clips = (clip for shard in shards.values() for clip in shard.clips)
+    return {clip.id: clip for clip in clips if isinstance(clip, DescribedClip)}
 
 
-def _wave(
-    path: Path, offset: int, num_samples: int, codec: AudioCodec, rate_hz: int, length: int
-) -> Float[Tensor, "C N"]:
-    """Part of a file at the codec's rate and channels, padded to ``length`` samples of that rate."""
-    try:
-        clip = Clip(read_samples(path, offset, num_samples), rate_hz).to_channels(codec.num_channels)
-    except AudioError as error:
-        raise _UnreadableError(path, error) from error
-    samples = clip.resample(codec.sample_rate_hz).samples
-    # The resampler rounds lengths differently; an extra sample could begin another frame.
-    return torch.nn.functional.pad(samples, (0, length - samples.shape[1]))
-
-
-def _described(record: ClipRecord, name: str) -> TokenizedClip:
-    """The shard entry of a clip, before its frames are known."""
-    return TokenizedClip(
-        id=name,
-        start_frame=0,
-        num_frames=0,
-        split=record.split,
-        captions=record.captions,
-        tags=record.tags,
-        source=f"{record.duration_s!r} s, {record.sample_rate_hz} Hz, {record.num_channels} channels",
-    )
-
-
-def _ids(records: Sequence[ClipRecord]) -> list[str]:
-    """The clips' paths below their common folder, which do not change when the training set is moved."""
-    common = os.path.commonpath([record.path.parent for record in records])
-    return [record.path.relative_to(common).as_posix() for record in records]
-
-
-def _records_fingerprint(records: Sequence[ClipRecord], ids: Sequence[str]) -> str:
-    rows = [
-        [name, *(getattr(record, field.name) for field in fields(ClipRecord) if field.name != "path")]
-        for record, name in zip(records, ids, strict=True)
-    ]
-    return hashlib.sha256(json.dumps(rows, ensure_ascii=True).encode()).hexdigest()
-
-
-def _rounded_up(num_frames: float, unit: int) -> int:
-    return max(1, math.ceil(num_frames / unit)) * unit
+def _description(row: ClipRow) -> tuple[object, ...]:
+    return row.split, row.captions, row.tags

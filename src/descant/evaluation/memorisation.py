@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from descant.data.shards import read_index, read_shard, shard_path
+from descant.data.corpus import read_corpus
 from descant.errors import InvalidRequest
 from descant.evaluation.report import Estimate, rate_with_interval
 
@@ -121,16 +121,15 @@ def find_copies(
 
 
 def shard_codes(folder: str | os.PathLike[str]) -> Iterator[tuple[str, Int[np.ndarray, " T"]]]:
-    """The training clips of a folder of shards: their names and first codebooks, one shard in memory at a time.
+    """The training clips of a folder of shards: their names and first codebooks, memory-mapped.
 
     Raises:
-        DataError: a shard or the index is missing or damaged.
+        DataError: a shard, the table or the index is missing or damaged.
     """
-    for number in range(read_index(folder).num_shards):
-        shard = read_shard(shard_path(folder, number))
-        for clip in shard.clips:
-            if clip.split == "train":
-                yield clip.id, shard.codes[0, clip.start_frame : clip.start_frame + clip.num_frames].numpy()
+    corpus = read_corpus(folder)
+    for number, clip in enumerate(corpus.clips):
+        if clip.split == "train":
+            yield clip.id, corpus.codes(number)[0].numpy()
 
 
 class _Search:

@@ -3,15 +3,17 @@
 import argparse
 import math
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from descant.apps.cli import shards
 from descant.apps.cli.options import add_common_options, number, whole_number
 from descant.apps.cli.outputs import note, show
 from descant.apps.cli.parser import Commands, Parser
 from descant.apps.cli.progress import progress
-from descant.errors import DataError, InvalidRequest
+from descant.errors import DataError, InvalidRequest, naming
 
-MAX_PROBLEMS = 20
+if TYPE_CHECKING:
+    from descant.data.scan import Scan
 
 
 def add_commands(commands: Commands) -> None:
@@ -37,7 +39,12 @@ def _add_scan(group: Commands) -> Parser:
         type=number,
         default=0.05,
         metavar="SHARE",
-        help="share of the clips kept for validation, 0 to 1 (default: 0.05)",
+        help="share of the clips kept for validation, 0 to 1, whole works at a time (default: 0.05)",
+    )
+    parser.add_argument(
+        "--split-again",
+        action="store_true",
+        help="draw the splits anew (default: clips of the existing manifest keep theirs)",
     )
     return parser
 
@@ -64,46 +71,55 @@ def _add_check(group: Commands) -> Parser:
 
 def scan(arguments: argparse.Namespace) -> None:
     """Writes a manifest; files that are not readable audio are listed and left out."""
-    from descant.data.manifest import write_manifest
+    from descant.data.manifest import read_manifest, write_manifest
     from descant.data.scan import scan_folder
 
     output = Path(arguments.output or Path(arguments.folder) / "manifest.jsonl")
     if arguments.output and not output.absolute().parent.is_dir():
         raise InvalidRequest(f"--output {str(output)!r}: there is no folder {str(output.parent)!r}; make it first")
-    found = scan_folder(arguments.folder, valid_share=arguments.valid_share)
-    problems = [f"left out: {problem}" for problem in found.problems.values()] + found.notes
-    for line in [*problems[:MAX_PROBLEMS], *_more(problems)]:
+    previous = []
+    if output.exists() and not arguments.split_again:
+        with naming("the manifest to replace, whose splits are kept unless --split-again is given"):
+            previous = read_manifest(output)
+    found = scan_folder(arguments.folder, valid_share=arguments.valid_share, previous=previous)
+    for line in [*(f"left out: {problem}" for problem in found.problems.values()), *found.notes]:
         note(line)
     if not found.records:
         raise DataError(f"{arguments.folder!r}: no readable audio in it ({len(found.problems)} unreadable files)")
     write_manifest(output, found.records)
-    duration_s = sum(record.duration_s for record in found.records)
-    num_valid = sum(record.split == "valid" for record in found.records)
-    num_captioned = sum(bool(record.captions or record.tags) for record in found.records)
     result = {
         "manifest": str(output),
         "num_clips": len(found.records),
-        "num_valid": num_valid,
-        "num_captioned": num_captioned,
+        "num_works": len(set(found.works)),
+        "num_valid": sum(record.split == "valid" for record in found.records),
+        "num_captioned": sum(bool(record.captions or record.tags) for record in found.records),
+        "num_with_captions": sum(bool(record.captions) for record in found.records),
         "described_by": found.described,
-        "duration_s": duration_s,
+        "duration_s": sum(record.duration_s for record in found.records),
         "left_out": [str(path) for path in found.problems],
+        "reasons": {str(path): reason for path, reason in found.problems.items()},
         "skipped": found.skipped,
         "notes": found.notes,
     }
-    lines = [
-        f"{output}: {len(found.records)} clips, {duration_s / 3_600:.2f} h, {len(found.problems)} files left out",
-        f"{num_valid} of them for validation, {num_captioned} with captions or tags"
-        + "".join(f"; {count} by {kind}" for kind, count in found.described.items()),
-        *(f"skipped: {count} x {kind}" for kind, count in found.skipped.items()),
-    ]
-    show(result, lines, arguments.json)
+    show(result, _scan_lines(output, found), arguments.json)
 
 
-def _more(problems: list[str]) -> list[str]:
-    """A line for the problems that are not printed."""
-    left = len(problems) - MAX_PROBLEMS
-    return [f"and {left} more; --json lists them all"] if left > 0 else []
+def _scan_lines(output: Path, found: "Scan") -> list[str]:
+    records = found.records
+    hours = sum(record.duration_s for record in records) / 3_600
+    lines = [f"{output}: {len(records)} clips, {hours:.2f} h, {len(found.problems)} files left out"]
+    for split, name in (("train", "training"), ("valid", "validation")):
+        pairs = zip(records, found.works, strict=True)
+        works = [work for record, work in pairs if record.split == split]
+        duration_s = sum(record.duration_s for record in records if record.split == split)
+        lines.append(f"{name}: {len(works)} clips of {len(set(works))} works, {duration_s / 60:.1f} min")
+    num_captions = sum(bool(record.captions) for record in records)
+    num_tags = sum(bool(record.tags) for record in records)
+    lines.append(f"{num_captions} clips with captions, {num_tags} with tags")
+    lines += [f"described by {kind}: {count} clips" for kind, count in found.described.items()]
+    if bare := [record for record in records if not record.captions and not record.tags]:
+        lines.append(f"{len(bare)} clips have neither captions nor tags, first {str(bare[0].path)!r}")
+    return lines + [f"skipped: {count} x {kind}" for kind, count in found.skipped.items()]
 
 
 def check(arguments: argparse.Namespace) -> None:

@@ -34,9 +34,9 @@ def _add_tokenize(group: Commands) -> Parser:
         "--batch-size", type=whole_number, default=8, metavar="N", help="clips to encode at a time (default: 8)"
     )
     parser.add_argument(
-        "--skip-broken",
+        "--strict",
         action="store_true",
-        help="leave out clips that cannot be read and list them at the end, instead of stopping at the first",
+        help="fail if a clip cannot be read (default: such clips are named and left out)",
     )
     add_model_options(parser)
     return parser
@@ -107,29 +107,34 @@ def tokenize(arguments: argparse.Namespace) -> None:
 
     audio_s = sum(record.duration_s for record in records)
     with progress(f"tokenizing {audio_s / 3_600:.2f} h", audio_s) as report:
-        index = write_shards(
+        made = write_shards(
             records,
             codec,
             arguments.output,
+            root=Path(arguments.manifest).parent,
             batch_size=arguments.batch_size,
             device=chosen,
             progress=report,
-            skip=skip if arguments.skip_broken else None,
+            skip=None if arguments.strict else skip,
         )
-    num_clips = index.num_clips - len(left_out)
     result = {
         "folder": arguments.output,
-        "num_clips": num_clips,
+        "num_clips": made.num_clips,
         "left_out": left_out,
-        "num_shards": index.num_shards,
+        "num_shards": made.num_shards,
+        "num_encoded": made.num_encoded,
+        "num_added": made.num_added,
+        "num_removed": made.num_removed,
+        "num_described": made.num_described,
         "duration_s": audio_s,
-        "codec": index.codec.fingerprint,
+        "codec": made.index.codec.fingerprint,
     }
-    show(
-        result,
-        [f"{arguments.output}: {num_clips} clips in {index.num_shards} shards, {len(left_out)} left out"],
-        arguments.json,
-    )
+    lines = [
+        f"{arguments.output}: {made.num_clips} clips in {made.num_shards} shards, {len(left_out)} left out",
+        f"{made.num_encoded} encoded; {made.num_added} clips added, {made.num_removed} removed, "
+        f"{made.num_described} with new captions, tags or split",
+    ]
+    show(result, lines, arguments.json)
 
 
 def melodies(arguments: argparse.Namespace) -> None:
@@ -157,17 +162,17 @@ def embeddings(arguments: argparse.Namespace) -> None:
 
 
 def _extend_shards(arguments: argparse.Namespace, added: str, extend: Extend) -> None:
-    from descant.data.shards import read_index
+    from descant.data.corpus import read_corpus
     from descant.devices import select_device
 
-    index = read_index(arguments.folder)
-    audio_s = _audio_s(arguments.folder)
+    corpus = read_corpus(arguments.folder)
+    audio_s = sum(clip.num_frames for clip in corpus.clips) / corpus.index.codec.frame_rate_hz
     chosen = select_device(arguments.device)
     codec = _load_codec(arguments.codec, chosen)
     with progress(f"{added} of {audio_s / 3_600:.2f} h", audio_s) as report:
         extend(codec, chosen, report)
-    result = {"folder": arguments.folder, "num_clips": index.num_clips, "num_shards": index.num_shards}
-    show(result, [f"{arguments.folder}: {added} of {index.num_clips} clips"], arguments.json)
+    result = {"folder": arguments.folder, "num_clips": len(corpus.clips), "num_shards": len(corpus.shards)}
+    show(result, [f"{arguments.folder}: {added} of {len(corpus.clips)} clips"], arguments.json)
 
 
 def _load_codec(folder: str, device: "torch.device") -> "AudioCodec":
@@ -175,12 +180,3 @@ def _load_codec(folder: str, device: "torch.device") -> "AudioCodec":
 
     with naming(f"--codec {folder!r}"):
         return load_codec(Path(folder))[0].to(device)
-
-
-def _audio_s(folder: str) -> float:
-    """How many seconds of audio the codes of a folder stand for."""
-    from descant.data.shards import read_index, read_shard, shard_path
-
-    index = read_index(folder)
-    shards = [read_shard(shard_path(folder, number)) for number in range(index.num_shards)]
-    return sum(clip.num_frames for shard in shards for clip in shard.clips) / index.codec.frame_rate_hz

@@ -1,0 +1,84 @@
+"""Files with a JSON object on each line, read strictly: manifests and the tables of tokenized clips."""
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from descant.errors import DataError
+
+Row = TypeVar("Row")
+
+_SHORT = 1e9
+
+_CHECKS: dict[str, Callable[[Any], bool]] = {
+    "a string": lambda value: isinstance(value, str),
+    "'train' or 'valid'": lambda value: value in ("train", "valid"),
+    "an integer": lambda value: type(value) is int,
+    # NaN fails this too, as does an integer that does not fit a float.
+    f"a number under {_SHORT:g}": lambda value: type(value) in (int, float) and abs(value) < _SHORT,
+    "a list of strings": lambda value: isinstance(value, list) and all(isinstance(item, str) for item in value),
+    "an object": lambda value: isinstance(value, dict),
+}
+"""What a field may hold, in the words of error messages, and whether a value is that."""
+
+
+def read_rows(
+    path: str | os.PathLike[str],
+    what: str,
+    fields: Mapping[str, str],
+    required: Sequence[str],
+    make: Callable[[dict[str, Any]], Row],
+) -> list[tuple[int, Row]]:
+    """The number of each line that is not blank, and what its object describes.
+
+    Args:
+        what: the file is, for messages.
+        fields: what each field holds, as named in ``_CHECKS``; an object has no other fields.
+        required: the fields that every object must have.
+        make: creates the row from an object whose fields are right, and may raise ``DataError``.
+
+    Raises:
+        DataError: the file cannot be read, or a line is wrong; the message has its number.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"cannot read {what} {str(path)!r}: {error}") from error
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            rows.append((number, make(_object(line, fields, required))))
+        except DataError as error:
+            raise DataError(f"{str(path)!r}, line {number}: {error}") from error
+    return rows
+
+
+def lines_of(objects: Iterable[Mapping[str, Any]]) -> bytes:
+    """The content of a file with these objects.
+
+    Raises:
+        ValueError, TypeError: one cannot be JSON.
+    """
+    # ASCII: names that are not valid UTF-8 and captions with a line separator stay on one line.
+    return "".join(json.dumps(one, ensure_ascii=True, allow_nan=False) + "\n" for one in objects).encode()
+
+
+def _object(line: str, fields: Mapping[str, str], required: Sequence[str]) -> dict[str, Any]:
+    try:
+        data = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"not JSON ({error})") from error
+    if not isinstance(data, dict):
+        raise DataError(f"expected an object, got {line:.60}")
+    unknown, missing = sorted(set(data) - set(fields)), [name for name in required if name not in data]
+    if unknown or missing:
+        what = f"unknown key {unknown[0]!r}" if unknown else f"{missing[0]!r} is missing"
+        raise DataError(f"{what}; a line has {', '.join(fields)}")
+    for name, value in data.items():
+        if not _CHECKS[fields[name]](value):
+            raise DataError(f"{name}={value!r:.60}: expected {fields[name]}")
+    return data
