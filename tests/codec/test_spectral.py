@@ -61,6 +61,16 @@ def test_a_row_of_a_batch_is_what_it_is_alone():
     torch.testing.assert_close(codec.decode(codes), alone, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("window_samples", [320, 512])
+def test_clips_decoded_together_have_the_bits_that_they_have_alone(window_samples):
+    codec = make_codec(replace(TINY, window_samples=window_samples)).eval()
+    codes = [codec.encode(wave(num_samples=160 * length))[0] for length in (9, 70, 9, 1)]
+    codes[2] = codes[2].flip(1)
+    alone = [codec.decode_in_chunks(of_clip[None])[0] for of_clip in codes]
+    together = codec.decode_all(codes)
+    assert all(torch.equal(one, other) for one, other in zip(together, alone, strict=True))
+
+
 def test_in_training_the_originals_phases_carry_the_decoded_magnitudes():
     codec = make_codec().eval()
     output = codec(wave())

@@ -132,12 +132,11 @@ class _Round:
         if before is not None:
             kept = before[:0] if self.before is None else self.before
             earlier = torch.cat([kept, before])
-            self.before = earlier[len(found) :]
+            self.before = earlier[len(found) :].clone()  # a view would keep all of it in memory
             directions = found - MOMENTUM / (1 + MOMENTUM) * earlier[: len(found)]
         else:
             directions = found
-        angles = directions.angle()
-        return torch.polar(targets.to(angles.dtype), angles)
+        return directions.sgn() * targets
 
 
 class OverlapAdd:
