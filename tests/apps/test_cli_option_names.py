@@ -142,7 +142,7 @@ WRONG = {
     "data scan": {"--output": "no/m.jsonl", "--valid-share": "2", **MACHINE},
     "data check": {"--segment": "0", "--sample-rate": "-1", **MACHINE},
     "data tokenize": {"--output": "", "--codec": "no", "--batch-size": "0", **MODEL},
-    "data melodies": {"--codec": "no", **SHARDS},
+    "data melodies": {"--codec": "no", "--part": "drums", **SHARDS},
     "data embeddings": {"--codec": "no", "--clap": "no", **SHARDS},
 }
 """A wrong value for each option that takes one."""

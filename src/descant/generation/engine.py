@@ -56,7 +56,15 @@ class Engine:
         self.model = model
         self.max_batch = max_batch
         self.runtime = runtime_for(model.lm, weight_format, packed)
-        self.variants = Variants(model, self.runtime)
+
+    @property
+    def runtime(self) -> Runtime:
+        """What executes the steps of requests without adapters; another one may be put in its place."""
+        return self._variants.runtime
+
+    @runtime.setter
+    def runtime(self, runtime: Runtime) -> None:
+        self._variants = Variants(self.model, runtime)
 
     @own_settings()
     def generate(
@@ -79,7 +87,7 @@ class Engine:
         states, runtimes = [], []
         for request in requests:
             _check_cancel(cancel)
-            variant = self.variants.of(request.mixture)
+            variant = self._variants.of(request.mixture)
             if variant not in readers:
                 readers[variant] = Resolver(variant.model), Preparer(variant.model)
             resolver, preparer = readers[variant]
@@ -113,7 +121,7 @@ class Engine:
             raise InvalidRequest(
                 "loop_bars: a loop is cut from the finished music and cannot be streamed; use generate"
             )
-        variant = self.variants.of(request.mixture)
+        variant = self._variants.of(request.mixture)
         resolver, preparer = Resolver(variant.model), Preparer(variant.model)
         state = GenerationState(variant.model, resolver.resolve(request), preparer)
         return MusicStream(variant.runtime, state, chunk_s, min(first_chunk_s, chunk_s))

@@ -32,6 +32,11 @@ class Variants:
         self._kept: OrderedDict[Mixture, Variant] = OrderedDict()
         self._lock = threading.Lock()
 
+    @property
+    def runtime(self) -> Runtime:
+        """That of the model alone."""
+        return self._plain.runtime
+
     def of(self, adapters: Mixture) -> Variant:
         """The model with these adapters at their strengths.
 

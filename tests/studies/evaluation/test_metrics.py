@@ -9,7 +9,8 @@ import torch
 from descant import api
 from descant.audio import Clip
 from descant.codec.spec import codec_spec
-from descant.data.shards import ShardIndex, TokenizedClip, shard_path, write_index, write_shard
+from descant.data.clip_table import ClipRow, write_table
+from descant.data.shards import ShardIndex, StoredClip, shard_path, write_index, write_shard
 from descant.errors import InvalidRequest
 from descant.studies.evaluation.base import Asked, Training
 from descant.studies.evaluation.choice import Settings
@@ -87,13 +88,13 @@ def values(onsets: float, hold: float | None) -> dict[str, float | None]:
 def training(tmp_path) -> Training:
     """One shard with the codes of the tiny model's codec."""
     spec = codec_spec(api.load("tiny").codec.codec)
-    index = ShardIndex(codec=spec, records_fingerprint="", num_clips=1, shard_clips=1, batch_size=1, window_s=30.0)
+    index = ShardIndex(codec=spec, window_s=30.0)
     folder = tmp_path / "shards"
     folder.mkdir()
     write_index(folder, index)
     codes = torch.randint(0, spec.codebook_size, (spec.num_codebooks, 600), generator=torch.Generator().manual_seed(0))
-    clip = TokenizedClip(id="song", start_frame=0, num_frames=600, split="train")
-    write_shard(shard_path(folder, 0), [clip], codes.to(torch.int16))
+    write_shard(shard_path(folder, 0), [StoredClip(audio="1", start_frame=0, num_frames=600)], codes.to(torch.int16))
+    write_table(folder, [ClipRow(id="song", audio="1", split="train")])
     return Training(folder=folder, model="tiny")
 
 

@@ -144,7 +144,7 @@ def prepare(
     add_melodies(
         folder / "tokens",
         codec,
-        MelodyConfig(),
+        MelodyConfig(part="mix"),
         progress=lambda done, whole: say(f"melodies of {done} of {whole} clips"),
     )
     return StudyData(folder)

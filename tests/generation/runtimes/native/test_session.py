@@ -40,9 +40,9 @@ NUM_ROWS, NUM_STEPS = 3, BLOCK + 12
 FORMAT_ERRORS = {"fp16": 2e-3, "bf16": 2e-2, "int8": 5e-2, "int4": 0.5}
 
 
-def lively(transformer: TransformerConfig = RELEASED) -> MusicLM:
+def lively(transformer: TransformerConfig = RELEASED, seed: int = 0) -> MusicLM:
     """A model whose every parameter matters."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     lm = MusicLM(LMConfig(num_codebooks=3, codebook_size=11, transformer=transformer)).eval().requires_grad_(False)
     for parameter in lm.parameters():
         torch.nn.init.normal_(parameter, std=0.15)
@@ -131,16 +131,19 @@ def test_weights_stored_in_int8_or_float16_are_kept_so_and_change_nothing(stored
 
 @pytest.mark.parametrize("transformer", [MODELS["released"], MODELS["all new"]], ids=["released", "all new"])
 def test_a_cache_in_int8_changes_logits_far_less_than_weights_in_int8(transformer, monkeypatch):
-    lm = lively(transformer)
-    inputs, sequence = conditions(lm), sequence_of()
-    exact = logits_of(NativeRuntime(lm).start(), inputs, sequence, 9)
-    in_int8 = NativeRuntime(copy.deepcopy(lm), "int8")
-    monkeypatch.setattr(session_module, "cache_format_for", lambda _: "fp32")
-    weights_only = logits_of(in_int8.start(), inputs, sequence, 9)
-    monkeypatch.setattr(session_module, "cache_format_for", lambda _: "int8")
-    cache_only = logits_of(NativeRuntime(lm).start(), inputs, sequence, 9)
-    of_weights, of_cache = ((found - exact).norm() / exact.norm() for found in (weights_only, cache_only))
-    assert 0 < of_cache < 0.04 * of_weights
+    """With one bit less it would change them by twice as much, 0.06 of what the weights do."""
+    shares = []
+    for seed in range(4):
+        lm = lively(transformer, seed)
+        inputs, sequence = conditions(lm), sequence_of()
+        monkeypatch.setattr(session_module, "cache_format_for", lambda _: "fp32")
+        exact = logits_of(NativeRuntime(lm).start(), inputs, sequence, 9)
+        weights_only = logits_of(NativeRuntime(copy.deepcopy(lm), "int8").start(), inputs, sequence, 9)
+        monkeypatch.setattr(session_module, "cache_format_for", lambda _: "int8")
+        cache_only = logits_of(NativeRuntime(lm).start(), inputs, sequence, 9)
+        of_weights, of_cache = ((found - exact).norm() / exact.norm() for found in (weights_only, cache_only))
+        shares.append(float(of_cache / of_weights))
+    assert 0 < sum(shares) / len(shares) < 0.04
 
 
 def test_only_rounded_weights_have_a_rounded_cache():
