@@ -131,7 +131,7 @@ def test_weights_stored_in_int8_or_float16_are_kept_so_and_change_nothing(stored
 
 @pytest.mark.parametrize("transformer", [MODELS["released"], MODELS["all new"]], ids=["released", "all new"])
 def test_a_cache_in_int8_changes_logits_far_less_than_weights_in_int8(transformer, monkeypatch):
-    """By 0.035 of what the weights do, in the mean of sixteen models, and with one bit less by 0.07."""
+    """By 0.035 of what the weights do, in the mean of sixteen models; one bit less would double a rounding error."""
     shares = []
     for seed in range(4):
         lm = lively(transformer, seed)
