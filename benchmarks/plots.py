@@ -14,6 +14,8 @@ from typing import Any
 import matplotlib
 from results import newest, read
 
+from descant.studies.plot_style import SETTINGS
+
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "speed"
 AXES = {
     "steps": ("steps in the cache", "ms_per_step", "milliseconds of a step"),
@@ -23,14 +25,6 @@ AXES = {
 """For each curve its horizontal axis, the value that is drawn, and the vertical axis."""
 
 PLACES = {"steps": "steps", "duration": "duration_s", "count": "count"}
-SETTINGS = {
-    # The same lines give the same file.
-    "svg.hashsalt": "descant",
-    "svg.fonttype": "none",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
 
 
 def draw(curve: str, lines: list[dict[str, Any]], file: Path) -> None:

@@ -10,6 +10,7 @@ import time
 import numpy as np
 import pytest
 
+from descant import user_files
 from descant.compiled import object_cache
 from descant.compiled.code import I64, POINTER, Code, Target
 from descant.compiled.library import compiled_library
@@ -201,7 +202,7 @@ def test_a_user_without_a_home_has_no_cache(monkeypatch):
     monkeypatch.delenv(VARIABLE)
     for name in ("XDG_CACHE_HOME", "LOCALAPPDATA"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(object_cache.Path, "home", no_home)
+    monkeypatch.setattr(user_files.Path, "home", no_home)
     assert ObjectCache.of_user() is None
     assert stored(23) == 23
 

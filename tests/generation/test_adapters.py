@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from descant.adapters import stacked
+from descant.adapters import Adapter, LowRank, stacked
 from descant.adapters.layers import merged
 from descant.api import MusicGen
 from descant.errors import InvalidRequest
@@ -55,6 +55,17 @@ def test_a_merged_model_makes_the_same_music(tiny_model, engine, adapters):
     beside = codes_of(engine, Request(**FIELDS, sampling=Sampling(greedy=True), adapters=mixture))[0]
     assert torch.equal(codes_of(Engine(merged(tiny_model, stacked(mixture))), request)[0], beside)
     assert not torch.equal(codes_of(engine, request)[0], beside)
+
+
+def test_changes_of_the_texts_projection_act(tiny_model, engine):
+    rows, columns = tiny_model.text.project.weight.shape
+    generator = torch.Generator().manual_seed(4)
+    change = LowRank(torch.randn(2, columns, generator=generator), torch.randn(rows, 2, generator=generator))
+    plain, changed = (
+        codes_of(engine, Request(**FIELDS, sampling=Sampling(greedy=True), adapters=adapters))[0]
+        for adapters in ((), Adapter({"text.project.weight": (change,)}))
+    )
+    assert not torch.equal(plain, changed)
 
 
 def test_strength_zero_is_the_model_itself(engine, adapters):

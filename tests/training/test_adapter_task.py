@@ -55,6 +55,7 @@ def test_an_adapter_starts_at_the_models_loss_and_learns(toy, tiny_model, tmp_pa
     assert learned < 0.5 * first
     after = tiny_model.state_dict()
     assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    assert all(parameter.grad is None for parameter in tiny_model.parameters())
 
 
 def test_a_run_with_dropout_resumes_with_the_same_bits(toy, tiny_model, tmp_path):

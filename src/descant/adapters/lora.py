@@ -88,13 +88,11 @@ class Adapter:
             bottom; None where a map stays as it is.
         name: what records of music call it: the name of its folder.
         fingerprint: of its tensors, if it was read from a file.
-        trigger: words that call up what it has learned, if it has some.
     """
 
     changes: Mapping[str, tuple[LowRank | None, ...]]
     name: str = "adapter"
     fingerprint: str | None = None
-    trigger: str | None = None
 
     def __repr__(self) -> str:
         return f"Adapter({self.name!r}, {len(self.changes)} matrices)"

@@ -123,10 +123,9 @@ def load_adapter(folder: Path, model: MusicGenModel) -> tuple[Adapter, AdapterIn
             )
     if groups:
         raise CheckpointError(f"{folder}: it changes {min(groups)}, which this model does not have")
-    info = _info(plain, own)
-    adapter = Adapter(changes, folder.absolute().name, adapter_fingerprint(changes), info.trigger)
+    adapter = Adapter(changes, folder.absolute().name, adapter_fingerprint(changes))
     check_fits(model, adapter)
-    return adapter, info
+    return adapter, _info(plain, own)
 
 
 def _their_modules(name: str) -> tuple[str, ...]:

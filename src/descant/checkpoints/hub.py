@@ -15,6 +15,7 @@ from pathlib import Path
 
 from descant.checkpoints.config_files import read_json
 from descant.errors import CheckpointError, MissingExtra
+from descant.user_files import add_content
 
 DESCRIPTION = ("*.json", "*.txt", "*.model")
 SAFETENSORS = (*DESCRIPTION, "*.safetensors")
@@ -27,7 +28,6 @@ ANY_WEIGHTS = (*DESCRIPTION, "*.safetensors", "*.bin")
 SETTINGS = ("config.json", "generation_config.json", "preprocessor_config.json", "codec/config.json")
 
 _HUB_ID = re.compile(r"(?P<id>[\w][\w.-]{0,95}/[\w][\w.-]{0,95})(@(?P<revision>[\w][\w./-]{0,199}))?", re.ASCII)
-_BLOCK_BYTES = 2**20
 
 
 def find(model: str | Path) -> Path:
@@ -270,7 +270,5 @@ def _digest(blob: Path, algorithm: str, size: int, modified_ns: int) -> str:
         digest = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
     else:
         digest = hashlib.sha256()
-    with blob.open("rb") as content:
-        while block := content.read(_BLOCK_BYTES):
-            digest.update(block)
+    add_content(digest, blob)
     return digest.hexdigest()

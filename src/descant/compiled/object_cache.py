@@ -18,6 +18,8 @@ from pathlib import Path
 import llvmlite
 import llvmlite.binding as llvm
 
+from descant.user_files import cache_folder
+
 VARIABLE = "DESCANT_COMPILED_CODE"
 """Names a folder for object code, or is ``off``. Without it the folder is among the user's caches."""
 
@@ -47,7 +49,8 @@ class ObjectCache:
     def of_user() -> "ObjectCache | None":
         """That of the user of this process; None if there is none."""
         setting = os.environ.get(VARIABLE, "")
-        folder = Path(setting) if setting else _default_folder()
+        caches = cache_folder()
+        folder = Path(setting) if setting else caches and caches / "compiled"
         if setting.lower() == "off" or folder is None:
             return None
         versions = _versions()
@@ -93,19 +96,6 @@ class ObjectCache:
                 return
             path.unlink(missing_ok=True)
             num_bytes -= size
-
-
-def _default_folder() -> Path | None:
-    """A folder where the platform has caches; None for users without a home."""
-    configured = Path(os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME", ""))
-    if configured.is_absolute():
-        return configured / "descant" / "compiled"
-    try:
-        home = Path.home()
-    except RuntimeError:
-        return None
-    caches = {"win32": "AppData/Local", "darwin": "Library/Caches"}.get(sys.platform, ".cache")
-    return home / caches / "descant" / "compiled"
 
 
 def _without_links(path: str, flags: int) -> int:

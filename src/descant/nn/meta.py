@@ -44,8 +44,7 @@ class _WithoutRandomValues(TorchFunctionMode):
     ) -> Any:
         keywords = kwargs or {}
         if getattr(function, "__name__", "") in ("kaiming_uniform_", "uniform_", "normal_"):
-            # torch.nn.init passes its tensor by name.
-            return args[0] if args else keywords["tensor"]
+            return _changed(args, keywords)
         return function(*args, **keywords)
 
 
@@ -62,14 +61,18 @@ class _WithoutCalculation(TorchFunctionMode):
     ) -> Any:
         keywords = kwargs or {}
         name = getattr(function, "__name__", "")
-        # torch.nn.init passes its tensor by name.
-        changed = args[0] if args else keywords.get("tensor")
+        changed = _changed(args, keywords)
         is_in_place = name.endswith("_") and not name.endswith("__") and name != "requires_grad_"
         if is_in_place and isinstance(changed, Tensor) and changed.is_meta:
             return changed
         if function is torch.norm_except_dim and isinstance(changed, Tensor) and changed.is_meta:
             return _norms_without_memory(*args, **keywords)
         return function(*args, **keywords)
+
+
+def _changed(args: tuple[Any, ...], keywords: Mapping[str, Any]) -> Any:
+    """What a function changes in place; torch.nn.init passes it by name."""
+    return args[0] if args else keywords.get("tensor")
 
 
 def _norms_without_memory(v: Tensor, pow: int = 2, dim: int = 0) -> Tensor:  # noqa: ARG001

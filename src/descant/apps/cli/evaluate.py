@@ -10,6 +10,7 @@ from descant.apps.cli.outputs import show
 from descant.apps.cli.parser import Commands, Parser
 from descant.apps.cli.progress import progress, waiting
 from descant.errors import InvalidRequest, naming
+from descant.user_files import cache_folder
 
 if TYPE_CHECKING:
     from descant.studies.evaluation.choice import Settings
@@ -146,7 +147,6 @@ def settings_of(arguments: argparse.Namespace, **changes: Any) -> "Settings":
     import torch
 
     from descant.studies.evaluation.base import Training
-    from descant.studies.evaluation.cache import default_cache
     from descant.studies.evaluation.choice import Settings
 
     roles = {
@@ -154,7 +154,9 @@ def settings_of(arguments: argparse.Namespace, **changes: Any) -> "Settings":
         "labeller": arguments.labeller,
         "text_embedder": arguments.text_embedder,
     }
-    cache = default_cache() if arguments.cache is None else Path(os.path.expanduser(arguments.cache))
+    caches = cache_folder()
+    usual = caches and caches / "evaluation"
+    cache = usual if arguments.cache is None else Path(os.path.expanduser(arguments.cache))
     training = None if arguments.training is None else Path(os.path.expanduser(arguments.training))
     given: dict[str, Any] = {
         "metrics": arguments.metrics,

@@ -1,6 +1,5 @@
 """The weights of embedders: which file they were read from, and their tensors, read without running code."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from descant.checkpoints import hub
 from descant.checkpoints.pickles import only_tensors
 from descant.checkpoints.tensor_files import MappedFile
 from descant.errors import CheckpointError
+from descant.user_files import sha256_of
 
 FROZEN_NETWORK_FILES = ("model.safetensors", "pytorch_model.bin")
 """The files that transformers reads, in its order of preference."""
@@ -27,11 +27,7 @@ class WeightsFile:
     @classmethod
     def of(cls, file: Path) -> "WeightsFile":
         """The name and checksum of a file."""
-        with file.open("rb") as content:
-            digest = hashlib.sha256()
-            while block := content.read(2**20):
-                digest.update(block)
-        return cls(file.name, digest.hexdigest())
+        return cls(file.name, sha256_of(file))
 
     @classmethod
     def of_frozen_network(cls, place: str) -> "WeightsFile":

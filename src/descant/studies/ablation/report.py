@@ -11,6 +11,7 @@ from descant.errors import InvalidRequest, MissingExtra
 from descant.evaluation.report import Estimate, markdown_table, mean_with_interval
 from descant.studies.ablation.results import lines_of
 from descant.studies.ablation.study import LINES_STUDY, Study
+from descant.studies.plot_style import SETTINGS
 
 QUALITY = {
     "nats_per_frame": "nats a frame",
@@ -36,14 +37,6 @@ MOVEMENT = {
 }
 """The columns of the three tables: measures by their names in the results, and their titles."""
 PLOTTED = ("nats_per_frame", "frechet", "kernel", "label_kl")
-SETTINGS = {
-    # The same lines give the same file.
-    "svg.hashsalt": "descant",
-    "svg.fonttype": "none",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
 
 
 def write_report(study: Study, lines: Sequence[Mapping[str, Any]], folder: Path) -> list[Path]:

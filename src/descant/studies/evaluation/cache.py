@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,21 +15,6 @@ from descant.evaluation.embedded_clips import EmbeddedClip
 
 VECTORS, LABELS = "vectors", "labels"
 VERSION = 1
-
-
-def default_cache() -> Path:
-    """``descant/evaluation`` in the user's folder of caches (XDG base directories)."""
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(home) / "descant" / "evaluation"
-
-
-def checksum(file: Path) -> str:
-    """The SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with file.open("rb") as content:
-        while block := content.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 class Cache:

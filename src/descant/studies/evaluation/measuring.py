@@ -20,8 +20,9 @@ from descant.errors import AudioError, InvalidRequest, naming
 from descant.evaluation.embedded_clips import EmbeddedClip, embed_clips
 from descant.evaluation.embedders import Embedder
 from descant.studies.evaluation.base import ClipFile, ClipMetric, Role, Values
-from descant.studies.evaluation.cache import Cache, checksum, entry_key
+from descant.studies.evaluation.cache import Cache, entry_key
 from descant.studies.evaluation.embedders import load_embedder
+from descant.user_files import sha256_of
 
 LOUDNESS_LUFS = -14.0
 """The level at which clips are embedded, as in audiocraft (arXiv 2306.05284, section 3.2)."""
@@ -124,7 +125,7 @@ class Measurer:
     def _values_key(self, file: ClipFile, metric: ClipMetric) -> str:
         asked = [file.asked.text, file.asked.chords] if "text" in metric.needs else []
         melody = file.asked.melody if "melody" in metric.needs else None
-        return entry_key(file.sha256, metric.name, metric.version, asked, melody and checksum(melody), self.duration_s)
+        return entry_key(file.sha256, metric.name, metric.version, asked, melody and sha256_of(melody), self.duration_s)
 
 
 @dataclass(frozen=True, kw_only=True)

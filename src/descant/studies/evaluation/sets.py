@@ -9,8 +9,8 @@ from descant.audio import audio_header, read_info
 from descant.errors import AudioError, DataError, naming
 from descant.studies.clip_folders import audio_by_name, description_beside, read_texts
 from descant.studies.evaluation.base import Asked, ClipFile
-from descant.studies.evaluation.cache import checksum
 from descant.studies.evaluation.measuring import BrokenFile
+from descant.user_files import sha256_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +82,7 @@ def open_set(
             ClipFile(
                 name=name,
                 path=path,
-                sha256=checksum(path),
+                sha256=sha256_of(path),
                 duration_s=header.duration_s,
                 sample_rate_hz=header.sample_rate_hz,
                 asked=asked.get(name, Asked()),
