@@ -105,8 +105,10 @@ def test_what_is_in_the_cache_is_not_read_again_until_the_file_changes(tmp_path,
     # As a generated and as a reference clip.
     assert read in (["03"], ["03", "03"])
     # A shorter part is another measurement, and so is another prompt where the metric reads it.
-    evaluate(open_set(folder), open_set(folder), replace(settings, duration_s=2.0))
+    shorter = replace(settings, duration_s=2.0)
+    of_shorter = evaluate(open_set(folder), open_set(folder), shorter).as_json()
     assert len(read) > 24
+    assert evaluate(open_set(folder), open_set(folder), replace(shorter, cache=None)).as_json() == of_shorter
 
 
 def test_a_damaged_entry_of_the_cache_counts_as_missing(tmp_path, pair, settings):
