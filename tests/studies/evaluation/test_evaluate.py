@@ -105,10 +105,16 @@ def test_what_is_in_the_cache_is_not_read_again_until_the_file_changes(tmp_path,
     # As a generated and as a reference clip.
     assert read in (["03"], ["03", "03"])
     # A shorter part is another measurement, and so is another prompt where the metric reads it.
-    shorter = replace(settings, duration_s=2.0)
-    of_shorter = evaluate(open_set(folder), open_set(folder), shorter).as_json()
+    evaluate(open_set(folder), open_set(folder), replace(settings, duration_s=2.0))
     assert len(read) > 24
-    assert evaluate(open_set(folder), open_set(folder), replace(shorter, cache=None)).as_json() == of_shorter
+
+
+def test_measurements_of_other_lengths_are_kept_apart(tmp_path, pair, settings):
+    generated, reference = map(open_set, pair)
+    for duration_s in (None, 2.0, None):
+        plain = replace(settings, metrics=(*DISTANCES, "checks"), duration_s=duration_s)
+        cached = evaluate(generated, reference, replace(plain, cache=tmp_path / "cache"))
+        assert cached.as_json() == evaluate(generated, reference, plain).as_json()
 
 
 def test_a_damaged_entry_of_the_cache_counts_as_missing(tmp_path, pair, settings):
