@@ -78,6 +78,10 @@ class Code(ir.IRBuilder):
         self.store(value, place)
         return place
 
+    def hidden(self, value: ir.Value) -> ir.Value:
+        """The value, without LLVM knowing it; it unrolls loops whose length it knows."""
+        return self.asm(ir.FunctionType(value.type, [value.type]), "", "=r,0", [value], side_effect=False)
+
     def address(self, pointer: ir.Value, offset: ir.Value, type: ir.Type) -> ir.Value:
         """The address of an element of an array of ``type``."""
         return self.gep(self.bitcast(pointer, type.as_pointer()), [offset])
