@@ -15,7 +15,7 @@ import llvmlite.binding as llvm
 from llvmlite import ir
 
 F32, F16 = ir.FloatType(), ir.HalfType()
-I8, I16, I32, I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
+I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
 POINTER = ir.PointerType(I8)
 
 Dot: TypeAlias = Literal["vnni", "maddubs", "plain"]
@@ -77,6 +77,10 @@ class Code(ir.IRBuilder):
             place = self.alloca(value.type)
         self.store(value, place)
         return place
+
+    def hidden(self, value: ir.Value) -> ir.Value:
+        """The value, without LLVM knowing it; it unrolls loops whose length it knows."""
+        return self.asm(ir.FunctionType(value.type, [value.type]), "", "=r,0", [value], side_effect=False)
 
     def address(self, pointer: ir.Value, offset: ir.Value, type: ir.Type) -> ir.Value:
         """The address of an element of an array of ``type``."""

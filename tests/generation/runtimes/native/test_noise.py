@@ -10,6 +10,7 @@ from llvmlite import ir
 from descant.compiled.code import F32, I32, I64, LANES, POINTER, Code, Target
 from descant.compiled.library import Library, object_code
 from descant.generation.runtimes.native.noise import CHUNK, KEY_STEPS, MULTIPLIERS, add_noise, log_exponential, philox
+from tests.processors import FLOAT_TARGETS, each_target
 
 MASK = 2**32 - 1
 KNOWN = (
@@ -75,14 +76,13 @@ def test_a_block_begins_alike_however_long_it_is():
     assert torch.equal(log_exponential(9, 2, 1_000)[:77], log_exponential(9, 2, 77))
 
 
-def test_all_processors_draw_the_same():
-    expected = log_exponential(11, 1, 50 * CHUNK)
-    for target in (Target("haswell"), Target("znver3"), Target("skylake-avx512")):
-        module = ir.Module("noise")
-        add_noise(module)
-        found = torch.empty(50 * CHUNK)
-        Library(object_code(module, target)).function("noise", 4)(found.data_ptr(), 11, 1, 50)
-        assert torch.equal(found, expected)
+@pytest.mark.parametrize("target", each_target(*FLOAT_TARGETS))
+def test_all_processors_draw_the_same(target):
+    module = ir.Module("noise")
+    add_noise(module)
+    found = torch.empty(50 * CHUNK)
+    Library(object_code(module, target)).function("noise", 4)(found.data_ptr(), 11, 1, 50)
+    assert torch.equal(found, log_exponential(11, 1, 50 * CHUNK))
 
 
 @pytest.mark.parametrize("exponent", [-100, -2, -1, 0, 1, 60])

@@ -1,6 +1,5 @@
 """Packed weights and their products: the packed numbers are the weight's, and a row's bits are its own."""
 
-import llvmlite.binding as llvm
 import numpy as np
 import pytest
 import torch
@@ -14,25 +13,7 @@ from descant.generation.runtimes.native.packing import FORMATS, ZEROS, PackedWei
 from descant.generation.runtimes.native.products import EPILOGUES, ProductWord
 from descant.generation.runtimes.native.program import products_library
 from descant.nn.quantize import dequantize_rows, quantize_rows
-
-TARGETS = {
-    "AVX2, Intel": Target("haswell"),
-    "AVX2, AMD": Target("znver3"),
-    "AVX2 and VNNI": Target("alderlake", dot="vnni"),
-    "AVX-512": Target("skylake-avx512", num_vectors=16),
-    "AVX-512 and VNNI, AMD": Target("znver4", num_vectors=16, dot="vnni"),
-    "AVX-512 and VNNI, Intel": Target("sapphirerapids", num_vectors=16, dot="vnni"),
-    "no instruction for bytes": Target("haswell", dot="plain"),
-}
-"""Older and newer processors than most that run this test."""
-
-NEEDED = {
-    "AVX2 and VNNI": ("avxvnni",),
-    "AVX-512": ("avx512bw",),
-    "AVX-512 and VNNI, AMD": ("avx512vnni", "avx512bf16"),
-}
-NEEDED["AVX-512 and VNNI, Intel"] = ("avx512vnni", "avx512fp16")
-"""What a processor needs to run the code for another: LLVM's names."""
+from tests.processors import each_target
 
 ERRORS = {"fp32": 0.0, "fp16": 3e-4, "bf16": 3e-3, "int8": 1e-2, "w8a8": 1e-2, "w4a8": 0.1}
 """The largest relative error of a normally distributed weight."""
@@ -157,16 +138,15 @@ def test_integer_products_are_exact_integers_added_group_after_group(format, num
     assert torch.equal(found, exact_product(rows, weight))
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", each_target())
 @pytest.mark.parametrize("format", ZEROS)
 def test_the_largest_integers_do_not_overflow(format, target):
-    skip_unless_possible(target)
     # The largest number that a byte or half of it can hold, 7 or 127, and one that makes 8 the unit of int4.
     weight = torch.full((32, 64), 7.0)
     weight[:, ::32] = -8.0 if format == "w4a8" else 7.0
     rows = torch.full((3, 64), 2.0) * torch.tensor([1.0, -1.0, 0.0])[:, None]
     packed = pack(weight, format)
-    assert torch.equal(multiply(products_library(format, TARGETS[target]), packed, rows), exact_product(rows, packed))
+    assert torch.equal(multiply(products_library(format, target), packed, rows), exact_product(rows, packed))
 
 
 @pytest.mark.parametrize("format", ZEROS)
@@ -200,17 +180,10 @@ def test_a_row_has_the_same_bits_alone_and_in_any_batch(format):
         assert torch.equal(multiply(library, weight, rows[-num_rows:]), alone[-num_rows:])
 
 
-def skip_unless_possible(target: str) -> None:
-    features = llvm.get_host_cpu_features()
-    if missing := [name for name in NEEDED.get(target, ()) if not features.get(name)]:
-        pytest.skip(f"this processor has no {missing[0]}")
-
-
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", each_target())
 @pytest.mark.parametrize("format", FORMATS)
 def test_all_processors_give_the_same_bits(format, target):
-    library = products_library(format, TARGETS[target])
-    skip_unless_possible(target)
+    library = products_library(format, target)
     weight, rows = pack(weight_of(), format), torch.randn(15, 96, generator=torch.Generator().manual_seed(1))
     for epilogue in EPILOGUES:
         expected = multiply(products_library(format, Target.host()), weight, rows, epilogue)
