@@ -53,5 +53,5 @@ class Buffers:
             quantized=torch.zeros(MAX_TOKENS, quantized_words(wide), dtype=torch.int32),
             low_rank=torch.zeros(MAX_TOKENS, padded(max_rank)),
             tokens=tokens,
-            state=np.array([0, tokens.ctypes.data], np.int64),
+            state=np.array([0, tokens.ctypes.data, 0], np.int64),
         )

@@ -44,7 +44,8 @@ BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}
 
 class ProductWord(IntEnum):
     """The 64-bit words that describe the product y = x W to its function. Strides count floats, or words of rounded
-    activations; a tile computes some of the panels for all tokens."""
+    activations; a tile computes some of the panels for all rows. ``NUM_ROWS`` is the word of the state that counts
+    them."""
 
     X = 0
     X_STRIDE = 1
@@ -57,12 +58,14 @@ class ProductWord(IntEnum):
     PANELS_PER_TILE = 8
     PANEL_BYTES = 9
     GAIN = 10
+    NUM_ROWS = 11
 
 
 def block_rows(target: Target) -> list[tuple[int, int]]:
     """How many rows are multiplied at once, the most first, each with the outputs of a panel that are summed at once:
     as many sums as fit into the registers."""
-    return [(8, 32), (4, 32), (2, 32), (1, 32)] if target.num_vectors >= 16 else [(4, 16), (2, 32), (1, 32)]
+    wide = [(8, 32), (4, 32), (2, 32), (1, 32)]
+    return wide if target.num_vectors >= 16 else [(6, 16), (4, 16), (2, 32), (1, 32)]
 
 
 @dataclass(frozen=True)
@@ -185,7 +188,7 @@ def _product(
         )
     )
     gain = code.bitcast(code.trunc(code.read(words, I64(ProductWord.GAIN), I64), I32), F32)
-    num_tokens = code.read(state, I64(0), I64)
+    num_tokens = code.read(state, code.read(words, I64(ProductWord.NUM_ROWS), I64), I64)
     sums = code.bitcast(code.alloca(F32, max(cores) * LANES), POINTER)
     first = code.mul(tile, per_tile)
     end = code.add(first, per_tile)
