@@ -2,8 +2,8 @@
 
 A weight is packed in panels of 32 outputs, input after input. Each output is summed over the inputs in their order,
 whatever the number of rows, the number of threads or the width of the processor's registers: so a row has the same bits
-alone and in any batch, as a step and within a prompt, and on any processor. Formats that are multiplied with int8
-activations have their sums in ``integers.py``.
+alone and in any batch, as a step and within a prompt, and on any processor. Formats that are multiplied with rounded
+activations have their sums in ``shorts.py`` (16 bits) and ``integers.py`` (8 bits).
 """
 
 from collections.abc import Callable
@@ -16,7 +16,6 @@ from llvmlite import ir
 from descant.compiled.code import (
     F16,
     F32,
-    I8,
     I16,
     I32,
     I64,
@@ -29,6 +28,7 @@ from descant.compiled.code import (
 )
 from descant.generation.runtimes.native.integers import add_quantize, integer_cores
 from descant.generation.runtimes.native.packing import HAS_SCALES, ZEROS, PackedFormat
+from descant.generation.runtimes.native.shorts import add_quantize_short, short_cores
 
 ERFCX_SCALE = 0.4
 ERFCX_COEFFICIENTS = (
@@ -39,7 +39,7 @@ ERFCX_COEFFICIENTS = (
 """The polynomial of t = 1 / (1 + 0.4 a) nearest to exp(a * a) * erfc(a) for a from 0 to 9.4, up to 1.3e-9."""
 
 
-BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}
+BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 
 
 class ProductWord(IntEnum):
@@ -96,6 +96,9 @@ def add_products(module: ir.Module, format: PackedFormat, target: Target) -> Non
     if format in ZEROS:
         add_quantize(module, "quantize", format)
         cores = integer_cores(module, format, target)
+    elif format == "int8":
+        add_quantize_short(module, "quantize")
+        cores = short_cores(module, target)
     else:
         cores = {rows: _core(module, format, rows, lanes) for rows, lanes in block_rows(target)}
     for epilogue, finish in EPILOGUES.items():
@@ -130,9 +133,7 @@ def _as_floats(code: Code, panel: ir.Value, at: ir.Value, format: PackedFormat, 
         return code.read(panel, at, F32, lanes)
     if format == "fp16":
         return code.fpext(code.read(panel, at, F16, lanes), vector)
-    if format == "bf16":
-        return code.bitcast(code.shl(code.zext(code.read(panel, at, I16, lanes), whole), numbers(whole, 16)), vector)
-    return code.sitofp(code.read(panel, at, I8, lanes), vector)
+    return code.bitcast(code.shl(code.zext(code.read(panel, at, I16, lanes), whole), numbers(whole, 16)), vector)
 
 
 Epilogue: TypeAlias = Callable[[Code, ir.Value, ir.Value, ir.Value, ir.Value], ir.Value]

@@ -27,8 +27,8 @@ from descant.generation.runtimes.native.kernels import (
     add_norm,
 )
 from descant.generation.runtimes.native.packing import (
+    INTEGERS,
     PANEL,
-    ZEROS,
     PackedFormat,
     PackedWeight,
     address_of,
@@ -139,7 +139,7 @@ class ProgramBuilder:
         rows: StateWord = StateWord.NUM_TOKENS,
     ) -> np.ndarray:
         library = products_library(weight.format, self.target)
-        if weight.format in ZEROS:
+        if weight.format in INTEGERS:
             x = self._quantized(library, x, padded(weight.num_inputs))
         words = np.zeros(len(ProductWord), np.int64)
         num_panels, panel_bytes = weight.panels.shape
@@ -158,7 +158,7 @@ class ProgramBuilder:
         return words
 
     def _quantized(self, library: Library, x: Float[Tensor, "T wide"], num_inputs: int) -> Int32[Tensor, "T words"]:
-        """Where x is rounded to int8, which it is from here on."""
+        """Where x is rounded to 8 or 16 bits, which it is from here on."""
         y, words = self.buffers.quantized, np.zeros(len(QuantizeWord), np.int64)
         words[QuantizeWord.X], words[QuantizeWord.X_STRIDE] = address_of(x), x.shape[1]
         words[QuantizeWord.Y], words[QuantizeWord.Y_STRIDE] = address_of(y), y.shape[1]
