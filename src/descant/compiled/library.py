@@ -65,4 +65,4 @@ class Library:
 def _machine(target: Target) -> llvm.TargetMachine:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    return llvm.Target.from_default_triple().create_target_machine(cpu=target.cpu, features=target.features, opt=2)
+    return llvm.Target.from_default_triple().create_target_machine(cpu=target.cpu, features=target.all_features, opt=2)

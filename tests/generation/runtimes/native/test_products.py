@@ -9,9 +9,19 @@ from torch.nn import functional as F
 from descant.compiled.code import Target
 from descant.compiled.library import Library
 from descant.generation.runtimes.native.integers import QuantizeWord, quantized_words
-from descant.generation.runtimes.native.packing import FORMATS, ZEROS, PackedWeight, exact_format, pack, padded, unpack
+from descant.generation.runtimes.native.packing import (
+    FORMATS,
+    INTEGERS,
+    PackedFormat,
+    PackedWeight,
+    exact_format,
+    pack,
+    padded,
+    unpack,
+)
 from descant.generation.runtimes.native.products import EPILOGUES, ProductWord
 from descant.generation.runtimes.native.program import products_library
+from descant.generation.runtimes.native.shorts import short_words
 from descant.nn.quantize import dequantize_rows, quantize_rows
 from tests.processors import each_target
 
@@ -23,9 +33,10 @@ def weight_of(num_outputs: int = 70, num_inputs: int = 96) -> Tensor:
     return torch.randn(num_outputs, num_inputs, generator=torch.Generator().manual_seed(0)) * 0.05
 
 
-def quantized(library: Library, x: Tensor) -> Tensor:
+def quantized(library: Library, x: Tensor, format: PackedFormat) -> Tensor:
     """The words of rounded rows."""
-    y = torch.zeros(len(x), quantized_words(x.shape[1]), dtype=torch.int32)
+    num_words = short_words if format == "int8" else quantized_words
+    y = torch.zeros(len(x), num_words(x.shape[1]), dtype=torch.int32)
     words = np.zeros(len(QuantizeWord), np.int64)
     words[QuantizeWord.X], words[QuantizeWord.X_STRIDE] = x.data_ptr(), x.shape[1]
     words[QuantizeWord.Y], words[QuantizeWord.Y_STRIDE] = y.data_ptr(), y.shape[1]
@@ -39,7 +50,7 @@ def quantized(library: Library, x: Tensor) -> Tensor:
 def multiply(library: Library, weight: PackedWeight, x: Tensor, epilogue: str = "store", gain: float = 1.0) -> Tensor:
     """The product of rows, in two tiles; what is added to is 2 everywhere."""
     x = F.pad(x, (0, padded(x.shape[1]) - x.shape[1])).contiguous()
-    inputs = quantized(library, x) if weight.format in ZEROS else x
+    inputs = quantized(library, x, weight.format) if weight.format in INTEGERS else x
     y = torch.full((len(x) + 1, padded(weight.num_outputs)), 2.0)
     words = np.zeros(len(ProductWord), np.int64)
     words[ProductWord.X], words[ProductWord.X_STRIDE] = inputs.data_ptr(), inputs.shape[1]
@@ -57,19 +68,27 @@ def multiply(library: Library, weight: PackedWeight, x: Tensor, epilogue: str = 
     return y[:-1, : weight.num_outputs]
 
 
-def rounded(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows [B G 32] as whole numbers from -127 to 127 and a scale [B G 1] for each group of 32."""
-    groups = F.pad(x, (0, padded(x.shape[1]) - x.shape[1])).unflatten(1, (-1, 32))
+ROUNDED = {"int8": (256, 32_767), "w8a8": (32, 127), "w4a8": (32, 127)}
+"""How many activations share a scale, and the largest whole number."""
+
+
+def rounded(x: Tensor, format: PackedFormat) -> tuple[Tensor, Tensor]:
+    """Rows [B G size] as whole numbers and a scale [B G 1] for each group."""
+    size, most = ROUNDED[format]
+    groups = F.pad(x, (0, -x.shape[1] % size)).unflatten(1, (-1, size))
     largest = groups.abs().amax(dim=2, keepdim=True).clamp(min=1e-30)
-    return (groups.double() * (127 / largest)).round().float(), largest * torch.tensor(1 / 127)
+    return (groups.double() * (torch.full_like(largest, most) / largest)).round().float(), largest * torch.tensor(
+        1 / most
+    )
 
 
 def exact_product(x: Tensor, weight: PackedWeight) -> Tensor:
     """The product of rounded rows with an integer weight: whole sums of each group, added in float32, group after
     group. The largest weight of a group in int4 is -8 or 7 times its scale."""
-    numbers, scales = rounded(x)
-    whole = F.pad(unpack(weight), (0, padded(weight.num_inputs) - weight.num_inputs)).double().unflatten(1, (-1, 32))
-    if weight.format == "w8a8":
+    numbers, scales = rounded(x, weight.format)
+    size = numbers.shape[2]
+    whole = F.pad(unpack(weight), (0, -weight.num_inputs % size)).double().unflatten(1, (-1, size))
+    if weight.format != "w4a8":
         assert weight.scales is not None
         of_weights = weight.scales[: weight.num_outputs, None].double().expand(whole.shape[:2])
         factors = scales[:, None, :, 0].expand(-1, len(whole), -1)
@@ -82,7 +101,7 @@ def exact_product(x: Tensor, weight: PackedWeight) -> Tensor:
     total = torch.zeros(len(x), len(whole))
     for group in range(whole.shape[1]):
         # float64 holds the product of two float32 numbers exactly, so this is a fused multiply-add.
-        total = (sums[:, :, group] * factors[:, :, group].double() + total).float()
+        total = (sums[:, :, group].float().double() * factors[:, :, group].double() + total).float()
     return total if weight.format == "w4a8" else total * of_weights[:, 0].float()
 
 
@@ -120,8 +139,10 @@ def test_products_are_those_of_the_unpacked_weight(format, epilogue):
     rows = torch.randn(13, 96, generator=torch.Generator().manual_seed(1))
     library = products_library(format, Target.host())
     for num_rows in (1, 2, 3, 4, 7, 8, 13):
-        numbers, scales = rounded(rows[:num_rows])
-        inputs = (numbers * scales).flatten(1) if format in ZEROS else rows[:num_rows]
+        inputs = rows[:num_rows]
+        if format in INTEGERS:
+            numbers, scales = rounded(inputs, format)
+            inputs = (numbers * scales).flatten(1)[:, :96]
         sums = F.linear(inputs, unpack(weight))
         added = 2 + 0.5 * sums
         expected = {"store": sums, "gelu": F.gelu(sums), "add": added, "add_gelu": F.gelu(added)}[epilogue]
@@ -130,7 +151,7 @@ def test_products_are_those_of_the_unpacked_weight(format, epilogue):
 
 
 @pytest.mark.parametrize("num_inputs", [5, 32, 50, 96, 1_000])
-@pytest.mark.parametrize("format", ZEROS)
+@pytest.mark.parametrize("format", INTEGERS)
 def test_integer_products_are_exact_integers_added_group_after_group(format, num_inputs):
     weight = pack(weight_of(num_inputs=num_inputs), format)
     rows = torch.randn(9, num_inputs, generator=torch.Generator().manual_seed(1)) * torch.logspace(-9, 9, 9)[:, None]
@@ -139,17 +160,18 @@ def test_integer_products_are_exact_integers_added_group_after_group(format, num
 
 
 @pytest.mark.parametrize("target", each_target())
-@pytest.mark.parametrize("format", ZEROS)
+@pytest.mark.parametrize("format", INTEGERS)
 def test_the_largest_integers_do_not_overflow(format, target):
-    # The largest number that a byte or half of it can hold, 7 or 127, and one that makes 8 the unit of int4.
-    weight = torch.full((32, 64), 7.0)
+    # More inputs than share a scale. The largest number that a byte or half of it can hold, 7 or 127, and one that
+    # makes 8 the unit of int4.
+    weight = torch.full((32, 320), 7.0)
     weight[:, ::32] = -8.0 if format == "w4a8" else 7.0
-    rows = torch.full((3, 64), 2.0) * torch.tensor([1.0, -1.0, 0.0])[:, None]
+    rows = torch.full((3, 320), 2.0) * torch.tensor([1.0, -1.0, 0.0])[:, None]
     packed = pack(weight, format)
     assert torch.equal(multiply(products_library(format, target), packed, rows), exact_product(rows, packed))
 
 
-@pytest.mark.parametrize("format", ZEROS)
+@pytest.mark.parametrize("format", INTEGERS)
 def test_activations_that_are_not_finite_give_nan_and_leave_other_rows_alone(format):
     weight = pack(weight_of(), format)
     rows = torch.randn(4, 96, generator=torch.Generator().manual_seed(1))

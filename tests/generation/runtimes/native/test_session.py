@@ -111,8 +111,9 @@ def test_formats_change_logits_by_their_rounding_only(format):
     assert 0 < error < FORMAT_ERRORS[format]
 
 
-@pytest.mark.parametrize("stored", ["int8", "fp16"])
-def test_weights_stored_in_int8_or_float16_are_kept_so_and_change_nothing(stored, monkeypatch):
+@pytest.mark.parametrize(("stored", "most"), [("int8", 1e-4), ("fp16", 0.0)])
+def test_weights_stored_in_int8_or_float16_are_kept_so(stored, most, monkeypatch):
+    """Next to float16 nothing is rounded, next to int8 only activations, to 16 bits."""
     monkeypatch.setattr(session_module, "cache_format_for", lambda _: "fp32")
     round_weight = {"int8": lambda weight: dequantize_rows(*quantize_rows(weight)), "fp16": Tensor.half}[stored]
     lm = lively()
@@ -125,8 +126,7 @@ def test_weights_stored_in_int8_or_float16_are_kept_so_and_change_nothing(stored
     found, expected = (
         logits_of(kind.start(), inputs, sequence, 9) for kind in (runtime, NativeRuntime(copy.deepcopy(lm), "fp32"))
     )
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
-    assert stored == "int8" or torch.equal(found, expected)
+    assert (found - expected).norm() <= most * expected.norm()
 
 
 @pytest.mark.parametrize("transformer", [MODELS["released"], MODELS["all new"]], ids=["released", "all new"])

@@ -10,6 +10,7 @@ from torch import Tensor
 from descant.generation.runtimes.native.integers import quantized_words
 from descant.generation.runtimes.native.kernels import TokenWord
 from descant.generation.runtimes.native.packing import padded
+from descant.generation.runtimes.native.shorts import short_words
 from descant.lm.model import LMConfig
 
 MAX_TOKENS = 32
@@ -50,8 +51,8 @@ class Buffers:
             wide=torch.zeros(MAX_TOKENS, wide),
             queries=queries,
             attended=attended,
-            quantized=torch.zeros(MAX_TOKENS, quantized_words(wide), dtype=torch.int32),
+            quantized=torch.zeros(MAX_TOKENS, max(quantized_words(wide), short_words(wide)), dtype=torch.int32),
             low_rank=torch.zeros(MAX_TOKENS, padded(max_rank)),
             tokens=tokens,
-            state=np.array([0, tokens.ctypes.data], np.int64),
+            state=np.array([0, tokens.ctypes.data, 0], np.int64),
         )

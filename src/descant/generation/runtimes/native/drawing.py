@@ -5,9 +5,9 @@ same bits.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import IntEnum
-from functools import cache
-from typing import NamedTuple
+from functools import cache, cached_property
 
 import numpy as np
 import torch
@@ -48,12 +48,18 @@ class TermWord(IntEnum):
     NUM_WORDS = 3
 
 
-class DrawSettings(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class DrawSettings:
     """Of each job its temperature, the number of codes that are kept, and whether the likeliest one is taken."""
 
     temperatures: Float[np.ndarray, " jobs"]
     top_ks: Int[np.ndarray, " jobs"]
     are_greedy: Int[np.ndarray, " jobs"]
+
+    @cached_property
+    def addresses(self) -> list[int]:
+        """Where they are, found once for many draws."""
+        return [address_of(array) for array in (self.temperatures, self.top_ks, self.are_greedy)]
 
 
 def draw_codes(
@@ -77,7 +83,7 @@ def draw_codes(
     words[DrawWord.ROW_STRIDE], words[DrawWord.CODEBOOK_STRIDE] = logits.stride(0), logits.stride(1)
     words[DrawWord.NUM_CODEBOOKS], words[DrawWord.NUM_ENTRIES] = num_codebooks, num_entries
     words[DrawWord.TERMS], words[DrawWord.NUM_TERMS] = address_of(of_terms), len(terms)
-    words[DrawWord.TEMPERATURES : DrawWord.ARE_GREEDY + 1] = [address_of(array) for array in settings]
+    words[DrawWord.TEMPERATURES : DrawWord.ARE_GREEDY + 1] = settings.addresses
     words[DrawWord.CODES], words[DrawWord.VALUES] = address_of(codes), address_of(values)
     _draw_function()(words.ctypes.data, num_jobs * num_codebooks)
     return codes, values
@@ -97,7 +103,7 @@ def add_draw(module: ir.Module) -> None:
         row.begin(tile)
         largest = row.guide()
         row.scale(largest)
-        row.draw(row.smallest_kept(), largest)
+        row.draw(largest)
     code.ret_void()
 
 
@@ -160,26 +166,35 @@ class _Row:
             relative = code.fsub(code.read(self.guided, at, F32, LANES), code.splat(largest))
             code.write(code.fdiv(relative, temperature), self.scaled, at)
 
-    def smallest_kept(self) -> ir.Value:
-        """The bits, without the sign, of the last one that is kept. No scaled logit is above 0, so the bits rise as
-        the logits fall; each bit is 0 if enough of them are no larger then."""
-        code = self.code
-        top_k = code.trunc(self.of_job(DrawWord.TOP_KS, I64), I32)
-        found, count = code.variable(I32(0)), code.variable(numbers(self.whole, 0))
-        code.store(I32(0), found)
-        with code.for_range(I64(0), I64(31)) as index:
-            bit = code.shl(I32(1), code.sub(I32(30), code.trunc(index, I32)))
-            limit = code.or_(code.load(found), code.sub(bit, I32(1)))
-            code.store(numbers(self.whole, 0), count)
-            with code.for_range(I64(0), self.num_entries, LANES) as at:
-                is_kept = code.icmp_signed("<=", self._bits(at), code.splat(limit))
-                code.store(code.sub(code.load(count), code.sext(is_kept, self.whole)), count)
-            is_enough = code.icmp_signed(">=", code.reduce(code.load(count), code.add), top_k)
-            code.store(code.select(is_enough, code.load(found), code.or_(code.load(found), bit)), found)
-        return code.load(found)
+    def draw(self, largest: ir.Value) -> None:
+        """Writes the code that wins among the ``top_k`` largest, and its value.
 
-    def draw(self, smallest_kept: ir.Value, largest: ir.Value) -> None:
-        """Writes the code that wins, and its value."""
+        The winner of all is nearly always one of the largest. If it is not, then neither is any that is as small, and
+        the others race again: so nothing has to be sorted. No scaled logit is above 0, so bits rise as logits fall.
+        """
+        code = self.code
+        # What is not finite wins nothing, so nothing may race again.
+        is_finite = code.fcmp_ordered("<", code.call_llvm("fabs", largest), F32(float("inf")))
+        top_k = code.select(is_finite, self.of_job(DrawWord.TOP_KS, I64), self.num_entries)
+        value, winner = code.variable(F32(0.0)), code.variable(I32(0))
+        limit = code.variable(I32(2**31 - 1))
+        code.store(I32(2**31 - 1), limit)
+        race, finished = code.append_basic_block("race"), code.append_basic_block("finished")
+        code.branch(race)
+        code.position_at_end(race)
+        self._race(code.load(limit), value, winner)
+        bits = self._bits_of(code.read(self.scaled, code.zext(code.load(winner), I64)))
+        code.store(code.sub(bits, I32(1)), limit)
+        num_larger = code.zext(self._num_below(bits), I64)
+        code.cbranch(code.icmp_signed("<", num_larger, top_k), finished, race)
+        code.position_at_end(finished)
+        is_number = code.fcmp_ordered("==", largest, largest)
+        code.write(code.zext(code.load(winner), I64), code.pointer_at(self.words, DrawWord.CODES), self.tile)
+        number = code.select(is_number, code.load(value), F32(float("nan")))
+        code.write(number, code.pointer_at(self.words, DrawWord.VALUES), self.tile)
+
+    def _race(self, limit: ir.Value, value: ir.Value, winner: ir.Value) -> None:
+        """Stores the largest value, and the first entry that has it, of those whose bits are up to a limit."""
         code = self.code
         noise = code.pointer_at(self.words, DrawWord.LOG_NOISE)
         row = code.mul(self.tile, self.num_entries)
@@ -190,24 +205,32 @@ class _Row:
         code.store(numbers(self.whole, 0), winners)
         places = ir.Constant(self.whole, [*range(LANES)])
         with code.for_range(I64(0), self.num_entries, LANES) as at:
-            race = code.fsub(code.read(self.scaled, at, F32, LANES), code.read(noise, code.add(row, at), F32, LANES))
-            is_kept = code.icmp_signed("<=", self._bits(at), code.splat(smallest_kept))
-            race = code.select(is_kept, race, lowest)
-            race = code.select(code.splat(is_greedy), code.read(self.guided, at, F32, LANES), race)
-            is_better = code.fcmp_ordered(">", race, code.load(best))
+            scaled = code.read(self.scaled, at, F32, LANES)
+            drawn = code.fsub(scaled, code.read(noise, code.add(row, at), F32, LANES))
+            drawn = code.select(code.splat(is_greedy), code.read(self.guided, at, F32, LANES), drawn)
+            is_left = code.icmp_signed("<=", self._bits_of(scaled), code.splat(limit))
+            is_better = code.and_(is_left, code.fcmp_ordered(">", drawn, code.load(best)))
             entry = code.add(code.splat(code.trunc(at, I32)), places)
-            code.store(code.select(is_better, race, code.load(best)), best)
+            code.store(code.select(is_better, drawn, code.load(best)), best)
             code.store(code.select(is_better, entry, code.load(winners)), winners)
-        value = code.reduce(code.load(best), lambda left, right: code.call_llvm("maxnum", left, right))
-        is_winner = code.fcmp_ordered("==", code.load(best), code.splat(value))
+        largest = code.reduce(code.load(best), lambda left, right: code.call_llvm("maxnum", left, right))
+        is_winner = code.fcmp_ordered("==", code.load(best), code.splat(largest))
         # Of equal ones the first.
         entries = code.select(is_winner, code.load(winners), numbers(self.whole, 2**31 - 1))
-        winner = code.reduce(entries, lambda left, right: code.select(code.icmp_signed("<", left, right), left, right))
-        is_number = code.fcmp_ordered("==", largest, largest)
-        code.write(code.zext(winner, I64), code.pointer_at(self.words, DrawWord.CODES), self.tile)
-        value = code.select(is_number, value, F32(float("nan")))
-        code.write(value, code.pointer_at(self.words, DrawWord.VALUES), self.tile)
+        first = code.reduce(entries, lambda left, right: code.select(code.icmp_signed("<", left, right), left, right))
+        code.store(largest, value)
+        code.store(first, winner)
 
-    def _bits(self, at: ir.Value) -> ir.Value:
-        scaled = self.code.read(self.scaled, at, F32, LANES)
-        return self.code.and_(self.code.bitcast(scaled, self.whole), numbers(self.whole, 2**31 - 1))
+    def _num_below(self, bits: ir.Value) -> ir.Value:
+        """The number of entries with smaller bits."""
+        code, count = self.code, self.code.variable(numbers(self.whole, 0))
+        code.store(numbers(self.whole, 0), count)
+        with code.for_range(I64(0), self.num_entries, LANES) as at:
+            is_below = code.icmp_signed("<", self._bits_of(code.read(self.scaled, at, F32, LANES)), code.splat(bits))
+            code.store(code.sub(code.load(count), code.sext(is_below, self.whole)), count)
+        return code.reduce(code.load(count), code.add)
+
+    def _bits_of(self, scaled: ir.Value) -> ir.Value:
+        """The bits of one or more scaled logits without the sign, as whole numbers."""
+        whole = self.whole if isinstance(scaled.type, ir.VectorType) else I32
+        return self.code.and_(self.code.bitcast(scaled, whole), numbers(whole, 2**31 - 1))

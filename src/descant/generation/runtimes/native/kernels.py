@@ -16,6 +16,15 @@ from descant.nn.attention import NORM_EPSILON
 LAYER_NORM_EPSILON = 1e-5
 
 
+class StateWord(IntEnum):
+    """The 64-bit words of the state of a step: the number of tokens, where their words are, and the number of tokens
+    up to the last one that has conditions to attend to."""
+
+    NUM_TOKENS = 0
+    TOKENS = 1
+    NUM_CONDITIONED = 2
+
+
 class TokenWord(IntEnum):
     """The 64-bit words that describe a token: its position, and where its codes are (0 for none) and the vectors that
     are added to their embeddings and to the last norm. Two caches follow each other in the same form: that of the steps
@@ -102,7 +111,9 @@ class HeadShape:
 
 def token_word(code: Code, state: ir.Value, token: ir.Value, word: int) -> ir.Value:
     """A word of a token."""
-    return code.read(code.pointer_at(state, 1), code.add(code.mul(token, I64(TokenWord.NUM_WORDS)), I64(word)), I64)
+    return code.read(
+        code.pointer_at(state, StateWord.TOKENS), code.add(code.mul(token, I64(TokenWord.NUM_WORDS)), I64(word)), I64
+    )
 
 
 def cache_of(

@@ -69,14 +69,11 @@ def add_noise(module: ir.Module) -> None:
 def philox(code: Code, counter: list[ir.Value], key: list[ir.Value]) -> list[ir.Value]:
     """Philox4x32-10 of vectors of counters, four words each."""
     type = counter[0].type
-    wide = ir.VectorType(I64, type.count)
     for _ in range(ROUNDS):
-        products = [
-            code.mul(code.zext(counter[2 * index], wide), numbers(wide, multiplier))
-            for index, multiplier in enumerate(MULTIPLIERS)
-        ]
-        high = [code.trunc(code.lshr(product, numbers(wide, 32)), type) for product in products]
-        low = [code.trunc(product, type) for product in products]
+        high, low = zip(
+            *(_product(code, counter[2 * index], multiplier) for index, multiplier in enumerate(MULTIPLIERS)),
+            strict=True,
+        )
         keys = [code.splat(word, type.count) for word in key]
         counter = [
             *(code.xor(code.xor(high[1], counter[1]), keys[0]), low[1]),
@@ -84,6 +81,18 @@ def philox(code: Code, counter: list[ir.Value], key: list[ir.Value]) -> list[ir.
         ]
         key = [code.add(word, I32(step)) for word, step in zip(key, KEY_STEPS, strict=True)]
     return counter
+
+
+def _product(code: Code, factor: ir.Value, multiplier: int) -> tuple[ir.Value, ir.Value]:
+    """The high and the low halves of products of 64 bits. Even and odd places are multiplied apart, where they lie: a
+    processor multiplies the low halves of its 64-bit places, so nothing is moved."""
+    wide = ir.VectorType(I64, factor.type.count // 2)
+    factors, low_half = code.bitcast(factor, wide), numbers(wide, 2**32 - 1)
+    even = code.mul(code.and_(factors, low_half), numbers(wide, multiplier))
+    odd = code.mul(code.lshr(factors, numbers(wide, 32)), numbers(wide, multiplier))
+    high = code.or_(code.lshr(even, numbers(wide, 32)), code.and_(odd, numbers(wide, 2**64 - 2**32)))
+    low = code.or_(code.and_(even, low_half), code.shl(odd, numbers(wide, 32)))
+    return code.bitcast(high, factor.type), code.bitcast(low, factor.type)
 
 
 def _log_exponential(code: Code, bits: ir.Value) -> ir.Value:

@@ -1,8 +1,8 @@
 """Weights in the order in which they are multiplied, in one of six formats.
 
-Weights in floats, or in int8 where that holds them exactly, are multiplied with float32 activations. Those that are
-rounded to int8 or int4 are multiplied with activations in int8: ``w8a8`` and ``w4a8``. Four consecutive inputs of an
-output lie side by side in them.
+Weights in floats are multiplied with float32 activations, weights in int8, where that holds them exactly, with
+activations in 16 bits: two consecutive inputs of an output lie side by side. Those that are rounded to int8 or int4 are
+multiplied with activations in int8: ``w8a8`` and ``w4a8``, with four inputs side by side.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Float, Shaped, UInt8
+from jaxtyping import Float, Int8, Shaped, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -35,6 +35,9 @@ ROUNDED: dict[Rounding, PackedFormat] = {
 
 ZEROS: dict[PackedFormat, int] = {"w8a8": 128, "w4a8": 8}
 """Formats that are multiplied with int8, and the unsigned number that stands for zero."""
+
+INTEGERS: tuple[PackedFormat, ...] = ("int8", *ZEROS)
+"""Formats that are multiplied with rounded activations."""
 
 PANEL = 32
 """Outputs that are multiplied together."""
@@ -96,7 +99,7 @@ def pack(weight: Float[Tensor, "O I"], format: PackedFormat) -> PackedWeight:
         panels = _pack_int4(whole.float())
     elif format in HAS_SCALES:
         quantized, scales = quantize_rows(whole)
-        panels = _by_input(quantized) if format == "int8" else _by_quad((quantized.short() + 128).to(torch.uint8))
+        panels = _by_pair(quantized) if format == "int8" else _by_quad((quantized.short() + 128).to(torch.uint8))
     else:
         panels = _by_input(whole.to(TYPES[format]))
     return PackedWeight(format, num_inputs, num_outputs, panels.contiguous().view(torch.uint8).flatten(1), scales)
@@ -104,6 +107,11 @@ def pack(weight: Float[Tensor, "O I"], format: PackedFormat) -> PackedWeight:
 
 def _by_input(weight: Shaped[Tensor, "O I"]) -> Shaped[Tensor, "panels I outputs"]:
     return rearrange(weight, "(panels outputs) I -> panels I outputs", outputs=PANEL)
+
+
+def _by_pair(weight: Int8[Tensor, "O I"]) -> Int8[Tensor, "panels pairs outputs_pair"]:
+    """Two inputs of an output side by side."""
+    return rearrange(weight, "(panels outputs) (pairs pair) -> panels pairs (outputs pair)", outputs=PANEL, pair=2)
 
 
 def _by_quad(weight: UInt8[Tensor, "O I"]) -> UInt8[Tensor, "panels groups quads outputs_quad"]:
@@ -163,10 +171,15 @@ def unpack(packed: PackedWeight) -> Float[Tensor, "O I"]:
         integers = _by_output(torch.stack([pairs & 15, pairs >> 4], dim=3).flatten(2, 3)).float() - 8
         of_inputs = rearrange(scales, "panels groups outputs -> (panels outputs) groups")
         rows = integers * of_inputs.repeat_interleave(GROUP, dim=1)
+    elif format == "int8":
+        pairs = data.view(torch.int8)
+        rows = rearrange(
+            pairs, "panels (pairs outputs pair) -> (panels outputs) (pairs pair)", outputs=PANEL, pair=2
+        ).float()
     elif format == "w8a8":
         rows = _by_output(data.unflatten(1, (-1, GROUP // 4, 4 * PANEL))).float() - 128
     else:
-        panels = data.view(torch.int8 if format == "int8" else TYPES[format]).float()
+        panels = data.view(TYPES[format]).float()
         rows = rearrange(panels, "panels (I outputs) -> (panels outputs) I", outputs=PANEL)
     if packed.scales is not None:
         rows = rows * packed.scales[:, None]

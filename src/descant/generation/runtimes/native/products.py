@@ -2,8 +2,8 @@
 
 A weight is packed in panels of 32 outputs, input after input. Each output is summed over the inputs in their order,
 whatever the number of rows, the number of threads or the width of the processor's registers: so a row has the same bits
-alone and in any batch, as a step and within a prompt, and on any processor. Formats that are multiplied with int8
-activations have their sums in ``integers.py``.
+alone and in any batch, as a step and within a prompt, and on any processor. Formats that are multiplied with rounded
+activations have their sums in ``shorts.py`` (16 bits) and ``integers.py`` (8 bits).
 """
 
 from collections.abc import Callable
@@ -16,7 +16,6 @@ from llvmlite import ir
 from descant.compiled.code import (
     F16,
     F32,
-    I8,
     I16,
     I32,
     I64,
@@ -29,6 +28,7 @@ from descant.compiled.code import (
 )
 from descant.generation.runtimes.native.integers import add_quantize, integer_cores
 from descant.generation.runtimes.native.packing import HAS_SCALES, ZEROS, PackedFormat
+from descant.generation.runtimes.native.shorts import add_quantize_short, short_cores
 
 ERFCX_SCALE = 0.4
 ERFCX_COEFFICIENTS = (
@@ -39,12 +39,13 @@ ERFCX_COEFFICIENTS = (
 """The polynomial of t = 1 / (1 + 0.4 a) nearest to exp(a * a) * erfc(a) for a from 0 to 9.4, up to 1.3e-9."""
 
 
-BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 1}
+BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 
 
 class ProductWord(IntEnum):
     """The 64-bit words that describe the product y = x W to its function. Strides count floats, or words of rounded
-    activations; a tile computes some of the panels for all tokens."""
+    activations; a tile computes some of the panels for all rows. ``NUM_ROWS`` is the word of the state that counts
+    them."""
 
     X = 0
     X_STRIDE = 1
@@ -57,12 +58,14 @@ class ProductWord(IntEnum):
     PANELS_PER_TILE = 8
     PANEL_BYTES = 9
     GAIN = 10
+    NUM_ROWS = 11
 
 
 def block_rows(target: Target) -> list[tuple[int, int]]:
     """How many rows are multiplied at once, the most first, each with the outputs of a panel that are summed at once:
     as many sums as fit into the registers."""
-    return [(8, 32), (4, 32), (2, 32), (1, 32)] if target.num_vectors >= 16 else [(4, 16), (2, 32), (1, 32)]
+    wide = [(8, 32), (4, 32), (2, 32), (1, 32)]
+    return wide if target.num_vectors >= 16 else [(6, 16), (4, 16), (2, 32), (1, 32)]
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,9 @@ def add_products(module: ir.Module, format: PackedFormat, target: Target) -> Non
     if format in ZEROS:
         add_quantize(module, "quantize", format)
         cores = integer_cores(module, format, target)
+    elif format == "int8":
+        add_quantize_short(module, "quantize")
+        cores = short_cores(module, target)
     else:
         cores = {rows: _core(module, format, rows, lanes) for rows, lanes in block_rows(target)}
     for epilogue, finish in EPILOGUES.items():
@@ -127,9 +133,7 @@ def _as_floats(code: Code, panel: ir.Value, at: ir.Value, format: PackedFormat, 
         return code.read(panel, at, F32, lanes)
     if format == "fp16":
         return code.fpext(code.read(panel, at, F16, lanes), vector)
-    if format == "bf16":
-        return code.bitcast(code.shl(code.zext(code.read(panel, at, I16, lanes), whole), numbers(whole, 16)), vector)
-    return code.sitofp(code.read(panel, at, I8, lanes), vector)
+    return code.bitcast(code.shl(code.zext(code.read(panel, at, I16, lanes), whole), numbers(whole, 16)), vector)
 
 
 Epilogue: TypeAlias = Callable[[Code, ir.Value, ir.Value, ir.Value, ir.Value], ir.Value]
@@ -185,7 +189,7 @@ def _product(
         )
     )
     gain = code.bitcast(code.trunc(code.read(words, I64(ProductWord.GAIN), I64), I32), F32)
-    num_tokens = code.read(state, I64(0), I64)
+    num_tokens = code.read(state, code.read(words, I64(ProductWord.NUM_ROWS), I64), I64)
     sums = code.bitcast(code.alloca(F32, max(cores) * LANES), POINTER)
     first = code.mul(tile, per_tile)
     end = code.add(first, per_tile)

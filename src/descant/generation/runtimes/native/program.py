@@ -20,14 +20,15 @@ from descant.generation.runtimes.native.kernels import (
     HeadShape,
     HeadWord,
     NormWord,
+    StateWord,
     TokenWord,
     add_embed,
     add_heads,
     add_norm,
 )
 from descant.generation.runtimes.native.packing import (
+    INTEGERS,
     PANEL,
-    ZEROS,
     PackedFormat,
     PackedWeight,
     address_of,
@@ -110,22 +111,35 @@ class ProgramBuilder:
         self._add(self.kernels.address(name), words, tiles_per_token=1)
 
     def product(
-        self, x: Tensor, weight: PackedWeight, y: Tensor | None, epilogue: str = "store", gain: float = 1.0
+        self,
+        x: Tensor,
+        weight: PackedWeight,
+        y: Tensor | None,
+        epilogue: str = "store",
+        gain: float = 1.0,
+        rows: StateWord = StateWord.NUM_TOKENS,
     ) -> list[np.ndarray]:
         """y = x W with its change, its GELU, or y + gain * x W; gives the words of the products that write to y.
-        Without ``y`` the caller puts in where it is."""
+        Without ``y`` the caller puts in where it is. ``rows`` says how many tokens are multiplied."""
         if weight.change is None:
-            return [self._product(x, weight, y, epilogue, gain)]
+            return [self._product(x, weight, y, epilogue, gain, rows)]
         down, up = weight.change
-        words = self._product(x, weight, y, "store" if epilogue == "gelu" else epilogue, gain)
-        self._product(x, down, self.buffers.low_rank)
-        return [words, self._product(self.buffers.low_rank, up, y, "add_gelu" if epilogue == "gelu" else "add", gain)]
+        words = self._product(x, weight, y, "store" if epilogue == "gelu" else epilogue, gain, rows)
+        self._product(x, down, self.buffers.low_rank, rows=rows)
+        last = "add_gelu" if epilogue == "gelu" else "add"
+        return [words, self._product(self.buffers.low_rank, up, y, last, gain, rows)]
 
     def _product(
-        self, x: Tensor, weight: PackedWeight, y: Tensor | None, epilogue: str = "store", gain: float = 1.0
+        self,
+        x: Tensor,
+        weight: PackedWeight,
+        y: Tensor | None,
+        epilogue: str = "store",
+        gain: float = 1.0,
+        rows: StateWord = StateWord.NUM_TOKENS,
     ) -> np.ndarray:
         library = products_library(weight.format, self.target)
-        if weight.format in ZEROS:
+        if weight.format in INTEGERS:
             x = self._quantized(library, x, padded(weight.num_inputs))
         words = np.zeros(len(ProductWord), np.int64)
         num_panels, panel_bytes = weight.panels.shape
@@ -138,12 +152,13 @@ class ProgramBuilder:
         words[ProductWord.NUM_INPUTS] = padded(weight.num_inputs)
         words[ProductWord.NUM_PANELS], words[ProductWord.PANELS_PER_TILE] = num_panels, per_tile
         words[ProductWord.PANEL_BYTES] = panel_bytes
+        words[ProductWord.NUM_ROWS] = rows
         words[ProductWord.GAIN] = int(np.float32(gain).view(np.int32))
         self._add(library.address(f"product_{weight.format}_{epilogue}"), words, tiles=-(-num_panels // per_tile))
         return words
 
     def _quantized(self, library: Library, x: Float[Tensor, "T wide"], num_inputs: int) -> Int32[Tensor, "T words"]:
-        """Where x is rounded to int8, which it is from here on."""
+        """Where x is rounded to 8 or 16 bits, which it is from here on."""
         y, words = self.buffers.quantized, np.zeros(len(QuantizeWord), np.int64)
         words[QuantizeWord.X], words[QuantizeWord.X_STRIDE] = address_of(x), x.shape[1]
         words[QuantizeWord.Y], words[QuantizeWord.Y_STRIDE] = address_of(y), y.shape[1]
@@ -223,11 +238,13 @@ def add_layers(builder: ProgramBuilder) -> None:
         builder.attend("attend", layer, attention)
         builder.product(buffers.attended, attention.out, buffers.hidden, "add", attention.gain)
         if block.cross is not None:
+            # Where nothing can be attended to, zero would be added: these rows need no products.
+            rows = StateWord.NUM_CONDITIONED
             builder.norm(block.cross.norm)
-            builder.product(buffers.normed, block.cross.queries, buffers.wide)
+            builder.product(buffers.normed, block.cross.queries, buffers.wide, rows=rows)
             builder.heads("cross_queries", layer, block.cross)
             builder.attend("cross_attend", layer, block.cross)
-            builder.product(buffers.attended, block.cross.out, buffers.hidden, "add", block.cross.gain)
+            builder.product(buffers.attended, block.cross.out, buffers.hidden, "add", block.cross.gain, rows)
         builder.norm(block.norm)
         builder.product(buffers.normed, block.up, buffers.wide, "gelu")
         builder.product(buffers.wide, block.down, buffers.hidden, "add", block.gain)

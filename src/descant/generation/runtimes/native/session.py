@@ -12,7 +12,7 @@ from descant.generation.runtimes.base import Runtime, Session
 from descant.generation.runtimes.native.buffers import MAX_TOKENS, Buffers
 from descant.generation.runtimes.native.cache import cache_format_for
 from descant.generation.runtimes.native.changes import with_changes
-from descant.generation.runtimes.native.kernels import CacheWord, TokenWord
+from descant.generation.runtimes.native.kernels import CacheWord, StateWord, TokenWord
 from descant.generation.runtimes.native.packing import Rounding, address_of, padded
 from descant.generation.runtimes.native.program import Programs, head_shape
 from descant.generation.runtimes.native.slots import Slots
@@ -26,6 +26,8 @@ from descant.generation.runtimes.native.weights import (
 )
 from descant.lm.model import MusicLM
 from descant.nn.inputs import LMInputs
+
+CONDITIONS_LENGTH = TokenWord.CONDITIONS + CacheWord.LENGTH
 
 
 class NativeRuntime(Runtime):
@@ -186,7 +188,7 @@ class NativeSession(Session):
             tokens[:, TokenWord.POSITION] = np.arange(start, start + len(part))
             self.buffers.normed[: len(part)] = part
             self._programs.conditions.run(len(part), self.team.num_threads)
-        words[TokenWord.CONDITIONS + CacheWord.LENGTH] = len(values)
+        words[CONDITIONS_LENGTH] = len(values)
         return kept
 
     def _logits(self, words: Int[np.ndarray, "n words"], last: Int[np.ndarray, " B"]) -> Float[Tensor, "B K V"]:
@@ -197,6 +199,8 @@ class NativeSession(Session):
         for start in range(0, len(words), MAX_TOKENS):
             count = min(MAX_TOKENS, len(words) - start)
             buffers.tokens[:count] = words[start : start + count]
+            attending = words[start : start + count, CONDITIONS_LENGTH].nonzero()[0]
+            buffers.state[StateWord.NUM_CONDITIONED] = attending[-1] + 1 if len(attending) else 0
             here = last[(last >= start) & (last < start + count)] - start
             programs.put_logits(logits[num_done:])
             num_done += len(here)
