@@ -12,7 +12,10 @@ from torch import Tensor
 from descant.adapters import Adapter
 from descant.errors import InvalidRequest
 from descant.plain import plain
+from descant.tempo_key import FASTEST_BPM, SLOWEST_BPM, parse_key
 
+OPEN = ("auto", "none")
+"""Values of a tempo and of a key that state none."""
 MAX_ADAPTERS, MAX_STRENGTH = 8, 10.0
 INTEGER_DTYPES = (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8)
 
@@ -48,6 +51,23 @@ def check_string(name: str, value: Any) -> None:
         raise InvalidRequest(f"{name}: contains a NUL character; remove it")
     if any(0xD800 <= ord(character) <= 0xDFFF for character in value):
         raise InvalidRequest(f"{name}: contains half of a surrogate pair, which is not valid Unicode; re-encode it")
+
+
+def check_tempo(tempo: Any) -> None:
+    """Refuses what is neither beats per minute from 30 to 300 nor auto or none."""
+    if isinstance(tempo, str):
+        if tempo not in OPEN:
+            raise InvalidRequest(f"tempo={tempo!r:.60}: expected beats per minute, auto or none")
+        return
+    check_number("tempo", tempo)
+    if not SLOWEST_BPM <= tempo <= FASTEST_BPM:
+        raise InvalidRequest(f"tempo={tempo:g}: must lie between {SLOWEST_BPM:g} and {FASTEST_BPM:g} beats per minute")
+
+
+def check_key(key: Any) -> None:
+    """Refuses what is neither the name of a key nor auto or none."""
+    if not isinstance(key, str) or (key not in OPEN and parse_key(key) is None):
+        raise InvalidRequest(f"key={key!r:.60}: expected a key such as 'F# minor', 'Bb major' or 'Am', auto or none")
 
 
 def as_pairs(name: str, points: Any) -> tuple[tuple[Any, Any], ...]:
