@@ -1,8 +1,8 @@
 """Fits the starter's prior over tempo, key and metre: ``python recipes/starter_prior.py MANIFEST [TARGET]``.
 
-MANIFEST is that of a corpus whose clips have captions and the tags bpm, key and metre, such as ``python -m
-starter_corpus render`` or, without audio, ``python -m starter_corpus captions`` writes. TARGET is the model's folder, by
-default that of the package. The clips of the split ``valid`` are left out, and the fit is reported on them.
+MANIFEST is that of a corpus whose clips have captions and the tags bpm, key and metre: of ``python -m starter_corpus
+render`` or, without audio, of ``python -m starter_corpus captions``. TARGET is the model's folder, by default that of
+the package. The clips of the split ``valid`` are left out, and the fit is reported on them.
 """
 
 import math

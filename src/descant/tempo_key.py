@@ -6,6 +6,9 @@ from dataclasses import dataclass, replace
 SLOWEST_BPM, FASTEST_BPM = 30.0, 300.0
 """What is read as a tempo; a number outside is taken for something else."""
 
+OPEN = ("auto", "none")
+"""Values of a tempo and of a key, where users give them, that state none."""
+
 # A number that is no part of a longer one.
 _NUMBER = r"(?<![\d.,])(\d+(?:\.\d+)?)(?![.,]?\d)"
 _TEMPO = re.compile(rf"{_NUMBER}[\s-]*(?:bpm|beats per minute)\b|\b(?:bpm\s*[:=]?|tempo\s*[:=]|tempo of)\s*{_NUMBER}")
@@ -65,6 +68,9 @@ class TempoKey:
         return replace(self, key=key, is_minor=key >= 12)
 
 
+UNKNOWN = TempoKey()
+
+
 def parse_tempo_key(text: str | None) -> TempoKey:
     """The first tempo and the first key of a text: "120 bpm", "in F# minor", "in a minor", "in Am"; "a major hit"
     states a mode only.
@@ -101,7 +107,12 @@ def parse_metre(text: str | None) -> str | None:
 
 def without_tempo_key(text: str) -> str:
     """The text without the tempi, the keys and the modes that it states."""
-    for pattern in (_KEY, _SHORT_KEY, re.compile(_TEMPO.pattern, re.IGNORECASE), re.compile(_MODE.pattern, re.IGNORECASE)):
+    for pattern in (
+        _KEY,
+        _SHORT_KEY,
+        re.compile(_TEMPO.pattern, re.IGNORECASE),
+        re.compile(_MODE.pattern, re.IGNORECASE),
+    ):
         text = pattern.sub(" ", text)
     return text
 

@@ -12,10 +12,8 @@ from torch import Tensor
 from descant.adapters import Adapter
 from descant.errors import InvalidRequest
 from descant.plain import plain
-from descant.tempo_key import FASTEST_BPM, SLOWEST_BPM, parse_key
+from descant.tempo_key import FASTEST_BPM, OPEN, SLOWEST_BPM, parse_key
 
-OPEN = ("auto", "none")
-"""Values of a tempo and of a key that state none."""
 MAX_ADAPTERS, MAX_STRENGTH = 8, 10.0
 INTEGER_DTYPES = (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8)
 

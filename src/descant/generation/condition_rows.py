@@ -14,7 +14,7 @@ from torch import Tensor
 from descant.generation.guidance import Scales
 from descant.generation.plan import Section
 from descant.generation.resolve import ResolvedRequest
-from descant.tempo_key import TempoKey
+from descant.tempo_key import UNKNOWN
 
 ScalePoints: TypeAlias = Sequence[tuple[float, float]]
 """Points (second, scale) of a line that stays constant after the last one; the first is at 0."""
@@ -39,7 +39,7 @@ def rows_of(request: ResolvedRequest, section: Section) -> list[ConditionRow]:
     """The rows of a request in one of its sections."""
     guidance = request.guidance
     conditions = {"text": section.text, **request.conditions}
-    if section.open != TempoKey():
+    if section.fallback != UNKNOWN:
         conditions["tempo_key"] = section.tempo_key
     rows = [ConditionRow(conditions, section)]
     for name, scale in (("text", guidance.text_scale), ("melody", guidance.melody_scale)):

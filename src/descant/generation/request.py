@@ -13,7 +13,6 @@ from descant.conditioning.chords import parse_chords
 from descant.conditioning.stems import Separation
 from descant.errors import InvalidRequest
 from descant.generation.checks import (
-    OPEN,
     as_integer_matrix,
     as_pairs,
     check_choice,
@@ -26,7 +25,7 @@ from descant.generation.checks import (
     with_strengths,
 )
 from descant.plain import make_plain
-from descant.tempo_key import TempoKey, parse_key, parse_tempo_key
+from descant.tempo_key import OPEN, TempoKey, parse_key, parse_tempo_key
 
 MAX_TEXT_CHARACTERS = 4_096
 MAX_CUT_CHARACTERS = 100_000
@@ -227,7 +226,7 @@ class Request:
         bpm = self.stated.bpm
         if bpm is None:
             raise InvalidRequest(
-                f'loop_bars={self.loop_bars}: the text states no tempo; add one, for example "120 bpm", or give tempo=120'
+                f'loop_bars={self.loop_bars}: the text states no tempo; add one, such as "120 bpm", or give tempo=120'
             )
         return self.beats_per_bar * 60 / bpm
 

@@ -77,7 +77,7 @@ class GenerationState:
         Raises:
             InvalidRequest: the model's encoder refuses it.
         """
-        self._prepare(Section(0, text, open=self.request.tempo_key))
+        self._prepare(Section(0, text, fallback=self.request.tempo_key))
 
     @torch.no_grad()
     def job(self, window: Window) -> DecodeJob:

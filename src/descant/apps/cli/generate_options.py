@@ -13,6 +13,7 @@ from descant.apps.cli.options import (
     whole_number,
 )
 from descant.apps.cli.parser import Parser
+from descant.tempo_key import OPEN
 
 DURATION_S = 10.0
 SEPARATIONS = ("auto", "stems", "harmonic", "mix")
@@ -22,6 +23,7 @@ EXAMPLES = (
     "what to make",
     'descant generate "warm lo-fi piano, slow" -d 20 -o piano.wav',
     'descant generate "techno, 130 bpm" "folk jig, flute" --count 4 -o ideas/',
+    'descant generate "slow sad piano" --tempo 66 --key "F# minor" -o sad.wav',
     'descant generate "march with drums, 112 bpm, in G major" --best-of 4 -o march.wav',
     "over time",
     'descant generate "calm piano" --then "20 drums enter" --then "40 full band" -d 60 -o arc.wav',
@@ -117,6 +119,21 @@ def _add_control_options(parser: Parser) -> None:
     group = parser.group("sound and control")
     group.add_argument("--negative", metavar="TEXT", help='what the music should not sound like, such as "drums"')
     group.add_argument(
+        "--tempo",
+        type=tempo,
+        default="auto",
+        metavar="BPM",
+        help="beats per minute where PROMPT states none, 30 to 300; auto chooses one that suits PROMPT, none leaves it "
+        "open (default: auto)",
+    )
+    group.add_argument(
+        "--key",
+        default="auto",
+        metavar="KEY",
+        help="the key where PROMPT states none, such as 'F# minor', Am or 'Bb major'; auto chooses one that suits the "
+        "PROMPT, none leaves it open (default: auto)",
+    )
+    group.add_argument(
         "--guidance",
         type=number,
         metavar="G",
@@ -162,7 +179,8 @@ def _add_time_options(parser: Parser) -> None:
         "--loop",
         type=whole_number,
         metavar="BARS",
-        help="make a seamless loop of this many bars instead of --duration, up to 256, at the tempo that PROMPT states",
+        help="make a seamless loop of this many bars instead of --duration, up to 256, at the tempo of PROMPT or "
+        "--tempo",
     )
     group.add_argument(
         "--beats-per-bar", type=whole_number, metavar="N", help="beats in each bar of the --loop, up to 32 (default: 4)"
@@ -274,6 +292,11 @@ def _add_sampling_options(parser: Parser) -> None:
         default=None,
         help="always take the likeliest code; the options above and the seed then change nothing",
     )
+
+
+def tempo(text: str) -> float | str:
+    """Beats per minute, or one of the words that state none."""
+    return text if text in OPEN else number(text)
 
 
 def second_and_text(text: str) -> tuple[float, str]:
