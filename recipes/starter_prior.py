@@ -28,6 +28,10 @@ TEMPI_BPM = tuple(sorted({float(round(FRAMES_PER_MINUTE / frames)) for frames in
 """Those whose beat is a whole number of frames of 20 ms, rounded as captions state them: the corpus has them most."""
 MIN_CAPTIONS = 12
 """A word of fewer captions says more about those clips than about the word."""
+FUNCTION_WORDS = frozenset(
+    "a an and around at by featuring for in instruments is it its of on played playing tempo the time to with".split()
+)
+"""They belong to the form of a caption and say nothing of the music."""
 TEMPO_RIDGE, METRE_RIDGE, MINOR_RIDGE = 0.3, 10.0, 1.0
 """The precision of the weights' normal prior, in captions."""
 SMOOTHNESS = 1.0
@@ -75,7 +79,7 @@ class Examples:
 def fit(records: Sequence[ClipRecord]) -> TempoKeyPrior:
     """The prior that fits the captions of these clips best, with its weights drawn towards 0."""
     counts = Counter(word for record in records for caption in record.captions for word in words_of(caption))
-    words = [word for word, count in sorted(counts.items()) if count >= MIN_CAPTIONS]
+    words = [word for word in sorted(counts.keys() - FUNCTION_WORDS) if counts[word] >= MIN_CAPTIONS]
     metres = [metre for metre, _ in Counter(record.tags["metre"] for record in records).most_common()]
     examples = examples_of(records, words, metres)
     features = torch.from_numpy(tempo_features(TEMPI_BPM)).float()

@@ -25,6 +25,8 @@ from descant.tempo_key import NUM_KEYS, TempoKey, parse_metre, parse_tempo_key, 
 TEMPO_CENTRE_BPM = 100.0
 """Where ``z`` is 0; it is 1 an octave above."""
 NUM_TEMPO_WEIGHTS = 2
+MIDDLE_SHARE = 0.8
+"""The share of the tempi, in the middle of their distribution, that are drawn: its tails are wider than the corpus's."""
 _WORD = re.compile(r"[^\W\d_]+(?:[-'&][^\W\d_]+)*")
 _STREAM = 0x74656D706F  # "tempo"
 
@@ -91,7 +93,8 @@ class TempoKeyPrior:
         metre = parse_metre(text) or self.metres[_pick(self.metre_distribution(text), uniform[0])]
         bpm = stated.bpm
         if bpm is None:
-            bpm = self.tempi_bpm[_pick(self.tempo_distribution(text, metre), uniform[1])]
+            place = 0.5 + MIDDLE_SHARE * (uniform[1] - 0.5)
+            bpm = self.tempi_bpm[_pick(self.tempo_distribution(text, metre), place)]
         is_minor = stated.is_minor
         if is_minor is None:
             is_minor = bool(uniform[2] < self.minor_probability(text))
