@@ -28,9 +28,10 @@ TEMPI_BPM = tuple(sorted({float(round(FRAMES_PER_MINUTE / frames)) for frames in
 """Those whose beat is a whole number of frames of 20 ms, rounded as captions state them: the corpus has them most."""
 MIN_CAPTIONS = 12
 """A word of fewer captions says more about those clips than about the word."""
-FUNCTION_WORDS = frozenset(
-    "a an and around at by featuring for in instruments is it its of on played playing tempo the time to with".split()
-)
+FUNCTION_WORDS = {
+    *("a", "an", "and", "around", "at", "by", "featuring", "for", "in", "instruments", "is", "it", "its", "of", "on"),
+    *("played", "playing", "tempo", "the", "time", "to", "with"),
+}
 """They belong to the form of a caption and say nothing of the music."""
 TEMPO_RIDGE, METRE_RIDGE, MINOR_RIDGE = 0.3, 10.0, 1.0
 """The precision of the weights' normal prior, in captions."""

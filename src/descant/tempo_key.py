@@ -105,6 +105,15 @@ def parse_metre(text: str | None) -> str | None:
     return "3/4" if beats is None else f"{beats}/{unit}"
 
 
+def stated_tempo_key(text: str | None, tempo: float | str, key: str) -> TempoKey:
+    """What a text states, and a tempo and a key that are given in addition, unless these are among ``OPEN``."""
+    stated = parse_tempo_key(text)
+    if not isinstance(tempo, str):
+        stated = replace(stated, bpm=tempo)
+    given = None if key in OPEN else parse_key(key)
+    return stated if given is None else stated.with_key(given)
+
+
 def without_tempo_key(text: str) -> str:
     """The text without the tempi, the keys and the modes that it states."""
     for pattern in (

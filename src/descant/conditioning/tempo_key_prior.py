@@ -26,7 +26,7 @@ TEMPO_CENTRE_BPM = 100.0
 """Where ``z`` is 0; it is 1 an octave above."""
 NUM_TEMPO_WEIGHTS = 2
 MIDDLE_SHARE = 0.8
-"""The share of the tempi, in the middle of their distribution, that are drawn: its tails are wider than the corpus's."""
+"""The part of the distribution of tempi that is drawn, in its middle: its tails are wider than those of the corpus."""
 _WORD = re.compile(r"[^\W\d_]+(?:[-'&][^\W\d_]+)*")
 _STREAM = 0x74656D706F  # "tempo"
 

@@ -1,7 +1,7 @@
 """What a user asks for: frozen dataclasses, checked on construction."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from jaxtyping import Int
@@ -17,15 +17,14 @@ from descant.generation.checks import (
     as_pairs,
     check_choice,
     check_integer,
-    check_key,
     check_number,
     check_rising,
     check_string,
-    check_tempo,
+    check_tempo_key,
     with_strengths,
 )
 from descant.plain import make_plain
-from descant.tempo_key import OPEN, TempoKey, parse_key, parse_tempo_key
+from descant.tempo_key import TempoKey, stated_tempo_key
 
 MAX_TEXT_CHARACTERS = 4_096
 MAX_CUT_CHARACTERS = 100_000
@@ -182,7 +181,7 @@ class Request:
         check_choice("long_prompt", self.long_prompt, ("error", "cut"))
         self._check_text("text", self.text)
         self._check_text("negative_text", self.negative_text)
-        self._check_tempo_key()
+        check_tempo_key(self.text, self.tempo, self.key)
         check_number("duration_s", self.duration_s)
         if not 0 < self.duration_s <= MAX_DURATION_S:
             raise InvalidRequest(
@@ -210,11 +209,7 @@ class Request:
     @property
     def stated(self) -> TempoKey:
         """The tempo and the key that ``text``, ``tempo`` and ``key`` state."""
-        stated = parse_tempo_key(self.text)
-        if not isinstance(self.tempo, str):
-            stated = replace(stated, bpm=self.tempo)
-        key = None if self.key in OPEN else parse_key(self.key)
-        return stated if key is None else stated.with_key(key)
+        return stated_tempo_key(self.text, self.tempo, self.key)
 
     @property
     def bar_s(self) -> float:
@@ -246,16 +241,6 @@ class Request:
         if text is not None and len(text) > limit:
             hint = "" if self.long_prompt == "cut" else "; long_prompt='cut' uses its beginning"
             raise InvalidRequest(f"{name}: {len(text)} characters; at most {limit} are allowed{hint}")
-
-    def _check_tempo_key(self) -> None:
-        check_tempo(self.tempo)
-        check_key(self.key)
-        in_text, stated = parse_tempo_key(self.text), self.stated
-        if in_text.bpm not in (None, stated.bpm):
-            raise InvalidRequest(f"tempo={self.tempo:g}: the text states {in_text.bpm:g} bpm; leave one of them out")
-        if in_text.key not in (None, stated.key) or in_text.is_minor not in (None, stated.is_minor):
-            other = in_text.key_name or f"a {'minor' if in_text.is_minor else 'major'} key"
-            raise InvalidRequest(f"key={self.key!r}: the text states {other}; leave one of them out")
 
     def _check_timeline(self) -> None:
         sections = as_pairs("timeline", self.timeline)

@@ -1,7 +1,5 @@
 """The options of ``generate`` and ``regenerate``, grouped as a musician meets them."""
 
-import argparse
-
 from descant.apps.cli.options import (
     LOUDNESS_LUFS,
     add_audio_options,
@@ -10,10 +8,12 @@ from descant.apps.cli.options import (
     add_salvage_option,
     number,
     path_and_strength,
+    second_and_scale,
+    second_and_text,
+    tempo,
     whole_number,
 )
 from descant.apps.cli.parser import Parser
-from descant.tempo_key import OPEN
 
 DURATION_S = 10.0
 SEPARATIONS = ("auto", "stems", "harmonic", "mix")
@@ -292,24 +292,3 @@ def _add_sampling_options(parser: Parser) -> None:
         default=None,
         help="always take the likeliest code; the options above and the seed then change nothing",
     )
-
-
-def tempo(text: str) -> float | str:
-    """Beats per minute, or one of the words that state none."""
-    return text if text in OPEN else number(text)
-
-
-def second_and_text(text: str) -> tuple[float, str]:
-    """The two parts of ``20 drums enter``."""
-    second, space, prompt = text.strip().partition(" ")
-    if not (space and prompt.strip()):
-        raise argparse.ArgumentTypeError(f"{text!r:.60}: expected a second and a prompt, for example '20 drums enter'")
-    return number(second), prompt.strip()
-
-
-def second_and_scale(text: str) -> tuple[float, float]:
-    """The two parts of ``2:1.5``."""
-    second, colon, scale = text.partition(":")
-    if not colon:
-        raise argparse.ArgumentTypeError(f"{text!r:.60}: expected SECOND:G, for example 2:1.5")
-    return number(second), number(scale)
