@@ -59,8 +59,8 @@ def test_the_fit_recovers_what_words_say_and_is_written_where_models_read_it(rec
     assert sum(135 <= bpm <= 167 for bpm in fast) > 180
     # A tempo and a key that captions state are no words: all of these state E minor.
     assert prior.minor_probability("a sad song") > 0.9 > 0.1 > prior.minor_probability("a happy song")
-    assert prior.metre_distribution("jig")[prior.metres.index("6/8")] > 0.9
-    assert prior.metre_distribution("song")[prior.metres.index("4/4")] > 0.9
+    assert prior.metre_distribution("jig")[prior.metres.index("6/8")] > 0.8
+    assert prior.metre_distribution("song")[prior.metres.index("4/4")] > 0.8
     # Words of few clips are left out; words that mean the same as one of the corpus get its weights.
     assert prior.words["lento"] == prior.words["slow"]
     assert "calming" not in prior.words
