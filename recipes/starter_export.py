@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from descant.checkpoints.native import load_codec, load_model, save_model, starter_folder
+from descant.checkpoints.prior_file import PRIOR
 from descant.codec.spec import codec_spec
 from descant.errors import CheckpointError
 from descant.model import GenerationDefaults
@@ -18,7 +19,7 @@ DEFAULTS = GenerationDefaults(temperature=1.0, top_k=250, guidance=3.0)
 
 
 def export(trained: Path, polished: Path | None, target: Path) -> None:
-    """Replaces the model in ``target``, keeping its model cards and the text encoder's measures.
+    """Replaces the model in ``target``, keeping its model cards, its prior and the text encoder's measures.
 
     Raises:
         CheckpointError: the polished codec has other codes than the model's.
@@ -33,7 +34,7 @@ def export(trained: Path, polished: Path | None, target: Path) -> None:
         model.codec.load_state_dict(load_codec(polished)[0].state_dict())
     staging = target.with_name(f"{target.name}.new")
     save_model(model, staging, storage="int8")
-    for kept in ("README.md", "text/README.md", "text/measures.json"):
+    for kept in ("README.md", PRIOR, "text/README.md", "text/measures.json"):
         if (target / kept).exists():
             shutil.copy(target / kept, staging / kept)
     shutil.rmtree(target)

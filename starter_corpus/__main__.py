@@ -9,9 +9,12 @@ from typing import get_args
 from rich.console import Console
 from rich.progress import Progress
 
+from descant.atomic import write_atomically
+from descant.data.json_lines import lines_of
 from descant.data.manifest import Split, read_manifest
 from descant.errors import DescantError
 from starter_corpus.corpus import render_corpus
+from starter_corpus.pieces import caption_piece
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,6 +43,12 @@ def _parser() -> argparse.ArgumentParser:
     rendering.add_argument("--soundfont", type=Path, metavar="FILE", help="a General MIDI soundfont (default: FluidR3)")
     rendering.add_argument("--split", choices=get_args(Split), help="only the pieces of this split (default: all)")
     rendering.set_defaults(run=_render)
+
+    captioning = commands.add_parser("captions", help="write the corpus's manifest without its audio")
+    captioning.add_argument("manifest", type=Path, metavar="FILE", help="the manifest to write")
+    captioning.add_argument("--pieces", type=int, required=True, help="number of pieces; 2500 for the shipped prior")
+    captioning.add_argument("--seed", type=int, default=0, help="of the corpus (default: 0)")
+    captioning.set_defaults(run=_caption)
 
     studying = commands.add_parser("study-data", help="the data of `descant study`; an interrupted run continues")
     studying.add_argument("folder", type=Path, metavar="FOLDER", help="output folder; what is finished in it is kept")
@@ -84,6 +93,14 @@ def _render(arguments: argparse.Namespace) -> None:
         )
     records = read_manifest(manifest)
     print(f"{manifest}: {len(records)} clips, {sum(record.duration_s for record in records) / 3_600:.2f} h")
+
+
+def _caption(arguments: argparse.Namespace) -> None:
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        indices = bar.track(range(arguments.pieces), description="writing captions")
+        records = [caption_piece(arguments.seed, index) for index in indices]
+    write_atomically(arguments.manifest, lines_of(records))
+    print(f"{arguments.manifest}: {len(records)} pieces")
 
 
 def _make_study_data(arguments: argparse.Namespace) -> None:

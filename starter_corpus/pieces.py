@@ -1,7 +1,7 @@
 """One piece of the corpus: from its index to audio and metadata."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,7 +80,7 @@ def make_piece(synthesizer: Synthesizer, seed: int, index: int) -> CorpusPiece:
             offsets = [rng.uniform(-2.5, 1.5) for _ in parts]
             mixed = mix(parts, stems, offsets)
             words = random.Random(f"descant starter words {seed} {index} {attempt}")
-            record = _record(index, plan, arrangement, mixed, words)
+            record = _record_of_audio(index, plan, arrangement, mixed, words)
         except DataError as error:
             failures.append(str(error))
             continue
@@ -88,17 +88,52 @@ def make_piece(synthesizer: Synthesizer, seed: int, index: int) -> CorpusPiece:
     raise DataError(f"piece {index} of seed {seed}: {_MAX_ATTEMPTS} plans failed, the last one: {failures[-1]}")
 
 
-def _record(index: int, plan: Plan, arrangement: Arrangement, mixed: Mix, words: random.Random) -> dict[str, Any]:
-    """The manifest record of a piece, from its audible parts."""
-    piece = describe(arrangement, mixed)
-    if not piece.instruments and not piece.has_drums:
-        raise DataError(f"no instrument of {arrangement.source} is audible throughout")
+def caption_piece(seed: int, index: int) -> dict[str, Any]:
+    """The manifest record of piece ``index`` as if it were rendered, and each of its parts audible throughout.
+
+    Its captions are those of the rendered piece, but for instruments that cannot be heard there.
+
+    Raises:
+        MissingExtra, DataError: as ``make_piece``.
+    """
+    failures = []
+    for attempt in range(_MAX_ATTEMPTS):
+        plan = plan_piece(seed, index, attempt)
+        try:
+            arrangement = _arrange(plan)
+            piece = describe(arrangement, [1.0] * len(arrangement.score.parts))
+            words = random.Random(f"descant starter words {seed} {index} {attempt}")
+            return _record(index, plan, arrangement, piece, planned_duration_s(plan), words)
+        except DataError as error:
+            failures.append(str(error))
+    raise DataError(f"piece {index} of seed {seed}: {_MAX_ATTEMPTS} plans failed, the last one: {failures[-1]}")
+
+
+def _record_of_audio(
+    index: int, plan: Plan, arrangement: Arrangement, mixed: Mix, words: random.Random
+) -> dict[str, Any]:
+    """The manifest record of a rendered piece, from its audible parts."""
+    piece = describe(arrangement, mixed.audible_shares)
     if np.abs(mixed.samples[: SAMPLE_RATE_HZ // 2]).max() < 0.01:
         raise DataError(f"{arrangement.source} begins with silence")
+    return _record(index, plan, arrangement, piece, len(mixed.samples) / SAMPLE_RATE_HZ, words)
+
+
+def _record(
+    index: int,
+    plan: Plan,
+    arrangement: Arrangement,
+    piece: PieceDescription,
+    duration_s: float,
+    words: random.Random,
+) -> dict[str, Any]:
+    """The manifest record of a piece."""
+    if not piece.instruments and not piece.has_drums:
+        raise DataError(f"no instrument of {arrangement.source} is audible throughout")
     families = [*piece.families, *([DRUMS.family] if piece.has_drums else [])]
     return {
         "path": f"audio/{index // 1000:05d}/{index:06d}.wav",
-        "duration_s": len(mixed.samples) / SAMPLE_RATE_HZ,
+        "duration_s": duration_s,
         "sample_rate_hz": SAMPLE_RATE_HZ,
         "num_channels": 1,
         "split": plan.split,
@@ -123,10 +158,14 @@ def _record(index: int, plan: Plan, arrangement: Arrangement, mixed: Mix, words:
 _ROLE_ORDER = ("lead", "arpeggio", "chords", "pad", "bass")
 
 
-def describe(arrangement: Arrangement, mixed: Mix) -> PieceDescription:
-    """What captions may say of a piece: its instruments are those audible in at least 80 % of the 10 s crops."""
+def describe(arrangement: Arrangement, audible_shares: Sequence[float]) -> PieceDescription:
+    """What captions may say of a piece: its instruments are those audible in at least 80 % of the 10 s crops.
+
+    Args:
+        audible_shares: of each part, as ``Mix`` has them.
+    """
     parts = arrangement.score.parts
-    audible = [part for part, share in zip(parts, mixed.audible_shares, strict=True) if share >= _AUDIBLE_SHARE]
+    audible = [part for part, share in zip(parts, audible_shares, strict=True) if share >= _AUDIBLE_SHARE]
     melodic = sorted((part for part in audible if not part.is_drums), key=lambda part: _ROLE_ORDER.index(part.role))
     instruments = [instrument_of(part.program) for part in melodic]
     named = [instrument for instrument in instruments if instrument is not None]

@@ -53,4 +53,5 @@ def _target(request: Request) -> "Target":
     """What can be scored: expected moods are left out, since nothing would be chosen by them."""
     from descant.evaluation.agreement import target_of
 
-    return replace(target_of(request.text, chords=request.chords, melody=request.melody), mood_mode=None)
+    target = target_of(request.text, chords=request.chords, melody=request.melody)
+    return replace(target, tempo_key=request.stated, mood_mode=None)

@@ -17,6 +17,7 @@ from descant.conditioning.fuser import fuse
 from descant.conditioning.melody import MelodyConditioner
 from descant.conditioning.style import StyleConditioner, StyleConfig, StyleFeatures
 from descant.conditioning.tempo_key import TempoKeyConditioner, TempoKeyConfig
+from descant.conditioning.tempo_key_prior import TempoKeyPrior
 from descant.conditioning.text import SmallText, T5Text, TextConditioner
 from descant.errors import ConfigError, InvalidRequest
 from descant.lm.model import LMConfig, MusicLM
@@ -98,6 +99,7 @@ class MusicGenModel(nn.Module):
         text_encoder, style_features, clap_encoder: the frozen encoders, which are not part of the weights. A style
             model without ``style_features`` takes styles as codes only; a model with a joint space can be trained
             without ``clap_encoder``, but not conditioned on texts.
+        prior: of a model with tempo and key as conditions, for the texts that leave them open.
     """
 
     def __init__(
@@ -106,13 +108,16 @@ class MusicGenModel(nn.Module):
         text_encoder: TextEncoder,
         style_features: StyleFeatures | None = None,
         clap_encoder: JointEncoder | None = None,
+        prior: TempoKeyPrior | None = None,
     ) -> None:
         super().__init__()
         if style_features is not None and config.style is None:
             raise ConfigError("style_features: this model takes no style")
         if clap_encoder is not None and config.clap is None:
             raise ConfigError(f"clap_encoder is made for {clap_encoder.config}, the model for no joint space")
-        self.config = config
+        if prior is not None and config.tempo_key is None:
+            raise ConfigError("prior: this model has no tempo and key as conditions")
+        self.config, self.prior = config, prior
         self.codec = build_codec(config.codec)
         self.lm = MusicLM(config.lm)
         width = config.lm.transformer.width
@@ -147,7 +152,7 @@ class MusicGenModel(nn.Module):
         Raises:
             InvalidRequest: the model does not take one of the conditions, or its encoder refuses it.
         """
-        known = {"text", *(conditioner.condition for conditioner in self.conditioners)}
+        known = {"text", *(name for conditioner in self.conditioners for name in conditioner.reads)}
         unknown = sorted({name for row in rows for name, value in row.items() if value is not None} - known)
         if unknown:
             raise InvalidRequest(f"{unknown[0]}: this model takes no {unknown[0]}; it takes {', '.join(sorted(known))}")

@@ -58,6 +58,8 @@ def info_of(request: ResolvedRequest) -> dict[str, Any]:
         "beats_per_bar": request.original.beats_per_bar,
         "unknown_words": list(request.unknown_words),
         "seed": request.seed,
+        "tempo": request.tempo_key.bpm,
+        "key": request.tempo_key.key_name,
         "sampling": asdict(request.sampling),
         "guidance": asdict(request.guidance),
         "prompt_codes": request.prompt_codes.tolist() if request.num_prompt_frames else None,
@@ -90,6 +92,8 @@ def request_from_info(info: dict[str, Any]) -> Request:
             loop_bars=info.get("loop_bars"),
             beats_per_bar=info.get("beats_per_bar", 4),
             seed=info["seed"],
+            tempo=_or_none(info.get("tempo")),
+            key=_or_none(info.get("key")),
             sampling=Sampling(**info["sampling"]),
             guidance=Guidance(**{**info["guidance"], "schedule": _pairs(info["guidance"].get("schedule", []))}),
         )
@@ -207,6 +211,11 @@ def _sources(request: Request) -> dict[str, Any]:
         for name, clip in clips.items()
         if clip is not None
     }
+
+
+def _or_none(recorded: Any) -> Any:
+    """What a request says for a recorded tempo or key: where none is recorded, none is to be chosen."""
+    return "none" if recorded is None else recorded
 
 
 def _written(name: str, request: ResolvedRequest) -> Any:

@@ -51,6 +51,8 @@ WRONG = {
         "--best-of": "65",
         "--long-prompt": "no",
         "--negative": "\0",
+        "--tempo": "0",
+        "--key": "H major",
         "--guidance": "101",
         "--adapter": "no",
         "--then": "9 drums",

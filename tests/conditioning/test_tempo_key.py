@@ -5,7 +5,7 @@ from torch.overrides import TorchFunctionMode
 from descant.conditioning.base import FrameSpan
 from descant.conditioning.tempo_key import TempoKeyConditioner, TempoKeyConfig
 from descant.errors import ConfigError
-from descant.tempo_key import TempoKey, parse_tempo_key
+from descant.tempo_key import TempoKey, parse_key, parse_metre, parse_tempo_key
 
 A_MAJOR, F_SHARP_MINOR, B_FLAT_MAJOR = 9, 12 + 6, 10
 
@@ -43,12 +43,76 @@ A_MAJOR, F_SHARP_MINOR, B_FLAT_MAJOR = 9, 12 + 6, 10
         ("A minor-key ballad, 90 bpm", TempoKey(bpm=90.0, is_minor=True)),
         ("R&B minor key groove", TempoKey(is_minor=True)),
         ("90s R&B major key", TempoKey(is_minor=False)),
+        ("piano in f# minor at 90 bpm", TempoKey(bpm=90.0, key=F_SHARP_MINOR, is_minor=True)),
+        ("in a minor at 90 bpm", TempoKey(bpm=90.0, key=21, is_minor=True)),
+        ("a slow piece in a minor", TempoKey(key=21, is_minor=True)),
+        ("a minor, slow", TempoKey(key=21, is_minor=True)),
+        ("a song in a minor mood", TempoKey(is_minor=True)),
+        ("a minor hit", TempoKey(is_minor=True)),
+        ("in bb major", TempoKey(key=B_FLAT_MAJOR, is_minor=False)),
+        ("e minor techno", TempoKey(key=16, is_minor=True)),
+        ("In Am", TempoKey(key=21, is_minor=True)),
+        ("lo-fi piano, C#m", TempoKey(key=13, is_minor=True)),
+        ("ballad in em with strings", TempoKey(key=16, is_minor=True)),
+        ("Bbm, 70 bpm", TempoKey(bpm=70.0, key=22, is_minor=True)),
+        ("Am I blue", TempoKey()),
+        ("I am the king", TempoKey()),
+        ("Dm G C", TempoKey()),
+        ("jazz over F#m7", TempoKey()),
         ("", TempoKey()),
         (None, TempoKey()),
     ],
 )
 def test_only_a_stated_tempo_and_key_are_parsed(text, stated):
     assert parse_tempo_key(text) == stated
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        *(("Am", 21), ("a minor", 21), ("f# minor", F_SHARP_MINOR), ("C#m", 13), ("Bb major", B_FLAT_MAJOR)),
+        *(("b flat major", B_FLAT_MAJOR), ("bbm", 22), ("Abm", 20), (" C ", 0), ("g#", 8), ("E♭ maj", 3)),
+        *((wrong, None) for wrong in ("H major", "", "major", "C major minor", "Am7", "C:maj", "minor C", "4")),
+    ],
+)
+def test_the_name_of_a_key_is_read_in_any_usual_spelling(name, key):
+    assert parse_key(name) == key
+
+
+@pytest.mark.parametrize("key", range(24))
+def test_keys_are_read_as_they_are_named(key):
+    named = TempoKey().with_key(key)
+    assert parse_key(named.key_name) == key
+    assert parse_tempo_key(f"a piece in {named.key_name}") == named
+
+
+@pytest.mark.parametrize(
+    ("text", "metre"),
+    [
+        *(("in 3/4", "3/4"), ("In three four time", "3/4"), ("six-eight jig", "6/8"), ("12/8 blues", "12/8")),
+        *(("a slow Waltz", "3/4"), ("waltz in 6/8", "3/4"), ("four on the floor", None), ("13/4", None)),
+        *(("3/41", None), ("1/3/4", None), ("a jig", None), (None, None)),
+    ],
+)
+def test_only_a_stated_metre_is_parsed(text, metre):
+    assert parse_metre(text) == metre
+
+
+def test_what_a_text_leaves_open_is_completed_unless_the_modes_differ():
+    other = TempoKey(bpm=90.0, key=21, is_minor=True)
+    assert TempoKey().completed(other) == other
+    assert TempoKey(bpm=120.0).completed(other) == TempoKey(bpm=120.0, key=21, is_minor=True)
+    assert TempoKey(is_minor=True).completed(other) == other
+    assert TempoKey(is_minor=False).completed(other) == TempoKey(bpm=90.0, is_minor=False)
+    assert TempoKey(key=0, is_minor=False).completed(other) == TempoKey(bpm=90.0, key=0, is_minor=False)
+
+
+def test_a_tempo_and_a_key_that_are_given_replace_those_of_the_text():
+    network, given = conditioner(), TempoKey(bpm=60.0, key=3, is_minor=False)
+    assert network.prepare([{"text": "90 bpm", "tempo_key": given}, {"text": "90 bpm", "tempo_key": None}]) == [
+        given,
+        TempoKey(bpm=90.0),
+    ]
 
 
 def conditioner(**changes) -> TempoKeyConditioner:

@@ -13,7 +13,7 @@ import pytest
 from descant.apps.cli.main import build_parser, main
 
 PAGES = sorted((Path(__file__).parents[2] / "docs" / "how-to").glob("*.md"))
-CONTROLS = {"melody", "refine", "continue", "long-form", "stream", "loop", "text", "style"}
+CONTROLS = {"melody", "refine", "continue", "long-form", "stream", "loop", "text", "style", "tempo-and-key"}
 EXTENSIONS = {f"add-a-{part}" for part in ("pattern", "condition", "codec", "layout", "metric", "runtime")}
 
 

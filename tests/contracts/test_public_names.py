@@ -47,6 +47,8 @@ def test_the_fields_of_a_request_are_these():
         "melody_part",
         "style",
         "style_codes",
+        "tempo",
+        "key",
         "chords",
         "prompt",
         "prompt_codes",

@@ -8,7 +8,7 @@ from descant.errors import MissingExtra
 from starter_corpus.arrangement import Arrangement, Tempo
 from starter_corpus.band import arrange_band
 from starter_corpus.pieces import describe, make_piece, plan_piece
-from starter_corpus.render import MAX_PEAK, Mix, find_soundfont, mix
+from starter_corpus.render import MAX_PEAK, find_soundfont, mix
 from starter_corpus.score import FRAME_SAMPLES, Note, Part, Score, locked_samples_per_beat, tile
 
 
@@ -113,7 +113,7 @@ def test_a_seldom_audible_instrument_is_in_no_tag():
         source="test:1",
         title="Test",
     )
-    piece = describe(arranged, Mix(samples=np.zeros(1, dtype=np.float32), audible_shares=(1.0, 0.5, 0.5)))
+    piece = describe(arranged, (1.0, 0.5, 0.5))
     assert piece.instruments == ("piano",)
     assert not piece.has_drums
     assert not piece.is_drumless

@@ -7,6 +7,7 @@
     codec/config.json    the codec's shape
     codec/model.safetensors
     text/                the text encoder, in models that have one of their own
+    prior.json           the prior over tempo and key, in models that have one
     README.md            the model card
 """
 
@@ -25,6 +26,7 @@ from descant.atomic import replacing_folder
 from descant.checkpoints.config_files import config_errors_of, read_json, write_json
 from descant.checkpoints.keeping import EVERYTHING, Keeping
 from descant.checkpoints.native_tensors import Storage, read_tensors, stored_tensors
+from descant.checkpoints.prior_file import PRIOR, read_prior, write_prior
 from descant.checkpoints.stored_weights import text_weights
 from descant.checkpoints.tensor_files import TensorFiles, check_header
 from descant.checkpoints.trust import part_named_in
@@ -45,7 +47,7 @@ from descant.nn.meta import on_meta_device, without_random_values
 FORMAT_VERSION = 1
 WEIGHTS = "model.safetensors"
 CODEC_PARTS = frozenset({"config.json", WEIGHTS})
-MODEL_PARTS = CODEC_PARTS | {"codec", "text", "README.md"}
+MODEL_PARTS = CODEC_PARTS | {"codec", "text", PRIOR, "README.md"}
 
 
 def save_model(
@@ -98,6 +100,8 @@ def _write(model: MusicGenModel, folder: Path, storage: Storage, model_card: str
     encoder = model.text.encoder
     if isinstance(encoder, SmallTextEncoder) or (isinstance(encoder, T5Encoder) and encoder.is_part_of_model):
         encoder.save(folder / "text")
+    if model.prior is not None:
+        write_prior(model.prior, folder)
     if model_card is not None:
         (folder / "README.md").write_text(model_card, encoding="utf-8")
 
@@ -213,7 +217,7 @@ def _load_around(
         # On the meta device: a config with absurd sizes has no weights that fit it, so it must not allocate them; and
         # weights that fit are assigned, so that no second copy is ever made.
         with on_meta_device():
-            model = MusicGenModel(config, encoder, features, clap).to_precision(dtype)
+            model = MusicGenModel(config, encoder, features, clap, read_prior(folder)).to_precision(dtype)
         of_codec = read_tensors(folder / "codec" / WEIGHTS, model.codec.state_dict())
         # A codec may compute tensors that no file holds, such as its windows, so it is built again with memory.
         with without_random_values():

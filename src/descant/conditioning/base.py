@@ -99,6 +99,7 @@ class Conditioner(nn.Module, ABC, Generic[Prepared]):
     Attributes:
         name: of the conditioner, in the model and in ``MusicGenConfig``.
         condition: the entry of ``Conditions`` that it reads, and with which it is dropped in training.
+        also_reads: other entries that it reads where they are present.
         is_trainable: whether it is trained together with the language model.
         is_before_text: whether its prefix goes before that of the text.
         float32_parts: submodules that stay in float32 whatever the precision of the language model.
@@ -106,10 +107,16 @@ class Conditioner(nn.Module, ABC, Generic[Prepared]):
 
     name: ClassVar[str]
     condition: ClassVar[str]
+    also_reads: ClassVar[frozenset[str]] = frozenset()
     is_trainable: ClassVar[bool] = True
     is_before_text: ClassVar[bool] = False
     float32_parts: ClassVar[frozenset[str]] = frozenset()
     config: Any
+
+    @property
+    def reads(self) -> frozenset[str]:
+        """The entries of ``Conditions`` that it reads."""
+        return self.also_reads | {self.condition}
 
     @abstractmethod
     def prepare(self, rows: Sequence[Conditions]) -> Prepared:

@@ -39,9 +39,12 @@ class TempoKeyConfig:
 
 
 class TempoKeyConditioner(Conditioner[Sequence[TempoKey]]):
-    """Tempo and key as one vector per step, added to the embedded steps; zeros for a text that states neither."""
+    """Tempo and key as one vector per step, added to the embedded steps; zeros for a text that states neither.
 
-    name, condition = "tempo_key", "text"
+    The entry ``tempo_key`` of the conditions replaces what the text states.
+    """
+
+    name, condition, also_reads = "tempo_key", "text", frozenset({"tempo_key"})
 
     def __init__(self, config: TempoKeyConfig, lm_width: int) -> None:
         super().__init__()
@@ -50,8 +53,8 @@ class TempoKeyConditioner(Conditioner[Sequence[TempoKey]]):
         self.project_clock = nn.Linear(2 * config.clock_harmonics, lm_width, bias=False)
 
     def prepare(self, rows: Sequence[Conditions]) -> Sequence[TempoKey]:
-        """What each text states."""
-        return [parse_tempo_key(row.get("text")) for row in rows]
+        """Each row's tempo and key, by default what its text states."""
+        return [row.get("tempo_key") or parse_tempo_key(row.get("text")) for row in rows]
 
     def forward(
         self, prepared: Sequence[TempoKey], span: FrameSpan, drop: Bool[Tensor, " B"] | None = None

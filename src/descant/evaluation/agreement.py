@@ -18,14 +18,13 @@ from descant.evaluation.chroma_cosine import chroma_cosine
 from descant.evaluation.harmony import FRAME_S, TRIADS, Template, chord_path, pitch_classes
 from descant.evaluation.instruments import InstrumentDetector, instruments_named
 from descant.evaluation.musical import (
-    NOTES,
     TempoMatch,
     estimate_key,
     estimate_tempo_bpm,
     require_librosa,
     tempo_match,
 )
-from descant.tempo_key import TempoKey, parse_tempo_key
+from descant.tempo_key import NOTES, TempoKey, parse_tempo_key
 
 TEMPO_TOLERANCE, TEMPO_LIMIT = 0.05, 0.15
 """Relative errors up to the first get full credit, from the second on none, and linearly less in between."""

@@ -10,6 +10,7 @@ from descant.audio import Clip
 from descant.audio.analysis import import_librosa
 from descant.errors import MissingExtra
 from descant.evaluation.spectra import spectrogram
+from descant.tempo_key import NOTES
 
 SAMPLE_RATE_HZ = 22_050
 HOP = 256
@@ -25,7 +26,6 @@ _RATIOS: dict[TempoMatch, float] = {
 # Kessler, Psychological Review 89, 1982).
 _MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
 _MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
-NOTES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 
 
 def estimate_tempo_bpm(clip: Clip) -> float | None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from descant.adapters import Adapter
 from descant.errors import InvalidRequest
 from descant.plain import plain
+from descant.tempo_key import FASTEST_BPM, OPEN, SLOWEST_BPM, parse_key, parse_tempo_key, stated_tempo_key
 
 MAX_ADAPTERS, MAX_STRENGTH = 8, 10.0
 INTEGER_DTYPES = (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8)
@@ -48,6 +49,25 @@ def check_string(name: str, value: Any) -> None:
         raise InvalidRequest(f"{name}: contains a NUL character; remove it")
     if any(0xD800 <= ord(character) <= 0xDFFF for character in value):
         raise InvalidRequest(f"{name}: contains half of a surrogate pair, which is not valid Unicode; re-encode it")
+
+
+def check_tempo_key(text: str | None, tempo: Any, key: Any) -> None:
+    """Refuses a tempo that is neither beats per minute nor auto or none, what is not the name of a key, and a text that
+    contradicts them."""
+    if isinstance(tempo, str) and tempo not in OPEN:
+        raise InvalidRequest(f"tempo={tempo!r:.60}: expected beats per minute, auto or none")
+    if not isinstance(tempo, str):
+        check_number("tempo", tempo)
+        if not SLOWEST_BPM <= tempo <= FASTEST_BPM:
+            raise InvalidRequest(f"tempo={tempo:g}: must lie between {SLOWEST_BPM:g} and {FASTEST_BPM:g} bpm")
+    if not isinstance(key, str) or (key not in OPEN and parse_key(key) is None):
+        raise InvalidRequest(f"key={key!r:.60}: expected a key such as 'F# minor', 'Bb major' or 'Am', auto or none")
+    in_text, stated = parse_tempo_key(text), stated_tempo_key(text, tempo, key)
+    if in_text.bpm not in (None, stated.bpm):
+        raise InvalidRequest(f"tempo={tempo:g}: the text states {in_text.bpm:g} bpm; leave one of them out")
+    if in_text.key not in (None, stated.key) or in_text.is_minor not in (None, stated.is_minor):
+        other = in_text.key_name or f"a {'minor' if in_text.is_minor else 'major'} key"
+        raise InvalidRequest(f"key={key!r}: the text states {other}; leave one of them out")
 
 
 def as_pairs(name: str, points: Any) -> tuple[tuple[Any, Any], ...]:

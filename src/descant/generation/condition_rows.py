@@ -14,6 +14,7 @@ from torch import Tensor
 from descant.generation.guidance import Scales
 from descant.generation.plan import Section
 from descant.generation.resolve import ResolvedRequest
+from descant.tempo_key import UNKNOWN
 
 ScalePoints: TypeAlias = Sequence[tuple[float, float]]
 """Points (second, scale) of a line that stays constant after the last one; the first is at 0."""
@@ -38,15 +39,23 @@ def rows_of(request: ResolvedRequest, section: Section) -> list[ConditionRow]:
     """The rows of a request in one of its sections."""
     guidance = request.guidance
     conditions = {"text": section.text, **request.conditions}
+    if section.fallback != UNKNOWN:
+        conditions["tempo_key"] = section.tempo_key
     rows = [ConditionRow(conditions, section)]
     for name, scale in (("text", guidance.text_scale), ("melody", guidance.melody_scale)):
         if scale is not None and scale != 1:
-            rows.append(ConditionRow({**conditions, name: None}, section, ((0.0, scale),)))
+            rows.append(ConditionRow(_without(conditions, name), section, ((0.0, scale),)))
     if guidance.scale != 1 or guidance.schedule:
         text = request.negative_text
         # The negative text has a tempo of its own, whose beats count from the beginning.
         rows.append(ConditionRow({"text": text}, Section(0, text), ((0.0, guidance.scale), *guidance.schedule)))
     return rows
+
+
+def _without(conditions: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The conditions without one of them; tempo and key go with the text, as in training."""
+    dropped = {"text", "tempo_key"} if name == "text" else {name}
+    return {**conditions, **dict.fromkeys(dropped & set(conditions))}
 
 
 def scales_by_step(points: ScalePoints, seconds: Float[Tensor, " S"]) -> Scales:

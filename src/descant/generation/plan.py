@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from descant.errors import InvalidRequest
-from descant.tempo_key import parse_tempo_key
+from descant.tempo_key import UNKNOWN, TempoKey, parse_tempo_key
 
 STRIDE_SHARE = 0.6
 """How far a window moves on by default, as a share of its length: 18 of 30 s in the released models."""
@@ -39,32 +39,48 @@ class Window:
 class Section:
     """A prompt, the first frame that it applies to, and the number of beats before that frame.
 
-    The beat is continued if the section before states a tempo too; otherwise the section begins on a beat.
+    The beat is continued if the section before has a tempo too; otherwise the section begins on a beat.
+
+    Args:
+        fallback: tempo and key where the prompt states none.
     """
 
     start: int
     text: str | None
     beats: float = 0.0
+    fallback: TempoKey = UNKNOWN
+
+    @property
+    def tempo_key(self) -> TempoKey:
+        """What the prompt states, and ``fallback`` where it states nothing."""
+        return parse_tempo_key(self.text).completed(self.fallback)
 
     def beats_before(self, frame: int, frame_rate_hz: float) -> float:
-        """The number of beats before a frame in this section's tempo; 0 if it states none."""
-        bpm = parse_tempo_key(self.text).bpm
+        """The number of beats before a frame in this section's tempo; 0 if it has none."""
+        bpm = self.tempo_key.bpm
         return 0.0 if bpm is None else self.beats + (frame - self.start) / frame_rate_hz * bpm / 60
 
     def followed_by(self, start: int, text: str | None, frame_rate_hz: float) -> "Section":
         """The next section, which begins with frame ``start``."""
-        return Section(start, text, self.beats_before(start, frame_rate_hz))
+        return Section(start, text, self.beats_before(start, frame_rate_hz), self.fallback)
 
 
 def plan_sections(
-    text: str | None, timeline: Sequence[tuple[float, str]], num_frames: int, frame_rate_hz: float
+    text: str | None,
+    timeline: Sequence[tuple[float, str]],
+    num_frames: int,
+    frame_rate_hz: float,
+    fallback: TempoKey = UNKNOWN,
 ) -> list[Section]:
     """The sections of ``text`` and the prompts (second, text) that follow it; the first begins with frame 0.
+
+    Args:
+        fallback: tempo and key where a prompt states none.
 
     Raises:
         InvalidRequest: two prompts begin with the same frame, or one begins after the last of ``num_frames`` frames.
     """
-    sections = [Section(0, text)]
+    sections = [Section(0, text, fallback=fallback)]
     for second, later_text in timeline:
         # Rounded first: 0.14 s is a whole number of frames, but its product with the rate is not.
         start = math.ceil(round(second * frame_rate_hz, 6))

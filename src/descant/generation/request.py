@@ -20,10 +20,11 @@ from descant.generation.checks import (
     check_number,
     check_rising,
     check_string,
+    check_tempo_key,
     with_strengths,
 )
 from descant.plain import make_plain
-from descant.tempo_key import parse_tempo_key
+from descant.tempo_key import TempoKey, stated_tempo_key
 
 MAX_TEXT_CHARACTERS = 4_096
 MAX_CUT_CHARACTERS = 100_000
@@ -130,6 +131,10 @@ class Request:
             part, the whole ``mix``, or ``auto``, the first of these that is installed. None uses the part that the
             model was trained on. It has no effect without ``melody``.
         style: audio whose style is imitated, for style models; a few seconds from its middle are used.
+        tempo: beats per minute, from 30 to 300, where ``text`` states none. ``auto`` lets a model with tempo as a
+            condition choose one that suits the text, with the seed; ``none`` leaves it open. Nothing is chosen beside a
+            prompt, a melody, a style or chords, which have a tempo and a key themselves. ``info`` has what was chosen.
+        key: such as ``"F# minor"`` or ``"Bb major"``, where ``text`` states none; else as ``tempo``.
         chords: chord symbols with the second at which each begins, such as ``"C:0 G:2 Am:4 F:6"``, for models that were
             trained with chords (``conditioning/chords.py`` has the symbols). The last one lasts until the end.
         style_codes: the style as codes [K, L] of this model, instead of ``style``.
@@ -139,7 +144,8 @@ class Request:
         duration_s: length of the result, prompt included. Music longer than the clips that the model was trained on is
             generated in overlapping windows.
         stride_s: how far a window moves on; None is three fifths of its length. A smaller stride keeps more context.
-        loop_bars: makes a loop with this number of bars in the tempo that ``text`` states, instead of ``duration_s``.
+        loop_bars: makes a loop with this number of bars in the tempo that ``text`` or ``tempo`` states, instead
+            of ``duration_s``.
         beats_per_bar: of a loop.
         adapters: low-rank adapters (``MusicGen.load_adapter``) that are added to the model for this request, each alone
             or with a strength: ``(adapter, 0.5)``; 1 is what it was trained at.
@@ -156,6 +162,8 @@ class Request:
     melody_part: Separation | None = None
     style: Clip | None = None
     style_codes: Int[Tensor, "levels L"] | None = None
+    tempo: float | Literal["auto", "none"] = "auto"
+    key: str = "auto"
     chords: str | None = None
     prompt: Clip | None = None
     prompt_codes: Int[Tensor, "K T"] | None = None
@@ -173,6 +181,7 @@ class Request:
         check_choice("long_prompt", self.long_prompt, ("error", "cut"))
         self._check_text("text", self.text)
         self._check_text("negative_text", self.negative_text)
+        check_tempo_key(self.text, self.tempo, self.key)
         check_number("duration_s", self.duration_s)
         if not 0 < self.duration_s <= MAX_DURATION_S:
             raise InvalidRequest(
@@ -198,16 +207,21 @@ class Request:
             )
 
     @property
+    def stated(self) -> TempoKey:
+        """The tempo and the key that ``text``, ``tempo`` and ``key`` state."""
+        return stated_tempo_key(self.text, self.tempo, self.key)
+
+    @property
     def bar_s(self) -> float:
-        """Seconds of one bar in the tempo that ``text`` states.
+        """Seconds of one bar in the tempo that ``text`` or ``tempo`` states.
 
         Raises:
-            InvalidRequest: it states none, which a loop needs.
+            InvalidRequest: neither does, which a loop needs.
         """
-        bpm = parse_tempo_key(self.text).bpm
+        bpm = self.stated.bpm
         if bpm is None:
             raise InvalidRequest(
-                f'loop_bars={self.loop_bars}: the text states no tempo; add one, for example "120 bpm"'
+                f'loop_bars={self.loop_bars}: the text states no tempo; add one, such as "120 bpm", or give tempo=120'
             )
         return self.beats_per_bar * 60 / bpm
 

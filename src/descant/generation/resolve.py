@@ -14,8 +14,10 @@ from descant.errors import InvalidRequest
 from descant.generation.conditions import READERS
 from descant.generation.plan import window_lengths
 from descant.generation.request import Guidance, Request, Sampling
+from descant.generation.tempo_key import resolve_tempo_key
 from descant.generation.texts import TextReader
 from descant.model import GenerationDefaults, MusicGenModel
+from descant.tempo_key import TempoKey
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -28,6 +30,7 @@ class ResolvedRequest:
         unknown_words: words of the texts for which the text encoder has no token.
         conditions: the other conditions by name, as the model takes them: ``melody`` levels [T, P], ``style`` codes
             [K, L]. One that is not given is absent.
+        tempo_key: tempo and key where a text states none; always open in a model without such conditions.
         prompt_wave: the audio that the result begins with, at the codec's rate; no samples if none is given.
         prompt_codes: the codes that are continued, on the model's device; no frames if there is nothing to continue.
         duration_s: length of the result; of a loop, its bars.
@@ -47,6 +50,7 @@ class ResolvedRequest:
     sampling: Sampling
     guidance: Guidance
     conditions: Mapping[str, Any]
+    tempo_key: TempoKey
     prompt_wave: Float[Tensor, "C N"]
     prompt_codes: Int[Tensor, "K T"]
     duration_s: float
@@ -88,16 +92,18 @@ class Resolver:
         )
         self._check_length(request, num_frames, window_frames)
         prompt_wave = self._prompt_wave(request)
+        seed = secrets.randbits(31) if request.seed is None else request.seed
         return ResolvedRequest(
             original=original,
             text=request.text,
             timeline=request.timeline,
             negative_text=request.negative_text,
             unknown_words=tuple(self._texts.unknown_words(request)),
-            seed=secrets.randbits(31) if request.seed is None else request.seed,
+            seed=seed,
             sampling=request.sampling or default_sampling(self._model.config.defaults),
             guidance=self._guidance(request, conditions),
             conditions=conditions,
+            tempo_key=resolve_tempo_key(request, seed, self._model),
             prompt_wave=prompt_wave,
             prompt_codes=self._prompt_codes(request, prompt_wave, num_frames),
             duration_s=request.result_s,

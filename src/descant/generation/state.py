@@ -31,7 +31,9 @@ class GenerationState:
         self.model, self.request = model, request
         self._preparer = preparer
         self.codes = request.prompt_codes
-        self.sections = plan_sections(request.text, request.timeline, request.num_frames, model.codec.frame_rate_hz)
+        self.sections = plan_sections(
+            request.text, request.timeline, request.num_frames, model.codec.frame_rate_hz, request.tempo_key
+        )
         self.windows = self._planned()
         self.noise = NoiseSource(request.seed, model.codec.num_codebooks, model.codec.codebook_size)
         self._prepared: dict[int, PreparedConditions] = {}
@@ -75,7 +77,7 @@ class GenerationState:
         Raises:
             InvalidRequest: the model's encoder refuses it.
         """
-        self._prepare(Section(0, text))
+        self._prepare(Section(0, text, fallback=self.request.tempo_key))
 
     @torch.no_grad()
     def job(self, window: Window) -> DecodeJob:

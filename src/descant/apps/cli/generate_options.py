@@ -1,7 +1,5 @@
 """The options of ``generate`` and ``regenerate``, grouped as a musician meets them."""
 
-import argparse
-
 from descant.apps.cli.options import (
     LOUDNESS_LUFS,
     add_audio_options,
@@ -10,6 +8,9 @@ from descant.apps.cli.options import (
     add_salvage_option,
     number,
     path_and_strength,
+    second_and_scale,
+    second_and_text,
+    tempo,
     whole_number,
 )
 from descant.apps.cli.parser import Parser
@@ -22,6 +23,7 @@ EXAMPLES = (
     "what to make",
     'descant generate "warm lo-fi piano, slow" -d 20 -o piano.wav',
     'descant generate "techno, 130 bpm" "folk jig, flute" --count 4 -o ideas/',
+    'descant generate "slow sad piano" --tempo 66 --key "F# minor" -o sad.wav',
     'descant generate "march with drums, 112 bpm, in G major" --best-of 4 -o march.wav',
     "over time",
     'descant generate "calm piano" --then "20 drums enter" --then "40 full band" -d 60 -o arc.wav',
@@ -117,6 +119,21 @@ def _add_control_options(parser: Parser) -> None:
     group = parser.group("sound and control")
     group.add_argument("--negative", metavar="TEXT", help='what the music should not sound like, such as "drums"')
     group.add_argument(
+        "--tempo",
+        type=tempo,
+        default="auto",
+        metavar="BPM",
+        help="beats per minute where PROMPT states none, 30 to 300; auto chooses one that suits PROMPT, none leaves it "
+        "open (default: auto)",
+    )
+    group.add_argument(
+        "--key",
+        default="auto",
+        metavar="KEY",
+        help="the key where PROMPT states none, such as 'F# minor', Am or 'Bb major'; auto chooses one that suits the "
+        "PROMPT, none leaves it open (default: auto)",
+    )
+    group.add_argument(
         "--guidance",
         type=number,
         metavar="G",
@@ -162,7 +179,8 @@ def _add_time_options(parser: Parser) -> None:
         "--loop",
         type=whole_number,
         metavar="BARS",
-        help="make a seamless loop of this many bars instead of --duration, up to 256, at the tempo that PROMPT states",
+        help="make a seamless loop of this many bars instead of --duration, up to 256, at the tempo of PROMPT or "
+        "--tempo",
     )
     group.add_argument(
         "--beats-per-bar", type=whole_number, metavar="N", help="beats in each bar of the --loop, up to 32 (default: 4)"
@@ -274,19 +292,3 @@ def _add_sampling_options(parser: Parser) -> None:
         default=None,
         help="always take the likeliest code; the options above and the seed then change nothing",
     )
-
-
-def second_and_text(text: str) -> tuple[float, str]:
-    """The two parts of ``20 drums enter``."""
-    second, space, prompt = text.strip().partition(" ")
-    if not (space and prompt.strip()):
-        raise argparse.ArgumentTypeError(f"{text!r:.60}: expected a second and a prompt, for example '20 drums enter'")
-    return number(second), prompt.strip()
-
-
-def second_and_scale(text: str) -> tuple[float, float]:
-    """The two parts of ``2:1.5``."""
-    second, colon, scale = text.partition(":")
-    if not colon:
-        raise argparse.ArgumentTypeError(f"{text!r:.60}: expected SECOND:G, for example 2:1.5")
-    return number(second), number(scale)

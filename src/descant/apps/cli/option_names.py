@@ -17,6 +17,8 @@ OPTIONS = {
     "melody": "--melody",
     "melody_part": "--melody-part",
     "style": "--style",
+    "tempo": "--tempo",
+    "key": "--key",
     "chords": "--chords",
     "prompt": "--continue",
     "duration_s": "--duration",

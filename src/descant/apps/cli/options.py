@@ -9,6 +9,7 @@ import re
 
 from descant.apps.cli.parser import Parser
 from descant.errors import CheckpointError
+from descant.tempo_key import OPEN
 
 AUDIO_FORMATS = ("wav", "flac", "ogg", "mp3", "opus", "aiff", "m4a")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16", "int8", "int4")
@@ -44,6 +45,27 @@ def path_and_strength(text: str) -> tuple[str, float]:
         return (path, float(strength)) if colon and path else (text, 1.0)
     except ValueError:
         return text, 1.0
+
+
+def tempo(text: str) -> float | str:
+    """Beats per minute, or one of the words that state none."""
+    return text if text in OPEN else number(text)
+
+
+def second_and_text(text: str) -> tuple[float, str]:
+    """The two parts of ``20 drums enter``."""
+    second, space, prompt = text.strip().partition(" ")
+    if not (space and prompt.strip()):
+        raise argparse.ArgumentTypeError(f"{text!r:.60}: expected a second and a prompt, for example '20 drums enter'")
+    return number(second), prompt.strip()
+
+
+def second_and_scale(text: str) -> tuple[float, float]:
+    """The two parts of ``2:1.5``."""
+    second, colon, scale = text.partition(":")
+    if not colon:
+        raise argparse.ArgumentTypeError(f"{text!r:.60}: expected SECOND:G, for example 2:1.5")
+    return number(second), number(scale)
 
 
 def loudness(text: str) -> float | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from descant.apps.cli.generate_options import DURATION_S
 from descant.errors import AudioError, InvalidRequest, naming
+from descant.tempo_key import OPEN
 
 if TYPE_CHECKING:
     from descant.api import MusicGen
@@ -29,6 +30,11 @@ def check_conditions(arguments: argparse.Namespace) -> None:
     for name in ("melody", "style", "chords"):
         if getattr(arguments, name) is not None and getattr(config_of(arguments.model), name) is None:
             raise InvalidRequest(f"--{name}: model {arguments.model!r:.200} takes no {name}; leave it out")
+    for name in ("tempo", "key"):
+        if getattr(arguments, name) not in OPEN and config_of(arguments.model).tempo_key is None:
+            raise InvalidRequest(
+                f"--{name}: model {arguments.model!r:.200} reads a {name} in PROMPT only; write it there"
+            )
     for name, (option, other_name, other) in NEEDS.items():
         if getattr(arguments, name) is not None and getattr(arguments, other_name) is None:
             raise InvalidRequest(f"{option}: it has an effect only with {other}; give both, or neither")
@@ -57,6 +63,8 @@ def requests_of(arguments: argparse.Namespace) -> list["Request"]:
             loop_bars=arguments.loop,
             beats_per_bar=4 if arguments.beats_per_bar is None else arguments.beats_per_bar,
             melody_part=arguments.melody_part,
+            tempo=arguments.tempo,
+            key=arguments.key,
             chords=arguments.chords,
             seed=seed + variation * arguments.best_of,
         )
@@ -77,6 +85,13 @@ def with_model_defaults(request: "Request", arguments: argparse.Namespace, model
     guidance = replace(model.default_guidance, **_given_guidance(arguments))
     sampling = replace(model.default_sampling, **_given_sampling(arguments))
     return replace(request, sampling=sampling, guidance=guidance)
+
+
+def choices_of(request: "Request", bpm: float | None, key: str | None) -> str:
+    """The tempo and the key of finished music that its request left open, in words; empty if there are none."""
+    stated = request.stated
+    tempo = [f"tempo {bpm:g} BPM (chosen)"] if stated.bpm is None and bpm is not None else []
+    return ", ".join(tempo + ([f"key {key} (chosen)"] if stated.key is None and key is not None else []))
 
 
 def _given_guidance(arguments: argparse.Namespace) -> dict[str, Any]:

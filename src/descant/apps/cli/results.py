@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from descant.apps.cli.option_names import with_option_names
 from descant.apps.cli.outputs import Target, note, show, slug
 from descant.apps.cli.progress import Report, part_of, progress
+from descant.apps.cli.requests import choices_of
 from descant.version import __version__
 
 if TYPE_CHECKING:
@@ -28,10 +29,16 @@ class Job:
 
 @dataclass(frozen=True)
 class Result:
-    """What is complete on disk of a job: the audio, and the codes if they are asked for."""
+    """What is complete on disk of a job: the audio, and the codes if they are asked for.
+
+    Args:
+        tempo, key: which apply where the texts state none; None if they are open.
+    """
 
     job: Job
     seed: int
+    tempo: float | None
+    key: str | None
     audio: Path
     codes: Path | None = None
 
@@ -77,7 +84,7 @@ class Writer:
     def write(self, job: Job, clip: "Clip", results: list[Result]) -> None:
         """Writes a job's files and adds its result as soon as the audio is complete."""
         audio = self.write_audio(job, clip)
-        results.append(Result(job, clip.info["seed"], audio))
+        results.append(Result(job, clip.info["seed"], clip.info["tempo"], clip.info["key"], audio))
         if self.codes is not None:
             results[-1] = replace(results[-1], codes=self.write_codes(job, clip, self.codes, audio))
 
@@ -107,11 +114,21 @@ def make(writer: Writer, requests: list["Request"], arguments: argparse.Namespac
             _show(model, results, time.monotonic() - began, arguments.json, {"error": message})
         raise
     seconds_taken = time.monotonic() - began
+    if not arguments.json:
+        _note_choices(results)
     if not writer.target.is_stdout:
         _show(model, results, seconds_taken, arguments.json, {})
     if not arguments.json:
         note(f"{audio_s:g} s of audio in {seconds_taken:.1f} s, {audio_s / seconds_taken:.2g}x real time")
         _note_runtime(model)
+
+
+def _note_choices(results: list[Result]) -> None:
+    """Says which tempi and keys the model chose."""
+    for result in results:
+        choices = choices_of(result.job.request, result.tempo, result.key)
+        if choices:
+            note(choices if len(results) == 1 else f"{result.audio.name}: {choices}")
 
 
 def _note_runtime(model: "MusicGen") -> None:
@@ -136,6 +153,8 @@ def _show(model: "MusicGen", results: list[Result], seconds_taken: float, as_jso
         "files": [str(result.audio) for result in results],
         "codes_files": [str(result.codes) for result in results if result.codes is not None],
         "seeds": [result.seed for result in results],
+        "tempos": [result.tempo for result in results],
+        "keys": [result.key for result in results],
         "prompts": [result.job.request.text for result in results],
         "duration_s": results[0].job.request.result_s,
         "sample_rate_hz": model.sample_rate_hz,

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from descant.apps.cli.outputs import note
+from descant.apps.cli.requests import choices_of
 from descant.apps.cli.standard_streams import binary_stdout, reader_has_gone
 from descant.atomic import write_all
 from descant.errors import InvalidRequest
@@ -46,6 +47,10 @@ def stream(model: "MusicGen", request: "Request", format: str) -> None:
     """Writes music as it is made. A reader that goes away ends it; one that pauses makes it wait."""
     began, first_s = time.monotonic(), 0.0
     music = model.stream(request)
+    tempo_key = music.request.tempo_key
+    choices = choices_of(request, tempo_key.bpm, tempo_key.key_name)
+    if choices:
+        note(choices)
     num_samples = round(music.request.duration_s * model.sample_rate_hz)
     out = binary_stdout("--stream -")
     written = 0

@@ -1,0 +1,52 @@
+"""Tempo and key of prompts that state none, with the starter, which has a prior for them."""
+
+import json
+
+import pytest
+
+from descant.audio import read_info
+
+STARTER = ("--model", "starter", "--device", "cpu", "-d", "0.3", "--seed", "4")
+
+
+def test_a_choice_is_shown_recorded_and_made_again(run, folder):
+    made = run("generate", "slow sad piano", *STARTER, "-o", "sad.wav", "--save-codes", "a.safetensors")
+    assert made.code == 0, made.err
+    info = read_info("sad.wav")
+    assert f"tempo {info['tempo']:g} BPM (chosen), key {info['key']} (chosen)\n" in made.err
+    assert info["tempo"] < 90
+    again = run("regenerate", "sad.wav", "--device", "cpu", "--save-codes", "b.safetensors")
+    assert again.code == 0, again.err
+    assert "chosen" not in again.err
+    assert (folder / "a.safetensors").read_bytes() == (folder / "b.safetensors").read_bytes()
+
+
+def test_of_several_results_each_says_its_own(run):
+    prompts = ("lively jig, 115 bpm", "church organ in Am", "waltz")
+    outcome = run("generate", *prompts, *STARTER, "-o", "out/", "--json")
+    result = json.loads(outcome.out)
+    assert result["tempos"][0] == 115.0
+    assert result["keys"][1] == "A minor"
+    shown = run("generate", *prompts, *STARTER, "-o", "out/").err.splitlines()
+    chosen = [line.partition(": ")[2] for line in shown if "(chosen)" in line]
+    assert chosen == [
+        f"key {result['keys'][0]} (chosen)",
+        f"tempo {result['tempos'][1]:g} BPM (chosen)",
+        f"tempo {result['tempos'][2]:g} BPM (chosen), key {result['keys'][2]} (chosen)",
+    ]
+
+
+def test_given_or_none_nothing_is_chosen(run):
+    outcome = run("generate", "piano", *STARTER, "--tempo", "72", "--key", "f# minor", "-o", "given.wav")
+    assert outcome.code == 0, outcome.err
+    assert "chosen" not in outcome.err
+    assert (read_info("given.wav")["tempo"], read_info("given.wav")["key"]) == (72.0, "F# minor")
+    assert run("generate", "piano", *STARTER, "--tempo", "none", "--key", "none", "-o", "none.wav").code == 0
+    assert (read_info("none.wav")["tempo"], read_info("none.wav")["key"]) == (None, None)
+
+
+@pytest.mark.parametrize(("option", "value"), [("--tempo", "90"), ("--key", "Am")])
+def test_a_model_without_the_condition_refuses_before_it_is_loaded(run, option, value):
+    outcome = run("generate", "piano", "--model", "tiny", option, value, "-o", "a.wav")
+    assert outcome.code == 2
+    assert f"{option}: model 'tiny' reads a {option[2:]} in PROMPT only" in outcome.err
