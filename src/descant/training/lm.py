@@ -57,6 +57,7 @@ class LMTask(Task):
 
     Args:
         validation: batches that every validation reads; the same for all runs to be compared.
+        training_sample: training clips that are predicted in the same way, without dropout, to tell learning by heart.
 
     Captions that are too long for the text encoder are cut, with a note; ``captions.name_long_ones`` lists their clips
     before the run.
@@ -64,7 +65,13 @@ class LMTask(Task):
 
     criterion = "ce"
 
-    def __init__(self, model: MusicGenModel, config: LMTaskConfig, validation: Sequence[TokenBatch] = ()) -> None:
+    def __init__(
+        self,
+        model: MusicGenModel,
+        config: LMTaskConfig,
+        validation: Sequence[TokenBatch] = (),
+        training_sample: Sequence[TokenBatch] = (),
+    ) -> None:
         weights = config.codebook_weights
         if weights is not None and len(weights) != model.lm.config.num_codebooks:
             raise ConfigError(f"codebook_weights={weights}: this model has {model.lm.config.num_codebooks} codebooks")
@@ -73,9 +80,9 @@ class LMTask(Task):
         self.conditioners = {part.name: part for part in model.conditioners if part.is_trainable}
         # ``model`` of a Task is only the part that is trained: neither the codec nor the frozen encoders.
         self.model = self.trained = nn.ModuleDict({"lm": model.lm, **self.conditioners})
-        self.validation = validation
+        self.validation, self.training_sample = validation, training_sample
         style = model.style
-        self._styled: list[tuple[TokenBatch, Tensor]] = []
+        self._styled: list[tuple[Sequence[TokenBatch], list[tuple[TokenBatch, Tensor]]]] = []
         self.styles = None if style is None or style.encoder is None else StyleExcerpts(model.codec, style)
         self.captions = CaptionCutter(model.text_limits(), note=say)
 
@@ -119,20 +126,23 @@ class LMTask(Task):
         ``caption_gain`` is how much worse the same clips are predicted with another clip's caption: the mean of the
         paired differences in nats, with its 95 % interval. Clips without a caption are not counted. ``melody_gain`` is
         how much better they are predicted with their own melody too, ``clap_gain`` with their own audio's embedding and
-        ``style_gain`` with the style of their middle, whose frames never count here.
+        ``style_gain`` with the style of their middle, whose frames never count here. ``train_ce`` is the cross-entropy
+        on the training sample, measured in the same way.
         """
         captions = [caption for batch in self.validation for caption in batch.captions]
         if not captions:
             return {}
         own = self.cross_entropies(captions)
-        metrics = {"ce": float(own.mean())}
-        metrics |= {f"ce_q{index}": float(value) for index, value in enumerate(own.mean(dim=0))}
+        metrics = _by_codebook("ce", own)
+        if self.training_sample:
+            known = [caption for batch in self.training_sample for caption in batch.captions]
+            metrics |= _by_codebook("train_ce", self.cross_entropies(known, of=self.training_sample))
         others = [other_caption(captions, index) for index in range(len(captions))]
         paired = torch.tensor([other is not None for other in others])
         if paired.sum() > 1:
             metrics |= _gain("caption_gain", (self.cross_entropies(others) - own).mean(dim=1)[paired])
         for name in sorted(self._conditions() - {"text"}):
-            if len(captions) > 1 and self._validation()[0][0].conditions[0].get(name) is not None:
+            if len(captions) > 1 and self._counted(self.validation)[0][0].conditions[0].get(name) is not None:
                 with_condition = self.cross_entropies(captions, name)
                 metrics |= {f"ce_{name}": float(with_condition.mean())}
                 metrics |= _gain(f"{name}_gain", (own - with_condition).mean(dim=1))
@@ -149,19 +159,27 @@ class LMTask(Task):
     def _conditions(self) -> set[str]:
         return {conditioner.condition for conditioner in self.conditioners.values()}
 
-    def _validation(self) -> list[tuple[TokenBatch, Bool[Tensor, "B T"]]]:
-        """The validation batches, and which of their frames count; styles are computed once, as they do not change."""
+    def _counted(self, batches: Sequence[TokenBatch]) -> list[tuple[TokenBatch, Bool[Tensor, "B T"]]]:
+        """Fixed batches, and which of their frames count; styles are computed once, as they do not change."""
         if self.styles is None:
-            return [(batch, batch.frame_mask) for batch in self.validation]
-        if not self._styled:
-            self._styled = [self.styles.in_the_middle(batch) for batch in self.validation]
-        return self._styled
+            return [(batch, batch.frame_mask) for batch in batches]
+        for known, styled in self._styled:
+            if known is batches:
+                return styled
+        self._styled.append((batches, [self.styles.in_the_middle(batch) for batch in batches]))
+        return self._styled[-1][1]
 
     @torch.no_grad()
-    def cross_entropies(self, captions: list[str | None], also: str | None = None) -> Float[Tensor, "clips K"]:
-        """Of each validation clip and codebook in nats, with these captions and, if named, its own other condition."""
+    def cross_entropies(
+        self, captions: list[str | None], also: str | None = None, of: Sequence[TokenBatch] | None = None
+    ) -> Float[Tensor, "clips K"]:
+        """Of each clip and codebook in nats, with these captions and, if named, the clip's own other condition.
+
+        Args:
+            of: the batches of the clips; None for those of the validation.
+        """
         rows, left = [], iter(captions)
-        for batch, counted in self._validation():
+        for batch, counted in self._counted(self.validation if of is None else of):
             codes, mask = batch.codes.to(self.musicgen.device), batch.frame_mask.to(self.musicgen.device)
             texts = [next(left) for _ in range(len(codes))]
             dropped = self._conditions() - {"text", also}
@@ -212,6 +230,14 @@ def other_caption(captions: Sequence[str | None], index: int) -> str | None:
     start = index + len(captions) // 2
     around = [captions[(start + offset) % len(captions)] for offset in range(len(captions))]
     return next((caption for caption in around if caption not in (None, captions[index])), None)
+
+
+def _by_codebook(name: str, values: Float[Tensor, "clips K"]) -> dict[str, float]:
+    """The mean over clips and codebooks, and that over the clips for each codebook."""
+    return {
+        name: float(values.mean()),
+        **{f"{name}_q{index}": float(mean) for index, mean in enumerate(values.mean(dim=0))},
+    }
 
 
 def _gain(name: str, differences: Float[Tensor, " clips"]) -> dict[str, float]:
