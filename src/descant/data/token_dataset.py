@@ -8,7 +8,7 @@ import math
 import os
 import random
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import accumulate
@@ -73,6 +73,8 @@ class TokenBatch:
         frame_mask: False after the end of a clip; the codes there are zeros.
         first_beats: number of beats in its clip before a crop, by the clip's ``bpm``. The first beat is at the tag
             ``first_beat_s``, else at the start of the clip. NaN where the tags do not say.
+        prepared: what a model's conditioners have prepared of the conditions (``MusicGenModel.prepare``); None where
+            that is still to be done.
     """
 
     codes: Codes
@@ -80,6 +82,7 @@ class TokenBatch:
     frame_mask: Bool[Tensor, "B T"]
     clips: list[TokenizedClip]
     first_beats: Float[Tensor, " B"]
+    prepared: Mapping[str, Any] | None = None
 
     @property
     def captions(self) -> list[str | None]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from descant.config import to_dict
 from descant.data.token_dataset import TokenBatch
 from descant.errors import ConfigError
 from descant.lm.loss import pattern_cross_entropy
-from descant.model import MusicGenModel
+from descant.model import MusicGenModel, PreparedConditions
 from descant.nn.inputs import LMInputs
 from descant.patterns import interleave
 from descant.shapes import Codes, Logits
@@ -101,7 +101,11 @@ class LMTask(Task):
             batch, counted = self.styles.drawn(batch, context.generator)
             # Where the style is dropped there is nothing to copy from.
             counted = torch.where(drop["style"][:, None], batch.frame_mask, counted)
-        inputs = self._inputs(batch, batch.captions, drop)
+        prepared, style = batch.prepared, self.musicgen.style
+        if prepared is not None and style is not None:
+            # Styles were drawn above, so they cannot have been prepared ahead.
+            prepared = {**prepared, style.name: style.prepare(batch.conditions)}
+        inputs = self._inputs(batch, batch.captions, drop, prepared)
         device = self.musicgen.device
         codes, mask = batch.codes.to(device), batch.frame_mask.to(device)
         weights = self.config.codebook_weights
@@ -178,7 +182,7 @@ class LMTask(Task):
         Args:
             of: the batches of the clips; None for those of the validation.
         """
-        rows, left = [], iter(captions)
+        found, left = [], iter(captions)
         for batch, counted in self._counted(self.validation if of is None else of):
             codes, mask = batch.codes.to(self.musicgen.device), batch.frame_mask.to(self.musicgen.device)
             texts = [next(left) for _ in range(len(codes))]
@@ -186,19 +190,38 @@ class LMTask(Task):
             inputs = self._inputs(batch, texts, {name: torch.ones(len(codes), dtype=torch.bool) for name in dropped})
             logits = self._logits(codes, mask, inputs)
             for clip in zip(logits.split(1), codes.split(1), counted.to(mask.device).split(1), strict=True):
-                rows.append(pattern_cross_entropy(clip[0], clip[1], self.pattern, clip[2])[1])
-        return torch.stack(rows).cpu()
+                found.append(pattern_cross_entropy(clip[0], clip[1], self.pattern, clip[2])[1])
+        return torch.stack(found).cpu()
 
-    def _inputs(self, batch: TokenBatch, texts: list[str | None], drop: Mapping[str, Bool[Tensor, " B"]]) -> LMInputs:
-        """The inputs of a batch with these captions. A condition that a row does not have is dropped there too."""
+    def prepare_ahead(self, batches: Sequence[TokenBatch]) -> list[TokenBatch]:
+        """The batches with their conditions prepared, each with the same bits whatever the other batches are."""
+        rows = [self._rows(batch, batch.captions) for batch in batches]
+        if self.musicgen.text in self.musicgen.conditioners:
+            self.musicgen.text.prepare([row for of_batch in rows for row in of_batch])
+        return [replace(batch, prepared=self.musicgen.prepare(own)) for batch, own in zip(batches, rows, strict=True)]
+
+    def _rows(self, batch: TokenBatch, texts: list[str | None]) -> list[dict[str, Any]]:
+        """The conditions of a batch with these captions, as far as the text encoder reads them."""
         captions = self.captions.cut(texts, batch.clips)
-        rows = [{**row, "text": text} for row, text in zip(batch.conditions, captions, strict=True)]
+        return [{**row, "text": text} for row, text in zip(batch.conditions, captions, strict=True)]
+
+    def _inputs(
+        self,
+        batch: TokenBatch,
+        texts: list[str | None],
+        drop: Mapping[str, Bool[Tensor, " B"]],
+        prepared: PreparedConditions | None = None,
+    ) -> LMInputs:
+        """The inputs of a batch with these captions. A condition that a row does not have is dropped there too."""
+        rows = self._rows(batch, texts)
+        if prepared is None:
+            prepared = self.musicgen.prepare(rows)
         dropped = {
             name: torch.tensor([row.get(name) is None for row in rows]) | drop.get(name, torch.tensor(False))
             for name in self._conditions()
         }
         span = self.musicgen.span(batch.codes.shape[-1], first_beats=batch.first_beats)
-        return self.musicgen.inputs(self.musicgen.prepare(rows), span, dropped)
+        return self.musicgen.inputs(prepared, span, dropped)
 
     def _logits(self, codes: Codes, known_frames: Bool[Tensor, "B T"], inputs: LMInputs) -> Logits:
         # A frame after the clip's end is empty, as it will be in generation; the zeros in it are not codes.

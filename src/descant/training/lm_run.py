@@ -17,8 +17,10 @@ from descant.errors import ConfigError, naming
 from descant.lm.stereo import start_stereo_from_mono
 from descant.model import MusicGenConfig, MusicGenModel
 from descant.patterns import AnyPattern, delay, stereo_partial_delay
+from descant.training.encoded_texts import encoding_texts
 from descant.training.lm import LMTask, LMTaskConfig
 from descant.training.logs import say
+from descant.training.prepared_batches import PreparedBatches
 from descant.training.trainer import Trainer
 from descant.training.trainer_config import TrainerConfig
 
@@ -32,11 +34,17 @@ class LMData:
         batches: of the training; validation crops are as long, from all parts of the clips of the ``valid`` split.
         num_validation_batches: the most that are used, and as many of training clips to compare with; None for all.
             Every clip has one crop before any has two.
+        text_cache_gib: the most that vectors of texts take on disk, for all runs together (``encoded_texts.py``).
     """
 
     tokens: Path = Path("tokens")
     batches: TokenBatchConfig = field(default_factory=TokenBatchConfig)
     num_validation_batches: int | None = 64
+    text_cache_gib: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.text_cache_gib <= 2**20:
+            raise ConfigError(f"text_cache_gib={self.text_cache_gib:g}: must be 0 or more, in GiB")
 
 
 def over_codec(
@@ -139,9 +147,15 @@ def train_lm(
     task.captions.name_long_ones(training.clips, data.batches.captions)
     identity = {"tokens": training.identity, "batches": to_dict(data.batches)}
     trainer = Trainer(
-        task, training, trainer_config, out_dir, identity, lambda: {**training.left_out, **task.captions.left_out}
+        task,
+        PreparedBatches(training, task.prepare_ahead),
+        trainer_config,
+        out_dir,
+        identity,
+        lambda: {**training.left_out, **task.captions.left_out},
     )
-    result = trainer.run(resume)
+    with encoding_texts(model, round(data.text_cache_gib * 2**30)):
+        result = trainer.run(resume)
     with trainer.averaged_model():
         save_model(model, out_dir / "model")
     return {"model": str(out_dir / "model"), "steps": result.step, **result.metrics}
