@@ -27,13 +27,16 @@ def test_a_line_runs_from_corner_to_corner_and_has_gaps_where_nothing_is_known()
     nan, infinity = float("nan"), float("inf")
     svg = line_plot(
         "a & b",
-        [Line("<up>", [(0.0, 1.0), (5.0, 2.0), (10.0, 3.0)]), Line("gaps", [(0.0, 2.0), (1.0, nan), (10.0, infinity)])],
+        [
+            Line("<up>", [(0.0, 1.0), (5.0, 2.0), (10.0, 3.0)]),
+            Line("gaps", [(0.0, 2.0), (1.0, nan), (2.0, infinity), (10.0, 2.0)]),
+        ],
     )
     (start, middle, end) = drawn(svg, 0)[0]
     assert start[0] < middle[0] < end[0]
     assert start[1] > middle[1] > end[1]
     assert middle == pytest.approx(((start[0] + end[0]) / 2, (start[1] + end[1]) / 2))
-    assert drawn(svg, 1) == [[(start[0], middle[1])]]
+    assert drawn(svg, 1) == [[(start[0], middle[1])], [(end[0], middle[1])]]
     texts = [text.text for text in ElementTree.fromstring(svg).iter(f"{SVG}text")]
     assert {"a & b", "<up>: 3", "gaps: 2", "step 0", "step 10"} <= set(texts)
 

@@ -197,7 +197,7 @@ def checksum(description: str, tensor: Tensor) -> str:
     """The SHA-256 of a text and the bytes of a tensor."""
     digest = hashlib.sha256(description.encode())
     # A view, not a copy: shards are memory-mapped and may be larger than the memory.
-    digest.update(memoryview(tensor.contiguous().flatten().view(torch.uint8).numpy()))
+    digest.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

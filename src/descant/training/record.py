@@ -50,7 +50,8 @@ class RunRecord:
             CheckpointError: the log cannot be written.
         """
         began_s = time.monotonic()
-        self.log.leave_out(step, self._left_out())
+        # A copy: batches are read in another thread, which may find another clip.
+        self.log.leave_out(step, dict(self._left_out()))
         try:
             write_run_page(self.folder)
         except OSError as error:

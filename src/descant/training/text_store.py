@@ -43,9 +43,12 @@ class TextStore:
     def read(self, keys: Sequence[bytes], width: int) -> dict[bytes, Float[Tensor, "_ D"]]:
         """The vectors that are stored under these keys, in float32; damaged ones count as missing."""
         found: dict[bytes, Tensor] = {}
+        database = self._database
+        if database is None:
+            return found
         with self._giving_up():
-            for key in keys if self._database is not None else ():
-                row = self._database.execute("SELECT crc32, content FROM vectors WHERE key = ?", (key,)).fetchone()
+            for key in keys:
+                row = database.execute("SELECT crc32, content FROM vectors WHERE key = ?", (key,)).fetchone()
                 if row is not None and row[1] and zlib.crc32(row[1]) == row[0] and len(row[1]) % (4 * width) == 0:
                     found[key] = torch.frombuffer(bytearray(row[1]), dtype=torch.float32).view(-1, width)
         return found
