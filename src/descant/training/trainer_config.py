@@ -4,13 +4,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from descant.errors import ConfigError
+from descant.threads import MAX_THREADS
 from descant.training.optim import AdamWConfig, PlateauLinear, Schedule
 
 RESUMABLE = frozenset(
     f"trainer.{name}"
     for name in (
         "max_steps", "max_minutes", "log_every", "save_every", "validate_every", "keep_last", "keep_steps",
-        "num_threads", "device", "max_skips", "max_loss_growth",
+        "num_threads", "device", "max_skips", "max_loss_growth", "keep_best", "tensorboard", "export",
     )
 )  # fmt: skip
 """The fields that a resumed run may change: budget, logging, checkpoints, device and limits, not the method."""
@@ -28,11 +29,14 @@ class TrainerConfig:
         max_minutes: time limit. The run then validates and saves a checkpoint that can be resumed.
         keep_last: number of checkpoints kept on disk, not counting those of ``keep_steps``.
         keep_steps: steps at which a checkpoint is saved and never deleted, for example just before the decay starts.
+        keep_best: also keeps the checkpoint that validated best (``Task.criterion``), of those that were validated.
         max_skips: the run ends after this many consecutive phases whose loss or gradient is not finite, or whose loss
             has exploded.
         max_loss_growth: a loss has exploded when it exceeds this multiple of the first step's loss (of 1 if that was
             smaller). None disables the check.
         num_threads: torch's CPU threads; None keeps the current number. Changing it may change the last bits.
+        tensorboard: also writes ``tensorboard`` in the run's folder (extra ``tensorboard``).
+        export: instead of training, the result is the newest checkpoint of the run in the folder, or its best.
     """
 
     max_steps: int
@@ -50,9 +54,12 @@ class TrainerConfig:
     save_every: int = 500
     keep_last: int = 2
     keep_steps: tuple[int, ...] = ()
+    keep_best: bool = True
     validate_every: int | None = 500
     max_skips: int = 20
     max_loss_growth: float | None = 1_000.0
+    tensorboard: bool = False
+    export: Literal["newest", "best"] | None = None
 
     def __post_init__(self) -> None:
         for name in ("max_steps", "accumulate", "log_every", "save_every", "keep_last", "max_skips"):
@@ -62,5 +69,9 @@ class TrainerConfig:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ConfigError(f"{name}={value}: must be positive, or none to switch it off")
+        if self.num_threads is not None and self.num_threads > MAX_THREADS:
+            raise ConfigError(f"num_threads={self.num_threads}: at most {MAX_THREADS}")
+        if not -(2**63) <= self.seed < 2**63:
+            raise ConfigError(f"seed={self.seed}: must be an integer of 64 bits")
         if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
             raise ConfigError(f"ema_decay={self.ema_decay:g}: must be at least 0 and below 1")
