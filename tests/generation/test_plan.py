@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from descant.errors import InvalidRequest
 from descant.generation.plan import Section, Window, plan_sections, plan_windows
+from descant.tempo_key import TempoKey
 
 
 @settings(max_examples=200, deadline=None)
@@ -57,6 +58,16 @@ def test_the_beat_continues_through_a_new_tempo_and_begins_where_there_was_none(
     assert last.beats_before(275, 50.0) == pytest.approx(0.75)
     # A window may look back to before its section.
     assert second.beats_before(75, 50.0) == pytest.approx(3.5)
+
+
+def test_a_prompt_that_states_nothing_has_the_fallback_and_continues_its_beat():
+    fallback = TempoKey(bpm=60.0, key=21, is_minor=True)
+    timeline = ((2.0, "drums"), (4.0, "90 bpm, in C major"), (5.0, "strings"))
+    first, drums, stated, last = plan_sections("calm", timeline, 10_000, 50.0, fallback)
+    assert first.tempo_key == drums.tempo_key == last.tempo_key == fallback
+    assert drums.beats_before(150, 50.0) == pytest.approx(3.0)
+    assert stated.tempo_key == TempoKey(bpm=90.0, key=0, is_minor=False)
+    assert last.beats_before(250, 50.0) == pytest.approx(4.0 + 1.5)
 
 
 def test_two_prompts_in_one_frame_are_refused():
