@@ -90,7 +90,7 @@ WRONG = {
     "decode": {"--output": "out.xyz", "--format": "aac", "--loudness": "1", **MODEL},
     "models init": {"--seed": "x", **MACHINE},
     "models convert": {"--to": "pickle", **MACHINE},
-    "train": {"--set": "trainer.max_steps=0", "--out": "a\0b", **MACHINE},
+    "train": {"--set": "trainer.max_steps=0", "--out": "a\0b", "--export": "oldest", **MACHINE},
     "study": {
         "--recipes": "no",
         "--data": "no",

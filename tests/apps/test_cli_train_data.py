@@ -40,6 +40,15 @@ def test_a_recipe_runs_with_its_settings_changed(run, recipe, folder):
     assert (folder / "r" / "done").read_text() == "7"
 
 
+def test_a_recipe_that_is_slow_to_load_is_announced_before_it_is_there(run, recipe, folder, monkeypatch):
+    monkeypatch.setattr("descant.apps.cli.train.SLOW_S", 0.05)
+    slow = "import sys, time; time.sleep(0.5); print('is there', file=sys.stderr)\n"
+    (folder / recipe).write_text(slow + (folder / recipe).read_text())
+    outcome = run("train", recipe, "--out", "r")
+    assert outcome.code == 0, outcome.err
+    assert outcome.err.splitlines() == ["loading what json needs", "is there", "training json in r"]
+
+
 def test_another_function_of_a_recipe_and_the_runs_own_folder(run, recipe):
     outcome = run("train", f"{recipe}:long", "--json")
     assert outcome.code == 0, outcome.err

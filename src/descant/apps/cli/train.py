@@ -10,6 +10,7 @@ import importlib.util
 import json
 import sys
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ from descant.apps.cli.parser import Commands
 from descant.errors import ConfigError, DescantError, InvalidRequest
 
 DEFAULT_FUNCTION = "config"
+SLOW_S = 5.0
+"""After this long without a word a user wonders whether anything happens."""
 
 
 def add_commands(commands: Commands) -> None:
@@ -73,25 +76,24 @@ def add_commands(commands: Commands) -> None:
 
 def train(arguments: argparse.Namespace) -> None:
     """Runs the recipe and prints its result."""
-    from descant.config import to_dict
     from descant.training.environment import refuse_several_processes
-    from descant.training.trainer import training_device
 
     refuse_several_processes()
     file, function = _parts(arguments.recipe)
     settings = dict(arguments.settings)
     if arguments.show:
-        config, _ = read_recipe(file, function, settings)
-        plain = to_dict(config)
-        show(plain, [f"{name}={value}" for name, value in settings_of(plain)], arguments.json)
+        _show(file, function, settings, arguments.json)
         return
     name = file.stem if function == DEFAULT_FUNCTION else f"{file.stem}-{function}"
     out_dir = Path("runs") / name if arguments.out is None else Path(arguments.out)
     resume = arguments.resume or arguments.export is not None
-    check_run_folder(out_dir, resume)
     if arguments.export is not None:
         settings["trainer.export"] = arguments.export
-    config, run = read_recipe(file, function, settings)
+    with _saying_if_slow(f"loading what {file.stem} needs"):
+        from descant.training.trainer import training_device
+
+        check_run_folder(out_dir, resume)
+        config, run = read_recipe(file, function, settings)
     if isinstance(device := getattr(getattr(config, "trainer", None), "device", None), str):
         with naming_set():
             training_device(device)
@@ -102,6 +104,26 @@ def train(arguments: argparse.Namespace) -> None:
         raise ConfigError(f"{str(file)!r}: train() returned {type(result).__name__}, expected a dict")
     lines = [f"{name:<22} {value}" for name, value in result.items()]
     show({"recipe": arguments.recipe, "out": str(out_dir), **result}, lines, arguments.json)
+
+
+def _show(file: Path, function: str, settings: dict[str, str], as_json: bool) -> None:
+    """Prints every field of a recipe's config."""
+    from descant.config import to_dict
+
+    plain = to_dict(read_recipe(file, function, settings)[0])
+    show(plain, [f"{name}={value}" for name, value in settings_of(plain)], as_json)
+
+
+@contextmanager
+def _saying_if_slow(text: str) -> Iterator[None]:
+    """Says what is being done after ``SLOW_S``: on a busy machine the libraries alone take longer to load."""
+    timer = threading.Timer(SLOW_S, note, (text,))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def settings_of(plain: dict[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
