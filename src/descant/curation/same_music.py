@@ -1,0 +1,112 @@
+"""Groups of clips of the same recording, found by their fingerprints."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from descant.curation.fingerprints import Fingerprint
+
+MAX_OCCURRENCES = 40
+"""Numbers that occur more often are those of common notes and of drum machines; they would only cost time."""
+MIN_VOTES = 10
+MIN_SHARE = 0.08
+
+
+@dataclass(frozen=True)
+class Match:
+    """Two clips with a common recording, by their positions.
+
+    Args:
+        offset_frames: where the second clip begins in the first one.
+        votes: the pairs of peaks that both have at this offset.
+        share: ``votes`` relative to the pairs in the common time of the clip that has fewer there.
+    """
+
+    first: int
+    second: int
+    offset_frames: int
+    votes: int
+    share: float
+
+
+def families(prints: Sequence[Fingerprint], digests: Sequence[str]) -> list[list[int]]:
+    """The groups of two or more clips of the same recording, by their positions.
+
+    Args:
+        digests: equal for clips with equal samples, which are one family however short they are.
+    """
+    first_of = list(range(len(prints)))
+
+    def root(clip: int) -> int:
+        while first_of[clip] != clip:
+            clip = first_of[clip]
+        return clip
+
+    first_with = {digest: clip for clip, digest in reversed(list(enumerate(digests)))}
+    distinct = sorted(first_with.values())
+    pairs = [(first_with[digest], clip) for clip, digest in enumerate(digests)]
+    pairs += [
+        (distinct[match.first], distinct[match.second]) for match in find_matches([prints[clip] for clip in distinct])
+    ]
+    for one, other in pairs:
+        first, second = sorted((root(one), root(other)))
+        first_of[second] = first
+    groups: dict[int, list[int]] = {}
+    for clip in range(len(prints)):
+        groups.setdefault(root(clip), []).append(clip)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def find_matches(prints: Sequence[Fingerprint]) -> list[Match]:
+    """The pairs of clips that hold the same recording, in the order of their positions."""
+    firsts, seconds, offsets, votes = _candidates(prints)
+    found = []
+    for first, second, offset, count in zip(firsts, seconds, offsets, votes, strict=True):
+        in_both, possible = _num_common(prints[first], prints[second], offset)
+        share = in_both / possible
+        if share >= MIN_SHARE:
+            found.append(Match(int(first), int(second), int(offset), int(count), share))
+    return found
+
+
+def _candidates(prints: Sequence[Fingerprint]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Of each pair of clips with enough common pairs of peaks at one offset: the clips, that offset, and how many."""
+    clips = np.repeat(np.arange(len(prints)), [len(one.hashes) for one in prints])
+    hashes = np.concatenate([one.hashes for one in prints])
+    frames = np.concatenate([one.frames for one in prints]).astype(np.int64)
+    _, place, occurrences = np.unique(hashes, return_inverse=True, return_counts=True)
+    order = np.lexsort((clips, hashes))
+    order = order[occurrences[place[order]] <= MAX_OCCURRENCES]
+    clips, hashes, frames = clips[order], hashes[order], frames[order]
+    span = 2 * int(frames.max(initial=0)) + 3
+    found = [np.zeros(0, np.int64)]
+    for step in range(1, MAX_OCCURRENCES):
+        is_common = (hashes[step:] == hashes[:-step]) & (clips[step:] != clips[:-step])
+        first, second = clips[:-step][is_common], clips[step:][is_common]
+        offset = frames[:-step][is_common] - frames[step:][is_common]
+        found.append((first * len(prints) + second) * span + offset + span // 2)
+    keys, counts = np.unique(np.concatenate(found), return_counts=True)
+    # A shift by half a frame divides the votes between two offsets.
+    is_neighbour = np.diff(keys, append=-1) == 1
+    votes = counts + np.where(is_neighbour, np.roll(counts, -1), 0)
+    pair = keys // span
+    order = np.lexsort((-votes, pair))
+    best = order[np.diff(pair[order], prepend=-1) != 0]
+    best = best[votes[best] >= MIN_VOTES]
+    return pair[best] // len(prints), pair[best] % len(prints), keys[best] % span - span // 2, votes[best]
+
+
+def _num_common(first: Fingerprint, second: Fingerprint, offset: int) -> tuple[int, int]:
+    """The pairs of peaks in the time that both clips have: how many are in both, and how many one has at least."""
+    begin, end = max(0, offset), min(first.num_frames, second.num_frames + offset)
+    ours, theirs = (
+        set(zip(one.hashes[start:stop].tolist(), (one.frames[start:stop] + shift).tolist(), strict=True))
+        for one, shift in ((first, 0), (second, offset))
+        for start, stop in [np.searchsorted(one.frames, [begin - shift, end - shift])]
+    )
+    # A shift by half a frame moves some pairs to the next frame.
+    in_both = sum(
+        not theirs.isdisjoint([(number, frame), (number, frame + 1), (number, frame - 1)]) for number, frame in ours
+    )
+    return in_both, max(1, min(len(ours), len(theirs)))
