@@ -1,6 +1,21 @@
 """The weights of the estimators of tempo and key, from ``fit.py``."""
 
-import numpy as np
+# fmt: off
+TEMPO_WEIGHTS = (
+    *(-1.091, 1.439, 1.589, 0.1056, 1.627, 4.895, -0.5742, 2.576, 0.5476, 1.055, 0.2927, 0.2169,),
+    *(-2.302, 3.438, 2.444, -1.24, 0.9348, 0.8378, -2.52, 2.267, -1.696, 1.04, -0.9202, -0.5688,),
+    *(-1.14, -2.56, 0.6294, -0.4829, 1.507, 3.288, -1.033, 0.6114, -1.493, -0.5715, -0.1124, -0.07197,),
+    *(0.1321, -2.462,),
+)
+"""Of all bands, the bass and the treble at each of ``tempo.RATIOS``; then of the octaves above the usual tempo and their
+square."""
 
-TEMPO_WEIGHTS = np.zeros(38)
-KEY_WEIGHTS = np.zeros(49)
+KEY_WEIGHTS = (
+    *(9.914, -11.11, -0.696, -3.159, 6.431, 5.498, -8.841, 10.16, -18.43, -0.8285, -5.378, 2.122,),
+    *(5.844, 2.438, 0.07859, -9.847, 6.17, -1.168, 7.014, 4.446, 6.394, -4.063, 0.671, 2.336,),
+    *(4.415, -13.93, 2.438, 8.505, -6.8, 1.563, 1.74, 11.37, 6.826, 3.277, -4.848, -0.2505,),
+    *(4.578, 1.327, -1.806, 2.782, -0.6805, -1.089, -10.08, -0.3808, -2.668, -7.762, -0.1887, -4.347,),
+    *(4.162,),
+)
+"""Of the notes from the tonic up in the whole recording and in its beginning, for major and for minor; then of minor."""
+# fmt: on

@@ -94,7 +94,7 @@ class _Part:
     num_full_scale: int
     block_powers: Float[Tensor, " blocks"]
     spectrum: Float[Tensor, " bins"]
-    ending_powers: Float[Tensor, " blocks"]
+    ending_powers: Float[Tensor, " short_blocks"]
 
     @classmethod
     def of(cls, samples: Float[Tensor, "C N"], rate_hz: int) -> "_Part":

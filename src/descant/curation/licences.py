@@ -36,7 +36,7 @@ def parse_licence(text: str) -> str | None:
         if re.search(pattern, plain, re.IGNORECASE):
             return name
     spaced = re.sub(r"[-/]", " ", plain)
-    if not (_CREATIVE_COMMONS.search(spaced) or re.match(r"by\b", spaced, re.IGNORECASE)):
+    if not (_CREATIVE_COMMONS.search(spaced) or re.match(r"by(?: (?:nc|nd|sa))* [1-4]\.[05]", spaced, re.IGNORECASE)):
         return None
     if not re.search(r"\bby\b|attribution", spaced, re.IGNORECASE):
         return None

@@ -81,8 +81,8 @@ def _codec(report: Report, losses: Sequence[CodecLoss], codec: AudioCodec) -> st
         )
     head = "".join(f'<th scope="col">{name}</th>' for name in ("clip", "distance, dB", "original", "after the codec"))
     return (
-        f"<h2>What the codec loses</h2><p>Log-mel distance between ten seconds of each clip and their reconstruction by "
-        f"the codec alone: {mean_db:.2f} dB in the mean of {len(losses)} clips. No model with this codec can sound "
+        f"<h2>What the codec loses</h2><p>Log-mel distance between ten seconds of each clip and their reconstruction "
+        f"by the codec alone: {mean_db:.2f} dB in the mean of {len(losses)} clips. No model with this codec can sound "
         f"better. The {len(rows)} largest:</p>"
         f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
     )

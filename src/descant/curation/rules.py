@@ -5,10 +5,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from descant.curation.analysis import Analysis
+from descant.curation.key import Key
 from descant.curation.levels import Levels
 from descant.curation.licences import licence_of
 from descant.curation.problems import Finding
 from descant.curation.tags import VOICE_CONFIDENCE, voice
+from descant.curation.tempo import Tempo
 from descant.data.manifest import ClipRecord
 from descant.evaluation.agreement import key_fit
 from descant.tempo_key import TempoKey, parse_tempo_key
@@ -120,33 +122,35 @@ def constant_findings(records: Sequence[ClipRecord]) -> Iterator[Finding]:
 
 def stated_tempo_key(record: ClipRecord) -> list[tuple[str, TempoKey]]:
     """Tempo and key of each caption, and those of the tags, with where they are stated."""
-    of_tags = ", ".join(
-        [f"{record.tags['bpm']} bpm"] * ("bpm" in record.tags) + [f"key: {record.tags['key']}"] * ("key" in record.tags)
-    )
+    of_tags = ", ".join(f"{name}: {record.tags[name]}" for name in ("bpm", "key") if name in record.tags)
     texts = [(f"the caption {text[:60]!r}", text) for text in record.captions] + [("its tags", of_tags)]
     return [(where, stated) for where, text in texts if (stated := parse_tempo_key(text)) != TempoKey()]
 
 
 def contradictions(record: ClipRecord, analysis: Analysis) -> Iterator[Finding]:
-    """Stated tempi and keys that are far from what is measured with confidence."""
-    tempo, key = analysis.tempo, analysis.key
+    """The first stated tempo or key that is far from what is measured with confidence."""
     for where, stated in stated_tempo_key(record):
-        if stated.bpm is not None and tempo is not None and tempo.confidence >= MIN_TEMPO_CONFIDENCE:
-            if all(abs(tempo.bpm / (stated.bpm * ratio) - 1) > TEMPO_TOLERANCE for ratio in RELATED_TEMPI):
-                yield Finding(
-                    "contradiction",
-                    record.path,
-                    f"{where}: {stated.bpm:g} bpm, measured {tempo.bpm:.1f} with probability {tempo.confidence:.2f}",
-                )
-                return
-        if stated.key is not None and key is not None and key.confidence_with_relative >= MIN_KEY_CONFIDENCE:
-            if key_fit(key.name, stated) == 0.0 and not _is_fifth_below(key.name, stated):
-                yield Finding(
-                    "contradiction",
-                    record.path,
-                    f"{where}: another key, measured {key.name} with probability {key.confidence:.2f}",
-                )
-                return
+        if (
+            reason := _tempo_contradiction(stated, analysis.tempo) or _key_contradiction(stated, analysis.key)
+        ) is not None:
+            yield Finding("contradiction", record.path, f"{where}: {reason}")
+            return
+
+
+def _tempo_contradiction(stated: TempoKey, tempo: Tempo | None) -> str | None:
+    if stated.bpm is None or tempo is None or tempo.confidence < MIN_TEMPO_CONFIDENCE:
+        return None
+    if any(abs(tempo.bpm / (stated.bpm * ratio) - 1) <= TEMPO_TOLERANCE for ratio in RELATED_TEMPI):
+        return None
+    return f"{stated.bpm:g} bpm, measured {tempo.bpm:.1f} with probability {tempo.confidence:.2f}"
+
+
+def _key_contradiction(stated: TempoKey, key: Key | None) -> str | None:
+    if stated.key is None or key is None or key.confidence_with_relative < MIN_KEY_CONFIDENCE:
+        return None
+    if key_fit(key.name, stated) > 0 or _is_fifth_below(key.name, stated):
+        return None
+    return f"another key, measured {key.name} with probability {key.confidence:.2f}"
 
 
 def _is_fifth_below(measured: str, stated: TempoKey) -> bool:
