@@ -160,7 +160,7 @@ def test_a_tempo_or_key_far_from_the_music_is_a_contradiction_and_a_related_one_
     assert found(report)["contradiction"] == ["key/clip.wav", "tempo/clip.wav"]
 
 
-def test_what_is_allowed_is_a_notice(music, songs):
+def test_what_is_allowed_is_a_notice(music):
     save(music, "offset.wav", 0.9 * song(300, 6.0).samples + 0.05, "moved")
     assert [finding.problem for finding in check(clips_of(music)).found("fault")] == ["offset"]
     report = check(clips_of(music), allowed=["offset"])

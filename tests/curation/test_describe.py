@@ -79,7 +79,7 @@ def test_measured_tags_are_read_as_written_and_a_bad_line_is_named(tmp_path):
 
 
 def analysis_with(**probabilities: float) -> Analysis:
-    tags = {tag: 0.01 for tag in TAGS} | {name.replace("_", " "): value for name, value in probabilities.items()}
+    tags = dict.fromkeys(TAGS, 0.01) | {name.replace("_", " "): value for name, value in probabilities.items()}
     return Analysis(levels=None, print=None, tags=tags)
 
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from descant.audio import Clip
-from descant.curation.fit import fit_choice, key_targets, tempo_targets
 from descant.curation.key import KEYS, estimate_key, key_features, relative
 from descant.curation.tempo import SAMPLE_RATE_HZ, TEMPI_BPM, estimate_tempo, self_resemblances, tempo_features
 from descant.evaluation.harmony import pitch_classes
+from starter_corpus.reports.estimators import Examples, fit_choice, key_targets, tempo_targets
 from tests.curation.music import song
 
 CASES = [(84.0, 2), (100.0, 7), (120.0, 9), (133.0, 4)]
@@ -44,7 +44,7 @@ def test_weights_fitted_to_music_with_known_tempo_find_the_tempo_of_other_music(
         tempo_features(self_resemblances(song(seed, 8.0, bpm=bpm).resample(SAMPLE_RATE_HZ).samples[0]))
         for seed, bpm in enumerate(tempi)
     ]
-    weights = fit_choice(features, tempo_targets(tempi), penalty=1.0)
+    weights = fit_choice(Examples(np.stack(features), tempo_targets(tempi)), penalty=1.0)
     other = tempo_features(self_resemblances(song(99, 8.0, bpm=112.0).resample(SAMPLE_RATE_HZ).samples[0]))
     assert TEMPI_BPM[(other @ weights).argmax()] == pytest.approx(112.0, rel=0.02)
     assert TEMPI_BPM[(features[0] @ -weights).argmax()] != pytest.approx(75.0, rel=0.02)
@@ -53,5 +53,5 @@ def test_weights_fitted_to_music_with_known_tempo_find_the_tempo_of_other_music(
 def test_weights_fitted_to_keys_find_a_key_that_was_not_among_them():
     tonics = (0, 2, 5, 7)
     features = [key_features(pitch_classes(song(tonic, 8.0, tonic=tonic))) for tonic in tonics]
-    weights = fit_choice(features, key_targets(tonics), penalty=0.1)
+    weights = fit_choice(Examples(np.stack(features), key_targets(tonics)), penalty=0.1)
     assert int(np.argmax(key_features(pitch_classes(song(50, 8.0, tonic=10))) @ weights)) == 10

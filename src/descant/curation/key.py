@@ -1,18 +1,17 @@
 """The key of a recording with the probability that it is right.
 
 Every key gets a score, a weighted sum of how strong each note is above its tonic, over the whole recording and in its
-first two seconds, where music usually sounds its tonic. The weights were fitted to music whose key is known
-(``fit.py``), as Krumhansl's profiles are fitted to listeners; a softmax of the scores gives probabilities.
+first two seconds, where music usually sounds its tonic. The weights were fitted to music whose key is known, as
+Krumhansl's profiles are fitted to listeners; a softmax of the scores gives probabilities.
 """
 
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 from jaxtyping import Float
 
 from descant.audio import Clip
-from descant.curation.fitted import KEY_WEIGHTS
+from descant.curation.weights import read_weights
 from descant.evaluation.harmony import FRAME_S, PitchClasses, pitch_classes
 from descant.evaluation.musical import NOTES
 
@@ -37,7 +36,7 @@ def estimate_key(clip: Clip) -> Key | None:
     pitches = pitch_classes(clip)
     if not pitches.is_pitched.any():
         return None
-    scores = key_features(pitches) @ _weights()
+    scores = key_features(pitches) @ read_weights("key")
     probabilities = np.exp(scores - scores.max())
     probabilities /= probabilities.sum()
     best = int(scores.argmax())
@@ -63,8 +62,3 @@ def key_features(pitches: PitchClasses) -> Float[np.ndarray, "24 features"]:
 
 def _unit(vector: Float[np.ndarray, " 12"]) -> Float[np.ndarray, " 12"]:
     return vector / max(float(np.linalg.norm(vector)), 1e-9)
-
-
-@cache
-def _weights() -> Float[np.ndarray, " features"]:
-    return np.array(KEY_WEIGHTS)

@@ -1,16 +1,18 @@
 """Groups of clips of the same recording, found by their fingerprints."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from descant.curation.fingerprints import Fingerprint
+from descant.curation.fingerprints import FRAME_S, Fingerprint
 
 MAX_OCCURRENCES = 40
 """Numbers that occur more often are those of common notes and of drum machines; they would only cost time."""
 MIN_VOTES = 10
-MIN_SHARE = 0.08
+MIN_SHARE = 0.2
+MIN_COMMON_FRAMES = round(3 / FRAME_S)
+"""Less in common, or less than half of a shorter clip, is chance."""
 
 
 @dataclass(frozen=True)
@@ -19,8 +21,8 @@ class Match:
 
     Args:
         offset_frames: where the second clip begins in the first one.
-        votes: the pairs of peaks that both have at this offset.
-        share: ``votes`` relative to the pairs in the common time of the clip that has fewer there.
+        votes: the rare pairs of peaks that both have at this offset.
+        share: all pairs of peaks that both have, of those in their common time of the clip that has fewer there.
     """
 
     first: int
@@ -60,18 +62,18 @@ def families(prints: Sequence[Fingerprint], digests: Sequence[str]) -> list[list
 
 def find_matches(prints: Sequence[Fingerprint]) -> list[Match]:
     """The pairs of clips that hold the same recording, in the order of their positions."""
-    firsts, seconds, offsets, votes = _candidates(prints)
     found = []
-    for first, second, offset, count in zip(firsts, seconds, offsets, votes, strict=True):
-        in_both, possible = _num_common(prints[first], prints[second], offset)
-        share = in_both / possible
-        if share >= MIN_SHARE:
-            found.append(Match(int(first), int(second), int(offset), int(count), share))
+    for first, second, offset_frames, votes in _candidates(prints):
+        in_both, possible = _num_common(prints[first], prints[second], offset_frames)
+        if in_both >= MIN_SHARE * possible:
+            found.append(Match(first, second, offset_frames, votes, in_both / possible))
     return found
 
 
-def _candidates(prints: Sequence[Fingerprint]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _candidates(prints: Sequence[Fingerprint]) -> Iterator[tuple[int, int, int, int]]:
     """Of each pair of clips with enough common pairs of peaks at one offset: the clips, that offset, and how many."""
+    if not prints:
+        return
     clips = np.repeat(np.arange(len(prints)), [len(one.hashes) for one in prints])
     hashes = np.concatenate([one.hashes for one in prints])
     frames = np.concatenate([one.frames for one in prints]).astype(np.int64)
@@ -94,12 +96,15 @@ def _candidates(prints: Sequence[Fingerprint]) -> tuple[np.ndarray, np.ndarray, 
     order = np.lexsort((-votes, pair))
     best = order[np.diff(pair[order], prepend=-1) != 0]
     best = best[votes[best] >= MIN_VOTES]
-    return pair[best] // len(prints), pair[best] % len(prints), keys[best] % span - span // 2, votes[best]
+    columns = (pair[best] // len(prints), pair[best] % len(prints), keys[best] % span - span // 2, votes[best])
+    yield from zip(*(column.tolist() for column in columns), strict=True)
 
 
 def _num_common(first: Fingerprint, second: Fingerprint, offset: int) -> tuple[int, int]:
     """The pairs of peaks in the time that both clips have: how many are in both, and how many one has at least."""
     begin, end = max(0, offset), min(first.num_frames, second.num_frames + offset)
+    if end - begin < min(MIN_COMMON_FRAMES, first.num_frames // 2, second.num_frames // 2):
+        return 0, 1
     ours, theirs = (
         set(zip(one.hashes[start:stop].tolist(), (one.frames[start:stop] + shift).tolist(), strict=True))
         for one, shift in ((first, 0), (second, offset))

@@ -2,19 +2,18 @@
 
 Every tempo on a grid gets a score, a weighted sum of how much the recording resembles itself after one beat, two beats,
 a half, a third and so on, in its bass, its treble and as a whole. So the metre around a tempo decides between it and
-its half, double or two thirds, which the beat alone cannot. The weights were fitted to music whose tempo is known
-(``fit.py``); a softmax of the scores gives probabilities.
+its half, double or two thirds, which the beat alone cannot. The weights were fitted to music whose tempo is known; a
+softmax of the scores gives probabilities.
 """
 
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
 from descant.codec.mel import mel_filters
-from descant.curation.fitted import TEMPO_WEIGHTS
+from descant.curation.weights import read_weights
 from descant.evaluation.spectra import spectrogram
 
 SAMPLE_RATE_HZ = 16_000
@@ -48,7 +47,7 @@ def estimate_tempo(wave: Float[Tensor, " N"]) -> Tempo | None:
     if len(wave) < SHORTEST_S * SAMPLE_RATE_HZ or not wave.any():
         return None
     resemblances = self_resemblances(wave)
-    scores = tempo_features(resemblances) @ _weights()
+    scores = tempo_features(resemblances) @ read_weights("tempo")
     probabilities = np.exp(scores - scores.max())
     probabilities /= probabilities.sum()
     best = int(scores.argmax())
@@ -96,8 +95,3 @@ def _refined(resemblance: Float[np.ndarray, " lags"], bpm: float) -> float:
             offset = 0.0 if curve >= 0 else float(np.clip((below - above) / (2 * curve), -0.5, 0.5))
             return 60 * FRAMES_PER_S * num_beats / (peak + offset)
     return bpm
-
-
-@cache
-def _weights() -> Float[np.ndarray, " features"]:
-    return np.array(TEMPO_WEIGHTS)
