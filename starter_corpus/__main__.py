@@ -67,7 +67,9 @@ def _parser() -> argparse.ArgumentParser:
     following.add_argument(
         "--thresholds", type=Path, metavar="FILE", help="tagger.json of `report` (default: OUT/tagger.json, calibrated)"
     )
-    fitting = commands.add_parser("estimators-report", help="fit the estimators of tempo and key, and how right they are")
+    fitting = commands.add_parser(
+        "estimators-report", help="fit the estimators of tempo and key, and how right they are"
+    )
     fitting.add_argument("manifest", type=Path, metavar="MANIFEST", help="manifest.jsonl of the corpus")
     fitting.add_argument("weights", type=Path, metavar="WEIGHTS", help="output: src/descant/curation/weights.json")
     fitting.set_defaults(run=_report_estimators)

@@ -14,7 +14,7 @@ from scipy.optimize import minimize
 from descant.atomic import write_atomically
 from descant.audio import Clip
 from descant.curation.key import KEYS, key_features, relative
-from descant.curation.tempo import SAMPLE_RATE_HZ, TEMPI_BPM, TOLERANCE, self_resemblances, tempo_features
+from descant.curation.tempo import SAMPLE_RATE_HZ, TEMPI_BPM, TOLERANCE, log_loudness, tempo_features
 from descant.data.manifest import ClipRecord, Split, read_manifest
 from descant.evaluation.harmony import pitch_classes
 from descant.evaluation.report import markdown_table
@@ -33,7 +33,7 @@ class Examples:
 
 
 def run(manifest: Path, weights_file: Path, progress: Callable[[str], None] = print) -> dict[str, float]:
-    """Fits the weights to the pieces for training, writes them, and returns the shares of held-out pieces that are right.
+    """Fits the weights to the pieces for training, writes them, and gives the shares of held-out pieces that are right.
 
     Raises:
         DataError: the manifest cannot be read, or has no pieces of one split.
@@ -102,7 +102,7 @@ def _examples(records: Sequence[ClipRecord], progress: Callable[[str], None]) ->
     for number, record in enumerate(records, start=1):
         clip = Clip.read(record.path).to_channels(1).resample(SAMPLE_RATE_HZ)
         if record.tags.get("bpm"):
-            tempo_rows.append(tempo_features(self_resemblances(clip.samples[0])))
+            tempo_rows.append(tempo_features(log_loudness(clip.samples[0])))
             bpm.append(float(record.tags["bpm"]))
         if record.tags.get("key") in KEYS:
             key_rows.append(key_features(pitch_classes(clip)))

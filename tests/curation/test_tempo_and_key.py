@@ -6,7 +6,7 @@ import torch
 
 from descant.audio import Clip
 from descant.curation.key import KEYS, estimate_key, key_features, relative
-from descant.curation.tempo import SAMPLE_RATE_HZ, TEMPI_BPM, estimate_tempo, self_resemblances, tempo_features
+from descant.curation.tempo import SAMPLE_RATE_HZ, TEMPI_BPM, estimate_tempo, log_loudness, tempo_features
 from descant.evaluation.harmony import pitch_classes
 from starter_corpus.reports.estimators import Examples, fit_choice, key_targets, tempo_targets
 from tests.curation.music import song
@@ -41,11 +41,11 @@ def test_weights_fitted_to_music_with_known_tempo_find_the_tempo_of_other_music(
     """The fit alone decides between a tempo and its half and double: the features are the same for all of them."""
     tempi = (75.0, 90.0, 104.0, 125.0, 140.0)
     features = [
-        tempo_features(self_resemblances(song(seed, 8.0, bpm=bpm).resample(SAMPLE_RATE_HZ).samples[0]))
+        tempo_features(log_loudness(song(seed, 8.0, bpm=bpm).resample(SAMPLE_RATE_HZ).samples[0]))
         for seed, bpm in enumerate(tempi)
     ]
     weights = fit_choice(Examples(np.stack(features), tempo_targets(tempi)), penalty=1.0)
-    other = tempo_features(self_resemblances(song(99, 8.0, bpm=112.0).resample(SAMPLE_RATE_HZ).samples[0]))
+    other = tempo_features(log_loudness(song(99, 8.0, bpm=112.0).resample(SAMPLE_RATE_HZ).samples[0]))
     assert TEMPI_BPM[(other @ weights).argmax()] == pytest.approx(112.0, rel=0.02)
     assert TEMPI_BPM[(features[0] @ -weights).argmax()] != pytest.approx(75.0, rel=0.02)
 
