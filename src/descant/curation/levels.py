@@ -100,7 +100,9 @@ class _Part:
     def of(cls, samples: Float[Tensor, "C N"], rate_hz: int) -> "_Part":
         exact = samples.double()
         powers = exact.square().sum(dim=0)
-        ending = powers[-round(ENDING_S * rate_hz) :]
+        # Without an offset, which is as loud at the end as everywhere.
+        centred = exact - exact.mean(dim=1, keepdim=True)
+        ending = centred[:, -round(ENDING_S * rate_hz) :].square().sum(dim=0)
         return cls(
             num_samples=samples.shape[1],
             sums=exact.sum(dim=1),
@@ -121,6 +123,8 @@ def _summary(parts: list[_Part], rate_hz: int, digest: str) -> Levels:
     products = torch.stack([part.products for part in parts]).sum(dim=0) / num_samples
     means = torch.stack([part.sums for part in parts]).sum(dim=0) / num_samples
     powers = products.diagonal()
+    covariance = products - means[:, None] * means[None, :]
+    variance = covariance.diagonal().sum().item()
     num_channels = len(powers)
     is_dead = powers <= powers.max() * 10 ** (SILENCE_DB / 10)
     blocks = torch.cat([part.block_powers for part in parts])
@@ -136,11 +140,9 @@ def _summary(parts: list[_Part], rate_hz: int, digest: str) -> Levels:
         longest_silence_s=longest_run(is_silent) * SILENCE_BLOCK_S,
         dc_offset=means.abs().max().item(),
         dead_channels=tuple(is_dead.nonzero()[:, 0].tolist()) if powers.max() > 0 else (),
-        correlation=_lowest_correlation(products - means[:, None] * means[None, :], is_dead.tolist()),
+        correlation=_lowest_correlation(covariance, is_dead.tolist()),
         bandwidth_hz=bandwidth_hz(torch.stack([part.spectrum for part in parts]).sum(dim=0), rate_hz),
-        ending_db=_ending_db(parts[-1].ending_powers) - _decibels(powers.sum().item())
-        if powers.max() > 0
-        else -math.inf,
+        ending_db=_ending_db(parts[-1].ending_powers) - _decibels(variance) if variance > 0 else -math.inf,
     )
 
 

@@ -4,13 +4,15 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from descant.curation.analysis import Analysis
 from descant.curation.key import Key
 from descant.curation.levels import Levels
 from descant.curation.licences import licence_of
 from descant.curation.problems import Finding
 from descant.curation.tags import VOICE_CONFIDENCE, voice
-from descant.curation.tempo import Tempo
+from descant.curation.tempo import Tempo, is_related
 from descant.data.manifest import ClipRecord
 from descant.evaluation.agreement import key_fit
 from descant.tempo_key import TempoKey, parse_tempo_key
@@ -31,9 +33,8 @@ CONSTANT_SHARE, MIN_CONSTANT = 0.2, 5
 """A caption is constant if at least this many clips, and this share of those with captions, have nothing else."""
 
 MIN_TEMPO_CONFIDENCE, MIN_KEY_CONFIDENCE = 0.9, 0.95
-RELATED_TEMPI = (1, 2, 1 / 2, 3, 1 / 3, 3 / 2, 2 / 3, 4, 1 / 4)
-"""Ratios that people and estimators confuse, which are therefore no contradiction."""
-TEMPO_TOLERANCE = 0.08
+TEMPO_TOLERANCE = 0.06
+"""Of the tempo or one that is related to it: these are confused, and no contradiction."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,11 +139,12 @@ def contradictions(record: ClipRecord, analysis: Analysis) -> Iterator[Finding]:
 
 
 def _tempo_contradiction(stated: TempoKey, tempo: Tempo | None) -> str | None:
-    if stated.bpm is None or tempo is None or tempo.confidence < MIN_TEMPO_CONFIDENCE:
+    if stated.bpm is None or tempo is None or tempo.confidence_with_related < MIN_TEMPO_CONFIDENCE:
         return None
-    if any(abs(tempo.bpm / (stated.bpm * ratio) - 1) <= TEMPO_TOLERANCE for ratio in RELATED_TEMPI):
+    if is_related(np.array([tempo.bpm / stated.bpm]), tolerance=TEMPO_TOLERANCE).any():
         return None
-    return f"{stated.bpm:g} bpm, measured {tempo.bpm:.1f} with probability {tempo.confidence:.2f}"
+    probability = f"probability {tempo.confidence_with_related:.2f}"
+    return f"{stated.bpm:g} bpm, measured {tempo.bpm:.1f} or a simple multiple or fraction with {probability}"
 
 
 def _key_contradiction(stated: TempoKey, key: Key | None) -> str | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from einops import reduce
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from descant.codec.mel import mel_filters
@@ -33,6 +33,8 @@ COMMON_RATIOS = ((1, 1 / 2), (1, 1 / 3), (1, 2), (2, 4))
 USUAL_BPM = 110.0
 TOLERANCE = 0.04
 """Estimates this close to the tempo are right, and their probabilities are added."""
+RELATED = (1, 2, 1 / 2, 3, 1 / 3, 3 / 2, 2 / 3, 4, 1 / 4)
+"""Ratios of tempi that people and estimators confuse."""
 LEVELS = (slice(None), slice(0, 6), slice(24, None))
 """All bands, the bass and the treble."""
 BANDS_PER_GROUP = 5
@@ -41,10 +43,11 @@ REFINING_BEATS = (8, 4, 2, 1)
 
 @dataclass(frozen=True)
 class Tempo:
-    """A tempo and the probability that it is right within 4 %."""
+    """A tempo, the probability that it is right within 4 %, and that it or one of ``RELATED`` to it is."""
 
     bpm: float
     confidence: float
+    confidence_with_related: float
 
 
 def estimate_tempo(wave: Float[Tensor, " N"]) -> Tempo | None:
@@ -56,9 +59,21 @@ def estimate_tempo(wave: Float[Tensor, " N"]) -> Tempo | None:
     probabilities = np.exp(scores - scores.max())
     probabilities /= probabilities.sum()
     best = int(scores.argmax())
-    near = np.abs(np.log(TEMPI_BPM / TEMPI_BPM[best])) <= np.log1p(TOLERANCE)
+    near = is_related(TEMPI_BPM / TEMPI_BPM[best], (1,))
+    related = is_related(TEMPI_BPM / TEMPI_BPM[best], RELATED)
     resemblance = _autocorrelation(_onsets(loudness).mean(axis=0))
-    return Tempo(_refined(resemblance, float(TEMPI_BPM[best])), float(probabilities[near].sum()))
+    return Tempo(
+        bpm=_refined(resemblance, float(TEMPI_BPM[best])),
+        confidence=float(probabilities[near].sum()),
+        confidence_with_related=float(probabilities[related].sum()),
+    )
+
+
+def is_related(
+    ratio: Float[np.ndarray, " tempi"], to: tuple[float, ...] = RELATED, tolerance: float = TOLERANCE
+) -> Bool[np.ndarray, " tempi"]:
+    """Which ratios of two tempi are within the tolerance of one of these."""
+    return (np.abs(np.log(ratio[:, None] / np.array(to))) <= np.log1p(tolerance)).any(axis=1)
 
 
 def log_loudness(wave: Float[Tensor, " N"]) -> Float[np.ndarray, "bands T"]:
