@@ -34,7 +34,8 @@ class Levels:
         level_db: the mean power, relative to full scale.
         clipped_share: the share of samples in runs of at least three at the extremes of the file, or at full scale.
         silent_share, longest_silence_s: of blocks of 0.1 s that are 60 dB below the loudest one.
-        dc_offset: the largest mean of a channel, 1 is full scale.
+        dc_offset: the largest offset of a channel, 1 is full scale: the median of the means of blocks of 0.1 s, since
+            the strokes of drums may be one-sided.
         dead_channels: the numbers of channels that are 60 dB below the loudest one, from 0.
         correlation: the lowest correlation of two channels with signal; None if there are no two.
         bandwidth_hz: where the spectrum ends; half the sample rate if it does not before.
@@ -94,12 +95,14 @@ class _Part:
     num_full_scale: int
     block_powers: Float[Tensor, " blocks"]
     spectrum: Float[Tensor, " bins"]
+    block_means: Float[Tensor, "blocks C"]
     ending_powers: Float[Tensor, " short_blocks"]
 
     @classmethod
     def of(cls, samples: Float[Tensor, "C N"], rate_hz: int) -> "_Part":
         exact = samples.double()
         powers = exact.square().sum(dim=0)
+        block_size = round(SILENCE_BLOCK_S * rate_hz)
         # Without an offset, which is as loud at the end as everywhere.
         centred = exact - exact.mean(dim=1, keepdim=True)
         ending = centred[:, -round(ENDING_S * rate_hz) :].square().sum(dim=0)
@@ -110,7 +113,8 @@ class _Part:
             peaks=samples.abs().amax(dim=1),
             clipped=tuple(num_clipped(channel) for channel in samples),
             num_full_scale=int((samples.abs() >= FULL_SCALE).sum()),
-            block_powers=torch.stack([block.mean() for block in powers.split(round(SILENCE_BLOCK_S * rate_hz))]),
+            block_powers=torch.stack([block.mean() for block in powers.split(block_size)]),
+            block_means=torch.stack([block.mean(dim=1) for block in exact.split(block_size, dim=1)]),
             spectrum=power_spectrum(samples),
             ending_powers=torch.stack(
                 [block.mean() for block in ending.split(max(1, round(ENDING_BLOCK_S * rate_hz)))]
@@ -138,7 +142,7 @@ def _summary(parts: list[_Part], rate_hz: int, digest: str) -> Levels:
         clipped_share=_clipped_share(parts, num_samples * num_channels),
         silent_share=is_silent.double().mean().item(),
         longest_silence_s=longest_run(is_silent) * SILENCE_BLOCK_S,
-        dc_offset=means.abs().max().item(),
+        dc_offset=torch.cat([part.block_means for part in parts]).median(dim=0).values.abs().max().item(),
         dead_channels=tuple(is_dead.nonzero()[:, 0].tolist()) if powers.max() > 0 else (),
         correlation=_lowest_correlation(covariance, is_dead.tolist()),
         bandwidth_hz=bandwidth_hz(torch.stack([part.spectrum for part in parts]).sum(dim=0), rate_hz),

@@ -34,14 +34,16 @@ PROBLEMS: Mapping[str, Problem] = {
     "cut off": Problem(
         "fault", "it ends in mid-sound, while nearly all other clips do not", "get the whole file, or let it fade out"
     ),
-    "clipped": Problem("fault", "more than 0.1 % of its samples are at the same extreme", "get a cleaner copy"),
-    "offset": Problem("fault", "its mean is above 1 % of full scale", "remove the offset: sox IN OUT highpass 20"),
+    "clipped": Problem("fault", "more than 0.03 % of its samples are at the same extreme", "get a cleaner copy"),
+    "offset": Problem(
+        "fault", "it is shifted by more than 1 % of full scale", "remove the offset: sox IN OUT highpass 20"
+    ),
     "dead channel": Problem("fault", "a channel is silent while another is not", "mix it to mono from the other one"),
     "inverted channel": Problem(
         "fault", "two channels cancel each other, so a mono model gets next to nothing", "invert one of them"
     ),
     "low bandwidth": Problem(
-        "fault", "nothing is above 11.5 kHz: an upsampled or strongly compressed file", "get a better copy"
+        "fault", "nothing is above 10.5 kHz: an upsampled or strongly compressed file", "get a better copy"
     ),
     "empty caption": Problem("fault", "there is a caption, but without words", "write one, or delete the file"),
     "long caption": Problem(

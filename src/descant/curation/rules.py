@@ -19,11 +19,12 @@ from descant.tempo_key import TempoKey, parse_tempo_key
 
 SILENCE_DB = -60.0
 MAX_SILENT_SHARE = 0.25
-MAX_CLIPPED_SHARE = 1e-3
+MAX_CLIPPED_SHARE = 3e-4
+"""The crests of smooth waves reach 1e-4."""
 MAX_OFFSET = 0.01
 MIN_CORRELATION = -0.7
-MIN_BANDWIDTH_HZ = 11_500.0
-MID_SOUND_DB = -20.0
+MIN_BANDWIDTH_HZ = 10_500.0
+MID_SOUND_DB = -12.0
 """Relative to the mean level: what rings out or fades is below."""
 RARE_SHARE, MIN_CLIPS = 0.1, 10
 """Clips that end in mid-sound are faulty if fewer than this share does, of at least ``MIN_CLIPS``."""
@@ -32,7 +33,7 @@ MAX_WORDS = 150
 CONSTANT_SHARE, MIN_CONSTANT = 0.2, 5
 """A caption is constant if at least this many clips, and this share of those with captions, have nothing else."""
 
-MIN_TEMPO_CONFIDENCE, MIN_KEY_CONFIDENCE = 0.9, 0.95
+MIN_TEMPO_CONFIDENCE, MIN_KEY_CONFIDENCE = 0.85, 0.95
 TEMPO_TOLERANCE = 0.06
 """Of the tempo or one that is related to it: these are confused, and no contradiction."""
 
