@@ -7,6 +7,8 @@ import torch
 
 from descant.curation.analysis import Analysis
 from descant.curation.describe import NAMES, describe, describe_clips
+from descant.curation.fingerprints import fingerprint
+from descant.curation.levels import Levels
 from descant.curation.tags import instruments, spread, voice, words
 from descant.data.manifest import ClipRecord
 from descant.data.measured import MeasuredTag, read_measured, write_measured
@@ -78,9 +80,16 @@ def test_measured_tags_are_read_as_written_and_a_bad_line_is_named(tmp_path):
     assert any("confidence" in note for note in scan_folder(tmp_path).notes)
 
 
+LEVELS = Levels(
+    num_samples=288_000, sample_rate_hz=32_000, num_channels=1, digest="", level_db=-20.0, clipped_share=0.0,
+    silent_share=0.0, longest_silence_s=0.0, dc_offset=0.0, dead_channels=(), correlation=None, bandwidth_hz=16_000.0,
+    ending_db=-40.0,
+)  # fmt: skip
+
+
 def analysis_with(**probabilities: float) -> Analysis:
     tags = dict.fromkeys(TAGS, 0.01) | {name.replace("_", " "): value for name, value in probabilities.items()}
-    return Analysis(levels=None, print=None, tags=tags)
+    return Analysis(levels=LEVELS, print=fingerprint(torch.zeros(1)), tags=tags)
 
 
 def test_words_come_from_likely_tags_only(tmp_path):
@@ -90,7 +99,7 @@ def test_words_come_from_likely_tags_only(tmp_path):
     assert found["genre"].value == "techno"
     assert found["genre"].confidence == 0.8
     assert set(found) == {"instrument", "genre"}
-    assert describe(record, Analysis(levels=None, print=None)).measured == {}
+    assert describe(record, Analysis(levels=LEVELS, print=fingerprint(torch.zeros(1)))).measured == {}
 
 
 def test_a_voice_is_the_likeliest_of_its_tags():

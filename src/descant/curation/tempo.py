@@ -33,7 +33,7 @@ COMMON_RATIOS = ((1, 1 / 2), (1, 1 / 3), (1, 2), (2, 4))
 USUAL_BPM = 110.0
 TOLERANCE = 0.04
 """Estimates this close to the tempo are right, and their probabilities are added."""
-RELATED = (1, 2, 1 / 2, 3, 1 / 3, 3 / 2, 2 / 3, 4, 1 / 4)
+RELATED = (1.0, 2.0, 1 / 2, 3.0, 1 / 3, 3 / 2, 2 / 3, 4.0, 1 / 4)
 """Ratios of tempi that people and estimators confuse."""
 LEVELS = (slice(None), slice(0, 6), slice(24, None))
 """All bands, the bass and the treble."""
@@ -59,7 +59,7 @@ def estimate_tempo(wave: Float[Tensor, " N"]) -> Tempo | None:
     probabilities = np.exp(scores - scores.max())
     probabilities /= probabilities.sum()
     best = int(scores.argmax())
-    near = is_related(TEMPI_BPM / TEMPI_BPM[best], (1,))
+    near = is_related(TEMPI_BPM / TEMPI_BPM[best], (1.0,))
     related = is_related(TEMPI_BPM / TEMPI_BPM[best], RELATED)
     resemblance = _autocorrelation(_onsets(loudness).mean(axis=0))
     return Tempo(
