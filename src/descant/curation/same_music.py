@@ -10,7 +10,8 @@ from descant.curation.fingerprints import FRAME_S, Fingerprint
 MAX_OCCURRENCES = 40
 """Numbers that occur more often are those of common notes and of drum machines; they would only cost time."""
 MIN_VOTES = 10
-MIN_SHARE = 0.2
+MIN_SHARE = 0.25
+"""Copies that begin between two frames have half as much in common as others; strangers over one drum pattern less."""
 MIN_COMMON_FRAMES = round(3 / FRAME_S)
 """Less in common, or less than half of a shorter clip, is chance."""
 
