@@ -53,8 +53,8 @@ def test_what_a_person_states_is_left_out_by_name(described):
 
 
 def test_a_scan_uses_measured_tags_only_where_people_said_nothing(folder, described):
-    measured = {one.clip: {**one.measured, "bpm": MeasuredTag(value=1.0, confidence=1, source="x"),
-                           "key": MeasuredTag(value="C major", confidence=1, source="x")}
+    measured = {one.clip: {**one.measured, "bpm": MeasuredTag(value=1.0, confidence=1.0, source="x"),
+                           "key": MeasuredTag(value="C major", confidence=1.0, source="x")}
                 for one in described.values()}  # fmt: skip
     write_measured(folder / "measured.jsonl", measured)
     try:
@@ -93,7 +93,7 @@ def analysis_with(**probabilities: float) -> Analysis:
 
 
 def test_words_come_from_likely_tags_only(tmp_path):
-    record = ClipRecord(path=tmp_path / "a.wav", duration_s=9, sample_rate_hz=32_000, num_channels=1)
+    record = ClipRecord(path=tmp_path / "a.wav", duration_s=9.0, sample_rate_hz=32_000, num_channels=1)
     found = describe(record, analysis_with(flute=0.9, piano=0.4, techno=0.8, rock=0.6, slow=0.2)).measured
     assert found["instrument"].value == ["flute", "piano"]
     assert found["genre"].value == "techno"

@@ -103,9 +103,9 @@ class _Part:
         exact = samples.double()
         powers = exact.square().sum(dim=0)
         block_size = round(SILENCE_BLOCK_S * rate_hz)
+        ending = exact[:, -round(ENDING_S * rate_hz) :]
         # Without an offset, which is as loud at the end as everywhere.
-        centred = exact - exact.mean(dim=1, keepdim=True)
-        ending = centred[:, -round(ENDING_S * rate_hz) :].square().sum(dim=0)
+        ending_powers = (ending - ending.mean(dim=1, keepdim=True)).square().sum(dim=0)
         return cls(
             num_samples=samples.shape[1],
             sums=exact.sum(dim=1),
@@ -117,7 +117,7 @@ class _Part:
             block_means=torch.stack([block.mean(dim=1) for block in exact.split(block_size, dim=1)]),
             spectrum=power_spectrum(samples),
             ending_powers=torch.stack(
-                [block.mean() for block in ending.split(max(1, round(ENDING_BLOCK_S * rate_hz)))]
+                [block.mean() for block in ending_powers.split(max(1, round(ENDING_BLOCK_S * rate_hz)))]
             ),
         )
 

@@ -87,7 +87,7 @@ def ending_findings(clips: Sequence[tuple[ClipRecord, Analysis]]) -> Iterator[Fi
     ending = [pair for pair in clips if pair[1].levels.ending_db > MID_SOUND_DB]
     is_rare = len(clips) >= MIN_CLIPS and len(ending) < RARE_SHARE * len(clips)
     for record, analysis in ending:
-        detail = f"{-analysis.levels.ending_db:.0f} dB below its mean level in the last 30 ms"
+        detail = f"{analysis.levels.ending_db:+.0f} dB in the last 30 ms, relative to its mean level"
         yield Finding("cut off" if is_rare else "ends in mid-sound", record.path, detail)
 
 
