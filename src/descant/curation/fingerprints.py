@@ -52,6 +52,7 @@ def fingerprint(wave: Float[Tensor, " N"]) -> Fingerprint:
         # Peaks are in the order of time, so the next ones are the partners.
         wait, rise = frames[step:] - frames[:-step], bins[step:] - bins[:-step]
         is_near = (wait <= _MAX_STEPS) & (np.abs(rise) <= _MAX_BINS)
+        # The wait is in the lowest bits: neighbours of a number are other waits between the same frequencies.
         number = (bins[:-step] << 15) | ((rise + _MAX_BINS + 1) << 6) | wait
         hashes.append(number[is_near])
         starts.append(frames[:-step][is_near])

@@ -10,7 +10,7 @@ from descant.curation.fingerprints import FRAME_S, Fingerprint
 MAX_OCCURRENCES = 40
 """Numbers that occur more often are those of common notes and of drum machines; they would only cost time."""
 MIN_VOTES = 10
-MIN_SHARE = 0.25
+MIN_SHARE = 0.29
 """Copies that begin between two frames have half as much in common as others; strangers over one drum pattern less."""
 MIN_COMMON_FRAMES = round(3 / FRAME_S)
 """Less in common, or less than half of a shorter clip, is chance."""
@@ -111,8 +111,9 @@ def _num_common(first: Fingerprint, second: Fingerprint, offset: int) -> tuple[i
         for one, shift in ((first, 0), (second, offset))
         for start, stop in [np.searchsorted(one.frames, [begin - shift, end - shift])]
     )
-    # A shift by half a frame moves some pairs to the next frame.
+    # A shift by half a frame moves some peaks to the next frame, and so the beginning of a pair or its wait.
     in_both = sum(
-        not theirs.isdisjoint([(number, frame), (number, frame + 1), (number, frame - 1)]) for number, frame in ours
+        not theirs.isdisjoint([(number + wait, frame + late) for wait in (0, 1, -1) for late in (0, 1, -1)])
+        for number, frame in ours
     )
     return in_both, max(1, min(len(ours), len(theirs)))
