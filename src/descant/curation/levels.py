@@ -39,7 +39,8 @@ class Levels:
         dead_channels: the numbers of channels that are 60 dB below the loudest one, from 0.
         correlation: the lowest correlation of two channels with signal; None if there are no two.
         bandwidth_hz: where the spectrum ends; half the sample rate if it does not before.
-        ending_db: the level of the last 30 ms with signal, relative to the mean.
+        ending_db: the level of the last 30 ms with signal, relative to the mean of the file or of the last half second,
+            whichever is louder.
     """
 
     num_samples: int
@@ -146,7 +147,7 @@ def _summary(parts: list[_Part], rate_hz: int, digest: str) -> Levels:
         dead_channels=tuple(is_dead.nonzero()[:, 0].tolist()) if powers.max() > 0 else (),
         correlation=_lowest_correlation(covariance, is_dead.tolist()),
         bandwidth_hz=bandwidth_hz(torch.stack([part.spectrum for part in parts]).sum(dim=0), rate_hz),
-        ending_db=_ending_db(parts[-1].ending_powers) - _decibels(variance) if variance > 0 else -math.inf,
+        ending_db=_ending_db(parts[-1].ending_powers, variance) if variance > 0 else -math.inf,
     )
 
 
@@ -170,15 +171,18 @@ def _lowest_correlation(covariance: Float[Tensor, "C C"], is_dead: list[bool]) -
     )
 
 
-def _ending_db(powers: Float[Tensor, " blocks"]) -> float:
-    """The mean of the last three blocks with signal: encoders add some milliseconds of silence."""
+def _ending_db(powers: Float[Tensor, " short_blocks"], usual_power: float) -> float:
+    """The mean of the last three blocks with signal, relative to all of them or to the usual power.
+
+    Encoders add some milliseconds of silence, which are left out.
+    """
     audible = (powers > powers.max() * 10 ** (SILENCE_DB / 10)).nonzero()[:, 0]
     if not len(audible):
         return -math.inf
     last = int(audible[-1]) + 1
     if (len(powers) - last) * ENDING_BLOCK_S > SILENCE_BLOCK_S:
         return -math.inf
-    return _decibels(powers[max(0, last - 3) : last].mean().item())
+    return _decibels(powers[max(0, last - 3) : last].mean().item() / max(usual_power, powers.mean().item()))
 
 
 def _parts(path: Path) -> Iterator[tuple[Float[Tensor, "C N"], int]]:

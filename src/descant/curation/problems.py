@@ -36,7 +36,7 @@ PROBLEMS: Mapping[str, Problem] = {
     ),
     "clipped": Problem("fault", "more than 0.03 % of its samples are at the same extreme", "get a cleaner copy"),
     "offset": Problem(
-        "fault", "it is shifted by more than 1 % of full scale", "remove the offset: sox IN OUT highpass 20"
+        "fault", "it is shifted by more than 3 % of full scale", "remove the offset: sox IN OUT highpass 20"
     ),
     "dead channel": Problem("fault", "a channel is silent while another is not", "mix it to mono from the other one"),
     "inverted channel": Problem(

@@ -18,10 +18,12 @@ from descant.evaluation.agreement import key_fit
 from descant.tempo_key import TempoKey, parse_tempo_key
 
 SILENCE_DB = -60.0
-MAX_SILENT_SHARE = 0.25
+MAX_SILENT_SHARE, MIN_SILENCE_S = 0.25, 2.0
+"""Staccato music has much silence too, but not at a time."""
 MAX_CLIPPED_SHARE = 3e-4
 """The crests of smooth waves reach 1e-4."""
-MAX_OFFSET = 0.01
+MAX_OFFSET = 0.03
+"""Sampled drums and synthesisers have up to 0.02 of their own."""
 MIN_CORRELATION = -0.7
 MIN_BANDWIDTH_HZ = 10_500.0
 MID_SOUND_DB = -12.0
@@ -33,7 +35,7 @@ MAX_WORDS = 150
 CONSTANT_SHARE, MIN_CONSTANT = 0.2, 5
 """A caption is constant if at least this many clips, and this share of those with captions, have nothing else."""
 
-MIN_TEMPO_CONFIDENCE, MIN_KEY_CONFIDENCE = 0.85, 0.95
+MIN_TEMPO_CONFIDENCE, MIN_KEY_CONFIDENCE = 0.9, 0.95
 TEMPO_TOLERANCE = 0.06
 """Of the tempo or one that is related to it: these are confused, and no contradiction."""
 
@@ -68,7 +70,7 @@ def signal_findings(record: ClipRecord, analysis: Analysis, settings: Settings) 
 
 
 def _level_problems(levels: Levels) -> Iterator[tuple[str, str]]:
-    if levels.silent_share > MAX_SILENT_SHARE:
+    if levels.silent_share > MAX_SILENT_SHARE and levels.longest_silence_s >= MIN_SILENCE_S:
         yield "mostly silent", f"{100 * levels.silent_share:.0f} % of it, up to {levels.longest_silence_s:.1f} s"
     if levels.clipped_share > MAX_CLIPPED_SHARE:
         yield "clipped", f"{100 * levels.clipped_share:.2g} % of the samples"
@@ -87,7 +89,7 @@ def ending_findings(clips: Sequence[tuple[ClipRecord, Analysis]]) -> Iterator[Fi
     ending = [pair for pair in clips if pair[1].levels.ending_db > MID_SOUND_DB]
     is_rare = len(clips) >= MIN_CLIPS and len(ending) < RARE_SHARE * len(clips)
     for record, analysis in ending:
-        detail = f"{analysis.levels.ending_db:+.0f} dB in the last 30 ms, relative to its mean level"
+        detail = f"{analysis.levels.ending_db:+.0f} dB in the last 30 ms, relative to what is before"
         yield Finding("cut off" if is_rare else "ends in mid-sound", record.path, detail)
 
 
