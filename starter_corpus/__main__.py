@@ -76,6 +76,12 @@ def _parser() -> argparse.ArgumentParser:
     following.add_argument(
         "--thresholds", type=Path, metavar="FILE", help="tagger.json of `report` (default: OUT/tagger.json, calibrated)"
     )
+    fitting = commands.add_parser(
+        "estimators-report", help="fit the estimators of tempo and key, and how right they are"
+    )
+    fitting.add_argument("manifest", type=Path, metavar="MANIFEST", help="manifest.jsonl of the corpus")
+    fitting.add_argument("weights", type=Path, metavar="WEIGHTS", help="output: src/descant/curation/weights.json")
+    fitting.set_defaults(run=_report_estimators)
     return parser
 
 
@@ -138,6 +144,12 @@ def _report_measures(arguments: argparse.Namespace) -> None:
     from starter_corpus.reports import four_sets
 
     print(four_sets.markdown(four_sets.run(arguments.model, arguments.manifest, arguments.out_dir)))
+
+
+def _report_estimators(arguments: argparse.Namespace) -> None:
+    from starter_corpus.reports import estimators
+
+    print(estimators.markdown(estimators.run(arguments.manifest, arguments.weights)))
 
 
 if __name__ == "__main__":

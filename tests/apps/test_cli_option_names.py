@@ -33,6 +33,7 @@ REQUIRED = {
     "bench cold-start": TINY,
     "data scan": (".",),
     "data check": ("no.jsonl",),
+    "data caption": ("no",),
     "data tokenize": ("no.jsonl", "-o", "shards", *TINY),
     "data melodies": ("shards", "--codec", "codec"),
     "data embeddings": ("shards", "--codec", "codec"),

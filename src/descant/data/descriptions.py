@@ -1,8 +1,8 @@
 """Looks up what a folder says about its clips.
 
 A clip's metadata comes from, in this order: ``name.json`` and ``name.txt`` next to it (``name.wav.json`` before
-``name.json``), the tables of its folder and those above, and the tags in the file itself. Captions from all sources are
-kept, duplicates once; of a tag with several values the first is used.
+``name.json``), the tables of its folder and those above, the tags in the file itself, and what was measured
+(``measured.py``). Captions from all sources are kept, duplicates once; of a tag with several values the first is used.
 """
 
 import os
@@ -13,6 +13,7 @@ from typing import Any
 
 from descant.audio.common_tags import read_common_tags
 from descant.data.folders import FolderContents
+from descant.data.measured import MEASURED_NAME, MeasuredTag, read_measured, with_measured
 from descant.data.sidecars import Description, read_json_sidecar, read_table, read_text_sidecar
 from descant.errors import AudioError, DataError
 
@@ -35,6 +36,12 @@ class Descriptions:
                 self._tables[table] = read_table(table, notes.append)
             except DataError as error:
                 notes.append(f"not read: {error}")
+        self._measured: dict[Path, dict[str, MeasuredTag]] = {}
+        for file in sorted(contents.measured, reverse=True):
+            try:
+                self._measured.update(read_measured(file))
+            except DataError as error:
+                notes.append(f"not read: {error}")
 
     def of(self, audio: Path) -> tuple[tuple[str, ...], dict[str, Any]]:
         """The captions and tags of a clip."""
@@ -44,7 +51,11 @@ class Descriptions:
             self.counts[kind] += 1
             captions += found.captions
             tags = {**found.tags, **tags}
-        return tuple(dict.fromkeys(captions)), tags
+        measured = self._measured.get(Path(os.path.normpath(audio.absolute())), {})
+        completed = with_measured(tags, captions, measured)
+        if len(completed) > len(tags):
+            self.counts[MEASURED_NAME] += 1
+        return tuple(dict.fromkeys(captions)), completed
 
     def final_notes(self) -> Iterator[str]:
         """Notes to report after all clips were looked up."""

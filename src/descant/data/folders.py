@@ -5,6 +5,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from descant.data.families import FAMILIES_NAME
+from descant.data.measured import MEASURED_NAME
+
 AUDIO_SUFFIXES = frozenset(
     [
         *(".wav", ".wave", ".rf64", ".w64", ".aif", ".aiff", ".aifc", ".caf", ".au", ".snd", ".voc"),
@@ -35,12 +38,14 @@ class FolderContents:
         audio: audio files by suffix, in the order of their paths' parts.
         sidecars: text files by their path with the suffix in lower case.
         tables: files that describe many clips.
+        measured: files with what ``descant data caption`` has measured.
         skipped: number of skipped entries by reason.
     """
 
     audio: list[Path] = field(default_factory=list)
     sidecars: dict[Path, Path] = field(default_factory=dict)
     tables: list[Path] = field(default_factory=list)
+    measured: list[Path] = field(default_factory=list)
     skipped: Counter[str] = field(default_factory=Counter)
 
 
@@ -95,11 +100,13 @@ def _add_file(path: Path, found: FolderContents) -> None:
             found.skipped[MACOS_FILE if path.name.startswith("._") else HIDDEN_FILE] += 1
     elif path.name in TABLE_NAMES:
         found.tables.append(path)
+    elif path.name == MEASURED_NAME:
+        found.measured.append(path)
     elif suffix in AUDIO_SUFFIXES:
         found.audio.append(path)
     elif suffix in SIDECAR_SUFFIXES:
         found.sidecars[path.with_suffix(suffix)] = path
-    elif path.name != MANIFEST_NAME:
+    elif path.name not in (MANIFEST_NAME, FAMILIES_NAME):
         found.skipped[f"{suffix} file" if suffix else "file without a suffix"] += 1
 
 

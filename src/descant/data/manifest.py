@@ -44,7 +44,7 @@ class ClipRecord:
 def read_manifest(path: str | os.PathLike[str], split: Split | None = None) -> list[ClipRecord]:
     """The clips of a manifest in order, with absolute paths; with ``split`` only those of one split.
 
-    Only the manifest is read; ``doctor.check`` checks the audio files.
+    Only the manifest is read; ``descant data check`` checks the audio files.
 
     Raises:
         DataError: the file is missing or empty, or a line is invalid; the message has its number.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from descant.audio import AudioHeader, audio_header, check_usable
 from descant.data.descriptions import Descriptions
+from descant.data.families import read_families
 from descant.data.folders import list_folder
 from descant.data.manifest import ClipRecord, Split
 from descant.data.splits import split_works
@@ -41,20 +42,26 @@ class Scan:
 
 
 def scan_folder(
-    folder: str | os.PathLike[str], *, valid_share: float = 0.05, previous: Sequence[ClipRecord] = ()
+    folder: str | os.PathLike[str],
+    *,
+    valid_share: float = 0.05,
+    previous: Sequence[ClipRecord] = (),
+    uses_measured: bool = True,
 ) -> Scan:
     """A record for every audio file below a folder, in the order of their names.
 
-    Clips of one work (``works.py``) are in the same split. A clip's split is that of its description (``split``), else
+    Clips of one work (``works.py``) are in the same split, and so are those of a family that a check has found
+    (``families.py``). A clip's split is that of its description (``split``), else
     that of ``previous``, else drawn by the name of its work (``splits.py``). For two or more works there is always a
     validation split; if all clips seem to be of one work, they are split one by one, with a note.
 
     Args:
         valid_share: share of the clips for validation, 0 to 1; at 0 and 1 a split is empty.
         previous: the records of an earlier scan, so that clips keep their split when others are added.
+        uses_measured: whether measured tags (``measured.py``) complete the descriptions.
 
     Raises:
-        DataError: the folder does not exist.
+        DataError: the folder does not exist, or its families cannot be read.
         InvalidRequest: ``valid_share`` is not in [0, 1].
     """
     if not 0 <= valid_share <= 1:
@@ -63,6 +70,8 @@ def scan_folder(
     if not root.is_dir():
         raise DataError(f"{str(folder)!r} is not a folder")
     contents = list_folder(root)
+    if not uses_measured:
+        contents = replace(contents, measured=[])
     notes = [*_shared_names(contents.audio)]
     descriptions = Descriptions(contents, notes)
     records, problems = [], {}
@@ -100,7 +109,10 @@ def _with_splits(
 ) -> tuple[list[ClipRecord], list[str]]:
     """The records with their splits, and the works that they are of."""
     names = [record.path.relative_to(root) for record in records]
-    works = works_of(names, [record.tags for record in records], valid_share)
+    families = [
+        [clip.relative_to(root) for clip in family if clip.is_relative_to(root)] for family in read_families(root)
+    ]
+    works = works_of(names, [record.tags for record in records], valid_share, families)
     is_mixed = 0 < valid_share < 1
     if is_mixed and len(records) == 1:
         notes.append("there is only one clip: it is for training, and validation has none")

@@ -87,7 +87,7 @@ def tokenize(
 
     Raises:
         DataError: the folder has codes of another codec or with another ``window_s``, or cannot be written.
-        AudioError: a clip (with ``skip``: every clip) is missing, damaged or too short; ``doctor.check`` finds them.
+        AudioError: a clip (with ``skip``: every clip) is missing, damaged or too short; ``data check`` finds them.
         ConfigError: the size of a batch, shard or window is not positive.
         InvalidRequest: the codec is in training mode, its codes do not fit 16 bits, or another process writes there.
     """

@@ -9,6 +9,7 @@ Clips are of one work if any of these is equal (upper case and lower case are th
   instruments alone (``drums.wav``, ``01 bass.wav``) are of the work of their folder;
 - the folder and the name up to a number, if the files are numbered as slices are, from 0 or with three digits
   (``forest_000.wav``, ``forest_001.wav``), unless all clips would be of one work then;
+- they are of one family (``families.py``), that is of the same recording, whatever a description says;
 - the folder, if there are so many that a share of them can be kept for validation.
 """
 
@@ -36,18 +37,26 @@ INSTRUMENTS = frozenset(
 Key = tuple[Hashable, ...]
 
 
-def works_of(paths: Sequence[Path], tags: Sequence[dict[str, Any]], valid_share: float) -> list[str]:
+def works_of(
+    paths: Sequence[Path],
+    tags: Sequence[dict[str, Any]],
+    valid_share: float,
+    families: Sequence[Sequence[Path]] = (),
+) -> list[str]:
     """The work of each clip: the first of the paths of its clips, in their order.
 
     Args:
         paths: of the clips, below the folder that was scanned.
         valid_share: the share of the clips that is to be kept for validation.
+        families: the paths of clips of the same recording.
     """
+    family_of = {path: ("family", number) for number, family in enumerate(families) for path in family}
     keys = [_keys(path, of_clip) for path, of_clip in zip(paths, tags, strict=True)]
     folders = {path.parent for path in paths}
     if valid_share > 0 and len(folders) * valid_share >= 1:
         keys = [own if "work" in of_clip else [*own, ("folder", path.parent)]
                 for own, path, of_clip in zip(keys, paths, tags, strict=True)]  # fmt: skip
+    keys = [[*own, family_of[path]] if path in family_of else own for own, path in zip(keys, paths, strict=True)]
     sliced = _joined([own + sliced for own, sliced in zip(keys, _slices(paths, tags), strict=True)])
     chosen = sliced if len(set(sliced)) > 1 else _joined(keys)
     return [paths[first].as_posix() for first in chosen]

@@ -84,9 +84,9 @@ def measure_signal(clip: Clip) -> SignalMeasures:
         loudness_lufs=integrated_loudness(samples, clip.sample_rate_hz),
         sample_peak_db=_decibels(samples.abs().max().item()),
         true_peak_db=_decibels(_true_peak(samples, clip.sample_rate_hz)),
-        clipped_share=sum(_num_clipped(channel) for channel in samples) / samples.numel(),
+        clipped_share=sum(num_clipped(channel) for channel in samples) / samples.numel(),
         silent_share=is_silent.double().mean().item(),
-        longest_silence_s=min(_longest_run(is_silent) * SILENCE_BLOCK_S, clip.duration_s),
+        longest_silence_s=min(longest_run(is_silent) * SILENCE_BLOCK_S, clip.duration_s),
         dc_offset=samples.double().mean(dim=1).abs().max().item(),
         dead_channels=tuple(is_dead.nonzero()[:, 0].tolist()) if powers.max() > 0 else (),
     )
@@ -138,7 +138,7 @@ def _true_peak(samples: Float[Tensor, "C N"], sample_rate_hz: int) -> float:
     return peak
 
 
-def _num_clipped(channel: Float[Tensor, " N"]) -> int:
+def num_clipped(channel: Float[Tensor, " N"]) -> int:
     """Samples in long enough runs at the channel's largest value, or at its smallest; none in a constant channel."""
     if channel.max() == channel.min():
         return 0
@@ -151,7 +151,7 @@ def _num_in_runs(flags: Bool[Tensor, " N"]) -> int:
     return int(lengths[lengths >= CLIPPED_RUN].sum())
 
 
-def _longest_run(flags: Bool[Tensor, " N"]) -> int:
+def longest_run(flags: Bool[Tensor, " N"]) -> int:
     return int(_run_lengths(flags).max()) if flags.any() else 0
 
 

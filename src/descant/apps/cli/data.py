@@ -1,15 +1,13 @@
 """``data``: from folders of audio to a manifest, and the starter's training set."""
 
 import argparse
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from descant.apps.cli import shards
-from descant.apps.cli.options import add_common_options, number, whole_number
+from descant.apps.cli import curation, shards
+from descant.apps.cli.options import add_common_options, number
 from descant.apps.cli.outputs import note, show
 from descant.apps.cli.parser import Commands, Parser
-from descant.apps.cli.progress import progress
 from descant.errors import DataError, InvalidRequest, naming
 
 if TYPE_CHECKING:
@@ -17,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def add_commands(commands: Commands) -> None:
-    """Adds ``data scan``, ``check``, ``tokenize``, ``melodies`` and ``embeddings``."""
-    group = commands.group("data", "prepare training data: scan, check, tokenize, melodies, embeddings")
-    for add in (_add_scan, _add_check, *shards.ADDERS):
+    """Adds ``data scan``, ``check``, ``caption``, ``tokenize``, ``melodies`` and ``embeddings``."""
+    group = commands.group("data", "prepare training data: scan, check, caption, tokenize, melodies, embeddings")
+    for add in (_add_scan, *curation.ADDERS, *shards.ADDERS):
         add_common_options(add(group))
 
 
@@ -45,26 +43,6 @@ def _add_scan(group: Commands) -> Parser:
         "--split-again",
         action="store_true",
         help="draw the splits anew (default: clips of the existing manifest keep theirs)",
-    )
-    return parser
-
-
-def _add_check(group: Commands) -> Parser:
-    parser = group.add(
-        "check", "find what would stop or harm a training run", "descant data check music/manifest.jsonl", run=check
-    )
-    parser.add_argument("manifest", metavar="MANIFEST", help="a manifest that data scan has written")
-    parser.add_argument(
-        "--segment",
-        type=number,
-        metavar="SECONDS",
-        help="length of a training example, to find clips that are shorter (default: not checked)",
-    )
-    parser.add_argument(
-        "--sample-rate",
-        type=whole_number,
-        metavar="HZ",
-        help="rate of the codec, to find clips with less bandwidth (default: not checked)",
     )
     return parser
 
@@ -120,31 +98,3 @@ def _scan_lines(output: Path, found: "Scan") -> list[str]:
     if bare := [record for record in records if not record.captions and not record.tags]:
         lines.append(f"{len(bare)} clips have neither captions nor tags, first {str(bare[0].path)!r}")
     return lines + [f"skipped: {count} x {kind}" for kind, count in found.skipped.items()]
-
-
-def check(arguments: argparse.Namespace) -> None:
-    """Prints the problems of a training set, and fails if a run would stop at one."""
-    for name, value in (("--segment", arguments.segment), ("--sample-rate", arguments.sample_rate)):
-        if value is not None and not 0 < value < math.inf:
-            raise InvalidRequest(f"{name} {value}: must be above 0")
-    from descant.data import doctor
-    from descant.data.manifest import read_manifest
-
-    audio_s = sum(record.duration_s for record in read_manifest(arguments.manifest))
-    with progress("reading the clips", audio_s) as report:
-        found = doctor.check(
-            arguments.manifest, segment_s=arguments.segment, sample_rate_hz=arguments.sample_rate, progress=report
-        )
-    result = {
-        "manifest": arguments.manifest,
-        "num_clips": found.num_clips,
-        "duration_s": found.duration_s,
-        "is_trainable": found.is_trainable,
-        "problems": found.found,
-    }
-    show(result, found.text().splitlines(), arguments.json)
-    if not found.is_trainable:
-        stopping = [f"{len(found.found[name])} {name}" for name in doctor.STOPPING if name in found.found]
-        raise DataError(
-            f"{arguments.manifest!r}: a run would stop at {', '.join(stopping)} clips; repair or remove them"
-        )

@@ -98,7 +98,7 @@ def tokenize(arguments: argparse.Namespace) -> None:
     if arguments.codec is None:
         codec = load(arguments.model, device=arguments.device, precision=arguments.precision).model.codec
     else:
-        codec = _load_codec(arguments.codec, chosen)
+        codec = load_codec_folder(arguments.codec).to(chosen)
     left_out: list[str] = []
 
     def skip(record: ClipRecord, reason: str) -> None:
@@ -168,15 +168,20 @@ def _extend_shards(arguments: argparse.Namespace, added: str, extend: Extend) ->
     corpus = read_corpus(arguments.folder)
     audio_s = sum(clip.num_frames for clip in corpus.clips) / corpus.index.codec.frame_rate_hz
     chosen = select_device(arguments.device)
-    codec = _load_codec(arguments.codec, chosen)
+    codec = load_codec_folder(arguments.codec).to(chosen)
     with progress(f"{added} of {audio_s / 3_600:.2f} h", audio_s) as report:
         extend(codec, chosen, report)
     result = {"folder": arguments.folder, "num_clips": len(corpus.clips), "num_shards": len(corpus.shards)}
     show(result, [f"{arguments.folder}: {added} of {len(corpus.clips)} clips"], arguments.json)
 
 
-def _load_codec(folder: str, device: "torch.device") -> "AudioCodec":
+def load_codec_folder(folder: str) -> "AudioCodec":
+    """The codec in the folder that ``--codec`` names.
+
+    Raises:
+        CheckpointError: it holds none, or a broken one.
+    """
     from descant.checkpoints.layouts import load_codec
 
     with naming(f"--codec {folder!r}"):
-        return load_codec(Path(folder))[0].to(device)
+        return load_codec(Path(folder))[0]

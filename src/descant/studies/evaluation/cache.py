@@ -28,7 +28,7 @@ class Cache:
 
     def vectors(self, name: str, key: str) -> EmbeddedClip | None:
         """The vectors that were kept under a key, as those of a clip of this name."""
-        content = self._read(key, ".safetensors")
+        content = self.read(key, ".safetensors")
         try:
             tensors = None if content is None else load(content)
         except SafetensorError:
@@ -42,11 +42,11 @@ class Cache:
         tensors: dict[str, Tensor] = {VECTORS: clip.vectors.contiguous()}
         if clip.label_probabilities is not None:
             tensors[LABELS] = clip.label_probabilities.contiguous()
-        self._write(key, ".safetensors", save(tensors))
+        self.write(key, ".safetensors", save(tensors))
 
     def values(self, key: str) -> dict[str, float | None] | None:
         """The numbers that were kept under a key."""
-        content = self._read(key, ".json")
+        content = self.read(key, ".json")
         try:
             values = None if content is None else json.loads(content)
         except ValueError:
@@ -55,15 +55,17 @@ class Cache:
 
     def keep_values(self, key: str, values: Mapping[str, float | None]) -> None:
         """Keeps numbers; minus infinity, the level of silence, is one of them."""
-        self._write(key, ".json", json.dumps(dict(values)).encode())
+        self.write(key, ".json", json.dumps(dict(values)).encode())
 
-    def _read(self, key: str, suffix: str) -> bytes | None:
+    def read(self, key: str, suffix: str) -> bytes | None:
+        """The content that was kept under a key, None if there is none."""
         try:
             return self._place(key, suffix).read_bytes()
         except OSError:
             return None
 
-    def _write(self, key: str, suffix: str, content: bytes) -> None:
+    def write(self, key: str, suffix: str, content: bytes) -> None:
+        """Keeps content of any kind."""
         place = self._place(key, suffix)
         place.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(place, content)

@@ -131,11 +131,16 @@ def _number(value: float | None) -> str:
 
 
 def _player(result: ClipResult) -> str:
-    clip = Clip.read(result.file, duration_s=MAX_PLAYER_S).normalize_loudness(LOUDNESS_LUFS)
+    return player(Clip.read(result.file, duration_s=MAX_PLAYER_S), result.name)
+
+
+def player(clip: Clip, name: str) -> str:
+    """A player that contains the clip as MP3 at -14 LUFS, with a name for readers of the screen."""
+    clip = clip.normalize_loudness(LOUDNESS_LUFS)
     if len(clip.samples) > 2:
         clip = clip.to_channels(2)
     if clip.sample_rate_hz not in RATES_HZ["mp3"]:
         clip = clip.resample(MP3_RATE_HZ)
     data = base64.b64encode(clip.to_bytes("mp3")).decode("ascii")
-    label = html.escape(f"Play {result.name}", quote=True)
+    label = html.escape(f"Play {name}", quote=True)
     return f'<audio controls preload="none" aria-label="{label}" src="data:audio/mpeg;base64,{data}"></audio>'
