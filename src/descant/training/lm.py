@@ -169,6 +169,13 @@ class LMTask(Task):
                 rows.append(pattern_cross_entropy(clip[0], clip[1], self.pattern, clip[2])[1])
         return torch.stack(rows).cpu()
 
+    def logits(self, batch: TokenBatch) -> Logits:
+        """The predictions for the clips of a batch, given their captions and no other condition."""
+        device = self.musicgen.device
+        dropped = {name: torch.ones(len(batch.clips), dtype=torch.bool) for name in self._conditions() - {"text"}}
+        inputs = self._inputs(batch, batch.captions, dropped)
+        return self._logits(batch.codes.to(device), batch.frame_mask.to(device), inputs)
+
     def _inputs(self, batch: TokenBatch, texts: list[str | None], drop: Mapping[str, Bool[Tensor, " B"]]) -> LMInputs:
         """The inputs of a batch with these captions. A condition that a row does not have is dropped there too."""
         captions = self.captions.cut(texts, batch.clips)

@@ -5,7 +5,7 @@ resumed ends with the same bits as an uninterrupted one (on the same machine, wi
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -46,6 +46,8 @@ class Trainer:
     Args:
         run_identity: plain data that identifies the run in addition to the configs of trainer and task, above all the
             training data. A run can be resumed only if this is unchanged.
+        watch: called with the step and the metrics of every validation, while the averaged weights are in place; True
+            ends the run. With it, a new run validates before its first step too.
     """
 
     def __init__(
@@ -55,8 +57,10 @@ class Trainer:
         config: TrainerConfig,
         out_dir: Path,
         run_identity: Mapping[str, Any] | None = None,
+        watch: Callable[[int, Mapping[str, float]], bool] | None = None,
     ) -> None:
         self.task = task
+        self.watch = watch
         self.batches = batches
         self.config = config
         self.out_dir = Path(out_dir)
@@ -67,6 +71,7 @@ class Trainer:
         self.identity = {"trainer": to_dict(config), "task": task.identity(), "run": dict(run_identity or {})}
         self.step = 0
         self.metrics: dict[str, float] = {}
+        self.is_ended = False
         self.last_good: Path | None = None
 
     def run(self, resume: bool = False) -> TrainResult:
@@ -93,7 +98,8 @@ class Trainer:
         # The global generator is reseeded in every step; fork_rng restores the caller's state.
         devices = [self.device] if self.device.type == "cuda" else []
         with _threads(self.config.num_threads), torch.random.fork_rng(devices), StopSignals() as stop:
-            if checkpoint is not None and self._should_validate() and not self.metrics:
+            is_unvalidated = checkpoint is not None and self._should_validate() and not self.metrics
+            if is_unvalidated or (self.watch is not None and self.step == 0):
                 self._validate()
             try:
                 checkpoint = self._loop(stop) or checkpoint
@@ -135,7 +141,9 @@ class Trainer:
                     raise TrainingDiverged(f"step {self.step}: time ran out and the loss has exploded: not saved")
                 if self._should_validate() or is_out_of_time:
                     self._validate()
-                if is_out_of_time:
+                if self.is_ended:
+                    checkpoint = self._save()
+                if is_out_of_time or self.is_ended:
                     break
         return checkpoint
 
@@ -185,6 +193,8 @@ class Trainer:
     def _validate(self) -> None:
         with self.averaged_model():
             self.metrics = self.task.validate()
+            if self.watch is not None:
+                self.is_ended = self.watch(self.step, self.metrics)
         self.log.write(self.step, "validation", self.metrics)
         say("valid " + console_line(self.step, self.config.max_steps, self.metrics))
 

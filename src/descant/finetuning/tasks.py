@@ -1,0 +1,118 @@
+"""What a fine-tuning run trains, on what, and for how many steps."""
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import get_args
+
+import torch
+
+from descant.checkpoints.adapters import AdapterInfo, save_adapter
+from descant.checkpoints.native import save_model
+from descant.codec.spec import codec_spec
+from descant.data.corpus import read_corpus
+from descant.data.manifest import Split
+from descant.data.token_dataset import TokenBatches
+from descant.data.trigger import TriggeredBatches, held_out_batches
+from descant.errors import ConfigError
+from descant.finetuning.config import FineTuneRun
+from descant.model import MusicGenModel
+from descant.training.adapters import AdapterTask
+from descant.training.anchor import AnchoredTask
+from descant.training.lm import LMTask
+from descant.training.task import StepContext
+
+NUM_VALIDATIONS = 12
+VALIDATION_SHARE = 0.15
+"""Of the time, in a run whose number of steps follows from its minutes; so many validations are spread over it."""
+TIMED_STEPS = 2
+
+
+@dataclass(frozen=True)
+class Training:
+    """A task with its batches, and how to keep what it has learned.
+
+    Args:
+        identity: of the data, as plain data.
+        keep: writes the weights as they are now to a folder; inside ``Trainer.averaged_model`` the averaged ones.
+    """
+
+    task: AnchoredTask
+    batches: TriggeredBatches
+    identity: dict[str, object]
+    keep: Callable[[Path], None]
+
+
+def make_training(run: FineTuneRun, model: MusicGenModel, tokens: Path, info: AdapterInfo) -> Training:
+    """The training of an adapter over a model, or of the model itself.
+
+    Args:
+        info: what an adapter's files say of it.
+
+    Raises:
+        ConfigError: the crops are longer than those that the model was trained on, or it does not read captions.
+        DataError: the tokens are missing or broken.
+    """
+    if model.config.clap is not None and model.config.clap.replaces_text:
+        raise ConfigError(
+            f"model={run.model!r:.200}: it was trained without captions, which tell tuned music apart here"
+        )
+    trigger = run.trigger_word
+    segment_s = model.config.max_duration_s if run.segment_s is None else run.segment_s
+    if segment_s > model.config.max_duration_s:
+        raise ConfigError(f"segment_s={segment_s:g}: the model was trained on up to {model.config.max_duration_s:g} s")
+    config = replace(run.batches, segment_frames=max(1, int(segment_s * model.codec.frame_rate_hz)))
+    corpus = read_corpus(tokens)
+    assert corpus.index.codec == codec_spec(model.codec), "tokenize refuses the codes of another codec"
+    training, held_out = (TokenBatches(corpus, replace(config, split=split)) for split in get_args(Split))
+    validation = held_out_batches(held_out, trigger, run.num_held_out)
+    torch.manual_seed(run.trainer.seed)
+    if run.lora is None:
+        original = copy.deepcopy(model)
+        model.lm.requires_grad_(True)
+        for conditioner in model.conditioners:
+            conditioner.requires_grad_(conditioner.is_trainable)
+        tuned = LMTask(model, run.task, validation)
+    else:
+        original = model
+        tuned = AdapterTask(model, run.lora, run.task, validation, seed=run.trainer.seed)
+    tuned.captions.name_long_ones(training.clips, config.captions)
+    task = AnchoredTask(tuned, LMTask(original, run.task), run.anchor)
+    identity = {"tokens": training.identity, "segment_s": segment_s, "trigger": trigger}
+
+    def keep(folder: Path) -> None:
+        if isinstance(tuned, AdapterTask):
+            save_adapter(tuned.adapter, tuned.lora, folder, info)
+        else:
+            save_model(model, folder)
+
+    return Training(task, TriggeredBatches(training, trigger), identity, keep)
+
+
+def with_planned_steps(run: FineTuneRun, training: Training) -> FineTuneRun:
+    """The run with as many steps as fit into its minutes, up to those of its config, and validations spread over them.
+
+    A few steps are timed for it, without an update.
+    """
+    if run.minutes is None:
+        return run
+    share = (1 - VALIDATION_SHARE) * 60 * run.minutes
+    num_steps = int(share / (run.trainer.accumulate * _seconds_per_batch(training)))
+    max_steps = max(1, min(run.trainer.max_steps, num_steps))
+    every = -(-max_steps // NUM_VALIDATIONS)
+    trainer = replace(run.trainer, max_steps=max_steps, validate_every=every, save_every=every)
+    return replace(run, trainer=trainer)
+
+
+def _seconds_per_batch(training: Training) -> float:
+    began = time.monotonic()
+    for step in range(TIMED_STEPS):
+        context = StepContext(step, torch.Generator().manual_seed(step), {})
+        with torch.random.fork_rng(devices=[]):
+            loss, _ = training.task.loss("lm", training.batches.batch(step), context)
+        loss.backward()  # type: ignore[no-untyped-call]
+    for parameter in training.task.parameters()["lm"].values():
+        parameter.grad = None
+    return (time.monotonic() - began) / TIMED_STEPS
