@@ -44,6 +44,7 @@ class ToyTask(Task):
             self.trained["critic"] = self.critic
         self.has_critic = has_critic
         self.validations = 0
+        self.criterion = "error"
 
     def parameters(self) -> dict[str, dict[str, nn.Parameter]]:
         phases = {"student": dict(self.model.named_parameters(prefix="model"))}

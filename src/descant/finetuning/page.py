@@ -10,11 +10,7 @@ from descant.audio import Clip
 from descant.audio.player import mp3_player
 from descant.finetuning.card import Outcome
 from descant.finetuning.listening import STAGES, Listening
-
-WIDTH, HEIGHT, LEFT, BOTTOM = 640, 220, 56, 34
-
-Points = Sequence[tuple[float, float]]
-
+from descant.training.line_plots import Line, line_plot
 
 def page(title: str, trigger: str, outcome: Outcome, listening: Listening, log: Sequence[Mapping[str, Any]]) -> str:
     """The page.
@@ -33,8 +29,6 @@ def page(title: str, trigger: str, outcome: Outcome, listening: Listening, log: 
             f"({100 * outcome.change:+.1f} %), at step {outcome.best_step} of {outcome.steps}."
         ),
         "CLIPS": _clips(listening),
-        "LEGEND": "Cross-entropy in nats, of training music in blue and of held-out music in orange; below, how far "
-        "the predictions have moved from those of the original model for prompts without the trigger word.",
         "PLOTS": "\n".join(_plots(log)),
     }
     # In one pass, so that nothing in the content is taken for another part.
@@ -58,40 +52,12 @@ def _player(clip: Clip, label: str) -> str:
 
 
 def _plots(log: Sequence[Mapping[str, Any]]) -> list[str]:
-    def points(kind: str, name: str) -> Points:
-        return [(line["step"], line[name]) for line in log if line["kind"] == kind and line.get(name) is not None]
+    def line(name: str, kind: str, value: str) -> Line:
+        return Line(name, [(each["step"], each[value]) for each in log if each["kind"] == kind and each.get(value)])
 
-    losses = {"training": points("train", "ce"), "held out": points("validation", "ce")}
-    moved = {"training": points("train", "divergence"), "held out": points("validation", "divergence")}
-    plots = [("Cross-entropy", losses), ("Divergence from the original model", moved)]
-    return [line_plot(title, lines) for title, lines in plots if any(lines.values())]
-
-
-def line_plot(title: str, lines: Mapping[str, Points]) -> str:
-    """Lines over the steps on one scale, as SVG."""
-    every = [point for points in lines.values() for point in points]
-    last = max(step for step, _ in every) or 1
-    low, high = min(value for _, value in every), max(value for _, value in every)
-    span = high - low or 1.0
-
-    def place(step: float, value: float) -> str:
-        x = LEFT + step / last * (WIDTH - LEFT - 16)
-        return f"{x:.1f},{10 + (high - value) / span * (HEIGHT - BOTTOM - 10):.1f}"
-
-    drawn = [
-        f'<polyline class="line{number}" style="fill:none" points="{" ".join(place(*point) for point in points)}"/>'
-        for number, points in enumerate(lines.values())
+    quantities = {"Cross-entropy in nats": "ce", "Divergence from the original model in nats": "divergence"}
+    plots = [
+        (title, [line("training music", "train", value), line("held-out music", "validation", value)])
+        for title, value in quantities.items()
     ]
-    floor = HEIGHT - BOTTOM
-    axes = (
-        f'<line class="axis" x1="{LEFT}" x2="{WIDTH - 16}" y1="{floor}" y2="{floor}"/>'
-        f'<text x="0" y="16">{high:.3g}</text><text x="0" y="{floor}">{low:.3g}</text>'
-        f'<text x="{LEFT}" y="{HEIGHT - 12}">step 0</text>'
-        f'<text x="{WIDTH - 16}" y="{HEIGHT - 12}" text-anchor="end">{last:g}</text>'
-    )
-    ends = "; ".join(f"{name}: {points[0][1]:.3g} to {points[-1][1]:.3g}" for name, points in lines.items() if points)
-    label = html.escape(f"{title}. {ends}", quote=True)
-    return (
-        f"<h3>{html.escape(title)}</h3>"
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{axes}{"".join(drawn)}</svg>'
-    )
+    return [line_plot(title, lines) for title, lines in plots if any(each.points for each in lines)]

@@ -96,7 +96,7 @@ class AnchoredTask(Task):
 
     def __init__(self, tuned: LMTask, original: LMTask, config: AnchorConfig) -> None:
         self.tuned, self.original, self.config = tuned, original, config
-        self.model, self.trained = tuned.model, tuned.trained
+        self.model, self.trained, self.criterion = tuned.model, tuned.trained, tuned.criterion
 
     def to(self, device: torch.device) -> None:
         self.original.to(device)

@@ -9,7 +9,7 @@ import json
 import re
 import shutil
 import zlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ def save_checkpoint(
     Raises:
         CheckpointError: the disk is full or the folder cannot be written. Older checkpoints are unchanged.
     """
-    folder = run_dir / f"step-{step:08d}"
+    folder = checkpoint_folder(run_dir, step)
     try:
         with replacing_folder(folder, is_replaceable=lambda _: True) as new:
             files = {}
@@ -45,24 +45,36 @@ def save_checkpoint(
     return folder
 
 
+def checkpoint_folder(run_dir: Path, step: int) -> Path:
+    """Where the checkpoint of a step is, if there is one."""
+    return run_dir / f"step-{step:08d}"
+
+
 def checkpoints(run_dir: Path) -> list[Path]:
     """The folders of a run's checkpoints, intact or damaged, oldest first."""
     if not run_dir.is_dir():
         return []
-    return sorted((path for path in run_dir.iterdir() if re.fullmatch(r"step-\d{8,}", path.name)), key=_step_of)
+    return sorted((path for path in run_dir.iterdir() if re.fullmatch(r"step-\d{8,}", path.name)), key=step_of)
 
 
 def newest_checkpoint(
     run_dir: Path, note: Callable[[str], None], is_wanted: Callable[[Mapping[str, Any]], bool] = lambda _: True
 ) -> tuple[Path, dict[str, Any]] | None:
-    """The newest intact checkpoint of a run and its ``state.json``, or None if there is none.
+    """The newest intact checkpoint of a run and its ``state.json``, or None; the rest as ``intact_checkpoint``."""
+    return intact_checkpoint([*reversed(checkpoints(run_dir))], note, is_wanted)
+
+
+def intact_checkpoint(
+    folders: Sequence[Path], note: Callable[[str], None], is_wanted: Callable[[Mapping[str, Any]], bool] = lambda _: True
+) -> tuple[Path, dict[str, Any]] | None:
+    """The first intact checkpoint among these and its ``state.json``, or None if there is none.
 
     Damaged checkpoints are skipped, and each is reported to ``note``.
 
     Args:
         is_wanted: decides from its ``state.json`` whether a checkpoint is acceptable.
     """
-    for folder in reversed(checkpoints(run_dir)):
+    for folder in folders:
         try:
             state = read_state(folder)
         except CheckpointError as error:
@@ -87,7 +99,7 @@ def read_state(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{folder}: no readable state.json ({error})") from error
     if format_ != FORMAT:
         raise CheckpointError(f"{folder}: format {format_}, this version reads format {FORMAT}")
-    if state.get("step") != _step_of(folder):
+    if state.get("step") != step_of(folder):
         raise CheckpointError(f"{folder}: its state.json belongs to step {state.get('step')!r:.40}")
     for name, (num_bytes, crc32) in files.items():
         file = folder / name
@@ -115,7 +127,7 @@ def prune_checkpoints(run_dir: Path, step: int, keep_last: int, keep_steps: Coll
     Checkpoints after ``step`` are kept. They exist only if the run resumed from an older checkpoint because they were
     damaged or their loss had exploded.
     """
-    folders = {_step_of(folder): folder for folder in checkpoints(run_dir)}
+    folders = {step_of(folder): folder for folder in checkpoints(run_dir)}
     past = sorted(number for number in folders if number <= step)
     for number in past[:-keep_last]:
         if number not in keep_steps:
@@ -140,7 +152,8 @@ def check_same_run(saved: Any, now: Any, free: Collection[str], path: str = "") 
         )
 
 
-def _step_of(folder: Path) -> int:
+def step_of(folder: Path) -> int:
+    """The step of a checkpoint, from its name."""
     return int(folder.name.removeprefix("step-"))
 
 

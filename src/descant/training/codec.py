@@ -75,6 +75,8 @@ class CodecTask(Task):
         validation: batches that every validation encodes and decodes; use the same ones for runs to be compared.
     """
 
+    criterion = "mel"
+
     def __init__(
         self,
         codec: AudioCodec,

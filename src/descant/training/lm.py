@@ -62,6 +62,8 @@ class LMTask(Task):
     before the run.
     """
 
+    criterion = "ce"
+
     def __init__(self, model: MusicGenModel, config: LMTaskConfig, validation: Sequence[TokenBatch] = ()) -> None:
         weights = config.codebook_weights
         if weights is not None and len(weights) != model.lm.config.num_codebooks:

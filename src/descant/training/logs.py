@@ -5,7 +5,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -47,10 +47,14 @@ class RunningMeans:
         return means
 
 
+LEFT_OUT = "left_out"
+"""The kind of a line that names a clip which could not be used, or only in part, and says why."""
+
+
 class RunLog:
     """The file ``log.jsonl`` of a run, and the console.
 
-    Every line has ``step`` (updates done) and ``kind``: "train" or "validation".
+    Every line has ``step`` (updates done) and ``kind``: "train" or "validation" with numbers, or ``LEFT_OUT``.
     """
 
     def __init__(self, file: Path) -> None:
@@ -62,9 +66,23 @@ class RunLog:
         Raises:
             CheckpointError: the disk is full or the file cannot be written.
         """
-        line = {"step": step, "kind": kind, **{name: _json_number(value) for name, value in values.items()}}
-        with _writing(self.file), self.file.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(line) + "\n")
+        self._append([{"step": step, "kind": kind, **{name: _json_number(value) for name, value in values.items()}}])
+
+    def leave_out(self, step: int, reasons: Mapping[str, str]) -> None:
+        """Names clips that could not be used, each with the reason, unless the log names them already.
+
+        Raises:
+            CheckpointError: as ``write``.
+        """
+        known = {line["clip"] for line in self.lines(LEFT_OUT)} if reasons else set()
+        new = [clip for clip in reasons if clip not in known]
+        if new:
+            self._append([{"step": step, "kind": LEFT_OUT, "clip": clip, "reason": reasons[clip]} for clip in new])
+
+    def lines(self, kind: str) -> list[dict[str, Any]]:
+        """The lines of a kind, without damaged ones."""
+        lines = read_log(self.file) if self.file.exists() else []
+        return [line for line in lines if line["kind"] == kind]
 
     def rewind(self, step: int) -> None:
         """Removes the lines after that step, an unfinished last line, and damaged lines, which it reports."""
@@ -82,11 +100,14 @@ class RunLog:
 
     def last(self, step: int, kind: str) -> dict[str, float] | None:
         """The values already logged for this step, or None."""
-        lines = read_log(self.file) if self.file.exists() else []
-        found = [line for line in lines if line["step"] == step and line["kind"] == kind]
+        found = [line for line in self.lines(kind) if line["step"] == step]
         if not found:
             return None
         return {name: value for name, value in found[-1].items() if name not in ("step", "kind")}
+
+    def _append(self, lines: Sequence[Mapping[str, Any]]) -> None:
+        with _writing(self.file), self.file.open("a", encoding="utf-8") as stream:
+            stream.write("".join(json.dumps(line) + "\n" for line in lines))
 
 
 def read_log(file: Path, note: Callable[[str], None] | None = None) -> list[dict[str, Any]]:
@@ -109,7 +130,19 @@ def _log_line(text: bytes) -> dict[str, Any] | None:
         line = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    return line if isinstance(line, dict) and type(line.get("step")) is int and "kind" in line else None
+    if not isinstance(line, dict) or type(line.get("step")) is not int or not _is_number(line["step"]):
+        return None
+    values = [value for name, value in line.items() if name not in ("step", "kind")]
+    if line.get("kind") == LEFT_OUT:
+        is_whole = line.keys() >= {"clip", "reason"} and all(isinstance(value, str) for value in values)
+    else:
+        is_whole = line.get("kind") in ("train", "validation") and all(map(_is_number, values))
+    return line if is_whole else None
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value could have been written as a number or, where it was not finite, as null."""
+    return value is None or type(value) is float or (type(value) is int and abs(value) < 2**63)
 
 
 @contextmanager

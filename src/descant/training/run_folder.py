@@ -3,14 +3,18 @@
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from descant.errors import CheckpointError, ConfigError
-from descant.training.checkpoint import checkpoints, newest_checkpoint
+from descant.training.checkpoint import checkpoint_folder, checkpoints, intact_checkpoint, newest_checkpoint
 
 LOG_NAME = "log.jsonl"
-_ANY_LOG = re.compile(r"log(-\d+)?\.jsonl")
-"""The log of a run, and the logs of earlier attempts (``RunLog.set_aside``)."""
+TENSORBOARD = "tensorboard"
+PAGE_NAMES = ("log.csv", "curves.svg", "run.html")
+"""The log as a table, a plot and a page (``run_page.py``)."""
+
+_OF_EVERY_RUN = re.compile(rf"log(-\d+)?\.jsonl|{TENSORBOARD}|{'|'.join(map(re.escape, PAGE_NAMES))}")
+"""The log of a run, the logs of earlier attempts (``RunLog.set_aside``), and what is made from them."""
 
 
 def checkpoint_to_resume(
@@ -37,7 +41,7 @@ def checkpoint_to_resume(
             f"{out_dir}: all of its checkpoints ({len(damaged)}) are damaged, so there is nothing to resume from. "
             f"Nothing was changed; restore an intact one, or start in another folder"
         )
-    others = [name for name in visible_names(out_dir) if not _ANY_LOG.fullmatch(name)]
+    others = [name for name in visible_names(out_dir) if not _OF_EVERY_RUN.fullmatch(name)]
     if others or not (out_dir / LOG_NAME).exists():
         raise ConfigError(
             f"resume: {str(out_dir)!r} holds no checkpoint to resume from"
@@ -45,6 +49,33 @@ def checkpoint_to_resume(
         )
     note(f"the run in {out_dir} was stopped before its first checkpoint: it starts again at step 1")
     return None
+
+
+def checkpoint_to_export(
+    out_dir: Path,
+    which: Literal["newest", "best"],
+    validated: Mapping[int, float],
+    note: Callable[[str], None],
+) -> tuple[Path, dict[str, Any]]:
+    """The newest intact checkpoint of the folder whose loss had not exploded, or the best, with its state.
+
+    Args:
+        validated: what a validation gave at each step; the lower, the better.
+
+    Raises:
+        ConfigError: the folder has no such checkpoint.
+    """
+    if which == "newest":
+        found = newest_checkpoint(out_dir, note, is_wanted=lambda state: not _has_exploded(state))
+    else:
+        best_first = [checkpoint_folder(out_dir, step) for step in sorted(validated, key=lambda step: validated[step])]
+        found = intact_checkpoint([folder for folder in best_first if folder.is_dir()], note)
+    if found is None:
+        raise ConfigError(
+            f"export: {str(out_dir)!r} has no intact checkpoint"
+            + (" that was validated; export the newest one" if which == "best" and checkpoints(out_dir) else "")
+        )
+    return found
 
 
 def _before_explosion(

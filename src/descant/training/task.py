@@ -42,11 +42,13 @@ class Task(ABC):
     """A model with its losses. Most tasks have one phase per step; adversarial ones have one per network.
 
     ``model`` is averaged, validated and exported. ``trained`` contains it and everything else that a checkpoint must
-    hold, such as a discriminator.
+    hold, such as a discriminator. ``criterion`` is the value of ``validate()`` that tells the best checkpoint: the
+    lower, the better.
     """
 
     model: nn.Module
     trained: nn.Module
+    criterion: str
 
     def to(self, device: torch.device) -> None:
         """Moves everything that the task computes with to the device."""

@@ -10,7 +10,7 @@ RESUMABLE = frozenset(
     f"trainer.{name}"
     for name in (
         "max_steps", "max_minutes", "log_every", "save_every", "validate_every", "keep_last", "keep_steps",
-        "num_threads", "device", "max_skips", "max_loss_growth",
+        "num_threads", "device", "max_skips", "max_loss_growth", "keep_best", "tensorboard", "export",
     )
 )  # fmt: skip
 """The fields that a resumed run may change: budget, logging, checkpoints, device and limits, not the method."""
@@ -28,11 +28,14 @@ class TrainerConfig:
         max_minutes: time limit. The run then validates and saves a checkpoint that can be resumed.
         keep_last: number of checkpoints kept on disk, not counting those of ``keep_steps``.
         keep_steps: steps at which a checkpoint is saved and never deleted, for example just before the decay starts.
+        keep_best: also keeps the checkpoint that validated best (``Task.criterion``), of those that were validated.
         max_skips: the run ends after this many consecutive phases whose loss or gradient is not finite, or whose loss
             has exploded.
         max_loss_growth: a loss has exploded when it exceeds this multiple of the first step's loss (of 1 if that was
             smaller). None disables the check.
         num_threads: torch's CPU threads; None keeps the current number. Changing it may change the last bits.
+        tensorboard: also writes ``tensorboard`` in the run's folder (extra ``tensorboard``).
+        export: instead of training, the result is the newest checkpoint of the run in the folder, or its best.
     """
 
     max_steps: int
@@ -50,9 +53,12 @@ class TrainerConfig:
     save_every: int = 500
     keep_last: int = 2
     keep_steps: tuple[int, ...] = ()
+    keep_best: bool = True
     validate_every: int | None = 500
     max_skips: int = 20
     max_loss_growth: float | None = 1_000.0
+    tensorboard: bool = False
+    export: Literal["newest", "best"] | None = None
 
     def __post_init__(self) -> None:
         for name in ("max_steps", "accumulate", "log_every", "save_every", "keep_last", "max_skips"):

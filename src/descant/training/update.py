@@ -60,8 +60,9 @@ class Updater:
             norm = get_total_norm(gradients)
             if bool(torch.isfinite(norm) & torch.isfinite(torch.stack(losses)).all()):
                 self._apply(step, phase, norm)
-                self._check_growth(step, phase, float(torch.stack(losses).mean()))
-                gathered += [*metrics, {f"norm_{phase}": norm}]
+                loss = torch.stack(losses).mean()
+                self._check_growth(step, phase, float(loss))
+                gathered += [*metrics, {f"loss_{phase}": loss, f"norm_{phase}": norm}]
             else:
                 self._skip(step, phase, buffers)
             self.optimizers[phase].zero_grad(set_to_none=True)
