@@ -12,6 +12,7 @@ from descant.finetuning.card import Outcome
 from descant.finetuning.listening import STAGES, Listening
 from descant.training.line_plots import Line, line_plot
 
+
 def page(title: str, trigger: str, outcome: Outcome, listening: Listening, log: Sequence[Mapping[str, Any]]) -> str:
     """The page.
 
@@ -53,7 +54,8 @@ def _player(clip: Clip, label: str) -> str:
 
 def _plots(log: Sequence[Mapping[str, Any]]) -> list[str]:
     def line(name: str, kind: str, value: str) -> Line:
-        return Line(name, [(each["step"], each[value]) for each in log if each["kind"] == kind and each.get(value)])
+        values = [(each["step"], each.get(value)) for each in log if each["kind"] == kind]
+        return Line(name, [(float(step), float(known)) for step, known in values if known is not None])
 
     quantities = {"Cross-entropy in nats": "ce", "Divergence from the original model in nats": "divergence"}
     plots = [

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from descant.api import MusicGen, load
+from descant.api import load
 from descant.atomic import write_atomically
 from descant.checkpoints.adapters import AdapterInfo
 from descant.config import to_dict
@@ -25,7 +25,7 @@ from descant.finetuning.listening import Listening, Stage
 from descant.finetuning.music import Music, prepare_music
 from descant.finetuning.page import page
 from descant.finetuning.state import RunState, read_state
-from descant.finetuning.tasks import Training, make_training, with_planned_steps
+from descant.finetuning.tasks import make_training, with_planned_steps
 from descant.folder_lock import locked
 from descant.generation.request import Request
 from descant.generation.texts import TextReader
@@ -120,7 +120,7 @@ class _Finetuning:
             max_minutes=self.run.minutes,
         )
         folder = self.out_dir / RUN
-        trainer = Trainer(training.task, training.batches, config, folder, training.identity, self._watch)
+        trainer = Trainer(training.task, training.batches, config, folder, training.identity, watch=self._watch)
         return trainer.run(resume=(folder / LOG_NAME).exists()).step
 
     def _watch(self, step: int, metrics: Mapping[str, float]) -> bool:

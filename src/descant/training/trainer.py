@@ -39,6 +39,7 @@ from descant.training.task import BatchSource, Task
 from descant.training.trainer_config import RESUMABLE, TrainerConfig
 from descant.training.update import Updater
 
+
 @dataclass(frozen=True)
 class TrainResult:
     """How far a run got. ``metrics`` come from the last validation; ``finished`` is False if time ran out."""
@@ -127,7 +128,9 @@ class Trainer:
         return self._result(checkpoint)
 
     def _export(self, which: Literal["newest", "best"]) -> TrainResult:
-        checkpoint, state = checkpoint_to_export(self.out_dir, which, self.record.validated(self.task.criterion), note=say)
+        checkpoint, state = checkpoint_to_export(
+            self.out_dir, which, self.record.validated(self.task.criterion), note=say
+        )
         self._load(checkpoint, state)
         self.metrics = self.log.last(self.step, "validation") or {}
         say(f"exporting {checkpoint}, step {self.step} of {self.config.max_steps}")

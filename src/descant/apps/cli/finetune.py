@@ -71,11 +71,13 @@ def add_commands(commands: Commands) -> None:
 def finetune(arguments: argparse.Namespace) -> None:
     """Tunes a model and prints where the result is."""
     from descant.config import override
+    from descant.devices import select_device
     from descant.finetuning.config import FineTuneRun, full_run
     from descant.finetuning.run import finetune as run_in
     from descant.training.environment import refuse_several_processes
 
     refuse_several_processes()
+    select_device(arguments.device)
     folder = Path(arguments.folder)
     if not folder.is_dir():
         raise InvalidRequest(f"FOLDER {str(folder)!r:.300}: there is no such folder; give one with music")

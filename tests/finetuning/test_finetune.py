@@ -1,0 +1,170 @@
+"""From a folder of music to an adapter that generates, with its card and page; interrupted or not."""
+
+import json
+import os
+import re
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from safetensors.torch import load_file
+
+import descant
+from descant.adapters import LoraConfig
+from descant.checkpoints.adapters import load_adapter
+from descant.data.manifest import read_manifest
+from descant.errors import AudioError, Cancelled, ConfigError, DataError, InvalidRequest
+from descant.finetuning.config import FineTuneRun, ListeningConfig, full_run, trigger_from
+from descant.finetuning.listening import Listening
+from descant.finetuning.run import finetune
+
+RATE_HZ = 8_000
+
+
+def song(file: Path, pitch_hz: float, duration_s: float = 6.0) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    seconds = np.arange(int(duration_s * RATE_HZ)) / RATE_HZ
+    soundfile.write(file, 0.3 * np.sin(2 * np.pi * pitch_hz * seconds), RATE_HZ)
+    return file
+
+
+@pytest.fixture
+def songs(tmp_path) -> Path:
+    for number, name in enumerate(("dawn", "noon", "dusk")):
+        song(tmp_path / "songs" / f"{name}.wav", 220 * (number + 1))
+    (tmp_path / "songs" / "dawn.txt").write_text("slow warm strings")
+    (tmp_path / "songs" / "noon.json").write_text(json.dumps({"caption": "piano", "license": "CC-BY-4.0"}))
+    return tmp_path / "songs"
+
+
+def run_on(folder: Path, run: FineTuneRun | None = None, **changes) -> FineTuneRun:
+    """A run of a few steps of the tiny model."""
+    run = run or FineTuneRun(lora=LoraConfig(rank=2, alpha=2.0))
+    trainer = replace(run.trainer, max_steps=6, validate_every=2, save_every=2, device="cpu")
+    batches = replace(run.batches, batch_size=2)
+    listening = ListeningConfig(duration_s=0.5)
+    fields = {"model": "tiny", "segment_s": 0.5, "minutes": None, "num_held_out": 2, **changes}
+    return replace(run, folder=folder, trainer=trainer, batches=batches, listening=listening, **fields)
+
+
+def test_a_folder_of_songs_becomes_an_adapter_with_card_and_page(songs, tmp_path):
+    song(songs / "jingle.wav", 440, duration_s=2.0)
+    (songs / "broken.wav").write_bytes(b"RIFF, but no audio")
+    result = finetune(run_on(songs), tmp_path / "out", command="descant finetune songs")
+    assert sorted(Path(path).name for path in result["left_out"]) == ["broken.wav", "jingle.wav"]
+    assert result["trigger"] == "mysongs"
+    model = descant.load("tiny")
+    adapter = model.load_adapter(result["adapter"])
+    info = load_adapter(Path(result["adapter"]), model.model)[1]
+    assert (info.base, info.trigger, info.base_fingerprint) == ("tiny", "mysongs", model.fingerprint)
+    assert len(model.generate("mysongs", duration_s=0.3, adapters=adapter)) > 0
+    card = (Path(result["adapter"]) / "README.md").read_text(encoding="utf-8")
+    for stated in ("mysongs", "descant finetune songs", "dawn.wav", "CC-BY-4.0", "unknown", "broken.wav", "jingle.wav"):
+        assert stated in card
+    assert f"{result['loss_before']:.3f}" in card
+    assert f"{result['loss_after']:.3f}" in card
+    page = Path(result["page"]).read_text(encoding="utf-8")
+    assert page.count("<audio") == 4 * 3
+    assert page.count("<svg") == 2
+    assert not re.search(r"(src|href)=\"(?!data:)", page)
+
+
+def test_the_kept_step_is_the_best_on_held_out_music(songs, tmp_path):
+    result = finetune(run_on(songs), tmp_path / "out", command="")
+    lines = [json.loads(line) for line in (tmp_path / "out" / "run" / "log.jsonl").read_text().splitlines()]
+    losses = {line["step"]: line["ce"] for line in lines if line["kind"] == "validation"}
+    assert result["loss_before"] == losses[0]
+    assert result["loss_after"] == min(losses.values()) == losses[result["best_step"]]
+
+
+def test_music_that_only_gets_worse_ends_the_run_and_leaves_the_model_as_it_was(songs, tmp_path):
+    run = run_on(songs, patience=2)
+    harmful = replace(run.trainer, max_steps=50, optimizer=replace(run.trainer.optimizer, lr=10.0))
+    result = finetune(replace(run, trainer=harmful), tmp_path / "out", command="")
+    assert (result["best_step"], result["steps"], result["change"]) == (0, 4, 0.0)
+    weights = load_file(Path(result["adapter"]) / "adapter_model.safetensors")
+    assert not any(tensor.any() for name, tensor in weights.items() if "lora_B" in name)
+
+
+@pytest.mark.parametrize("stage", ["before", "during", "after"])
+def test_an_interrupted_run_goes_on_to_the_same_result(songs, tmp_path, monkeypatch, stage):
+    whole = finetune(run_on(songs), tmp_path / "whole", command="")
+    make = Listening.make
+
+    def interrupted(self, now, model, adapter=None):
+        make(self, now, model, adapter)
+        if now == stage:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Listening, "make", interrupted)
+        with pytest.raises((KeyboardInterrupt, Cancelled)):
+            finetune(run_on(songs), tmp_path / "parts", command="")
+    assert not (tmp_path / "parts" / "result.json").exists()
+    continued = finetune(run_on(songs), tmp_path / "parts", command="")
+    assert continued["loss_after"] == whole["loss_after"]
+    ours, theirs = (load_file(Path(done["adapter"]) / "adapter_model.safetensors") for done in (continued, whole))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert finetune(run_on(songs), tmp_path / "parts", command="") == continued
+
+
+def test_a_full_run_writes_a_model_that_is_no_longer_the_original(songs, tmp_path):
+    result = finetune(run_on(songs, full_run(), trigger="zorble"), tmp_path / "out", command="")
+    tuned, original = descant.load(result["model"]), descant.load("tiny")
+    changed = [
+        name
+        for name, tensor in original.model.state_dict().items()
+        if not torch.equal(tuned.model.state_dict()[name], tensor)
+    ]
+    assert changed
+    assert not any(name.startswith("codec.") for name in changed)
+    assert "zorble" in (Path(result["model"]) / "README.md").read_text()
+
+
+def test_a_folder_with_another_run_is_refused_by_the_field_that_differs(songs, tmp_path):
+    finetune(run_on(songs), tmp_path / "out", command="")
+    with pytest.raises(ConfigError, match="trigger"):
+        finetune(run_on(songs, trigger="zorble"), tmp_path / "out", command="")
+
+
+def test_music_that_cannot_be_used_is_refused_with_the_reason(tmp_path):
+    empty, single, short = tmp_path / "empty", tmp_path / "single", tmp_path / "short"
+    empty.mkdir()
+    song(single / "only.wav", 220)
+    for number in range(3):
+        song(short / f"{number}.wav", 220, duration_s=1.0)
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "song.mp3").write_bytes(b"no audio")
+    cases = {empty: "no usable audio", single: "at least two", short: "at least 5 s", broken: "song.mp3"}
+    for folder, reason in cases.items():
+        with pytest.raises((DataError, AudioError), match=reason):
+            finetune(run_on(folder), tmp_path / f"out-{folder.name}", command="")
+
+
+def test_a_song_that_is_damaged_inside_is_left_out_by_name_and_loses_nothing(songs, tmp_path):
+    whole, damaged = tmp_path / "whole.flac", songs / "night.flac"
+    soundfile.write(whole, np.random.default_rng(0).uniform(-0.3, 0.3, 6 * RATE_HZ), RATE_HZ)
+    content = whole.read_bytes()
+    damaged.write_bytes(content[: len(content) // 2])
+    result = finetune(run_on(songs), tmp_path / "out", command="")
+    assert [Path(path).name for path in result["left_out"]] == ["night.flac"]
+    splits = [record.split for record in read_manifest(tmp_path / "out" / "manifest.jsonl")]
+    assert sorted(splits) == ["train", "train", "valid"]
+
+
+def test_a_trigger_that_the_model_cannot_read_is_refused_before_the_work_begins(songs, tmp_path):
+    with pytest.raises(InvalidRequest, match="trigger"):
+        finetune(run_on(songs, model="starter", trigger="音楽"), tmp_path / "out", command="")
+    assert not (tmp_path / "out" / "tokens").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "word"), [("Songs", "mysongs"), ("My Läut! 2024", "mymylaut2024"), ("音楽", "mymusic")], ids=str
+)
+def test_the_trigger_comes_from_the_folders_name_in_letters_that_encoders_know(name, word):
+    assert trigger_from(name) == word
