@@ -4,8 +4,9 @@ import json
 import os
 import re
 import signal
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +26,13 @@ from descant.finetuning.run import finetune
 RATE_HZ = 8_000
 
 
+@dataclass(frozen=True)
+class Finished:
+    songs: Path
+    out_dir: Path
+    result: dict[str, Any]
+
+
 def song(file: Path, pitch_hz: float, duration_s: float = 6.0) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
     seconds = np.arange(int(duration_s * RATE_HZ)) / RATE_HZ
@@ -32,13 +40,17 @@ def song(file: Path, pitch_hz: float, duration_s: float = 6.0) -> Path:
     return file
 
 
+def write_songs(folder: Path) -> Path:
+    for number, name in enumerate(("dawn", "noon", "dusk")):
+        song(folder / f"{name}.wav", 220 * (number + 1))
+    (folder / "dawn.txt").write_text("slow warm strings")
+    (folder / "noon.json").write_text(json.dumps({"caption": "piano", "license": "CC-BY-4.0"}))
+    return folder
+
+
 @pytest.fixture
 def songs(tmp_path) -> Path:
-    for number, name in enumerate(("dawn", "noon", "dusk")):
-        song(tmp_path / "songs" / f"{name}.wav", 220 * (number + 1))
-    (tmp_path / "songs" / "dawn.txt").write_text("slow warm strings")
-    (tmp_path / "songs" / "noon.json").write_text(json.dumps({"caption": "piano", "license": "CC-BY-4.0"}))
-    return tmp_path / "songs"
+    return write_songs(tmp_path / "songs")
 
 
 def run_on(folder: Path, run: FineTuneRun | None = None, **changes) -> FineTuneRun:
@@ -51,19 +63,39 @@ def run_on(folder: Path, run: FineTuneRun | None = None, **changes) -> FineTuneR
     return replace(run, folder=folder, trainer=trainer, batches=batches, listening=listening, **fields)
 
 
-def test_a_folder_of_songs_becomes_an_adapter_with_card_and_page(songs, tmp_path):
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Finished:
+    """A run that nothing interrupted, on music of which three files cannot be used."""
+    folder = tmp_path_factory.mktemp("finished")
+    songs = write_songs(folder / "songs")
     song(songs / "jingle.wav", 440, duration_s=2.0)
     (songs / "broken.wav").write_bytes(b"RIFF, but no audio")
-    result = finetune(run_on(songs), tmp_path / "out", command="descant finetune songs")
-    assert sorted(Path(path).name for path in result["left_out"]) == ["broken.wav", "jingle.wav"]
-    assert result["trigger"] == "mysongs"
+    soundfile.write(songs / "night.flac", np.random.default_rng(0).uniform(-0.3, 0.3, 6 * RATE_HZ), RATE_HZ)
+    content = (songs / "night.flac").read_bytes()
+    (songs / "night.flac").write_bytes(content[: len(content) // 2])
+    return Finished(songs, folder / "out", finetune(run_on(songs), folder / "out", command="descant finetune songs"))
+
+
+def test_files_that_cannot_be_used_are_named_and_both_splits_keep_music(finished):
+    names = [Path(path).name for path in finished.result["left_out"]]
+    assert sorted(names) == ["broken.wav", "jingle.wav", "night.flac"]
+    splits = [record.split for record in read_manifest(finished.out_dir / "manifest.jsonl")]
+    assert sorted(splits) == ["train", "train", "valid"]
+
+
+def test_the_adapter_names_its_model_and_trigger_word_and_generates(finished):
+    assert finished.result["trigger"] == "mysongs"
     model = descant.load("tiny")
-    adapter = model.load_adapter(result["adapter"])
-    info = load_adapter(Path(result["adapter"]), model.model)[1]
+    adapter = model.load_adapter(finished.result["adapter"])
+    info = load_adapter(Path(finished.result["adapter"]), model.model)[1]
     assert (info.base, info.trigger, info.base_fingerprint) == ("tiny", "mysongs", model.fingerprint)
-    assert len(model.generate("mysongs", duration_s=0.3, adapters=adapter)) > 0
+    assert model.generate("mysongs", duration_s=0.3, adapters=adapter).duration_s == pytest.approx(0.3, abs=0.02)
+
+
+def test_card_and_page_say_what_was_done_and_need_no_other_file(finished):
+    result = finished.result
     card = (Path(result["adapter"]) / "README.md").read_text(encoding="utf-8")
-    for stated in ("mysongs", "descant finetune songs", "dawn.wav", "CC-BY-4.0", "unknown", "broken.wav", "jingle.wav"):
+    for stated in ("mysongs", "descant finetune songs", "dawn.wav", "CC-BY-4.0", "unknown", "broken.wav", "night.flac"):
         assert stated in card
     assert f"{result['loss_before']:.3f}" in card
     assert f"{result['loss_after']:.3f}" in card
@@ -73,12 +105,20 @@ def test_a_folder_of_songs_becomes_an_adapter_with_card_and_page(songs, tmp_path
     assert not re.search(r"(src|href)=\"(?!data:)", page)
 
 
-def test_the_kept_step_is_the_best_on_held_out_music(songs, tmp_path):
-    result = finetune(run_on(songs), tmp_path / "out", command="")
-    lines = [json.loads(line) for line in (tmp_path / "out" / "run" / "log.jsonl").read_text().splitlines()]
+def test_the_kept_step_is_the_best_on_held_out_music(finished):
+    lines = [json.loads(line) for line in (finished.out_dir / "run" / "log.jsonl").read_text().splitlines()]
     losses = {line["step"]: line["ce"] for line in lines if line["kind"] == "validation"}
-    assert result["loss_before"] == losses[0]
-    assert result["loss_after"] == min(losses.values()) == losses[result["best_step"]]
+    assert finished.result["loss_before"] == losses[0]
+    assert finished.result["loss_after"] == min(losses.values()) == losses[finished.result["best_step"]]
+
+
+def test_a_folder_with_another_run_is_refused_by_the_field_that_differs(finished):
+    with pytest.raises(ConfigError, match="trigger"):
+        finetune(run_on(finished.songs, trigger="zorble"), finished.out_dir, command="")
+
+
+def test_a_finished_run_is_not_trained_again(finished):
+    assert finetune(run_on(finished.songs), finished.out_dir, command="") == finished.result
 
 
 def test_music_that_only_gets_worse_ends_the_run_and_leaves_the_model_as_it_was(songs, tmp_path):
@@ -90,10 +130,9 @@ def test_music_that_only_gets_worse_ends_the_run_and_leaves_the_model_as_it_was(
     assert not any(tensor.any() for name, tensor in weights.items() if "lora_B" in name)
 
 
-@pytest.mark.parametrize("stage", ["before", "during", "after"])
-def test_an_interrupted_run_goes_on_to_the_same_result(songs, tmp_path, monkeypatch, stage):
-    whole = finetune(run_on(songs), tmp_path / "whole", command="")
-    make = Listening.make
+@pytest.mark.parametrize("stage", ["during", "after"])
+def test_an_interrupted_run_goes_on_to_the_same_result(finished, tmp_path, monkeypatch, stage):
+    run, make = run_on(finished.songs), Listening.make
 
     def interrupted(self, now, model, adapter=None):
         make(self, now, model, adapter)
@@ -103,13 +142,14 @@ def test_an_interrupted_run_goes_on_to_the_same_result(songs, tmp_path, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(Listening, "make", interrupted)
         with pytest.raises((KeyboardInterrupt, Cancelled)):
-            finetune(run_on(songs), tmp_path / "parts", command="")
-    assert not (tmp_path / "parts" / "result.json").exists()
-    continued = finetune(run_on(songs), tmp_path / "parts", command="")
-    assert continued["loss_after"] == whole["loss_after"]
-    ours, theirs = (load_file(Path(done["adapter"]) / "adapter_model.safetensors") for done in (continued, whole))
+            finetune(run, tmp_path, command="")
+    assert not (tmp_path / "result.json").exists()
+    result = finetune(run, tmp_path, command="")
+    assert result["loss_after"] == finished.result["loss_after"]
+    ours, theirs = (
+        load_file(Path(done["adapter"]) / "adapter_model.safetensors") for done in (result, finished.result)
+    )
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    assert finetune(run_on(songs), tmp_path / "parts", command="") == continued
 
 
 def test_a_full_run_writes_a_model_that_is_no_longer_the_original(songs, tmp_path):
@@ -123,12 +163,6 @@ def test_a_full_run_writes_a_model_that_is_no_longer_the_original(songs, tmp_pat
     assert changed
     assert not any(name.startswith("codec.") for name in changed)
     assert "zorble" in (Path(result["model"]) / "README.md").read_text()
-
-
-def test_a_folder_with_another_run_is_refused_by_the_field_that_differs(songs, tmp_path):
-    finetune(run_on(songs), tmp_path / "out", command="")
-    with pytest.raises(ConfigError, match="trigger"):
-        finetune(run_on(songs, trigger="zorble"), tmp_path / "out", command="")
 
 
 def test_music_that_cannot_be_used_is_refused_with_the_reason(tmp_path):
@@ -146,20 +180,9 @@ def test_music_that_cannot_be_used_is_refused_with_the_reason(tmp_path):
             finetune(run_on(folder), tmp_path / f"out-{folder.name}", command="")
 
 
-def test_a_song_that_is_damaged_inside_is_left_out_by_name_and_loses_nothing(songs, tmp_path):
-    whole, damaged = tmp_path / "whole.flac", songs / "night.flac"
-    soundfile.write(whole, np.random.default_rng(0).uniform(-0.3, 0.3, 6 * RATE_HZ), RATE_HZ)
-    content = whole.read_bytes()
-    damaged.write_bytes(content[: len(content) // 2])
-    result = finetune(run_on(songs), tmp_path / "out", command="")
-    assert [Path(path).name for path in result["left_out"]] == ["night.flac"]
-    splits = [record.split for record in read_manifest(tmp_path / "out" / "manifest.jsonl")]
-    assert sorted(splits) == ["train", "train", "valid"]
-
-
 def test_a_trigger_that_the_model_cannot_read_is_refused_before_the_work_begins(songs, tmp_path):
     with pytest.raises(InvalidRequest, match="trigger"):
-        finetune(run_on(songs, model="starter", trigger="音楽"), tmp_path / "out", command="")
+        finetune(run_on(songs, trigger="音楽"), tmp_path / "out", command="")
     assert not (tmp_path / "out" / "tokens").exists()
 
 

@@ -108,8 +108,8 @@ class _Finetuning:
         """Trains until the end or until nothing improves any more; returns the number of steps."""
         state, training = self.state, self.training
         if not state.planned:
-            trainer = with_planned_steps(self.run, training).trainer
-            state.planned = {"max_steps": trainer.max_steps, "every": trainer.validate_every or trainer.max_steps}
+            planned = with_planned_steps(self.run, training).trainer
+            state.planned = {"max_steps": planned.max_steps, "every": planned.validate_every or planned.max_steps}
             state.write(self.out_dir)
         every = state.planned["every"]
         config = replace(
