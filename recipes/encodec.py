@@ -46,6 +46,7 @@ class EnCodecRun:
 
     Args:
         manifest: its ``train`` split is for training, its ``valid`` split for validation.
+        num_validation_batches: the most that are used, and as many of training clips to compare with; None for all.
         start: the folder of an EnCodec to start from; None initialises ``codec``.
         codec: padded with zeros, as in the training of the released codec; that one's own config reflects.
     """
@@ -55,7 +56,7 @@ class EnCodecRun:
     codec: EnCodecConfig = EnCodecConfig(padding_mode="constant")
     batches: AudioBatchConfig = AudioBatchConfig(segment_s=1.0, batch_size=64)
     validation: AudioBatchConfig = AudioBatchConfig(segment_s=4.0, batch_size=8, seed=1)
-    num_validation_batches: int = 6
+    num_validation_batches: int | None = 16
     task: CodecTaskConfig = PAPER_LOSSES
     discriminator: STFTDiscriminatorConfig = STFTDiscriminatorConfig()
     trainer: TrainerConfig = field(
@@ -97,7 +98,8 @@ def train(run: EnCodecRun, out_dir: Path, resume: bool) -> dict[str, Any]:
     validation = replace(run.validation, sample_rate_hz=rate_hz, num_channels=num_channels)
     records, to_validate = read_manifest(run.manifest, "train"), read_manifest(run.manifest, "valid")
     require_files([*records, *to_validate])
-    held_out = AudioBatches(to_validate, validation)
+    training = AudioBatches(records, batches)
+    held_out = AudioBatches(to_validate, validation).fixed_batches(run.num_validation_batches)
     task = CodecTask(
         codec,
         MultiScaleSTFTDiscriminator(replace(run.discriminator, num_channels=num_channels)),
@@ -106,10 +108,11 @@ def train(run: EnCodecRun, out_dir: Path, resume: bool) -> dict[str, Any]:
             mel=replace(run.task.mel, sample_rate_hz=rate_hz),
             spectral=replace(run.task.spectral, sample_rate_hz=rate_hz),
         ),
-        [held_out.batch(number) for number in range(run.num_validation_batches)],
+        held_out,
+        AudioBatches(records, validation).fixed_batches(len(held_out)),
     )
     identity = {"codec": to_dict(shape), "batches": to_dict(batches), "clips": len(records)}
-    trainer = Trainer(task, AudioBatches(records, batches), run.trainer, out_dir, identity)
+    trainer = Trainer(task, training, run.trainer, out_dir, identity, lambda: training.left_out)
     result = trainer.run(resume)
     with trainer.averaged_model() as averaged:
         assert isinstance(averaged, EnCodec)

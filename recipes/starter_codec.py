@@ -36,7 +36,7 @@ class CodecRun:
     codec: SpectralCodecConfig = SpectralCodecConfig()
     batches: AudioBatchConfig = AudioBatchConfig(segment_s=2.0, batch_size=12)
     validation: AudioBatchConfig = AudioBatchConfig(segment_s=4.0, batch_size=8, seed=1)
-    num_validation_batches: int = 6
+    num_validation_batches: int | None = 6
     # A floor of 1e-3 is about 60 dB below the corpus's level. At the usual 1e-5 most of the distance is between
     # inaudible values, since synthesised music has true silence between its partials.
     # No window is shorter than a quarter of the codec's, which has one spectrum per frame and no finer time resolution.
@@ -83,11 +83,12 @@ def train(run: CodecRun, out_dir: Path, resume: bool) -> dict[str, Any]:
     discriminator = None if run.discriminator is None else MultiScaleSTFTDiscriminator(run.discriminator)
     records, to_validate = read_manifest(run.manifest, "train"), read_manifest(run.manifest, "valid")
     require_files([*records, *to_validate])
-    held_out = AudioBatches(to_validate, run.validation)
-    validation = [held_out.batch(number) for number in range(run.num_validation_batches)]
-    task = CodecTask(codec, discriminator, run.task, validation)
+    training = AudioBatches(records, run.batches)
+    held_out = AudioBatches(to_validate, run.validation).fixed_batches(run.num_validation_batches)
+    sample = AudioBatches(records, run.validation).fixed_batches(len(held_out))
+    task = CodecTask(codec, discriminator, run.task, held_out, sample)
     identity = {"codec": to_dict(shape), "batches": to_dict(run.batches), "clips": len(records)}
-    trainer = Trainer(task, AudioBatches(records, run.batches), run.trainer, out_dir, identity)
+    trainer = Trainer(task, training, run.trainer, out_dir, identity, lambda: training.left_out)
     result = trainer.run(resume)
     with trainer.averaged_model() as averaged:
         assert isinstance(averaged, SpectralCodec)

@@ -54,7 +54,7 @@ class LMRun:
             fields=("key", "bpm", "genre", "style", "moods", "instrument", "metre"),
         ),
     )
-    num_validation_batches: int = 16
+    num_validation_batches: int | None = 16
     task: LMTaskConfig = LMTaskConfig(
         dropout=ConditionDropout(probability=0.15), history_dropout=0.4, codebook_weights=(1.5, 1.2, 0.8, 0.5)
     )

@@ -39,16 +39,16 @@ def test_vectors_are_those_of_transformers(changes):
     for length in (1, 2, 9, 200):
         tokens = torch.randint(0, 50, (length,), generator=torch.Generator().manual_seed(length))
         expected = network(input_ids=tokens[None]).last_hidden_state[0]
-        assert torch.equal(T5Network(config, weights)(tokens), expected), length
+        assert torch.equal(T5Network(config, weights)(tokens[None])[0], expected), length
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_weights_in_half_precision_are_used_as_they_are_in_float32(dtype):
     network = theirs().to(dtype)
     config, tokens = T5Config.of(network.config.to_dict()), torch.arange(7)
-    halves = T5Network(config, weights_of(network))(tokens)
+    halves = T5Network(config, weights_of(network))(tokens[None])[0]
     assert halves.dtype == torch.float32
-    assert torch.equal(halves, T5Network(config, weights_of(network.float()))(tokens))
+    assert torch.equal(halves, T5Network(config, weights_of(network.float()))(tokens[None])[0])
 
 
 @pytest.mark.parametrize(

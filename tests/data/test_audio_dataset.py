@@ -6,7 +6,7 @@ import torch
 from descant.audio import Clip
 from descant.data.audio_dataset import AudioBatchConfig, AudioBatches
 from descant.data.manifest import ClipRecord
-from descant.errors import AudioError, ConfigError, DataError
+from descant.errors import ConfigError, DataError
 
 CONFIG = AudioBatchConfig(segment_s=0.25, batch_size=4, sample_rate_hz=8000)
 
@@ -81,13 +81,35 @@ def test_silence_is_drawn_again_a_limited_number_of_times(tmp_path):
     assert not silent.any()
 
 
-def test_a_file_that_changed_or_broke_is_named(records):
+def test_a_file_that_changed_or_broke_is_left_out_and_named_once(records, tmp_path, caplog):
+    """One such file once ended a run at whatever step drew it."""
+    good = saved(tmp_path / "good.wav", ramp(0.3, 6000))
     Clip(ramp(0.1, 400), 8000).save(records[0].path)
-    with pytest.raises(DataError, match=r"a\.wav.*scan the folder again"):
+    records[1].path.unlink()
+    batches = AudioBatches([*records, good], CONFIG)
+    waves = [batches.batch(step).wave for step in range(4)]
+    assert all(((wave >= ramp(0.3, 6000)[0, 0]) & (wave <= ramp(0.3, 6000)[0, -1])).all() for wave in waves)
+    assert batches.left_out.keys() == {str(record.path) for record in records}
+    assert "scan the folder again" in batches.left_out[str(records[0].path)]
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
+    assert torch.equal(AudioBatches([*records, good], CONFIG).batch(3).wave, waves[3])
+    assert len(torch.cat([batch.wave for batch in batches.fixed_batches()])) == 3
+    with pytest.raises(DataError, match=r"clips in a row cannot be read.*a\.wav.*scan the folder again"):
         AudioBatches(records[:1], CONFIG).batch(0)
-    records[0].path.unlink()
-    with pytest.raises(AudioError, match=r"a\.wav"):
-        AudioBatches(records[:1], CONFIG).batch(0)
+    with pytest.raises(DataError, match=r"none of 2 segments can be read.*b\.wav"):
+        AudioBatches(records[1:], CONFIG).fixed_batches()
+
+
+def test_fixed_batches_cover_all_of_every_clip_and_never_change(records):
+    config = AudioBatchConfig(**{**vars(CONFIG), "batch_size": 5})
+    first, second = (AudioBatches(records, config).fixed_batches() for _ in range(2))
+    assert [len(batch.wave) for batch in first] == [5, 1]
+    assert all(torch.equal(ours.wave, theirs.wave) for ours, theirs in zip(first, second, strict=True))
+    starts = torch.cat([batch.wave for batch in first])[:, 0, 0]
+    # Segments of 2,000 samples in 8,000 and 4,000: four parts of 1,500 possible starts each, and two of 1,000.
+    for offset, width, found in ((0.1, 1500, starts[:4]), (0.5, 1000, starts[4:])):
+        parts = ((found - offset) * 32768 / width).sort().values
+        assert ((parts > torch.arange(len(parts)) - 0.01) & (parts < torch.arange(1, len(parts) + 1) + 0.01)).all()
 
 
 @pytest.mark.parametrize("segment_s", [0.0, -1.0, 1e-6, float("nan"), float("inf")])

@@ -68,7 +68,7 @@ def assert_equals_a_new_one(folder, records, tmp_path):
         for step in range(3):
             assert torch.equal(ours.batch(step).codes, theirs.batch(step).codes)
             assert ours.batch(step).captions == theirs.batch(step).captions
-        assert ours.fixed_batch(0).captions == theirs.fixed_batch(0).captions
+        assert ours.fixed_batches()[0].captions == theirs.fixed_batches()[0].captions
 
 
 def test_edited_captions_tags_and_splits_equal_a_new_corpus_and_nothing_is_encoded(records, tmp_path):

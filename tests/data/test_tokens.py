@@ -15,6 +15,7 @@ from descant.data.captions import CaptionConfig
 from descant.data.clip_conditions import chords_condition
 from descant.data.clip_features import FeatureKind, add_features, read_features
 from descant.data.corpus import read_corpus
+from descant.data.fixed_crops import fixed_crops
 from descant.data.manifest import ClipRecord
 from descant.data.shards import StoredClip, TokenizedClip, read_shard, shard_path, write_shard
 from descant.data.token_dataset import TokenBatchConfig, TokenBatches
@@ -177,7 +178,7 @@ def test_one_clip_is_cropped_elsewhere_at_every_step_and_seed(folder):
 
 def test_every_crop_is_a_slice_of_its_clip_with_its_caption(folder):
     batches = TokenBatches(folder, TokenBatchConfig(batch_size=4, segment_frames=60, captions=PLAIN))
-    whole = TokenBatches(folder, TokenBatchConfig(batch_size=7, segment_frames=150)).fixed_batch(0)
+    whole = TokenBatches(folder, TokenBatchConfig(batch_size=7, segment_frames=150)).fixed_batches()[0]
     clips = {clip.id: row[:, mask] for clip, row, mask in zip(whole.clips, whole.codes, whole.frame_mask, strict=True)}
     for step in range(4):
         batch = batches.batch(step)
@@ -205,7 +206,7 @@ def test_every_second_batch_is_of_short_crops_and_holds_as_many_frames(folder):
 def test_a_crop_has_the_number_of_beats_before_it(folder):
     batches = TokenBatches(folder, TokenBatchConfig(batch_size=7, segment_frames=20))
     rate_hz = batches.index.codec.sample_rate_hz / batches.index.codec.hop_samples
-    whole = TokenBatches(folder, TokenBatchConfig(batch_size=7, segment_frames=150)).fixed_batch(0)
+    whole = TokenBatches(folder, TokenBatchConfig(batch_size=7, segment_frames=150)).fixed_batches()[0]
     clips = {clip.id: codes for clip, codes in zip(whole.clips, whole.codes, strict=True)}
     assert not whole.first_beats.any()
     batch = batches.batch(1)
@@ -242,20 +243,48 @@ def test_an_epoch_visits_every_clip_by_its_length(folder):
     assert batches.batch(0).clips != batches.batch(1).clips
 
 
-def test_fixed_batches_see_each_clip_once_and_always_the_same(folder):
+def test_fixed_batches_cover_all_of_every_clip_and_never_change(folder):
+    """They once were the starts of the first clips."""
     batches = TokenBatches(folder, TokenBatchConfig(batch_size=3, segment_frames=50))
-    seen = [batches.fixed_batch(number) for number in range(batches.num_fixed_batches)]
-    assert [clip for batch in seen for clip in batch.clips] == batches.clips
-    assert [len(batch.codes) for batch in seen] == [3, 3, 1]
-    assert seen[0].captions == ["clip 0", "clip 1", "clip 2"]
-    with pytest.raises(IndexError):
-        batches.fixed_batch(3)
+    seen, again = batches.fixed_batches(), batches.fixed_batches()
+    assert all(torch.equal(first.codes, second.codes) for first, second in zip(seen, again, strict=True))
+    clips = [clip for batch in seen for clip in batch.clips]
+    assert Counter(clip.id for clip in clips) == {clip.id: clip.num_frames // 50 for clip in batches.clips}
+    assert [text for batch in seen for text in batch.captions] == [clip.captions[0] for clip in clips]
+    assert any(batch.first_beats.any() for batch in seen)
+    whole = TokenBatches(folder, TokenBatchConfig(batch_size=7, segment_frames=150)).fixed_batches()[0]
+    of_clip = {
+        clip.id: codes[:, mask] for clip, codes, mask in zip(whole.clips, whole.codes, whole.frame_mask, strict=True)
+    }
+    for clip, codes in zip(clips, torch.cat([batch.codes for batch in seen]), strict=True):
+        assert (of_clip[clip.id].unfold(1, 50, 1) == codes[:, None]).all(dim=2).all(dim=0).any()
+
+
+def test_every_clip_has_a_fixed_crop_before_one_has_two():
+    lengths = [100, 400, 20, 250]
+    whole = fixed_crops("abcd", lengths, 50, seed=1)
+    assert Counter(clip for clip, _ in whole) == {0: 2, 1: 8, 2: 1, 3: 5}
+    for clip, length in enumerate(lengths):
+        count = max(1, length // 50)
+        starts = sorted(start for crop, start in whole if crop == clip)
+        parts = [max(0, length - 50) * part / count for part in range(count + 1)]
+        assert all(low - 1 <= start <= high + 1 for start, low, high in zip(starts, parts, parts[1:], strict=False))
+    for most in (1, 3, 4, 7, 12, 16):
+        some = fixed_crops("abcd", lengths, 50, seed=1, most=most)
+        assert len(some) == most
+        assert set(some) <= set(whole)
+        assert len({clip for clip, _ in some}) == min(4, most)
+    assert fixed_crops("abcd", lengths, 50, seed=2) != whole
+    alone = {start for clip, start in fixed_crops("b", [400], 50, seed=1)}
+    assert alone == {start for clip, start in whole if clip == 1}, "another clip moves no crop of this one"
+    with pytest.raises(ConfigError, match="num_validation_batches"):
+        fixed_crops("a", [100], 50, seed=1, most=0)
 
 
 def test_splits_are_kept_apart(folder):
     valid = TokenBatches(folder, TokenBatchConfig(batch_size=2, segment_frames=50, split="valid"))
     assert [clip.id for clip in valid.clips] == ["valid.wav"]
-    assert valid.fixed_batch(0).captions == [None]
+    assert valid.fixed_batches()[0].captions[0] is None
     assert valid.batch(3).captions == [None, None]
 
 

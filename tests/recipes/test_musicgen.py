@@ -1,6 +1,7 @@
 """The paper's recipes at toy size, from a folder of audio to music."""
 
 import json
+import shutil
 
 import pytest
 import soundfile
@@ -127,3 +128,22 @@ def test_codes_of_another_codec_are_refused(workshop, toy_lm):
     assert "codes of another codec" in message
     spec = codec_spec(load_codec(workshop.folder / "encodec" / "codec")[0])
     assert read_index(workshop.folder / "tokens").codec == spec
+
+
+def test_a_run_without_its_model_exports_it_with_one_command(small, workshop, toy_lm):
+    folder = workshop.folder / "small"
+    page = (folder / "run.html").read_text()
+    assert "Cross-entropy in nats of each codebook, validation" in page
+    assert "training clips, measured as in validation" in page
+    shutil.rmtree(folder / "model")
+    words = [word for name, value in toy_lm().items() for word in ("--set", f"{name}={json.dumps(value)}")]
+    for which in ("newest", "best"):
+        result = workshop.run("train", "musicgen", "--out", "small", "--export", which, *words)
+        assert (result["steps"], "train_ce" in result) == (2, True)
+        assert same_weights(load_model(folder / "model"), small)
+    assert "there is no run in 'nowhere'" in workshop.fail("train", "musicgen", "--out", "nowhere", "--export", "best")
+
+
+def same_weights(first, second):
+    theirs = second.state_dict()
+    return all(torch.equal(tensor, theirs[name]) for name, tensor in first.state_dict().items())

@@ -188,7 +188,9 @@ def test_a_run_may_be_killed_any_number_of_times_before_its_first_checkpoint(toy
     for _ in range(3):
         toy.stop_at(toy.trainer(tmp_path), 4)
     assert toy.trainer(tmp_path).run(resume=True).finished
-    assert sorted(path.name for path in tmp_path.glob("log*")) == [f"log{end}.jsonl" for end in ("-1", "-2", "-3", "")]
+    assert sorted(path.name for path in tmp_path.glob("log*.jsonl")) == [
+        f"log{end}.jsonl" for end in ("-1", "-2", "-3", "")
+    ]
 
 
 def test_a_second_run_in_the_same_folder_is_refused_while_the_first_runs(toy, tmp_path):

@@ -171,6 +171,18 @@ class TextEncoder(ABC):
             InvalidRequest: the text has more tokens than the encoder reads. Nothing is cut off silently.
         """
 
+    def states_of(self, texts: Sequence[str]) -> list[Float[Tensor, "_ D"]]:
+        """``states`` of each text, in ``encode``."""
+        return [self.states(text) for text in texts]
+
+    def states_together(self, texts: Sequence[str]) -> list[Float[Tensor, "_ D"]]:
+        """``states`` of each text with the same bits, in less time where the encoder can share work between texts."""
+        return [self.states(text) for text in texts]
+
+    def content(self) -> tuple[str, Mapping[str, Tensor]] | None:
+        """All that its vectors depend on, as a description and tensors; None where that is not known."""
+        return None
+
     @property
     def max_tokens(self) -> int | None:
         """The longest text it reads, in ``tokens``; None where there is no limit."""
@@ -196,7 +208,8 @@ class TextEncoder(ABC):
                 f"texts={texts[:40]!r}: expected a list of texts; a bare string would be read letter by letter"
             )
         readable = [readable_text(text) for text in texts]
-        states = {text: self.states(text) for text in dict.fromkeys(readable) if text is not None}
+        distinct = [text for text in dict.fromkeys(readable) if text is not None]
+        states = dict(zip(distinct, self.states_of(distinct), strict=True))
         length = max((len(vectors) for vectors in states.values()), default=1)
         values = torch.zeros(len(readable), length, self.dim, device=self.device)
         mask = torch.zeros(len(readable), length, dtype=torch.bool, device=self.device)

@@ -1,5 +1,6 @@
 """Batches of random segments of audio, to train a codec."""
 
+import logging
 import math
 import random
 from bisect import bisect_right
@@ -13,9 +14,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from descant.audio import AudioHeader, Clip, audio_header, read_samples
+from descant.data.fixed_crops import fixed_crops
 from descant.data.manifest import ClipRecord
-from descant.errors import ConfigError, DataError
+from descant.errors import AudioError, ConfigError, DataError
 from descant.shapes import Wave
+
+LOG = logging.getLogger(__name__)
 
 MAX_DRAWS = 20
 """How many draws a segment gets before a silent one is accepted."""
@@ -77,25 +81,63 @@ class AudioBatches:
         # Headers are read once: finding the length of an MP3 means reading all of it.
         self._headers: dict[Path, AudioHeader] = {}
         self._ends_s = list(accumulate(record.duration_s for record in usable))
+        self.left_out: dict[str, str] = {}
+        """The clips found so far that cannot be read, by their paths, each with the reason."""
 
     def batch(self, step: int) -> AudioBatch:
-        """The batch of a step.
+        """The batch of a step; in place of clips that cannot be read others are drawn.
 
         Raises:
-            AudioError: a file is missing or damaged.
+            DataError: none of ``MAX_DRAWS`` clips in a row can be read.
         """
         segments = [self._segment(step, row) for row in range(self.config.batch_size)]
         return AudioBatch(torch.stack(segments))
 
+    def fixed_batches(self, most: int | None = None) -> list[AudioBatch]:
+        """Batches for validation: segments from all parts of all clips, always the same.
+
+        Args:
+            most: of these, this many batches at most (``fixed_crops``).
+
+        Raises:
+            DataError: none of the clips can be read.
+        """
+        config = self.config
+        names = [str(record.path) for record in self.records]
+        lengths = [round(record.duration_s * config.sample_rate_hz) for record in self.records]
+        most_crops = None if most is None else most * config.batch_size
+        crops = fixed_crops(names, lengths, config.segment_samples, config.seed, most_crops)
+        places = [
+            (self.records[clip], first / max(1, lengths[clip] - config.segment_samples + 1)) for clip, first in crops
+        ]
+        segments = [segment for place in places if (segment := self._read(*place)) is not None]
+        if not segments:
+            raise DataError(f"none of {len(places)} segments can be read, the last: {[*self.left_out.values()][-1]}")
+        return [AudioBatch(part) for part in torch.stack(segments).split(config.batch_size)]
+
     def _segment(self, step: int, row: int) -> Float[Tensor, "C N"]:
         # One generator per row: with a shared one, a redrawn segment would change all that follow.
         generator = random.Random(f"{self.config.seed}/{step}/{row}")
+        silent = None
         for _ in range(MAX_DRAWS):
             index = bisect_right(self._ends_s, generator.random() * self._ends_s[-1])
-            segment = self._crop(self.records[min(index, len(self.records) - 1)], generator.random())
-            if segment.square().mean() >= 10 ** (self.config.silence_db / 10):
-                break
-        return segment
+            segment = self._read(self.records[min(index, len(self.records) - 1)], generator.random())
+            if segment is not None and segment.square().mean() >= 10 ** (self.config.silence_db / 10):
+                return segment
+            silent = silent if segment is None else segment
+        if silent is None:
+            raise DataError(f"{MAX_DRAWS} clips in a row cannot be read, the last: {[*self.left_out.values()][-1]}")
+        return silent
+
+    def _read(self, record: ClipRecord, position: float) -> Float[Tensor, "C N"] | None:
+        """A segment (``_crop``), or None where the clip cannot be read, which is noted once."""
+        try:
+            return self._crop(record, position)
+        except (AudioError, DataError) as error:
+            if str(record.path) not in self.left_out:
+                LOG.warning("a clip cannot be read and is left out: %s", error)
+            self.left_out[str(record.path)] = str(error)
+            return None
 
     def _crop(self, record: ClipRecord, position: float) -> Float[Tensor, "C N"]:
         """The segment at ``position`` (0 to 1) of the clip's possible starts; only the segment is decoded."""

@@ -8,7 +8,7 @@ import math
 import os
 import random
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import accumulate
@@ -22,6 +22,7 @@ from descant.data.captions import CaptionConfig, caption, plain_caption
 from descant.data.clip_conditions import ClipCondition, CropTimes
 from descant.data.clip_features import FeatureKind
 from descant.data.corpus import Corpus, read_corpus
+from descant.data.fixed_crops import fixed_crops
 from descant.data.manifest import Split
 from descant.data.shards import TokenizedClip
 from descant.errors import ConfigError, DataError, InvalidRequest
@@ -72,6 +73,8 @@ class TokenBatch:
         frame_mask: False after the end of a clip; the codes there are zeros.
         first_beats: number of beats in its clip before a crop, by the clip's ``bpm``. The first beat is at the tag
             ``first_beat_s``, else at the start of the clip. NaN where the tags do not say.
+        prepared: what a model's conditioners have prepared of the conditions (``MusicGenModel.prepare``); None where
+            that is still to be done.
     """
 
     codes: Codes
@@ -79,6 +82,7 @@ class TokenBatch:
     frame_mask: Bool[Tensor, "B T"]
     clips: list[TokenizedClip]
     first_beats: Float[Tensor, " B"]
+    prepared: Mapping[str, Any] | None = None
 
     @property
     def captions(self) -> list[str | None]:
@@ -91,8 +95,7 @@ class TokenBatches:
 
     Every clip has as many places in an epoch as whole crops fit into it, at least one; an epoch is a permutation of all
     places, and each visit crops at a new offset. A world of W ranks shares an epoch by asking for batch
-    ``step * W + rank``. For validation there are ``fixed_batch(0)`` to ``fixed_batch(num_fixed_batches - 1)``: each
-    clip once, from its start, with the same caption unchanged (``plain_caption``).
+    ``step * W + rank``. For validation there are ``fixed_batches()``, with unchanged captions (``plain_caption``).
     """
 
     def __init__(
@@ -127,6 +130,8 @@ class TokenBatches:
         self.identity = corpus.identity
         """The training data, as plain data: any change of clips, captions or tags changes it."""
         self.clips = [corpus.clips[number] for number in chosen]
+        self.left_out: dict[str, str] = {}
+        """The clips that are trained without a condition because it cannot be read, each with the reason."""
         self._codes = [corpus.codes(number) for number in chosen]
         self._conditions = tuple(conditions)
         self._features = {condition.name: self._read(condition, corpus, chosen) for condition in conditions}
@@ -154,29 +159,26 @@ class TokenBatches:
             features = corpus.features(condition.source)
             return [features[number] for number in chosen]
         read: list[Any] = []
-        unread: list[str] = []
+        unread: dict[str, str] = {}
         for clip in self.clips:
             try:
                 read.append(condition.source(clip.tags))
             except InvalidRequest as error:
                 read.append(None)
-                unread.append(f"clip {clip.id!r}: {error}")
+                unread[clip.id] = str(error)
         if unread:
             LOG.warning(
                 "%s of %s clips have no usable %s and are trained without: %s%s",
-                len(unread), len(self.clips), condition.name, "; ".join(unread[:MAX_NAMED]),
+                len(unread), len(self.clips), condition.name,
+                "; ".join(f"clip {name!r}: {reason}" for name, reason in list(unread.items())[:MAX_NAMED]),
                 f"; and {len(unread) - MAX_NAMED} more" if len(unread) > MAX_NAMED else "",
             )  # fmt: skip
+        self.left_out |= {name: f"has no usable {condition.name}: {reason}" for name, reason in unread.items()}
         return read
 
     def features(self, name: str) -> Float[Tensor, "rows width"]:
         """All stored rows of a condition, for example to start codebooks from."""
         return torch.cat(self._features[name]).float()
-
-    @property
-    def num_fixed_batches(self) -> int:
-        """The number of batches that contain each clip once; the last one may be smaller."""
-        return -(-len(self.clips) // self.config.batch_size)
 
     def batch(self, step: int) -> TokenBatch:
         """The training batch of a step."""
@@ -189,18 +191,19 @@ class TokenBatches:
         num_rows = config.batch_size * config.segment_frames // config.short_frames
         return self._drawn(config.short_frames, number, num_rows)
 
-    def fixed_batch(self, number: int) -> TokenBatch:
-        """A batch for validation: it depends on its number alone.
+    def fixed_batches(self, most: int | None = None) -> list[TokenBatch]:
+        """Batches for validation: crops from all parts of all clips with their plain captions, always the same.
 
-        Raises:
-            IndexError: there is no batch of this number.
+        Args:
+            most: of these, this many batches at most (``fixed_crops``).
         """
-        if not 0 <= number < self.num_fixed_batches:
-            raise IndexError(f"batch {number}: there are {self.num_fixed_batches}")
-        first = number * self.config.batch_size
-        indices = range(first, min(first + self.config.batch_size, len(self.clips)))
-        rows = [(index, 0, plain_caption(self.clips[index], self.config.captions)) for index in indices]
-        return self.crops(rows, self.config.segment_frames)
+        config = self.config
+        names, lengths = [clip.id for clip in self.clips], [clip.num_frames for clip in self.clips]
+        most_crops = None if most is None else most * config.batch_size
+        crops = fixed_crops(names, lengths, config.segment_frames, config.seed, most_crops)
+        rows = [(clip, first, plain_caption(self.clips[clip], config.captions)) for clip, first in crops]
+        starts = range(0, len(rows), config.batch_size)
+        return [self.crops(rows[start : start + config.batch_size], config.segment_frames) for start in starts]
 
     def _drawn(self, num_frames: int, number: int, num_rows: int) -> TokenBatch:
         """The batch of this number among those of crops this long."""

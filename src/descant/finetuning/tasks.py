@@ -15,7 +15,7 @@ from descant.codec.spec import codec_spec
 from descant.data.corpus import read_corpus
 from descant.data.manifest import Split
 from descant.data.token_dataset import TokenBatches
-from descant.data.trigger import TriggeredBatches, held_out_batches
+from descant.data.trigger import TriggeredBatches, with_trigger
 from descant.errors import ConfigError
 from descant.finetuning.config import FineTuneRun
 from descant.model import MusicGenModel
@@ -67,7 +67,7 @@ def make_training(run: FineTuneRun, model: MusicGenModel, tokens: Path, info: Ad
     corpus = read_corpus(tokens)
     assert corpus.index.codec == codec_spec(model.codec), "tokenize refuses the codes of another codec"
     training, held_out = (TokenBatches(corpus, replace(config, split=split)) for split in get_args(Split))
-    validation = held_out_batches(held_out, trigger, run.num_held_out)
+    validation = [with_trigger(batch, trigger) for batch in held_out.fixed_batches(run.num_validation_batches)]
     torch.manual_seed(run.trainer.seed)
     if run.lora is None:
         original = copy.deepcopy(model)

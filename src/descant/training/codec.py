@@ -73,6 +73,7 @@ class CodecTask(Task):
 
     Args:
         validation: batches that every validation encodes and decodes; use the same ones for runs to be compared.
+        training_sample: training clips that are measured in the same way; values of theirs begin with ``train_``.
     """
 
     criterion = "mel"
@@ -83,6 +84,7 @@ class CodecTask(Task):
         discriminator: nn.Module | None,
         config: CodecTaskConfig,
         validation: Sequence[AudioBatch] = (),
+        training_sample: Sequence[AudioBatch] = (),
     ) -> None:
         if (discriminator is None) != (config.adversarial_from_step is None):
             raise ConfigError(
@@ -98,7 +100,7 @@ class CodecTask(Task):
         self.config = config
         self.codec = self.model = codec
         self.discriminator = discriminator
-        self.validation = validation
+        self.validation, self.training_sample = validation, training_sample
         names = ("mel", "spectral", "wave") + (("adversarial", "feature") if discriminator is not None else ())
         weights = {name: float(getattr(config, f"{name}_weight")) for name in names}
         self.weights = {name: weight for name, weight in weights.items() if weight}
@@ -155,8 +157,12 @@ class CodecTask(Task):
         Uses ``encode`` and ``decode``, as inference does: the training forward pass of ``SpectralCodec`` has access to
         more information. SI-SDR is undefined for silent clips, which are excluded from its mean.
         """
+        of_training = {f"train_{name}": value for name, value in self._measured(self.training_sample).items()}
+        return {**self._measured(self.validation), **of_training}
+
+    def _measured(self, batches: Sequence[AudioBatch]) -> dict[str, float]:
         distances, ratios, all_codes = [], [], []
-        for batch in self.validation:
+        for batch in batches:
             wave = batch.wave.to(self.device)
             codes = self.codec.encode(wave)
             decoded = self.codec.decode(codes)[..., : wave.shape[-1]]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ from descant.config import to_dict
 from descant.data.token_dataset import TokenBatch
 from descant.errors import ConfigError
 from descant.lm.loss import pattern_cross_entropy
-from descant.model import MusicGenModel
+from descant.model import MusicGenModel, PreparedConditions
 from descant.nn.inputs import LMInputs
 from descant.patterns import interleave
 from descant.shapes import Codes, Logits
@@ -57,6 +57,7 @@ class LMTask(Task):
 
     Args:
         validation: batches that every validation reads; the same for all runs to be compared.
+        training_sample: training clips that are predicted in the same way, without dropout, to tell learning by heart.
 
     Captions that are too long for the text encoder are cut, with a note; ``captions.name_long_ones`` lists their clips
     before the run.
@@ -64,7 +65,13 @@ class LMTask(Task):
 
     criterion = "ce"
 
-    def __init__(self, model: MusicGenModel, config: LMTaskConfig, validation: Sequence[TokenBatch] = ()) -> None:
+    def __init__(
+        self,
+        model: MusicGenModel,
+        config: LMTaskConfig,
+        validation: Sequence[TokenBatch] = (),
+        training_sample: Sequence[TokenBatch] = (),
+    ) -> None:
         weights = config.codebook_weights
         if weights is not None and len(weights) != model.lm.config.num_codebooks:
             raise ConfigError(f"codebook_weights={weights}: this model has {model.lm.config.num_codebooks} codebooks")
@@ -73,9 +80,9 @@ class LMTask(Task):
         self.conditioners = {part.name: part for part in model.conditioners if part.is_trainable}
         # ``model`` of a Task is only the part that is trained: neither the codec nor the frozen encoders.
         self.model = self.trained = nn.ModuleDict({"lm": model.lm, **self.conditioners})
-        self.validation = validation
+        self.validation, self.training_sample = validation, training_sample
         style = model.style
-        self._styled: list[tuple[TokenBatch, Tensor]] = []
+        self._styled: list[tuple[Sequence[TokenBatch], list[tuple[TokenBatch, Tensor]]]] = []
         self.styles = None if style is None or style.encoder is None else StyleExcerpts(model.codec, style)
         self.captions = CaptionCutter(model.text_limits(), note=say)
 
@@ -94,7 +101,11 @@ class LMTask(Task):
             batch, counted = self.styles.drawn(batch, context.generator)
             # Where the style is dropped there is nothing to copy from.
             counted = torch.where(drop["style"][:, None], batch.frame_mask, counted)
-        inputs = self._inputs(batch, batch.captions, drop)
+        prepared, style = batch.prepared, self.musicgen.style
+        if prepared is not None and style is not None:
+            # Styles were drawn above, so they cannot have been prepared ahead.
+            prepared = {**prepared, style.name: style.prepare(batch.conditions)}
+        inputs = self._inputs(batch, batch.captions, drop, prepared)
         device = self.musicgen.device
         codes, mask = batch.codes.to(device), batch.frame_mask.to(device)
         weights = self.config.codebook_weights
@@ -119,20 +130,23 @@ class LMTask(Task):
         ``caption_gain`` is how much worse the same clips are predicted with another clip's caption: the mean of the
         paired differences in nats, with its 95 % interval. Clips without a caption are not counted. ``melody_gain`` is
         how much better they are predicted with their own melody too, ``clap_gain`` with their own audio's embedding and
-        ``style_gain`` with the style of their middle, whose frames never count here.
+        ``style_gain`` with the style of their middle, whose frames never count here. ``train_ce`` is the cross-entropy
+        on the training sample, measured in the same way.
         """
         captions = [caption for batch in self.validation for caption in batch.captions]
         if not captions:
             return {}
         own = self.cross_entropies(captions)
-        metrics = {"ce": float(own.mean())}
-        metrics |= {f"ce_q{index}": float(value) for index, value in enumerate(own.mean(dim=0))}
+        metrics = _by_codebook("ce", own)
+        if self.training_sample:
+            known = [caption for batch in self.training_sample for caption in batch.captions]
+            metrics |= _by_codebook("train_ce", self.cross_entropies(known, of=self.training_sample))
         others = [other_caption(captions, index) for index in range(len(captions))]
         paired = torch.tensor([other is not None for other in others])
         if paired.sum() > 1:
             metrics |= _gain("caption_gain", (self.cross_entropies(others) - own).mean(dim=1)[paired])
         for name in sorted(self._conditions() - {"text"}):
-            if len(captions) > 1 and self._validation()[0][0].conditions[0].get(name) is not None:
+            if len(captions) > 1 and self._counted(self.validation)[0][0].conditions[0].get(name) is not None:
                 with_condition = self.cross_entropies(captions, name)
                 metrics |= {f"ce_{name}": float(with_condition.mean())}
                 metrics |= _gain(f"{name}_gain", (own - with_condition).mean(dim=1))
@@ -149,27 +163,35 @@ class LMTask(Task):
     def _conditions(self) -> set[str]:
         return {conditioner.condition for conditioner in self.conditioners.values()}
 
-    def _validation(self) -> list[tuple[TokenBatch, Bool[Tensor, "B T"]]]:
-        """The validation batches, and which of their frames count; styles are computed once, as they do not change."""
+    def _counted(self, batches: Sequence[TokenBatch]) -> list[tuple[TokenBatch, Bool[Tensor, "B T"]]]:
+        """Fixed batches, and which of their frames count; styles are computed once, as they do not change."""
         if self.styles is None:
-            return [(batch, batch.frame_mask) for batch in self.validation]
-        if not self._styled:
-            self._styled = [self.styles.in_the_middle(batch) for batch in self.validation]
-        return self._styled
+            return [(batch, batch.frame_mask) for batch in batches]
+        for known, styled in self._styled:
+            if known is batches:
+                return styled
+        self._styled.append((batches, [self.styles.in_the_middle(batch) for batch in batches]))
+        return self._styled[-1][1]
 
     @torch.no_grad()
-    def cross_entropies(self, captions: list[str | None], also: str | None = None) -> Float[Tensor, "clips K"]:
-        """Of each validation clip and codebook in nats, with these captions and, if named, its own other condition."""
-        rows, left = [], iter(captions)
-        for batch, counted in self._validation():
+    def cross_entropies(
+        self, captions: list[str | None], also: str | None = None, of: Sequence[TokenBatch] | None = None
+    ) -> Float[Tensor, "clips K"]:
+        """Of each clip and codebook in nats, with these captions and, if named, the clip's own other condition.
+
+        Args:
+            of: the batches of the clips; None for those of the validation.
+        """
+        found, left = [], iter(captions)
+        for batch, counted in self._counted(self.validation if of is None else of):
             codes, mask = batch.codes.to(self.musicgen.device), batch.frame_mask.to(self.musicgen.device)
             texts = [next(left) for _ in range(len(codes))]
             dropped = self._conditions() - {"text", also}
             inputs = self._inputs(batch, texts, {name: torch.ones(len(codes), dtype=torch.bool) for name in dropped})
             logits = self._logits(codes, mask, inputs)
             for clip in zip(logits.split(1), codes.split(1), counted.to(mask.device).split(1), strict=True):
-                rows.append(pattern_cross_entropy(clip[0], clip[1], self.pattern, clip[2])[1])
-        return torch.stack(rows).cpu()
+                found.append(pattern_cross_entropy(clip[0], clip[1], self.pattern, clip[2])[1])
+        return torch.stack(found).cpu()
 
     def logits(self, batch: TokenBatch) -> Logits:
         """The predictions for the clips of a batch, given their captions and no other condition."""
@@ -178,16 +200,35 @@ class LMTask(Task):
         inputs = self._inputs(batch, batch.captions, dropped)
         return self._logits(batch.codes.to(device), batch.frame_mask.to(device), inputs)
 
-    def _inputs(self, batch: TokenBatch, texts: list[str | None], drop: Mapping[str, Bool[Tensor, " B"]]) -> LMInputs:
-        """The inputs of a batch with these captions. A condition that a row does not have is dropped there too."""
+    def prepare_ahead(self, batches: Sequence[TokenBatch]) -> list[TokenBatch]:
+        """The batches with their conditions prepared, each with the same bits whatever the other batches are."""
+        rows = [self._rows(batch, batch.captions) for batch in batches]
+        if self.musicgen.text in self.musicgen.conditioners:
+            self.musicgen.text.prepare([row for of_batch in rows for row in of_batch])
+        return [replace(batch, prepared=self.musicgen.prepare(own)) for batch, own in zip(batches, rows, strict=True)]
+
+    def _rows(self, batch: TokenBatch, texts: list[str | None]) -> list[dict[str, Any]]:
+        """The conditions of a batch with these captions, as far as the text encoder reads them."""
         captions = self.captions.cut(texts, batch.clips)
-        rows = [{**row, "text": text} for row, text in zip(batch.conditions, captions, strict=True)]
+        return [{**row, "text": text} for row, text in zip(batch.conditions, captions, strict=True)]
+
+    def _inputs(
+        self,
+        batch: TokenBatch,
+        texts: list[str | None],
+        drop: Mapping[str, Bool[Tensor, " B"]],
+        prepared: PreparedConditions | None = None,
+    ) -> LMInputs:
+        """The inputs of a batch with these captions. A condition that a row does not have is dropped there too."""
+        rows = self._rows(batch, texts)
+        if prepared is None:
+            prepared = self.musicgen.prepare(rows)
         dropped = {
             name: torch.tensor([row.get(name) is None for row in rows]) | drop.get(name, torch.tensor(False))
             for name in self._conditions()
         }
         span = self.musicgen.span(batch.codes.shape[-1], first_beats=batch.first_beats)
-        return self.musicgen.inputs(self.musicgen.prepare(rows), span, dropped)
+        return self.musicgen.inputs(prepared, span, dropped)
 
     def _logits(self, codes: Codes, known_frames: Bool[Tensor, "B T"], inputs: LMInputs) -> Logits:
         # A frame after the clip's end is empty, as it will be in generation; the zeros in it are not codes.
@@ -219,6 +260,14 @@ def other_caption(captions: Sequence[str | None], index: int) -> str | None:
     start = index + len(captions) // 2
     around = [captions[(start + offset) % len(captions)] for offset in range(len(captions))]
     return next((caption for caption in around if caption not in (None, captions[index])), None)
+
+
+def _by_codebook(name: str, values: Float[Tensor, "clips K"]) -> dict[str, float]:
+    """The mean over clips and codebooks, and that over the clips for each codebook."""
+    return {
+        name: float(values.mean()),
+        **{f"{name}_q{index}": float(mean) for index, mean in enumerate(values.mean(dim=0))},
+    }
 
 
 def _gain(name: str, differences: Float[Tensor, " clips"]) -> dict[str, float]:

@@ -11,12 +11,16 @@ from descant.codec.spec import codec_spec
 from descant.codec.stereo import StereoCodec
 from descant.config import to_dict
 from descant.data.clip_conditions import clip_conditions
+from descant.data.corpus import read_corpus
 from descant.data.token_dataset import TokenBatchConfig, TokenBatches
 from descant.errors import ConfigError, naming
 from descant.lm.stereo import start_stereo_from_mono
 from descant.model import MusicGenConfig, MusicGenModel
 from descant.patterns import AnyPattern, delay, stereo_partial_delay
+from descant.training.encoded_texts import encoding_texts
 from descant.training.lm import LMTask, LMTaskConfig
+from descant.training.logs import say
+from descant.training.prepared_batches import PreparedBatches
 from descant.training.trainer import Trainer
 from descant.training.trainer_config import TrainerConfig
 
@@ -27,13 +31,20 @@ class LMData:
 
     Args:
         tokens: a folder of codes (``descant data tokenize``), with the melodies or embeddings that the model needs.
-        batches: of the training; validation crops are as long, from the start of the clips of the ``valid`` split.
-        num_validation_batches: the most that are used.
+        batches: of the training; validation crops are as long, from all parts of the clips of the ``valid`` split.
+        num_validation_batches: the most that are used, and as many of training clips to compare with; None for all.
+            Every clip has one crop before any has two.
+        text_cache_gib: the most that vectors of texts take on disk, for all runs together (``encoded_texts.py``).
     """
 
     tokens: Path = Path("tokens")
     batches: TokenBatchConfig = field(default_factory=TokenBatchConfig)
-    num_validation_batches: int = 16
+    num_validation_batches: int | None = 64
+    text_cache_gib: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.text_cache_gib <= 2**20:
+            raise ConfigError(f"text_cache_gib={self.text_cache_gib:g}: must be 0 or more, in GiB")
 
 
 def over_codec(
@@ -120,20 +131,31 @@ def train_lm(
         DataError, ConfigError: the data are missing or do not fit the model.
         TrainingDiverged, Cancelled: as ``Trainer.run``.
     """
+    say(f"reading the codes in {data.tokens}")
     with naming("tokens"):
         conditions = clip_conditions(model.config)
-        training = TokenBatches(data.tokens, data.batches, conditions)
-        held_out = TokenBatches(data.tokens, replace(data.batches, split="valid"), conditions)
+        corpus = read_corpus(data.tokens)
+        training = TokenBatches(corpus, data.batches, conditions)
+        held_out = TokenBatches(corpus, replace(data.batches, split="valid"), conditions)
         if training.index.codec != codec_spec(model.codec):
             raise ConfigError(f"{str(data.tokens)!r} holds codes of another codec than the run's")
     if model.clap is not None:
         model.clap.start(training.features("clap"))
-    count = min(data.num_validation_batches, held_out.num_fixed_batches)
-    task = LMTask(model, task_config, [held_out.fixed_batch(number) for number in range(count)])
+    validation = held_out.fixed_batches(data.num_validation_batches)
+    task = LMTask(model, task_config, validation, training.fixed_batches(len(validation)))
+    say(f"validation: {sum(len(batch.clips) for batch in validation)} crops of {len(held_out.clips)} clips")
     task.captions.name_long_ones(training.clips, data.batches.captions)
     identity = {"tokens": training.identity, "batches": to_dict(data.batches)}
-    trainer = Trainer(task, training, trainer_config, out_dir, identity)
-    result = trainer.run(resume)
+    trainer = Trainer(
+        task,
+        PreparedBatches(training, task.prepare_ahead),
+        trainer_config,
+        out_dir,
+        identity,
+        lambda: {**training.left_out, **task.captions.left_out},
+    )
+    with encoding_texts(model, round(data.text_cache_gib * 2**30)):
+        result = trainer.run(resume)
     with trainer.averaged_model():
         save_model(model, out_dir / "model")
     return {"model": str(out_dir / "model"), "steps": result.step, **result.metrics}

@@ -99,11 +99,12 @@ class RunLog:
             self.file.rename(next(name for name in names if not name.exists()))
 
     def last(self, step: int, kind: str) -> dict[str, float] | None:
-        """The values already logged for this step, or None."""
+        """The values already logged for this step, NaN in place of those that were not finite; or None."""
         found = [line for line in self.lines(kind) if line["step"] == step]
         if not found:
             return None
-        return {name: value for name, value in found[-1].items() if name not in ("step", "kind")}
+        values = {name: value for name, value in found[-1].items() if name not in ("step", "kind")}
+        return {name: math.nan if value is None else value for name, value in values.items()}
 
     def _append(self, lines: Sequence[Mapping[str, Any]]) -> None:
         with _writing(self.file), self.file.open("a", encoding="utf-8") as stream:

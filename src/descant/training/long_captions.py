@@ -29,7 +29,8 @@ class CaptionCutter:
     def __init__(self, limits: Sequence[TextLimit], note: Callable[[str], None]) -> None:
         self._limits = limits
         self._note = note
-        self._noted: set[str] = set()
+        self.left_out: dict[str, str] = {}
+        """The clips found so far whose captions are cut, each with the reason."""
 
     def cut(self, texts: Sequence[str | None], clips: Sequence[TokenizedClip]) -> list[str | None]:
         """The captions of these clips, each as far as the text encoders read it."""
@@ -42,16 +43,16 @@ class CaptionCutter:
             self._note(f"clip {name!r}: {self._problem(text)}; what does not fit will be left out in training")
         if len(long) > MAX_NOTES:
             self._note(f"the same applies to {len(long) - MAX_NOTES} more of the {len(clips)} clips")
-        self._noted |= long.keys()
+        self.left_out |= {name: f"its caption is cut: {self._problem(text)}" for name, text in long.items()}
         return len(long)
 
     def _cut(self, text: str | None, clip: TokenizedClip) -> str | None:
         problem = self._problem(text)
         if text is None or problem is None:
             return text
-        if clip.id not in self._noted and len(self._noted) < MAX_NOTES:
+        if clip.id not in self.left_out and len(self.left_out) < MAX_NOTES:
             self._note(f"clip {clip.id!r}: {problem}; what does not fit is left out")
-        self._noted.add(clip.id)
+        self.left_out[clip.id] = f"its caption is cut: {problem}"
         return longest_beginning(valid_beginning(text).strip(), self._limits) or None
 
     def _problem(self, text: str | None) -> str | None:

@@ -34,6 +34,7 @@ def add_commands(commands: Commands) -> None:
         "train or fine-tune a model by a recipe",
         "descant train musicgen:melody --set trainer.max_steps=500 --out runs/melody",
         "descant train musicgen:melody --out runs/melody --resume",
+        "descant train musicgen:melody --out runs/melody --export best",
         "descant train encodec --show",
         run=train,
     )
@@ -61,6 +62,12 @@ def add_commands(commands: Commands) -> None:
         "--show", action="store_true", help="print every field of the config as --set takes it, and do not train"
     )
     parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint in the run's folder")
+    parser.add_argument(
+        "--export",
+        choices=("newest", "best"),
+        help="train nothing: write the model of a run that was stopped, from its newest checkpoint or from the one that "
+        "validated best",
+    )
     add_common_options(parser)
 
 
@@ -72,21 +79,25 @@ def train(arguments: argparse.Namespace) -> None:
 
     refuse_several_processes()
     file, function = _parts(arguments.recipe)
+    settings = dict(arguments.settings)
     if arguments.show:
-        config, _ = read_recipe(file, function, dict(arguments.settings))
+        config, _ = read_recipe(file, function, settings)
         plain = to_dict(config)
         show(plain, [f"{name}={value}" for name, value in settings_of(plain)], arguments.json)
         return
     name = file.stem if function == DEFAULT_FUNCTION else f"{file.stem}-{function}"
     out_dir = Path("runs") / name if arguments.out is None else Path(arguments.out)
-    check_run_folder(out_dir, arguments.resume)
-    config, run = read_recipe(file, function, dict(arguments.settings))
+    resume = arguments.resume or arguments.export is not None
+    check_run_folder(out_dir, resume)
+    if arguments.export is not None:
+        settings["trainer.export"] = arguments.export
+    config, run = read_recipe(file, function, settings)
     if isinstance(device := getattr(getattr(config, "trainer", None), "device", None), str):
         with naming_set():
             training_device(device)
-    note(f"training {file.stem} in {out_dir}")
+    note(f"{'training' if arguments.export is None else 'exporting'} {file.stem} in {out_dir}")
     with _blaming(file):
-        result = run(config, out_dir, arguments.resume)
+        result = run(config, out_dir, resume)
     if not isinstance(result, dict):
         raise ConfigError(f"{str(file)!r}: train() returned {type(result).__name__}, expected a dict")
     lines = [f"{name:<22} {value}" for name, value in result.items()]
@@ -123,7 +134,7 @@ def check_run_folder(out_dir: Path, resume: bool) -> None:
     names = names_in_writable(out_dir)
     if resume and not names:
         raise InvalidRequest(
-            f"--resume: there is no run in {str(out_dir)!r:.300} to continue; leave it out to begin one"
+            f"--resume, --export: there is no run in {str(out_dir)!r:.300}; leave them out to begin one"
         )
     if names and not resume:
         refuse_a_run(out_dir)

@@ -5,7 +5,9 @@ embedding in 4, with a scale per row; they are read back as float32, so only sto
 """
 
 import copy
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -18,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from descant.conditioning.base import TextEncoder
+from descant.conditioning.encoders.equal_lengths import EqualLengths
 from descant.config import read_json, write_json
 from descant.errors import CheckpointError, ConfigError, InvalidRequest
 from descant.nn.finite import is_finite
@@ -121,6 +124,7 @@ class SmallTextEncoder(TextEncoder):
             )
         self._network = network.eval().requires_grad_(False)
         self._tokenizer = tokenizer
+        self._equal_lengths = EqualLengths(self._network)
 
     @property
     def dim(self) -> int:
@@ -150,6 +154,13 @@ class SmallTextEncoder(TextEncoder):
     @torch.no_grad()
     def states(self, text: str) -> Float[Tensor, "L D"]:
         return self._network(self._token_ids(text))[0]
+
+    @torch.no_grad()
+    def states_together(self, texts: Sequence[str]) -> list[Float[Tensor, "_ D"]]:
+        return self._equal_lengths([self._token_ids(text)[0] for text in texts])
+
+    def content(self) -> tuple[str, Mapping[str, Tensor]]:
+        return json.dumps([asdict(self._network.config), self._tokenizer.to_str()]), self._network.state_dict()
 
     @torch.no_grad()
     def sentence(self, texts: list[str]) -> Float[Tensor, "B D"]:

@@ -1,14 +1,16 @@
 """T5 and FLAN-T5 as text encoders."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from descant.conditioning.base import TextEncoder
+from descant.conditioning.encoders.equal_lengths import EqualLengths
 from descant.conditioning.encoders.frozen import (
     check_descriptions,
     errors_of_reading,
@@ -61,6 +63,7 @@ class T5Encoder(TextEncoder):
         self.name, self.is_part_of_model = name, is_part_of_model
         self._config, self._tokenizer = config, tokenizer
         self._network = T5Network(T5Config.of(config.to_dict()), weights)
+        self._equal_lengths = EqualLengths(self._network)
         self._device = weights[FINAL_NORM].device
 
     @classmethod
@@ -166,12 +169,22 @@ class T5Encoder(TextEncoder):
 
     @torch.no_grad()
     def states(self, text: str) -> Float[Tensor, "L D"]:
+        return self._network(self._token_ids(text)[None])[0]
+
+    @torch.no_grad()
+    def states_together(self, texts: Sequence[str]) -> list[Float[Tensor, "_ D"]]:
+        return self._equal_lengths([self._token_ids(text) for text in texts])
+
+    def content(self) -> tuple[str, Mapping[str, Tensor]]:
+        return json.dumps([self.config, self._tokenizer.get_vocab()], sort_keys=True, default=str), self.weights
+
+    def _token_ids(self, text: str) -> Int[Tensor, " L"]:
         token_ids = self._tokenizer(text, return_tensors="pt").input_ids
         if token_ids.shape[1] > MAX_TOKENS:
             raise InvalidRequest(
                 f"text has {token_ids.shape[1]} tokens: {self.name} reads up to {MAX_TOKENS}; shorten it"
             )
-        return self._network(token_ids[0].to(self.device))
+        return token_ids[0].to(self.device)
 
 
 def _untied(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -107,29 +107,29 @@ class T5Network:
         self.config, self.weights = config, weights
         self._activation = ACTIVATIONS[config.dense_act_fn]
 
-    def __call__(self, token_ids: Int[Tensor, " L"]) -> Float[Tensor, "L D"]:
-        """A vector for each token."""
-        hidden = self.weights.rows(EMBEDDING, token_ids).float()[None]
-        bias = self._position_bias(len(token_ids), token_ids.device)
+    def __call__(self, token_ids: Int[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
+        """A vector for each token of texts that have one length."""
+        hidden = self.weights.rows(EMBEDDING, token_ids.flatten()).float().unflatten(0, tuple(token_ids.shape))
+        bias = self._position_bias(token_ids.shape[1], token_ids.device)
         for layer in range(self.config.num_layers):
             name = f"encoder.block.{layer}.layer"
             hidden = hidden + self._attention(f"{name}.0.SelfAttention", self._norm(f"{name}.0", hidden), bias)
             hidden = hidden + self._mlp(f"{name}.1.DenseReluDense", self._norm(f"{name}.1", hidden))
-        return self._normed(hidden, FINAL_NORM)[0]
+        return self._normed(hidden, FINAL_NORM)
 
-    def _norm(self, name: str, hidden: Float[Tensor, "1 L D"]) -> Float[Tensor, "1 L D"]:
+    def _norm(self, name: str, hidden: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
         return self._normed(hidden, f"{name}.layer_norm.weight")
 
-    def _normed(self, hidden: Float[Tensor, "1 L D"], name: str) -> Float[Tensor, "1 L D"]:
+    def _normed(self, hidden: Float[Tensor, "B L D"], name: str) -> Float[Tensor, "B L D"]:
         scale = torch.rsqrt(hidden.pow(2).mean(-1, keepdim=True) + self.config.layer_norm_epsilon)
         return self.weights[name].float() * (hidden * scale)
 
-    def _linear(self, hidden: Float[Tensor, "1 L I"], name: str) -> Float[Tensor, "1 L O"]:
+    def _linear(self, hidden: Float[Tensor, "B L I"], name: str) -> Float[Tensor, "B L O"]:
         return F.linear(hidden, self.weights[f"{name}.weight"].float())
 
     def _attention(
-        self, name: str, hidden: Float[Tensor, "1 L D"], bias: Float[Tensor, "1 H L L"]
-    ) -> Float[Tensor, "1 L D"]:
+        self, name: str, hidden: Float[Tensor, "B L D"], bias: Float[Tensor, "1 H L L"]
+    ) -> Float[Tensor, "B L D"]:
         queries, keys, values = (
             self._linear(hidden, f"{name}.{part}").unflatten(2, (-1, self.config.d_kv)).transpose(1, 2)
             for part in "qkv"
@@ -138,7 +138,7 @@ class T5Network:
         attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=bias, scale=1.0)
         return self._linear(attended.transpose(1, 2).flatten(2), f"{name}.o")
 
-    def _mlp(self, name: str, hidden: Float[Tensor, "1 L D"]) -> Float[Tensor, "1 L D"]:
+    def _mlp(self, name: str, hidden: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
         if self.config.is_gated_act:
             inner = self._activation(self._linear(hidden, f"{name}.wi_0")) * self._linear(hidden, f"{name}.wi_1")
         else:
