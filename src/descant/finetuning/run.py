@@ -11,10 +11,11 @@
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from descant.api import load
+from descant.api import MusicGen, load
 from descant.atomic import write_atomically
 from descant.checkpoints.adapters import AdapterInfo
 from descant.config import to_dict
@@ -25,7 +26,7 @@ from descant.finetuning.listening import Listening, Stage
 from descant.finetuning.music import Music, prepare_music
 from descant.finetuning.page import page
 from descant.finetuning.state import RunState, read_state
-from descant.finetuning.tasks import make_training, with_planned_steps
+from descant.finetuning.tasks import Training, make_training, with_planned_steps
 from descant.folder_lock import locked
 from descant.generation.request import Request
 from descant.generation.texts import TextReader
@@ -62,7 +63,10 @@ def finetune(run: FineTuneRun, out_dir: Path, command: str) -> dict[str, Any]:
             say(f"{out_dir} is finished: choose another folder to train again")
             finished: dict[str, Any] = json.loads((out_dir / RESULT).read_text(encoding="utf-8"))
             return finished
-        return _Finetuning(run, out_dir, command, state).result()
+        base = load(run.model, device=training_device(run.trainer.device), precision="fp32")
+        with naming("trigger"):
+            TextReader(base.model).read(Request(text=run.trigger_word))
+        return _Finetuning(run, out_dir, state, base).result(command)
 
 
 def _state_of(run: FineTuneRun, out_dir: Path) -> RunState:
@@ -80,33 +84,29 @@ def _state_of(run: FineTuneRun, out_dir: Path) -> RunState:
 class _Finetuning:
     """One call of ``finetune``."""
 
-    def __init__(self, run: FineTuneRun, out_dir: Path, command: str, state: RunState) -> None:
-        self.run, self.out_dir, self.command, self.state = run, out_dir, command, state
+    def __init__(self, run: FineTuneRun, out_dir: Path, state: RunState, base: MusicGen) -> None:
+        self.run, self.out_dir, self.state, self.base = run, out_dir, state, base
         self.target = out_dir / ("model" if run.lora is None else "adapter")
         self.listening = Listening(run.listening, run.trigger_word, out_dir)
 
-    def result(self) -> dict[str, Any]:
-        run = self.run
-        self.base = load(run.model, device=training_device(run.trainer.device), precision="fp32")
-        with naming("trigger"):
-            TextReader(self.base.model).read(Request(text=run.trigger_word))
-        music = prepare_music(run.folder, self.out_dir, self.base.model.codec, run.valid_share, say)
+    def result(self, command: str) -> dict[str, Any]:
+        run, base = self.run, self.base
+        music = prepare_music(run.folder, self.out_dir, base.model.codec, run.valid_share, say)
         say(f"{len(music.records)} clips, {music.minutes():.1f} min; the trigger word is {run.trigger_word!r}")
-        self.listening.make("before", self.base)
+        self.listening.make("before", base)
         info = AdapterInfo(
-            base=self.base.name,
-            base_fingerprint=self.base.fingerprint,
+            base=base.name,
+            base_fingerprint=base.fingerprint,
             trigger=run.trigger_word,
             trained=to_dict(run.trainer),
         )
-        self.training = make_training(run, self.base.model, music.tokens, info)
-        steps = self._train()
+        steps = self._train(make_training(run, base.model, music.tokens, info))
         self._listen("after")
-        return self._written(music, self._outcome(steps))
+        return self._written(music, self._outcome(steps), command)
 
-    def _train(self) -> int:
+    def _train(self, training: Training) -> int:
         """Trains until the end or until nothing improves any more; returns the number of steps."""
-        state, training = self.state, self.training
+        state = self.state
         if not state.planned:
             planned = with_planned_steps(self.run, training).trainer
             state.planned = {"max_steps": planned.max_steps, "every": planned.validate_every or planned.max_steps}
@@ -120,13 +120,15 @@ class _Finetuning:
             max_minutes=self.run.minutes,
         )
         folder = self.out_dir / RUN
-        trainer = Trainer(training.task, training.batches, config, folder, training.identity, watch=self._watch)
+        trainer = Trainer(
+            training.task, training.batches, config, folder, training.identity, watch=partial(self._watch, training)
+        )
         return trainer.run(resume=(folder / LOG_NAME).exists()).step
 
-    def _watch(self, step: int, metrics: Mapping[str, float]) -> bool:
+    def _watch(self, training: Training, step: int, metrics: Mapping[str, float]) -> bool:
         """Keeps the weights of the best validation; whether there have been too many others since."""
         if self.state.add(step, metrics):
-            self.training.keep(self.target)
+            training.keep(self.target)
         self.state.write(self.out_dir)
         if 2 * step >= self.state.planned["max_steps"]:
             self._listen("during")
@@ -148,7 +150,7 @@ class _Finetuning:
             steps=steps,
         )
 
-    def _written(self, music: Music, outcome: Outcome) -> dict[str, Any]:
+    def _written(self, music: Music, outcome: Outcome, command: str) -> dict[str, Any]:
         title = f"{self.run.folder.absolute().name}, on {self.base.name}"
         card = model_card(
             title=title,
@@ -158,7 +160,7 @@ class _Finetuning:
             is_adapter=self.run.lora is not None,
             music=music,
             outcome=outcome,
-            command=self.command,
+            command=command,
         )
         write_atomically(self.target / "README.md", card.encode())
         log = read_log(self.out_dir / RUN / LOG_NAME)
