@@ -59,7 +59,7 @@ def run_on(folder: Path, run: FineTuneRun | None = None, **changes) -> FineTuneR
     trainer = replace(run.trainer, max_steps=6, validate_every=2, save_every=2, device="cpu")
     batches = replace(run.batches, batch_size=2)
     listening = ListeningConfig(duration_s=0.5)
-    fields = {"model": "tiny", "segment_s": 0.5, "minutes": None, "num_validation_batches": 1, **changes}
+    fields = {"model": "tiny", "segment_s": 0.5, "minutes": None, "num_validation_crops": 2, **changes}
     return replace(run, folder=folder, trainer=trainer, batches=batches, listening=listening, **fields)
 
 

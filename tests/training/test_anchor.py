@@ -30,13 +30,13 @@ def context(step: int) -> StepContext:
     return StepContext(step, torch.Generator().manual_seed(step), {})
 
 
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.25, 0.5, 0.9])
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.6])
 @pytest.mark.parametrize("batch", [1, 4])
-def test_over_all_steps_the_compared_rows_are_the_share(share, batch):
-    config = AnchorConfig(share=share)
-    rows = [config.num_rows(step, batch) for step in range(100)]
-    assert sum(rows) == pytest.approx(share * batch * 100, abs=1)
-    assert all(0 <= count <= batch for count in rows)
+def test_the_compared_rows_are_the_share_on_average(share, batch):
+    generator = torch.Generator().manual_seed(0)
+    rows = [AnchorConfig(share=share).num_rows(batch, generator) for _ in range(2_000)]
+    assert sum(rows) / len(rows) == pytest.approx(share * batch, abs=0.05)
+    assert max(rows) - min(rows) <= 1
 
 
 def test_before_the_first_step_nothing_differs_from_the_original(tiny_model):
@@ -49,10 +49,10 @@ def test_before_the_first_step_nothing_differs_from_the_original(tiny_model):
 
 
 def test_a_step_with_compared_rows_alone_learns_no_music(tiny_model):
-    task = task_of(tiny_model, share=0.5)
-    assert [task.config.num_rows(step, 1) for step in range(2)] == [0, 1]
-    _, metrics = task.loss("lm", rows_of(Triggered().batch(0), slice(1)), context(1))
-    assert set(metrics) == {"divergence"}
+    one = rows_of(Triggered().batch(0), slice(1))
+    learned = {frozenset(task_of(tiny_model, share=0.5).loss("lm", one, context(step))[1]) for step in range(8)}
+    assert frozenset({"divergence"}) in learned
+    assert all(("ce" in names) != ("divergence" in names) for names in learned)
 
 
 def test_the_anchor_keeps_other_prompts_close_and_lets_the_music_be_learned(toy, tiny_model, tmp_path):

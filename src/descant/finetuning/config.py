@@ -55,7 +55,10 @@ class FineTuneRun:
         valid_share: share of the clips that are held out, whole works at a time; at least one work is.
         segment_s: length of the crops; None is the longest that the model was trained on.
         minutes: time for the training steps, from which their number follows; None trains ``trainer.max_steps``.
-        num_validation_batches: the most batches of held-out music that are validated on.
+        num_validation_crops: the most crops of held-out music that are validated on.
+        lr_width: the learning rate is that of a model of this width, and for others inversely proportional to theirs;
+            None takes it as it is.
+        max_batch_frames: a batch with more is divided into several whose gradients are averaged, to save memory.
         patience: the training ends after this many validations in a row that were not the best.
         batches: the crops' length follows from ``segment_s``.
     """
@@ -67,7 +70,9 @@ class FineTuneRun:
     valid_share: float = 0.15
     segment_s: float | None = None
     minutes: float | None = 20.0
-    num_validation_batches: int = 4
+    num_validation_crops: int = 16
+    lr_width: int | None = 256
+    max_batch_frames: int = 2_000
     patience: int = 4
     # Without a dropped caption: music that is learned without the trigger word changes the model for all prompts.
     task: LMTaskConfig = field(default_factory=lambda: LMTaskConfig(dropout=ConditionDropout(probability=0.0)))
@@ -92,7 +97,7 @@ class FineTuneRun:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ConfigError(f"{name}={value:g}: must be above 0, or none")
-        for name in ("num_validation_batches", "patience"):
+        for name in ("num_validation_crops", "max_batch_frames", "patience"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name}={getattr(self, name)}: must be at least 1")
         if not 0 < self.valid_share < 1:

@@ -19,14 +19,14 @@ from descant.api import MusicGen, load
 from descant.atomic import write_atomically
 from descant.checkpoints.adapters import AdapterInfo
 from descant.config import to_dict
-from descant.errors import naming
+from descant.errors import Cancelled, naming
 from descant.finetuning.card import Outcome, model_card
 from descant.finetuning.config import FineTuneRun
 from descant.finetuning.listening import Listening, Stage
 from descant.finetuning.music import Music, prepare_music
 from descant.finetuning.page import page
 from descant.finetuning.state import RunState, read_state
-from descant.finetuning.tasks import Training, make_training, with_planned_steps
+from descant.finetuning.tasks import Training, make_training, planned
 from descant.folder_lock import locked
 from descant.generation.request import Request
 from descant.generation.texts import TextReader
@@ -66,7 +66,10 @@ def finetune(run: FineTuneRun, out_dir: Path, command: str) -> dict[str, Any]:
         base = load(run.model, device=training_device(run.trainer.device), precision="fp32")
         with naming("trigger"):
             TextReader(base.model).read(Request(text=run.trigger_word))
-        return _Finetuning(run, out_dir, state, base).result(command)
+        try:
+            return _Finetuning(run, out_dir, state, base).result(command)
+        except Cancelled as error:
+            raise Cancelled("what is done so far is kept, and the same command continues") from error
 
 
 def _state_of(run: FineTuneRun, out_dir: Path) -> RunState:
@@ -108,12 +111,12 @@ class _Finetuning:
         """Trains until the end or until nothing improves any more; returns the number of steps."""
         state = self.state
         if not state.planned:
-            planned = with_planned_steps(self.run, training).trainer
-            state.planned = {"max_steps": planned.max_steps, "every": planned.validate_every or planned.max_steps}
+            plan = planned(training, self.run.minutes)
+            state.planned = {"max_steps": plan.max_steps, "every": plan.validate_every or plan.max_steps}
             state.write(self.out_dir)
         every = state.planned["every"]
         config = replace(
-            self.run.trainer,
+            training.trainer,
             max_steps=state.planned["max_steps"],
             validate_every=every,
             save_every=every,

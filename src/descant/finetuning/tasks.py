@@ -14,7 +14,7 @@ from descant.checkpoints.native import save_model
 from descant.codec.spec import codec_spec
 from descant.data.corpus import read_corpus
 from descant.data.manifest import Split
-from descant.data.token_dataset import TokenBatches
+from descant.data.token_dataset import TokenBatchConfig, TokenBatches
 from descant.data.trigger import TriggeredBatches, with_trigger
 from descant.errors import ConfigError
 from descant.finetuning.config import FineTuneRun
@@ -23,6 +23,7 @@ from descant.training.adapters import AdapterTask
 from descant.training.anchor import AnchoredTask
 from descant.training.lm import LMTask
 from descant.training.task import StepContext
+from descant.training.trainer_config import TrainerConfig
 
 NUM_VALIDATIONS = 12
 VALIDATION_SHARE = 0.15
@@ -35,12 +36,14 @@ class Training:
     """A task with its batches, and how to keep what it has learned.
 
     Args:
+        trainer: the config of the run for this model, before its steps are planned.
         identity: of the data, as plain data.
         keep: writes the weights as they are now to a folder; inside ``Trainer.averaged_model`` the averaged ones.
     """
 
     task: AnchoredTask
     batches: TriggeredBatches
+    trainer: TrainerConfig
     identity: dict[str, object]
     keep: Callable[[Path], None]
 
@@ -55,20 +58,14 @@ def make_training(run: FineTuneRun, model: MusicGenModel, tokens: Path, info: Ad
         ConfigError: the crops are longer than those that the model was trained on, or it does not read captions.
         DataError: the tokens are missing or broken.
     """
-    if model.config.clap is not None and model.config.clap.replaces_text:
-        raise ConfigError(
-            f"model={run.model!r:.200}: it was trained without captions, which tell tuned music apart here"
-        )
-    trigger = run.trigger_word
-    segment_s = model.config.max_duration_s if run.segment_s is None else run.segment_s
-    if segment_s > model.config.max_duration_s:
-        raise ConfigError(f"segment_s={segment_s:g}: the model was trained on up to {model.config.max_duration_s:g} s")
-    config = replace(run.batches, segment_frames=max(1, int(segment_s * model.codec.frame_rate_hz)))
+    batches = _batches_for(run, model)
     corpus = read_corpus(tokens)
     assert corpus.index.codec == codec_spec(model.codec), "tokenize refuses the codes of another codec"
-    training, held_out = (TokenBatches(corpus, replace(config, split=split)) for split in get_args(Split))
-    validation = [with_trigger(batch, trigger) for batch in held_out.fixed_batches(run.num_validation_batches)]
-    torch.manual_seed(run.trainer.seed)
+    training, held_out = (TokenBatches(corpus, replace(batches, split=split)) for split in get_args(Split))
+    num_batches = -(-run.num_validation_crops // batches.batch_size)
+    trigger = run.trigger_word
+    validation = [with_trigger(batch, trigger) for batch in held_out.fixed_batches(num_batches)]
+    tuned: LMTask
     if run.lora is None:
         original = copy.deepcopy(model)
         model.lm.requires_grad_(True)
@@ -78,9 +75,7 @@ def make_training(run: FineTuneRun, model: MusicGenModel, tokens: Path, info: Ad
     else:
         original = model
         tuned = AdapterTask(model, run.lora, run.task, validation, seed=run.trainer.seed)
-    tuned.captions.name_long_ones(training.clips, config.captions)
-    task = AnchoredTask(tuned, LMTask(original, run.task), run.anchor)
-    identity = {"tokens": training.identity, "segment_s": segment_s, "trigger": trigger}
+    tuned.captions.name_long_ones(training.clips, batches.captions)
 
     def keep(folder: Path) -> None:
         if isinstance(tuned, AdapterTask):
@@ -88,22 +83,54 @@ def make_training(run: FineTuneRun, model: MusicGenModel, tokens: Path, info: Ad
         else:
             save_model(model, folder)
 
-    return Training(task, TriggeredBatches(training, trigger), identity, keep)
+    return Training(
+        task=AnchoredTask(tuned, LMTask(original, run.task), run.anchor),
+        batches=TriggeredBatches(training, trigger),
+        trainer=_trainer_for(run, model, batches.batch_size),
+        identity={"tokens": training.identity, "segment_frames": batches.segment_frames, "trigger": trigger},
+        keep=keep,
+    )
 
 
-def with_planned_steps(run: FineTuneRun, training: Training) -> FineTuneRun:
-    """The run with as many steps as fit into its minutes, up to those of its config, and validations spread over them.
+def _batches_for(run: FineTuneRun, model: MusicGenModel) -> TokenBatchConfig:
+    """Crops as long as the run or the model says, and as many in a batch as memory has room for."""
+    if model.config.clap is not None and model.config.clap.replaces_text:
+        raise ConfigError(
+            f"model={run.model!r:.200}: it was trained without captions, which tell tuned music apart here"
+        )
+    longest_s = model.config.max_duration_s
+    segment_s = longest_s if run.segment_s is None else run.segment_s
+    if segment_s > longest_s:
+        raise ConfigError(f"segment_s={segment_s:g}: the model was trained on up to {longest_s:g} s")
+    segment_frames = max(1, int(segment_s * model.codec.frame_rate_hz))
+    num_rows = max(1, min(run.batches.batch_size, run.max_batch_frames // segment_frames))
+    return replace(run.batches, segment_frames=segment_frames, batch_size=num_rows)
+
+
+def _trainer_for(run: FineTuneRun, model: MusicGenModel, num_rows: int) -> TrainerConfig:
+    """The learning rate for the model's width, and gradients of as many batches as make the run's batch."""
+    optimizer = run.trainer.optimizer
+    if run.lr_width is not None:
+        optimizer = replace(optimizer, lr=optimizer.lr * run.lr_width / model.config.lm.transformer.width)
+    accumulate = run.trainer.accumulate * -(-run.batches.batch_size // num_rows)
+    return replace(run.trainer, optimizer=optimizer, accumulate=accumulate)
+
+
+def planned(training: Training, minutes: float | None) -> TrainerConfig:
+    """The trainer's config with as many steps as fit into the minutes, up to its own, and validations spread over them.
 
     A few steps are timed for it, without an update.
+
+    Args:
+        minutes: None changes nothing.
     """
-    if run.minutes is None:
-        return run
-    share = (1 - VALIDATION_SHARE) * 60 * run.minutes
-    num_steps = int(share / (run.trainer.accumulate * _seconds_per_batch(training)))
-    max_steps = max(1, min(run.trainer.max_steps, num_steps))
+    config = training.trainer
+    if minutes is None:
+        return config
+    num_steps = int((1 - VALIDATION_SHARE) * 60 * minutes / (config.accumulate * _seconds_per_batch(training)))
+    max_steps = max(1, min(config.max_steps, num_steps))
     every = -(-max_steps // NUM_VALIDATIONS)
-    trainer = replace(run.trainer, max_steps=max_steps, validate_every=every, save_every=every)
-    return replace(run, trainer=trainer)
+    return replace(config, max_steps=max_steps, validate_every=every, save_every=every)
 
 
 def _seconds_per_batch(training: Training) -> float:

@@ -76,9 +76,9 @@ class AnchorConfig:
         if not self.prompts and self.no_prompt < 1:
             raise ConfigError("prompts=(): give at least one, or set no_prompt to 1")
 
-    def num_rows(self, step: int, batch: int) -> int:
-        """How many of ``batch`` rows are compared in this step, so that over all steps they are the share."""
-        return int((step + 1) * batch * self.share) - int(step * batch * self.share)
+    def num_rows(self, batch: int, generator: torch.Generator) -> int:
+        """How many of ``batch`` rows are compared: the share of them, or drawn so that their mean is the share."""
+        return int(batch * self.share + float(torch.rand((), generator=generator)))
 
     def caption(self, generator: random.Random) -> str | None:
         """A prompt without the trigger word, or None."""
@@ -107,12 +107,13 @@ class AnchoredTask(Task):
 
     def loss(self, phase: str, batch: TokenBatch, context: StepContext) -> tuple[Float[Tensor, ""], Metrics]:
         """The cross-entropy of most rows (``ce`` and the others of ``LMTask``) and the ``divergence`` of the rest."""
-        count = self.config.num_rows(context.step, len(batch.clips))
+        count = self.config.num_rows(len(batch.clips), context.generator)
+        prompts = random.Random(int(torch.randint(2**31, (), generator=context.generator)))
         learned, compared = rows_of(batch, slice(count, None)), rows_of(batch, slice(count))
         loss, metrics = self.tuned.loss(phase, learned, context) if learned.clips else (torch.tensor(0.0), {})
         if not compared.clips:
             return loss, metrics
-        divergence = self._divergence(compared, random.Random(f"anchor/{context.step}"))
+        divergence = self._divergence(compared, prompts)
         return loss + self.config.weight * divergence, {**metrics, "divergence": divergence.detach()}
 
     def validate(self) -> dict[str, float]:
