@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 import descant
 from descant.adapters import LoraConfig
+from descant.apps.cli.main import main
 from descant.checkpoints.adapters import load_adapter
 from descant.data.manifest import read_manifest
 from descant.errors import AudioError, Cancelled, ConfigError, DataError, InvalidRequest
@@ -58,7 +59,7 @@ def run_on(folder: Path, run: FineTuneRun | None = None, **changes) -> FineTuneR
     run = run or FineTuneRun(lora=LoraConfig(rank=2, alpha=2.0))
     trainer = replace(run.trainer, max_steps=6, validate_every=2, save_every=2, device="cpu")
     batches = replace(run.batches, batch_size=2)
-    listening = ListeningConfig(duration_s=0.5)
+    listening = ListeningConfig(duration_s=0.2)
     fields = {"model": "tiny", "segment_s": 0.5, "minutes": None, "num_validation_crops": 2, **changes}
     return replace(run, folder=folder, trainer=trainer, batches=batches, listening=listening, **fields)
 
@@ -117,15 +118,48 @@ def test_a_folder_with_another_run_is_refused_by_the_field_that_differs(finished
         finetune(run_on(finished.songs, trigger="zorble"), finished.out_dir, command="")
 
 
+def test_a_folder_with_anything_else_is_left_alone(finished):
+    before = sorted(finished.songs.iterdir())
+    with pytest.raises(ConfigError, match=r"broken\.wav"):
+        finetune(run_on(finished.songs), finished.songs, command="")
+    assert sorted(finished.songs.iterdir()) == before
+
+
 def test_a_finished_run_is_not_trained_again(finished):
     assert finetune(run_on(finished.songs), finished.out_dir, command="") == finished.result
 
 
+@pytest.mark.usefixtures("unchecked")
+def test_the_recipe_and_the_command_train_the_same(finished, tmp_path):
+    fields = {
+        "lora.rank": 2,
+        "lora.alpha": 2.0,
+        "segment_s": 0.5,
+        "minutes": "null",
+        "num_validation_crops": 2,
+        "trainer.max_steps": 6,
+        "trainer.validate_every": 2,
+        "trainer.save_every": 2,
+        "batches.batch_size": 2,
+        "listening.prompts": "[]",
+    }
+    settings = [word for name, value in fields.items() for word in ("--set", f"{name}={value}")]
+    music = {"model": "tiny", "folder": finished.songs}
+    in_recipe = [word for name, value in music.items() for word in ("--set", f"{name}={value}")]
+    assert main(["train", "finetune", "--out", str(tmp_path / "recipe"), *in_recipe, *settings]) == 0
+    command = ["finetune", str(finished.songs), "--model", "tiny", "-o", str(tmp_path / "command"), *settings]
+    assert main([*command, "--device", "cpu"]) == 0
+    for name in ("recipe", "command"):
+        ours = load_file(tmp_path / name / "adapter" / "adapter_model.safetensors")
+        theirs = load_file(Path(finished.result["adapter"]) / "adapter_model.safetensors")
+        assert all(torch.equal(ours[tensor], theirs[tensor]) for tensor in theirs)
+
+
 def test_music_that_only_gets_worse_ends_the_run_and_leaves_the_model_as_it_was(songs, tmp_path):
-    run = run_on(songs, patience=2)
+    run = run_on(songs, patience=1)
     harmful = replace(run.trainer, max_steps=50, optimizer=replace(run.trainer.optimizer, lr=10.0))
     result = finetune(replace(run, trainer=harmful), tmp_path / "out", command="")
-    assert (result["best_step"], result["steps"], result["change"]) == (0, 4, 0.0)
+    assert (result["best_step"], result["steps"], result["change"]) == (0, 2, 0.0)
     weights = load_file(Path(result["adapter"]) / "adapter_model.safetensors")
     assert not any(tensor.any() for name, tensor in weights.items() if "lora_B" in name)
 
@@ -180,10 +214,12 @@ def test_music_that_cannot_be_used_is_refused_with_the_reason(tmp_path):
             finetune(run_on(folder), tmp_path / f"out-{folder.name}", command="")
 
 
-def test_a_trigger_that_the_model_cannot_read_is_refused_before_the_work_begins(songs, tmp_path):
+def test_a_mistake_found_before_the_training_can_be_corrected_in_the_same_folder(songs, tmp_path):
     with pytest.raises(InvalidRequest, match="trigger"):
         finetune(run_on(songs, trigger="音楽"), tmp_path / "out", command="")
-    assert not (tmp_path / "out" / "tokens").exists()
+    run = run_on(songs, trigger="zorble")
+    short = replace(run.trainer, max_steps=1)
+    assert finetune(replace(run, trainer=short), tmp_path / "out", command="")["trigger"] == "zorble"
 
 
 @pytest.mark.parametrize(

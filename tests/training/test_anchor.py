@@ -59,7 +59,7 @@ def test_the_anchor_keeps_other_prompts_close_and_lets_the_music_be_learned(toy,
     results = {}
     for share in (0.0, 0.5):
         task = task_of(tiny_model, share=share)
-        fields = {"max_steps": 80, "save_every": 80, "ema_decay": None, "optimizer": AdamWConfig(lr=0.02)}
+        fields = {"max_steps": 40, "save_every": 40, "ema_decay": None, "optimizer": AdamWConfig(lr=0.03)}
         Trainer(task, Triggered(), toy.config(**fields), tmp_path / str(share)).run()
         measured = AnchoredTask(task.tuned, task.original, AnchorConfig())
         measured.trained.eval()

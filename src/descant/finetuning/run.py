@@ -19,7 +19,7 @@ from descant.api import MusicGen, load
 from descant.atomic import write_atomically
 from descant.checkpoints.adapters import AdapterInfo
 from descant.config import to_dict
-from descant.errors import Cancelled, naming
+from descant.errors import Cancelled, ConfigError, naming
 from descant.finetuning.card import Outcome, model_card
 from descant.finetuning.config import FineTuneRun
 from descant.finetuning.listening import Listening, Stage
@@ -32,7 +32,7 @@ from descant.generation.request import Request
 from descant.generation.texts import TextReader
 from descant.training.checkpoint import check_same_run
 from descant.training.logs import read_log, say
-from descant.training.run_folder import LOG_NAME
+from descant.training.run_folder import LOG_NAME, visible_names
 from descant.training.trainer import Trainer, training_device
 from descant.training.trainer_config import RESUMABLE
 
@@ -51,7 +51,7 @@ def finetune(run: FineTuneRun, out_dir: Path, command: str) -> dict[str, Any]:
         that were left out. It can be written as JSON.
 
     Raises:
-        ConfigError: the folder holds a run with another config.
+        ConfigError: the folder holds a run with another config, or something else.
         DataError: the music is missing, or too little of it can be used.
         CheckpointError: there is no such model.
         InvalidRequest: the model cannot read the trigger word, or another process works in the folder.
@@ -63,6 +63,7 @@ def finetune(run: FineTuneRun, out_dir: Path, command: str) -> dict[str, Any]:
             say(f"{out_dir} is finished: choose another folder to train again")
             finished: dict[str, Any] = json.loads((out_dir / RESULT).read_text(encoding="utf-8"))
             return finished
+        say(f"tuning {run.model} to the music in {run.folder}; the results go to {out_dir}")
         base = load(run.model, device=training_device(run.trainer.device), precision="fp32")
         with naming("trigger"):
             TextReader(base.model).read(Request(text=run.trigger_word))
@@ -73,14 +74,21 @@ def finetune(run: FineTuneRun, out_dir: Path, command: str) -> dict[str, Any]:
 
 
 def _state_of(run: FineTuneRun, out_dir: Path) -> RunState:
+    """The state of the run in a folder, which marks it as one; its config is free until the training has begun."""
     config = to_dict(run)
     # As an absolute path, so that the same command from another folder is another run.
     config["folder"] = str(run.folder.absolute())
     state = read_state(out_dir)
-    if state is None:
-        state = RunState(config=config)
-        state.write(out_dir)
-    check_same_run(state.config, config, {*RESUMABLE, "minutes", "patience"})
+    if state is not None and state.planned:
+        check_same_run(state.config, config, {*RESUMABLE, "minutes", "patience"})
+        return state
+    if state is None and (names := visible_names(out_dir)):
+        raise ConfigError(
+            f"{out_dir} holds {', '.join(names[:3])}{' and more' if len(names) > 3 else ''} and no fine-tuning run; "
+            f"nothing is overwritten: choose a new or empty folder"
+        )
+    state = RunState(config=config)
+    state.write(out_dir)
     return state
 
 
@@ -96,7 +104,6 @@ class _Finetuning:
         run, base = self.run, self.base
         music = prepare_music(run.folder, self.out_dir, base.model.codec, run.valid_share, say)
         say(f"{len(music.records)} clips, {music.minutes():.1f} min; the trigger word is {run.trigger_word!r}")
-        self.listening.make("before", base)
         info = AdapterInfo(
             base=base.name,
             base_fingerprint=base.fingerprint,
@@ -114,6 +121,7 @@ class _Finetuning:
             plan = planned(training, self.run.minutes)
             state.planned = {"max_steps": plan.max_steps, "every": plan.validate_every or plan.max_steps}
             state.write(self.out_dir)
+        self.listening.make("before", self.base)
         every = state.planned["every"]
         config = replace(
             training.trainer,
