@@ -55,6 +55,7 @@ def test_a_step_with_compared_rows_alone_learns_no_music(tiny_model):
     assert all(("ce" in names) != ("divergence" in names) for names in learned)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_the_anchor_keeps_other_prompts_close_and_lets_the_music_be_learned(toy, tiny_model, tmp_path):
     results = {}
     for share in (0.0, 0.5):
