@@ -44,7 +44,7 @@ def song(file: Path, pitch_hz: float, duration_s: float = 6.0) -> Path:
 def write_songs(folder: Path) -> Path:
     for number, name in enumerate(("dawn", "noon", "dusk")):
         song(folder / f"{name}.wav", 220 * (number + 1))
-    (folder / "dawn.txt").write_text("slow warm strings")
+    (folder / "dawn.txt").write_text("slow warm strings, " + "longer than any text encoder reads, " * 100)
     (folder / "noon.json").write_text(json.dumps({"caption": "piano", "license": "CC-BY-4.0"}))
     return folder
 

@@ -59,6 +59,8 @@ class FineTuneRun:
         lr_width: the learning rate is that of a model of this width, and for others inversely proportional to theirs;
             None takes it as it is.
         max_batch_frames: a batch with more is divided into several whose gradients are averaged, to save memory.
+        recompute: activations are computed again in the backward pass (``training/recompute.py``); None does so for
+            language models of more than 100 million parameters.
         patience: the training ends after this many validations in a row that were not the best.
         batches: the crops' length follows from ``segment_s``.
     """
@@ -73,6 +75,7 @@ class FineTuneRun:
     num_validation_crops: int = 16
     lr_width: int | None = 256
     max_batch_frames: int = 2_000
+    recompute: bool | None = None
     patience: int = 4
     # Without a dropped caption: music that is learned without the trigger word changes the model for all prompts.
     task: LMTaskConfig = field(default_factory=lambda: LMTaskConfig(dropout=ConditionDropout(probability=0.0)))

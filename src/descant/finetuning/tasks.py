@@ -22,6 +22,7 @@ from descant.model import MusicGenModel
 from descant.training.adapters import AdapterTask
 from descant.training.anchor import AnchoredTask
 from descant.training.lm import LMTask
+from descant.training.recompute import recompute_blocks
 from descant.training.task import StepContext
 from descant.training.trainer_config import TrainerConfig
 
@@ -29,6 +30,8 @@ NUM_VALIDATIONS = 12
 VALIDATION_SHARE = 0.15
 """Of the time, in a run whose number of steps follows from its minutes; so many validations are spread over it."""
 TIMED_STEPS = 2
+RECOMPUTE_FROM = 100_000_000
+"""Parameters of the language model."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,9 @@ def make_training(run: FineTuneRun, model: MusicGenModel, tokens: Path, info: Ad
     else:
         original = model
         tuned = AdapterTask(model, run.lora, run.task, validation, seed=run.trainer.seed)
+    num_parameters = sum(parameter.numel() for parameter in model.lm.parameters())
+    if num_parameters > RECOMPUTE_FROM if run.recompute is None else run.recompute:
+        recompute_blocks(tuned.lm)
     tuned.captions.name_long_ones(training.clips, batches.captions)
 
     def keep(folder: Path) -> None:
