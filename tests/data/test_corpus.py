@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,13 +11,16 @@ import pytest
 import torch
 from mutagen.flac import FLAC
 
+from descant.data import clip_features, shards
+from descant.data.clip_conditions import ClipCondition
 from descant.data.clip_features import FeatureKind, add_features
 from descant.data.clip_table import read_table
 from descant.data.corpus import read_corpus
 from descant.data.shards import shard_path
 from descant.data.token_dataset import TokenBatchConfig, TokenBatches
 from descant.data.tokenize import tokenize
-from descant.errors import AudioError, DataError
+from descant.errors import AudioError, DataError, InvalidRequest
+from descant.folder_lock import locked
 from tests.data.fake_codec import FakeCodec, contents, saved
 
 LENGTHS = FeatureKind("lengths", "make lengths", torch.uint8, 2, {})
@@ -201,6 +205,38 @@ def test_features_are_extracted_from_new_clips_only(records, tmp_path):
     assert len(extracted) == 6
     corpus = read_corpus(tmp_path / "codes")
     assert [int(rows[0, 0]) for rows in corpus.features(LENGTHS)] == [clip.num_frames for clip in corpus.clips]
+
+
+def test_two_processes_do_not_extract_features_into_one_folder(records, tmp_path):
+    tokenize(records, FakeCodec(), tmp_path / "codes")
+    with locked(tmp_path / "codes"), pytest.raises(InvalidRequest, match="is in use by process"):
+        add_features(tmp_path / "codes", FakeCodec(), LENGTHS, lambda codes: codes[0, :2, :1].T)
+    with pytest.raises(DataError, match="not a folder of shards"):
+        add_features(tmp_path / "nowhere", FakeCodec(), LENGTHS, lambda codes: codes[0, :2, :1].T)
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_corpus_is_read_once_and_mapped_into_memory(records, tmp_path, monkeypatch):
+    """Training and validation once each read and hashed all codes and features, and copied them to do so."""
+    folder = tmp_path / "codes"
+    tokenize(records, FakeCodec(), folder, shard_clips=3)
+    add_features(folder, FakeCodec(), LENGTHS, lambda codes: codes[0, :2, :1].T)
+    read = []
+    for module, name in ((shards, "checksum"), (clip_features, "checksum")):
+        original = getattr(module, name)
+        monkeypatch.setattr(
+            module, name, lambda text, tensor, of=original: read.append(tensor.nbytes) or of(text, tensor)
+        )
+    corpus = read_corpus(folder)
+    num_shards = len(corpus.shards)
+    assert len(read) == num_shards
+    condition = ClipCondition("lengths", LENGTHS, lambda value, _: value)
+    for split in ("train", "valid"):
+        TokenBatches(corpus, TokenBatchConfig(batch_size=3, segment_frames=20, split=split), [condition])
+    assert len(read) == 3 * num_shards, "the codes again and the features, for both splits together"
+    if sys.platform == "linux":
+        mapped = Path("/proc/self/maps").read_text()
+        assert all(str(shard_path(folder, number)) in mapped for number in corpus.shards)
 
 
 def test_the_table_can_be_edited_by_hand(records, tmp_path):

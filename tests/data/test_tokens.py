@@ -253,7 +253,9 @@ def test_fixed_batches_cover_all_of_every_clip_and_never_change(folder):
     assert [text for batch in seen for text in batch.captions] == [clip.captions[0] for clip in clips]
     assert any(batch.first_beats.any() for batch in seen)
     whole = TokenBatches(folder, TokenBatchConfig(batch_size=7, segment_frames=150)).fixed_batches()[0]
-    of_clip = {clip.id: codes[:, mask] for clip, codes, mask in zip(whole.clips, whole.codes, whole.frame_mask, strict=True)}
+    of_clip = {
+        clip.id: codes[:, mask] for clip, codes, mask in zip(whole.clips, whole.codes, whole.frame_mask, strict=True)
+    }
     for clip, codes in zip(clips, torch.cat([batch.codes for batch in seen]), strict=True):
         assert (of_clip[clip.id].unfold(1, 50, 1) == codes[:, None]).all(dim=2).all(dim=0).any()
 

@@ -65,6 +65,17 @@ def test_the_codec_learns_and_its_validation_loss_falls(toy, tmp_path):
     assert result.metrics.keys() == {"mel", "si_sdr_db", "perplexity_q0", "perplexity_q1"}
 
 
+def test_training_clips_are_measured_as_validation_clips_are():
+    task = tiny_task(has_discriminator=False)
+    task.trained.eval()
+    task.training_sample = [Tones().batch(7)]
+    both = task.validate()
+    task.validation, task.training_sample = task.training_sample, ()
+    swapped = task.validate()
+    assert {name: both[f"train_{name}"] for name in swapped} == swapped
+    assert both["mel"] != swapped["mel"]
+
+
 def test_the_discriminator_does_not_train_before_its_step(toy, tmp_path):
     task = tiny_task(adversarial_from_step=5)
     first = task.discriminator.parts[0].last.weight.clone()

@@ -1,4 +1,4 @@
-"""Texts encoded ahead, in batches, and kept have the vectors of texts encoded alone; runs with and without are equal."""
+"""Texts that are encoded ahead, in batches, and kept have the vectors that they have alone, and so have runs."""
 
 import sqlite3
 import threading
@@ -126,7 +126,9 @@ def test_a_store_that_cannot_be_used_is_named_and_nothing_else(caches, caplog, d
         caches.write_text("")
     else:
         caches.mkdir(parents=True)
-        (caches / STORE_NAME).write_bytes(b"no database " * 1_000) if damage == "content" else (caches / STORE_NAME).mkdir()
+        (caches / STORE_NAME).write_bytes(b"no database " * 1_000) if damage == "content" else (
+            caches / STORE_NAME
+        ).mkdir()
     assert same(encoded(Counting(), TEXTS[:2], times=2), [Counting().states(text) for text in TEXTS[:2]])
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "texts are encoded again" in caplog.text
@@ -176,7 +178,10 @@ def test_a_block_does_not_change_its_batches():
     for step in (11, 3, 9):
         again = late.batch(step)
         assert torch.equal(again.codes, batches[step].codes)
-        assert torch.equal(again.prepared["text"].values[again.prepared["text"].mask], batches[step].prepared["text"].values[batches[step].prepared["text"].mask])
+        assert torch.equal(
+            again.prepared["text"].values[again.prepared["text"].mask],
+            batches[step].prepared["text"].values[batches[step].prepared["text"].mask],
+        )
     assert replace(batches[0], prepared=None).captions == Jingles().batch(0).captions
 
 

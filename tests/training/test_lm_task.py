@@ -100,6 +100,23 @@ def test_a_model_that_follows_its_captions_has_a_caption_gain(toy, tmp_path):
     assert 0 < metrics["caption_gain_low"] < metrics["caption_gain"] < metrics["caption_gain_high"]
 
 
+def test_training_clips_are_measured_as_validation_clips_are():
+    """Dropped conditions, hidden history and dropout are in the loss of a step, and in neither of these."""
+    held_out, known = [Jingles().batch(1_000)], [Jingles().batch(7), Jingles().batch(8)]
+    task = tiny_task(history_dropout=1.0)
+    task.trained.eval()
+    task.validation = held_out
+    alone = task.validate()
+    assert not any(name.startswith("train_") for name in alone)
+    task.training_sample = known
+    both = task.validate()
+    task.validation, task.training_sample = known, ()
+    swapped = task.validate()
+    names = ("ce", "ce_q0", "ce_q1", "ce_q2")
+    assert [both[f"train_{name}"] for name in names] == [swapped[name] for name in names]
+    assert [both[name] for name in names] == [alone[name] for name in names] != [swapped[name] for name in names]
+
+
 def test_codes_after_a_clips_end_do_not_change_the_loss():
     task = tiny_task(dropout=ConditionDropout(probability=0.0))
     task.trained.eval()

@@ -25,7 +25,10 @@ def drawn(svg, number):
 
 def test_a_line_runs_from_corner_to_corner_and_has_gaps_where_nothing_is_known():
     nan, infinity = float("nan"), float("inf")
-    svg = line_plot("a & b", [Line("<up>", [(0.0, 1.0), (5.0, 2.0), (10.0, 3.0)]), Line("gaps", [(0.0, 2.0), (1.0, nan), (10.0, infinity)])])
+    svg = line_plot(
+        "a & b",
+        [Line("<up>", [(0.0, 1.0), (5.0, 2.0), (10.0, 3.0)]), Line("gaps", [(0.0, 2.0), (1.0, nan), (10.0, infinity)])],
+    )
     (start, middle, end) = drawn(svg, 0)[0]
     assert start[0] < middle[0] < end[0]
     assert start[1] > middle[1] > end[1]
@@ -54,7 +57,9 @@ def test_the_table_has_the_values_of_the_log(toy, tmp_path):
         rows = list(csv.DictReader(file))
     assert len(rows) == len(lines)
     for row, line in zip(rows, lines, strict=True):
-        assert {name: value for name, value in row.items() if value} == {name: str(value) for name, value in line.items()}
+        assert {name: value for name, value in row.items() if value} == {
+            name: str(value) for name, value in line.items()
+        }
 
 
 def test_the_page_needs_no_other_file_and_plots_every_value(toy, tmp_path):

@@ -24,6 +24,9 @@ LOG = logging.getLogger(__name__)
 MAX_DRAWS = 20
 """How many draws a segment gets before a silent one is accepted."""
 
+MAX_SAMPLES = 10**10
+"""Of a batch: 87 hours at 32 kHz, 40 GB."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class AudioBatchConfig:
@@ -43,6 +46,11 @@ class AudioBatchConfig:
             raise ConfigError(
                 f"segment_s={self.segment_s:g}, sample_rate_hz={self.sample_rate_hz}, batch_size={self.batch_size}: "
                 f"a batch needs at least one sample"
+            )
+        if self.batch_size * self.segment_samples > MAX_SAMPLES:
+            raise ConfigError(
+                f"segment_s={self.segment_s:g}, batch_size={self.batch_size}: a batch has at most {MAX_SAMPLES} "
+                f"samples; for larger updates raise trainer.accumulate"
             )
         if self.num_channels not in (1, 2):
             raise ConfigError(f"num_channels={self.num_channels}: allowed are 1 and 2")

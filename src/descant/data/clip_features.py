@@ -19,6 +19,7 @@ from descant.codec.base import AudioCodec
 from descant.codec.spec import codec_spec
 from descant.data.shards import Shard, checksum, read_index, read_shards, write_file
 from descant.errors import DataError
+from descant.folder_lock import locked
 from descant.shapes import Codes
 
 
@@ -59,21 +60,23 @@ def add_features(
 
     Raises:
         DataError: the codes are of another codec, or an existing file was made with other settings or codes.
+        InvalidRequest: another process writes to the folder.
     """
     index = read_index(folder)
     if codec_spec(codec) != index.codec:
         raise DataError(f"the codes in {str(Path(folder))!r} were made with another codec: give that codec")
-    shards = read_shards(folder)
-    num_clips, done = sum(len(shard.clips) for shard in shards.values()), 0
-    for number, shard in shards.items():
-        if kind.path(folder, number).exists():
-            read_features(folder, number, shard, kind)
-        else:
-            rows = [extract(codes.long()[None]).to(kind.dtype).cpu() for codes in codes_of(shard)]
-            _write(kind.path(folder, number), rows, shard, kind)
-        done += len(shard.clips)
-        if progress is not None:
-            progress(done, num_clips)
+    with locked(folder):
+        shards = read_shards(folder)
+        num_clips, done = sum(len(shard.clips) for shard in shards.values()), 0
+        for number, shard in shards.items():
+            if kind.path(folder, number).exists():
+                read_features(folder, number, shard, kind)
+            else:
+                rows = [extract(codes.long()[None]).to(kind.dtype).cpu() for codes in codes_of(shard)]
+                _write(kind.path(folder, number), rows, shard, kind)
+            done += len(shard.clips)
+            if progress is not None:
+                progress(done, num_clips)
 
 
 def read_features(folder: str | os.PathLike[str], number: int, shard: Shard, kind: FeatureKind) -> list[Tensor]:

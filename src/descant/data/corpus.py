@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class Corpus:
     shards: Mapping[int, Shard]
     places: tuple[tuple[int, int], ...]
     """For each clip the number of its shard and its position there."""
+    _features: dict[str, list[Tensor]] = field(default_factory=dict, repr=False, compare=False)
 
     def codes(self, number: int) -> Int16[Tensor, "K T"]:
         """The codes of a clip, by its position in ``clips``."""
@@ -49,14 +50,16 @@ class Corpus:
         return self.shards[self.places[number][0]].codes[:, clip.start_frame : clip.start_frame + clip.num_frames]
 
     def features(self, kind: FeatureKind) -> list[Tensor]:
-        """The features of each clip that are stored next to the codes.
+        """The features of each clip that are stored next to the codes, read once.
 
         Raises:
             DataError: a file is missing or damaged, or was made from other codes or with other settings.
         """
-        used = {shard for shard, _ in self.places}
-        rows = {number: read_features(self.folder, number, self.shards[number], kind) for number in used}
-        return [rows[shard][position] for shard, position in self.places]
+        if repr(kind) not in self._features:
+            used = {shard for shard, _ in self.places}
+            rows = {number: read_features(self.folder, number, self.shards[number], kind) for number in used}
+            self._features[repr(kind)] = [rows[shard][position] for shard, position in self.places]
+        return self._features[repr(kind)]
 
     @property
     def identity(self) -> dict[str, Any]:

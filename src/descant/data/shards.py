@@ -196,7 +196,8 @@ def _index_data(folder: str | os.PathLike[str]) -> dict[str, Any]:
 def checksum(description: str, tensor: Tensor) -> str:
     """The SHA-256 of a text and the bytes of a tensor."""
     digest = hashlib.sha256(description.encode())
-    digest.update(tensor.contiguous().view(torch.uint8).numpy().tobytes())
+    # A view, not a copy: shards are memory-mapped and may be larger than the memory.
+    digest.update(memoryview(tensor.contiguous().flatten().view(torch.uint8).numpy()))
     return digest.hexdigest()
 
 

@@ -30,6 +30,8 @@ from descant.shapes import Codes
 
 LOG = logging.getLogger(__name__)
 MAX_NAMED = 5
+MAX_FRAMES = 10**8
+"""Of a batch: 555 hours at 50 frames a second, more than any memory holds the activations of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +59,11 @@ class TokenBatchConfig:
         if self.batch_size < 1 or self.segment_frames < 1:
             raise ConfigError(
                 f"batch_size={self.batch_size}, segment_frames={self.segment_frames}: both must be at least 1"
+            )
+        if self.batch_size * self.segment_frames > MAX_FRAMES:
+            raise ConfigError(
+                f"batch_size={self.batch_size}, segment_frames={self.segment_frames}: a batch has at most {MAX_FRAMES} "
+                f"frames; for larger updates raise trainer.accumulate"
             )
         if not 0 <= self.short_frames < self.segment_frames:
             raise ConfigError(

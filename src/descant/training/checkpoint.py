@@ -65,7 +65,9 @@ def newest_checkpoint(
 
 
 def intact_checkpoint(
-    folders: Sequence[Path], note: Callable[[str], None], is_wanted: Callable[[Mapping[str, Any]], bool] = lambda _: True
+    folders: Sequence[Path],
+    note: Callable[[str], None],
+    is_wanted: Callable[[Mapping[str, Any]], bool] = lambda _: True,
 ) -> tuple[Path, dict[str, Any]] | None:
     """The first intact checkpoint among these and its ``state.json``, or None if there is none.
 

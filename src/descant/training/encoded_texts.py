@@ -43,7 +43,9 @@ class EncodedTexts(TextEncoder):
         self._is_stored: dict[bytes, bool] = {}
         folder = cache_folder() if max_bytes else None
         self._identity = _identity(encoder)
-        self._store = None if folder is None else self._thread.submit(TextStore, folder / STORE_NAME, max_bytes).result()
+        self._store = (
+            None if folder is None else self._thread.submit(TextStore, folder / STORE_NAME, max_bytes).result()
+        )
 
     @property
     def dim(self) -> int:

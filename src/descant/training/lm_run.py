@@ -24,6 +24,8 @@ from descant.training.prepared_batches import PreparedBatches
 from descant.training.trainer import Trainer
 from descant.training.trainer_config import TrainerConfig
 
+MAX_TEXT_CACHE_GIB = 2**20
+
 
 @dataclass(frozen=True, kw_only=True)
 class LMData:
@@ -43,8 +45,8 @@ class LMData:
     text_cache_gib: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.text_cache_gib <= 2**20:
-            raise ConfigError(f"text_cache_gib={self.text_cache_gib:g}: must be 0 or more, in GiB")
+        if not 0 <= self.text_cache_gib <= MAX_TEXT_CACHE_GIB:
+            raise ConfigError(f"text_cache_gib={self.text_cache_gib:g}: allowed are 0 to {MAX_TEXT_CACHE_GIB} GiB")
 
 
 def over_codec(

@@ -70,7 +70,12 @@ class TextStore:
         assert self._database is not None, "called by write alone"
         pages, free, page_bytes, count = (
             self._database.execute(query).fetchone()[0]
-            for query in ("PRAGMA page_count", "PRAGMA freelist_count", "PRAGMA page_size", "SELECT COUNT(*) FROM vectors")
+            for query in (
+                "PRAGMA page_count",
+                "PRAGMA freelist_count",
+                "PRAGMA page_size",
+                "SELECT COUNT(*) FROM vectors",
+            )
         )
         if count and (pages - free) * page_bytes + num_bytes > self._max_bytes:
             oldest = "SELECT rowid FROM vectors ORDER BY rowid LIMIT ?"

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from descant.errors import ConfigError
+from descant.threads import MAX_THREADS
 from descant.training.optim import AdamWConfig, PlateauLinear, Schedule
 
 RESUMABLE = frozenset(
@@ -68,5 +69,9 @@ class TrainerConfig:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ConfigError(f"{name}={value}: must be positive, or none to switch it off")
+        if self.num_threads is not None and self.num_threads > MAX_THREADS:
+            raise ConfigError(f"num_threads={self.num_threads}: at most {MAX_THREADS}")
+        if not -(2**63) <= self.seed < 2**63:
+            raise ConfigError(f"seed={self.seed}: must be an integer of 64 bits")
         if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
             raise ConfigError(f"ema_decay={self.ema_decay:g}: must be at least 0 and below 1")

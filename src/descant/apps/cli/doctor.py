@@ -23,6 +23,7 @@ EXTRAS = {
     "audiocraft": ("yaml",),
     "normalize": ("simplemma", "lunr"),
     "adaptation": ("pytorch_optimizer",),
+    "tensorboard": ("tensorboard",),
     "eval": ("librosa", "scipy"),
     "melody": ("demucs", "librosa"),
     "dev": ("pytest", "hypothesis", "beartype", "mypy", "ruff"),

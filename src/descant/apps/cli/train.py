@@ -65,8 +65,8 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument(
         "--export",
         choices=("newest", "best"),
-        help="train nothing: write the model of a run that was stopped, from its newest checkpoint or from the one that "
-        "validated best",
+        help="train nothing: write the model of a run that was stopped, from its newest checkpoint or from the one "
+        "that validated best",
     )
     add_common_options(parser)
 
