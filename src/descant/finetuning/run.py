@@ -146,6 +146,8 @@ class _Finetuning:
         return self.state.misses >= self.run.patience
 
     def _listen(self, stage: Stage) -> None:
+        if self.listening.has(stage):
+            return
         if self.run.lora is None:
             self.listening.make(stage, load(self.target, device=self.base.device, precision="fp32"))
         else:
