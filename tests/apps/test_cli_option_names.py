@@ -23,6 +23,7 @@ REQUIRED = {
     "models init": ("tiny", "model"),
     "models convert": ("tiny", "model", "--to", "native"),
     "train": (RECIPE, "--out", "run"),
+    "finetune": (".", "--output", "run", *TINY),
     "study": ("patterns", "--recipes", ABLATIONS),
     "evaluate": (".",),
     "listen build": ("test", "a=.", "b=."),
@@ -92,6 +93,15 @@ WRONG = {
     "models init": {"--seed": "x", **MACHINE},
     "models convert": {"--to": "pickle", **MACHINE},
     "train": {"--set": "trainer.max_steps=0", "--out": "a\0b", "--export": "oldest", **MACHINE},
+    "finetune": {
+        "--output": "a\0b",
+        "--trigger": " ",
+        "--minutes": "0",
+        "--set": "segment_s=-1",
+        **MACHINE,
+        "--model": "no\nmodel",
+        "--device": "cuda:99",
+    },
     "study": {
         "--recipes": "no",
         "--data": "no",

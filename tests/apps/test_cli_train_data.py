@@ -75,7 +75,7 @@ def test_a_recipe_of_the_package_is_found_by_its_name_anywhere(run, name):
 
 
 def test_an_unknown_recipe_names_those_of_the_package(refused):
-    assert "encodec, musicgen, starter_codec" in refused(2, "train", "musicgan")
+    assert "encodec, finetune, musicgen, starter_codec" in refused(2, "train", "musicgan")
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from torch.distributions import Categorical, kl_divergence
 
-from descant.lm.loss import pattern_cross_entropy
+from descant.lm.loss import pattern_cross_entropy, pattern_divergence
 from descant.patterns import CoarseFirst, Flatten, Grouped, PartialFlatten, delay, parallel
 
 PATTERNS = [delay(3), parallel(3), Flatten(3), PartialFlatten(3), CoarseFirst((0, 0, 1)), Grouped(3, 3)]
@@ -70,3 +71,20 @@ def test_a_codebook_without_a_code_that_counts_is_zero_and_finite():
     mean, per_codebook = pattern_cross_entropy(logits, codes, delay(3))
     assert per_codebook[2] == 0
     assert mean.isfinite()
+
+
+@pytest.mark.parametrize("pattern", PATTERNS, ids=repr)
+def test_the_divergence_is_that_of_torchs_distributions_at_the_steps_that_count(pattern):
+    logits, codes = drawn(pattern)
+    reference = torch.randn_like(logits)
+    mask = torch.tensor([[True] * 5, [True, True, False, False, False]])
+    steps, limit = pattern.steps(5), pattern.training_length(5)
+    terms = [
+        kl_divergence(*(Categorical(logits=values[b, k, steps[k, t] - 1]) for values in (reference, logits)))
+        for b in range(2)
+        for k in range(3)
+        for t in range(5)
+        if steps[k, t] < limit and mask[b, t]
+    ]
+    torch.testing.assert_close(pattern_divergence(logits, reference, codes, pattern, mask), torch.stack(terms).mean())
+    assert pattern_divergence(logits, logits, codes, pattern) == 0

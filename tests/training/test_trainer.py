@@ -250,3 +250,25 @@ def test_a_full_disk_is_reported_when_the_log_is_written(toy, tmp_path, monkeypa
     monkeypatch.setattr(trainer.log, "set_aside", lambda: None)
     with pytest.raises(CheckpointError, match=r"/dev/full: cannot be written \(No space left"):
         trainer.run()
+
+
+def test_a_watched_run_is_validated_before_its_first_step_and_ends_where_the_watch_says(toy, tmp_path):
+    seen: list[int] = []
+
+    def watch(step, metrics):
+        assert metrics.keys() == {"error"}
+        seen.append(step)
+        return step == 14
+
+    def watched(folder):
+        return Trainer(toy.Task(), toy.Batches(), toy.config(), folder, watch=watch)
+
+    result = watched(tmp_path / "run").run()
+    assert seen == [0, 7, 14]
+    assert (result.step, result.finished, result.checkpoint.name) == (14, False, "step-00000014")
+    assert [line["step"] for line in read_log(tmp_path / "run" / "log.jsonl") if line["kind"] == "validation"] == seen
+    resumed = watched(tmp_path / "run")
+    assert resumed.run(resume=True).finished
+    whole = toy.trainer(tmp_path / "whole")
+    whole.run()
+    assert toy.same_bits(toy.weights(resumed), toy.weights(whole))

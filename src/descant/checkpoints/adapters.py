@@ -65,11 +65,18 @@ def is_adapter(folder: Path) -> bool:
     return (folder / CONFIG).is_file()
 
 
-def save_adapter(adapter: Adapter, config: LoraConfig, folder: str | Path, info: AdapterInfo | None = None) -> None:
+def save_adapter(
+    adapter: Adapter,
+    config: LoraConfig,
+    folder: str | Path,
+    info: AdapterInfo | None = None,
+    model_card: str | None = None,
+) -> None:
     """Writes an adapter as two files; the folder is new, empty, or holds an adapter.
 
     Args:
         config: its shape: all its changes have this rank.
+        model_card: written beside it, as ``README.md``.
 
     Raises:
         CheckpointError: the folder holds something else, or cannot be written.
@@ -98,6 +105,8 @@ def save_adapter(adapter: Adapter, config: LoraConfig, folder: str | Path, info:
     with replacing_folder(Path(folder), is_replaceable=_is_adapter_or_empty) as staging:
         write_json(described, staging / CONFIG)
         save_file(tensors, staging / WEIGHTS, metadata={"format": "pt", "descant": json.dumps(own)})
+        if model_card is not None:
+            (staging / "README.md").write_text(model_card, encoding="utf-8")
 
 
 def load_adapter(folder: Path, model: MusicGenModel) -> tuple[Adapter, AdapterInfo]:

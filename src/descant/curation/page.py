@@ -5,11 +5,13 @@ import re
 from collections.abc import Sequence
 from importlib.resources import files as resources
 
+from descant.audio import Clip
+from descant.audio.player import mp3_player
 from descant.codec.base import AudioCodec
 from descant.curation.check import Report
 from descant.curation.codec_loss import CodecLoss, round_trip
 from descant.curation.problems import PROBLEMS
-from descant.studies.evaluation.page import player
+from descant.studies.evaluation.measuring import LOUDNESS_LUFS
 
 NUM_PLAYERS = 5
 MAX_ROWS = 200
@@ -76,8 +78,8 @@ def _codec(report: Report, losses: Sequence[CodecLoss], codec: AudioCodec) -> st
         name = report.name(loss.clip)
         original, decoded = round_trip(codec, loss.clip)
         rows.append(
-            f"<tr><td>{html.escape(name)}</td><td>{loss.distance_db:.2f}</td><td>{player(original, name)}</td>"
-            f"<td>{player(decoded, f'{name} after the codec')}</td></tr>"
+            f"<tr><td>{html.escape(name)}</td><td>{loss.distance_db:.2f}</td><td>{_player(original, name)}</td>"
+            f"<td>{_player(decoded, f'{name} after the codec')}</td></tr>"
         )
     head = "".join(f'<th scope="col">{name}</th>' for name in ("clip", "distance, dB", "original", "after the codec"))
     return (
@@ -86,6 +88,10 @@ def _codec(report: Report, losses: Sequence[CodecLoss], codec: AudioCodec) -> st
         f"better. The {len(rows)} largest:</p>"
         f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
     )
+
+
+def _player(clip: Clip, name: str) -> str:
+    return mp3_player(clip.normalize_loudness(LOUDNESS_LUFS), f"Play {name}")
 
 
 def _table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

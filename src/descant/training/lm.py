@@ -193,6 +193,13 @@ class LMTask(Task):
                 found.append(pattern_cross_entropy(clip[0], clip[1], self.pattern, clip[2])[1])
         return torch.stack(found).cpu()
 
+    def logits(self, batch: TokenBatch) -> Logits:
+        """The predictions for the clips of a batch, given their captions and no other condition."""
+        device = self.musicgen.device
+        dropped = {name: torch.ones(len(batch.clips), dtype=torch.bool) for name in self._conditions() - {"text"}}
+        inputs = self._inputs(batch, batch.captions, dropped)
+        return self._logits(batch.codes.to(device), batch.frame_mask.to(device), inputs)
+
     def prepare_ahead(self, batches: Sequence[TokenBatch]) -> list[TokenBatch]:
         """The batches with their conditions prepared, each with the same bits whatever the other batches are."""
         rows = [self._rows(batch, batch.captions) for batch in batches]

@@ -58,6 +58,8 @@ class Trainer:
         run_identity: plain data that identifies the run in addition to the configs of trainer and task, above all the
             training data. A run can be resumed only if this is unchanged.
         left_out: the clips found so far that cannot be used, each with the reason; they are named in the log.
+        watch: called with the step and the metrics of every validation, while the averaged weights are in place; True
+            ends the run. With it, a new run validates before its first step too.
     """
 
     def __init__(
@@ -68,8 +70,10 @@ class Trainer:
         out_dir: Path,
         run_identity: Mapping[str, Any] | None = None,
         left_out: Callable[[], Mapping[str, str]] = dict,
+        watch: Callable[[int, Mapping[str, float]], bool] | None = None,
     ) -> None:
         self.task = task
+        self.watch = watch
         self.batches = batches
         self.config = config
         self.out_dir = Path(out_dir)
@@ -81,6 +85,7 @@ class Trainer:
         self.identity = {"trainer": to_dict(config), "task": task.identity(), "run": dict(run_identity or {})}
         self.step = 0
         self.metrics: dict[str, float] = {}
+        self.is_ended = False
         self.last_good: Path | None = None
         self.best: tuple[float, int] | None = None
 
@@ -110,7 +115,8 @@ class Trainer:
         # The global generator is reseeded in every step; fork_rng restores the caller's state.
         devices = [self.device] if self.device.type == "cuda" else []
         with _threads(self.config.num_threads), torch.random.fork_rng(devices), StopSignals() as stop:
-            if checkpoint is not None and self._should_validate() and not self.metrics:
+            is_unvalidated = checkpoint is not None and self._should_validate() and not self.metrics
+            if is_unvalidated or (self.watch is not None and self.step == 0):
                 self._validate()
             try:
                 checkpoint = self._loop(stop) or checkpoint
@@ -167,7 +173,9 @@ class Trainer:
                 if self._should_validate() or is_out_of_time:
                     self._validate()
                     self._keep_if_best(checkpoint)
-                if is_out_of_time:
+                if self.is_ended:
+                    checkpoint = self._save()
+                if is_out_of_time or self.is_ended:
                     break
         return checkpoint
 
@@ -217,6 +225,8 @@ class Trainer:
     def _validate(self) -> None:
         with self.averaged_model():
             self.metrics = self.task.validate()
+            if self.watch is not None:
+                self.is_ended = self.watch(self.step, self.metrics)
         self.record.write(self.step, "validation", self.metrics)
         say("valid " + console_line(self.step, self.config.max_steps, self.metrics))
 

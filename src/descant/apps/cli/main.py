@@ -6,7 +6,20 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from descant import threads
-from descant.apps.cli import bench, codec, data, doctor, evaluate, generate, listen, models, regenerate, study, train
+from descant.apps.cli import (
+    bench,
+    codec,
+    data,
+    doctor,
+    evaluate,
+    finetune,
+    generate,
+    listen,
+    models,
+    regenerate,
+    study,
+    train,
+)
 from descant.apps.cli.option_names import with_option_names
 from descant.apps.cli.outputs import faults_name_stdout, note, show_log
 from descant.apps.cli.parser import Commands, Parser
@@ -30,7 +43,7 @@ REQUEST_IS_WRONG = 2
 FILE_IS_WRONG = 3
 INTERRUPTED = 130
 
-GROUPS = (generate, regenerate, codec, models, data, train, study, evaluate, listen, bench, doctor)
+GROUPS = (generate, regenerate, codec, models, data, train, finetune, study, evaluate, listen, bench, doctor)
 """The command groups; each has ``add_commands(commands)``."""
 
 

@@ -56,6 +56,9 @@ OPTIONS = {
     "segment_s": "--segment",
     "sample_rate_hz": "--sample-rate",
     "batch_size": "--batch-size",
+    # finetune
+    "trigger": "--trigger",
+    "minutes": "--minutes",
     # listen
     "num_prompts": "--clips",
     "num_repeats": "--repeats",

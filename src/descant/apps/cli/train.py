@@ -169,15 +169,15 @@ def check_run_folder(out_dir: Path, resume: bool) -> None:
             pass
 
 
-def names_in_writable(out_dir: Path) -> list[str]:
-    """What the folder ``--out`` holds, if it can be written to or made.
+def names_in_writable(out_dir: Path, option: str = "--out") -> list[str]:
+    """What the folder that an option names holds, if it can be written to or made.
 
     Raises:
         InvalidRequest: it cannot.
     """
     from descant.training.run_folder import visible_names
 
-    named = f"--out {str(out_dir)!r:.300}"
+    named = f"{option} {str(out_dir)!r:.300}"
     if "\0" in str(out_dir):
         raise InvalidRequest(f"{named}: a folder's name cannot hold a NUL character")
     try:

@@ -1,19 +1,17 @@
 """An evaluation as one page that needs no other file and no network: the table, plots, and every clip with a player."""
 
-import base64
 import html
 import re
 from collections.abc import Callable
 from importlib.resources import files as resources
 
 from descant.audio import Clip
-from descant.audio.encode import RATES_HZ
+from descant.audio.player import mp3_player
 from descant.studies.evaluation.base import Measure
 from descant.studies.evaluation.measuring import LOUDNESS_LUFS
 from descant.studies.evaluation.plots import strip_plot
 from descant.studies.evaluation.results import ARROWS, ClipResult, Evaluation, interval_text
 
-MP3_RATE_HZ = 44_100
 MAX_PLAYER_S = 60.0
 """How much of a clip a player has; the page contains the audio."""
 
@@ -131,16 +129,5 @@ def _number(value: float | None) -> str:
 
 
 def _player(result: ClipResult) -> str:
-    return player(Clip.read(result.file, duration_s=MAX_PLAYER_S), result.name)
-
-
-def player(clip: Clip, name: str) -> str:
-    """A player that contains the clip as MP3 at -14 LUFS, with a name for readers of the screen."""
-    clip = clip.normalize_loudness(LOUDNESS_LUFS)
-    if len(clip.samples) > 2:
-        clip = clip.to_channels(2)
-    if clip.sample_rate_hz not in RATES_HZ["mp3"]:
-        clip = clip.resample(MP3_RATE_HZ)
-    data = base64.b64encode(clip.to_bytes("mp3")).decode("ascii")
-    label = html.escape(f"Play {name}", quote=True)
-    return f'<audio controls preload="none" aria-label="{label}" src="data:audio/mpeg;base64,{data}"></audio>'
+    clip = Clip.read(result.file, duration_s=MAX_PLAYER_S).normalize_loudness(LOUDNESS_LUFS)
+    return mp3_player(clip, f"Play {result.name}")

@@ -1,0 +1,136 @@
+"""The music of a fine-tuning run: scanned, described, split and tokenised."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from descant.codec.base import AudioCodec
+from descant.data.captions import CaptionConfig, plain_caption
+from descant.data.manifest import ClipRecord, Split, read_manifest, write_manifest
+from descant.data.scan import scan_folder
+from descant.data.splits import split_works
+from descant.data.tokenize import tokenize
+from descant.data.works import works_of
+from descant.errors import DataError
+
+MANIFEST, TOKENS = "manifest.jsonl", "tokens"
+SHORTEST_S = 5.0
+"""Shorter clips, such as jingles and single sounds, are left out."""
+
+LICENCE_KEYS = ("license", "licence", "copyright")
+
+Note = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Music:
+    """The clips of a run.
+
+    Args:
+        tokens: the folder of their codes.
+        left_out: the reason for each file that is not used.
+    """
+
+    records: Sequence[ClipRecord]
+    tokens: Path
+    left_out: dict[str, str]
+
+    def minutes(self, split: Split | None = None) -> float:
+        """Of all clips together, or of those of one split."""
+        return sum(record.duration_s for record in self.records if split in (None, record.split)) / 60
+
+    def minutes_by_licence(self) -> dict[str, float]:
+        """Minutes of music under each licence that descriptions or tags state; "" where none is."""
+        found: dict[str, float] = {}
+        for record in self.records:
+            licence = self.licence_of(record)
+            found[licence] = found.get(licence, 0.0) + record.duration_s / 60
+        return found
+
+    def licence_of(self, record: ClipRecord) -> str:
+        """What a clip's description or tags state; "" for nothing."""
+        return next((str(record.tags[key]).strip() for key in LICENCE_KEYS if record.tags.get(key)), "")
+
+
+def prepare_music(
+    folder: Path,
+    out_dir: Path,
+    codec: AudioCodec,
+    valid_share: float,
+    note: Note,
+) -> Music:
+    """Scans and tokenises a folder of music. Codes that are in ``out_dir`` already are not made again, and clips keep
+    their split. Files that cannot be used are left out and reported to ``note``.
+
+    Raises:
+        DataError: the folder is missing, or fewer than two clips can be used.
+        AudioError: no clip at all can be read.
+    """
+    manifest = out_dir / MANIFEST
+    before = read_manifest(manifest) if manifest.exists() else []
+    found = scan_folder(folder, valid_share=valid_share, previous=before)
+    left_out = {str(path): reason for path, reason in found.problems.items()}
+    for record in found.records:
+        if record.duration_s < SHORTEST_S:
+            left_out[str(record.path)] = (
+                f"{str(record.path)!r} has {record.duration_s:.3g} s; at least {SHORTEST_S:g} s are needed"
+            )
+    for line in [*found.notes, *(f"left out: {reason}" for reason in left_out.values())]:
+        note(line)
+
+    def skip(record: ClipRecord, reason: str) -> None:
+        left_out[str(record.path)] = reason
+        note(f"left out: {reason}")
+
+    def usable(records: Sequence[ClipRecord]) -> list[ClipRecord]:
+        rest = [record for record in records if str(record.path) not in left_out]
+        _check_enough(rest, folder, left_out)
+        return with_both_splits(with_descriptions(rest, note), folder, valid_share)
+
+    def encode(records: Sequence[ClipRecord]) -> None:
+        device = next(codec.parameters()).device
+        tokenize(records, codec, out_dir / TOKENS, root=folder, device=device, skip=skip)
+
+    records = usable(found.records)
+    note(f"encoding {sum(record.duration_s for record in records) / 60:.1f} min of music, where that is not done yet")
+    encode(records)
+    if any(str(record.path) in left_out for record in records):
+        # A damaged file shows only when it is decoded; the splits of the others may change without it.
+        records = usable(records)
+        encode(records)
+    write_manifest(manifest, records)
+    return Music(records=records, tokens=out_dir / TOKENS, left_out=left_out)
+
+
+def with_descriptions(records: Sequence[ClipRecord], note: Note) -> list[ClipRecord]:
+    """The clips with their captions completed: here with what sidecars, tables and tags say, and nothing else."""
+    bare = [record for record in records if plain_caption(record, CaptionConfig()) is None]
+    if bare:
+        note(
+            f"{len(bare)} of {len(records)} clips have neither a caption nor tags that make one: theirs is the trigger "
+            f"word alone. A description in {bare[0].path.with_suffix('.txt').name!r} next to the clip helps"
+        )
+    return list(records)
+
+
+def with_both_splits(records: Sequence[ClipRecord], folder: Path, valid_share: float) -> list[ClipRecord]:
+    """The clips with their splits, drawn again only if one is empty since clips were left out."""
+    root = folder.absolute()
+    works = works_of([record.path.relative_to(root) for record in records], [record.tags for record in records],
+                     valid_share)  # fmt: skip
+    if len(set(works)) == 1:
+        works = [str(record.path) for record in records]
+    splits = split_works(works, valid_share, [None] * len(records), [record.split for record in records])
+    return [replace(record, split=split) for record, split in zip(records, splits, strict=True)]
+
+
+def _check_enough(records: Sequence[ClipRecord], folder: Path, left_out: dict[str, str]) -> None:
+    if len(records) >= 2:
+        return
+    why = f"; {len(left_out)} files cannot be used, first: {next(iter(left_out.values()))}" if left_out else ""
+    if records:
+        raise DataError(
+            f"{str(folder)!r} has one usable clip, {records[0].path.name!r}, and at least two are needed, as one is "
+            f"held out to find out when to stop: add music, or cut this clip into parts{why}"
+        )
+    raise DataError(f"{str(folder)!r} has no usable audio{why or '; put the music there'}")

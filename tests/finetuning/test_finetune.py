@@ -1,0 +1,236 @@
+"""From a folder of music to an adapter that generates, with its card and page; interrupted or not."""
+
+import json
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from safetensors.torch import load_file
+
+import descant
+from descant.adapters import LoraConfig
+from descant.apps.cli.main import main
+from descant.checkpoints.adapters import load_adapter
+from descant.data.manifest import read_manifest
+from descant.errors import AudioError, ConfigError, DataError, InvalidRequest
+from descant.finetuning.config import FineTuneRun, ListeningConfig, full_run, trigger_from
+from descant.finetuning.listening import Listening
+from descant.finetuning.run import finetune
+
+RATE_HZ = 8_000
+
+
+@dataclass(frozen=True)
+class Finished:
+    songs: Path
+    run: FineTuneRun
+    out_dir: Path
+    result: dict[str, Any]
+
+
+def song(file: Path, pitch_hz: float, duration_s: float = 6.0) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    seconds = np.arange(int(duration_s * RATE_HZ)) / RATE_HZ
+    soundfile.write(file, 0.3 * np.sin(2 * np.pi * pitch_hz * seconds), RATE_HZ)
+    return file
+
+
+def write_songs(folder: Path) -> Path:
+    for number, name in enumerate(("dawn", "noon", "dusk")):
+        song(folder / f"{name}.wav", 220 * (number + 1))
+    (folder / "dawn.txt").write_text("slow warm strings, " + "longer than any text encoder reads, " * 100)
+    (folder / "noon.json").write_text(json.dumps({"caption": "piano", "license": "CC-BY-4.0"}))
+    return folder
+
+
+@pytest.fixture
+def songs(tmp_path) -> Path:
+    return write_songs(tmp_path / "songs")
+
+
+def run_on(folder: Path, run: FineTuneRun | None = None, **changes) -> FineTuneRun:
+    """A run of a few steps of the tiny model."""
+    run = run or FineTuneRun(lora=LoraConfig(rank=2, alpha=2.0))
+    trainer = replace(run.trainer, max_steps=6, validate_every=2, save_every=2, device="cpu")
+    batches = replace(run.batches, batch_size=2)
+    listening = ListeningConfig(prompts=())
+    fields = {
+        "model": "tiny",
+        "segment_s": 0.5,
+        "minutes": None,
+        "num_validation_crops": 2,
+        "listening": listening,
+        **changes,
+    }
+    return replace(run, folder=folder, trainer=trainer, batches=batches, **fields)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Finished:
+    """A run that nothing interrupted, on music of which three files cannot be used."""
+    folder = tmp_path_factory.mktemp("finished")
+    songs = write_songs(folder / "songs")
+    song(songs / "jingle.wav", 440, duration_s=2.0)
+    (songs / "broken.wav").write_bytes(b"RIFF, but no audio")
+    soundfile.write(songs / "night.flac", np.random.default_rng(0).uniform(-0.3, 0.3, 6 * RATE_HZ), RATE_HZ)
+    content = (songs / "night.flac").read_bytes()
+    (songs / "night.flac").write_bytes(content[: len(content) // 2])
+    run = run_on(songs, listening=ListeningConfig(duration_s=0.2))
+    return Finished(songs, run, folder / "out", finetune(run, folder / "out", command="descant finetune songs"))
+
+
+def test_files_that_cannot_be_used_are_named_and_both_splits_keep_music(finished):
+    names = [Path(path).name for path in finished.result["left_out"]]
+    assert sorted(names) == ["broken.wav", "jingle.wav", "night.flac"]
+    splits = [record.split for record in read_manifest(finished.out_dir / "manifest.jsonl")]
+    assert sorted(splits) == ["train", "train", "valid"]
+
+
+def test_the_adapter_names_its_model_and_trigger_word_and_generates(finished):
+    assert finished.result["trigger"] == "mysongs"
+    model = descant.load("tiny")
+    adapter = model.load_adapter(finished.result["adapter"])
+    info = load_adapter(Path(finished.result["adapter"]), model.model)[1]
+    assert (info.base, info.trigger, info.base_fingerprint) == ("tiny", "mysongs", model.fingerprint)
+    assert model.generate("mysongs", duration_s=0.3, adapters=adapter).duration_s == pytest.approx(0.3, abs=0.02)
+
+
+def test_card_and_page_say_what_was_done_and_need_no_other_file(finished):
+    result = finished.result
+    card = (Path(result["adapter"]) / "README.md").read_text(encoding="utf-8")
+    for stated in ("mysongs", "descant finetune songs", "dawn.wav", "CC-BY-4.0", "unknown", "broken.wav", "night.flac"):
+        assert stated in card
+    assert f"{result['loss_before']:.3f}" in card
+    assert f"{result['loss_after']:.3f}" in card
+    page = Path(result["page"]).read_text(encoding="utf-8")
+    assert page.count("<audio") == 4 * 3
+    assert page.count("<svg") == 2
+    assert not re.search(r"(src|href)=\"(?!data:)", page)
+
+
+def test_the_kept_step_is_the_best_on_held_out_music(finished):
+    lines = [json.loads(line) for line in (finished.out_dir / "run" / "log.jsonl").read_text().splitlines()]
+    losses = {line["step"]: line["ce"] for line in lines if line["kind"] == "validation"}
+    assert finished.result["loss_before"] == losses[0]
+    assert finished.result["loss_after"] == min(losses.values()) == losses[finished.result["best_step"]]
+
+
+def test_a_folder_with_another_run_is_refused_by_the_field_that_differs(finished):
+    with pytest.raises(ConfigError, match="trigger"):
+        finetune(replace(finished.run, trigger="zorble"), finished.out_dir, command="")
+
+
+def test_a_folder_with_anything_else_is_left_alone(finished):
+    before = sorted(finished.songs.iterdir())
+    with pytest.raises(ConfigError, match=r"broken\.wav"):
+        finetune(run_on(finished.songs), finished.songs, command="")
+    assert sorted(finished.songs.iterdir()) == before
+
+
+def test_a_finished_run_is_not_trained_again(finished):
+    assert finetune(finished.run, finished.out_dir, command="") == finished.result
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_the_recipe_trains_the_same(finished, tmp_path):
+    fields = {
+        "lora.rank": 2,
+        "lora.alpha": 2.0,
+        "segment_s": 0.5,
+        "minutes": "null",
+        "num_validation_crops": 2,
+        "trainer.max_steps": 6,
+        "trainer.validate_every": 2,
+        "trainer.save_every": 2,
+        "batches.batch_size": 2,
+        "listening.prompts": "[]",
+    }
+    settings = [word for name, value in fields.items() for word in ("--set", f"{name}={value}")]
+    music = {"model": "tiny", "folder": finished.songs}
+    in_recipe = [word for name, value in music.items() for word in ("--set", f"{name}={value}")]
+    assert main(["train", "finetune", "--out", str(tmp_path), *in_recipe, *settings]) == 0
+    ours = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    theirs = load_file(Path(finished.result["adapter"]) / "adapter_model.safetensors")
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_music_that_only_gets_worse_ends_the_run_and_leaves_the_model_as_it_was(songs, tmp_path):
+    soundfile.write(songs / "dusk.wav", np.random.default_rng(0).uniform(-0.3, 0.3, 6 * RATE_HZ), RATE_HZ)
+    (songs / "dusk.json").write_text(json.dumps({"split": "valid"}))
+    run = run_on(songs, patience=1, lr_width=None)
+    harmful = replace(run.trainer, max_steps=50, optimizer=replace(run.trainer.optimizer, lr=1.0))
+    result = finetune(replace(run, trainer=harmful), tmp_path / "out", command="")
+    assert (result["best_step"], result["steps"], result["change"]) == (0, 2, 0.0)
+    weights = load_file(Path(result["adapter"]) / "adapter_model.safetensors")
+    assert not any(tensor.any() for name, tensor in weights.items() if "lora_B" in name)
+
+
+@pytest.mark.parametrize("stage", ["during", "after"])
+def test_an_interrupted_run_goes_on_to_the_same_result(finished, tmp_path, monkeypatch, stage):
+    listening = ListeningConfig(prompts=("TRIGGER",), duration_s=0.2)
+    run, make = run_on(finished.songs, listening=listening), Listening.make
+
+    def interrupted(self, now, model, adapter=None):
+        make(self, now, model, adapter)
+        if now == stage:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Listening, "make", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            finetune(run, tmp_path, command="")
+    assert not (tmp_path / "result.json").exists()
+    result = finetune(run, tmp_path, command="")
+    assert result["loss_after"] == finished.result["loss_after"]
+    ours, theirs = (
+        load_file(Path(done["adapter"]) / "adapter_model.safetensors") for done in (result, finished.result)
+    )
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_full_run_writes_a_model_that_is_no_longer_the_original(songs, tmp_path):
+    result = finetune(run_on(songs, full_run(), trigger="zorble"), tmp_path / "out", command="")
+    tuned, original = descant.load(result["model"]), descant.load("tiny")
+    changed = [
+        name
+        for name, tensor in original.model.state_dict().items()
+        if not torch.equal(tuned.model.state_dict()[name], tensor)
+    ]
+    assert changed
+    assert not any(name.startswith("codec.") for name in changed)
+    assert "zorble" in (Path(result["model"]) / "README.md").read_text()
+
+
+def test_music_that_cannot_be_used_is_refused_with_the_reason(tmp_path):
+    empty, single, short = tmp_path / "empty", tmp_path / "single", tmp_path / "short"
+    empty.mkdir()
+    song(single / "only.wav", 220)
+    for number in range(3):
+        song(short / f"{number}.wav", 220, duration_s=1.0)
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "song.mp3").write_bytes(b"no audio")
+    cases = {empty: "no usable audio", single: "at least two", short: "at least 5 s", broken: "song.mp3"}
+    for folder, reason in cases.items():
+        with pytest.raises((DataError, AudioError), match=reason):
+            finetune(run_on(folder), tmp_path / f"out-{folder.name}", command="")
+
+
+def test_a_mistake_found_before_the_training_can_be_corrected_in_the_same_folder(songs, tmp_path):
+    with pytest.raises(InvalidRequest, match="trigger"):
+        finetune(run_on(songs, trigger="音楽"), tmp_path / "out", command="")
+    run = run_on(songs, trigger="zorble")
+    short = replace(run.trainer, max_steps=1)
+    assert finetune(replace(run, trainer=short), tmp_path / "out", command="")["trigger"] == "zorble"
+
+
+@pytest.mark.parametrize(
+    ("name", "word"), [("Songs", "mysongs"), ("My Läut! 2024", "mymylaut2024"), ("音楽", "mymusic")], ids=str
+)
+def test_the_trigger_comes_from_the_folders_name_in_letters_that_encoders_know(name, word):
+    assert trigger_from(name) == word
