@@ -21,6 +21,7 @@ from descant.errors import AudioError, ConfigError, DataError, InvalidRequest
 from descant.finetuning.config import FineTuneRun, ListeningConfig, full_run, trigger_from
 from descant.finetuning.listening import Listening
 from descant.finetuning.run import finetune
+from descant.finetuning.state import RunState, read_state
 
 RATE_HZ = 8_000
 
@@ -159,15 +160,23 @@ def test_the_recipe_trains_the_same(finished, tmp_path):
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
-def test_music_that_only_gets_worse_ends_the_run_and_leaves_the_model_as_it_was(songs, tmp_path):
-    soundfile.write(songs / "dusk.wav", np.random.default_rng(0).uniform(-0.3, 0.3, 6 * RATE_HZ), RATE_HZ)
-    (songs / "dusk.json").write_text(json.dumps({"split": "valid"}))
-    run = run_on(songs, patience=1, lr_width=None)
-    harmful = replace(run.trainer, max_steps=50, optimizer=replace(run.trainer.optimizer, lr=1.0))
-    result = finetune(replace(run, trainer=harmful), tmp_path / "out", command="")
+def test_a_run_that_learns_nothing_ends_early_and_leaves_the_model_as_it_was(songs, tmp_path):
+    run = run_on(songs, patience=1)
+    still = replace(run.trainer, max_steps=50, optimizer=replace(run.trainer.optimizer, lr=1e-30))
+    result = finetune(replace(run, trainer=still), tmp_path / "out", command="")
     assert (result["best_step"], result["steps"], result["change"]) == (0, 2, 0.0)
     weights = load_file(Path(result["adapter"]) / "adapter_model.safetensors")
     assert not any(tensor.any() for name, tensor in weights.items() if "lora_B" in name)
+
+
+def test_the_best_validation_is_remembered_and_those_since_are_counted(tmp_path):
+    state = RunState(config={})
+    losses = [(0, 4.0, True), (2, 5.0, False), (4, float("nan"), False), (6, 3.0, True), (8, 3.0, False)]
+    assert all(state.add(step, {"ce": loss}) is is_best for step, loss, is_best in losses)
+    state.write(tmp_path)
+    known = read_state(tmp_path)
+    assert known == state
+    assert (known.first, known.best, known.best_step, known.misses) == ({"ce": 4.0}, {"ce": 3.0}, 6, 1)
 
 
 @pytest.mark.parametrize("stage", ["during", "after"])
