@@ -143,7 +143,11 @@ WRONG = {
     "bench cold-start": {"--repeats": "-1", **BENCH},
     "data scan": {"--output": "no/m.jsonl", "--valid-share": "2", **MACHINE},
     "data check": {
-        **{"--segment": "0", "--sample-rate": "-1", "--allow": "noise", "--page": "no/page.html", "--codec": "no"},
+        "--segment": "0",
+        "--sample-rate": "-1",
+        "--allow": "noise",
+        "--page": "no/page.html",
+        "--codec": "no",
         **WORK,
     },
     "data caption": WORK,
