@@ -44,6 +44,7 @@ REQUIRED = {
 MACHINE = {"--threads": "0"}
 MODEL = {**MACHINE, "--model": "no\nmodel", "--device": "cuda:99", "--precision": "int2"}
 BENCH = {**MODEL, "--untrained": "huge", "--busy": "65"}
+WORK = {"--workers": "0", "--cache": "made.wav", **MACHINE}
 SHARDS = {**MACHINE, "--device": "tpu"}
 WRONG = {
     "generate": {
@@ -153,7 +154,15 @@ WRONG = {
     "bench load": {"--repeats": "0", **BENCH},
     "bench cold-start": {"--repeats": "-1", **BENCH},
     "data scan": {"--output": "no/m.jsonl", "--valid-share": "2", **MACHINE},
-    "data check": {"--segment": "0", "--sample-rate": "-1", **MACHINE},
+    "data check": {
+        "--segment": "0",
+        "--sample-rate": "-1",
+        "--allow": "noise",
+        "--page": "no/page.html",
+        "--codec": "no",
+        **WORK,
+    },
+    "data caption": WORK,
     "data tokenize": {"--output": "", "--codec": "no", "--batch-size": "0", **MODEL},
     "data melodies": {"--codec": "no", "--part": "drums", **SHARDS},
     "data embeddings": {"--codec": "no", "--clap": "no", **SHARDS},

@@ -154,9 +154,7 @@ def check(
         InvalidRequest: a name in ``allowed`` is not that of a fault.
     """
     settings = settings or Settings()
-    faults = [name for name, problem in PROBLEMS.items() if problem.severity == "fault"]
-    if unknown := sorted(set(allowed) - set(faults)):
-        raise InvalidRequest(f"allowed={unknown[0]!r:.60}: not the name of a fault; they are {', '.join(faults)}")
+    require_faults(allowed)
     present = [record for record in clips.records if record.path.exists()]
     has_tagger = find_spec("musicnn") is not None
     jobs = [Job(record.path, bool(stated_tempo_key(record))) for record in present]
@@ -189,6 +187,17 @@ def check(
         allowed=allowed,
         left_out=() if has_tagger else ("vocals: pip install --no-deps musicnn==0.1.0",),
     )
+
+
+def require_faults(names: Collection[str]) -> None:
+    """Checks that these are names of faults.
+
+    Raises:
+        InvalidRequest: one is not.
+    """
+    faults = [name for name, problem in PROBLEMS.items() if problem.severity == "fault"]
+    if unknown := sorted(set(names) - set(faults)):
+        raise InvalidRequest(f"{unknown[0]!r:.60} is not the name of a fault; they are {', '.join(faults)}")
 
 
 def _file_findings(clips: Clips, analysed: Iterator[tuple[ClipRecord, Analysis | Unreadable]]) -> Iterator[Finding]:

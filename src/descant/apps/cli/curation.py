@@ -97,13 +97,15 @@ def check(arguments: argparse.Namespace) -> None:
     page_file = _page_file(arguments)
     workers, cache = _workers(arguments), _cache(arguments)
     from descant.curation.check import check as check_clips
-    from descant.curation.check import clips_of
+    from descant.curation.check import clips_of, require_faults
     from descant.curation.rules import Settings
     from descant.data.families import write_families
 
+    with naming("--allow"):
+        require_faults(arguments.allow)
     clips = clips_of(os.path.expanduser(arguments.folder))
     audio_s = sum(record.duration_s for record in clips.records)
-    with naming("--allow"), progress(f"reading {len(clips.records)} clips", audio_s) as report:
+    with progress(f"reading {len(clips.records)} clips", audio_s) as report:
         found = check_clips(
             clips,
             Settings(segment_s=arguments.segment, sample_rate_hz=arguments.sample_rate),
