@@ -107,6 +107,8 @@ def test_the_store_stays_below_its_limit_and_keeps_the_newest(tmp_path):
         store.write({b"%d" % number: torch.full((16, 256), float(number))})
     assert (tmp_path / "texts.sqlite").stat().st_size <= 2**18
     assert store.read([b"0", b"39"], 256).keys() == {b"39"}
+    store.write({b"many %d" % number: torch.ones(16, 256) for number in range(10)})
+    assert (tmp_path / "texts.sqlite").stat().st_size <= 2**18
     store.close()
 
 
