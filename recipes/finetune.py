@@ -4,6 +4,7 @@
 music is scanned and tokenised by the run itself, and ``model`` is the starter, a model's folder or a hub id.
 """
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -24,4 +25,6 @@ def full() -> FineTuneRun:
 def train(run: FineTuneRun, out_dir: Path, resume: bool) -> dict[str, Any]:
     """Tunes; an interrupted run goes on with ``resume``."""
     del resume  # the folder says how far the run is
-    return finetune(run, out_dir, command=f"descant train finetune --set folder={run.folder} --out {out_dir}")
+    recipe = "finetune" if run.lora is not None else "finetune:full"
+    words = ["descant", "train", recipe, "--set", f"folder={run.folder}", "--set", f"model={run.model}"]
+    return finetune(run, out_dir, command=shlex.join([*words, "--out", str(out_dir)]))

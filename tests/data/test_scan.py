@@ -8,6 +8,7 @@ import torch
 
 from descant.audio import AudioHeader, Clip
 from descant.data import scan
+from descant.data.families import write_families
 from descant.data.folders import AUDIO_SUFFIXES
 from descant.data.manifest import read_manifest, write_manifest
 from descant.data.scan import scan_folder
@@ -225,6 +226,18 @@ def test_shares_of_0_and_1_leave_a_split_empty_and_a_single_clip_is_for_training
         assert {record.split for record in scan_folder(tmp_path, valid_share=share, previous=previous).records} == {
             split
         }
+
+
+def test_families_stay_together_however_the_folder_is_named(tmp_path):
+    music = tmp_path / "music"
+    music.mkdir()
+    clips = [noise(music / f"{name}.wav") for name in ("dawn", "noon", "dusk", "night")]
+    write_families(music, [clips[:3]])
+    for folder in (music, tmp_path / "other" / ".." / "music"):
+        (tmp_path / "other").mkdir(exist_ok=True)
+        scan = scan_folder(folder, valid_share=0.3)
+        work = dict(zip((record.path.name for record in scan.records), scan.works, strict=True))
+        assert work["dawn.wav"] == work["noon.wav"] == work["dusk.wav"] != work["night.wav"]
 
 
 def test_clips_of_one_work_are_split_one_by_one_with_a_note(tmp_path):

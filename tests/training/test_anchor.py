@@ -48,6 +48,20 @@ def test_before_the_first_step_nothing_differs_from_the_original(tiny_model):
         assert task.validate()["divergence"] == pytest.approx(0, abs=1e-6)
 
 
+def test_rows_one_by_one_weigh_on_average_what_they_weigh_together(tiny_model):
+    task = task_of(tiny_model, share=0.5)
+    rows = Triggered().batch(0)
+    together = float(task.loss("lm", rows, context(0))[0])
+    alone = [float(task.loss("lm", rows_of(rows, slice(1)), context(step))[0]) for step in range(60)]
+    count = sum(loss > 1 for loss in alone)
+    first = float(task.tuned.loss("lm", rows_of(rows, slice(1)), context(0))[0])
+    assert [loss for loss in alone if loss > 1] == pytest.approx([2 * first] * count), (
+        "half of the rows, twice as heavy"
+    )
+    assert 15 < count < 45
+    assert together > 1
+
+
 def test_a_step_with_compared_rows_alone_learns_no_music(tiny_model):
     one = rows_of(Triggered().batch(0), slice(1))
     learned = {frozenset(task_of(tiny_model, share=0.5).loss("lm", one, context(step))[1]) for step in range(8)}

@@ -7,6 +7,8 @@ from descant.training.adapters import AdapterTask
 from descant.training.lm import LMTask, LMTaskConfig
 from descant.training.recompute import recompute_blocks
 from descant.training.task import StepContext
+from descant.training.trainer import Trainer
+from descant.training.trainer_config import TrainerConfig
 from tests.training.test_adapter_task import Scales
 
 
@@ -40,6 +42,14 @@ def test_recomputed_blocks_give_the_same_bits_from_less_memory(make_model):
     assert torch.equal(loss, same_loss)
     assert all(torch.equal(one, other) for one, other in zip(gradients, same_gradients, strict=True))
     assert fewer_bytes < 0.7 * num_bytes
+
+
+def test_blocks_are_recomputed_in_bf16_too(make_model, tmp_path):
+    model = make_model()
+    task = AdapterTask(model, LoraConfig(rank=4, alpha=4.0), LMTaskConfig())
+    recompute_blocks(task.lm)
+    config = TrainerConfig(max_steps=1, precision="bf16", device="cpu", ema_decay=None, validate_every=None)
+    assert Trainer(task, Scales(), config, tmp_path / "run").run(resume=False).step == 1
 
 
 def test_a_model_whose_blocks_are_recomputed_has_the_same_weights_by_name(make_model):

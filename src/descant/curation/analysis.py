@@ -28,7 +28,7 @@ from descant.curation.key import Key, estimate_key
 from descant.curation.levels import MONO_RATE_HZ, Levels, measure_levels
 from descant.curation.tags import tag_probabilities
 from descant.curation.tempo import Tempo, estimate_tempo
-from descant.errors import AudioError
+from descant.errors import AudioError, DataError
 from descant.evaluation.embedders import MusicTagger
 from descant.studies.evaluation.cache import Cache, entry_key
 from descant.user_files import sha256_of
@@ -80,6 +80,7 @@ class Analyser:
 
     Raises:
         MissingExtra: ``musicnn`` is not installed.
+        DataError: on ``analyse``, if nothing can be written to the cache.
     """
 
     def __init__(self, has_tagger: bool, cache: Path | None) -> None:
@@ -92,14 +93,13 @@ class Analyser:
             sha256 = sha256_of(job.path)
             known = self._known(sha256)
             missing = [name for name in self._wanted(job) if name not in known]
-            if missing:
-                fresh = self._measured(job, missing)
-                self._keep(sha256, fresh)
-                known |= fresh
+            fresh = self._measured(job, missing) if missing else {}
         except AudioError as error:
             return Unreadable(str(error))
         except OSError as error:
             return Unreadable(f"{str(job.path)!r} cannot be read: {error.strerror}")
+        self._keep(sha256, fresh)
+        known |= fresh
         tempo, key = known.get(_MUSIC, (None, None)) if job.needs_music else (None, None)
         tags = known.get(_TAGS) if self._tagger is not None else None
         return Analysis(known[_LEVELS], known[_PRINT], tags, tempo, key)
@@ -137,10 +137,16 @@ class Analyser:
         return known
 
     def _keep(self, sha256: str, measured: dict[str, Any]) -> None:
-        if self._cache is not None:
-            for name, value in measured.items():
-                suffix, written, _ = _FORMATS[name]
+        if self._cache is None:
+            return
+        for name, value in measured.items():
+            suffix, written, _ = _FORMATS[name]
+            try:
                 self._cache.write(entry_key(sha256, name, VERSION), suffix, written(value))
+            except (AudioError, OSError) as error:
+                raise DataError(
+                    f"what was measured cannot be kept; name another folder with --cache: {error}"
+                ) from error
 
 
 def analyse_files(

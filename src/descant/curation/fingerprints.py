@@ -19,8 +19,6 @@ SAMPLE_RATE_HZ = 8_000
 """What remains of any copy that is worth finding; music at 8 kHz is recognised too."""
 WINDOW, HOP = 1_024, 256
 FRAME_S = HOP / SAMPLE_RATE_HZ
-VERSION = 1
-"""Of the numbers below: fingerprints of other versions do not compare."""
 
 _REACH_BINS, _REACH_FRAMES = 8, 4
 """A peak is the largest value this far around it."""

@@ -11,11 +11,11 @@ import numpy as np
 from jaxtyping import Float
 
 from descant.audio import Clip
+from descant.curation.tempo import SHORTEST_S
 from descant.curation.weights import read_weights
 from descant.evaluation.harmony import FRAME_S, PitchClasses, pitch_classes
 from descant.evaluation.musical import NOTES
 
-SHORTEST_S = 5.0
 BEGINNING_S = 2.0
 KEYS = tuple(f"{note} {mode}" for mode in ("major", "minor") for note in NOTES)
 

@@ -1,4 +1,4 @@
-"""Figures of the signal of a whole file, read in parts, so that memory does not grow with its length."""
+"""Figures of the signal of a whole file, read in parts; only a mono version at 16 kHz is kept whole."""
 
 import hashlib
 import math

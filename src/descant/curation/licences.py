@@ -12,10 +12,10 @@ _VERSION = re.compile(r"\b([1-4]\.[05])\b")
 _OTHERS = (
     (r"\bcc-?0\b|\bzero\b.*\b1\.0|publicdomain/zero", "CC0-1.0"),
     (r"public.?domain|\bpd\b|publicdomain/mark", "public domain"),
-    (r"\bgpl-?(?:v)?2|gnu general public.*2", "GPL-2.0"),
-    (r"\bgpl-?(?:v)?3|gnu general public.*3", "GPL-3.0"),
+    (r"\bgpl-?(?:v)?2|gnu general public licen[sc]e\D{0,12}2\b", "GPL-2.0"),
+    (r"\bgpl-?(?:v)?3|gnu general public licen[sc]e\D{0,12}3\b", "GPL-3.0"),
     (r"\bapache\b", "Apache-2.0"),
-    (r"\bmit\b", "MIT"),
+    (r"^mit$|\bmit licen[sc]e\b", "MIT"),
     (r"\bfree art\b|\blal\b|artlibre", "LAL-1.3"),
     (r"\ball rights reserved\b|\bproprietary\b|\bown (?:work|music|recording)s?\b", "all rights reserved"),
 )

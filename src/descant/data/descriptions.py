@@ -37,7 +37,7 @@ class Descriptions:
             except DataError as error:
                 notes.append(f"not read: {error}")
         self._measured: dict[Path, dict[str, MeasuredTag]] = {}
-        for file in sorted(contents.measured, reverse=True):
+        for file in sorted(contents.measured, key=lambda file: len(file.parts)):
             try:
                 self._measured.update(read_measured(file))
             except DataError as error:

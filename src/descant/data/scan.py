@@ -109,8 +109,9 @@ def _with_splits(
 ) -> tuple[list[ClipRecord], list[str]]:
     """The records with their splits, and the works that they are of."""
     names = [record.path.relative_to(root) for record in records]
+    plain = Path(os.path.normpath(root))  # as the paths of the families
     families = [
-        [clip.relative_to(root) for clip in family if clip.is_relative_to(root)] for family in read_families(root)
+        [clip.relative_to(plain) for clip in family if clip.is_relative_to(plain)] for family in read_families(root)
     ]
     works = works_of(names, [record.tags for record in records], valid_share, families)
     is_mixed = 0 < valid_share < 1

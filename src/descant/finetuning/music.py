@@ -85,7 +85,8 @@ def prepare_music(
     def usable(records: Sequence[ClipRecord]) -> list[ClipRecord]:
         rest = [record for record in records if str(record.path) not in left_out]
         _check_enough(rest, folder, left_out)
-        return with_both_splits(with_descriptions(rest, note), folder, valid_share)
+        _note_bare(rest, note)
+        return with_both_splits(rest, folder, valid_share)
 
     def encode(records: Sequence[ClipRecord]) -> None:
         device = next(codec.parameters()).device
@@ -102,15 +103,15 @@ def prepare_music(
     return Music(records=records, tokens=out_dir / TOKENS, left_out=left_out)
 
 
-def with_descriptions(records: Sequence[ClipRecord], note: Note) -> list[ClipRecord]:
-    """The clips with their captions completed: here with what sidecars, tables and tags say, and nothing else."""
+def _note_bare(records: Sequence[ClipRecord], note: Note) -> None:
+    """Says how many clips nothing describes."""
     bare = [record for record in records if plain_caption(record, CaptionConfig()) is None]
     if bare:
         note(
             f"{len(bare)} of {len(records)} clips have neither a caption nor tags that make one: theirs is the trigger "
-            f"word alone. A description in {bare[0].path.with_suffix('.txt').name!r} next to the clip helps"
+            f"word alone. A description in {bare[0].path.with_suffix('.txt').name!r} next to the clip helps, or "
+            f"'descant data caption' on the folder first"
         )
-    return list(records)
 
 
 def with_both_splits(records: Sequence[ClipRecord], folder: Path, valid_share: float) -> list[ClipRecord]:

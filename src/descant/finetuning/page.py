@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files as resources
 from typing import Any
 
-from descant.audio import Clip
 from descant.audio.player import mp3_player
 from descant.finetuning.card import Outcome
 from descant.finetuning.listening import STAGES, Listening
@@ -41,15 +40,11 @@ def _clips(listening: Listening) -> str:
     head = "".join(f'<th scope="col">{name}</th>' for name in ("prompt", *made))
     rows = [
         f'<tr><th scope="row">{html.escape(prompt)}</th>'
-        + "".join(f"<td>{_player(clips[number], f'{prompt}, {stage}')}</td>" for stage, clips in made.items())
+        + "".join(f"<td>{mp3_player(clips[number], f'Play {prompt}, {stage}')}</td>" for stage, clips in made.items())
         + "</tr>"
         for number, prompt in enumerate(listening.prompts)
     ]
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-
-
-def _player(clip: Clip, label: str) -> str:
-    return mp3_player(clip, f"Play {label}")
 
 
 def _plots(log: Sequence[Mapping[str, Any]]) -> list[str]:

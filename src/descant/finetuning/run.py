@@ -47,16 +47,20 @@ def finetune(run: FineTuneRun, out_dir: Path, command: str) -> dict[str, Any]:
         command: the command line for the model card.
 
     Returns:
-        ``adapter`` or ``model``, ``page``, ``trigger``, the losses on held-out music and their steps, and the files
-        that were left out. It can be written as JSON.
+        ``adapter`` or ``model``, ``page``, ``base``, ``trigger``, the losses on held-out music and their steps, and the
+        files that were left out. It can be written as JSON.
 
     Raises:
-        ConfigError: the folder holds a run with another config, or something else.
+        ConfigError: the folder holds a run with another config, or something else, or it is inside the music's.
         DataError: the music is missing, or too little of it can be used.
         CheckpointError: there is no such model.
         InvalidRequest: the model cannot read the trigger word, or another process works in the folder.
         Cancelled: a signal stopped it; the same call continues.
     """
+    if out_dir.resolve().is_relative_to(run.folder.resolve()):
+        raise ConfigError(
+            f"{out_dir} is in {run.folder}, and the clips of the run would become its music: choose a folder outside"
+        )
     with locked(out_dir):
         state = _state_of(run, out_dir)
         if (out_dir / RESULT).exists():
@@ -182,6 +186,7 @@ class _Finetuning:
         result = {
             self.target.name: str(self.target),
             "page": str(self.out_dir / PAGE),
+            "base": self.run.model,
             "trigger": self.run.trigger_word,
             "loss_before": outcome.before,
             "loss_after": outcome.after,

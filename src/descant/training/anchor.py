@@ -111,10 +111,14 @@ class AnchoredTask(Task):
         prompts = random.Random(int(torch.randint(2**31, (), generator=context.generator)))
         learned, compared = rows_of(batch, slice(count, None)), rows_of(batch, slice(count))
         loss, metrics = self.tuned.loss(phase, learned, context) if learned.clips else (torch.tensor(0.0), {})
+        # By rows, so that a batch that is cut into parts has the same mean.
+        share, total = self.config.share, len(batch.clips)
+        loss = loss * (len(learned.clips) / (total * (1 - share)))
         if not compared.clips:
             return loss, metrics
         divergence = self._divergence(compared, prompts)
-        return loss + self.config.weight * divergence, {**metrics, "divergence": divergence.detach()}
+        weight = self.config.weight * len(compared.clips) / (total * share)
+        return loss + weight * divergence, {**metrics, "divergence": divergence.detach()}
 
     def validate(self) -> dict[str, float]:
         """As the other task does; and the ``divergence`` on the same clips with prompts without the trigger word."""

@@ -32,13 +32,12 @@ class TextStore:
         self._database: sqlite3.Connection | None = None
         with self._giving_up():
             file.parent.mkdir(parents=True, exist_ok=True)
-            database = sqlite3.connect(file, timeout=BUSY_S)
+            self._database = database = sqlite3.connect(file, timeout=BUSY_S)
             # Readers do not wait for writers, and a killed process leaves no half of a transaction.
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = NORMAL")
             database.execute(f"PRAGMA mmap_size = {2 * max_bytes}")
             database.execute("CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, crc32 INTEGER, content BLOB)")
-            self._database = database
 
     def read(self, keys: Sequence[bytes], width: int) -> dict[bytes, Float[Tensor, "_ D"]]:
         """The vectors that are stored under these keys, in float32; damaged ones count as missing."""
@@ -92,4 +91,6 @@ class TextStore:
             yield
         except (sqlite3.Error, OSError) as error:
             LOG.warning("%s is not used, texts are encoded again: %s", self._file, error)
-            self._database = None
+            database, self._database = self._database, None
+            if database is not None:
+                database.close()

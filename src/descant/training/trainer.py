@@ -173,7 +173,7 @@ class Trainer:
                 if self._should_validate() or is_out_of_time:
                     self._validate()
                     self._keep_if_best(checkpoint)
-                if self.is_ended:
+                if self.is_ended and (checkpoint is None or step_of(checkpoint) != self.step):
                     checkpoint = self._save()
                 if is_out_of_time or self.is_ended:
                     break

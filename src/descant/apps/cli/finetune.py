@@ -106,18 +106,21 @@ def _command(arguments: argparse.Namespace, out_dir: Path) -> str:
     words += ["--model", arguments.model]
     words += ["--trigger", arguments.trigger] if arguments.trigger is not None else []
     words += ["--full"] if arguments.full else []
+    words += ["--device", arguments.device] if arguments.device != "auto" else []
     for key, value in arguments.settings:
         words += ["--set", f"{key}={value}"]
     return shlex.join(words)
 
 
 def _lines(result: dict[str, Any]) -> list[str]:
-    option = "--adapter" if "adapter" in result else "--model"
     made = result.get("adapter") or result["model"]
+    options = f"--model {shlex.quote(made)}"
+    if "adapter" in result:
+        options = f"--model {shlex.quote(result['base'])} --adapter {shlex.quote(made)}"
     prompt = shlex.quote(f"{result['trigger']}, slow and calm")
     return [
         f"{made}: loss on held-out music {result['loss_before']:.3f} before, {result['loss_after']:.3f} after "
         f"({100 * result['change']:+.1f} %), step {result['best_step']} of {result['steps']}",
         f"listen: {result['page']}",
-        f"use it: descant generate {prompt} {option} {shlex.quote(made)} -o music.wav",
+        f"use it: descant generate {prompt} {options} -o music.wav",
     ]
