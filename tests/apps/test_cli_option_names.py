@@ -23,7 +23,7 @@ REQUIRED = {
     "models init": ("tiny", "model"),
     "models convert": ("tiny", "model", "--to", "native"),
     "train": (RECIPE, "--out", "run"),
-    "finetune": (".", "--output", "run", *TINY),
+    "finetune": (ABLATIONS, "--output", "run", *TINY),
     "study": ("patterns", "--recipes", ABLATIONS),
     "evaluate": (".",),
     "listen build": ("test", "a=.", "b=."),

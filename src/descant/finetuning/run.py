@@ -57,10 +57,6 @@ def finetune(run: FineTuneRun, out_dir: Path, command: str) -> dict[str, Any]:
         InvalidRequest: the model cannot read the trigger word, or another process works in the folder.
         Cancelled: a signal stopped it; the same call continues.
     """
-    if out_dir.resolve().is_relative_to(run.folder.resolve()):
-        raise ConfigError(
-            f"{out_dir} is in {run.folder}, and the clips of the run would become its music: choose a folder outside"
-        )
     with locked(out_dir):
         state = _state_of(run, out_dir)
         if (out_dir / RESULT).exists():
@@ -90,6 +86,10 @@ def _state_of(run: FineTuneRun, out_dir: Path) -> RunState:
         raise ConfigError(
             f"{out_dir} holds {', '.join(names[:3])}{' and more' if len(names) > 3 else ''} and no fine-tuning run; "
             f"nothing is overwritten: choose a new or empty folder"
+        )
+    if out_dir.resolve().is_relative_to(run.folder.resolve()):
+        raise ConfigError(
+            f"{out_dir} is in {run.folder}, and the clips of the run would become its music: choose a folder outside"
         )
     state = RunState(config=config)
     state.write(out_dir)

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -143,23 +143,20 @@ class Updater:
             seed = _seed(self.config.seed, step, number, phase)
             torch.manual_seed(seed)
             context = StepContext(step, torch.Generator().manual_seed(seed), carried[number])
-            # The backward pass too may call the attention, where activations are computed again.
-            with self._attention():
-                with self._precision():
-                    loss, metrics = self.task.loss(phase, batch, context)
-                (loss / len(batches)).backward()
+            with self._precision():
+                loss, metrics = self.task.loss(phase, batch, context)
+            (loss / len(batches)).backward()
             losses.append(loss.detach())
             gathered.append(metrics)
         return losses, gathered
 
-    def _precision(self) -> AbstractContextManager[Any]:
-        """The precision of the forward pass."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
-
-    def _attention(self) -> AbstractContextManager[Any]:
-        """On a CPU the attention that is faster in bf16."""
-        is_faster = self.config.precision == "bf16" and self.device.type == "cpu"
-        return UnfusedAttention() if is_faster else nullcontext()
+    @contextmanager
+    def _precision(self) -> Iterator[None]:
+        """The precision of the forward pass; on a CPU with the attention that is faster in it."""
+        is_bf16 = self.config.precision == "bf16"
+        attention = UnfusedAttention() if is_bf16 and self.device.type == "cpu" else nullcontext()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=is_bf16), attention:
+            yield
 
     def _apply(self, step: int, phase: str, norm: Tensor) -> None:
         if self.config.clip_norm is not None:
