@@ -28,13 +28,20 @@ Column: TypeAlias = tuple[str, Callable[[Line], str]]
 
 
 def spread(name: str, factor: float = 1.0) -> Callable[[Line], str]:
-    """The median of a value, and its smallest and largest in brackets."""
+    """The median of a value, and its smallest and largest in brackets where there were several runs."""
 
     def text(line: Line) -> str:
         parts = [_rounded(factor * line[f"{name}{end}"]) for end in ("", "_min", "_max") if f"{name}{end}" in line]
-        return f"{parts[0]} ({parts[1]} to {parts[2]})" if len(parts) == 3 else "".join(parts)
+        return (
+            f"{parts[0]} ({parts[1]} to {parts[2]})" if len(parts) == 3 and parts[1] != parts[2] else "".join(parts[:1])
+        )
 
     return text
+
+
+def median(name: str) -> Callable[[Line], str]:
+    """Only the median of a value; empty where it was not measured."""
+    return lambda line: _rounded(line[name]) if name in line else ""
 
 
 def interval(name: str) -> Callable[[Line], str]:
@@ -59,7 +66,15 @@ def _rounded(value: float) -> str:
 
 
 def _machine(line: Line) -> str:
-    return f"{line['processor']}, {line['num_threads']} threads" if line["device"] == "cpu" else line["device"]
+    if line["device"] != "cpu":
+        return str(line["device"])
+    count = line["num_threads"]
+    return f"{line['processor']}, {count} thread{'s' if count != 1 else ''}"
+
+
+def _short_machine(line: Line) -> str:
+    """Without the numbers by which a processor's family is told from others of its name."""
+    return re.sub(r"\(R\)| Processor|, family \d+, model \d+", "", _machine(line))
 
 
 def _model(line: Line) -> str:
@@ -90,6 +105,17 @@ ORIGIN: tuple[Column, ...] = (
     ("commit", lambda line: line["commit"]),
     ("date", lambda line: line["date"][:10]),
 )
+SUMMARY: tuple[Column, ...] = (
+    ("machine", _short_machine),
+    ("model", _model),
+    ("music", _music),
+    ("seconds", median("seconds")),
+    ("seconds of music a second", lambda line: _rounded(line["audio_s"] / line["seconds"])),
+    (
+        "transformers takes",
+        lambda line: f"{text} times as long" if (text := median("transformers_seconds_ratio")(line)) else "",
+    ),
+)
 DECODE: tuple[Column, ...] = (
     ("music", _music),
     ("seconds", spread("seconds")),
@@ -98,7 +124,7 @@ DECODE: tuple[Column, ...] = (
     ("transformers", _transformers("seconds")),
 )
 TABLES: dict[str, tuple[str, tuple[Column, ...]]] = {
-    "summary": ("decode", (*MACHINE, *DECODE)),
+    "summary": ("decode", SUMMARY),
     "decode": ("decode", (*MACHINE, *DECODE, ("peak memory, GB", spread("peak_memory_bytes", 1e-9)), *ORIGIN)),
     "codec": (
         "codec",

@@ -114,11 +114,13 @@ def train(run: EnCodecRun, out_dir: Path, resume: bool) -> dict[str, Any]:
     identity = {"codec": to_dict(shape), "batches": to_dict(batches), "clips": len(records)}
     trainer = Trainer(task, training, run.trainer, out_dir, identity, lambda: training.left_out)
     result = trainer.run(resume)
-    with trainer.averaged_model() as averaged:
-        assert isinstance(averaged, EnCodec)
-        save_codec(averaged, shape, out_dir / "codec")
+
+    def write() -> None:
+        save_codec(codec, shape, out_dir / "codec")
         if shape.num_channels == 1:
-            save_codec(StereoCodec(averaged), StereoCodecConfig(mono=shape), out_dir / "stereo_codec")
+            save_codec(StereoCodec(codec), StereoCodecConfig(mono=shape), out_dir / "stereo_codec")
+
+    trainer.export(write)
     return {"codec": str(out_dir / "codec"), "steps": result.step, **result.metrics}
 
 

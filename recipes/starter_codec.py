@@ -90,9 +90,7 @@ def train(run: CodecRun, out_dir: Path, resume: bool) -> dict[str, Any]:
     identity = {"codec": to_dict(shape), "batches": to_dict(run.batches), "clips": len(records)}
     trainer = Trainer(task, training, run.trainer, out_dir, identity, lambda: training.left_out)
     result = trainer.run(resume)
-    with trainer.averaged_model() as averaged:
-        assert isinstance(averaged, SpectralCodec)
-        save_codec(averaged, shape, out_dir / "codec")
+    trainer.export(lambda: save_codec(codec, shape, out_dir / "codec"))
     return {"codec": str(out_dir / "codec"), "steps": result.step, **result.metrics}
 
 

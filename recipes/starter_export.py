@@ -15,7 +15,7 @@ from descant.codec.spec import codec_spec
 from descant.errors import CheckpointError
 from descant.model import GenerationDefaults
 
-DEFAULTS = GenerationDefaults(temperature=1.0, top_k=250, guidance=3.0)
+DEFAULTS = GenerationDefaults(temperature=1.0, top_k=250, guidance=3.0, hold_penalty=2.0)
 
 
 def export(trained: Path, polished: Path | None, target: Path) -> None:

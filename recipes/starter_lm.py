@@ -2,7 +2,7 @@
 
 Needs the codec of ``recipes/starter_codec.py`` and its codes (``descant data tokenize``). Parts of the history are
 hidden, and half of the batches are crops of 2.5 s, so that the model learns to use the captions. It has no melody
-conditioner yet: ``recipes/starter_melody.py`` continues from it.
+conditioner yet: ``recipes/starter_melody.py`` continues from it, and ``recipes/starter_chords.py`` from that one.
 """
 
 from dataclasses import dataclass, field, replace
@@ -35,15 +35,15 @@ class LMRun:
         codec: folder of the trained codec.
         tokens: folder of the corpus's codes from that codec.
         text: folder of a small text encoder; None uses the one in the package.
-        start: a model folder to start from, with the same config and codec; None initialises a new model. If it has no
-            melody conditioner, that one is initialised.
+        start: a model folder to start from, with the same config and codec; None initialises a new model. Conditioners
+            for melodies and chords that it does not have are initialised.
     """
 
     codec: Path = Path("runs/starter_codec/codec")
     tokens: Path = Path("corpus/tokens")
     text: Path | None = None
     start: Path | None = None
-    model: MusicGenConfig = field(default_factory=lambda: replace(presets.starter(), melody=None))
+    model: MusicGenConfig = field(default_factory=lambda: replace(presets.starter(), melody=None, chords=None))
     batches: TokenBatchConfig = TokenBatchConfig(
         batch_size=4,
         segment_frames=500,
@@ -71,7 +71,7 @@ class LMRun:
 
 
 def config() -> LMRun:
-    """The first of the shipped starter's two runs."""
+    """The first of the shipped starter's three runs."""
     return LMRun()
 
 
@@ -98,16 +98,16 @@ def train(run: LMRun, out_dir: Path, resume: bool) -> dict[str, Any]:
 
 
 def continue_from(model: MusicGenModel, earlier: MusicGenModel) -> None:
-    """Loads the weights of an earlier model, which may lack the melody conditioner.
+    """Loads the weights of an earlier model, which may lack conditioners for melodies and chords.
 
     Raises:
-        ConfigError: its config differs otherwise, or its codec does.
+        ConfigError: its config differs otherwise, except in its default settings, or its codec does.
     """
-    melody = model.config.melody if earlier.melody is None else earlier.config.melody
-    if replace(earlier.config, melody=melody) != model.config:
-        raise ConfigError("start: the model's config differs in more than its melody; give the run that config")
+    new = {name: getattr(model.config, name) for name in ("melody", "chords") if getattr(earlier.config, name) is None}
+    if replace(earlier.config, **new, defaults=model.config.defaults) != model.config:
+        raise ConfigError("start: the model's config differs in more than melody and chords; give the run that config")
     if codec_spec(earlier.codec) != codec_spec(model.codec):
         raise ConfigError("start: the model has another codec than the run's")
-    new = {name: tensor for name, tensor in model.state_dict().items() if earlier.melody is None and "melody." in name}
-    model.load_state_dict({**new, **earlier.state_dict()})
+    initial = {name: tensor for name, tensor in model.state_dict().items() if name.split(".")[0] in new}
+    model.load_state_dict({**initial, **earlier.state_dict()})
     model.text.encoder = earlier.text.encoder

@@ -15,8 +15,8 @@ from descant.training.optim import AdamWConfig, PlateauLinear
 
 
 def config() -> LMRun:
-    """The second of the shipped starter's two runs."""
-    run = LMRun(start=Path("runs/starter_lm/model"), model=presets.starter())
+    """The second of the shipped starter's three runs."""
+    run = LMRun(start=Path("runs/starter_lm/model"), model=replace(presets.starter(), chords=None))
     return replace(
         run,
         task=replace(run.task, dropout=ConditionDropout(probability=0.15, melody=0.2), history_dropout=0.7),

@@ -1,24 +1,35 @@
-"""Fits the starter's prior over tempo, key and metre: ``python recipes/starter_prior.py MANIFEST [TARGET]``.
+"""Fits the starter's prior over tempo, key, metre and chords: ``python recipes/starter_prior.py MANIFEST [TARGET]``.
 
-MANIFEST is that of a corpus whose clips have captions and the tags bpm, key and metre: of ``python -m starter_corpus
-render`` or, without audio, of ``python -m starter_corpus captions``. TARGET is the model's folder, by default that of
-the package. The clips of the split ``valid`` are left out, and the fit is reported on them.
+MANIFEST is that of a corpus whose clips have captions and tags for tempo, key, metre and perhaps chords and sections:
+of ``python -m starter_corpus render`` or, without audio, of ``python -m starter_corpus captions``. TARGET is the
+model's folder, by default that of the package. The clips of the split ``valid`` are left out, and the fit is reported
+on them.
 """
 
 import math
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
+from starter_prior_chords import (
+    DRUM_PATTERNS,
+    UNPITCHED,
+    UNPITCHED_WEIGHT,
+    chords_surprise,
+    fit_chords,
+    phrase_surprises,
+)
 from torch import Tensor
 from torch.nn import functional as F
 
 from descant.checkpoints.native import starter_folder
 from descant.checkpoints.prior_file import PRIOR, write_prior
+from descant.conditioning.chord_prior import NUM_FEATURES
+from descant.conditioning.prior import Prior
 from descant.conditioning.tempo_key_prior import TempoKeyPrior, tempo_features, words_of
 from descant.data.manifest import ClipRecord, Split, read_manifest
 from descant.tempo_key import NUM_KEYS, parse_key
@@ -77,10 +88,25 @@ class Examples:
     keys: Int[Tensor, " N"]
 
 
-def fit(records: Sequence[ClipRecord]) -> TempoKeyPrior:
+def fit(records: Sequence[ClipRecord]) -> Prior:
     """The prior that fits the captions of these clips best, with its weights drawn towards 0."""
     counts = Counter(word for record in records for caption in record.captions for word in words_of(caption))
     words = [word for word in sorted(counts.keys() - FUNCTION_WORDS) if counts[word] >= MIN_CAPTIONS]
+    for_chords = [word for word in words if word not in DRUM_PATTERNS]
+    chords = fit_chords(records, for_chords, lambda captions: word_rows(captions, for_chords), minimise)
+    synonyms = {word: chords.words[known] for word, known in same_words(chords.words).items()}
+    unpitched = {word: [*[0.0] * NUM_FEATURES, UNPITCHED_WEIGHT] for word in UNPITCHED}
+    chords = replace(chords, words=dict(sorted({**synonyms, **chords.words, **unpitched}.items())))
+    return Prior(tempo_key=fit_tempo_key(records, words), chords=chords)
+
+
+def same_words(known: Collection[str]) -> dict[str, str]:
+    """For each synonym of a known word that word."""
+    return {name: word for word, names in SYNONYMS.items() if word in known for name in names.split()}
+
+
+def fit_tempo_key(records: Sequence[ClipRecord], words: Sequence[str]) -> TempoKeyPrior:
+    """The prior over tempo, key and metre, with weights for these words."""
     metres = [metre for metre, _ in Counter(record.tags["metre"] for record in records).most_common()]
     examples = examples_of(records, words, metres)
     features = torch.from_numpy(tempo_features(TEMPI_BPM)).float()
@@ -107,7 +133,7 @@ def fit(records: Sequence[ClipRecord]) -> TempoKeyPrior:
     minor, of_minor = minimise(minor_loss, [(1,), (num_words, 1)], MINOR_RIDGE / num_examples)
     table = torch.cat([of_tempo, of_minor, of_metre], dim=1).tolist()
     weights = {word: _rounded(row) for word, row in zip(words, table, strict=True)}
-    synonyms = {name: weights[word] for word, names in SYNONYMS.items() if word in weights for name in names.split()}
+    synonyms = {name: weights[word] for name, word in same_words(weights).items()}
     return TempoKeyPrior(
         tempi_bpm=TEMPI_BPM,
         tempo_weights=tuple(_rounded(tempo.tolist())),
@@ -122,19 +148,24 @@ def fit(records: Sequence[ClipRecord]) -> TempoKeyPrior:
 
 def examples_of(records: Sequence[ClipRecord], words: Sequence[str], metres: Sequence[str]) -> Examples:
     """The captions of these clips as rows; metres that are not among ``metres`` are left out."""
-    column = {word: index for index, word in enumerate(words)}
     clips = [record for record in records if record.tags["metre"] in metres]
-    captions = [(record.tags, words_of(caption)) for record in clips for caption in record.captions]
-    table = torch.zeros(len(captions), len(words))
-    for row, (_, of_caption) in enumerate(captions):
-        table[row, [column[word] for word in of_caption if word in column]] = 1
+    captions = [(record.tags, caption) for record in clips for caption in record.captions]
     log_tempi = torch.tensor(TEMPI_BPM).log()
     return Examples(
-        words=table,
+        words=word_rows([caption for _, caption in captions], words),
         tempi=torch.tensor([int((log_tempi - math.log(tags["bpm"])).abs().argmin()) for tags, _ in captions]),
         metres=torch.tensor([metres.index(tags["metre"]) for tags, _ in captions]),
         keys=torch.tensor([-1 if tags["key"] is None else _key(tags["key"]) for tags, _ in captions]),
     )
+
+
+def word_rows(captions: Sequence[str], words: Sequence[str]) -> Float[Tensor, "N words"]:
+    """Ones where a caption has a word, zeros elsewhere."""
+    column = {word: index for index, word in enumerate(words)}
+    rows = torch.zeros(len(captions), len(words))
+    for row, caption in zip(rows, captions, strict=True):
+        row[[column[word] for word in words_of(caption) if word in column]] = 1
+    return rows
 
 
 def minimise(loss: Callable[..., Tensor], shapes: Sequence[tuple[int, ...]], ridge: float) -> list[Tensor]:
@@ -153,22 +184,26 @@ def minimise(loss: Callable[..., Tensor], shapes: Sequence[tuple[int, ...]], rid
     return [tensor.detach() for tensor in tensors]
 
 
-def report(prior: TempoKeyPrior, records: Sequence[ClipRecord]) -> str:
-    """The prior's mean surprise in nats at the tempo, the metre and the mode of clips, and without any words."""
-    lines = []
+def report(prior: Prior, records: Sequence[ClipRecord]) -> str:
+    """The prior's mean surprise in nats at what clips have, and without any words."""
+    assert prior.chords is not None
+    tempo_key, lines = prior.tempo_key, []
     for name, with_words in (("with words", True), ("without", False)):
-        surprise: dict[str, list[float]] = {"tempo": [], "metre": [], "mode": []}
+        surprise: dict[str, list[float]] = {"tempo": [], "metre": [], "mode": [], "chords": [], "phrase": []}
         for record in records:
             for caption in record.captions:
                 text, metre = caption if with_words else "", record.tags["metre"]
                 nearest = min(range(len(TEMPI_BPM)), key=lambda i: abs(math.log(TEMPI_BPM[i] / record.tags["bpm"])))
-                surprise["tempo"].append(-math.log(prior.tempo_distribution(text, metre)[nearest]))
-                if metre in prior.metres:
-                    surprise["metre"].append(-math.log(prior.metre_distribution(text)[prior.metres.index(metre)]))
+                surprise["tempo"].append(-math.log(tempo_key.tempo_distribution(text, metre)[nearest]))
+                if metre in tempo_key.metres:
+                    share = tempo_key.metre_distribution(text)[tempo_key.metres.index(metre)]
+                    surprise["metre"].append(-math.log(share))
                 if record.tags["key"] is not None:
-                    minor = prior.minor_probability(text)
+                    minor = tempo_key.minor_probability(text)
                     surprise["mode"].append(-math.log(minor if _key(record.tags["key"]) >= 12 else 1 - minor))
-        means = ", ".join(f"{of} {sum(values) / len(values):.3f}" for of, values in surprise.items())
+                surprise["chords"].append(chords_surprise(prior.chords, text, record))
+                surprise["phrase"] += phrase_surprises(prior.chords, text, record)
+        means = ", ".join(f"{of} {sum(values) / len(values):.3f}" for of, values in surprise.items() if values)
         lines.append(f"{name}: {means}")
     return "\n".join(lines)
 
@@ -196,7 +231,7 @@ def main(manifest: Path, target: Path) -> None:
 
     prior = fit(described("train"))
     write_prior(prior, target)
-    print(f"{target / PRIOR}: {len(prior.words)} words\n{report(prior, described('valid'))}")
+    print(f"{target / PRIOR}: {len(prior.tempo_key.words)} words\n{report(prior, described('valid'))}")
 
 
 if __name__ == "__main__":

@@ -63,16 +63,26 @@ def _parser() -> argparse.ArgumentParser:
     studying.add_argument("--seed", type=int, default=11, help="of the corpus (default: 11)")
     studying.add_argument("--workers", type=int, default=2, help="processes that render (default: 2)")
     studying.add_argument("--codec", type=Path, metavar="DIR", help="a trained codec's folder (default: the starter's)")
+    studying.add_argument(
+        "--duration", type=float, default=6.0, metavar="S", help="seconds of the held-out crops (default: 6)"
+    )
     studying.set_defaults(run=_make_study_data)
 
     reporting = commands.add_parser("report", help="figures of the model card, on held-out captions and typed prompts")
     following = commands.add_parser("melody-report", help="how well a model follows the melodies of held-out clips")
+    playing = commands.add_parser("chords-report", help="how well a model plays the chords of held-out clips")
     ordering = commands.add_parser("measures-report", help="whether the measures order recordings, music and noise")
-    for command, run in ((reporting, _report), (following, _report_melody), (ordering, _report_measures)):
+    drawing = commands.add_parser("sampling-report", help="which sampling makes the music move and keeps to the prompt")
+    runs = (
+        *((reporting, _report), (following, _report_melody), (playing, _report_chords)),
+        *((ordering, _report_measures), (drawing, _report_sampling)),
+    )
+    for command, run in runs:
         command.add_argument("model", metavar="MODEL", help="a model's folder or name")
         command.add_argument("manifest", type=Path, metavar="MANIFEST", help="manifest.jsonl of the corpus")
         command.add_argument("out_dir", type=Path, metavar="OUT", help="output folder; clips in it are not made again")
         command.set_defaults(run=run)
+    drawing.add_argument("--seed", type=int, default=0, help="of the choice of captions (default: 0)")
     following.add_argument(
         "--thresholds", type=Path, metavar="FILE", help="tagger.json of `report` (default: OUT/tagger.json, calibrated)"
     )
@@ -121,6 +131,7 @@ def _make_study_data(arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
         workers=arguments.workers,
         codec=arguments.codec,
+        duration_s=arguments.duration,
     )
     print(f"{arguments.folder}: {len(data.held_out.prompts)} held-out crops, {len(data.reference.clips)} recordings")
 
@@ -140,10 +151,22 @@ def _report_melody(arguments: argparse.Namespace) -> None:
     print(melody.markdown(melody.run(arguments.model, arguments.manifest, arguments.out_dir, thresholds)))
 
 
+def _report_chords(arguments: argparse.Namespace) -> None:
+    from starter_corpus.reports import chords
+
+    print(chords.markdown(chords.run(arguments.model, arguments.manifest, arguments.out_dir)))
+
+
 def _report_measures(arguments: argparse.Namespace) -> None:
     from starter_corpus.reports import four_sets
 
     print(four_sets.markdown(four_sets.run(arguments.model, arguments.manifest, arguments.out_dir)))
+
+
+def _report_sampling(arguments: argparse.Namespace) -> None:
+    from starter_corpus.reports import sampling
+
+    print(sampling.markdown(sampling.run(arguments.model, arguments.manifest, arguments.out_dir, seed=arguments.seed)))
 
 
 def _report_estimators(arguments: argparse.Namespace) -> None:

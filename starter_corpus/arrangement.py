@@ -1,9 +1,10 @@
 """The common input of the renderer for every kind of piece: a score with its metadata."""
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from starter_corpus.instruments import instrument_of
+from starter_corpus.labels import Labels
 from starter_corpus.score import (
     FRAME_SAMPLES,
     SAMPLE_RATE_HZ,
@@ -15,8 +16,8 @@ from starter_corpus.score import (
     locked_samples_per_beat,
 )
 
-SHORTEST_S, LONGEST_S = 20.0, 32.0
-_LOCKED_SHARE = 0.7
+SHORTEST_S, LONGEST_S = 22.0, 46.0
+_LOCKED_SHARE = 0.9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,10 +45,11 @@ class Arrangement:
     metre: str
     source: str
     title: str
+    labels: Labels = field(default_factory=Labels)
 
 
 def draw_tempo(rng: random.Random, slowest_bpm: float, fastest_bpm: float) -> Tempo:
-    """A random tempo in the range; 70 % have a beat of a whole number of frames (3000 / n bpm)."""
+    """A random tempo in the range; 90 % have a beat of a whole number of frames (3000 / n bpm)."""
     bpm = rng.uniform(slowest_bpm, fastest_bpm)
     frames = round(60 * SAMPLE_RATE_HZ / FRAME_SAMPLES / bpm)
     if rng.random() < _LOCKED_SHARE:
@@ -56,7 +58,7 @@ def draw_tempo(rng: random.Random, slowest_bpm: float, fastest_bpm: float) -> Te
 
 
 def draw_num_bars(rng: random.Random, tempo: Tempo, beats_per_bar: int, preferred_multiple: int) -> int:
-    """A random number of bars lasting 20 to 32 seconds; a multiple of ``preferred_multiple`` if one fits."""
+    """A random number of bars lasting 22 to 46 seconds; a multiple of ``preferred_multiple`` if one fits."""
     bar_s = tempo.samples_per_beat * beats_per_bar / SAMPLE_RATE_HZ
     fitting = [bars for bars in range(1, 200) if SHORTEST_S <= bars * bar_s <= LONGEST_S]
     whole = [bars for bars in fitting if bars % preferred_multiple == 0]
@@ -68,8 +70,7 @@ def within_range(part: Part) -> Part:
     instrument = instrument_of(part.program, is_drums=part.is_drums)
     if part.is_drums or instrument is None:
         return part
-    notes = into_range(part.notes, instrument.low, instrument.high)
-    return Part(program=part.program, role=part.role, notes=notes, is_drums=False)
+    return replace(part, notes=into_range(part.notes, instrument.low, instrument.high))
 
 
 def moods_of(*, is_minor: bool | None, bpm: float, genre: str, has_drums: bool) -> tuple[str, ...]:

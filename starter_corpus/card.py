@@ -17,21 +17,24 @@ tempo, key and metre, rendered by a sampler. It contains no recordings of perfor
 | O'Neill's Music of Ireland (1903), Ryan's Mammoth Collection (1883), Aird's Airs (from 1778), as ABC in music21's corpus | melodies, transposed, re-orchestrated and accompanied | public domain (tunes); transcriptions distributed with music21 |
 | J. S. Bach, four-part chorales, in music21's corpus | all four voices, transposed and re-orchestrated | public domain |
 | our own chord progressions, textures and melodies | solos, duos, melodies over grooves | that of this repository |
-| FluidR3 GM soundfont | all sounds | MIT |
+| FluidR3 GM soundfont | sounds | MIT |
+| MuseScore General soundfont 0.2.1 | sounds of half of the pieces | MIT; samples by others than its authors are public domain or CC0 |
+| `sox` | the program is the amplifiers and rooms; no file of it is copied | GPL-2 or later |
 
 Left out on purpose: music21's `essenFolksong` (non-commercial) and `palestrina` (rights reserved).
 
 ## How it was made
 
-Each piece lasts 20 to 32 seconds and begins without silence; mono, 32 kHz, 16 bit, -20 dB rms or a peak of 0.97.
-Chorus and reverb are off. 70 % of the pieces are beat-locked: a beat is a whole number of 20 ms frames (3000 / n beats
-per minute), and a loop repeats sample for sample. A caption names an instrument only if it is audible in at least 80 %
+Each piece lasts 20 to 50 seconds and begins without silence; mono, 32 kHz, 16 bit, -20 dB rms or a peak of 0.97. 90 %
+of the pieces are beat-locked: a beat is a whole number of 20 ms frames (3000 / n beats per minute). Most have a form:
+phrases of four or eight bars that return, with cadences, fills and endings; a loop repeats sample for sample. Tags name
+the chords and sections with their seconds, the first beat and the first bar. A caption names an instrument only if it is audible in at least 80 %
 of the ten-second crops. The split follows the source: no groove file and no tune of `valid` occurs in `train`, and no
 groove piece of `train` uses a chord progression of `valid`.
 
 ## Limits
 
-General MIDI sounds: no sung words, no room acoustics, no live performance. Western scales; the folk tunes are Irish,
+General MIDI sounds, amplifiers and rooms by rule: no sung words, no live performance. Western scales; the folk tunes are Irish,
 Scottish and American. Mood words are derived from mode, tempo and genre by rule, not from listeners.
 """  # noqa: E501
 

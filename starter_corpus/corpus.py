@@ -7,9 +7,7 @@ sidecars and is rewritten from time to time.
 import itertools
 import json
 import math
-import multiprocessing
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from descant.atomic import write_atomically
 from descant.audio import Clip
 from descant.data.manifest import Split
 from descant.errors import ConfigError
+from descant.process_pool import process_pool
 from starter_corpus.card import card_text
 from starter_corpus.pieces import make_piece, plan_piece, planned_duration_s
 from starter_corpus.render import Synthesizer
@@ -51,6 +50,7 @@ def render_corpus(
     Raises:
         ConfigError: if the folder holds a corpus of another seed, or an argument is out of range.
         MissingExtra: if a program, package or soundfont is missing; the message says how to install it.
+        ProcessLost: if one of several workers was ended by the system.
     """
     if not 0 < hours <= MAX_HOURS or not 1 <= workers <= MAX_WORKERS:
         raise ConfigError(
@@ -83,11 +83,8 @@ def _render(
         finally:
             synthesizer.close()
         return
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start_worker, (soundfont,))
-    try:
+    with process_pool(workers, _start_worker, soundfont, option="--workers") as pool:
         yield from pool.map(_render_in_worker, itertools.repeat(out_dir), itertools.repeat(seed), indices)
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _indices_for(seed: int, hours: float) -> list[int]:

@@ -1,15 +1,18 @@
 """Folk pieces: a tune from a collection for one instrument, half of the time with an accompaniment."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from descant.errors import DataError
 from starter_corpus.arrangement import Arrangement, Tempo, draw_num_bars, draw_tempo, moods_of
-from starter_corpus.chords import key_name
+from starter_corpus.chords import Chord, key_name
 from starter_corpus.harmonize import harmonize
 from starter_corpus.instruments import PROGRAMS, program_of
-from starter_corpus.score import Note, Part, Score, into_range, shift, tile, transpose
-from starter_corpus.textures import TEXTURES, spans_of
+from starter_corpus.labels import Labels, chord_labels
+from starter_corpus.score import Part, Score, into_range, shift, tile, transpose
+from starter_corpus.spans import Metre, spans_of
+from starter_corpus.textures import TEXTURES
 from starter_corpus.tunes import Tune, notes_of, tunes, upbeat_ticks
 
 _SOLOISTS = (
@@ -112,7 +115,8 @@ def arrange_folk(plan: FolkPlan) -> Arrangement:
     soloist = PROGRAMS[program_of(plan.soloist)]
     low, high = max(soloist.low, min(58, soloist.high - 24)), soloist.high
     solo = Part(program=program_of(plan.soloist), role="lead", notes=into_range(notes, low, high))
-    parts = [solo] if upbeat is None else [solo, *_accompany(plan, notes, upbeat)]
+    chords = [] if upbeat is None else harmonize(notes, upbeat, metre, plan.tonic, tune.mode)
+    parts = [solo, *_accompany(plan, chords, upbeat or 0)]
     return Arrangement(
         score=Score(
             parts=tuple(parts),
@@ -128,14 +132,15 @@ def arrange_folk(plan: FolkPlan) -> Arrangement:
         metre=tune.metre_name,
         source=tune.source,
         title=tune.title,
+        labels=_labels(chords if plan.accompaniment else [], upbeat or 0, metre),
     )
 
 
-def _accompany(plan: FolkPlan, notes: tuple[Note, ...], upbeat: int) -> list[Part]:
-    if not plan.accompaniment:
+def _accompany(plan: FolkPlan, chords: Sequence[Chord], upbeat: int) -> list[Part]:
+    if not chords:
         return []
     metre = plan.tune.metre
-    bars = [(chord,) for chord in harmonize(notes, upbeat, metre, plan.tonic, plan.tune.mode)]
+    bars = [(chord,) for chord in chords]
     spans = spans_of(bars, metre, centre=57)
     num_ticks = plan.num_bars * metre.bar_ticks
     parts = []
@@ -147,6 +152,12 @@ def _accompany(plan: FolkPlan, notes: tuple[Note, ...], upbeat: int) -> list[Par
         instrument = PROGRAMS[program]
         parts.append(Part(program=program, role=role, notes=into_range(kept, instrument.low, instrument.high)))
     return parts
+
+
+def _labels(chords: Sequence[Chord], upbeat: int, metre: Metre) -> Labels:
+    """The chords are labelled where an accompaniment plays them; there is none in the upbeat."""
+    played: list[tuple[Chord | None, int]] = [*chord_labels([(chord,) for chord in chords], metre.bar_ticks, upbeat)]
+    return Labels(chords=tuple([(None, 0), *played] if played and upbeat else played), upbeat_ticks=upbeat)
 
 
 def _moods(plan: FolkPlan) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from starter_corpus.chords import Chord, chord_of
 from starter_corpus.score import Note
-from starter_corpus.textures import Metre
+from starter_corpus.spans import Metre
 
 # Candidate chords by mode, the most common first.
 _CANDIDATES = {

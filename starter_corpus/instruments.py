@@ -112,13 +112,17 @@ def instrument_of(program: int, *, is_drums: bool = False) -> Instrument | None:
     return DRUMS if is_drums else PROGRAMS.get(program)
 
 
+def programs_of(name: str) -> tuple[int, ...]:
+    """The General MIDI programs with this name."""
+    return tuple(program for program, instrument in PROGRAMS.items() if instrument.name == name)
+
+
 def program_of(name: str) -> int:
     """The first General MIDI program with this name.
 
     Raises:
         ConfigError: if no instrument has this name.
     """
-    for program, instrument in PROGRAMS.items():
-        if instrument.name == name:
-            return program
+    for program in programs_of(name):
+        return program
     raise ConfigError(f"no instrument has the name {name!r}; known: {sorted({i.name for i in PROGRAMS.values()})}")

@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 
 from starter_corpus.score import TICKS_PER_BEAT, Note
-from starter_corpus.textures import Metre, Span
+from starter_corpus.spans import Metre, Span
 
 _Rhythms = dict[str, dict[int, tuple[tuple[int, ...], ...]]]
 
@@ -51,15 +51,16 @@ def melody(
     mood: str,
     rng: random.Random,
 ) -> tuple[Note, ...]:
-    """A melody over the chords, within the MIDI keys ``low`` to ``high``.
+    """A melody over the chords, within the MIDI keys ``low`` to ``high``; every fourth bar comes to rest.
 
     Args:
         scale: The pitch classes of the key; while a chord lasts, its tones outside the scale replace their neighbours.
         mood: ``calm`` for long notes, ``moving`` for eighths.
     """
     num_bars = (spans[-1].onset + spans[-1].length) // metre.bar_ticks
-    choices = (_COMPOUND if metre.is_compound else _SIMPLE)[mood][metre.beats_per_bar]
-    rhythms = {letter: rng.choice(choices) for letter in "ABC"}
+    rhythms_of = _COMPOUND if metre.is_compound else _SIMPLE
+    rhythms = {letter: rng.choice(rhythms_of[mood][metre.beats_per_bar]) for letter in "ABC"}
+    closing = max(rng.sample(rhythms_of["calm"][metre.beats_per_bar], 2), key=lambda rhythm: rhythm[-1])
     contours = {letter: [rng.choice((-2, -1, -1, 1, 1, 2)) for _ in range(8)] for letter in "ABC"}
     form = rng.choice(_PHRASES)
     centre = (low + high) // 2 + rng.randint(-2, 3)
@@ -68,15 +69,18 @@ def melody(
         letter = form[bar % 4]
         onset = bar * metre.bar_ticks
         is_close = bar % 4 == 3 or bar == num_bars - 1
-        for count, sixths in enumerate(rhythms[letter]):
+        rhythm = closing if is_close else rhythms[letter]
+        for count, sixths in enumerate(rhythm):
             length = abs(sixths) * _SIXTH
             if sixths > 0:
                 span = _span_at(spans, onset)
                 on_beat = onset % TICKS_PER_BEAT == 0
-                is_last = is_close and count == len(rhythms[letter]) - 1
+                is_last = is_close and count == len(rhythm) - 1
                 pitch = _next_pitch(pitch, contours[letter][count], span, scale, on_beat or is_last, centre, low, high)
+                # A breath after the last note of a phrase.
+                sounding = length * (15 if is_last else 19) // 20
                 stress = 8 if onset % metre.bar_ticks == 0 else 4 if on_beat else 0
-                notes.append(Note(onset, length * 19 // 20, pitch, 84 + stress))
+                notes.append(Note(onset, sounding, pitch, 84 + stress))
             onset += length
     return tuple(notes)
 

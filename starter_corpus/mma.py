@@ -6,8 +6,6 @@ directly, so its groove database is not needed.
 
 import functools
 import re
-import shutil
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +15,7 @@ from pathlib import Path
 from descant.errors import DataError, MissingExtra
 from starter_corpus.chords import Chord
 from starter_corpus.midi import Track, read_tracks
+from starter_corpus.programs import run_program
 from starter_corpus.score import TICKS_PER_BEAT, rescale
 
 MMA_LIBRARY = Path("/usr/share/mma/lib")
@@ -75,32 +74,38 @@ def _groove(file: str, name: str, time: int, signature: str, num_bars: int) -> G
     )
 
 
-def play(groove: Groove, bars: Sequence[Sequence[Chord]], seed: int) -> tuple[Track, ...]:
+def play(groove: Groove, bars: Sequence[Sequence[Chord]], seed: int, names: Sequence[str] = ()) -> tuple[Track, ...]:
     """The groove's tracks over one or two chords per bar, in our ticks; the same seed gives the same notes.
+
+    Args:
+        names: for each bar the groove of the same file that plays it; by default the given one plays all.
 
     Raises:
         MissingExtra: if MMA is not installed.
         DataError: if MMA rejects the groove or the chords.
     """
-    program = shutil.which("mma")
-    if program is None:
-        raise MissingExtra("the band pieces need the program mma. Install it: apt install mma")
     with tempfile.TemporaryDirectory(prefix="descant-mma-") as folder:
         source, target = Path(folder, "piece.mma"), Path(folder, "piece.mid")
-        source.write_text(_program_text(groove, bars, seed))
-        run = subprocess.run(
-            [program, "-f", str(target), str(source)], capture_output=True, text=True, timeout=60, check=False
-        )
+        source.write_text(_program_text(groove, bars, seed, names or [groove.name] * len(bars)))
+        call = ["-f", str(target), str(source)]
+        run = run_program("mma", call, package="mma", reason="the band pieces need")
         if run.returncode != 0 or not target.is_file():
-            raise DataError(f"mma could not play groove {groove.name} of {groove.file}: {run.stdout[-300:]}")
+            raise DataError(
+                f"mma could not play groove {groove.name} of {groove.file}: "
+                f"{run.stdout.decode(errors='replace')[-300:]}"
+            )
         tracks = read_tracks(target)
     ratio = Fraction(groove.beats_per_bar * TICKS_PER_BEAT, groove.mma_beats_per_bar * MMA_TICKS_PER_BEAT)
     return tuple(_in_our_ticks(track, ratio) for track in tracks)
 
 
-def _program_text(groove: Groove, bars: Sequence[Sequence[Chord]], seed: int) -> str:
-    lines = [f"Use {MMA_LIBRARY / groove.file}.mma", f"RndSeed {seed}", "Tempo 120", f"Groove {groove.name}"]
-    for number, bar in enumerate(bars, start=1):
+def _program_text(groove: Groove, bars: Sequence[Sequence[Chord]], seed: int, names: Sequence[str]) -> str:
+    lines = [f"Use {MMA_LIBRARY / groove.file}.mma", f"RndSeed {seed}", "Tempo 120"]
+    playing = None
+    for number, (bar, name) in enumerate(zip(bars, names, strict=True), start=1):
+        if name != playing:
+            lines.append(f"Groove {name}")
+            playing = name
         cells = ["/"] * groove.mma_beats_per_bar
         for position, chord in enumerate(bar):
             cells[position * groove.mma_beats_per_bar // len(bar)] = chord.symbol

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,12 +14,14 @@ from starter_corpus.chorales import ChoralePlan, arrange_chorale, plan_chorale
 from starter_corpus.description import PieceDescription, matching_styles
 from starter_corpus.folk import FolkPlan, arrange_folk, plan_folk
 from starter_corpus.instruments import DRUMS, instrument_of
+from starter_corpus.labels import label_tags
 from starter_corpus.render import Mix, Synthesizer, mix
 from starter_corpus.score import SAMPLE_RATE_HZ
 from starter_corpus.sketches import SketchPlan, arrange_sketch, plan_sketch
+from starter_corpus.sounds import draw_room, draw_sounds
 from starter_corpus.wording import captions
 
-_KIND_SHARES = {"band": 0.62, "tune": 0.22, "sketch": 0.12, "chorale": 0.04}
+_KIND_SHARES = {"band": 0.6, "tune": 0.17, "sketch": 0.19, "chorale": 0.04}
 _MAX_ATTEMPTS = 8
 _AUDIBLE_SHARE = 0.8
 
@@ -75,10 +77,10 @@ def make_piece(synthesizer: Synthesizer, seed: int, index: int) -> CorpusPiece:
         rng = random.Random(f"descant starter mix {seed} {index} {attempt}")
         try:
             arrangement = _arrange(plan)
-            parts = arrangement.score.parts
-            stems = synthesizer.play(arrangement.score)
-            offsets = [rng.uniform(-2.5, 1.5) for _ in parts]
-            mixed = mix(parts, stems, offsets)
+            score = replace(arrangement.score, parts=draw_sounds(arrangement.score.parts, arrangement.genre, rng))
+            offsets = [rng.uniform(-2.5, 1.5) for _ in score.parts]
+            room = draw_room(rng, arrangement.genre)
+            mixed = mix(score, synthesizer.play(score), offsets, room)
             words = random.Random(f"descant starter words {seed} {index} {attempt}")
             record = _record_of_audio(index, plan, arrangement, mixed, words)
         except DataError as error:
@@ -151,6 +153,7 @@ def _record(
             "beat_locked": arrangement.tempo.is_locked,
             "source": arrangement.source,
             "title": arrangement.title,
+            **label_tags(arrangement.labels, arrangement.tempo.samples_per_beat),
         },
     }
 

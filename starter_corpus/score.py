@@ -7,6 +7,10 @@ integers, so that repetitions of a loop fall on exactly the same samples (``samp
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import Literal
+
+Font = Literal["fluid", "musescore"]
+"""FluidR3, or MuseScore General."""
 
 TICKS_PER_BEAT = 960
 SAMPLE_RATE_HZ = 32_000
@@ -24,23 +28,36 @@ class Note:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Sound:
+    """What plays a part: the preset of a soundfont, and the amplifier that it is played through, if any."""
+
+    font: Font = "fluid"
+    bank: int = 0
+    preset: int
+    amplifier: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Part:
     """The notes of one instrument: a General MIDI program, and the role it plays in the arrangement.
 
     Roles are ``lead``, ``chords``, ``arpeggio``, ``pad``, ``bass`` and ``drums``; they decide the balance of the mix.
+    Without a ``sound`` it is played by FluidR3's preset for its program, drums by its standard kit.
     """
 
     program: int
     role: str
     notes: tuple[Note, ...]
     is_drums: bool = False
+    sound: Sound | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
     """Parts over a grid: ``samples_per_beat`` is the tempo, ``num_bars`` times ``beats_per_bar`` the length.
 
-    ``loop_bars`` is the number of bars after which the notes repeat; None if they do not.
+    ``loop_bars`` is the number of bars after which the notes repeat; None if they do not. For ``tail_beats`` after the
+    last bar the last notes ring on.
     """
 
     parts: tuple[Part, ...]
@@ -48,6 +65,7 @@ class Score:
     beats_per_bar: int
     num_bars: int
     loop_bars: int | None = None
+    tail_beats: int = 0
 
     @property
     def num_ticks(self) -> int:
@@ -55,7 +73,7 @@ class Score:
 
     @property
     def num_samples(self) -> int:
-        return sample_of(self.num_ticks, self.samples_per_beat)
+        return sample_of(self.num_ticks + self.tail_beats * TICKS_PER_BEAT, self.samples_per_beat)
 
 
 def sample_of(tick: int, samples_per_beat: int) -> int:

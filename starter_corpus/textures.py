@@ -5,69 +5,10 @@ that repeated bars are identical.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from starter_corpus.chords import Chord
+from starter_corpus.basses import BASSES
 from starter_corpus.score import TICKS_PER_BEAT, Note
-
-Bars = Sequence[Sequence[Chord]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Metre:
-    """The beats per bar, and whether a beat is divided into three (6/8) instead of two."""
-
-    beats_per_bar: int
-    is_compound: bool = False
-
-    @property
-    def bar_ticks(self) -> int:
-        return self.beats_per_bar * TICKS_PER_BEAT
-
-    @property
-    def step_ticks(self) -> int:
-        """The eighth note: half a beat, or a third of a compound one."""
-        return TICKS_PER_BEAT // (3 if self.is_compound else 2)
-
-
-@dataclass(frozen=True)
-class Span:
-    """A chord with its onset and length in ticks; ``voicing`` is its MIDI keys near the texture's centre, ascending."""
-
-    chord: Chord
-    onset: int
-    length: int
-    voicing: tuple[int, ...]
-
-    def root(self, lowest: int) -> int:
-        """The root in the octave that starts at ``lowest``."""
-        return lowest + (self.chord.root - lowest) % 12
-
-    def fifth(self, lowest: int) -> int:
-        """The fifth of the chord, or the tone in its place, above ``root(lowest)``."""
-        return self.root(lowest) + (self.chord.intervals[1 if len(self.chord.intervals) == 2 else 2])
-
-
-def spans_of(bars: Bars, metre: Metre, centre: int = 60) -> tuple[Span, ...]:
-    """The chords of the bars with their times, voiced close to the MIDI key ``centre``."""
-    spans = []
-    for number, bar in enumerate(bars):
-        edges = [round(position * metre.beats_per_bar / len(bar)) * TICKS_PER_BEAT for position in range(len(bar) + 1)]
-        for chord, start, end in zip(bar, edges, edges[1:], strict=False):
-            spans.append(Span(chord, number * metre.bar_ticks + start, end - start, _voicing(chord, centre)))
-    return tuple(spans)
-
-
-def _voicing(chord: Chord, centre: int) -> tuple[int, ...]:
-    lowest = centre - 6
-    return tuple(sorted(lowest + (pitch_class - lowest) % 12 for pitch_class in dict.fromkeys(chord.pitch_classes)))
-
-
-Texture = Callable[[Sequence[Span], Metre], tuple[Note, ...]]
-
-
-def _positions(span: Span, every: int) -> range:
-    return range(span.onset, span.onset + span.length, every)
+from starter_corpus.spans import Metre, Span, Texture, positions
 
 
 def block(spans: Sequence[Span], _metre: Metre) -> tuple[Note, ...]:
@@ -80,7 +21,7 @@ def pulse(spans: Sequence[Span], metre: Metre) -> tuple[Note, ...]:
     return tuple(
         Note(onset, TICKS_PER_BEAT * 4 // 5, pitch, 84 if onset % metre.bar_ticks == 0 else 70)
         for span in spans
-        for onset in _positions(span, TICKS_PER_BEAT)
+        for onset in positions(span, TICKS_PER_BEAT)
         for pitch in span.voicing
     )
 
@@ -91,7 +32,7 @@ def offbeat(spans: Sequence[Span], _metre: Metre) -> tuple[Note, ...]:
     return tuple(
         Note(onset + half, half // 2, pitch, 80)
         for span in spans
-        for onset in _positions(span, TICKS_PER_BEAT)
+        for onset in positions(span, TICKS_PER_BEAT)
         for pitch in span.voicing
     )
 
@@ -101,7 +42,7 @@ def backbeat(spans: Sequence[Span], _metre: Metre) -> tuple[Note, ...]:
     return tuple(
         Note(onset, TICKS_PER_BEAT // 3, pitch, 80)
         for span in spans
-        for onset in _positions(span, TICKS_PER_BEAT)
+        for onset in positions(span, TICKS_PER_BEAT)
         if onset // TICKS_PER_BEAT % 2 == 1
         for pitch in span.voicing
     )
@@ -111,7 +52,7 @@ def oompah(spans: Sequence[Span], metre: Metre) -> tuple[Note, ...]:
     """A bass note, then the chord on the following beats; in 6/8 on the third eighth of each beat."""
     notes = []
     for span in spans:
-        for count, onset in enumerate(_positions(span, TICKS_PER_BEAT)):
+        for count, onset in enumerate(positions(span, TICKS_PER_BEAT)):
             is_bass_beat = metre.is_compound or onset % metre.bar_ticks == 0 or count == 0
             is_bass_beat = is_bass_beat or (metre.beats_per_bar == 4 and count == 2)
             if is_bass_beat:
@@ -157,14 +98,15 @@ def wide(spans: Sequence[Span], metre: Metre) -> tuple[Note, ...]:
 
 
 def _broken(
-    spans: Sequence[Span], metre: Metre, shape: Callable[[Span], list[int]], hold: bool = False
+    spans: Sequence[Span], metre: Metre, shape: Callable[[Span], list[int]], *, hold: bool = False, speed: int = 1
 ) -> tuple[Note, ...]:
+    step = metre.step_ticks // speed
     notes = []
     for span in spans:
         pitches = shape(span)
-        for count, onset in enumerate(_positions(span, metre.step_ticks)):
+        for count, onset in enumerate(positions(span, step)):
             rest = span.onset + span.length - onset
-            length = min(rest, 3 * metre.step_ticks) if hold else metre.step_ticks
+            length = min(rest, 3 * step) if hold else step
             stress = 8 if count == 0 else 0
             notes.append(Note(onset, length, pitches[count % len(pitches)], 70 + stress))
     return tuple(notes)
@@ -178,7 +120,7 @@ def strum(spans: Sequence[Span], metre: Metre) -> tuple[Note, ...]:
     notes = []
     for span in spans:
         strings = (span.root(40), *span.voicing)
-        for onset in _positions(span, step):
+        for onset in positions(span, step):
             count = onset % metre.bar_ticks // step
             if count % (4 * per_beat) in played or onset == span.onset:
                 is_down = count % (4 * per_beat) in down or onset == span.onset
@@ -197,60 +139,54 @@ def stabs(spans: Sequence[Span], metre: Metre) -> tuple[Note, ...]:
     return tuple(
         Note(onset, quarter, pitch, 84)
         for span in spans
-        for onset in _positions(span, quarter)
+        for onset in positions(span, quarter)
         if onset % metre.bar_ticks // quarter in hits
         for pitch in span.voicing
     )
 
 
-def roots(spans: Sequence[Span], _metre: Metre) -> tuple[Note, ...]:
-    """A bass that holds each root."""
-    return tuple(Note(span.onset, span.length * 9 // 10, span.root(29), 88) for span in spans)
+def sixteenths(spans: Sequence[Span], metre: Metre) -> tuple[Note, ...]:
+    """Up and down through the chord and its octave at double speed: sequencers, minimal music."""
+
+    def wave(span: Span) -> list[int]:
+        up = [*span.voicing[:3], span.voicing[0] + 12]
+        return up + up[-2:0:-1]
+
+    return _broken(spans, metre, wave, speed=2)
 
 
-def eighths(spans: Sequence[Span], metre: Metre) -> tuple[Note, ...]:
-    """A bass that repeats the root on every eighth: rock, punk, synth pop."""
-    return tuple(
-        Note(onset, metre.step_ticks * 4 // 5, span.root(29), 92 if onset % TICKS_PER_BEAT == 0 else 80)
-        for span in spans
-        for onset in _positions(span, metre.step_ticks)
-    )
-
-
-def octaves(spans: Sequence[Span], metre: Metre) -> tuple[Note, ...]:
-    """A bass that jumps from the beat to the octave between the beats: disco, house, trance."""
-    return tuple(
-        Note(onset, metre.step_ticks * 3 // 4, span.root(29) + (0 if onset % TICKS_PER_BEAT == 0 else 12), 90)
-        for span in spans
-        for onset in _positions(span, metre.step_ticks)
-    )
-
-
-def two_feel(spans: Sequence[Span], _metre: Metre) -> tuple[Note, ...]:
-    """A bass on root and fifth, two beats each."""
-    return tuple(
-        Note(onset, TICKS_PER_BEAT * 3 // 2, span.root(29) if count % 2 == 0 else span.fifth(29), 88)
-        for span in spans
-        for count, onset in enumerate(_positions(span, 2 * TICKS_PER_BEAT))
-    )
-
-
-def syncopated(spans: Sequence[Span], metre: Metre) -> tuple[Note, ...]:
-    """A bass with a hit before the third beat and an octave after it: funk, hip hop, reggae, latin."""
-    quarter = TICKS_PER_BEAT // 4
-    plan = {0: (0, 3), 6: (0, 2), 8: (0, 2), 11: (12, 1), 14: (7, 2)}
+def picking(spans: Sequence[Span], metre: Metre) -> tuple[Note, ...]:
+    """A thumb on root and fifth in turn, and fingers between the beats: folk and country guitar."""
     notes = []
     for span in spans:
-        for onset in _positions(span, quarter):
-            step = plan.get(onset % metre.bar_ticks // quarter)
-            if step is not None:
-                interval, length = step
-                pitch = span.fifth(29) if interval == 7 else span.root(29) + interval
-                notes.append(Note(onset, length * quarter * 9 // 10, pitch, 92))
+        for count, onset in enumerate(positions(span, TICKS_PER_BEAT)):
+            bass = span.root(40) if count % 2 == 0 else span.fifth(40)
+            notes.append(Note(onset, TICKS_PER_BEAT, bass, 84))
+            if count % 2 == 0:
+                notes.append(Note(onset, metre.step_ticks, span.voicing[-1], 72))
+            for place in range(1, TICKS_PER_BEAT // metre.step_ticks):
+                string = span.voicing[-1 - (count + place) % min(3, len(span.voicing))]
+                notes.append(Note(onset + place * metre.step_ticks, metre.step_ticks, string, 70))
     return tuple(notes)
 
 
-TEXTURES: dict[str, Texture] = {
+def chugs(spans: Sequence[Span], metre: Metre) -> tuple[Note, ...]:
+    """Power chords in a riff of eighths, the rests between them short: rock, punk, metal."""
+    held = {0: 2, 3: 1, 5: 2} if metre.beats_per_bar == 4 else {0: 2, 2: 1, 4: 1}
+    notes = []
+    for span in spans:
+        for onset in positions(span, metre.step_ticks):
+            count = onset % metre.bar_ticks // metre.step_ticks % 8
+            root, steps = span.root(40), held.get(count, 1)
+            velocity, length = (
+                (98, steps * metre.step_ticks * 19 // 20) if count in held else (78, metre.step_ticks // 2)
+            )
+            pitches = (root, span.fifth(40), root + 12) if count in held else (root,)
+            notes += [Note(onset, length, pitch, velocity) for pitch in pitches]
+    return tuple(notes)
+
+
+TEXTURES: dict[str, Texture] = BASSES | {
     texture.__name__: texture
     for texture in (
         block,
@@ -261,13 +197,11 @@ TEXTURES: dict[str, Texture] = {
         alberti,
         arpeggio,
         rising,
+        sixteenths,
         wide,
         strum,
+        picking,
+        chugs,
         stabs,
-        roots,
-        eighths,
-        octaves,
-        two_feel,
-        syncopated,
     )
 }

@@ -6,20 +6,19 @@ tune may be in several of them, so its title, reduced to its letters, determines
 
 import functools
 import re
-import shutil
-import subprocess
 import tempfile
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from descant.errors import DataError, MissingExtra
+from descant.errors import DataError
 from starter_corpus.chords import KEY_NAMES
 from starter_corpus.midi import read_tracks
 from starter_corpus.music21_corpus import corpus_folder
+from starter_corpus.programs import run_program
 from starter_corpus.score import TICKS_PER_BEAT, Note, rescale, shift
+from starter_corpus.spans import Metre
 from starter_corpus.split import split_of
-from starter_corpus.textures import Metre
 
 _COLLECTIONS = {"oneills1850": "oneills", "ryansMammoth": "ryans", "airdsAirs": "airds"}
 _ABC_TICKS_PER_QUARTER = 480
@@ -157,13 +156,11 @@ def notes_of(tune: Tune) -> tuple[Note, ...]:
         MissingExtra: if abc2midi is not installed.
         DataError: if the tune cannot be read.
     """
-    program = shutil.which("abc2midi")
-    if program is None:
-        raise MissingExtra("the folk tunes need the program abc2midi. Install it: apt install abcmidi")
     with tempfile.TemporaryDirectory(prefix="descant-abc-") as folder:
         source, target = Path(folder, "tune.abc"), Path(folder, "tune.mid")
         source.write_text(re.sub(r"^X:.*", "X:1", tune.text, count=1), encoding="utf-8")
-        subprocess.run([program, str(source), "1", "-o", str(target)], capture_output=True, timeout=30, check=False)
+        call = [str(source), "1", "-o", str(target)]
+        run_program("abc2midi", call, package="abcmidi", reason="the folk tunes need")
         if not target.is_file():
             raise DataError(f"abc2midi could not read tune {tune.source}")
         tracks = read_tracks(target)

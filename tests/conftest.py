@@ -4,6 +4,7 @@
 from descant import presets
 
 # isort: split
+import signal
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -23,6 +24,14 @@ from descant.conditioning.clap import ClapConfig
 from descant.conditioning.text import SmallText
 from descant.model import MusicGenConfig, MusicGenModel
 from descant.nn.rvq import VectorQuantizer
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_are_not_ignored() -> None:
+    """A shell's background jobs and ``nohup`` ignore signals, and programs that they start rightly do so too."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,7 +1,7 @@
 """What the rows of all ablations share: a small language model on crops of six seconds, trained for some minutes.
 
 Four layers 192 wide over the starter's codec (4 codebooks of 1,024 entries, 50 frames a second) and its frozen text
-encoder, 400 updates of 8 crops on ten hours of the starter's corpus. For another size change the fields of the run, or
+encoder, 240 updates of 8 crops on ten hours of the starter's corpus. For another size change the fields of the run, or
 give ``--set`` to ``descant study``.
 """
 
@@ -28,7 +28,13 @@ def small() -> AblationRun:
     starter = presets.starter()
     transformer = replace(starter.lm.transformer, width=192, num_heads=4, num_layers=4)
     return AblationRun(
-        model=replace(starter, lm=replace(starter.lm, transformer=transformer), melody=None, max_duration_s=6.0),
+        model=replace(
+            starter,
+            lm=replace(starter.lm, transformer=transformer),
+            melody=None,
+            chords=None,
+            max_duration_s=6.0,
+        ),
         batches=TokenBatchConfig(
             batch_size=8,
             segment_frames=NUM_FRAMES,
@@ -41,12 +47,12 @@ def small() -> AblationRun:
         ),
         task=LMTaskConfig(dropout=ConditionDropout(probability=0.15)),
         trainer=TrainerConfig(
-            max_steps=400,
+            max_steps=240,
             optimizer=AdamWConfig(lr=2e-3, betas=(0.9, 0.95), weight_decay=0.1),
             schedule=PlateauLinear(warmup_steps=50, decay_fraction=0.6),
             ema_decay=None,
             log_every=25,
-            save_every=100,
+            save_every=60,
             keep_last=1,
             validate_every=None,
         ),

@@ -1,7 +1,7 @@
 """Three sizes of the model and three of the data, also by genre.
 
-All rows have the same updates of the same number of crops: at this length of training (5.3 hours of music are read) the
-larger model has not converged, and an hour of data is read five times.
+All rows have the same updates of the same number of crops: at this length of training (3.2 hours of music are read) the
+larger model has not converged, and an hour of data is read three times.
 """
 
 from dataclasses import replace

@@ -1,7 +1,8 @@
-"""``python -m descant`` is the command ``descant``."""
+"""``python -m descant``, the same as the command ``descant``."""
 
 import sys
 
-from descant.apps.cli.main import main
+from descant_command import main
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

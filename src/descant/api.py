@@ -27,7 +27,7 @@ from descant.devices import DTYPE_NAMES, Precision, select_device, select_precis
 from descant.errors import CheckpointError, InvalidRequest
 from descant.generation.engine import Engine
 from descant.generation.request import MAX_DURATION_S, Guidance, Request, Sampling
-from descant.generation.resolve import default_guidance, default_sampling
+from descant.generation.resolve import ResolvedRequest, default_guidance, default_sampling
 from descant.generation.runtimes import packs_weights
 from descant.memory import return_freed
 from descant.model import MusicGenConfig, MusicGenModel
@@ -162,7 +162,7 @@ class MusicGen:
         Args:
             request: a prompt, a ``Request``, or any ordered iterable of them, such as a list or an array.
             best_of: the number of candidates of each request, with successive seeds; the result is the one that fits
-                the tempo, the key, the chords and the melody of the request best.
+                the tempo, the key, the chords and the melody of the request best, and that does not stand still.
             progress: called with the number of steps done and the number of all steps.
             cancel: called before each step; True stops with ``Cancelled``.
             fields: fields of ``Request``, for prompts given as text.
@@ -217,6 +217,17 @@ class MusicGen:
             raise CheckpointError(f"adapter={name!r:.200}: no folder with an adapter; it has {' and '.join(NAMES)}")
         return read_adapter(path, self.model)[0]
 
+    def record_of(self, request: ResolvedRequest) -> dict[str, Any]:
+        """The ``info`` of the music of a request: everything that is needed to generate it again."""
+        model_info = {
+            "descant": __version__,
+            "model": self.name,
+            "model_fingerprint": self.fingerprint,
+            "device": self.device,
+            "precision": self.precision,
+        }
+        return {**model_info, **info_of(request)}
+
     def _clips(
         self,
         requests: list[Request],
@@ -225,18 +236,11 @@ class MusicGen:
     ) -> list[Clip]:
         for request in requests:
             check_sources(request)
-        model_info = {
-            "descant": __version__,
-            "model": self.name,
-            "model_fingerprint": self.fingerprint,
-            "device": self.device,
-            "precision": self.precision,
-        }
         made = self.engine.generate(requests, progress, cancel)
         if self._saves_memory:
             return_freed()
         return [
-            Clip(music.wave, self.sample_rate_hz, codes=music.codes, info={**model_info, **info_of(music.request)})
+            Clip(music.wave, self.sample_rate_hz, codes=music.codes, info=self.record_of(music.request))
             for music in made
         ]
 

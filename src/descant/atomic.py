@@ -26,7 +26,8 @@ from descant.staging import staging_folder
 AnyPath: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 
 MAX_LINKS = 40
-_DISK_ERRORS = {errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC)}
+DISK_ERRORS = {errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC)}
+"""The numbers of errors of a full or broken disk."""
 _ACCESS_LIST = "system.posix_acl_access"
 _NOT_REPLACEABLE = (
     "a device, a pipe or a socket is not a file that can be replaced; "
@@ -48,7 +49,7 @@ def write_atomically(path: AnyPath, content: bytes) -> None:
         with staging_folder(place.parent) as staging:
             _write(staging / "new", content, like=place)
             os.replace(staging / "new", place)
-            _flush(place.parent)
+            flush(place.parent)
 
 
 def write_new(path: Path, content: bytes) -> Path:
@@ -62,7 +63,7 @@ def write_new(path: Path, content: bytes) -> Path:
     with _reported_as(AudioError, path), staging_folder(path.parent) as staging:
         _write(staging / "new", content)
         free = next(name for name in _numbered(path) if _put_if_free(staging / "new", name))
-        _flush(path.parent)
+        flush(path.parent)
         return free
 
 
@@ -111,10 +112,10 @@ def replacing_folder(folder: Path, is_replaceable: Callable[[Path], bool]) -> It
         with _reported_as(CheckpointError, folder):
             _copy_modes(new, folder)
             for path in (*new.rglob("*"), new):
-                _flush(path)
+                flush(path)
             _swap(staging, folder)
             os.replace(staging / "old", staging / "replaced")  # from here on the old folder is never restored
-            _flush(folder.parent)
+            flush(folder.parent)
 
 
 def place_of(path: AnyPath) -> Path:
@@ -174,7 +175,7 @@ def _reported_as(error: type[DescantError], path: AnyPath, within: Path | None =
 def _is_write_error(fault: Exception, folder: Path) -> bool:
     if not isinstance(fault, OSError):
         return False
-    if fault.errno in _DISK_ERRORS:
+    if fault.errno in DISK_ERRORS:
         return True
     names = [name for name in (fault.filename, fault.filename2) if isinstance(name, str | bytes | os.PathLike)]
     return any(folder in Path(os.fsdecode(name)).parents for name in names)
@@ -259,8 +260,12 @@ def _numbered(path: Path) -> Iterator[Path]:
         yield path.with_name(f"{path.stem}-{number}{path.suffix}")
 
 
-def _flush(path: Path) -> None:
-    """Flushes a file's content, or a folder's list of names, to the disk."""
+def flush(path: Path) -> None:
+    """Flushes a file's content, or a folder's list of names, to the disk.
+
+    Raises:
+        OSError: it cannot be opened, or the disk is full or broken.
+    """
     # Windows flushes only files that are open for writing; elsewhere a read-only file can be flushed too.
     for access in (os.O_RDONLY,) if path.is_dir() else (os.O_RDWR, os.O_RDONLY):
         try:

@@ -1,4 +1,6 @@
-"""The best of several candidates: the same request with successive seeds, scored by how well it fits its prompt."""
+"""The best of several candidates: the same request with successive seeds. They are scored by how well they fit their
+prompt, and by whether they move.
+"""
 
 import math
 import secrets
@@ -50,8 +52,14 @@ def best(request: Request, clips: Sequence[Clip]) -> Clip:
 
 
 def _target(request: Request) -> "Target":
-    """What can be scored: expected moods are left out, since nothing would be chosen by them."""
-    from descant.evaluation.agreement import target_of
+    """What can be scored: expected moods are left out, since nothing would be chosen by them.
 
-    target = target_of(request.text, chords=request.chords, melody=request.melody)
-    return replace(target, tempo_key=request.stated, mood_mode=None)
+    Given chords or a melody say what sounds how long; otherwise music should move, unless its text asks for sounds that
+    are held.
+    """
+    from descant.evaluation.agreement import target_of
+    from descant.evaluation.movement import may_stand_still
+
+    target = target_of(request.text, chords=request.given_chords, melody=request.melody)
+    moves = request.given_chords is None and request.melody is None and not may_stand_still(request.text)
+    return replace(target, tempo_key=request.stated, mood_mode=None, moves=moves)

@@ -40,6 +40,10 @@ class TrainingDiverged(DescantError):
     """Loss or gradients stayed infinite or NaN for many steps in a row."""
 
 
+class ProcessLost(DescantError):
+    """Another process of the same work, such as a training run, has ended or does not answer."""
+
+
 @contextmanager
 def naming(field: str) -> Iterator[None]:
     """Begins the messages of errors in the block with the option, the argument or the field of a config at fault."""

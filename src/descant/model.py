@@ -15,12 +15,13 @@ from descant.conditioning.chroma import MelodyConfig
 from descant.conditioning.clap import ClapConditioner, ClapConfig, JointEncoder
 from descant.conditioning.fuser import fuse
 from descant.conditioning.melody import MelodyConditioner
+from descant.conditioning.prior import Prior
 from descant.conditioning.style import StyleConditioner, StyleConfig, StyleFeatures
 from descant.conditioning.tempo_key import TempoKeyConditioner, TempoKeyConfig
-from descant.conditioning.tempo_key_prior import TempoKeyPrior
 from descant.conditioning.text import SmallText, T5Text, TextConditioner
 from descant.errors import ConfigError, InvalidRequest
 from descant.lm.model import LMConfig, MusicLM
+from descant.nn.float64 import in_float64
 from descant.nn.inputs import LMInputs
 from descant.patterns import AnyPattern, frames_of_inputs
 
@@ -34,12 +35,15 @@ class GenerationDefaults:
     top_p: float = 1.0
     guidance: float = 3.0
     melody_guidance: float | None = None
+    hold_penalty: float = 0.0
 
     def __post_init__(self) -> None:
         guidances = (self.guidance, 0.0 if self.melody_guidance is None else self.melody_guidance)
-        if not (self.temperature > 0 and self.top_k >= 0 and 0 < self.top_p <= 1 and min(guidances) >= 0):
+        is_positive = self.temperature > 0 and self.top_k >= 0 and min(*guidances, self.hold_penalty) >= 0
+        if not (is_positive and 0 < self.top_p <= 1):
             raise ConfigError(
-                f"{self}: temperature must be above 0, top_k 0 or more, top_p above 0 to 1, guidances 0 or more"
+                f"{self}: temperature must be above 0, top_k 0 or more, top_p above 0 to 1, guidances and hold_penalty "
+                "0 or more"
             )
 
 
@@ -99,7 +103,7 @@ class MusicGenModel(nn.Module):
         text_encoder, style_features, clap_encoder: the frozen encoders, which are not part of the weights. A style
             model without ``style_features`` takes styles as codes only; a model with a joint space can be trained
             without ``clap_encoder``, but not conditioned on texts.
-        prior: of a model with tempo and key as conditions, for the texts that leave them open.
+        prior: of a model with tempo and key, and perhaps chords, as conditions, for the texts that leave them open.
     """
 
     def __init__(
@@ -108,7 +112,7 @@ class MusicGenModel(nn.Module):
         text_encoder: TextEncoder,
         style_features: StyleFeatures | None = None,
         clap_encoder: JointEncoder | None = None,
-        prior: TempoKeyPrior | None = None,
+        prior: Prior | None = None,
     ) -> None:
         super().__init__()
         if style_features is not None and config.style is None:
@@ -172,17 +176,26 @@ class MusicGenModel(nn.Module):
         )
 
     def inputs(
-        self, prepared: PreparedConditions, span: FrameSpan, drop: Mapping[str, Bool[Tensor, " B"]] | None = None
+        self,
+        prepared: PreparedConditions,
+        span: FrameSpan,
+        drop: Mapping[str, Bool[Tensor, " B"]] | None = None,
+        *,
+        is_exact: bool = False,
     ) -> LMInputs:
         """The inputs of the language model for a window, in generation and in training.
 
         Args:
             drop: for each condition by name the rows in which it is dropped (``ConditionDropout.rows``).
+            is_exact: whether a CPU computes them in float64 before they are rounded, so that they are the same on every
+                processor (``nn.float64``).
         """
         embedded = []
         for conditioner in self.conditioners:
             dropped = None if drop is None else drop.get(conditioner.condition)
-            by_fusion = conditioner(prepared[conditioner.name], span, dropped)
+            is_converted = is_exact and self.device.type == "cpu"
+            embed = in_float64(conditioner, keep=conditioner.float32_parts) if is_converted else conditioner
+            by_fusion = embed(prepared[conditioner.name], span, dropped)
             embedded.append(
                 {fusion: part.to(self.device, self.lm.norm.weight.dtype) for fusion, part in by_fusion.items()}
             )

@@ -6,6 +6,7 @@ from dataclasses import replace
 from descant.codec.any import StereoCodecConfig
 from descant.codec.encodec import EnCodecConfig
 from descant.codec.spectral import SpectralCodecConfig
+from descant.conditioning.chords import ChordsConfig
 from descant.conditioning.chroma import MelodyConfig
 from descant.conditioning.style import StyleConfig
 from descant.conditioning.tempo_key import TempoKeyConfig
@@ -48,6 +49,7 @@ def starter() -> MusicGenConfig:
         melody=MelodyConfig(
             num_frames=79, bottleneck="strongest", fusion="sum", neighbours=2, part="mix", null="nothing"
         ),
+        chords=ChordsConfig(),
         max_duration_s=10.0,
     )
 

@@ -94,6 +94,7 @@ def request_from_info(info: dict[str, Any]) -> Request:
             seed=info["seed"],
             tempo=_or_none(info.get("tempo")),
             key=_or_none(info.get("key")),
+            chords="none",
             sampling=Sampling(**info["sampling"]),
             guidance=Guidance(**{**info["guidance"], "schedule": _pairs(info["guidance"].get("schedule", []))}),
         )

@@ -10,6 +10,9 @@ from types import FrameType
 TERMINATION = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 """Windows has no SIGHUP."""
 
+INTERRUPTED = 130
+"""The exit code that a shell reports for a process ended by Ctrl-C."""
+
 
 @contextmanager
 def on_first_signal(signals: Sequence[signal.Signals], act: Callable[[signal.Signals], None]) -> Iterator[None]:
@@ -44,3 +47,26 @@ def on_first_signal(signals: Sequence[signal.Signals], act: Callable[[signal.Sig
         yield
     finally:
         restore()
+
+
+@contextmanager
+def interruption_delayed() -> Iterator[None]:
+    """A Ctrl-C within the block is handled at its end, and processes started within it never receive one.
+
+    A terminal sends the signal to its whole group. A process that has just been started would show a traceback of what
+    it imports; it inherits a mask instead that blocks the signal from its first instruction on, and its parent ends it.
+    Windows has no such mask: there the process has to ignore the signal itself, as soon as it can. A second Ctrl-C
+    within the block may be handled at once.
+    """
+    came: list[signal.Signals] = []
+    has_mask = hasattr(signal, "pthread_sigmask")
+    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}) if has_mask else set()
+    try:
+        # The mask is of this thread; another one may receive the signal, and Python then handles it in the main thread.
+        with on_first_signal((signal.SIGINT,), came.append):
+            yield
+    finally:
+        if came:
+            signal.raise_signal(signal.SIGINT)
+        if has_mask:
+            signal.pthread_sigmask(signal.SIG_SETMASK, earlier)

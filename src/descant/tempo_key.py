@@ -105,6 +105,14 @@ def parse_metre(text: str | None) -> str | None:
     return "3/4" if beats is None else f"{beats}/{unit}"
 
 
+def beats_per_bar(metre: str) -> float:
+    """The beats of a bar: of 6/8 and its like three eighths each, of 7/8 quarters, and of 2/2 half notes."""
+    count, unit = (int(number) for number in metre.split("/"))
+    if unit != 8:
+        return float(count)
+    return count / 3 if count % 3 == 0 else count / 2
+
+
 def stated_tempo_key(text: str | None, tempo: float | str, key: str) -> TempoKey:
     """What a text states, and a tempo and a key that are given in addition, unless these are among ``OPEN``."""
     stated = parse_tempo_key(text)

@@ -1,4 +1,4 @@
-"""Files of any kind: their checksums, and the folder where the platform keeps a user's caches."""
+"""Files of any kind: their checksums and states, and the folders where the platform keeps a user's caches and data."""
 
 import hashlib
 import os
@@ -30,6 +30,18 @@ def sha256_of(file: Path) -> str:
     return digest.hexdigest()
 
 
+def file_state(file: Path) -> tuple[int, int] | None:
+    """The size and the time of change (ns) of a file, None if it is not there.
+
+    Taken before a file is read, it tells whether what was read is still what the file has.
+    """
+    try:
+        state = file.stat()
+    except FileNotFoundError:
+        return None
+    return state.st_size, state.st_mtime_ns
+
+
 def cache_folder() -> Path | None:
     """The package's folder where the platform has caches; None for users without a home."""
     configured = Path(os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME", ""))
@@ -41,3 +53,16 @@ def cache_folder() -> Path | None:
         return None
     caches = {"win32": "AppData/Local", "darwin": "Library/Caches"}.get(sys.platform, ".cache")
     return home / caches / "descant"
+
+
+def data_folder() -> Path:
+    """The package's folder where the platform keeps what users make.
+
+    Raises:
+        RuntimeError: this user has no home.
+    """
+    configured = Path(os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_DATA_HOME", ""))
+    if configured.is_absolute():
+        return configured / "descant"
+    data = {"win32": "AppData/Local", "darwin": "Library/Application Support"}.get(sys.platform, ".local/share")
+    return Path.home() / data / "descant"

@@ -27,6 +27,7 @@ BAD_FIELDS = (
     *((Request, "guidance", value) for value in (3, 3.0, "3")),
     *((Sampling, "temperature", value) for value in (0, -1, NAN, INF, 1e9, "1", True, None)),
     *((Sampling, "top_k", value) for value in (-1, 2.5, "250", True, None, NAN)),
+    *((Sampling, "hold_penalty", value) for value in (-1, 101, NAN, "1", True, None)),
     *((Sampling, "top_p", value) for value in (0, 1.5, -0.1, NAN, "1", True, None)),
     *((Sampling, "greedy", value) for value in (1, "yes", None)),
     *((Guidance, "scale", value) for value in (-3, 1e6, NAN, INF, "3", True, None)),

@@ -34,6 +34,7 @@ BAD_REQUESTS = {
     },
     **{f"temperature {value}": ("x", "--temperature", value) for value in ("0", "-1", "nan", "1e9", "hot")},
     **{f"top_k {value}": ("x", "--top-k", value) for value in ("-1", "1e9", "2.5", "many")},
+    **{f"hold penalty {value}": ("x", "--hold-penalty", value) for value in ("-1", "101", "nan")},
     **{f"top_p {value}": ("x", "--top-p", value) for value in ("0", "1.5", "-0.1", "nan")},
     **{f"guidance {value}": ("x", "--guidance", value) for value in ("-3", "1e6", "nan")},
     **{f"seed {value}": ("x", "--seed", value) for value in ("-1", str(2**63), str(2**64), "x", "1.5", "9" * 5_000)},

@@ -173,8 +173,8 @@ def test_what_streams_keeps_its_shape_and_never_passes_full_scale():
     assert np.frombuffer(pcm(torch.tensor([[0.1, 0.2], [-0.1, -0.2]])), dtype="<i2").tolist() == [
         3277,
         -3277,
-        6553,
-        -6553,
+        6554,
+        -6554,
     ]
 
 

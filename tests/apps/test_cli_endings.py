@@ -1,5 +1,6 @@
 """Commands that end early, on full disks and by signals, and read-only systems."""
 
+import contextlib
 import json
 import os
 import re
@@ -10,6 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
+
+from descant.apps.cli.main import main
+from descant.errors import DataError, ProcessLost
+from tests.curation.music import song
 
 DESCANT = (sys.executable, "-m", "descant")
 TINY = ("--model", "tiny", "-d", "0.2", "--seed", "1")
@@ -95,6 +100,62 @@ def test_a_signal_ends_in_one_line_and_leaves_whole_files(tmp_path, number, code
         assert re.fullmatch(r"\d{4}-seed\d+-x\.wav", name)
 
 
+@pytest.fixture
+def songs(tmp_path):
+    (tmp_path / "songs").mkdir()
+    for number in range(8):
+        song(number, 6.0).save(tmp_path / "songs" / f"{number}.wav")
+    return tmp_path / "songs"
+
+
+def interrupted_as_in_a_terminal(folder: Path, first_file: str, *words: str) -> str:
+    """Sends Ctrl-C to a command and its workers, as a terminal does, once a file is there; returns its messages."""
+    with subprocess.Popen(
+        [*DESCANT, *words],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        env={**os.environ, "XDG_CACHE_HOME": str(folder / "cache")},
+    ) as process:
+        while not any(folder.glob(first_file)) and process.poll() is None:
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate()
+    assert (process.returncode, out) == (130, ""), err
+    return err
+
+
+@pytest.mark.parametrize(
+    ("words", "first_file"),
+    [
+        (("data", "check", "songs", "--workers", "2", "--families"), "cache/descant/curation/**/*"),
+        (("data", "caption", "songs", "--workers", "2"), "cache/descant/curation/**/*"),
+        (("data", "tokenize", "songs/manifest.jsonl", "-o", "tokens"), "tokens"),
+    ],
+    ids=lambda words: words[1],
+)
+def test_ctrl_c_reaches_all_workers_and_is_one_line(tmp_path, songs, words, first_file):
+    assert main(["data", "scan", str(songs)]) == 0
+    before = sorted(songs.iterdir())
+    assert interrupted_as_in_a_terminal(tmp_path, first_file, *words) == (
+        "descant: error: interrupted; no unfinished file is left\n"
+    )
+    assert sorted(songs.iterdir()) == before
+
+
+def test_ctrl_c_before_the_training_of_a_fine_tuning_run_says_that_it_continues(tmp_path, songs):
+    words = ("finetune", "songs", "-o", "out", "--model", "tiny")
+    err = interrupted_as_in_a_terminal(tmp_path, "out/tokens", *words)
+    *_, last = err.splitlines()
+    assert last.startswith("descant: error: interrupted: what is done so far is kept, and the same command continues;")
+    assert songs.is_dir()
+    whole = {"state.json", "tokens", "manifest.jsonl", "samples"}
+    assert {path.name for path in (tmp_path / "out").iterdir() if path.name[0] != "."} <= whole
+
+
 def test_what_nohup_ignores_stays_ignored(tmp_path):
     code = (
         "import os, signal\nfrom descant.apps.cli.termination import termination_raises\n"
@@ -145,3 +206,82 @@ def test_a_read_only_system_extracts_melodies(tmp_path):
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, check=False, text=True, env=environment)
     assert done.stdout == "done\n", done.stderr
+
+
+INTERRUPTED_WHILE_IMPORTING = """
+import os, signal, sys
+from descant_command import main
+
+class PressCtrlC:
+    def find_spec(self, name, path=None, target=None):
+        if name == module:
+            sys.meta_path.remove(self)
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+            except KeyboardInterrupt:
+                # As numpy does.
+                raise ImportError("cannot load module more than once per process")
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, PressCtrlC())
+module = sys.argv.pop(1)
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("module", ["descant", "descant.version", "descant.apps.cli.parser", "torch"])
+def test_ctrl_c_while_libraries_are_loaded_ends_as_at_any_other_time(module):
+    command = [sys.executable, "-c", INTERRUPTED_WHILE_IMPORTING, module, "models", "show", "tiny"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "descant: error: interrupted; no unfinished file is left\n")
+
+
+INTERRUPTED_LATER = """
+import os, signal, sys
+from descant_command import main
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGPROF, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+signal.setitimer(signal.ITIMER_PROF, float(sys.argv.pop(1)))
+code = main()
+signal.setitimer(signal.ITIMER_PROF, 0)
+sys.exit(code)
+"""
+
+
+def ctrl_c_gives_one_line(folder: Path, cpu_s: float) -> None:
+    """Ctrl-C after so much processor time, which does not depend on what else the machine does."""
+    command = [sys.executable, "-c", INTERRUPTED_LATER, str(cpu_s), "generate", "x", *TINY, "-o", f"{cpu_s}.wav"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+    if done.returncode:
+        assert done.returncode == 130, (cpu_s, done)
+        assert re.fullmatch(r"descant: error: interrupted.*; no unfinished file is left\n", done.stderr), (cpu_s, done)
+    else:
+        assert done.stdout == f"{cpu_s}.wav\n"
+
+
+@pytest.mark.parametrize("cpu_s", [0.004, 0.05, 0.1, 0.2, 0.4, 0.8])
+def test_ctrl_c_is_one_line_at_any_moment(tmp_path, cpu_s):
+    ctrl_c_gives_one_line(tmp_path, cpu_s)
+
+
+@pytest.mark.slow
+def test_ctrl_c_is_one_line_at_every_moment_of_two_seconds(tmp_path):
+    for moment in range(1, 201):
+        ctrl_c_gives_one_line(tmp_path, moment / 100)
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(DataError("a.wav is gone"), 3), (ProcessLost("one ended"), 130), (ValueError("half a number"), 130)],
+    ids=repr,
+)
+def test_after_ctrl_c_an_error_with_a_cause_of_its_own_is_still_named(monkeypatch, capsys, error, code):
+    def run(_words):
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        raise error
+
+    monkeypatch.setattr("descant.apps.cli.main._run", run)
+    assert main([]) == code
+    assert ("a.wav is gone" in capsys.readouterr().err) == (code == 3)

@@ -141,7 +141,7 @@ def test_options_change_the_music(run):
 def test_only_what_was_asked_for_differs_from_the_models_own_sampling(run):
     assert run("generate", "x", *TINY, "--top-k", "3", "-o", "a.wav").code == 0
     info = read_info("a.wav")
-    assert info["sampling"] == {"temperature": 1.0, "top_k": 3, "top_p": 1.0, "greedy": False}
+    assert info["sampling"] == {"temperature": 1.0, "top_k": 3, "top_p": 1.0, "greedy": False, "hold_penalty": 0.0}
     assert info["guidance"] == {"scale": 3.0, "text_scale": None, "melody_scale": None, "schedule": []}
 
 

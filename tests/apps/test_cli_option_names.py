@@ -20,6 +20,7 @@ REQUIRED = {
     "regenerate": ("made.wav",),
     "encode": ("made.wav", "-o", "out.safetensors", *TINY),
     "decode": ("made.safetensors", "-o", "out.wav"),
+    "transcribe": ("made.wav", "-o", "out.mid"),
     "models init": ("tiny", "model"),
     "models convert": ("tiny", "model", "--to", "native"),
     "train": (RECIPE, "--out", "run"),
@@ -38,14 +39,21 @@ REQUIRED = {
     "data tokenize": ("no.jsonl", "-o", "shards", *TINY),
     "data melodies": ("shards", "--codec", "codec"),
     "data embeddings": ("shards", "--codec", "codec"),
+    "serve": (),
+    "serve keys add": ("phone",),
+    "serve keys list": (),
+    "serve keys revoke": ("phone",),
+    "serve export": ("music",),
 }
 """The rest of a command line, for commands whose options can be wrong."""
 
 MACHINE = {"--threads": "0"}
 MODEL = {**MACHINE, "--model": "no\nmodel", "--device": "cuda:99", "--precision": "int2"}
 BENCH = {**MODEL, "--untrained": "huge", "--busy": "65"}
+PARTS = {"--workers": "0", "--shard": "3/2"}
 WORK = {"--workers": "0", "--cache": "made.wav", **MACHINE}
 SHARDS = {**MACHINE, "--device": "tpu"}
+KEPT = {"--data": "a\0b", "--keys": " ", **MACHINE}
 WRONG = {
     "generate": {
         "--duration": "3601",
@@ -79,6 +87,8 @@ WRONG = {
         "--temperature": "0",
         "--top-k": "-1",
         "--top-p": "2",
+        "--hold-penalty": "-1",
+        "--server": "localhost",
         **MODEL,
     },
     "regenerate": {
@@ -91,9 +101,19 @@ WRONG = {
     },
     "encode": {"--output": "out.pt", **MODEL},
     "decode": {"--output": "out.xyz", "--format": "aac", "--loudness": "1", **MODEL},
+    "transcribe": {"--output": "out.wav", "--tempo": "301", **MACHINE},
     "models init": {"--seed": "x", **MACHINE},
     "models convert": {"--to": "pickle", **MACHINE},
-    "train": {"--set": "trainer.max_steps=0", "--out": "a\0b", "--export": "oldest", **MACHINE},
+    "train": {
+        "--set": "trainer.max_steps=0",
+        "--out": "a\0b",
+        "--export": "oldest",
+        "--gpus": "0",
+        "--gpus-per-node": "8",
+        "--card": "h300",
+        "--utilization": "0.4",
+        **MACHINE,
+    },
     "finetune": {
         "--output": "a\0b",
         "--trigger": " ",
@@ -153,8 +173,9 @@ WRONG = {
     "bench train": {"--duration": "-1", "--repeats": "x", "--batch-size": "0", **BENCH},
     "bench load": {"--repeats": "0", **BENCH},
     "bench cold-start": {"--repeats": "-1", **BENCH},
-    "data scan": {"--output": "no/m.jsonl", "--valid-share": "2", **MACHINE},
+    "data scan": {"--output": "no/m.jsonl", "--valid-share": "2", **PARTS, **MACHINE},
     "data check": {
+        **PARTS,
         "--segment": "0",
         "--sample-rate": "-1",
         "--allow": "noise",
@@ -163,13 +184,28 @@ WRONG = {
         **WORK,
     },
     "data caption": WORK,
-    "data tokenize": {"--output": "", "--codec": "no", "--batch-size": "0", **MODEL},
+    "data tokenize": {"--output": "", "--codec": "no", "--batch-size": "0", **PARTS, **MODEL},
     "data melodies": {"--codec": "no", "--part": "drums", **SHARDS},
     "data embeddings": {"--codec": "no", "--clap": "no", **SHARDS},
+    "serve": {
+        "--host": "0.0.0.0",
+        "--port": "65536",
+        "--quota-gib": "0",
+        "--allowed-host": "a b",
+        "--allow-origin": "music.example",
+        "--cluster": "ray://head:10001",
+        "--replicas": "0",
+        **KEPT,
+        **MODEL,
+    },
+    "serve keys add": {"--scope": "write", **KEPT},
+    "serve keys list": KEPT,
+    "serve keys revoke": KEPT,
+    "serve export": {"--format": "aiff", "--data": "a\0b", **MACHINE},
 }
 """A wrong value for each option that takes one."""
 
-LATER = {"--then", "--set", "--guidance-at", "--adapter"}
+LATER = {"--then", "--set", "--guidance-at", "--adapter", "--allowed-host", "--allow-origin"}
 NEEDS = {
     "--loop": (),
     "--beats-per-bar": ("--loop", "2"),
@@ -195,7 +231,8 @@ def commands_of(parser: Parser, path: str = "") -> dict[str, Parser]:
     if not found:
         return {path: parser}
     parts = [commands_of(inner, f"{path} {name}".strip()) for name, inner in found[0].choices.items()]
-    return {name: inner for part in parts for name, inner in part.items()}
+    own = {} if found[0].required else {path: parser}
+    return {**own, **{name: inner for part in parts for name, inner in part.items()}}
 
 
 COMMANDS = commands_of(build_parser())
@@ -243,6 +280,10 @@ def test_an_option_with_one_value_is_refused_when_given_twice(command):
         "--soundfont": __file__,
         "--prompts": __file__,
         "--metrics": "fad",
+        "--workers": "1",
+        "--shard": "1/2",
+        "--cluster": "local",
+        "--replicas": "1",
     }
     for action in valued(COMMANDS[command]):
         name = action.option_strings[-1]

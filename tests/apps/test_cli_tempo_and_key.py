@@ -13,7 +13,8 @@ def test_a_choice_is_shown_recorded_and_made_again(run, folder):
     made = run("generate", "slow sad piano", *STARTER, "-o", "sad.wav", "--save-codes", "a.safetensors")
     assert made.code == 0, made.err
     info = read_info("sad.wav")
-    assert f"tempo {info['tempo']:g} BPM (chosen), key {info['key']} (chosen)\n" in made.err
+    assert f"tempo {info['tempo']:g} BPM (chosen), key {info['key']} (chosen), chords " in made.err
+    assert info["chords"].startswith(f"{info['key'].split()[0]}m")
     assert info["tempo"] < 90
     again = run("regenerate", "sad.wav", "--device", "cpu", "--save-codes", "b.safetensors")
     assert again.code == 0, again.err
@@ -22,12 +23,13 @@ def test_a_choice_is_shown_recorded_and_made_again(run, folder):
 
 
 def test_of_several_results_each_says_its_own(run):
+    options = (*STARTER, "--chords", "none", "-o", "out/")
     prompts = ("lively jig, 115 bpm", "church organ in Am", "waltz")
-    outcome = run("generate", *prompts, *STARTER, "-o", "out/", "--json")
+    outcome = run("generate", *prompts, *options, "--json")
     result = json.loads(outcome.out)
     assert result["tempos"][0] == 115.0
     assert result["keys"][1] == "A minor"
-    shown = run("generate", *prompts, *STARTER, "-o", "out/").err.splitlines()
+    shown = run("generate", *prompts, *options).err.splitlines()
     chosen = [line.partition(": ")[2] for line in shown if "(chosen)" in line]
     assert chosen == [
         f"key {result['keys'][0]} (chosen)",
@@ -37,7 +39,9 @@ def test_of_several_results_each_says_its_own(run):
 
 
 def test_given_or_none_nothing_is_chosen(run):
-    outcome = run("generate", "piano", *STARTER, "--tempo", "72", "--key", "f# minor", "-o", "given.wav")
+    outcome = run(
+        "generate", "piano", *STARTER, "--tempo", "72", "--key", "f# minor", "--chords", "none", "-o", "given.wav"
+    )
     assert outcome.code == 0, outcome.err
     assert "chosen" not in outcome.err
     assert (read_info("given.wav")["tempo"], read_info("given.wav")["key"]) == (72.0, "F# minor")

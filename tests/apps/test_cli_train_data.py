@@ -42,7 +42,7 @@ def test_a_recipe_runs_with_its_settings_changed(run, recipe, folder):
 
 def test_a_recipe_that_is_slow_to_load_is_announced_before_it_is_there(run, recipe, folder, monkeypatch):
     monkeypatch.setattr("descant.apps.cli.train.SLOW_S", 0.05)
-    slow = "import sys, time; time.sleep(0.5); print('is there', file=sys.stderr)\n"
+    slow = "import sys, time; time.sleep(2); print('is there', file=sys.stderr)\n"
     (folder / recipe).write_text(slow + (folder / recipe).read_text())
     outcome = run("train", recipe, "--out", "r")
     assert outcome.code == 0, outcome.err
@@ -75,7 +75,7 @@ def test_a_recipe_of_the_package_is_found_by_its_name_anywhere(run, name):
 
 
 def test_an_unknown_recipe_names_those_of_the_package(refused):
-    assert "encodec, finetune, musicgen, starter_codec" in refused(2, "train", "musicgan")
+    assert "encodec, finetune, musicgen, starter_chords" in refused(2, "train", "musicgan")
 
 
 @pytest.mark.parametrize(
@@ -246,6 +246,21 @@ def test_tokenize_leaves_out_and_names_broken_clips_and_fails_at_them_where_aske
     result = json.loads(outcome.out)
     assert result["num_clips"] == 2
     assert [path.endswith("b.wav") for path in result["left_out"]] == [True]
+
+
+def test_the_result_of_a_part_says_that_it_is_one_and_what_is_left_to_do(run, music, folder):
+    assert run("data", "scan", music, "--valid-share", "0").code == 0
+    words = ("data", "tokenize", music / "manifest.jsonl", "-o", "shards", "--model", "tiny")
+    outcome = run(*words, "--shard", "1/1")
+    assert outcome.code == 0, outcome.err
+    assert outcome.out == (
+        "3 clips in part 1 of 1, 3 of them encoded now, 0 left out; "
+        "tokenize without --shard once all 1 parts are there\n"
+    )
+    result = json.loads(run(*words, "--shard", "1/1", "--json").out)
+    assert [result[name] for name in ("part", "num_parts", "num_clips", "num_encoded")] == [1, 1, 3, 0]
+    assert json.loads(run(*words, "--json").out)["kept_parts"] == []
+    assert not (folder / "shards" / "part-1-of-1").exists()
 
 
 def test_an_edited_caption_and_a_new_song_reach_the_shards_without_tokenizing_again(run, music, folder):

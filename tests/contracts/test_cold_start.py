@@ -17,7 +17,8 @@ except Cancelled:
 
 UNNEEDED = (
     *("torch._dynamo", "torch._inductor", "torch.onnx", "sympy", "scipy", "sklearn", "pandas", "matplotlib"),
-    *("transformers", "huggingface_hub", "yaml", "librosa", "numba", "demucs", "av", "mutagen", "rich", "beartype"),
+    *("transformers", "huggingface_hub", "yaml", "librosa", "numba", "demucs", "av", "mutagen", "rich", "jinja2"),
+    *("beartype",),
     *("descant.evaluation", "descant.training", "descant.data", "descant.studies", "descant.apps"),
 )
 """Modules that take long to import, or that only other commands need."""

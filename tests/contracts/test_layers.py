@@ -38,10 +38,13 @@ def imported_by(file: Path) -> set[str]:
     [
         ("transformers", {"conditioning/encoders/frozen.py"}),
         ("soundfile", {"audio/sndfile.py"}),
-        ("av", {"audio/ffmpeg.py"}),
+        ("av", {"audio/ffmpeg.py", "audio/mp3_stream.py"}),
         ("mutagen", {"audio/tag_files.py", "audio/common_tags.py"}),
         ("demucs", {"conditioning/stems.py"}),
+        ("jinja2", {"html_pages/__init__.py"}),
         ("librosa", {"audio/analysis.py"}),
+        ("mido", {"transcription/midi.py"}),
+        ("onnxruntime", {"transcription/network.py"}),
         ("tokenizers", {"conditioning/encoders/small.py", "studies/speed/untrained.py", "training/distill.py"}),
     ],
 )

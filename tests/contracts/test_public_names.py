@@ -61,7 +61,7 @@ def test_the_fields_of_a_request_are_these():
         "sampling",
         "guidance",
     ]
-    assert fields_of(Sampling) == ["temperature", "top_k", "top_p", "greedy"]
+    assert fields_of(Sampling) == ["temperature", "top_k", "top_p", "greedy", "hold_penalty"]
     assert fields_of(Guidance) == ["scale", "text_scale", "melody_scale", "schedule"]
     assert fields_of(Clip) == ["samples", "sample_rate_hz", "codes", "info"]
 
@@ -78,6 +78,7 @@ def test_what_a_loaded_model_offers_is_this():
         "max_duration_s",
         "num_channels",
         "precision",
+        "record_of",
         "sample_rate_hz",
         "stream",
     }

@@ -8,11 +8,12 @@ import torch
 
 from descant.audio import Clip
 from descant.curation.analysis import Job, analyse_files
-from descant.curation.check import check, clips_of
+from descant.curation.check import check, clips_of, measure_part
 from descant.curation.problems import PROBLEMS
 from descant.curation.rules import Settings
 from descant.data.families import read_families, write_families
 from descant.data.manifest import read_manifest, write_manifest
+from descant.data.parts import Part
 from descant.data.scan import scan_folder
 from descant.errors import DataError, InvalidRequest
 from tests.curation.music import RATE_HZ, song
@@ -209,3 +210,13 @@ def test_a_place_without_music_is_an_error(tmp_path):
         check(clips_of(tmp_path / "none.jsonl"))
     with pytest.raises(DataError):
         read_manifest(tmp_path / "none.jsonl")
+
+
+def test_what_machines_measured_in_parts_is_not_measured_again(music, tmp_path, monkeypatch):
+    clips = clips_of(music)
+    counts = [measure_part(clips, Part(number, 2), cache=tmp_path / "cache") for number in (1, 2)]
+    assert sum(counts) == len(clips.records)
+    assert abs(counts[0] - counts[1]) <= 1
+    whole = check(clips)
+    monkeypatch.setattr("descant.curation.analysis.measure_levels", None)
+    assert check(clips, cache=tmp_path / "cache").lines() == whole.lines()

@@ -19,7 +19,7 @@ from descant.data.clip_features import codes_of, read_features
 from descant.data.corpus import read_corpus
 from descant.data.manifest import ClipRecord
 from descant.data.melodies import add_melodies, crop, decode_clip, melodies
-from descant.data.shards import read_shard, shard_path
+from descant.data.shards import read_shard, shard_path, write_shard
 from descant.data.token_dataset import TokenBatchConfig, TokenBatches
 from descant.data.tokenize import tokenize
 from descant.errors import ConfigError, DataError
@@ -98,10 +98,11 @@ def test_an_interrupted_run_continues_and_gives_the_same_files(with_melodies, co
     assert done == [(2, 3), (3, 3)]
 
 
-def test_melodies_of_other_codes_or_another_extractor_are_refused(with_melodies, codec):
+def test_melodies_of_other_codes_or_another_extractor_are_refused(with_melodies, codec, tmp_path):
     shard = read_shard(shard_path(with_melodies, 0))
+    write_shard(tmp_path / "other", shard.clips, 1 - shard.codes)
     with pytest.raises(DataError, match="made from other codes"):
-        read_features(with_melodies, 0, replace(shard, codes=1 - shard.codes), KIND)
+        read_features(with_melodies, 0, read_shard(tmp_path / "other"), KIND)
     with pytest.raises(DataError, match="was made with"):
         add_melodies(with_melodies, codec, replace(CONFIG, hop_samples=512))
     # The bottleneck lies behind what is kept.

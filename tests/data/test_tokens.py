@@ -447,9 +447,9 @@ def test_chords_in_a_clips_tags_are_cropped_with_its_codes(records, tmp_path):
     tagged = [replace(record, tags={"chords": "C:0 G:0.5 Am:0.9"}) for record in records[:3]] + records[3:]
     tokenize(tagged, FakeCodec(), tmp_path / "codes")
     config = TokenBatchConfig(batch_size=16, segment_frames=20)
-    batches = TokenBatches(tmp_path / "codes", config, [chords_condition()])
-    batch = batches.batch(1)
-    whole = {clip.id: codes for clip, codes in zip(batches.clips, batches._codes, strict=True)}
+    corpus = read_corpus(tmp_path / "codes")
+    batch = TokenBatches(corpus, config, [chords_condition()]).batch(1)
+    whole = {clip.id: corpus.codes(number) for number, clip in enumerate(corpus.clips)}
     cropped = set()
     for row, codes, clip in zip(batch.conditions, batch.codes, batch.clips, strict=True):
         assert ("chords" in row) == ("chords" in clip.tags)

@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,17 @@ from safetensors.torch import load_file
 import descant
 from descant.adapters import LoraConfig
 from descant.apps.cli.main import main
-from descant.checkpoints.adapters import load_adapter
+from descant.checkpoints.adapters import AdapterInfo, load_adapter
+from descant.data.families import write_families
 from descant.data.manifest import read_manifest
+from descant.data.scan import scan_folder
 from descant.errors import AudioError, ConfigError, DataError, InvalidRequest
 from descant.finetuning.config import FineTuneRun, ListeningConfig, full_run, trigger_from
 from descant.finetuning.listening import Listening
+from descant.finetuning.music import prepare_music
 from descant.finetuning.run import finetune
 from descant.finetuning.state import RunState, read_state
+from descant.finetuning.tasks import make_training, planned
 
 RATE_HZ = 8_000
 
@@ -47,6 +52,14 @@ def write_songs(folder: Path) -> Path:
     (folder / "dawn.txt").write_text("slow warm strings, " + "longer than any text encoder reads, " * 100)
     (folder / "noon.json").write_text(json.dumps({"caption": "piano", "license": "CC-BY-4.0"}))
     return folder
+
+
+def write_damaged_song(file: Path) -> None:
+    """A file whose header is in order, so that only decoding shows the damage."""
+    soundfile.write(file, np.random.default_rng(0).uniform(-0.3, 0.3, 6 * RATE_HZ), RATE_HZ)
+    content = file.read_bytes()
+    middle = len(content) // 2
+    file.write_bytes(content[:middle] + bytes(3_000) + content[middle + 3_000 :])
 
 
 def test_a_run_inside_its_music_is_refused(tmp_path):
@@ -85,9 +98,7 @@ def finished(tmp_path_factory) -> Finished:
     songs = write_songs(folder / "songs")
     song(songs / "jingle.wav", 440, duration_s=2.0)
     (songs / "broken.wav").write_bytes(b"RIFF, but no audio")
-    soundfile.write(songs / "night.flac", np.random.default_rng(0).uniform(-0.3, 0.3, 6 * RATE_HZ), RATE_HZ)
-    content = (songs / "night.flac").read_bytes()
-    (songs / "night.flac").write_bytes(content[: len(content) // 2])
+    write_damaged_song(songs / "night.flac")
     run = run_on(songs, listening=ListeningConfig(duration_s=0.2))
     return Finished(songs, run, folder / "out", finetune(run, folder / "out", command="descant finetune songs"))
 
@@ -97,6 +108,16 @@ def test_files_that_cannot_be_used_are_named_and_both_splits_keep_music(finished
     assert sorted(names) == ["broken.wav", "jingle.wav", "night.flac"]
     splits = [record.split for record in read_manifest(finished.out_dir / "manifest.jsonl")]
     assert sorted(splits) == ["train", "train", "valid"]
+
+
+def test_a_family_stays_in_one_split_when_a_damaged_clip_leaves_the_other_empty(songs, tmp_path):
+    write_damaged_song(songs / "night.flac")
+    write_families(songs, [[songs / "dawn.wav", songs / "noon.wav"]])
+    first = scan_folder(songs, valid_share=0.15)
+    assert [record.path.name for record in first.records if record.split == "valid"] == ["night.flac"]
+    music = prepare_music(songs, tmp_path / "out", descant.load("tiny").model.codec, 0.15, note=lambda _: None)
+    splits = {record.path.stem: record.split for record in music.records}
+    assert splits == {"dawn": "train", "noon": "train", "dusk": "valid"}
 
 
 def test_the_adapter_names_its_model_and_trigger_word_and_generates(finished):
@@ -116,7 +137,9 @@ def test_card_and_page_say_what_was_done_and_need_no_other_file(finished):
     assert f"{result['loss_before']:.3f}" in card
     assert f"{result['loss_after']:.3f}" in card
     page = Path(result["page"]).read_text(encoding="utf-8")
-    assert page.count("<audio") == 4 * 3
+    prompts = ("mysongs", "mysongs, slow and calm", "mysongs, fast and lively", "warm slow piano")
+    players = [f"Play {prompt}, {stage}" for prompt in prompts for stage in ("before", "during", "after")]
+    assert re.findall(r'<audio [^>]*aria-label="([^"]*)"', page) == players
     assert page.count("<svg") == 2
     assert not re.search(r"(src|href)=\"(?!data:)", page)
 
@@ -181,9 +204,11 @@ def test_the_best_validation_is_remembered_and_those_since_are_counted(tmp_path)
     losses = [(0, 4.0, True), (2, 5.0, False), (4, float("nan"), False), (6, 3.0, True), (8, 3.0, False)]
     assert all(state.add(step, {"ce": loss}) is is_best for step, loss, is_best in losses)
     state.write(tmp_path)
+    assert [state.add(step, {"ce": loss}) for step, loss, _ in losses[-2:]] == [True, False], "known ones are as before"
     known = read_state(tmp_path)
-    assert known == state
-    assert (known.first, known.best, known.best_step, known.misses) == ({"ce": 4.0}, {"ce": 3.0}, 6, 1)
+    assert known is not None
+    assert (known.best_step, known.misses) == (state.best_step, state.misses) == (6, 1)
+    assert json.dumps(known.validations) == json.dumps(state.validations)
 
 
 @pytest.mark.parametrize("stage", ["during", "after"])
@@ -207,6 +232,47 @@ def test_an_interrupted_run_goes_on_to_the_same_result(finished, tmp_path, monke
         load_file(Path(done["adapter"]) / "adapter_model.safetensors") for done in (result, finished.result)
     )
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize("patience", [1, 4], ids=["stopped early", "all steps"])
+def test_a_training_that_has_ended_is_not_trained_again(songs, tmp_path, monkeypatch, patience):
+    """Stopped between its last step and its page, a run that had ended early once trained on."""
+    run = run_on(songs, patience=patience)
+    still = replace(run.trainer, optimizer=replace(run.trainer.optimizer, lr=1e-30))
+    run = replace(run, trainer=still)
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("descant.finetuning.run.page", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            finetune(run, tmp_path / "out", command="")
+    log = (tmp_path / "out" / "run" / "log.jsonl").read_bytes()
+    monkeypatch.setattr("descant.finetuning.run.Trainer", interrupted)
+    assert finetune(run, tmp_path / "out", command="")["steps"] == (2 if patience == 1 else 6)
+    assert (tmp_path / "out" / "run" / "log.jsonl").read_bytes() == log
+
+
+def test_the_plan_is_timed_in_the_runs_precision_and_after_the_first_batch(songs, tmp_path, monkeypatch):
+    run = run_on(songs, minutes=1.0)
+    run = replace(run, trainer=replace(run.trainer, precision="bf16", max_steps=10**6))
+    model = descant.load("tiny")
+    music = prepare_music(songs, tmp_path, model.model.codec, run.valid_share, note=lambda _: None)
+    training = make_training(run, model.model, music.tokens, AdapterInfo(base="tiny", base_fingerprint=""))
+    loss, in_bf16, now_s = training.task.loss, [], [0.0]
+
+    def slow_loss(phase, batch, context):
+        now_s[0] += 0.125 if in_bf16 else 8.0
+        in_bf16.append(torch.is_autocast_enabled("cpu"))
+        return loss(phase, batch, context)
+
+    monkeypatch.setattr(training.task, "loss", slow_loss)
+    monkeypatch.setattr("descant.studies.speed.timing.time", SimpleNamespace(perf_counter=lambda: now_s[0]))
+    plan = planned(training, minutes=1.0)
+    assert in_bf16 == [True, True, True]
+    assert plan.max_steps == int(0.85 * 60 / 0.125)
+    assert all(parameter.grad is None for parameter in training.task.parameters()["lm"].values())
 
 
 def test_a_full_run_writes_a_model_that_is_no_longer_the_original(songs, tmp_path):

@@ -39,6 +39,7 @@ REQUESTS = (
     ask(seed=5, guidance=Guidance(scale=1.0), sampling=Sampling(top_k=3, temperature=2.0)),
     ask(seed=6, guidance=Guidance(scale=5.0, schedule=((0.1, 1.0),)), sampling=Sampling(top_k=0, top_p=0.7)),
     ask(seed=7, prompt_codes=PROMPT[:, :3], sampling=Sampling(greedy=True), duration_s=5 * FRAME_S),
+    ask(seed=8, sampling=Sampling(top_k=4, hold_penalty=9.0), duration_s=28 * FRAME_S),
 )
 
 
@@ -143,7 +144,7 @@ def test_jobs_of_all_lengths_share_their_steps(watched):
     engine.generate(REQUESTS)
     (session,) = runtime.sessions
     # The start token is read when a job joins, and the last step is not read.
-    assert session.num_steps == engine.model.config.pattern.length(20) - 2
+    assert session.num_steps == engine.model.config.pattern.length(28) - 2
 
 
 def test_a_request_that_waits_joins_as_soon_as_there_is_room(watched):

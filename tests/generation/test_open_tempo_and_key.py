@@ -9,6 +9,7 @@ import torch
 
 from descant import Clip, Guidance, InvalidRequest, MusicGen, Request, request_from_info
 from descant.conditioning.chroma import MelodyConfig
+from descant.conditioning.prior import Prior
 from descant.conditioning.tempo_key import TempoKeyConfig
 from descant.conditioning.tempo_key_prior import TempoKeyPrior
 from descant.errors import ConfigError
@@ -32,7 +33,7 @@ MELODY = MelodyConfig(sample_rate_hz=8_000, window_samples=256, hop_samples=128,
 @pytest.fixture(scope="module")
 def music(make_model) -> MusicGen:
     model = make_model(tempo_key=TempoKeyConfig(), melody=MELODY)
-    model.prior = PRIOR
+    model.prior = Prior(tempo_key=PRIOR)
     return MusicGen(model, "with prior")
 
 
@@ -154,7 +155,7 @@ def test_models_without_the_condition_are_unchanged(tiny_model):
     with pytest.raises(InvalidRequest, match="key='Am': this model reads a key in the text only"):
         plain.generate(ask(key="Am"))
     with pytest.raises(ConfigError, match="prior: this model has no tempo"):
-        MusicGenModel(tiny_model.config, tiny_model.text.encoder, prior=PRIOR)
+        MusicGenModel(tiny_model.config, tiny_model.text.encoder, prior=Prior(tempo_key=PRIOR))
 
 
 def test_where_guidance_leaves_out_the_text_it_leaves_out_its_tempo(music):

@@ -41,6 +41,8 @@ pytestmark = pytest.mark.usefixtures("unchecked")
         {"top_k": 1.5},
         {"top_k": True},
         {"top_p": 0.0},
+        {"hold_penalty": -0.1},
+        {"hold_penalty": math.inf},
         {"top_p": 1.1},
         {"top_p": math.nan},
         {"greedy": 1},

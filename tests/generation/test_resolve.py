@@ -79,6 +79,46 @@ def test_requests_beyond_the_model_are_refused_before_the_first_step(tiny_model,
     assert not steps
 
 
+@pytest.mark.parametrize(
+    ("changes", "is_refused"),
+    [
+        ({"timeline": ((4 * FRAME_S, "drums"),)}, True),
+        ({"stride_s": 30.0}, True),
+        ({"duration_s": 9 * FRAME_S}, True),
+        ({"tempo": 120.0}, True),
+        ({"chords": "C:0"}, True),
+        ({"style": TUNE}, True),
+        ({"melody": Clip(torch.zeros(1, 8_000), 8_000)}, True),
+        ({"melody": Clip(TUNE.samples[:, :20], 8_000)}, True),
+        ({"guidance": Guidance(text_scale=2.0)}, True),
+        ({"guidance": Guidance(melody_scale=2.0)}, True),
+        ({"prompt": Clip(torch.zeros(1, 600), 32_000)}, True),
+        ({"prompt_codes": torch.zeros(4, 8, dtype=torch.long)}, True),
+        ({}, False),
+        ({"melody": TUNE, "guidance": Guidance(melody_scale=2.0)}, False),
+        ({"prompt": Clip(TUNE.samples[:, :400], 8_000)}, False),
+    ],
+    ids=str,
+)
+def test_a_check_refuses_what_resolving_refuses_and_runs_no_network(make_model, monkeypatch, changes, is_refused):
+    model = make_model(melody=MELODY, pattern=CoarseFirst(delays=(0, 0, 0, 1)), max_duration_s=8 * FRAME_S)
+    resolver = Resolver(model)
+
+    def refusal(act, **fields) -> str | None:
+        try:
+            act(Request(**{"text": "piano", "duration_s": 8 * FRAME_S, "seed": 1, **fields}))
+        except InvalidRequest as error:
+            return str(error)
+        return None
+
+    expected = refusal(resolver.resolve, **changes)
+    with monkeypatch.context() as patch:
+        for owner, name in ((model.codec, "encode_in_chunks"), (conditions, "extract_melody")):
+            patch.setattr(owner, name, lambda *_: pytest.fail("a network was run"))
+        assert refusal(resolver.check, **changes) == expected
+    assert (expected is not None) == is_refused
+
+
 def test_a_melody_that_several_requests_share_is_analysed_once(make_model, monkeypatch):
     analysed = []
     extract = conditions.extract_melody

@@ -43,7 +43,12 @@ def test_every_stage_hands_on_exact_weights_and_the_export_rounds_them(workshop)
     workshop.run("data", "melodies", "starter_tokens", *words)
     result = workshop.train("starter_melody", "starter_melody", {**LM, "start": "starter_lm/model"})
     assert "melody_gain" in result
-    folder = workshop.folder / "starter_melody" / "model"
+    melodic = load_model(workshop.folder / "starter_melody" / "model")
+    assert melodic.chords is None
+    result = workshop.train("starter_chords", "starter_chords", {**LM, "start": "starter_melody/model"})
+    assert "melody_gain" in result
+    folder = workshop.folder / "starter_chords" / "model"
+    assert load_model(folder).chords is not None
     assert {tensor.dtype for tensor in load_file(folder / "model.safetensors").values()} == {torch.float32}
     assert load_model(folder).config.max_duration_s == 1.0
 

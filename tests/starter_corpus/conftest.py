@@ -14,7 +14,7 @@ def synthesizer() -> Iterator[Synthesizer]:
     try:
         synthesizer = Synthesizer()
     except MissingExtra as error:
-        pytest.skip(f"needs FluidSynth with FluidR3_GM.sf2: {error}")
+        pytest.skip(f"needs FluidSynth and its soundfonts: {error}")
     yield synthesizer
     synthesizer.close()
 
@@ -22,7 +22,7 @@ def synthesizer() -> Iterator[Synthesizer]:
 @pytest.fixture(scope="session")
 def programs() -> None:
     """The programs that write the notes of groove and tune pieces."""
-    for program in ("mma", "abc2midi"):
+    for program in ("mma", "abc2midi", "sox"):
         if shutil.which(program) is None:
             pytest.skip(f"needs the program {program}")
     pytest.importorskip("music21", reason="needs music21's corpus")

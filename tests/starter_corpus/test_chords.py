@@ -8,7 +8,8 @@ from starter_corpus.harmonize import harmonize
 from starter_corpus.melody import melody
 from starter_corpus.progressions import FAMILIES, VALID_PROGRESSIONS, progressions
 from starter_corpus.score import TICKS_PER_BEAT, Note
-from starter_corpus.textures import TEXTURES, Metre, spans_of
+from starter_corpus.spans import Metre, spans_of
+from starter_corpus.textures import TEXTURES
 
 FOUR = Metre(beats_per_bar=4)
 

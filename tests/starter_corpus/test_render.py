@@ -1,15 +1,16 @@
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from descant.errors import MissingExtra
+from descant.errors import DataError, MissingExtra
 from starter_corpus.arrangement import Arrangement, Tempo
 from starter_corpus.band import arrange_band
 from starter_corpus.pieces import describe, make_piece, plan_piece
 from starter_corpus.render import MAX_PEAK, find_soundfont, mix
-from starter_corpus.score import FRAME_SAMPLES, Note, Part, Score, locked_samples_per_beat, tile
+from starter_corpus.score import FRAME_SAMPLES, Note, Part, Score, Sound, locked_samples_per_beat, tile
 
 
 def score(*parts: Part, num_bars: int = 4, loop_bars: int | None = None) -> Score:
@@ -57,7 +58,7 @@ def test_parts_played_together_are_the_parts_played_alone(synthesizer):
 
 def test_a_mix_has_the_level_and_the_peak_it_should(synthesizer):
     song = score(PIANO, DRUMS)
-    mixed = mix(song.parts, synthesizer.play(song), [0.0, 0.0])
+    mixed = mix(song, synthesizer.play(song), [0.0, 0.0])
     rms_db = 20 * np.log10(np.sqrt(np.mean(mixed.samples**2)))
     assert abs(mixed.samples).max() <= MAX_PEAK + 1e-6
     assert rms_db == pytest.approx(-20, abs=0.1) or abs(mixed.samples).max() == pytest.approx(MAX_PEAK, abs=1e-3)
@@ -67,18 +68,56 @@ def test_a_mix_has_the_level_and_the_peak_it_should(synthesizer):
 def test_a_part_with_one_note_is_audible_in_few_crops(synthesizer):
     once = Part(program=73, role="lead", notes=(Note(0, 400, 72, 90),))
     song = score(replace(PIANO, notes=tile(LOOP, 3_840, 40 * 3_840)), once, num_bars=60)
-    assert mix(song.parts, synthesizer.play(song), [0.0, 0.0]).audible_shares[1] < 0.8
+    assert mix(song, synthesizer.play(song), [0.0, 0.0]).audible_shares[1] < 0.8
 
 
 def test_silence_is_audible_nowhere_and_not_an_error():
     song = score(PIANO)
-    mixed = mix(song.parts, np.zeros((1, song.num_samples), dtype=np.float32), [0.0])
+    mixed = mix(song, np.zeros((1, song.num_samples), dtype=np.float32), [0.0])
     assert mixed.audible_shares == (0.0,)
 
 
 def test_a_missing_soundfont_is_named_with_the_command_that_installs_it():
-    with pytest.raises(MissingExtra, match=r"nowhere\.sf2.*apt install fluidsynth fluid-soundfont-gm"):
+    with pytest.raises(
+        MissingExtra, match=r"nowhere\.sf2.*apt install fluidsynth fluid-soundfont-gm musescore-general-soundfont"
+    ):
         find_soundfont(Path("nowhere.sf2"))
+
+
+def test_the_last_notes_ring_on_after_the_last_bar(synthesizer):
+    song = replace(score(PIANO, num_bars=2), tail_beats=2)
+    stems = synthesizer.play(song)
+    bars = 4 * 17 * FRAME_SAMPLES
+    assert stems.shape[1] == bars + 2 * 17 * FRAME_SAMPLES == song.num_samples
+    np.testing.assert_array_equal(stems[:, :bars], synthesizer.play(score(PIANO, num_bars=2)))
+    ringing = mix(song, stems, [0.0]).samples[bars:]
+    assert abs(ringing[: FRAME_SAMPLES * 4]).max() > 0.01
+    assert ringing[-1] == 0
+
+
+def test_a_part_sounds_as_its_preset_soundfont_and_amplifier(synthesizer):
+    sounds = (
+        None,
+        Sound(preset=24),
+        Sound(font="musescore", preset=0),
+        Sound(preset=0, amplifier="high gain"),
+    )
+    stems = [synthesizer.play(score(replace(PIANO, sound=sound)))[0] for sound in sounds]
+    for first, second in combinations(stems, 2):
+        assert abs(np.corrcoef(first, second)[0, 1]) < 0.999
+    np.testing.assert_array_equal(synthesizer.play(score(replace(PIANO, sound=Sound(preset=0))))[0], stems[0])
+
+
+def test_an_amplified_loop_repeats_exactly(synthesizer):
+    guitar = replace(PIANO, sound=Sound(preset=27, amplifier="crunch"))
+    stems = synthesizer.play(score(guitar, num_bars=10, loop_bars=2))
+    loop = 4 * 17 * FRAME_SAMPLES
+    np.testing.assert_array_equal(stems[:, 3 * loop : 4 * loop], stems[:, 2 * loop : 3 * loop])
+
+
+def test_a_preset_that_a_soundfont_lacks_is_named(synthesizer):
+    with pytest.raises(DataError, match=r"FluidR3_GM\.sf2 has no preset 5 in bank 99"):
+        synthesizer.play(score(replace(PIANO, sound=Sound(bank=99, preset=5))))
 
 
 @pytest.mark.usefixtures("programs")

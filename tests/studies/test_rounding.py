@@ -36,7 +36,7 @@ def test_caption_and_beat_change_the_predictions(starter):
     other_text = cross_entropies(starter, CODES, TEXTS[::-1], BEATS)
     other_beat = cross_entropies(starter, CODES, TEXTS, torch.zeros(2))
     assert (own - other_text).abs().min() > 1e-3
-    assert ((own - other_beat).abs() > 1e-3).all(dim=1).tolist() == [True, False]
+    assert ((own - other_beat).abs().mean(dim=1) > 1e-2).tolist() == [True, False]
 
 
 def test_four_bits_err_more_than_eight(starter):

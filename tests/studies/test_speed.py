@@ -106,6 +106,16 @@ def test_a_step_is_timed_without_the_first_one(monkeypatch):
     assert clock.ms_per_step == 500
 
 
+def test_steps_that_end_several_at_a_time_count_for_each_request(monkeypatch):
+    times = iter([100.0, 101.0, 102.0, 103.0])
+    monkeypatch.setattr(time, "perf_counter", lambda: next(times))
+    clock = decoding.StepClock(torch.device("cpu"), every=10, count=2)
+    for done in (2, 18, 34, 50, 60):
+        clock(done, 60)
+    assert clock.times == [(1, 100.0), (17, 101.0), (25, 102.0), (30, 103.0)]
+    assert clock.ms_per_step == pytest.approx(3_000 / 29)
+
+
 @pytest.mark.parametrize("stop", [None, ValueError, KeyboardInterrupt])
 def test_busy_processes_are_gone_after_the_block(stop):
     pids = []
@@ -208,13 +218,13 @@ def test_a_curve_has_points_with_their_spread(tiny, curve):
 
 
 def test_the_curve_over_steps_covers_the_cache(tiny):
-    """All but the last segment, in about thirty of them."""
+    """All but the last segment, in twenty to thirty of them: up to eight steps end at once."""
     points = decode_curve(tiny, "steps", 4.0, repeats=1)["points"]
     lengths = [point["steps"] for point in points]
-    assert 25 <= len(points) <= 34
+    assert 20 <= len(points) <= 34
     assert lengths[0] < 10
     assert lengths[-1] > 185
-    assert all(second - first == 6 for first, second in itertools.pairwise(lengths[1:]))
+    assert all(6 <= second - first <= 12 for first, second in itertools.pairwise(lengths[1:]))
 
 
 def test_greedy_codes_are_compared_with_those_of_transformers(odd):

@@ -99,6 +99,12 @@ def test_a_frozen_encoder_keeps_the_codes_while_the_decoder_learns(toy, tmp_path
         assert not torch.equal(codec.decode(codes), decoded)
 
 
+def test_the_balancer_is_refused_in_float16_whose_scaled_losses_it_does_not_see(toy, tmp_path):
+    with pytest.raises(ConfigError, match=r"combine=.balancer.*train in bf16 or fp32"):
+        trainer_of(toy, tiny_task(combine="balancer"), tmp_path, precision="fp16")
+    trainer_of(toy, tiny_task(combine="sum"), tmp_path, precision="fp16")
+
+
 def test_the_balancer_is_saved(toy, tmp_path):
     trainer = trainer_of(toy, tiny_task(combine="balancer"), tmp_path)
     trainer.run()

@@ -4,6 +4,7 @@ import os
 import signal
 
 import pytest
+import torch
 
 from descant.errors import Cancelled, TrainingDiverged
 from descant.training.trainer import Trainer
@@ -100,3 +101,59 @@ def test_a_diverged_run_without_a_checkpoint_reports_that(toy, tmp_path):
     trainer = toy.trainer(tmp_path, batches=toy.Batches(bad=tuple(range(99))), max_skips=3)
     with pytest.raises(TrainingDiverged, match="last good checkpoint: none was saved before"):
         trainer.run()
+
+
+def test_ten_failures_in_a_row_bring_back_the_weights_of_the_last_good_checkpoint(toy, tmp_path, capsys):
+    bad = tuple(range(12, 22))
+    batches = toy.Batches(bad=bad)
+    changes = {"max_steps": 30, "save_every": 5, "ema_decay": None}
+    trainer = toy.trainer(tmp_path / "whole", batches=batches, **changes)
+    seen = {}
+    update = trainer.updater.update
+
+    def watched(step, of_step):
+        seen[step] = toy.weights(trainer)
+        return update(step, of_step)
+
+    trainer.updater.update = watched
+    assert trainer.run().finished
+    assert trainer.updater.skipped == len(bad)
+    assert f"step 22: 10 failures in a row: back to the weights of {tmp_path / 'whole' / 'step-00000010'}" in (
+        capsys.readouterr().err
+    )
+    assert toy.same_bits(seen[22], seen[10])
+    assert not toy.same_bits(seen[21], seen[10])
+    patient = toy.trainer(tmp_path / "patient", batches=batches, rollback_after=None, **changes)
+    assert patient.run().finished
+    assert not toy.same_bits(toy.weights(patient), toy.weights(trainer))
+
+
+def test_a_float16_update_keeps_gradients_that_float16_has_no_numbers_for(toy, tmp_path):
+    class Faint(toy.Task):
+        def loss(self, phase, batch, context):
+            loss, metrics = super().loss(phase, batch, context)
+            return loss * 1e-6, metrics
+
+    config = toy.config(precision="fp16", clip_norm=None)
+    trainer = Trainer(Faint(dropout=0.0), toy.Batches(), config, tmp_path)
+    whole = Trainer(Faint(dropout=0.0), toy.Batches(), toy.config(clip_norm=None), tmp_path / "fp32")
+    for one in (trainer, whole):
+        one.updater.update(0, [one.batches.batch(0)])
+    ours, theirs = (
+        {name: state["exp_avg"] for name, state in one.updater.optimizers["student"].state_dict()["state"].items()}
+        for one in (trainer, whole)
+    )
+    assert all(gradient.abs().max() > 0 for gradient in theirs.values())
+    for name, gradient in theirs.items():
+        torch.testing.assert_close(ours[name], gradient, rtol=0.05, atol=float(gradient.abs().max()) / 50)
+
+
+def test_the_loss_scale_is_halved_by_every_gradient_that_overflows_and_is_resumed(toy, tmp_path):
+    trainer = toy.trainer(tmp_path, batches=toy.Batches(bad=(2, 4)), precision="fp16", max_steps=6, save_every=6)
+    trainer.run()
+    assert trainer.updater.scales["student"].value == 2.0**14
+    resumed = toy.trainer(tmp_path, precision="fp16", max_steps=7, save_every=6)
+    resumed.run(resume=True)
+    assert resumed.updater.scales["student"].value == 2.0**14
+    assert resumed.updater.scales["student"].good_in_a_row == 2
+    assert toy.trainer(tmp_path / "fp32").updater.scales["student"].value == 1.0

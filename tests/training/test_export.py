@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from descant.errors import ConfigError
-from descant.training.checkpoint import checkpoints, read_tensors
+from descant.training.checkpoint import StoredGroup, checkpoints
 from descant.training.trainer import Trainer
 
 
@@ -45,7 +45,7 @@ def test_a_stopped_run_exports_a_checkpoint_and_goes_on_as_if_nothing_had_been(t
     result = exporting.run(resume=True)
     assert (result.step, result.finished, result.checkpoint.name) == (step, False, f"step-{step:08d}")
     assert math.isnan(result.metrics["error"]) if which == "newest" else result.metrics == {"error": 1.0}
-    stored = read_tensors(result.checkpoint, "average")
+    stored = StoredGroup(result.checkpoint, "average")
     with exporting.averaged_model() as model:
         assert all(torch.equal(parameter, stored[name]) for name, parameter in model.named_parameters())
     assert (tmp_path / "log.jsonl").read_bytes() == log

@@ -1,50 +1,25 @@
 """Runs that are killed or stopped by a signal at arbitrary moments."""
 
 import os
-import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from descant.errors import Cancelled
-from descant.training.checkpoint import newest_checkpoint, read_tensors
+from descant.training.checkpoint import StoredGroup, newest_checkpoint
 from descant.training.logs import read_log
 
-SCRIPT = """
-import sys, time
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-from conftest import Toy, Slow
-trainer = Toy.trainer(Path(sys.argv[2]), batches=Slow(), **Slow.changes)
-print("ready", flush=True)
-trainer.run(resume=trainer.log.file.exists())
-"""
-
-
-def begin(folder):
-    """A process that trains in the folder and is about to start its first step."""
-    command = [sys.executable, "-c", SCRIPT, str(Path(__file__).parent), str(folder)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True)
-    assert process.stdout.readline() == "ready\n", process.stderr.read()
-    return process
-
-
-def finish(process, code):
-    with process:
-        errors = process.communicate()[1]
-    assert process.returncode == code, errors
+SCRIPT = Path(__file__).with_name("killing.py")
 
 
 def final(folder):
     newest, state = newest_checkpoint(folder, note=pytest.fail)
     groups = ("trained", "average", "optimizer-student", "optimizer-critic")
     return state["step"], {
-        f"{group}/{name}": tensor for group in groups for name, tensor in read_tensors(newest, group).items()
+        f"{group}/{name}": tensor for group in groups for name, tensor in StoredGroup(newest, group).items()
     }
 
 
@@ -52,31 +27,28 @@ def steps_logged(folder, kind):
     return [line["step"] for line in read_log(folder / "log.jsonl") if line["kind"] == kind]
 
 
-def killed_again_and_again(toy, folder, times):
-    moments = random.Random(0)
-    for _ in range(times):
-        process = begin(folder / "parts")
-        time.sleep(moments.uniform(0.0, 0.6))
-        process.kill()
-        process.wait()
-        finish(process, code=process.returncode)
-    finish(begin(folder / "parts"), code=0)
+def killed_again_and_again(toy, folder, max_steps, num_inside, num_anywhere):
+    """Kills a run so many times inside a save, and at random moments, and compares it with one that was not killed."""
+    command = [sys.executable, str(SCRIPT), str(folder / "parts"), *map(str, (max_steps, num_inside, num_anywhere))]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3_000:]
     # On one thread, like the processes: another number of threads may change the last bits.
-    toy.trainer(folder / "whole", num_threads=1, **toy.Slow.changes).run()
+    toy.trainer(folder / "whole", num_threads=1, **{**toy.Slow.changes, "max_steps": max_steps}).run()
     (steps, ours), (_, theirs) = final(folder / "parts"), final(folder / "whole")
-    assert steps == 60
+    assert steps == max_steps
     assert toy.same_bits(ours, theirs)
     for kind in ("train", "validation"):
         assert steps_logged(folder / "parts", kind) == steps_logged(folder / "whole", kind)
 
 
-def test_a_run_killed_twice_ends_with_the_same_bits(toy, tmp_path):
-    killed_again_and_again(toy, tmp_path, times=2)
+def test_a_run_killed_twenty_times_inside_a_save_ends_with_the_same_bits(toy, tmp_path):
+    killed_again_and_again(toy, tmp_path, max_steps=60, num_inside=20, num_anywhere=0)
 
 
 @pytest.mark.slow
-def test_a_run_killed_twenty_times_ends_with_the_same_bits(toy, tmp_path):
-    killed_again_and_again(toy, tmp_path, times=20)
+def test_a_run_killed_two_hundred_times_ends_with_the_same_bits(toy, tmp_path):
+    killed_again_and_again(toy, tmp_path, max_steps=1_600, num_inside=50, num_anywhere=150)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

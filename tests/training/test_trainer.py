@@ -3,13 +3,16 @@
 import json
 import os
 import re
+import threading
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from descant.errors import CheckpointError, ConfigError, InvalidRequest
-from descant.training.checkpoint import read_tensors
+from descant.training import checkpoint_writer
+from descant.training.checkpoint import StoredGroup
 from descant.training.logs import read_log
 from descant.training.trainer import Trainer
 
@@ -61,7 +64,7 @@ def test_validation_uses_the_averaged_weights_and_training_keeps_its_own(toy, tm
         averaged = model.up.weight.clone()
     assert torch.equal(trainer.task.model.up.weight, own)
     assert not torch.equal(averaged, own)
-    assert torch.equal(averaged, read_tensors(tmp_path / "step-00000020", "average")["up.weight"])
+    assert torch.equal(averaged, StoredGroup(tmp_path / "step-00000020", "average")["up.weight"])
 
 
 def test_the_log_has_every_step_once_however_often_the_run_was_killed(toy, tmp_path):
@@ -252,6 +255,21 @@ def test_a_full_disk_is_reported_when_the_log_is_written(toy, tmp_path, monkeypa
         trainer.run()
 
 
+def test_the_log_is_closed_even_if_the_last_checkpoint_cannot_be_written(toy, tmp_path, monkeypatch):
+    trainer = toy.trainer(tmp_path, save_every=7, validate_every=7)
+    closed = []
+    monkeypatch.setattr(trainer.record, "close", closed.append)
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint_writer, "save_file", fail)
+    monkeypatch.setattr(trainer.task, "validate", fail)
+    with pytest.raises(CheckpointError, match="No space left"):
+        trainer.run()
+    assert closed == [7]
+
+
 def test_a_watched_run_is_validated_before_its_first_step_and_ends_where_the_watch_says(toy, tmp_path):
     seen: list[int] = []
 
@@ -267,8 +285,34 @@ def test_a_watched_run_is_validated_before_its_first_step_and_ends_where_the_wat
     assert seen == [0, 7, 14]
     assert (result.step, result.finished, result.checkpoint.name) == (14, False, "step-00000014")
     assert [line["step"] for line in read_log(tmp_path / "run" / "log.jsonl") if line["kind"] == "validation"] == seen
-    resumed = watched(tmp_path / "run")
+    again = watched(tmp_path / "run").run(resume=True)
+    assert (again.step, again.checkpoint, seen) == (14, result.checkpoint, [0, 7, 14, 14])
+    resumed = toy.trainer(tmp_path / "run")
     assert resumed.run(resume=True).finished
     whole = toy.trainer(tmp_path / "whole")
     whole.run()
     assert toy.same_bits(toy.weights(resumed), toy.weights(whole))
+
+
+def test_training_goes_on_while_a_checkpoint_is_written_with_the_weights_of_its_step(toy, tmp_path, monkeypatch):
+    has_gone_on = threading.Event()
+
+    class Watched(toy.Task):
+        def loss(self, phase, batch, context):
+            if context.step == 8:
+                has_gone_on.set()
+            return super().loss(phase, batch, context)
+
+    def late(tensors, file, metadata):
+        assert has_gone_on.wait(timeout=60), "training waited for the checkpoint"
+        save_file(tensors, file, metadata)
+
+    monkeypatch.setattr(checkpoint_writer, "save_file", late)
+    config = toy.config(max_steps=10, keep_steps=(5,))
+    Trainer(Watched(), toy.Batches(), config, tmp_path / "late").run()
+    monkeypatch.undo()
+    toy.trainer(tmp_path / "plain", max_steps=10, keep_steps=(5,)).run()
+    for step in ("step-00000005", "step-00000010"):
+        for group in ("trained", "average", "optimizer-student"):
+            ours, theirs = (dict(StoredGroup(tmp_path / name / step, group)) for name in ("late", "plain"))
+            assert toy.same_bits(ours, theirs)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from descant.adapters.lora import Adapter, LowRank, adaptable, num_maps, shape_of_layer
 from descant.errors import InvalidRequest
 from descant.model import MusicGenModel
+from descant.nn.copies import with_same_tensors
 
 
 class AdaptedLinear(nn.Module):
@@ -141,12 +142,5 @@ def _shallow_copy(model: MusicGenModel) -> MusicGenModel:
     result._modules = {**model._modules}
     for name in ("lm", "text", "melody"):
         if model._modules.get(name) is not None:
-            result._modules[name] = _same_tensors(model.get_submodule(name))
-    return result
-
-
-def _same_tensors(module: nn.Module) -> nn.Module:
-    result = copy.copy(module)
-    result._parameters, result._buffers = {**module._parameters}, {**module._buffers}
-    result._modules = {name: child and _same_tensors(child) for name, child in module._modules.items()}
+            result._modules[name] = with_same_tensors(model.get_submodule(name))
     return result

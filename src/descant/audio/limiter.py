@@ -69,6 +69,11 @@ def _limited(samples: Float[Tensor, "C N"], sample_rate_hz: int, max_dbtp: float
     return samples * gain, -_db(gain.min().item())
 
 
+def true_peak(clip: Clip) -> float:
+    """The largest absolute value of the signal, also between its samples (ITU-R BS.1770-4, annex 2)."""
+    return _envelope(clip.samples, clip.sample_rate_hz).max().item()
+
+
 def _envelope(samples: Float[Tensor, "C N"], sample_rate_hz: int) -> Float[Tensor, " N"]:
     """The largest absolute value of any channel from each sample to the next, at four times the rate."""
     fine = resample(samples, sample_rate_hz, OVERSAMPLING * sample_rate_hz).abs().amax(dim=0)

@@ -23,13 +23,15 @@ BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 def fingerprint(model: MusicGenModel, parts: Mapping[str, bytes] | None = None) -> str:
     """16 hexadecimal digits: a hash of the config and, for every tensor, of some of its values and the sum of all bits.
 
-    Hashing all bits of a large model would take longer than loading it.
+    Hashing all bits of a large model would take longer than loading it. The settings for requests that leave them open
+    do not count: music is recorded with those that it was made with.
 
     Args:
         parts: ``part_of`` the tensors that the model no longer has, by name.
     """
     known = parts or {}
     config = _without_defaults(model.config, to_dict(model.config))
+    config.pop("defaults", None)
     digest = hashlib.sha256(json.dumps([VERSION, config], sort_keys=True).encode())
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(known[name] if name in known else part_of(name, tensor))

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from descant import processes
 from descant.errors import ConfigError, InvalidRequest
 from descant.shapes import Wave
 
@@ -67,8 +68,8 @@ class Balancer(nn.Module):
 
     @torch.no_grad()
     def _follow(self, index: int, gradient: Wave) -> Float[Tensor, ""]:
-        """The running mean of a loss's gradient norm (the mean over the batch's rows), this step's included."""
-        norm = gradient.float().flatten(start_dim=1).norm(dim=1).mean()
+        """The running mean of a loss's gradient norm, itself the mean over the rows of all processes."""
+        norm = processes.sum_of_all(gradient.float().flatten(start_dim=1).norm(dim=1).mean()) / processes.count()
         if self.training:
             self.norm_sums[index].mul_(self.decay).add_(norm)
             self.norm_counts[index].mul_(self.decay).add_(1)

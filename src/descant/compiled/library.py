@@ -1,6 +1,7 @@
 """Compiling functions to machine code, and loading it. Object code that was compiled once is kept on disk."""
 
 import ctypes
+import threading
 from collections.abc import Callable
 
 import llvmlite.binding as llvm
@@ -8,6 +9,9 @@ from llvmlite import ir
 
 from descant.compiled.code import Target
 from descant.compiled.object_cache import ObjectCache
+
+_COMPILING = threading.Lock()
+"""Held while code is compiled: a thread that wants the same finds it on disk afterwards."""
 
 
 def compiled_library(target: Target, write: Callable[..., None], *arguments: object) -> "Library":
@@ -22,13 +26,14 @@ def compiled_library(target: Target, write: Callable[..., None], *arguments: obj
     """
     cache = ObjectCache.of_user()
     name = f"{write.__module__}.{write.__qualname__}{arguments!r} for {target!r}"
-    code = None if cache is None else cache.read(name)
-    if code is None:
-        module = ir.Module(write.__name__)
-        write(module, *arguments)
-        code = object_code(module, target)
-        if cache is not None:
-            cache.write(name, code)
+    with _COMPILING:
+        code = None if cache is None else cache.read(name)
+        if code is None:
+            module = ir.Module(write.__name__)
+            write(module, *arguments)
+            code = object_code(module, target)
+            if cache is not None:
+                cache.write(name, code)
     return Library(code)
 
 

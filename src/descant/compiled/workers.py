@@ -5,6 +5,7 @@ that nobody has taken, and goes on to the next operation when all tiles of this 
 thread that has not come, as OpenMP's barriers do; only for one that loses its processor in the middle of a tile.
 """
 
+import atexit
 import ctypes
 import os
 import sys
@@ -75,19 +76,19 @@ class Job:
         self._operations = np.array(table, np.int64)
         self._counters = np.zeros((len(operations), COUNTER_WORDS), np.int64)
         self._words = np.zeros(JobWord.NUM_WORDS, np.int64)
-        self._words[JobWord.NUM_OPERATIONS] = len(operations)
         self._words[JobWord.OPERATIONS] = self._operations.ctypes.data
         self._words[JobWord.STATE] = state.ctypes.data
         self._words[JobWord.COUNTERS] = self._counters.ctypes.data
         self._words[JobWord.YIELD] = _yield_address()
         self._epoch = 0
 
-    def run(self, num_tokens: int, num_threads: int) -> None:
-        """Runs the program for tokens 0 to ``num_tokens`` of the state."""
+    def run(self, num_tokens: int, num_threads: int, num_operations: int | None = None) -> None:
+        """Runs the program, or its first operations, for tokens 0 to ``num_tokens`` of the state."""
         self._state[0] = num_tokens
         self._epoch += 1
+        self._words[JobWord.NUM_OPERATIONS] = len(self._operations) if num_operations is None else num_operations
         # A thread that is still at an earlier run finds another epoch in the counters, and leaves.
-        self._counters[:] = self._epoch << EPOCH_BITS
+        self._counters[:num_operations] = self._epoch << EPOCH_BITS
         if num_threads > 1:
             _team().call(Run(self, self._epoch, num_tokens), num_threads - 1)
         self.work(self._epoch, num_tokens)
@@ -110,26 +111,36 @@ class Run(NamedTuple):
 
 
 class Team:
-    """Threads that wait for jobs to take part in. They are daemons, and end with the process."""
+    """Threads that wait for jobs to take part in. Python must not wait for them at its end, so they are daemons; they
+    are ended before it takes down what they run in (`_team`)."""
 
     def __init__(self) -> None:
-        self._queues: list[SimpleQueue[Run]] = []
+        self._queues: list[SimpleQueue[Run | None]] = []
+        self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
 
     def call(self, run: Run, num_helpers: int) -> None:
         """Asks a number of threads to take part in a run."""
         with self._lock:
             while len(self._queues) < num_helpers:
-                queue: SimpleQueue[Run] = SimpleQueue()
+                queue: SimpleQueue[Run | None] = SimpleQueue()
                 self._queues.append(queue)
-                threading.Thread(target=_serve, args=(queue,), name="descant-worker", daemon=True).start()
+                thread = threading.Thread(target=_serve, args=(queue,), name="descant-worker", daemon=True)
+                self._threads.append(thread)
+                thread.start()
         for queue in self._queues[:num_helpers]:
             queue.put(run)
 
+    def close(self) -> None:
+        """Ends the threads, after the runs that they were asked to take part in."""
+        for queue in self._queues:
+            queue.put(None)
+        for thread in self._threads:
+            thread.join()
 
-def _serve(queue: "SimpleQueue[Run]") -> None:
-    while True:
-        run = queue.get()
+
+def _serve(queue: "SimpleQueue[Run | None]") -> None:
+    while (run := queue.get()) is not None:
         run.job.work(run.epoch, run.num_tokens)
         del run  # and with it the job's memory, while nothing else comes
 
@@ -140,6 +151,13 @@ _TEAMS: dict[int, Team] = {}
 def _team() -> Team:
     """The threads of this process: a forked one has none of its parent's."""
     return _TEAMS.setdefault(os.getpid(), Team())
+
+
+@atexit.register
+def _close_team() -> None:
+    team = _TEAMS.pop(os.getpid(), None)
+    if team is not None:
+        team.close()
 
 
 @cache

@@ -8,6 +8,7 @@
 | tempo, key and beat | `tempo_key.py` | words of the text | added to the steps |
 | chords | `chords.py` | symbols with times | added to the steps |
 
-`base.py` has the interface, `fuser.py` joins the embedded conditions into the inputs of the model, `dropout.py` hides
-them in training, and `encoders/` has the frozen networks.
+`tempo_key_prior.py` and `chord_prior.py` choose tempo, key and chords for texts that leave them open; `song_form.py`
+has the phrases that return. `base.py` has the interface, `fuser.py` joins the embedded conditions into the inputs of
+the model, `dropout.py` hides them in training, and `encoders/` has the frozen networks.
 """

@@ -54,7 +54,8 @@ SPELLINGS = {
 }
 """Other suffixes for the same qualities."""
 
-MAX_CHORDS = 10_000
+MAX_CHORDS = 40_000
+"""Two for each beat of an hour at 300 beats per minute, more than are ever chosen."""
 _SEMITONES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _SHIFTS = {"": 0, "#": 1, "b": -1}
 _SYMBOL = re.compile(r"([A-G])(#|b|)([^/]*)(?:/([A-G])(#|b|))?")
@@ -77,7 +78,8 @@ class Chord:
 
 
 ChordTrack: TypeAlias = tuple[Chord, ...]
-"""Chords in the order of their times. Before the first one there is no chord."""
+"""Chords in the order of their times, which are negative in the lead-in of a loop. Before the first one there is no
+chord."""
 
 
 def parse_chords(text: str) -> ChordTrack:
@@ -104,8 +106,8 @@ def parse_chords(text: str) -> ChordTrack:
 
 
 def chords_text(track: ChordTrack) -> str:
-    """The text of chords, which ``parse_chords`` reads back."""
-    return " ".join(f"{chord.symbol}:{chord.start_s!r}" for chord in track)
+    """The text of chords without a lead-in, which ``parse_chords`` reads back."""
+    return " ".join(f"{chord.symbol}:{chord.start_s!r}" for chord in track if chord.start_s >= 0)
 
 
 def crop_chords(track: ChordTrack, first_s: float) -> ChordTrack:
@@ -113,6 +115,12 @@ def crop_chords(track: ChordTrack, first_s: float) -> ChordTrack:
     shifted = [replace(chord, start_s=chord.start_s - first_s) for chord in track]
     earlier = [chord for chord in shifted if chord.start_s <= 0]
     return (*[replace(chord, start_s=0.0) for chord in earlier[-1:]], *shifted[len(earlier) :])
+
+
+def with_lead_in(track: ChordTrack, loop_s: float, lead_in_s: float) -> ChordTrack:
+    """The chords of a loop, with those of its last ``lead_in_s`` seconds before second 0: a loop comes from its end."""
+    end = [chord for chord in crop_chords(track, loop_s - lead_in_s) if chord.start_s < lead_in_s]
+    return (*[replace(chord, start_s=chord.start_s - lead_in_s) for chord in end], *track)
 
 
 def _chord(word: str) -> Chord:
@@ -147,8 +155,7 @@ class ChordsConfig:
 class ChordsConditioner(Conditioner[Sequence[ChordTrack | None]]):
     """Chords as one vector per step, added to the embedded steps; zeros for rows without chords.
 
-    The condition of a row is what ``parse_chords`` gives, or a text for it. The last chord lasts until the end. Steps
-    before second 0, which lead into a loop, have the last chord: a loop comes from its end.
+    The condition of a row is what ``parse_chords`` gives, or a text for it. The last chord lasts until the end.
     """
 
     name = condition = "chords"
@@ -182,7 +189,7 @@ class ChordsConditioner(Conditioner[Sequence[ChordTrack | None]]):
         weight = self.project.weight
         features = torch.stack([_features_of(chord) for chord in (Chord(0.0, "N"), *track)])
         starts = torch.tensor([chord.start_s for chord in track], dtype=torch.float64)
-        index = torch.searchsorted(starts, times_s, right=True).masked_fill(times_s < 0, len(track))
+        index = torch.searchsorted(starts, times_s, right=True)
         return self.project(features.to(weight.device, weight.dtype))[index.to(weight.device)]
 
 

@@ -17,6 +17,7 @@ from descant.audio import Clip
 from descant.conditioning.base import Conditioner, Conditions, Embedding, FrameSpan, Fusion
 from descant.conditioning.chroma import MelodyConfig, chromagram
 from descant.nn.positions import sinusoidal
+from descant.nn.settings import in_one_thread
 
 NULL_PITCH = 0
 """The null melody of the released models: a C in every frame. They never mask a melody in generation, and their null
@@ -43,10 +44,11 @@ def apply_bottleneck(chroma: Float[Tensor, "*B T P"], config: MelodyConfig) -> F
     return chroma
 
 
+@in_one_thread
 def extract_melody(clip: Clip, config: MelodyConfig, duration_s: float) -> Int[Tensor, "T P"]:
     """The melody of the first ``duration_s`` seconds of a clip, as levels from 0 to 255 of each pitch class, C first.
 
-    Always computed on the CPU, so that a melody is the same condition on every device.
+    Always computed on the CPU and in one thread, so that a melody is the same condition everywhere.
     """
     mono = clip.resample(config.sample_rate_hz).to_channels(1).samples[0].cpu()
     count = max(1, round(duration_s * config.frame_rate_hz)) * config.pooled_frames

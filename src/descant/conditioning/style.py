@@ -19,6 +19,7 @@ from descant.conditioning.base import Conditioner, Conditions, Embedding, FrameS
 from descant.errors import ConfigError, InvalidRequest
 from descant.nn.positions import sinusoidal
 from descant.nn.rvq import ResidualVectorQuantizer, RVQConfig, VectorQuantizer
+from descant.nn.settings import in_one_thread
 from descant.nn.transformer import Transformer, TransformerConfig
 
 
@@ -149,8 +150,9 @@ class StyleConditioner(Conditioner[Sequence[Int[Tensor, "_ _"] | Float[Tensor, "
         )
         self.project = nn.Linear(config.width, lm_width)
 
+    @in_one_thread
     def extract(self, clip: Clip) -> Int[Tensor, "K L"]:
-        """The style of a clip, as codes on the CPU.
+        """The style of a clip, as codes on the CPU, the same with any number of threads.
 
         Raises:
             InvalidRequest: the clip is too short, or the encoder is not loaded.

@@ -90,30 +90,30 @@ class TempoKeyPrior:
         # A generator of its own: the noise that codes are drawn with does not change.
         uniform = np.random.Generator(np.random.Philox(key=[seed, _STREAM])).random(4)
         stated = parse_tempo_key(text)
-        metre = parse_metre(text) or self.metres[_pick(self.metre_distribution(text), uniform[0])]
+        metre = parse_metre(text) or self.metres[pick(self.metre_distribution(text), uniform[0])]
         bpm = stated.bpm
         if bpm is None:
             place = 0.5 + MIDDLE_SHARE * (uniform[1] - 0.5)
-            bpm = self.tempi_bpm[_pick(self.tempo_distribution(text, metre), place)]
+            bpm = self.tempi_bpm[pick(self.tempo_distribution(text, metre), place)]
         is_minor = stated.is_minor
         if is_minor is None:
             is_minor = bool(uniform[2] < self.minor_probability(text))
         key = stated.key
         if key is None:
             tonics = self.key_weights[12:] if is_minor else self.key_weights[:12]
-            key = _pick(_softmax(np.array(tonics)), uniform[3]) + 12 * is_minor
+            key = pick(softmax(np.array(tonics)), uniform[3]) + 12 * is_minor
         return TempoKey(bpm=bpm).with_key(key), metre
 
     def metre_distribution(self, text: str) -> Float[np.ndarray, " metres"]:
         """The probability of each metre."""
-        return _softmax(np.array(self.metre_weights) + self._sum_of_words(text)[NUM_TEMPO_WEIGHTS + 1 :])
+        return softmax(np.array(self.metre_weights) + self._sum_of_words(text)[NUM_TEMPO_WEIGHTS + 1 :])
 
     def tempo_distribution(self, text: str, metre: str) -> Float[np.ndarray, " tempi"]:
         """The probability of each tempo in a metre; one that the corpus does not have changes nothing."""
         slopes = self._sum_of_words(text)[:NUM_TEMPO_WEIGHTS]
         if metre in self.metres:
             slopes = slopes + np.array(self.metre_tempo_weights[self.metres.index(metre)])
-        return _softmax(np.array(self.tempo_weights) + tempo_features(self.tempi_bpm) @ slopes)
+        return softmax(np.array(self.tempo_weights) + tempo_features(self.tempi_bpm) @ slopes)
 
     def minor_probability(self, text: str) -> float:
         """The probability of a minor key."""
@@ -124,11 +124,12 @@ class TempoKeyPrior:
         return np.sum([np.zeros(NUM_TEMPO_WEIGHTS + 1 + len(self.metres)), *known], axis=0)
 
 
-def _softmax(weights: Float[np.ndarray, " choices"]) -> Float[np.ndarray, " choices"]:
+def softmax(weights: Float[np.ndarray, " choices"]) -> Float[np.ndarray, " choices"]:
+    """Probabilities from their logarithms, to which any number may be added."""
     p = np.exp(weights - weights.max())
     return p / p.sum()
 
 
-def _pick(probabilities: Float[np.ndarray, " choices"], uniform: float) -> int:
+def pick(probabilities: Float[np.ndarray, " choices"], uniform: float) -> int:
     """The choice at a uniform number's place in the distribution."""
     return min(int(np.searchsorted(probabilities.cumsum(), uniform, side="right")), len(probabilities) - 1)

@@ -5,16 +5,13 @@ before is read from the cache, so an interrupted run continues and a second one 
 """
 
 import json
-import multiprocessing
-import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
@@ -30,10 +27,11 @@ from descant.curation.tags import tag_probabilities
 from descant.curation.tempo import Tempo, estimate_tempo
 from descant.errors import AudioError, DataError
 from descant.evaluation.embedders import MusicTagger
+from descant.process_pool import process_pool
 from descant.studies.evaluation.cache import Cache, entry_key
 from descant.user_files import sha256_of
 
-VERSION = 1
+VERSION = 2
 """Of the measurements; those of another version are made again."""
 MUSIC_S = 90.0
 """Tempo and key are those of this much of the middle of a longer recording."""
@@ -164,15 +162,14 @@ def analyse_files(
 
     Raises:
         MissingExtra: tags are wanted and ``musicnn`` is not installed.
+        ProcessLost: a process was ended.
     """
     analyser = Analyser(has_tagger, cache)
     num_processes = min(num_processes, len(jobs))
     if num_processes < 2:
         return list(_counted((analyser.analyse(job) for job in jobs), len(jobs), progress))
     found: list[Analysis | Unreadable | None] = [None] * len(jobs)
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(num_processes, context, _start_worker, (has_tagger, cache))
-    try:
+    with process_pool(num_processes, _start_worker, has_tagger, cache, option="--workers") as pool:
         waiting: dict[Future[Analysis | Unreadable], int] = {
             pool.submit(_analyse_in_worker, job): number for number, job in enumerate(jobs)
         }
@@ -181,8 +178,6 @@ def analyse_files(
             for future in done:
                 found[waiting.pop(future)] = future.result()
             progress(len(jobs) - len(waiting), len(jobs))
-    finally:
-        pool.shutdown(cancel_futures=True)
     return [one for one in found if one is not None]
 
 
@@ -236,9 +231,6 @@ _worker: list[Analyser] = []
 
 
 def _start_worker(has_tagger: bool, cache: Path | None) -> None:
-    # An interruption reaches all processes of a terminal; this one ends when its parent has closed the pool.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
     _worker.append(Analyser(has_tagger, cache))
 
 

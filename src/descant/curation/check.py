@@ -9,7 +9,6 @@ from pathlib import Path
 
 from descant.audio import AudioHeader, check_usable
 from descant.curation.analysis import Analysis, Job, Unreadable, analyse_files
-from descant.curation.licences import licence_of
 from descant.curation.problems import PROBLEMS, Finding, Severity
 from descant.curation.rules import (
     Settings,
@@ -22,7 +21,9 @@ from descant.curation.rules import (
 )
 from descant.curation.same_music import families
 from descant.data.folders import MANIFEST_NAME, list_folder
+from descant.data.licences import licence_of
 from descant.data.manifest import ClipRecord, read_manifest
+from descant.data.parts import Part
 from descant.data.recorded import is_as_recorded
 from descant.data.scan import plausible_header, scan_folder
 from descant.errors import AudioError, DataError, InvalidRequest
@@ -155,9 +156,7 @@ def check(
     """
     settings = settings or Settings()
     require_faults(allowed)
-    present = [record for record in clips.records if record.path.exists()]
-    has_tagger = find_spec("musicnn") is not None
-    jobs = [Job(record.path, bool(stated_tempo_key(record))) for record in present]
+    present, jobs, has_tagger = _jobs(clips)
     analyses = analyse_files(jobs, has_tagger=has_tagger, cache=cache, num_processes=num_processes, progress=progress)
     readable = [
         (record, analysis)
@@ -187,6 +186,28 @@ def check(
         allowed=allowed,
         left_out=() if has_tagger else ("vocals: pip install --no-deps musicnn==0.1.0",),
     )
+
+
+def measure_part(
+    clips: Clips,
+    part: Part,
+    *,
+    cache: Path,
+    num_processes: int = 1,
+    progress: Callable[[int, int], None] = lambda _done, _all: None,
+) -> int:
+    """Measures one machine's share of the clips into the cache, where ``check`` finds it, and gives their number."""
+    _, jobs, has_tagger = _jobs(clips)
+    own = part.own(jobs)
+    analyse_files(own, has_tagger=has_tagger, cache=cache, num_processes=num_processes, progress=progress)
+    return len(own)
+
+
+def _jobs(clips: Clips) -> tuple[list[ClipRecord], list[Job], bool]:
+    """The clips that are there, what is to be measured of them, and whether tags are measured."""
+    present = [record for record in clips.records if record.path.exists()]
+    jobs = [Job(record.path, bool(stated_tempo_key(record))) for record in present]
+    return present, jobs, find_spec("musicnn") is not None
 
 
 def require_faults(names: Collection[str]) -> None:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from descant.audio import Clip
 from descant.curation.tempo import SHORTEST_S
-from descant.curation.weights import read_weights
+from descant.curation.weights import key_weights
 from descant.evaluation.harmony import FRAME_S, PitchClasses, pitch_classes
 from descant.evaluation.musical import NOTES
 
@@ -36,7 +36,7 @@ def estimate_key(clip: Clip) -> Key | None:
     pitches = pitch_classes(clip)
     if not pitches.is_pitched.any():
         return None
-    scores = key_features(pitches) @ read_weights("key")
+    scores = key_features(pitches) @ key_weights()
     probabilities = np.exp(scores - scores.max())
     probabilities /= probabilities.sum()
     best = int(scores.argmax())

@@ -9,10 +9,10 @@ import numpy as np
 from descant.curation.analysis import Analysis
 from descant.curation.key import Key
 from descant.curation.levels import Levels
-from descant.curation.licences import licence_of
 from descant.curation.problems import Finding
 from descant.curation.tags import VOICE_CONFIDENCE, voice
 from descant.curation.tempo import Tempo, is_related
+from descant.data.licences import licence_of
 from descant.data.manifest import ClipRecord
 from descant.evaluation.agreement import key_fit
 from descant.tempo_key import TempoKey, parse_tempo_key

@@ -1,10 +1,10 @@
 """The tempo of a recording with the probability that it is right.
 
-Every tempo on a grid gets a score, a weighted sum of how much the recording resembles itself after one beat, two beats,
-a half, a third and so on, in its bass, its treble and as a whole. So the metre around a tempo decides between it and
-its half, double or two thirds, which the beat alone cannot. How dense and how percussive the music is counts too: a
-slow air and a dance may have the same delays. The weights were fitted to music whose tempo is known; a softmax of the
-scores gives probabilities.
+Every tempo on a grid gets a score from a small network, by how much the recording resembles itself after one beat, two
+beats, a half, a third and so on, in its bass, its treble and as a whole. So the metre around a tempo decides between it
+and its half, double or two thirds, which the beat alone cannot. How dense, how percussive and how bright the music is
+counts too: a slow air and a dance may have the same delays. The weights were fitted to music whose tempo is known; a
+softmax of the scores gives probabilities.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from descant.codec.mel import mel_filters
-from descant.curation.weights import read_weights
+from descant.curation.weights import tempo_network
 from descant.evaluation.spectra import spectrogram
 
 SAMPLE_RATE_HZ = 16_000
@@ -55,7 +55,7 @@ def estimate_tempo(wave: Float[Tensor, " N"]) -> Tempo | None:
     if len(wave) < SHORTEST_S * SAMPLE_RATE_HZ or not wave.any():
         return None
     loudness = log_loudness(wave)
-    scores = tempo_features(loudness) @ read_weights("tempo")
+    scores = tempo_network().scores(tempo_features(loudness))
     probabilities = np.exp(scores - scores.max())
     probabilities /= probabilities.sum()
     best = int(scores.argmax())
@@ -84,7 +84,7 @@ def log_loudness(wave: Float[Tensor, " N"]) -> Float[np.ndarray, "bands T"]:
 
 
 def tempo_features(loudness: Float[np.ndarray, "bands T"]) -> Float[np.ndarray, "tempi features"]:
-    """What the score of each tempo is a weighted sum of."""
+    """What the score of each tempo depends on; the last ones are of the recording, and the same for all tempi."""
     rises = _onsets(loudness)
     onsets = [rises[bands].mean(axis=0) for bands in LEVELS]
     beats = 60 * FRAMES_PER_S / TEMPI_BPM
@@ -98,8 +98,14 @@ def tempo_features(loudness: Float[np.ndarray, "bands T"]) -> Float[np.ndarray, 
     both = [np.minimum(of_all[one], of_all[other]) for one, other in COMMON_RATIOS]
     products = [of_all[one].clip(0) * of_all[other].clip(0) for one, other in COMMON_RATIOS]
     octaves = np.log2(TEMPI_BPM / USUAL_BPM)
-    per_beat = [np.log2(60 * max(_onsets_per_s(strength), 0.1) / TEMPI_BPM) for strength in onsets[:2]]
-    groups = [reduce(values, "(group band) T -> group", "mean", band=BANDS_PER_GROUP) for values in (rises, loudness)]
+    onsets_per_s = [np.log2(max(_onsets_per_s(strength), 0.1)) for strength in onsets]
+    per_beat = [rate + np.log2(60 / TEMPI_BPM) for rate in onsets_per_s[:2]]
+    groups = [
+        reduce(values, "(group band) -> group", "mean", band=BANDS_PER_GROUP)
+        for of_bands in (rises, loudness)
+        for values in (of_bands.mean(axis=1), of_bands.std(axis=1))
+    ]
+    of_recording = np.concatenate([*groups, onsets_per_s])
     return np.stack(
         [
             *resemblances.values(),
@@ -108,7 +114,7 @@ def tempo_features(loudness: Float[np.ndarray, "bands T"]) -> Float[np.ndarray, 
             *(power for count in per_beat for power in (count, count**2)),
             octaves,
             octaves**2,
-            *(strength * octaves for strength in np.concatenate(groups)),
+            *(np.full(NUM_TEMPI, value) for value in of_recording),
         ],
         axis=1,
     )

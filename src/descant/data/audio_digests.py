@@ -6,7 +6,7 @@ times, all audio is read, but not encoded, once more.
 """
 
 import hashlib
-import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from descant.data.manifest import ClipRecord
 from descant.data.recorded import header_as_recorded
 from descant.data.shards import write_file
 from descant.errors import DataError
+from descant.user_files import file_state
 
 DIGESTS_NAME = "audio.jsonl"
 
@@ -34,46 +35,46 @@ class KnownAudio:
     audio: str
 
 
+@dataclass(frozen=True)
+class MeasuredAudio:
+    """The digest of a file, and its size and time of change before it was read, if it was there."""
+
+    audio: str
+    state: tuple[int, int] | None
+
+
 class AudioDigests:
     """The digests of clips, each computed at most once as long as the file is unchanged."""
 
-    def __init__(self, folder: str | os.PathLike[str]) -> None:
-        """Reads the digests that are stored in a folder of shards, if there are any."""
-        self._path = Path(folder) / DIGESTS_NAME
+    def __init__(self, folder: Path, others: Sequence[Path] = ()) -> None:
+        """Reads the digests that are stored in a folder of shards, if there are any, and in others."""
+        self._path = folder / DIGESTS_NAME
         self._known: dict[str, KnownAudio] = {}
-        if self._path.exists():
+        for path in (self._path, *(other / DIGESTS_NAME for other in others)):
+            if not path.exists():
+                continue
             try:
-                rows = read_rows(self._path, "the digests of audio", _FIELDS, list(_FIELDS), _row)
+                rows = read_rows(path, "the digests of audio", _FIELDS, list(_FIELDS), _row)
             except DataError as error:
                 raise DataError(f"{error}; delete that file, which only saves reading the audio again") from error
-            self._known = {row.id: row for _, row in rows}
+            self._known |= {row.id: row for _, row in rows}
 
-    def digest(self, record: ClipRecord, name: str) -> str:
-        """The digest of a clip by its name. If the file is gone, the one that it had.
-
-        Raises:
-            AudioError: the file is missing and unknown, damaged or too short, or does not match the manifest.
-        """
+    def known(self, record: ClipRecord, name: str) -> str | None:
+        """The digest of a clip by its name, if its file is as it was, or is gone; else None: it has to be read."""
         known = self._known.get(name)
-        if known is not None and known.source == source_of(record):
-            state = _state(record.path)
-            if state is None or state == (known.bytes, known.modified_ns):
-                return known.audio
-        header_as_recorded(record)
-        # Read first: audio that changes while it is read is read again by the next run.
-        state = _state(record.path)
-        audio = _digest(record.path)
-        self._add(record, name, audio, state)
-        return audio
+        if known is None or known.source != source_of(record):
+            return None
+        return known.audio if file_state(record.path) in (None, (known.bytes, known.modified_ns)) else None
 
     def add(self, record: ClipRecord, name: str, audio: str) -> None:
         """Takes a clip's file as it is now for the one that has this digest."""
-        self._add(record, name, audio, _state(record.path))
+        self.add_measured(record, name, MeasuredAudio(audio, file_state(record.path)))
 
-    def _add(self, record: ClipRecord, name: str, audio: str, state: tuple[int, int] | None) -> None:
-        num_bytes, modified_ns = state or (0, 0)
+    def add_measured(self, record: ClipRecord, name: str, measured: MeasuredAudio) -> None:
+        """Keeps what was measured of a clip."""
+        num_bytes, modified_ns = measured.state or (0, 0)
         self._known[name] = KnownAudio(
-            id=name, bytes=num_bytes, modified_ns=modified_ns, source=source_of(record), audio=audio
+            id=name, bytes=num_bytes, modified_ns=modified_ns, source=source_of(record), audio=measured.audio
         )
 
     def save(self) -> None:
@@ -85,18 +86,21 @@ class AudioDigests:
         write_file(self._path, lines_of(asdict(row) for row in self._known.values()))
 
 
+def measure(record: ClipRecord) -> MeasuredAudio:
+    """Reads a clip's file.
+
+    Raises:
+        AudioError: the file is missing, damaged or too short, or does not match the manifest.
+    """
+    header_as_recorded(record)
+    # Read first: audio that changes while it is read is read again by the next run.
+    state = file_state(record.path)
+    return MeasuredAudio(_digest(record.path), state)
+
+
 def source_of(record: ClipRecord) -> str:
     """The manifest's description of a clip's file."""
     return f"{record.duration_s!r} s, {record.sample_rate_hz} Hz, {record.num_channels} channels"
-
-
-def _state(path: Path) -> tuple[int, int] | None:
-    """The size and the time of change of a file, None if it is not there."""
-    try:
-        state = path.stat()
-    except FileNotFoundError:
-        return None
-    return state.st_size, state.st_mtime_ns
 
 
 def _digest(path: Path) -> str:

@@ -67,14 +67,14 @@ def add_features(
         raise DataError(f"the codes in {str(Path(folder))!r} were made with another codec: give that codec")
     with locked(folder):
         shards = read_shards(folder)
-        num_clips, done = sum(len(shard.clips) for shard in shards.values()), 0
+        num_clips, done = sum(shard.num_clips for shard in shards.values()), 0
         for number, shard in shards.items():
             if kind.path(folder, number).exists():
                 read_features(folder, number, shard, kind)
             else:
                 rows = [extract(codes.long()[None]).to(kind.dtype).cpu() for codes in codes_of(shard)]
                 _write(kind.path(folder, number), rows, shard, kind)
-            done += len(shard.clips)
+            done += shard.num_clips
             if progress is not None:
                 progress(done, num_clips)
 
@@ -90,7 +90,7 @@ def read_features(folder: str | os.PathLike[str], number: int, shard: Shard, kin
         with safetensors.safe_open(path, framework="pt") as file:
             described = json.loads((file.metadata() or {})["descant"])
             counts = described["rows"]
-            is_sound = len(counts) == len(shard.clips) and all(type(count) is int and count > 0 for count in counts)
+            is_sound = len(counts) == shard.num_clips and all(type(count) is int and count > 0 for count in counts)
             # Checked before reading: the header of a damaged file may claim any size.
             if not is_sound or file.get_slice(kind.name).get_shape() != [sum(counts), kind.width]:
                 raise ValueError("its rows do not match the clips")
@@ -114,7 +114,8 @@ def read_features(folder: str | os.PathLike[str], number: int, shard: Shard, kin
 
 def codes_of(shard: Shard) -> list[Tensor]:
     """The codes [K, T] of each clip of a shard."""
-    return [shard.codes[:, clip.start_frame : clip.start_frame + clip.num_frames] for clip in shard.clips]
+    codes = shard.codes
+    return [codes[:, clip.start_frame : clip.start_frame + clip.num_frames] for clip in shard.clips]
 
 
 def _write(path: Path, rows: list[Tensor], shard: Shard, kind: FeatureKind) -> None:

@@ -5,13 +5,14 @@ the digest by which the shards know its codes, and what training reads besides t
 from the manifest. It can also be edited by hand, for example where the audio is not at hand; codes are not affected.
 """
 
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from descant.data.json_lines import lines_of, read_rows
+from descant.data.json_lines import Line, lines_of, read_lines, rows_of
 from descant.data.manifest import Split
 from descant.data.shards import write_file
 from descant.errors import DataError
@@ -36,13 +37,45 @@ def read_table(folder: str | os.PathLike[str]) -> list[ClipRow]:
     Raises:
         DataError: it cannot be read, or a line is wrong; the message has its number.
     """
+    return [row for _, row in table_rows(read_table_text(folder), folder)]
+
+
+def read_table_text(folder: str | os.PathLike[str]) -> str:
+    """The lines of a folder's table.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    return read_lines(Path(folder) / TABLE_NAME, "the table of clips")
+
+
+def table_rows(text: str, folder: str | os.PathLike[str]) -> Iterator[tuple[Line, ClipRow]]:
+    """Each line of a table and its clip, one at a time.
+
+    Raises:
+        DataError: a line is wrong; the message has its number.
+    """
     path = Path(folder) / TABLE_NAME
-    rows: dict[str, ClipRow] = {}
-    for number, row in read_rows(path, "the table of clips", _FIELDS, ("id", "audio"), _row):
-        if row.id in rows:
-            raise DataError(f"{str(path)!r}, line {number}: there is another clip {row.id!r}")
-        rows[row.id] = row
-    return list(rows.values())
+    names = set()
+    for line, row in rows_of(text, path, _FIELDS, ("id", "audio"), _row):
+        if row.id in names:
+            raise DataError(f"{str(path)!r}, line {line.number}: there is another clip {row.id!r}")
+        names.add(row.id)
+        yield line, row
+
+
+def row_of(line: str) -> ClipRow:
+    """The clip of a line that was read without an error."""
+    return _row(json.loads(line))
+
+
+def table_text(rows: Iterable[ClipRow]) -> str:
+    """The table of these clips.
+
+    Raises:
+        TypeError, ValueError: tags are not JSON.
+    """
+    return lines_of(asdict(row) for row in rows).decode()
 
 
 def write_table(folder: str | os.PathLike[str], rows: Sequence[ClipRow]) -> None:
@@ -53,7 +86,7 @@ def write_table(folder: str | os.PathLike[str], rows: Sequence[ClipRow]) -> None
     """
     path = Path(folder) / TABLE_NAME
     try:
-        content = lines_of(asdict(row) for row in rows)
+        content = table_text(rows).encode()
     except (TypeError, ValueError) as error:
         raise DataError(f"cannot write {str(path)!r}: {error}") from error
     write_file(path, content)

@@ -1,53 +1,160 @@
-"""A tokenized training set: the clips of a folder of shards, with their codes memory-mapped.
+"""A tokenized training set: the clips of a folder of shards, whose codes and descriptions are read when they are used.
 
 Two folders with the same clips in the same order are the same corpus, however their shards are arranged: a folder to
-which songs were added, or whose captions were edited, equals one that was tokenized anew.
+which songs were added, or whose captions were edited, equals one that was tokenized anew. What is kept in memory is the
+text of the table and some numbers of each clip: 20,000 hours of songs take 200 MB in each process, and not 29 GB.
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from array import array
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from jaxtyping import Int16
 from torch import Tensor
 
 from descant.config import to_dict
 from descant.data.clip_features import FeatureKind, read_features
-from descant.data.clip_table import TABLE_NAME, ClipRow, read_table
+from descant.data.clip_table import TABLE_NAME, ClipRow, read_table, read_table_text, row_of, table_rows, table_text
+from descant.data.manifest import Split
 from descant.data.shards import (
     DescribedClip,
     Shard,
     ShardIndex,
     TokenizedClip,
     first_version_shards,
+    open_shards,
     read_index,
     read_shard,
-    read_shards,
     shard_path,
 )
 from descant.errors import DataError
 
 
+class Places:
+    """Where the codes of each recording are, in the order of the shards."""
+
+    def __init__(self, shards: Mapping[int, Shard]) -> None:
+        self.shards, self.positions = array("i"), array("i")
+        self.starts, self.lengths = array("i"), array("i")
+        self.numbers: dict[str, int] = {}
+        for number, shard in shards.items():
+            clips = shard.clips
+            self.numbers |= {clip.audio: len(self.shards) + at for at, clip in enumerate(clips)}
+            self.shards.extend([number] * len(clips))
+            self.positions.extend(range(len(clips)))
+            self.starts.extend([clip.start_frame for clip in clips])
+            self.lengths.extend([clip.num_frames for clip in clips])
+
+
+class CorpusClips(Sequence[TokenizedClip]):
+    """The clips of a table, each made from its line when it is asked for.
+
+    Args:
+        lines: where in the text each clip's line begins.
+        is_train: 1 for the clips of the training split.
+        numbers: where each clip is among the places.
+    """
+
+    def __init__(
+        self, text: str, lines: Sequence[int], is_train: Sequence[int], places: Places, numbers: Sequence[int]
+    ) -> None:
+        self._text = text
+        self._lines = lines
+        self._is_train = is_train
+        self.shards = array("i", [places.shards[number] for number in numbers])
+        """For each clip the number of its shard."""
+        self.positions = array("i", [places.positions[number] for number in numbers])
+        """Its position among the clips of the shard."""
+        self.starts = array("i", [places.starts[number] for number in numbers])
+        """The first of its frames in the shard."""
+        self.lengths = array("i", [places.lengths[number] for number in numbers])
+        """The number of its frames."""
+
+    def __len__(self) -> int:
+        return len(self.shards)
+
+    @overload
+    def __getitem__(self, number: int) -> TokenizedClip: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> list[TokenizedClip]: ...
+
+    def __getitem__(self, number: int | slice) -> TokenizedClip | list[TokenizedClip]:
+        if isinstance(number, slice):
+            return [self[one] for one in range(*number.indices(len(self)))]
+        start = self._lines[number]
+        end = self._text.find("\n", start)
+        row = row_of(self._text[start : len(self._text) if end < 0 else end])
+        return TokenizedClip(
+            id=row.id,
+            start_frame=self.starts[number],
+            num_frames=self.lengths[number],
+            split=row.split,
+            captions=row.captions,
+            tags=row.tags,
+            audio=row.audio,
+        )
+
+    def of_split(self, split: Split) -> list[int]:
+        """The numbers of the clips of a split."""
+        return [number for number, is_train in enumerate(self._is_train) if is_train == (split == "train")]
+
+
+class ChosenClips(Sequence[TokenizedClip]):
+    """Some clips of a corpus, in the order of their numbers."""
+
+    def __init__(self, clips: CorpusClips, numbers: Sequence[int]) -> None:
+        self._clips, self.numbers = clips, array("l", numbers)
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @overload
+    def __getitem__(self, number: int) -> TokenizedClip: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> list[TokenizedClip]: ...
+
+    def __getitem__(self, number: int | slice) -> TokenizedClip | list[TokenizedClip]:
+        if isinstance(number, slice):
+            return [self._clips[one] for one in self.numbers[number]]
+        return self._clips[self.numbers[number]]
+
+    @property
+    def lengths(self) -> list[int]:
+        """The number of frames of each."""
+        return [self._clips.lengths[number] for number in self.numbers]
+
+
 @dataclass(frozen=True)
 class Corpus:
-    """The clips of a folder in the order of its table."""
+    """The clips of a folder in the order of its table.
+
+    Args:
+        identity: the training data as plain data: codec and settings, and a hash of all clips, captions and tags.
+    """
 
     folder: Path
     index: ShardIndex
-    clips: tuple[TokenizedClip, ...]
+    clips: CorpusClips
     shards: Mapping[int, Shard]
-    places: tuple[tuple[int, int], ...]
-    """For each clip the number of its shard and its position there."""
+    identity: dict[str, Any]
     _features: dict[str, list[Tensor]] = field(default_factory=dict, repr=False, compare=False)
 
-    def codes(self, number: int) -> Int16[Tensor, "K T"]:
-        """The codes of a clip, by its position in ``clips``."""
-        clip = self.clips[number]
-        return self.shards[self.places[number][0]].codes[:, clip.start_frame : clip.start_frame + clip.num_frames]
+    def codes(self, number: int, offset: int = 0, num_frames: int | None = None) -> Int16[Tensor, "K _"]:
+        """The codes of a clip, by its position in ``clips``, or those of its frames from ``offset`` on.
+
+        Raises:
+            DataError: the shard is damaged; it is checked when it is first read.
+        """
+        left = self.clips.lengths[number] - offset
+        length = left if num_frames is None else min(num_frames, left)
+        return self.shards[self.clips.shards[number]].read(self.clips.starts[number] + offset, length)
 
     def features(self, kind: FeatureKind) -> list[Tensor]:
         """The features of each clip that are stored next to the codes, read once.
@@ -56,60 +163,59 @@ class Corpus:
             DataError: a file is missing or damaged, or was made from other codes or with other settings.
         """
         if repr(kind) not in self._features:
-            used = {shard for shard, _ in self.places}
+            used = set(self.clips.shards)
             rows = {number: read_features(self.folder, number, self.shards[number], kind) for number in used}
-            self._features[repr(kind)] = [rows[shard][position] for shard, position in self.places]
+            places = zip(self.clips.shards, self.clips.positions, strict=True)
+            self._features[repr(kind)] = [rows[shard][position] for shard, position in places]
         return self._features[repr(kind)]
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """The training data as plain data: codec and settings, and a hash of all clips, captions and tags."""
-        rows = [[clip.id, clip.audio, clip.num_frames, clip.split, clip.captions, clip.tags] for clip in self.clips]
-        content = json.dumps(rows, ensure_ascii=True, sort_keys=True).encode()
-        return {
-            "codec": to_dict(self.index.codec),
-            "window_s": self.index.window_s,
-            "clips_fingerprint": hashlib.sha256(content).hexdigest(),
-        }
 
 
 def read_corpus(folder: str | os.PathLike[str]) -> Corpus:
     """The corpus in a folder that ``tokenize`` has written, of this version or the first.
 
     Raises:
-        DataError: it was not written completely, a shard is missing or damaged, or the table has an error.
+        DataError: it was not written completely, a shard is missing or cannot be opened, or the table has an error.
     """
     index = read_index(folder)
-    shards = read_shards(folder)
-    rows = clip_rows(folder, shards)
-    if rows is None:
-        raise DataError(
-            f"{str(folder)!r} has no {TABLE_NAME}, since tokenizing has not finished: "
-            f"tokenize again, which creates only missing codes"
-        )
-    if not (Path(folder) / TABLE_NAME).exists():
+    shards = open_shards(folder)
+    if (Path(folder) / TABLE_NAME).exists():
+        text = read_table_text(folder)
+    else:
+        rows = clip_rows(folder, shards)
+        if rows is None:
+            raise DataError(
+                f"{str(folder)!r} has no {TABLE_NAME}, since tokenizing has not finished: "
+                f"tokenize again, which creates only missing codes"
+            )
         _require_shards(folder, shards)
-    places = {clip.audio: (number, at) for number, shard in shards.items() for at, clip in enumerate(shard.clips)}
-    missing = [row.id for row in rows if row.audio not in places]
+        text = table_text(rows)
+    clips, fingerprint = _placed(text, Path(folder), shards)
+    identity = {"codec": to_dict(index.codec), "window_s": index.window_s, "clips_fingerprint": fingerprint}
+    return Corpus(Path(folder), index, clips, shards, identity)
+
+
+def _placed(text: str, folder: Path, shards: Mapping[int, Shard]) -> tuple[CorpusClips, str]:
+    """The clips of a table with the places of their codes, and a hash of all of it."""
+    places = Places(shards)
+    lines, is_train, numbers = array("q"), array("b"), array("i")
+    digest, missing = hashlib.sha256(b"["), []
+    for line, row in table_rows(text, folder):
+        number = places.numbers.get(row.audio)
+        if number is None:
+            missing.append(row.id)
+            continue
+        described = [row.id, row.audio, places.lengths[number], row.split, row.captions, row.tags]
+        digest.update(b", " * bool(numbers) + json.dumps(described, ensure_ascii=True, sort_keys=True).encode())
+        lines.append(line.start)
+        is_train.append(row.split == "train")
+        numbers.append(number)
     if missing:
         raise DataError(
-            f"{str(folder)!r} has no codes of {len(missing)} of its {len(rows)} clips, first {missing[0]!r}: "
-            f"tokenize again, which creates only missing codes"
+            f"{str(folder)!r} has no codes of {len(missing)} of its {len(numbers) + len(missing)} clips, first "
+            f"{missing[0]!r}: tokenize again, which creates only missing codes"
         )
-    stored = [shards[number].clips[at] for number, at in (places[row.audio] for row in rows)]
-    clips = tuple(
-        TokenizedClip(
-            id=row.id,
-            start_frame=codes.start_frame,
-            num_frames=codes.num_frames,
-            split=row.split,
-            captions=row.captions,
-            tags=row.tags,
-            audio=row.audio,
-        )
-        for row, codes in zip(rows, stored, strict=True)
-    )
-    return Corpus(Path(folder), index, clips, shards, tuple(places[row.audio] for row in rows))
+    digest.update(b"]")
+    return CorpusClips(text, lines, is_train, places, numbers), digest.hexdigest()
 
 
 def clip_rows(folder: str | os.PathLike[str], shards: Mapping[int, Shard]) -> list[ClipRow] | None:

@@ -1,9 +1,12 @@
 """Codes of audio files: in batches of equally long clips, and in windows where they are long."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from jaxtyping import Float, Int16
 from torch import Tensor
@@ -12,14 +15,17 @@ from descant.audio import AudioHeader, Clip, read_samples
 from descant.codec.base import AudioCodec
 from descant.data.manifest import ClipRecord
 from descant.data.recorded import header_as_recorded
+from descant.data.workers import Workers
 from descant.errors import AudioError
+
+Int16Array: TypeAlias = npt.NDArray[np.int16]
 
 CONTEXT_S = 1.0
 """Context on each side of a window of a long clip; its codes are discarded."""
 
 
 def encode_clips(
-    records: Sequence[ClipRecord], codec: AudioCodec, *, batch_size: int, window_s: float, device: torch.device | str
+    records: Sequence[ClipRecord], workers: Workers, *, batch_size: int, window_s: float
 ) -> tuple[dict[int, Int16[Tensor, "K _"]], dict[int, str]]:
     """The codes of clips by their position, and the reasons why the others cannot be read.
 
@@ -35,32 +41,43 @@ def encode_clips(
             equals.setdefault(header._replace(num_channels=0), []).append(index)
         except AudioError as error:
             reasons[index] = str(error)
-    for header, equal in equals.items():
-        waiting = list(equal)
-        while waiting:
-            batch = waiting[:batch_size]
-            paths = [records[index].path for index in batch]
+
+    def started(header: AudioHeader, waiting: list[int]) -> list[tuple[list[int], Callable[[], Int16Array]]]:
+        batches = [waiting[at : at + batch_size] for at in range(0, len(waiting), batch_size)]
+        paths = [[records[index].path for index in batch] for batch in batches]
+        return [
+            (batch, workers.start_with_codec(_encode_batch, of_batch, header, window_s))
+            for batch, of_batch in zip(batches, paths, strict=True)
+        ]
+
+    for header, waiting, calls in [(header, equal, started(header, equal)) for header, equal in equals.items()]:
+        while calls:
+            batch, call = calls.pop(0)
             try:
-                codes.update(zip(batch, _encode_batch(paths, header, codec, window_s, device), strict=True))
-                del waiting[:batch_size]
+                codes.update(zip(batch, torch.from_numpy(call()), strict=True))
+                del waiting[: len(batch)]
             except _UnreadableError as error:
-                # The batch is refilled, so that the batches are those of a set without the file.
-                broken = batch[paths.index(error.path)]
+                broken = next(index for index in batch if records[index].path == error.path)
                 reasons[broken] = str(error)
                 waiting.remove(broken)
+                # Batches are refilled, so that they are those of a set without the file.
+                calls = started(header, waiting)
     return codes, reasons
 
 
 class _UnreadableError(Exception):
-    def __init__(self, path: Path, reason: AudioError) -> None:
-        super().__init__(str(reason))
-        self.path = path
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path, self.reason = path, reason
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 def _encode_batch(
-    paths: list[Path], header: AudioHeader, codec: AudioCodec, window_s: float, device: torch.device | str
-) -> Int16[Tensor, "B K T"]:
-    """The codes of equally long clips, window by window."""
+    codec: AudioCodec, device: torch.device | str, paths: list[Path], header: AudioHeader, window_s: float
+) -> Int16Array:
+    """The codes of equally long clips, [B K T], window by window."""
     rate_hz, hop = codec.sample_rate_hz, codec.hop_samples
     num_samples = round(header.num_samples * rate_hz / header.sample_rate_hz)
     num_frames = codec.num_frames(num_samples)
@@ -80,7 +97,7 @@ def _encode_batch(
         waves = [_wave(path, offset, end - offset, codec, header.sample_rate_hz, length) for path in paths]
         codes = codec.encode(torch.stack(waves).to(device)).cpu()
         windows.append(codes[:, :, start - first : min(start + window, num_frames) - first])
-    return torch.cat(windows, dim=2).to(torch.int16)
+    return torch.cat(windows, dim=2).to(torch.int16).numpy()
 
 
 def _wave(
@@ -90,7 +107,7 @@ def _wave(
     try:
         clip = Clip(read_samples(path, offset, num_samples), rate_hz).to_channels(codec.num_channels)
     except AudioError as error:
-        raise _UnreadableError(path, error) from error
+        raise _UnreadableError(path, str(error)) from error
     samples = clip.resample(codec.sample_rate_hz).samples
     # The resampler rounds lengths differently; an extra sample could begin another frame.
     return torch.nn.functional.pad(samples, (0, length - samples.shape[1]))

@@ -1,10 +1,11 @@
 """Files with a JSON object on each line, read strictly: manifests and the tables of tokenized clips."""
 
+import itertools
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from descant.errors import DataError
 
@@ -42,19 +43,50 @@ def read_rows(
     Raises:
         DataError: the file cannot be read, or a line is wrong; the message has its number.
     """
+    return [(line.number, row) for line, row in rows_of(read_lines(path, what), path, fields, required, make)]
+
+
+class Line(NamedTuple):
+    """A line of a text by its number, from 1, and the characters ``text[start:end]``."""
+
+    number: int
+    start: int
+    end: int
+
+
+def read_lines(path: str | os.PathLike[str], what: str) -> str:
+    """The text of such a file.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
+        return Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"cannot read {what} {str(path)!r}: {error}") from error
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            rows.append((number, make(_object(line, fields, required))))
-        except DataError as error:
-            raise DataError(f"{str(path)!r}, line {number}: {error}") from error
-    return rows
+
+
+def rows_of(
+    text: str,
+    path: str | os.PathLike[str],
+    fields: Mapping[str, str],
+    required: Sequence[str],
+    make: Callable[[dict[str, Any]], Row],
+) -> Iterator[tuple[Line, Row]]:
+    """Each line of a text that is not blank, and what its object describes, as in ``read_rows``, one at a time."""
+    start = 0
+    for number in itertools.count(1):
+        end = text.find("\n", start)
+        end = len(text) if end < 0 else end
+        content = text[start:end]
+        if content.strip():
+            try:
+                yield Line(number, start, end), make(_object(content, fields, required))
+            except DataError as error:
+                raise DataError(f"{str(path)!r}, line {number}: {error}") from error
+        if end == len(text):
+            return
+        start = end + 1
 
 
 def lines_of(objects: Iterable[Mapping[str, Any]]) -> bytes:
@@ -74,8 +106,8 @@ def _object(line: str, fields: Mapping[str, str], required: Sequence[str]) -> di
         raise DataError(f"not JSON ({error})") from error
     if not isinstance(data, dict):
         raise DataError(f"expected an object, got {line:.60}")
-    unknown, missing = sorted(set(data) - set(fields)), [name for name in required if name not in data]
-    if unknown or missing:
+    if not (data.keys() <= fields.keys() and all(name in data for name in required)):
+        unknown, missing = sorted(set(data) - set(fields)), [name for name in required if name not in data]
         what = f"unknown key {unknown[0]!r}" if unknown else f"{missing[0]!r} is missing"
         raise DataError(f"{what}; a line has {', '.join(fields)}")
     for name, value in data.items():

@@ -7,6 +7,7 @@ genre, style, instrument, instrument_family, moods, keywords, bpm, key, metre; o
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -92,6 +93,18 @@ def write_manifest(path: str | os.PathLike[str], records: list[ClipRecord]) -> N
         write_atomically(path, lines_of(_fields_of(record, folder) for record in records))
     except (TypeError, ValueError) as error:
         raise DataError(f"cannot write the manifest {str(path)!r}: {error}") from error
+
+
+def names_of(records: Sequence[ClipRecord], root: str | os.PathLike[str] | None = None) -> list[str]:
+    """The clips' paths below a folder, which do not change when a training set is moved.
+
+    Without ``root``, or if a clip is elsewhere, it is the folder that all clips are in.
+    """
+    paths = [Path(os.path.normpath(record.path.absolute())) for record in records]
+    below = None if root is None else Path(os.path.normpath(Path(root).absolute()))
+    if below is None or not all(path.is_relative_to(below) for path in paths):
+        below = Path(os.path.commonpath([path.parent for path in paths]))
+    return [path.relative_to(below).as_posix() for path in paths]
 
 
 def _fields_of(record: ClipRecord, folder: Path) -> dict[str, Any]:

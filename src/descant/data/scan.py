@@ -7,18 +7,19 @@ from pathlib import Path
 
 from descant.audio import AudioHeader, audio_header, check_usable
 from descant.data.descriptions import Descriptions
-from descant.data.families import read_families
 from descant.data.folders import list_folder
-from descant.data.manifest import ClipRecord, Split
-from descant.data.splits import split_works
-from descant.data.works import works_of
+from descant.data.header_parts import known_headers, write_headers
+from descant.data.manifest import ClipRecord
+from descant.data.parts import Part
+from descant.data.splits import with_splits
+from descant.data.workers import Workers
 from descant.errors import AudioError, DataError, InvalidRequest
+from descant.user_files import file_state
 
+BLOCK = 64
+"""Files whose headers a process reads at a time."""
 MAX_SAMPLES_PER_BYTE = 10_000
 """Above what any format reaches: digital silence in FLAC, the densest, has about 4,000 samples per byte."""
-
-STATED_SPLITS: dict[str, Split] = {"train": "train", "training": "train", "valid": "valid", "validation": "valid"}
-"""Values of a description's ``split``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,18 +48,19 @@ def scan_folder(
     valid_share: float = 0.05,
     previous: Sequence[ClipRecord] = (),
     uses_measured: bool = True,
+    shortest_s: float = 0.0,
+    workers: int = 1,
 ) -> Scan:
     """A record for every audio file below a folder, in the order of their names.
 
-    Clips of one work (``works.py``) are in the same split, and so are those of a family that a check has found
-    (``families.py``). A clip's split is that of its description (``split``), else
-    that of ``previous``, else drawn by the name of its work (``splits.py``). For two or more works there is always a
-    validation split; if all clips seem to be of one work, they are split one by one, with a note.
+    Clips are divided into training and validation by work (``splits.py``).
 
     Args:
         valid_share: share of the clips for validation, 0 to 1; at 0 and 1 a split is empty.
         previous: the records of an earlier scan, so that clips keep their split when others are added.
         uses_measured: whether measured tags (``measured.py``) complete the descriptions.
+        shortest_s: shorter clips are excluded.
+        workers: the number of processes that read the files' headers.
 
     Raises:
         DataError: the folder does not exist, or its families cannot be read.
@@ -75,11 +77,16 @@ def scan_folder(
     notes = [*_shared_names(contents.audio)]
     descriptions = Descriptions(contents, notes)
     records, problems = [], {}
+    known = known_headers(root)
+    unknown = [path for path in contents.audio if path not in known]
+    known |= dict(zip(unknown, _headers(unknown, workers), strict=True))
     for path in contents.audio:
-        try:
-            header = plausible_header(path)
-        except AudioError as error:
-            problems[path] = str(error)
+        header = known[path]
+        if isinstance(header, str):
+            problems[path] = header
+            continue
+        if header.duration_s < shortest_s:
+            problems[path] = f"{str(path)!r} has {header.duration_s:.3g} s; at least {shortest_s:g} s are needed"
             continue
         captions, tags = descriptions.of(path)
         records.append(
@@ -93,7 +100,7 @@ def scan_folder(
             )
         )
     notes += descriptions.final_notes()
-    records, works = _with_splits(records, root.absolute(), valid_share, previous, notes)
+    records, works = with_splits(records, root.absolute(), valid_share, previous, notes)
     return Scan(
         records=records,
         works=works,
@@ -104,56 +111,20 @@ def scan_folder(
     )
 
 
-def _with_splits(
-    records: list[ClipRecord], root: Path, valid_share: float, previous: Sequence[ClipRecord], notes: list[str]
-) -> tuple[list[ClipRecord], list[str]]:
-    """The records with their splits, and the works that they are of."""
-    names = [record.path.relative_to(root) for record in records]
-    plain = Path(os.path.normpath(root))  # as the paths of the families
-    families = [
-        [clip.relative_to(plain) for clip in family if clip.is_relative_to(plain)] for family in read_families(root)
-    ]
-    works = works_of(names, [record.tags for record in records], valid_share, families)
-    is_mixed = 0 < valid_share < 1
-    if is_mixed and len(records) == 1:
-        notes.append("there is only one clip: it is for training, and validation has none")
-    elif is_mixed and len(set(works)) == 1:
-        notes.append(
-            f"all {len(works)} clips seem to be of one work by their names or tags, so both splits have clips of it, "
-            f"and validation measures memorisation too; if they are not, give each its own 'work' in name.json"
-        )
-        works = [name.as_posix() for name in names]
-    records, stated = _without_stated_splits(records, notes)
-    earlier = {os.path.normpath(record.path): record.split for record in previous}
-    before = [earlier.get(os.path.normpath(record.path)) for record in records]
-    splits = split_works(works, valid_share, stated, before)
-    moved = [str(name) for name, old, new in zip(names, before, splits, strict=True) if old not in (None, new)]
-    if moved:
-        notes.append(f"{len(moved)} clips moved between training and validation, first {moved[0]!r}")
-    in_train = {work for work, split in zip(works, splits, strict=True) if split == "train"}
-    if shared := sorted(in_train & {work for work, split in zip(works, splits, strict=True) if split == "valid"}):
-        notes.append(f"{len(shared)} works are in both splits, by a description or an earlier scan: {shared[0]!r}")
-    return [replace(record, split=split) for record, split in zip(records, splits, strict=True)], works
+def scan_part(folder: str | os.PathLike[str], part: Part, *, workers: int = 1) -> int:
+    """Reads the headers of one machine's share of a folder, where ``scan_folder`` finds them, and gives their number.
 
-
-def _without_stated_splits(records: list[ClipRecord], notes: list[str]) -> tuple[list[ClipRecord], list[Split | None]]:
-    """The records without the tag ``split``, and its values; one that is not a split stays a tag, with a note."""
-    stated = [STATED_SPLITS.get(str(record.tags.get("split", "")).strip().lower()) for record in records]
-    unknown = [
-        record for record, split in zip(records, stated, strict=True) if split is None and "split" in record.tags
-    ]
-    if unknown:
-        notes.append(
-            f"{len(unknown)} clips have a split that is not one of {', '.join(STATED_SPLITS)}, which is ignored; "
-            f"first {str(unknown[0].path)!r} with {unknown[0].tags['split']!r:.40}"
-        )
-    rest = [
-        record
-        if split is None
-        else replace(record, tags={name: value for name, value in record.tags.items() if name != "split"})
-        for record, split in zip(records, stated, strict=True)
-    ]
-    return rest, stated
+    Raises:
+        DataError: the folder does not exist or cannot be written to.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise DataError(f"{str(folder)!r} is not a folder")
+    own = part.own(list_folder(root).audio)
+    # Before the headers: a file that changes while it is read is read again.
+    states = [file_state(path) for path in own]
+    write_headers(root, part, zip(own, states, _headers(own, workers), strict=True))
+    return len(own)
 
 
 def plausible_header(path: Path) -> AudioHeader:
@@ -171,6 +142,24 @@ def plausible_header(path: Path) -> AudioHeader:
         )
     check_usable(path, header)
     return header
+
+
+def _headers(paths: Sequence[Path], num_processes: int) -> list[AudioHeader | str]:
+    """The header of each file, or why it is left out, read in so many processes."""
+    blocks = [paths[start : start + BLOCK] for start in range(0, len(paths), BLOCK)]
+    with Workers(num_processes) as workers:
+        calls = (workers.start(_headers_of, block) for block in blocks)
+        return [header for call in workers.ahead(calls) for header in call()]
+
+
+def _headers_of(paths: Sequence[Path]) -> list[AudioHeader | str]:
+    headers: list[AudioHeader | str] = []
+    for path in paths:
+        try:
+            headers.append(plausible_header(path))
+        except AudioError as error:
+            headers.append(str(error))
+    return headers
 
 
 def _shared_names(audio: list[Path]) -> Iterator[str]:

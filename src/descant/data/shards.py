@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors
 import torch
 from jaxtyping import Int16
@@ -29,6 +30,7 @@ from descant.errors import AudioError, ConfigError, DataError
 
 INDEX_NAME = "index.json"
 VERSION = 2
+_DAMAGES = (OSError, safetensors.SafetensorError, ValueError, KeyError, TypeError, OverflowError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +46,7 @@ class ShardIndex:
             raise ConfigError(f"window_s={self.window_s:g}: must be above 0")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class StoredClip:
     """The codes of one clip in a shard: ``codes[:, start_frame : start_frame + num_frames]``."""
 
@@ -87,12 +89,98 @@ class TokenizedClip:
     audio: str = ""
 
 
-@dataclass(frozen=True)
 class Shard:
-    """The codes of some clips, memory-mapped, and the clips' frames. If no clip could be read there are no frames."""
+    """A file with the codes of some clips. If no clip could be read there are no frames.
 
-    codes: Int16[Tensor, "K T"]
-    clips: tuple[StoredClip | DescribedClip, ...]
+    The codes are checked when they are first used. Nothing is kept in memory, since a corpus may be larger than that.
+
+    Raises:
+        DataError: it is missing or truncated, or, also while clips and codes are read, damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._is_checked = False
+        try:
+            with path.open("rb") as file:
+                self._first_byte = 8 + int.from_bytes(file.read(8), "little")
+            with safetensors.safe_open(path, framework="pt") as file:
+                codes = file.get_slice("codes")
+                self.num_codebooks, self.num_frames = codes.get_shape()
+                if codes.get_dtype() != "I16":
+                    raise ValueError("its codes are not 16-bit integers")
+        except _DAMAGES as error:
+            raise self._damaged(error) from error
+
+    @property
+    def clips(self) -> tuple[StoredClip | DescribedClip, ...]:
+        """Its clips, which are read again each time."""
+        try:
+            clips = json.loads(self._description()[0])
+            if all("audio" in clip for clip in clips):
+                # Not by from_dict, which is slow for the clips of a large corpus; the checksum covers the rest.
+                stored = tuple(StoredClip(**clip) for clip in clips)
+                if not all(0 <= clip.start_frame <= self.num_frames - clip.num_frames for clip in stored):
+                    raise ValueError("its clips are not in its frames")
+                return stored
+            return tuple(config_files.from_dict(DescribedClip, clip) for clip in clips)
+        except _DAMAGES as error:
+            raise self._damaged(error) from error
+
+    @property
+    def num_clips(self) -> int:
+        """The number of its clips."""
+        return len(self.clips)
+
+    @property
+    def codes(self) -> Int16[Tensor, "K T"]:
+        """All codes, memory-mapped."""
+        self.check()
+        with safetensors.safe_open(self._path, framework="pt") as file:
+            return file.get_tensor("codes")
+
+    def read(self, start_frame: int, num_frames: int) -> Int16[Tensor, "K _"]:
+        """The codes of some frames, read from the file. A mapped file would stay in memory as far as it was read."""
+        self.check()
+        codes = np.empty((self.num_codebooks, num_frames), np.int16)
+        try:
+            with self._path.open("rb") as file:
+                for row in range(self.num_codebooks):
+                    file.seek(self._first_byte + 2 * (row * self.num_frames + start_frame))
+                    if file.readinto(codes[row]) != codes[row].nbytes:
+                        raise ValueError("it has been cut short")
+        except (OSError, ValueError) as error:
+            raise self._damaged(error) from error
+        return torch.from_numpy(codes)
+
+    def check(self) -> None:
+        """Compares all bytes with the checksum, once."""
+        if self._is_checked:
+            return
+        try:
+            described, sha256 = self._description()
+            digest = hashlib.sha256(f"{described}{(self.num_codebooks, self.num_frames)!r}".encode())
+            with self._path.open("rb") as file:
+                file.seek(self._first_byte)
+                while block := file.read(2**20):
+                    digest.update(block)
+            if digest.hexdigest() != sha256:
+                raise ValueError("its checksum is wrong")
+        except _DAMAGES as error:
+            raise self._damaged(error) from error
+        self._is_checked = True
+
+    def _description(self) -> tuple[str, str]:
+        """The list of its clips as JSON, and the checksum of that and the codes."""
+        with safetensors.safe_open(self._path, framework="pt") as file:
+            stored = json.loads((file.metadata() or {})["descant"])
+        return stored["clips"], stored["sha256"]
+
+    def _damaged(self, error: Exception) -> DataError:
+        return DataError(
+            f"the shard {str(self._path)!r} is missing or damaged ({error}): delete it and tokenize again, "
+            f"which creates only missing codes"
+        )
 
 
 def shard_path(folder: str | os.PathLike[str], number: int) -> Path:
@@ -101,15 +189,25 @@ def shard_path(folder: str | os.PathLike[str], number: int) -> Path:
 
 
 def read_shards(folder: str | os.PathLike[str]) -> dict[int, Shard]:
-    """All shards of a folder by their numbers, in order.
+    """All shards of a folder by their numbers, in order, with their checksums compared.
 
     Raises:
         DataError: a shard is damaged.
     """
+    shards = open_shards(folder)
+    for shard in shards.values():
+        shard.check()
+    return shards
+
+
+def open_shards(folder: str | os.PathLike[str]) -> dict[int, Shard]:
+    """All shards of a folder by their numbers, in order.
+
+    Raises:
+        DataError: a shard cannot be opened.
+    """
     matches = [re.fullmatch(r"shard-(\d{5,})\.safetensors", path.name) for path in Path(folder).iterdir()]
-    return {
-        number: read_shard(shard_path(folder, number)) for number in sorted(int(match[1]) for match in matches if match)
-    }
+    return {number: Shard(shard_path(folder, number)) for number in sorted(int(match[1]) for match in matches if match)}
 
 
 def write_shard(path: Path, clips: Sequence[StoredClip], codes: Int16[Tensor, "K T"]) -> None:
@@ -130,22 +228,9 @@ def read_shard(path: Path) -> Shard:
     Raises:
         DataError: it is missing, truncated or damaged.
     """
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            codes = file.get_tensor("codes")
-            stored = json.loads((file.metadata() or {})["descant"])
-        if _checksum(stored["clips"], codes) != stored["sha256"]:
-            raise ValueError("its checksum is wrong")
-        clips = json.loads(stored["clips"])
-        kind: type[StoredClip] | type[DescribedClip] = (
-            StoredClip if all("audio" in clip for clip in clips) else DescribedClip
-        )
-        return Shard(codes, tuple(config_files.from_dict(kind, clip) for clip in clips))
-    except (OSError, safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"the shard {str(path)!r} is missing or damaged ({error}): delete it and tokenize again, "
-            f"which creates only missing codes"
-        ) from error
+    shard = Shard(path)
+    shard.check()
+    return shard
 
 
 def write_index(folder: str | os.PathLike[str], index: ShardIndex) -> None:

@@ -1,15 +1,16 @@
 """Batches of codes with captions: what a language model is trained on.
 
-The codes are memory-mapped 16-bit integers: thirty hours at 50 frames a second and 4 codebooks are 43 MB.
+The codes are read from their files: thirty hours at 50 frames a second and 4 codebooks are 43 MB.
 """
 
 import logging
 import math
 import os
 import random
+from array import array
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import accumulate
 from typing import Any
@@ -21,12 +22,13 @@ from torch import Tensor
 from descant.data.captions import CaptionConfig, caption, plain_caption
 from descant.data.clip_conditions import ClipCondition, CropTimes
 from descant.data.clip_features import FeatureKind
-from descant.data.corpus import Corpus, read_corpus
+from descant.data.corpus import ChosenClips, Corpus, read_corpus
 from descant.data.fixed_crops import fixed_crops
 from descant.data.manifest import Split
 from descant.data.shards import TokenizedClip
 from descant.errors import ConfigError, DataError, InvalidRequest
 from descant.shapes import Codes
+from descant.tempo_key import FASTEST_BPM, SLOWEST_BPM, UNKNOWN, TempoKey, parse_key
 
 LOG = logging.getLogger(__name__)
 MAX_NAMED = 5
@@ -42,6 +44,8 @@ class TokenBatchConfig:
         short_frames: every second batch is made of crops this long, with more rows to fill the same number of frames.
             A caption, for example the tempo in it, matters most at the start of a crop: later, a model infers it from
             the frames before. 0 turns such batches off.
+        tempo_key_probability: of a crop to be given the tempo and the key of its clip's tags as numbers, whatever its
+            caption says of them, as in music whose prompt leaves them open and for which a prior chooses.
         max_hours: only the first clips are used that are not longer than this together; None uses all.
     """
 
@@ -51,6 +55,7 @@ class TokenBatchConfig:
     split: Split = "train"
     seed: int = 0
     captions: CaptionConfig = field(default_factory=CaptionConfig)
+    tempo_key_probability: float = 0.0
     max_hours: float | None = None
 
     def __post_init__(self) -> None:
@@ -65,6 +70,8 @@ class TokenBatchConfig:
                 f"batch_size={self.batch_size}, segment_frames={self.segment_frames}: a batch has at most {MAX_FRAMES} "
                 f"frames; for larger updates raise trainer.accumulate"
             )
+        if not 0 <= self.tempo_key_probability <= 1:
+            raise ConfigError(f"tempo_key_probability={self.tempo_key_probability:g}: a probability is between 0 and 1")
         if not 0 <= self.short_frames < self.segment_frames:
             raise ConfigError(
                 f"short_frames={self.short_frames}: 0 for none, or below segment_frames={self.segment_frames}"
@@ -125,26 +132,28 @@ class TokenBatches:
         self.config = config
         corpus = corpus if isinstance(corpus, Corpus) else read_corpus(corpus)
         self.index = corpus.index
-        chosen = [number for number, clip in enumerate(corpus.clips) if clip.split == config.split]
+        chosen = corpus.clips.of_split(config.split)
         if not chosen:
             raise DataError(
                 f"{str(corpus.folder)!r} has no clip of split {config.split!r}: scan at least two clips with a "
                 f"--valid-share between 0 and 1, and tokenize again"
             )
         if config.max_hours is not None:
-            frames = [corpus.clips[number].num_frames for number in chosen]
+            frames = [corpus.clips.lengths[number] for number in chosen]
             chosen = chosen[: self._num_within(config.max_hours, frames)]
         self.identity = corpus.identity
         """The training data, as plain data: any change of clips, captions or tags changes it."""
-        self.clips = [corpus.clips[number] for number in chosen]
+        self.clips = ChosenClips(corpus.clips, chosen)
         self.left_out: dict[str, str] = {}
         """The clips that are trained without a condition because it cannot be read, each with the reason."""
-        self._codes = [corpus.codes(number) for number in chosen]
+        self._corpus = corpus
         self._conditions = tuple(conditions)
         self._features = {condition.name: self._read(condition, corpus, chosen) for condition in conditions}
         self._frame_rate_hz = self.index.codec.frame_rate_hz
         self._places = {
-            length: [index for index, clip in enumerate(self.clips) for _ in range(max(1, clip.num_frames // length))]
+            length: array(
+                "i", (index for index, frames in enumerate(self.clips.lengths) for _ in range(max(1, frames // length)))
+            )
             for length in {config.segment_frames, config.short_frames} - {0}
         }
 
@@ -205,7 +214,7 @@ class TokenBatches:
             most: of these, this many batches at most (``fixed_crops``).
         """
         config = self.config
-        names, lengths = [clip.id for clip in self.clips], [clip.num_frames for clip in self.clips]
+        names, lengths = [clip.id for clip in self.clips], self.clips.lengths
         most_crops = None if most is None else most * config.batch_size
         crops = fixed_crops(names, lengths, config.segment_frames, config.seed, most_crops)
         rows = [(clip, first, plain_caption(self.clips[clip], config.captions)) for clip, first in crops]
@@ -215,7 +224,8 @@ class TokenBatches:
     def _drawn(self, num_frames: int, number: int, num_rows: int) -> TokenBatch:
         """The batch of this number among those of crops this long."""
         seed, places = self.config.seed, self._places[num_frames]
-        rows = []
+        rows: list[tuple[int, int, str | None]] = []
+        given: list[TempoKey | None] = []
         for position in range(number * num_rows, (number + 1) * num_rows):
             epoch, place = divmod(position, len(places))
             index = places[_permutation(seed, epoch, len(places))[place]]
@@ -223,14 +233,21 @@ class TokenBatches:
             spare = self.clips[index].num_frames - num_frames
             offset = generator.randint(0, spare) if spare > 0 else 0
             rows.append((index, offset, caption(self.clips[index], self.config.captions, generator)))
-        return self.crops(rows, num_frames)
+            is_given = generator.random() < self.config.tempo_key_probability
+            given.append(_tempo_key(self.clips[index].tags) if is_given else None)
+        batch = self.crops(rows, num_frames)
+        conditions = [
+            row if tempo_key is None else {**row, "tempo_key": tempo_key}
+            for row, tempo_key in zip(batch.conditions, given, strict=True)
+        ]
+        return replace(batch, conditions=conditions)
 
     def crops(self, rows: Sequence[tuple[int, int, str | None]], num_frames: int) -> TokenBatch:
         """The crops of (index of the clip, first frame, caption) as one batch."""
         codes = torch.zeros(len(rows), self.index.codec.num_codebooks, num_frames, dtype=torch.int64)
         frame_mask = torch.zeros(len(rows), num_frames, dtype=torch.bool)
         for row, (index, offset, _) in enumerate(rows):
-            known = self._codes[index][:, offset : offset + num_frames]
+            known = self._corpus.codes(self.clips.numbers[index], offset, num_frames)
             codes[row, :, : known.shape[1]] = known
             frame_mask[row, : known.shape[1]] = True
         beats = torch.tensor([self._beats_before(self.clips[index], offset) for index, offset, _ in rows])
@@ -264,9 +281,21 @@ class TokenBatches:
         return (offset / self._frame_rate_hz - first_beat_s) * bpm / 60
 
 
+def _tempo_key(tags: Mapping[str, Any]) -> TempoKey | None:
+    """The tempo and the key of a clip as far as its tags state them in full; None if they state neither."""
+    bpm, key = tags.get("bpm"), tags.get("key")
+    stated = TempoKey()
+    if isinstance(bpm, int | float) and SLOWEST_BPM <= bpm <= FASTEST_BPM:
+        stated = TempoKey(bpm=float(bpm))
+    number = parse_key(key) if isinstance(key, str) else None
+    stated = stated if number is None else stated.with_key(number)
+    return None if stated == UNKNOWN else stated
+
+
 @lru_cache(maxsize=8)
-def _permutation(seed: int, epoch: int, length: int) -> tuple[int, ...]:
+def _permutation(seed: int, epoch: int, length: int) -> Sequence[int]:
     """The order of an epoch. Cached, since shuffling all places for every row would cost more than the batch."""
-    order = list(range(length))
+    # Not a list, whose numbers are objects: millions of places would take 300 MB.
+    order = array("i", range(length))
     random.Random(f"{seed}/{epoch}/order").shuffle(order)
-    return tuple(order)
+    return order

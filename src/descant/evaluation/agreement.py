@@ -17,6 +17,7 @@ from descant.errors import InvalidRequest
 from descant.evaluation.chroma_cosine import chroma_cosine
 from descant.evaluation.harmony import FRAME_S, TRIADS, Template, chord_path, pitch_classes
 from descant.evaluation.instruments import InstrumentDetector, instruments_named
+from descant.evaluation.movement import measure_movement, movement_fit
 from descant.evaluation.musical import (
     TempoMatch,
     estimate_key,
@@ -47,6 +48,9 @@ class Target:
     """What was asked; None or empty where nothing was. Instruments are families of ``instruments.FAMILY_TAGS``.
 
     The mode that the mood words of a text suggest is apart: listeners expect it, but the text does not state it.
+
+    Args:
+        moves: whether the music should move, which is not scored otherwise.
     """
 
     tempo_key: TempoKey = field(default_factory=TempoKey)
@@ -54,6 +58,7 @@ class Target:
     melody: Clip | None = None
     instruments: frozenset[str] = frozenset()
     mood_mode: Mode | None = None
+    moves: bool = False
 
     @property
     def states_tempo_or_key(self) -> bool:
@@ -96,11 +101,12 @@ class Agreement:
     melody: float | None = None
     instruments: float | None = None
     mood: float | None = None
+    movement: float | None = None
 
     @property
     def score(self) -> float | None:
         """The mean of the scores without the mood, which nobody stated; None if there are none."""
-        scores = (self.tempo, self.key, self.chords, self.melody, self.instruments)
+        scores = (self.tempo, self.key, self.chords, self.melody, self.instruments, self.movement)
         known = [score for score in scores if score is not None]
         return sum(known) / len(known) if known else None
 
@@ -108,16 +114,17 @@ class Agreement:
 def measure_agreement(clip: Clip, target: Target, detector: InstrumentDetector | None = None) -> Agreement:
     """How well a clip agrees with a target; a silent clip scores 0.
 
-    Ten seconds of audio take about half a second, and as much again with a detector. Tempo, key and mode are not
-    estimated from less than two seconds, instruments not from less than three.
+    Ten seconds of audio take about half a second, and as much again with a detector. Tempo, key, mode and movement are
+    not estimated from less than two seconds, instruments not from less than three.
 
     Args:
         detector: without one, instruments are not scored.
 
     Raises:
-        MissingExtra: tempo, key or mood are to be scored, and librosa is not installed.
+        MissingExtra: tempo, key, mood or movement are to be scored, and librosa is not installed.
     """
-    stated, mood = (target.tempo_key, target.mood_mode) if clip.duration_s >= SHORTEST_S else (TempoKey(), None)
+    is_long = clip.duration_s >= SHORTEST_S
+    stated, mood = (target.tempo_key, target.mood_mode) if is_long else (TempoKey(), None)
     is_silent = integrated_loudness(clip.samples, clip.sample_rate_hz) == -math.inf
     needs_key = not is_silent and (stated.is_minor is not None or mood is not None)
     bpm = None if stated.bpm is None or is_silent else estimate_tempo_bpm(clip)
@@ -130,6 +137,7 @@ def measure_agreement(clip: Clip, target: Target, detector: InstrumentDetector |
         melody=None if target.melody is None else 0.0 if is_silent else chroma_cosine(clip, target.melody),
         instruments=None if detector is None else detector.share_recognised(clip, target.instruments),
         mood=None if mood is None else float(key is not None and key.endswith(mood)),
+        movement=movement_fit(measure_movement(clip)) if target.moves and is_long else None,
     )
 
 
@@ -139,21 +147,22 @@ def require_scorable(target: Target, duration_s: float) -> None:
     Instruments do not count: they need a detector.
 
     Raises:
-        InvalidRequest: there is no tempo, key, melody or chord, or the length is too short to estimate tempo and key.
-        MissingExtra: there is a tempo or a key, and librosa is not installed.
+        InvalidRequest: nothing of the target can be scored, or only with music that is longer.
+        MissingExtra: there is a tempo or a key, or the music should move, and librosa is not installed.
     """
+    needs_length = target.states_tempo_or_key or target.moves
     if target.melody is None and target.chords is None:
-        if not target.states_tempo_or_key:
+        if not needs_length:
             raise InvalidRequest(
-                "the best of several is chosen by tempo, key, chords and melody, and the request states none; "
-                'add one, for example "120 bpm"'
+                "the best of several is chosen by tempo, key, chords, melody and movement; the request states none and "
+                'may stand still; add one, for example "120 bpm"'
             )
         if duration_s < SHORTEST_S:
             raise InvalidRequest(
-                f"the best of several is chosen by tempo and key, and {duration_s:g} s are too short to estimate them; "
-                f"ask for {SHORTEST_S:g} s or more"
+                f"the best of several is chosen by tempo, key and movement, and {duration_s:g} s are too short to "
+                f"estimate them; ask for {SHORTEST_S:g} s or more"
             )
-    if target.states_tempo_or_key:
+    if needs_length:
         require_librosa()
 
 

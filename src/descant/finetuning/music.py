@@ -1,23 +1,21 @@
 """The music of a fine-tuning run: scanned, described, split and tokenised."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from descant.codec.base import AudioCodec
 from descant.data.captions import CaptionConfig, plain_caption
+from descant.data.licences import licence_of, stated_licence
 from descant.data.manifest import ClipRecord, Split, read_manifest, write_manifest
 from descant.data.scan import scan_folder
-from descant.data.splits import split_works
+from descant.data.splits import with_splits
 from descant.data.tokenize import tokenize
-from descant.data.works import works_of
 from descant.errors import DataError
 
 MANIFEST, TOKENS = "manifest.jsonl", "tokens"
 SHORTEST_S = 5.0
 """Shorter clips, such as jingles and single sounds, are left out."""
-
-LICENCE_KEYS = ("license", "licence", "copyright")
 
 Note = Callable[[str], None]
 
@@ -48,8 +46,8 @@ class Music:
         return found
 
     def licence_of(self, record: ClipRecord) -> str:
-        """What a clip's description or tags state; "" for nothing."""
-        return next((str(record.tags[key]).strip() for key in LICENCE_KEYS if record.tags.get(key)), "")
+        """The licence that a clip's description or tags state, in their words if it is not a known one; "" for none."""
+        return licence_of(record.tags) or stated_licence(record.tags)
 
 
 def prepare_music(
@@ -68,13 +66,8 @@ def prepare_music(
     """
     manifest = out_dir / MANIFEST
     before = read_manifest(manifest) if manifest.exists() else []
-    found = scan_folder(folder, valid_share=valid_share, previous=before)
+    found = scan_folder(folder, valid_share=valid_share, previous=before, shortest_s=SHORTEST_S)
     left_out = {str(path): reason for path, reason in found.problems.items()}
-    for record in found.records:
-        if record.duration_s < SHORTEST_S:
-            left_out[str(record.path)] = (
-                f"{str(record.path)!r} has {record.duration_s:.3g} s; at least {SHORTEST_S:g} s are needed"
-            )
     for line in [*found.notes, *(f"left out: {reason}" for reason in left_out.values())]:
         note(line)
 
@@ -85,14 +78,14 @@ def prepare_music(
     def usable(records: Sequence[ClipRecord]) -> list[ClipRecord]:
         rest = [record for record in records if str(record.path) not in left_out]
         _check_enough(rest, folder, left_out)
-        _note_bare(rest, note)
-        return with_both_splits(rest, folder, valid_share)
+        return _with_both_splits(rest, folder, valid_share, note)
 
     def encode(records: Sequence[ClipRecord]) -> None:
         device = next(codec.parameters()).device
         tokenize(records, codec, out_dir / TOKENS, root=folder, device=device, skip=skip)
 
     records = usable(found.records)
+    _note_bare(records, note)
     note(f"encoding {sum(record.duration_s for record in records) / 60:.1f} min of music, where that is not done yet")
     encode(records)
     if any(str(record.path) in left_out for record in records):
@@ -114,15 +107,15 @@ def _note_bare(records: Sequence[ClipRecord], note: Note) -> None:
         )
 
 
-def with_both_splits(records: Sequence[ClipRecord], folder: Path, valid_share: float) -> list[ClipRecord]:
-    """The clips with their splits, drawn again only if one is empty since clips were left out."""
-    root = folder.absolute()
-    works = works_of([record.path.relative_to(root) for record in records], [record.tags for record in records],
-                     valid_share)  # fmt: skip
-    if len(set(works)) == 1:
-        works = [str(record.path) for record in records]
-    splits = split_works(works, valid_share, [None] * len(records), [record.split for record in records])
-    return [replace(record, split=split) for record, split in zip(records, splits, strict=True)]
+def _with_both_splits(records: list[ClipRecord], folder: Path, valid_share: float, note: Note) -> list[ClipRecord]:
+    """The clips with their splits, drawn again if one is empty without the clips that were left out."""
+    if len({record.split for record in records}) == 2:
+        return records
+    notes: list[str] = []
+    divided, _ = with_splits(records, folder.absolute(), valid_share, records, notes)
+    for line in notes:
+        note(line)
+    return divided
 
 
 def _check_enough(records: Sequence[ClipRecord], folder: Path, left_out: dict[str, str]) -> None:

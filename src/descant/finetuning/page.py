@@ -1,14 +1,14 @@
 """The page of a fine-tuning run, which needs no other file and no network: clips with players, and loss curves."""
 
-import html
-import re
 from collections.abc import Mapping, Sequence
-from importlib.resources import files as resources
 from typing import Any
+
+from markupsafe import Markup
 
 from descant.audio.player import mp3_player
 from descant.finetuning.card import Outcome
 from descant.finetuning.listening import STAGES, Listening
+from descant.html_pages import render
 from descant.training.line_plots import Line, line_plot
 
 
@@ -21,30 +21,21 @@ def page(title: str, trigger: str, outcome: Outcome, listening: Listening, log: 
     Raises:
         AudioError: a clip cannot be read.
     """
-    template = (resources("descant.finetuning") / "page.html").read_text(encoding="utf-8")
-    parts = {
-        "TITLE": html.escape(title),
-        "SUMMARY": html.escape(
+    made = {stage: clips for stage in STAGES if (clips := listening.clips(stage)) is not None}
+    return render(
+        "finetuning/page.html",
+        title=title,
+        summary=[
             f"Trigger word: {trigger}. Loss on held-out music: {outcome.before:.3f} before, {outcome.after:.3f} after "
             f"({100 * outcome.change:+.1f} %), at step {outcome.best_step} of {outcome.steps}."
-        ),
-        "CLIPS": _clips(listening),
-        "PLOTS": "\n".join(_plots(log)),
-    }
-    # In one pass, so that nothing in the content is taken for another part.
-    return re.sub(r"\{\{([A-Z]+)\}\}", lambda place: parts[place[1]], template)
-
-
-def _clips(listening: Listening) -> str:
-    made = {stage: clips for stage in STAGES if (clips := listening.clips(stage)) is not None}
-    head = "".join(f'<th scope="col">{name}</th>' for name in ("prompt", *made))
-    rows = [
-        f'<tr><th scope="row">{html.escape(prompt)}</th>'
-        + "".join(f"<td>{mp3_player(clips[number], f'Play {prompt}, {stage}')}</td>" for stage, clips in made.items())
-        + "</tr>"
-        for number, prompt in enumerate(listening.prompts)
-    ]
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        ],
+        stages=list(made),
+        rows=[
+            (prompt, [Markup(mp3_player(made[stage][number], f"Play {prompt}, {stage}")) for stage in made])
+            for number, prompt in enumerate(listening.prompts)
+        ],
+        plots=[Markup(plot) for plot in _plots(log)],
+    )
 
 
 def _plots(log: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -32,8 +32,9 @@ from descant.generation.request import Request
 from descant.generation.texts import TextReader
 from descant.training.checkpoint import check_same_run
 from descant.training.logs import read_log, say
+from descant.training.machine import training_device
 from descant.training.run_folder import LOG_NAME, visible_names
-from descant.training.trainer import Trainer, training_device
+from descant.training.trainer import Trainer
 from descant.training.trainer_config import RESUMABLE
 
 RUN, RESULT, PAGE = "run", "result.json", "listen.html"
@@ -55,7 +56,7 @@ def finetune(run: FineTuneRun, out_dir: Path, command: str) -> dict[str, Any]:
         DataError: the music is missing, or too little of it can be used.
         CheckpointError: there is no such model.
         InvalidRequest: the model cannot read the trigger word, or another process works in the folder.
-        Cancelled: a signal stopped it; the same call continues.
+        Cancelled: a signal stopped the training; the same call continues.
     """
     with locked(out_dir):
         state = _state_of(run, out_dir)
@@ -69,8 +70,9 @@ def finetune(run: FineTuneRun, out_dir: Path, command: str) -> dict[str, Any]:
             TextReader(base.model).read(Request(text=run.trigger_word))
         try:
             return _Finetuning(run, out_dir, state, base).result(command)
-        except Cancelled as error:
-            raise Cancelled("what is done so far is kept, and the same command continues") from error
+        except (Cancelled, KeyboardInterrupt) as error:
+            error.args = ("what is done so far is kept, and the same command continues",)
+            raise
 
 
 def _state_of(run: FineTuneRun, out_dir: Path) -> RunState:
@@ -114,9 +116,11 @@ class _Finetuning:
             trigger=run.trigger_word,
             trained=to_dict(run.trainer),
         )
-        steps = self._train(make_training(run, base.model, music.tokens, info))
+        if self.state.steps is None:
+            self.state.steps = self._train(make_training(run, base.model, music.tokens, info))
+            self.state.write(self.out_dir)
         self._listen("after")
-        return self._written(music, self._outcome(steps), command)
+        return self._written(music, self._outcome(self.state.steps), command)
 
     def _train(self, training: Training) -> int:
         """Trains until the end or until nothing improves any more; returns the number of steps."""
@@ -158,12 +162,12 @@ class _Finetuning:
             self.listening.make(stage, self.base, self.base.load_adapter(self.target))
 
     def _outcome(self, steps: int) -> Outcome:
-        state = self.state
+        validations, best_step = self.state.validations, self.state.best_step
         return Outcome(
-            before=state.first["ce"],
-            after=state.best["ce"],
-            divergence=state.best.get("divergence"),
-            best_step=state.best_step,
+            before=validations[0]["ce"],
+            after=validations[best_step]["ce"],
+            divergence=validations[best_step].get("divergence"),
+            best_step=best_step,
             steps=steps,
         )
 

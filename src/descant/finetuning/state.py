@@ -1,6 +1,7 @@
-"""How far a fine-tuning run is: its config, the losses at the start and at the best step, and when it ends."""
+"""How far a fine-tuning run is: its config, what was validated, and when the training ended."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,26 +20,29 @@ class RunState:
     Args:
         config: of the run, as plain data.
         planned: the number of steps and of those between validations; empty before they are planned.
-        first, best: what was validated before the first step, and at ``best_step``.
-        misses: validations since then.
+        validations: the metrics of each step that was validated, the original model's at step 0.
+        steps: of the training, once it has ended.
     """
 
     config: dict[str, Any]
     planned: dict[str, int] = field(default_factory=dict)
-    first: dict[str, float] = field(default_factory=dict)
-    best: dict[str, float] = field(default_factory=dict)
-    best_step: int = 0
-    misses: int = 0
+    validations: dict[int, dict[str, float]] = field(default_factory=dict)
+    steps: int | None = None
+
+    @property
+    def best_step(self) -> int:
+        """The first step with the lowest loss on held-out music."""
+        return min(sorted(self.validations), key=self._loss)
+
+    @property
+    def misses(self) -> int:
+        """The number of validations since the best one."""
+        return sum(step > self.best_step for step in self.validations)
 
     def add(self, step: int, metrics: Mapping[str, float]) -> bool:
-        """Adds a validation; whether it is the best so far."""
-        if step == 0:
-            self.first, self.best = dict(metrics), {}
-        if not self.best or metrics["ce"] < self.best["ce"]:
-            self.best, self.best_step, self.misses = dict(metrics), step, 0
-            return True
-        self.misses += 1
-        return False
+        """Adds a validation, which may be known already; whether it is the best so far."""
+        self.validations[step] = dict(metrics)
+        return self.best_step == step
 
     def write(self, folder: Path) -> None:
         """Writes it into the folder of the run, atomically.
@@ -47,6 +51,10 @@ class RunState:
             AudioError: it cannot be written.
         """
         write_atomically(folder / NAME, (json.dumps(asdict(self), indent=2) + "\n").encode())
+
+    def _loss(self, step: int) -> float:
+        loss = self.validations[step]["ce"]
+        return math.inf if math.isnan(loss) else loss
 
 
 def read_state(folder: Path) -> RunState | None:
@@ -59,6 +67,9 @@ def read_state(folder: Path) -> RunState | None:
     if not file.exists():
         return None
     try:
-        return RunState(**json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, RecursionError) as error:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        # JSON has no keys but texts.
+        validations = {int(step): metrics for step, metrics in content.pop("validations").items()}
+        return RunState(**content, validations=validations)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{file}: not the state of a fine-tuning run ({error}); choose another folder") from error

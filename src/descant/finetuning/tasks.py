@@ -1,7 +1,6 @@
 """What a fine-tuning run trains, on what, and for how many steps."""
 
 import copy
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,9 +18,12 @@ from descant.data.trigger import TriggeredBatches, with_trigger
 from descant.errors import ConfigError
 from descant.finetuning.config import FineTuneRun
 from descant.model import MusicGenModel
+from descant.studies.speed.timing import timed
 from descant.training.adapters import AdapterTask
 from descant.training.anchor import AnchoredTask
 from descant.training.lm import LMTask
+from descant.training.machine import cpu_threads
+from descant.training.precision import forward_precision
 from descant.training.recompute import recompute_blocks
 from descant.training.task import StepContext
 from descant.training.trainer_config import TrainerConfig
@@ -140,12 +142,20 @@ def planned(training: Training, minutes: float | None) -> TrainerConfig:
 
 
 def _seconds_per_batch(training: Training) -> float:
-    began = time.monotonic()
-    for step in range(TIMED_STEPS):
-        context = StepContext(step, torch.Generator().manual_seed(step), {})
-        with torch.random.fork_rng(devices=[]):
-            loss, _ = training.task.loss("lm", training.batches.batch(step), context)
-        loss.backward()  # type: ignore[no-untyped-call]
-    for parameter in training.task.parameters()["lm"].values():
+    """What a batch takes in the run's precision, once memory and kernels are there."""
+    parameters = training.task.parameters()["lm"].values()
+    device = next(iter(parameters)).device
+
+    def forward_and_backward(steps: range) -> None:
+        for step in steps:
+            context = StepContext(step, torch.Generator().manual_seed(step), {})
+            with torch.random.fork_rng(devices=[]), forward_precision(training.trainer, device):
+                loss, _ = training.task.loss("lm", training.batches.batch(step), context)
+            loss.backward()  # type: ignore[no-untyped-call]
+
+    with cpu_threads(training.trainer.num_threads):
+        forward_and_backward(range(1))
+        seconds = timed(lambda: forward_and_backward(range(1, 1 + TIMED_STEPS)), device)
+    for parameter in parameters:
         parameter.grad = None
-    return (time.monotonic() - began) / TIMED_STEPS
+    return seconds / TIMED_STEPS

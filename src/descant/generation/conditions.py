@@ -15,6 +15,7 @@ from descant.conditioning.chords import ChordTrack, parse_chords
 from descant.conditioning.chroma import MelodyConfig
 from descant.conditioning.melody import FULL_LEVEL, extract_melody
 from descant.conditioning.stems import Separation, melodic_part
+from descant.conditioning.style import StyleConditioner
 from descant.errors import InvalidRequest
 from descant.generation.request import Request
 from descant.model import MusicGenModel
@@ -28,6 +29,9 @@ class ConditionReader(Protocol):
 
     def read(self, request: Request) -> Tensor | ChordTrack | None:
         """The condition as the model takes it; None for a request without it."""
+
+    def check(self, request: Request) -> bool:
+        """Whether the request has the condition; refuses what ``read`` would, if that shows without a network."""
 
 
 class MelodyReader:
@@ -54,6 +58,13 @@ class MelodyReader:
             self._levels[key] = _extract(*key, config)
         return self._levels[key]
 
+    def check(self, request: Request) -> bool:
+        """Whether there is a melody; one that is silent or too short, or that the model does not take, is refused."""
+        if request.melody is None:
+            return self.read(request) is not None
+        _check_melody(request.melody, self._checked_config(), "mix")
+        return True
+
     def _checked_config(self) -> MelodyConfig:
         if self._config is None:
             raise InvalidRequest("melody: this model takes no melody; leave it out, or use a melody model")
@@ -72,22 +83,29 @@ class StyleReader:
         Raises:
             InvalidRequest: the model takes no style, or not this one.
         """
-        clip, codes, conditioner = request.style, request.style_codes, self._conditioner
-        if clip is None and codes is None:
-            return None
+        conditioner = self._checked(request)
         if conditioner is None:
-            name = "style_codes" if clip is None else "style"
+            return None
+        if request.style is not None:
+            return conditioner.extract(request.style)
+        assert request.style_codes is not None
+        return _checked_style(request.style_codes, conditioner)
+
+    def check(self, request: Request) -> bool:
+        """Whether there is a style; one that the model does not take is refused."""
+        conditioner = self._checked(request)
+        if conditioner is not None and request.style_codes is not None:
+            _checked_style(request.style_codes, conditioner)
+        return conditioner is not None
+
+    def _checked(self, request: Request) -> StyleConditioner | None:
+        """The conditioner; None for a request without a style."""
+        if request.style is None and request.style_codes is None:
+            return None
+        if self._conditioner is None:
+            name = "style_codes" if request.style is None else "style"
             raise InvalidRequest(f"{name}: this model takes no style; leave it out, or use a style model")
-        if codes is None:
-            return None if clip is None else conditioner.extract(clip)
-        config = conditioner.config
-        low, high = int(codes.min()), int(codes.max())
-        if len(codes) > config.num_codebooks or not 0 <= low <= high < config.codebook_size:
-            raise InvalidRequest(
-                f"style_codes: {len(codes)} codebooks with codes from {low} to {high}; this model has "
-                f"{config.num_codebooks} with codes from 0 to {config.codebook_size - 1}: give the style as audio"
-            )
-        return codes.long().cpu()
+        return self._conditioner
 
 
 class ChordsReader:
@@ -97,16 +115,21 @@ class ChordsReader:
         self._takes_chords = model.chords is not None
 
     def read(self, request: Request) -> ChordTrack | None:
-        """The chords; None for a request without any.
+        """The chords that are given; None for a request without any.
 
         Raises:
             InvalidRequest: the model takes no chords.
         """
-        if request.chords is None:
+        chords = request.given_chords
+        if chords is None:
             return None
         if not self._takes_chords:
             raise InvalidRequest("chords: this model takes no chords; leave them out, or use a model trained with them")
-        return parse_chords(request.chords)
+        return parse_chords(chords)
+
+    def check(self, request: Request) -> bool:
+        """Whether there are chords; a model that takes none refuses them."""
+        return self.read(request) is not None
 
 
 READERS: dict[str, Callable[[MusicGenModel], ConditionReader]] = {
@@ -152,3 +175,14 @@ def _checked_levels(levels: Int[Tensor, "T P"], config: MelodyConfig) -> Int[Ten
             f"{config.num_pitches} from 0 to {FULL_LEVEL}: give the melody as audio"
         )
     return levels.long().cpu()
+
+
+def _checked_style(codes: Int[Tensor, "K L"], conditioner: StyleConditioner) -> Int[Tensor, "K L"]:
+    config = conditioner.config
+    low, high = int(codes.min()), int(codes.max())
+    if len(codes) > config.num_codebooks or not 0 <= low <= high < config.codebook_size:
+        raise InvalidRequest(
+            f"style_codes: {len(codes)} codebooks with codes from {low} to {high}; this model has "
+            f"{config.num_codebooks} with codes from 0 to {config.codebook_size - 1}: give the style as audio"
+        )
+    return codes.long().cpu()

@@ -15,6 +15,7 @@ from descant.generation.decode_batch import DecodeBatch
 from descant.generation.decode_job import DecodeJob, Decoding
 from descant.generation.draw import draw_for
 from descant.generation.runtimes import Runtime
+from descant.generation.runtimes.native import NativeSession
 from descant.patterns import Pattern
 
 
@@ -22,11 +23,14 @@ class Decoder:
     """Jobs that are decoded side by side; they join and leave between steps. It belongs to one thread at a time.
 
     At the end of a ``with`` block the jobs that are left leave.
+
+    Args:
+        is_alone: whether other threads decode at the same time, so that this one must do with itself.
     """
 
-    def __init__(self, runtime: Runtime, pattern: Pattern) -> None:
+    def __init__(self, runtime: Runtime, pattern: Pattern, *, is_alone: bool = False) -> None:
         self._lm, self._pattern = runtime.lm, pattern
-        self._session = runtime.start()
+        self._session = runtime.start_alone() if is_alone else runtime.start()
         self._draw = draw_for(runtime.lm.norm.weight.device)
         weight, config = self._lm.norm.weight, self._lm.config
         self._batch = self._batch_of([])
@@ -48,6 +52,11 @@ class Decoder:
         """The jobs that are not done."""
         return self._batch.decodings
 
+    @property
+    def steps_at_once(self) -> int:
+        """The most steps that ``advance`` draws; 1 where steps take so long that a caller would wait for several."""
+        return self._session.steps_at_once(len(self._batch.slots)) if isinstance(self._session, NativeSession) else 1
+
     @torch.inference_mode()
     def join(self, job: DecodeJob) -> Decoding:
         """Adds a job and reads the steps that are known."""
@@ -61,13 +70,21 @@ class Decoder:
         return decoding
 
     @torch.inference_mode()
-    def advance(self) -> list[Decoding]:
+    def advance(self, most: int = 1) -> list[Decoding]:
         """Draws a step of every job, and reads it where another one follows. Gives the jobs that are done; they left.
+
+        Args:
+            most: the most steps. Several are drawn where the runtime can and where no job ends meanwhile.
 
         Raises:
             CheckpointError: the model gave logits that are not finite. It may be noticed some steps later, but before
                 any codes of these steps are given out.
         """
+        drawing = self._batch.drawing(min(most, self.steps_at_once))
+        if drawing is not None and isinstance(self._session, NativeSession):
+            codes, scores, self._logits = self._session.draw_steps(self._batch.slots, self._logits, drawing)
+            self._batch.take(codes, scores)
+            return []
         codes, before = self._batch.draw(self._logits), self.active
         done = [decoding for decoding in before if decoding.is_done]
         if done:
@@ -87,6 +104,12 @@ class Decoder:
         self._arrange(other for other in self.active if other is not decoding)
         self._session.leave(decoding.slots)
         self._pick(self._logits, slots)
+
+    @torch.inference_mode()
+    def shorten(self, decoding: Decoding, num_frames: int) -> None:
+        """Ends a job after ``num_frames`` frames, of which none may have begun behind them (`Decoding.shorten`)."""
+        self._batch.write()
+        decoding.shorten(num_frames)
 
     @torch.inference_mode()
     def codes(self, decoding: Decoding) -> Int[Tensor, "K T"]:

@@ -100,17 +100,24 @@ class CompiledDraw:
         log_noise: Float[Tensor, "jobs K V"],
     ) -> Drawn:
         num_jobs, _, num_entries = log_noise.shape
-        if settings.top_p is not None or num_entries % LANES:
+        of_jobs = self.settings_of(settings, num_jobs, num_entries)
+        if of_jobs is None:
             return draw(logits, terms, settings, log_noise)
-        if settings is not self._settings:
-            self._settings, self._of_jobs = settings, _draw_settings(settings, num_jobs, num_entries)
         logits = logits.float()
         return draw_codes(
             logits if logits.stride(-1) == 1 else logits.contiguous(),
             [(term.first_row, term.scales) for term in terms],
-            self._of_jobs,
+            of_jobs,
             log_noise.contiguous(),
         )
+
+    def settings_of(self, settings: SamplingRows, num_jobs: int, num_entries: int) -> DrawSettings | None:
+        """The settings as the compiled function reads them; None where it cannot draw."""
+        if settings.top_p is not None or num_entries % LANES:
+            return None
+        if settings is not self._settings:
+            self._settings, self._of_jobs = settings, _draw_settings(settings, num_jobs, num_entries)
+        return self._of_jobs
 
 
 def draw_for(device: torch.device) -> Draw:

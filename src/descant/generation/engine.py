@@ -1,8 +1,6 @@
 """Requests to music: decodes their windows side by side, and reports progress."""
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from jaxtyping import Float, Int
@@ -11,9 +9,7 @@ from torch import Tensor
 from descant.devices import WeightFormat
 from descant.errors import Cancelled, InvalidRequest
 from descant.generation.audio import render
-from descant.generation.decode import Decoder
-from descant.generation.decode_job import Decoding
-from descant.generation.plan import Window
+from descant.generation.decode_threads import complete_codes
 from descant.generation.prepared import Preparer
 from descant.generation.request import Request
 from descant.generation.resolve import ResolvedRequest, Resolver
@@ -21,6 +17,7 @@ from descant.generation.runtimes import Runtime, runtime_for
 from descant.generation.runtimes.native.weights import PackedMatrices
 from descant.generation.state import GenerationState
 from descant.generation.stream import MusicStream
+from descant.generation.stream_batch import StreamBatch
 from descant.generation.variants import Variant, Variants
 from descant.model import MusicGenModel
 from descant.nn.settings import own_settings
@@ -77,7 +74,7 @@ class Engine:
 
         Args:
             progress: called with the number of steps done and the number of all steps.
-            cancel: called before each step and before each request is prepared; True stops everything.
+            cancel: called before steps and before each request is prepared; True stops everything.
 
         Raises:
             InvalidRequest: a request asks for something that this model cannot do; raised before the first step.
@@ -86,7 +83,8 @@ class Engine:
         readers: dict[Variant, tuple[Resolver, Preparer]] = {}
         states, runtimes = [], []
         for request in requests:
-            _check_cancel(cancel)
+            if cancel is not None and cancel():
+                raise Cancelled("stopped while the requests were prepared")
             variant = self._variants.of(request.mixture)
             if variant not in readers:
                 readers[variant] = Resolver(variant.model), Preparer(variant.model)
@@ -95,9 +93,13 @@ class Engine:
             states.append(GenerationState(variant.model, resolver.resolve(request), preparer))
             runtimes.append(variant.runtime)
         total = sum(state.num_steps(window) for state in states for window in state.windows)
-        for done in self._decode(zip(states, runtimes, strict=True), cancel):
-            if progress is not None:
-                progress(done, total)
+        complete_codes(
+            [*zip(states, runtimes, strict=True)],
+            self.model.config.pattern,
+            self.max_batch,
+            None if progress is None else lambda done: progress(done, total),
+            cancel,
+        )
         requests_read, codes = [state.request for state in states], [state.codes for state in states]
         waves = render(self.model.codec, codes, requests_read)
         return [
@@ -126,37 +128,14 @@ class Engine:
         state = GenerationState(variant.model, resolver.resolve(request), preparer)
         return MusicStream(variant.runtime, state, chunk_s, min(first_chunk_s, chunk_s))
 
-    def _decode(
-        self, works: Iterable[tuple[GenerationState, Runtime]], cancel: Callable[[], bool] | None
-    ) -> Iterator[int]:
-        """Completes the codes of all requests; gives the number of steps done after each.
+    def stream_batch(
+        self, *, chunk_s: float = 0.5, first_chunk_s: float = 0.1, longest_chunk_s: float | None = None
+    ) -> StreamBatch:
+        """For several requests that are streamed side by side; lengths as in ``stream``.
 
-        The next window of a request joins as soon as the one before is complete, and the next request as soon as there
-        is room. Requests with the same adapters are decoded together.
+        Args:
+            longest_chunk_s: chunks grow up to this length while the music is made much faster than it is played; None
+                is ``chunk_s``.
         """
-        waiting, running = deque(works), dict[Decoding, tuple[GenerationState, Runtime, Window]]()
-        decoders: dict[Runtime, Decoder] = {}
-        num_done = 0
-        with ExitStack() as stack:
-            while waiting or running:
-                while waiting and len(running) < self.max_batch:
-                    _check_cancel(cancel)
-                    state, runtime = waiting.popleft()
-                    if runtime not in decoders:
-                        decoders[runtime] = stack.enter_context(Decoder(runtime, self.model.config.pattern))
-                    window = state.next_window
-                    running[decoders[runtime].join(state.job(window))] = (state, runtime, window)
-                _check_cancel(cancel, "between two steps")
-                for decoder in decoders.values():
-                    for decoding in decoder.advance() if decoder.active else ():
-                        state, runtime, window = running.pop(decoding)
-                        state.append(decoder.codes(decoding), window)
-                        num_done += decoding.num_steps
-                        if not state.is_complete:
-                            waiting.appendleft((state, runtime))
-                yield num_done + sum(decoding.step for decoding in running)
-
-
-def _check_cancel(cancel: Callable[[], bool] | None, when: str = "while the next steps were prepared") -> None:
-    if cancel is not None and cancel():
-        raise Cancelled(f"stopped {when}")
+        lengths = chunk_s, min(first_chunk_s, chunk_s), chunk_s if longest_chunk_s is None else longest_chunk_s
+        return StreamBatch(self._variants, self.model.config.pattern, lengths)

@@ -49,6 +49,11 @@ class GuidanceRows:
         self._values: list[float] = []
         self._column = torch.empty(0)
 
+    @property
+    def is_constant(self) -> bool:
+        """Whether the scales are the same in all steps."""
+        return all(len(of_job) == 1 for of_job in self._scales)
+
     def apply(
         self, guided: Float[Tensor, "jobs K V"], logits: Float[Tensor, "B K V"], steps: Sequence[int]
     ) -> Float[Tensor, "jobs K V"]:

@@ -82,8 +82,7 @@ def plan_sections(
     """
     sections = [Section(0, text, fallback=fallback)]
     for second, later_text in timeline:
-        # Rounded first: 0.14 s is a whole number of frames, but its product with the rate is not.
-        start = math.ceil(round(second * frame_rate_hz, 6))
+        start = first_frame(second, frame_rate_hz)
         if start == sections[-1].start:
             raise InvalidRequest(
                 f"timeline: the prompt at second {second:g} begins with the same frame as the one before; "
@@ -96,6 +95,12 @@ def plan_sections(
             )
         sections.append(sections[-1].followed_by(start, later_text, frame_rate_hz))
     return sections
+
+
+def first_frame(second: float, frame_rate_hz: float) -> int:
+    """The first frame that begins at or after a second."""
+    # Rounded first: 0.14 s is a whole number of frames, but its product with the rate is not.
+    return math.ceil(round(second * frame_rate_hz, 6))
 
 
 def plan_windows(

@@ -24,7 +24,7 @@ from descant.generation.checks import (
     with_strengths,
 )
 from descant.plain import make_plain
-from descant.tempo_key import TempoKey, stated_tempo_key
+from descant.tempo_key import OPEN, TempoKey, stated_tempo_key
 
 MAX_TEXT_CHARACTERS = 4_096
 MAX_CUT_CHARACTERS = 100_000
@@ -32,6 +32,7 @@ MAX_CUT_CHARACTERS = 100_000
 MAX_SEED = 2**32 - 1
 """torch's CPU generator reads 32 bits of a seed: two larger ones that agree in them would give the same music."""
 MAX_GUIDANCE = 100.0
+MAX_HOLD_PENALTY = 100.0
 MAX_DURATION_S = 3_600.0
 MAX_SECTIONS = 1_000
 MAX_LOOP_BARS, MAX_BEATS_PER_BAR = 256, 32
@@ -46,12 +47,15 @@ class Sampling:
         top_k: only the k likeliest codes can be drawn; 0 keeps all.
         top_p: only the likeliest codes that together have this probability can be drawn; 1 keeps all.
         greedy: always the likeliest code; the other fields and the seed then have no effect.
+        hold_penalty: how many nats a code of the first codebook loses that was drawn throughout the last half second,
+            and proportionally less if it was drawn less often, so that held notes end. 0 leaves all as they are.
     """
 
     temperature: float = 1.0
     top_k: int = 250
     top_p: float = 1.0
     greedy: bool = False
+    hold_penalty: float = 0.0
 
     def __post_init__(self) -> None:
         make_plain(self)
@@ -69,6 +73,11 @@ class Sampling:
             raise InvalidRequest(f"top_p={self.top_p:g}: must be above 0 and at most 1, where 1 keeps every code")
         if not isinstance(self.greedy, bool):
             raise InvalidRequest(f"greedy={self.greedy!r}: must be True or False")
+        check_number("hold_penalty", self.hold_penalty)
+        if not 0 <= self.hold_penalty <= MAX_HOLD_PENALTY:
+            raise InvalidRequest(
+                f"hold_penalty={self.hold_penalty:g}: must be from 0, which is none, to {MAX_HOLD_PENALTY:g}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,7 +145,9 @@ class Request:
             prompt, a melody, a style or chords, which have a tempo and a key themselves. ``info`` has what was chosen.
         key: such as ``"F# minor"`` or ``"Bb major"``, where ``text`` states none; else as ``tempo``.
         chords: chord symbols with the second at which each begins, such as ``"C:0 G:2 Am:4 F:6"``, for models that were
-            trained with chords (``conditioning/chords.py`` has the symbols). The last one lasts until the end.
+            trained with chords (``conditioning/chords.py`` has the symbols). The last one lasts until the end. ``auto``
+            lets such a model choose phrases of chords that return, in the tempo and the key that apply, where it could
+            choose these too; ``none``, or None, leaves chords open.
         style_codes: the style as codes [K, L] of this model, instead of ``style``.
         prompt_codes: the prompt as codes [K, T] of this model's codec, instead of ``prompt``. With both, the model
             continues the codes, and the result begins with the audio of ``prompt``: both must be equally long, apart
@@ -164,7 +175,7 @@ class Request:
     style_codes: Int[Tensor, "levels L"] | None = None
     tempo: float | Literal["auto", "none"] = "auto"
     key: str = "auto"
-    chords: str | None = None
+    chords: str | None = "auto"
     prompt: Clip | None = None
     prompt_codes: Int[Tensor, "K T"] | None = None
     duration_s: float = 10.0
@@ -197,8 +208,8 @@ class Request:
             check_integer("seed", self.seed, 0, MAX_SEED)
         with_strengths(self.adapters)
         self._check_types()
-        if self.chords is not None:
-            parse_chords(self.chords)
+        if self.given_chords is not None:
+            parse_chords(self.given_chords)
         self._check_conditions()
         if self.prompt is not None and self.prompt.duration_s >= self.duration_s:
             raise InvalidRequest(
@@ -210,6 +221,11 @@ class Request:
     def stated(self) -> TempoKey:
         """The tempo and the key that ``text``, ``tempo`` and ``key`` state."""
         return stated_tempo_key(self.text, self.tempo, self.key)
+
+    @property
+    def given_chords(self) -> str | None:
+        """``chords``, unless these are left open."""
+        return None if self.chords in OPEN else self.chords
 
     @property
     def bar_s(self) -> float:

@@ -143,6 +143,6 @@ class NoiseSource:
             self._used = 0
         return self._block[self._used :]
 
-    def use(self) -> None:
-        """Moves on by one step of ``ahead``."""
-        self._used += 1
+    def use(self, num_steps: int = 1) -> None:
+        """Moves on by some steps of ``ahead``."""
+        self._used += num_steps

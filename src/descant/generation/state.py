@@ -1,20 +1,23 @@
 """A request while it is generated: its plan, the codes known so far, and the job of each window for the step loop."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from descant.errors import InvalidRequest
 from descant.generation.condition_rows import ConditionRow, rows_of, scales_by_step
 from descant.generation.decode_job import DecodeJob
 from descant.generation.guidance import Scales
-from descant.generation.plan import Section, Window, plan_sections, plan_windows
+from descant.generation.plan import Section, Window, first_frame, plan_sections, plan_windows
 from descant.generation.prepared import Preparer
 from descant.generation.resolve import ResolvedRequest
 from descant.generation.sampling import NoiseSource
 from descant.model import MusicGenModel, PreparedConditions
 from descant.nn.inputs import LMInputs
+from descant.nn.settings import in_one_thread
 
 
 class GenerationState:
@@ -31,10 +34,8 @@ class GenerationState:
         self.model, self.request = model, request
         self._preparer = preparer
         self.codes = request.prompt_codes
-        self.sections = plan_sections(
-            request.text, request.timeline, request.num_frames, model.codec.frame_rate_hz, request.tempo_key
-        )
-        self.windows = self._planned()
+        self.sections = self._sections(request.timeline)
+        self.windows = self._planned(self.codes.shape[-1], self.sections)
         self.noise = NoiseSource(request.seed, model.codec.num_codebooks, model.codec.codebook_size)
         self._prepared: dict[int, PreparedConditions] = {}
         # Prepared now, so that conditions that the model cannot take are refused before the first step.
@@ -68,8 +69,39 @@ class GenerationState:
         start = self.codes.shape[-1]
         current = next(section for section in reversed(self.sections) if section.start <= start)
         self.sections = [current.followed_by(start, text, self.model.codec.frame_rate_hz)]
-        self.windows = self._planned()
+        self.request = self._with_chords(self.request, self.sections)
+        self.windows = self._planned(self.codes.shape[-1], self.sections)
         self._prepared = {}
+
+    def revise(self, later: Sequence[tuple[float, str]], window: Window, num_begun: int) -> Window:
+        """Replaces the prompts of the timeline that begin after the first ``num_begun`` frames.
+
+        Args:
+            later: the new ones (second, text), as the model reads them.
+            window: the one that is being generated, or the next one.
+
+        Returns:
+            That window, which may now end earlier.
+
+        Raises:
+            InvalidRequest: one begins too early, after the end, or with the same frame as another.
+        """
+        rate_hz = self.model.codec.frame_rate_hz
+        if later and first_frame(later[0][0], rate_hz) < num_begun:
+            raise InvalidRequest(
+                f"timeline: second {later[0][0]:g} has been generated, or nearly; prompts can change from second "
+                f"{num_begun / rate_hz:g} on"
+            )
+        begun = tuple(prompt for prompt in self.request.timeline if first_frame(prompt[0], rate_hz) < num_begun)
+        sections = self._sections((*begun, *later))
+        windows = self._planned(window.start, sections)
+        if windows[0].end > window.end:
+            # What is being generated cannot become longer: the next window begins where it ends, with the same text.
+            stay = (window.end / rate_hz, self.sections[window.section].text or "")
+            return self.revise((stay, *later), window, num_begun)
+        self.request = self._with_chords(replace(self.request, timeline=(*begun, *later)), sections)
+        self.sections, self.windows, self._prepared = sections, windows, {}
+        return windows[0]
 
     def check(self, text: str | None) -> None:
         """Prepares the conditions under another prompt, so that one that the model cannot take is refused.
@@ -79,9 +111,11 @@ class GenerationState:
         """
         self._prepare(Section(0, text, fallback=self.request.tempo_key))
 
+    @in_one_thread
     @torch.no_grad()
     def job(self, window: Window) -> DecodeJob:
-        """The window as a job for the step loop; all frames before it must be known."""
+        """The window as a job for the step loop; all frames before it must be known. Its inputs have the same bits with
+        any number of threads."""
         rows = rows_of(self.request, self.sections[window.section])
         inputs = self._inputs(window, rows)
         scales = self._scales(window, rows[1:])
@@ -99,11 +133,23 @@ class GenerationState:
     def _lead_in_s(self) -> float:
         return self.request.lead_in_samples / self.model.codec.sample_rate_hz
 
-    def _planned(self) -> list[Window]:
+    def _sections(self, timeline: Sequence[tuple[float, str]]) -> list[Section]:
+        request, rate_hz = self.request, self.model.codec.frame_rate_hz
+        return plan_sections(request.text, timeline, request.num_frames, rate_hz, request.tempo_key)
+
+    def _with_chords(self, request: ResolvedRequest, sections: Sequence[Section]) -> ResolvedRequest:
+        """The request with the chords that were chosen as they are in other sections, from the first of these on."""
+        if request.chord_plan is None:
+            return request
+        rate_hz = self.model.codec.frame_rate_hz
+        start_s = sections[0].start / rate_hz
+        before = [chord for chord in request.conditions["chords"] if chord.start_s < start_s]
+        chords = (*before, *request.chord_plan.chords(sections, rate_hz))
+        return replace(request, conditions={**request.conditions, "chords": chords})
+
+    def _planned(self, num_known: int, sections: Sequence[Section]) -> list[Window]:
         request = self.request
-        return plan_windows(
-            request.num_frames, self.codes.shape[-1], request.window_frames, request.overlap_frames, self.sections
-        )
+        return plan_windows(request.num_frames, num_known, request.window_frames, request.overlap_frames, sections)
 
     def _prepared_for(self, section: int) -> PreparedConditions:
         """The prepared conditions of a section; those of the section before are dropped."""
@@ -125,6 +171,7 @@ class GenerationState:
                 first_s=window.first / frame_rate_hz - self._lead_in_s,
                 first_beats=torch.tensor(beats, dtype=torch.float64),
             ),
+            is_exact=True,
         )
 
     def _scales(self, window: Window, rows: Sequence[ConditionRow]) -> list[Scales]:

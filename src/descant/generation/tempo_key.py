@@ -6,7 +6,7 @@ from descant.generation.request import Request
 from descant.model import MusicGenModel
 from descant.tempo_key import OPEN, TempoKey
 
-SOURCES = ("prompt", "prompt_codes", "melody", "melody_chroma", "style", "style_codes", "chords")
+SOURCES = ("prompt", "prompt_codes", "melody", "melody_chroma", "style", "style_codes", "given_chords")
 """Fields that imply a tempo and a key, which a choice might contradict."""
 
 
@@ -19,26 +19,32 @@ def resolve_tempo_key(request: Request, seed: int, model: MusicGenModel) -> Temp
     Raises:
         InvalidRequest: ``tempo`` or ``key`` is given, and the model does not have them as conditions.
     """
+    check_tempo_key(request, model)
     if model.tempo_key is None:
-        _refuse(request)
         return TempoKey()
     stated = request.stated
-    drawn = (
-        TempoKey() if model.prior is None or not _is_open(request) else model.prior.draw(request.text or "", seed)[0]
-    )
+    drawn = TempoKey()
+    if model.prior is not None and is_open(request):
+        drawn, _ = model.prior.tempo_key.draw(request.text or "", seed)
     bpm = drawn.bpm if stated.bpm is None else stated.bpm
     key = drawn.key if stated.key is None else stated.key
     tempo_key = TempoKey(bpm=None if request.tempo == "none" else bpm)
     return tempo_key if key is None or request.key == "none" else tempo_key.with_key(key)
 
 
-def _is_open(request: Request) -> bool:
+def is_open(request: Request) -> bool:
     """Whether there is a text and nothing else that implies a tempo and a key."""
     return readable_text(request.text) is not None and all(getattr(request, name) is None for name in SOURCES)
 
 
-def _refuse(request: Request) -> None:
-    """Refuses a tempo and a key that are given apart from the text."""
+def check_tempo_key(request: Request, model: MusicGenModel) -> None:
+    """Refuses a tempo and a key that are given apart from the text to a model that does not have them as conditions.
+
+    Raises:
+        InvalidRequest: one is.
+    """
+    if model.tempo_key is not None:
+        return
     for name, example in (("tempo", "120 bpm"), ("key", "in F# minor")):
         value = getattr(request, name)
         if value not in OPEN:

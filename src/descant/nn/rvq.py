@@ -2,7 +2,7 @@
 
 Codebooks are not learned by gradient. They start as the k-means centres of the first batch and then follow the running
 mean of the vectors assigned to them (arXiv 2210.13438, section 3.2). Random draws come from torch's global generator,
-as for dropout; the trainer seeds it.
+as for dropout; the trainer seeds it. Processes that train together learn one set of codebooks from the vectors of all.
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from descant import processes
 from descant.errors import ConfigError
 from descant.shapes import Codes
 
@@ -174,7 +175,8 @@ class VectorQuantizer(nn.Module):
     @torch.no_grad()
     def _start(self, vectors: Float[Tensor, "rows E"]) -> None:
         centres = kmeans(vectors, self.config.codebook_size, self.config.kmeans_iterations)
-        counts = torch.bincount(nearest(vectors, centres), minlength=len(centres)).to(vectors.dtype)
+        members = nearest(vectors, centres)
+        counts = processes.sum_of_all(torch.bincount(members, minlength=len(centres)).to(vectors.dtype))
         self.codebook.copy_(centres)
         self.usage.copy_(counts)
         self.codebook_sum.copy_(centres * counts[:, None])
@@ -185,6 +187,8 @@ class VectorQuantizer(nn.Module):
         weight = 1 - self.config.decay
         counts = torch.bincount(codes, minlength=self.config.codebook_size).to(vectors.dtype)
         sums = torch.zeros_like(self.codebook).index_add_(0, codes, vectors)
+        processes.sum_of_all(counts)
+        processes.sum_of_all(sums)
         self.usage.lerp_(counts, weight)
         self.codebook_sum.lerp_(sums, weight)
         self._restart_dead(vectors)
@@ -203,7 +207,8 @@ class VectorQuantizer(nn.Module):
         threshold = self.config.dead_code_threshold * (mean_usage if self.config.dead_code_relative else 1.0)
         dead = (self.usage < threshold).nonzero().squeeze(1)
         if len(dead):
-            picked = vectors[torch.randint(len(vectors), (len(dead),), device=vectors.device)]
+            drawn = torch.randint(processes.count() * len(vectors), (len(dead),), device=vectors.device)
+            picked = processes.rows_of_all(vectors, processes.from_first(drawn))
             fresh_usage = torch.maximum(mean_usage, torch.as_tensor(threshold, device=vectors.device))
             self.usage[dead] = fresh_usage
             self.codebook_sum[dead] = picked * fresh_usage
@@ -215,19 +220,19 @@ def nearest(vectors: Float[Tensor, "*rows E"], entries: Float[Tensor, "V E"]) ->
 
 
 def kmeans(vectors: Float[Tensor, "rows E"], num_centres: int, iterations: int) -> Float[Tensor, "V E"]:
-    """Centres of ``num_centres`` clusters by Lloyd's algorithm from a random start.
+    """Centres of ``num_centres`` clusters of the vectors of all processes, by Lloyd's algorithm from a random start.
 
     A centre that loses all its vectors stays where it was. With fewer vectors than centres some centres coincide.
     """
-    rows = len(vectors)
+    rows = processes.count() * len(vectors)
     if rows >= num_centres:
         picked = torch.randperm(rows, device=vectors.device)[:num_centres]
     else:
         picked = torch.randint(rows, (num_centres,), device=vectors.device)
-    centres = vectors[picked].clone()
+    centres = processes.rows_of_all(vectors, processes.from_first(picked)).clone()
     for _ in range(iterations):
         members = nearest(vectors, centres)
-        counts = torch.bincount(members, minlength=num_centres)
-        sums = torch.zeros_like(centres).index_add_(0, members, vectors)
+        counts = processes.sum_of_all(torch.bincount(members, minlength=num_centres))
+        sums = processes.sum_of_all(torch.zeros_like(centres).index_add_(0, members, vectors))
         centres = torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], centres)
     return centres

@@ -1,11 +1,17 @@
 """PyTorch's settings as this package needs them, so that a request gives the same codes whatever its caller has set."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import wraps
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 import torch
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @contextmanager
@@ -61,3 +67,35 @@ class _DefaultDtype:
 
 
 _DTYPE = _DefaultDtype()
+
+
+def in_one_thread(function: Callable[P, R]) -> Callable[P, R]:
+    """The function, computed without torch's other threads, so that its result has the same bits with any number of
+    them. A matrix product of few rows is split among threads, and fewer rows may be multiplied in another order.
+
+    Torch's threads are a setting of the thread that calls it, so the function may run in a thread of its own.
+    """
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        if torch.get_num_threads() == 1:
+            return function(*args, **kwargs)
+        with one_thread_executor("descant-one") as thread:
+            return thread.submit(own_settings()(function), *args, **kwargs).result()
+
+    return run
+
+
+def one_thread_executor(name: str) -> ThreadPoolExecutor:
+    """Runs what is submitted one after another in a thread in which torch uses no others."""
+    num_threads = torch.get_num_threads()
+    executor = ThreadPoolExecutor(1, name)
+    executor.submit(_use_one_thread).result()
+    # Torch lets all threads that begin later have the number that was set last, in whatever thread that was.
+    torch.set_num_threads(num_threads)
+    return executor
+
+
+def _use_one_thread() -> None:
+    torch.get_num_threads()  # torch configures a thread when it is first asked: afterwards its number stays
+    torch.set_num_threads(1)

@@ -1,48 +1,37 @@
-"""Checkpoints of a training run: one folder per saved step, written completely or not at all.
+"""Checkpoints of a training run: one folder per saved step, complete or not there at all.
 
-A checkpoint consists of safetensors files and one ``state.json``; nothing is pickled. `atomic.py` writes to a temporary
-folder and renames it once everything is on disk, so a folder named ``step-...`` was complete when it appeared.
-``state.json`` holds the size and CRC-32 of every other file, which reveals damage that happens later.
+A checkpoint consists of safetensors files and one ``state.json``; nothing is pickled. ``state.json`` holds the size and
+CRC-32 of every other file, which reveals damage after the folder was written (``checkpoint_writer.py``)::
+
+    step-00000012/
+      state.json
+      trained.safetensors                  a group of named tensors
+      trained.part-00001.safetensors       of tensors that are split over processes, the rows of process 1
+
+The files do not depend on the processes that read them: rows are joined, and split again as the mesh of the run is.
 """
 
 import json
 import re
 import shutil
 import zlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+import torch
+from safetensors import safe_open
 from torch import Tensor
 
-from descant.atomic import replacing_folder
 from descant.errors import CheckpointError, ConfigError
 
-FORMAT = 1
-
-
-def save_checkpoint(
-    run_dir: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]
-) -> Path:
-    """Saves named groups of tensors and a JSON state as ``run_dir/step-00000012``, and returns that folder.
-
-    Raises:
-        CheckpointError: the disk is full or the folder cannot be written. Older checkpoints are unchanged.
-    """
-    folder = checkpoint_folder(run_dir, step)
-    try:
-        with replacing_folder(folder, is_replaceable=lambda _: True) as new:
-            files = {}
-            for group, members in tensors.items():
-                file = new / f"{group}.safetensors"
-                save_file({name: tensor.detach().cpu().contiguous() for name, tensor in members.items()}, file)
-                files[file.name] = {"bytes": file.stat().st_size, "crc32": _crc32(file)}
-            document = {"format": FORMAT, "step": step, "files": files, **state}
-            (new / "state.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    except Exception as error:
-        raise CheckpointError(f"{folder}: cannot be saved ({error}); free the disk or choose another folder") from error
-    return folder
+STATE_NAME = "state.json"
+WHOLE_FORMAT = 1
+SPLIT_FORMAT = 2
+"""Of a checkpoint with parts, which a version that knows no parts must not read."""
+ROWS = "rows"
+"""The metadata of a part: a JSON object from each name to the first of its rows and the number of rows of the whole."""
 
 
 def checkpoint_folder(run_dir: Path, step: int) -> Path:
@@ -91,36 +80,77 @@ def read_state(folder: Path) -> dict[str, Any]:
     """The ``state.json`` of a checkpoint, after all of its files were verified.
 
     Raises:
-        CheckpointError: a file is missing, truncated or altered, or the format has another version.
+        CheckpointError: a file is missing, truncated, altered or cannot be read, or the format has another version.
     """
     try:
-        state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        state = json.loads((folder / STATE_NAME).read_text(encoding="utf-8"))
         format_ = state["format"]
         files = {name: (recorded["bytes"], recorded["crc32"]) for name, recorded in state["files"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{folder}: no readable state.json ({error})") from error
-    if format_ != FORMAT:
-        raise CheckpointError(f"{folder}: format {format_}, this version reads format {FORMAT}")
+    if format_ not in (WHOLE_FORMAT, SPLIT_FORMAT):
+        raise CheckpointError(f"{folder}: format {format_}, this version reads formats up to {SPLIT_FORMAT}")
     if state.get("step") != step_of(folder):
         raise CheckpointError(f"{folder}: its state.json belongs to step {state.get('step')!r:.40}")
     for name, (num_bytes, crc32) in files.items():
         file = folder / name
-        if not file.is_file() or file.stat().st_size != num_bytes or _crc32(file) != crc32:
+        try:
+            is_intact = file.is_file() and file.stat().st_size == num_bytes and crc32_of(file) == crc32
+        except OSError as error:
+            raise CheckpointError(f"{file}: cannot be read ({error.strerror or error})") from error
+        if not is_intact:
             raise CheckpointError(f"{file}: missing, truncated or altered")
     return state
 
 
-def read_tensors(folder: Path, group: str) -> dict[str, Tensor]:
-    """The tensors of one group of a checkpoint, loaded to the CPU.
+def group_file(group: str, rank: int | None = None) -> str:
+    """The name of the file with a group's whole tensors, or with the rows of one process."""
+    return f"{group}.safetensors" if rank is None else f"{group}.part-{rank:05d}.safetensors"
+
+
+class StoredGroup(Mapping[str, Tensor]):
+    """The tensors of one group of a checkpoint by their names. Each is read, to the CPU, when it is asked for.
 
     Raises:
-        CheckpointError: there is no such group, or its file cannot be read.
+        CheckpointError: there is no such group, or, also while reading, a file cannot be read.
     """
-    file = folder / f"{group}.safetensors"
-    try:
-        return load_file(file)
-    except Exception as error:
-        raise CheckpointError(f"{file}: cannot be read ({error})") from error
+
+    def __init__(self, folder: Path, group: str) -> None:
+        self._path = folder / group_file(group)
+        self._pieces: dict[str, list[tuple[int, Any]]] = defaultdict(list)
+        """The files that a tensor is in, each with its first row there."""
+        self._num_rows: dict[str, int] = {}
+        for path in (self._path, *sorted(folder.glob(f"{group}.part-*.safetensors"))):
+            try:
+                file = safe_open(path, framework="pt")
+                rows = json.loads((file.metadata() or {}).get(ROWS, "{}"))
+                for name in file.keys():  # noqa: SIM118 (not a mapping)
+                    first, self._num_rows[name] = rows.get(name, (0, -1))
+                    self._pieces[name].append((first, file))
+            except Exception as error:
+                raise CheckpointError(f"{path}: cannot be read ({error})") from error
+
+    def __getitem__(self, name: str) -> Tensor:
+        pieces = sorted(self._pieces[name], key=lambda piece: piece[0]) if name in self._pieces else []
+        if not pieces:
+            raise KeyError(name)
+        try:
+            tensors = [file.get_tensor(name) for _, file in pieces]
+        except Exception as error:
+            raise CheckpointError(f"{self._path}: {name} cannot be read ({error})") from error
+        if self._num_rows[name] < 0:
+            return tensors[0]
+        firsts, whole = [first for first, _ in pieces], torch.cat(tensors)
+        ends = [first + len(tensor) for first, tensor in zip(firsts, tensors, strict=True)]
+        if [0, *ends] != [*firsts, self._num_rows[name]]:
+            raise CheckpointError(f"{self._path.parent}: {name} has {self._num_rows[name]} rows, and not all are there")
+        return whole
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._pieces)
+
+    def __len__(self) -> int:
+        return len(self._pieces)
 
 
 def prune_checkpoints(run_dir: Path, step: int, keep_last: int, keep_steps: Collection[int]) -> None:
@@ -159,7 +189,8 @@ def step_of(folder: Path) -> int:
     return int(folder.name.removeprefix("step-"))
 
 
-def _crc32(file: Path) -> int:
+def crc32_of(file: Path) -> int:
+    """The CRC-32 of a file's content."""
     value = 0
     with file.open("rb") as stream:
         while block := stream.read(1 << 20):

@@ -105,6 +105,7 @@ class CodecTask(Task):
         weights = {name: float(getattr(config, f"{name}_weight")) for name in names}
         self.weights = {name: weight for name, weight in weights.items() if weight}
         self.balancer = Balancer(self.weights) if config.combine == "balancer" else None
+        self.own_gradients = None if self.balancer is None else 'task.combine="balancer"'
         parts = {"codec": codec, "discriminator": discriminator, "balancer": self.balancer}
         self.trained = nn.ModuleDict({name: part for name, part in parts.items() if part is not None})
         # Neither trained nor saved: their windows and filters follow from the config.

@@ -1,10 +1,13 @@
 """Exponential moving average of the weights, which is what gets validated and exported."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
+
+from descant.training.sharding import like, local
 
 
 class AveragedWeights:
@@ -29,8 +32,8 @@ class AveragedWeights:
         averages, values = [], []
         for name, value in module.state_dict().items():
             if value.is_floating_point():
-                averages.append(self.tensors[name])
-                values.append(value)
+                averages.append(local(self.tensors[name]))
+                values.append(local(value))
             else:
                 self.tensors[name].copy_(value)
         # One fused call: on a GPU, launching hundreds of small kernels would take longer than the arithmetic.
@@ -38,18 +41,26 @@ class AveragedWeights:
 
     @contextmanager
     def applied_to(self, module: nn.Module) -> Iterator[None]:
-        """Inside the block the module uses the averaged weights; tensors are swapped, not copied."""
+        """Inside the block the module uses the averaged weights; tensors are swapped, and copied only where split."""
         self._swap(module)
         try:
             yield
         finally:
             self._swap(module)
 
+    @torch.no_grad()
     def _swap(self, module: nn.Module) -> None:
         for name, value in module.state_dict(keep_vars=True).items():
-            self.tensors[name], value.data = value.data, self.tensors[name]
+            if isinstance(value, DTensor):
+                # FSDP gathers from the memory that it knows.
+                own, average = value.to_local(), self.tensors[name].to_local()
+                current = own.clone()
+                own.copy_(average)
+                average.copy_(current)
+            else:
+                self.tensors[name], value.data = value.data, self.tensors[name]
 
-    def load(self, tensors: dict[str, Tensor]) -> None:
+    def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Restores a saved average, which must have the same names and shapes."""
         for name, average in self.tensors.items():
-            average.copy_(tensors[name])
+            average.copy_(like(tensors[name], average))

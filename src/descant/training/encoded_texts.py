@@ -3,7 +3,6 @@
 import hashlib
 from collections import OrderedDict
 from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 from descant.checkpoints.fingerprint import part_of
 from descant.conditioning.base import TextEncoder
 from descant.model import MusicGenModel
+from descant.nn.settings import one_thread_executor
 from descant.training.text_store import TextStore
 from descant.user_files import cache_folder
 
@@ -37,7 +37,7 @@ class EncodedTexts(TextEncoder):
 
     def __init__(self, encoder: TextEncoder, max_bytes: int) -> None:
         self._encoder = encoder
-        self._thread = ThreadPoolExecutor(1, "descant-texts", torch.set_num_threads, (1,))
+        self._thread = one_thread_executor("descant-texts")
         self._recent: OrderedDict[bytes, Tensor] = OrderedDict()
         self._recent_bytes = 0
         self._is_stored: dict[bytes, bool] = {}

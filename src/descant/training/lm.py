@@ -21,6 +21,7 @@ from descant.patterns import interleave
 from descant.shapes import Codes, Logits
 from descant.training.logs import say
 from descant.training.long_captions import CaptionCutter
+from descant.training.recompute import recompute_blocks
 from descant.training.style import StyleExcerpts
 from descant.training.task import Metrics, StepContext, Task
 
@@ -88,6 +89,12 @@ class LMTask(Task):
 
     def to(self, device: torch.device) -> None:
         self.musicgen.to_device(device)
+
+    def recompute(self) -> None:
+        recompute_blocks(self.lm)
+
+    def units(self) -> Sequence[nn.Module]:
+        return (*self.lm.blocks, self.lm)
 
     def parameters(self) -> Mapping[str, Mapping[str, nn.Parameter]]:
         return {"lm": {name: value for name, value in self.trained.named_parameters() if value.requires_grad}}

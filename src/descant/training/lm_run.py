@@ -17,6 +17,7 @@ from descant.errors import ConfigError, naming
 from descant.lm.stereo import start_stereo_from_mono
 from descant.model import MusicGenConfig, MusicGenModel
 from descant.patterns import AnyPattern, delay, stereo_partial_delay
+from descant.training.distributed import Share
 from descant.training.encoded_texts import encoding_texts
 from descant.training.lm import LMTask, LMTaskConfig
 from descant.training.logs import say
@@ -150,7 +151,7 @@ def train_lm(
     identity = {"tokens": training.identity, "batches": to_dict(data.batches)}
     trainer = Trainer(
         task,
-        PreparedBatches(training, task.prepare_ahead),
+        PreparedBatches(training, task.prepare_ahead, Share.here(trainer_config.accumulate).numbers_from),
         trainer_config,
         out_dir,
         identity,
@@ -158,6 +159,5 @@ def train_lm(
     )
     with encoding_texts(model, round(data.text_cache_gib * 2**30)):
         result = trainer.run(resume)
-    with trainer.averaged_model():
-        save_model(model, out_dir / "model")
+    trainer.export(lambda: save_model(model, out_dir / "model"))
     return {"model": str(out_dir / "model"), "steps": result.step, **result.metrics}

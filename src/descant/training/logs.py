@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
+from descant import processes
 from descant.atomic import write_atomically
 from descant.errors import AudioError, CheckpointError
 from descant.training.task import Metrics
@@ -45,6 +47,34 @@ class RunningMeans:
             means["audio_s_per_s"] = float(self._sums["audio_s"]) / max(time.monotonic() - self._started, 1e-9)
         self._restart()
         return means
+
+
+def merged(means: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The means of several processes as those of one: speeds are summed, everything else is averaged."""
+    if len(means) == 1:
+        return dict(means[0])
+    names = dict.fromkeys(name for of_one in means for name in of_one)
+    values = {name: [of_one[name] for of_one in means if name in of_one] for name in names}
+    return {name: sum(all_) / (1 if name == "audio_s_per_s" else len(all_)) for name, all_ in values.items()}
+
+
+SLOW = 1.5
+"""A process that takes this many times as long as the median one is named on the console."""
+
+
+def slowest(times: Sequence[tuple[float, str]]) -> dict[str, float]:
+    """Of several processes the slowest one and how many times as long as the median it took; nothing of one alone.
+
+    Args:
+        times: the seconds that each spent on its own batches, and its machine.
+    """
+    if len(times) == 1:
+        return {}
+    longest_s, rank = max((own_s, number) for number, (own_s, _) in enumerate(times))
+    ratio = longest_s / max(statistics.median_low([own_s for own_s, _ in times]), 1e-9)
+    if ratio > SLOW:
+        say(f"process {rank} on {times[rank][1]} takes {ratio:.1f} times as long as the median one")
+    return {"slowest_process": float(rank), "slowest_ratio": ratio}
 
 
 LEFT_OUT = "left_out"
@@ -156,8 +186,9 @@ def _writing(file: Path) -> Iterator[None]:
 
 
 def say(text: str) -> None:
-    """Prints one line to stderr, where progress goes; stdout is for results."""
-    print(text, file=sys.stderr, flush=True)
+    """Prints one line to stderr, where progress goes; stdout is for results. Of several processes the first prints."""
+    if processes.is_first():
+        print(text, file=sys.stderr, flush=True)
 
 
 def console_line(step: int, max_steps: int, values: Mapping[str, float], left_s: float | None = None) -> str:

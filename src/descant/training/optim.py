@@ -7,8 +7,10 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from descant.errors import CheckpointError, ConfigError, MissingExtra
+from descant.training.sharding import like
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,18 +107,25 @@ def make_optimizer(
         MissingExtra: the config adapts the learning rate, and pytorch-optimizer is not installed.
     """
     embeddings = {id(part.weight) for part in module.modules() if isinstance(part, nn.Embedding)}
-    decayed: list[nn.Parameter] = []
-    not_decayed: list[nn.Parameter] = []
+    # Weights that are split over processes form groups of their own: one operation takes one kind of tensor.
+    kinds: dict[tuple[bool, bool], list[nn.Parameter]] = {
+        (is_decayed, is_split): [] for is_decayed in (True, False) for is_split in (False, True)
+    }
     for parameter in parameters.values():
-        # squeeze: magnitudes of a weight-normed convolution are [C, 1, 1], and decay would shrink the layer to zero.
-        is_matrix = parameter.squeeze().ndim > 1 and id(parameter) not in embeddings
-        (decayed if is_matrix else not_decayed).append(parameter)
+        # Magnitudes of a weight-normed convolution are [C, 1, 1], and decay would shrink the layer to zero.
+        is_matrix = sum(size != 1 for size in parameter.shape) > 1 and id(parameter) not in embeddings
+        kinds[is_matrix, isinstance(parameter, DTensor)].append(parameter)
     groups = [
-        {"params": decayed, "weight_decay": config.weight_decay},
-        {"params": not_decayed, "weight_decay": 0.0},
+        {"params": members, "weight_decay": config.weight_decay if is_decayed else 0.0}
+        for (is_decayed, _), members in kinds.items()
+        if members
     ]
-    groups = [group for group in groups if group["params"]]
     if config.adaptation is not None:
+        if any(isinstance(parameter, DTensor) for parameter in parameters.values()):
+            raise ConfigError(
+                f"optimizer.adaptation={config.adaptation!r} needs whole weights: set trainer.mesh to replicate, or "
+                f"adaptation to null and lr to a learning rate"
+            )
         return _adaptive(config, groups)
     return torch.optim.AdamW(
         groups,
@@ -191,7 +200,7 @@ def load_optimizer_tensors(
             raise CheckpointError(f"optimiser state for {name!r}, which is not trained here")
         if slot != "step" and tensor.shape != parameters[name].shape:
             raise CheckpointError(f"optimiser state {key!r} is {tuple(tensor.shape)}: not its parameter's shape")
-        slots.setdefault(name, {})[slot] = tensor
+        slots.setdefault(name, {})[slot] = tensor if slot == "step" else like(tensor, parameters[name])
     names = {id(parameter): name for name, parameter in parameters.items()}
     order = [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
     state = {index: slots[name] for index, name in enumerate(order) if name in slots}

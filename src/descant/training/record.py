@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from descant import processes
 from descant.training.logs import RunLog, say
 from descant.training.run_folder import LOG_NAME, TENSORBOARD
 from descant.training.run_page import write_run_page
@@ -14,7 +15,7 @@ PAGE_EVERY_S = 60.0
 
 
 class RunRecord:
-    """Writes the values of a run into its folder.
+    """Writes the values of a run into its folder; of several processes only the first one writes.
 
     Args:
         left_out: the clips found so far that cannot be used, each with the reason.
@@ -37,6 +38,8 @@ class RunRecord:
         Raises:
             CheckpointError: the log cannot be written.
         """
+        if not processes.is_first():
+            return
         self.log.write(step, kind, values)
         if self._board is not None:
             self._board.write(step, kind, values)
@@ -49,6 +52,8 @@ class RunRecord:
         Raises:
             CheckpointError: the log cannot be written.
         """
+        if not processes.is_first():
+            return
         began_s = time.monotonic()
         # A copy: batches are read in another thread, which may find another clip.
         self.log.leave_out(step, dict(self._left_out()))

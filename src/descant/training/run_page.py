@@ -5,17 +5,18 @@ not be.
 """
 
 import csv
-import html
 import io
 import math
 import re
 from collections.abc import Mapping, Sequence
-from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from descant.atomic import write_atomically
 from descant.errors import AudioError
+from descant.html_pages import render
 from descant.training.line_plots import Line, line_plot, stacked
 from descant.training.logs import LEFT_OUT, read_log
 from descant.training.run_folder import LOG_NAME, PAGE_NAMES
@@ -94,15 +95,15 @@ def plots(lines: Sequence[Mapping[str, Any]]) -> list[Plot]:
 
 def page(title: str, lines: Sequence[Mapping[str, Any]], made: Sequence[Plot]) -> str:
     """The page of a run, with all plots inside."""
-    template = (resources("descant.training") / "run.html").read_text(encoding="utf-8")
-    parts = {
-        "TITLE": html.escape(f"Training {title}"),
-        "SUMMARY": html.escape(_summary(lines)),
-        "PLOTS": "\n".join(line_plot(*plot) for plot in made),
-        "LEFTOUT": _left_out(lines),
-    }
-    # In one pass, so that nothing in the content is taken for another part.
-    return re.sub(r"\{\{([A-Z]+)\}\}", lambda place: parts[place[1]], template)
+    left_out = {line["clip"]: line["reason"] for line in lines if line["kind"] == LEFT_OUT}
+    return render(
+        "training/run.html",
+        title=f"Training {title}",
+        summary=[_summary(lines)],
+        plots=[Markup(line_plot(*plot)) for plot in made],
+        left_out=list(left_out.items()),
+        max_listed=MAX_LISTED,
+    )
 
 
 def _place(kind: str, name: str) -> tuple[tuple[str, str], str]:
@@ -128,16 +129,3 @@ def _summary(lines: Sequence[Mapping[str, Any]]) -> str:
         return "Nothing has been logged yet."
     skipped = next((line["skipped"] for line in reversed(measured) if line.get("skipped") is not None), 0)
     return f"Step {measured[-1]['step']}; {skipped:.0f} updates were not finite and were left out."
-
-
-def _left_out(lines: Sequence[Mapping[str, Any]]) -> str:
-    reasons = {line["clip"]: line["reason"] for line in lines if line["kind"] == LEFT_OUT}
-    if not reasons:
-        return "<p>Nothing.</p>"
-    rows = "".join(
-        f"<tr><td>{html.escape(clip)}</td><td>{html.escape(reason)}</td></tr>"
-        for clip, reason in list(reasons.items())[:MAX_LISTED]
-    )
-    more = f"<p>The first {MAX_LISTED} of {len(reasons)}.</p>" if len(reasons) > MAX_LISTED else ""
-    head = '<tr><th scope="col">clip</th><th scope="col">why</th></tr>'
-    return f"{more}<table><thead>{head}</thead><tbody>{rows}</tbody></table>"

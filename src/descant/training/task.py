@@ -1,13 +1,15 @@
 """The interfaces between the trainer, what it trains (``Task``) and what it trains on (``BatchSource``)."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from descant.errors import ConfigError
 
 Metrics: TypeAlias = dict[str, float | Tensor]
 """Values to log. ``audio_s``, the seconds of audio in the batch, is summed; everything else is averaged."""
@@ -43,16 +45,33 @@ class Task(ABC):
 
     ``model`` is averaged, validated and exported. ``trained`` contains it and everything else that a checkpoint must
     hold, such as a discriminator. ``criterion`` is the value of ``validate()`` that tells the best checkpoint: the
-    lower, the better.
+    lower, the better. ``own_gradients`` is the setting by which ``loss`` differentiates by itself, if it does: such
+    gradients are not scaled, as float16 needs.
     """
 
     model: nn.Module
     trained: nn.Module
     criterion: str
+    own_gradients: str | None = None
 
     def to(self, device: torch.device) -> None:
         """Moves everything that the task computes with to the device."""
         self.trained.to(device)
+
+    def units(self) -> Sequence[nn.Module]:
+        """The modules whose weights can be split over processes, the outermost last; none where nothing is split.
+
+        Each is called as a module in ``loss`` and ``validate``, in the same order in all processes.
+        """
+        return ()
+
+    def recompute(self) -> None:
+        """Makes the model keep fewer activations in training.
+
+        Raises:
+            ConfigError: this task cannot.
+        """
+        raise ConfigError("trainer.recompute: only language models compute their activations again; switch it off")
 
     def phases(self, step: int) -> tuple[str, ...]:
         """The phases of this step, in order; each must be a key of ``parameters()``."""

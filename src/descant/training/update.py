@@ -1,18 +1,20 @@
 """One training step: every phase of a task on the same batches, with its optimisers and averaged weights."""
 
 import hashlib
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from descant.errors import TrainingDiverged
-from descant.training.cpu_attention import UnfusedAttention
+from descant.errors import ConfigError, TrainingDiverged
+from descant.training.distributed import Share, World
 from descant.training.ema import AveragedWeights
 from descant.training.optim import load_optimizer_tensors, make_optimizer, optimizer_tensors, set_learning_rate
+from descant.training.precision import LossScale, forward_precision
+from descant.training.sharding import average_gradients, clip_gradients, gradient_norm, split_state, spread
 from descant.training.task import Metrics, StepContext, Task
 from descant.training.trainer_config import TrainerConfig
 
@@ -20,7 +22,7 @@ from descant.training.trainer_config import TrainerConfig
 class Updater:
     """Applies training steps to a task that is already on its device.
 
-    A phase whose loss or gradient is not finite changes nothing and is counted in ``skipped``.
+    A phase whose loss or gradient is not finite in any process changes nothing and is counted in ``skipped``.
     """
 
     def __init__(self, task: Task, config: TrainerConfig, device: torch.device) -> None:
@@ -29,16 +31,29 @@ class Updater:
         self.task = task
         self.config = config
         self.device = device
+        self.world = World.here()
+        self.share = Share.here(config.accumulate)
+        if config.recompute:
+            task.recompute()
+        if config.precision == "fp16" and task.own_gradients is not None:
+            raise ConfigError(
+                f'trainer.precision="fp16" with {task.own_gradients}, which differentiates losses before they are '
+                f"scaled, so small gradients would be lost: train in bf16 or fp32, or change the other setting"
+            )
+        spread(task.trained, task.units(), config.mesh, device)
         self.parameters = task.parameters()
         self.optimizers = {
             phase: make_optimizer(config.optimizer, parameters, task.trained)
             for phase, parameters in self.parameters.items()
         }
         self.average = None if config.ema_decay is None else AveragedWeights(task.model, config.ema_decay)
+        self.scales = {phase: LossScale(config) for phase in self.parameters}
         self.skipped = 0
         self.skips_in_a_row = dict.fromkeys(self.parameters, 0)
         self.explosions_in_a_row = dict.fromkeys(self.parameters, 0)
         self.first_losses: dict[str, float] = {}
+        self.own_s = 0.0
+        """Seconds spent on the batches of this process; with split weights it includes waiting for the others."""
 
     def learning_rate(self, step: int) -> float:
         """The learning rate of update number ``step`` (from 0)."""
@@ -46,6 +61,9 @@ class Updater:
 
     def update(self, step: int, batches: list[Any]) -> list[Metrics]:
         """Runs the phases of update number ``step`` (from 0) and returns their metrics.
+
+        Args:
+            batches: those of this process (``Share``).
 
         Raises:
             TrainingDiverged: for ``max_skips`` steps in a row a phase was skipped, or its loss had exploded.
@@ -56,11 +74,14 @@ class Updater:
             buffers = {name: buffer.clone() for name, buffer in self.task.trained.named_buffers()}
             with self._only(phase):
                 losses, metrics = self._backward(step, phase, batches, carried)
-            gradients = [parameter.grad for parameter in self.parameters[phase].values() if parameter.grad is not None]
-            norm = get_total_norm(gradients)
-            if bool(torch.isfinite(norm) & torch.isfinite(torch.stack(losses)).all()):
+            average_gradients(self.parameters[phase].values())
+            self.scales[phase].unscale(self.parameters[phase].values())
+            norm = gradient_norm(self.parameters[phase].values())
+            loss = self.world.mean(torch.stack(losses).mean())
+            is_good = bool(torch.isfinite(norm) & torch.isfinite(loss))
+            self.scales[phase].adapt(is_good)
+            if is_good:
                 self._apply(step, phase, norm)
-                loss = torch.stack(losses).mean()
                 self._check_growth(step, phase, float(loss))
                 gathered += [*metrics, {f"loss_{phase}": loss, f"norm_{phase}": norm}]
             else:
@@ -71,6 +92,17 @@ class Updater:
         return gathered
 
     @property
+    def should_roll_back(self) -> bool:
+        """Whether a phase has now failed so many times in a row that the weights themselves may be at fault."""
+        in_a_row = (*self.skips_in_a_row.values(), *self.explosions_in_a_row.values())
+        return self.config.rollback_after in in_a_row
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether a phase was skipped, or its loss had exploded, in the last step."""
+        return self.has_exploded or any(self.skips_in_a_row.values())
+
+    @property
     def has_exploded(self) -> bool:
         """Whether a loss exceeded its bound in the last step."""
         return any(self.explosions_in_a_row.values())
@@ -79,15 +111,19 @@ class Updater:
         """What a checkpoint must hold in addition to tensors, as plain data."""
         return {
             "skipped": self.skipped,
-            "skips_in_a_row": self.skips_in_a_row,
-            "explosions_in_a_row": self.explosions_in_a_row,
-            "first_losses": self.first_losses,
+            "skips_in_a_row": dict(self.skips_in_a_row),
+            "explosions_in_a_row": dict(self.explosions_in_a_row),
+            "first_losses": dict(self.first_losses),
+            "loss_scales": {phase: (one.value, one.good_in_a_row) for phase, one in self.scales.items()},
         }
 
     def load_counters(self, state: Mapping[str, Any]) -> None:
         """Restores what ``counters`` returned."""
         self.skipped, self.skips_in_a_row = state["skipped"], state["skips_in_a_row"]
         self.explosions_in_a_row, self.first_losses = state["explosions_in_a_row"], state["first_losses"]
+        # Checkpoints from before there was a scale have none.
+        for phase, (value, good_in_a_row) in state.get("loss_scales", {}).items():
+            self.scales[phase].value, self.scales[phase].good_in_a_row = value, good_in_a_row
 
     @contextmanager
     def averaged_model(self) -> Iterator[nn.Module]:
@@ -110,9 +146,9 @@ class Updater:
             groups["average"] = self.average.tensors
         return groups
 
-    def load(self, read_group: Callable[[str], dict[str, Tensor]]) -> None:
+    def load(self, read_group: Callable[[str], Mapping[str, Tensor]]) -> None:
         """Restores what ``tensors`` returned."""
-        self.task.trained.load_state_dict(read_group("trained"))
+        self.task.trained.load_state_dict(split_state(read_group("trained"), self.task.trained))
         for phase, optimizer in self.optimizers.items():
             load_optimizer_tensors(optimizer, self.parameters[phase], read_group(f"optimizer-{phase}"))
         if self.average is not None:
@@ -139,28 +175,22 @@ class Updater:
         self, step: int, phase: str, batches: list[Any], carried: list[dict[str, Tensor]]
     ) -> tuple[list[Tensor], list[Metrics]]:
         losses, gathered = [], []
-        for number, batch in enumerate(batches):
-            seed = _seed(self.config.seed, step, number, phase)
+        began_s = time.monotonic()
+        for place, batch, of_batch in zip(self.share.positions(step), batches, carried, strict=True):
+            seed = _seed(self.config.seed, step, place, phase)
             torch.manual_seed(seed)
-            context = StepContext(step, torch.Generator().manual_seed(seed), carried[number])
-            with self._precision():
+            context = StepContext(step, torch.Generator().manual_seed(seed), of_batch)
+            with forward_precision(self.config, self.device):
                 loss, metrics = self.task.loss(phase, batch, context)
-            (loss / len(batches)).backward()
+            (loss * self.scales[phase].value / len(batches)).backward()
             losses.append(loss.detach())
             gathered.append(metrics)
+        self.own_s += time.monotonic() - began_s
         return losses, gathered
-
-    @contextmanager
-    def _precision(self) -> Iterator[None]:
-        """The precision of the forward pass; on a CPU with the attention that is faster in it."""
-        is_bf16 = self.config.precision == "bf16"
-        attention = UnfusedAttention() if is_bf16 and self.device.type == "cpu" else nullcontext()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=is_bf16), attention:
-            yield
 
     def _apply(self, step: int, phase: str, norm: Tensor) -> None:
         if self.config.clip_norm is not None:
-            clip_grads_with_norm_(self.parameters[phase].values(), self.config.clip_norm, norm)
+            clip_gradients(self.parameters[phase].values(), self.config.clip_norm, norm)
         set_learning_rate(self.optimizers[phase], self.learning_rate(step))
         self.optimizers[phase].step()
         self.skips_in_a_row[phase] = 0
@@ -198,6 +228,6 @@ class Updater:
         )
 
 
-def _seed(seed: int, step: int, number: int, phase: str) -> int:
-    text = f"{seed}/{step}/{number}/{phase}"
+def _seed(seed: int, step: int, place: int, phase: str) -> int:
+    text = f"{seed}/{step}/{place}/{phase}"
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") >> 1

@@ -177,8 +177,10 @@ def _name_and_folder(arguments: argparse.Namespace) -> Iterator[tuple[str, str]]
         return
     with TemporaryDirectory(prefix="descant-bench-") as folder:
         model = _model(arguments, "fp32")  # rounded weights cannot be stored
+        name = model.name
         save_model(model.model, Path(folder) / "model")
-        yield model.name, str(Path(folder) / "model")
+        del model  # a large one and the process that loads it may not fit into the memory together
+        yield name, str(Path(folder) / "model")
 
 
 def _is_rounded(model: "MusicGen") -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from descant.apps.cli.options import number, whole_number
+from descant.apps.cli.options import at_least_one, number, part_of_several, refuse_with, whole_number
 from descant.apps.cli.outputs import note, show
 from descant.apps.cli.parser import Commands, Parser
 from descant.apps.cli.progress import progress
@@ -16,7 +16,7 @@ from descant.user_files import cache_folder
 
 if TYPE_CHECKING:
     from descant.codec.base import AudioCodec
-    from descant.curation.check import Report
+    from descant.curation.check import Clips, Report
     from descant.curation.codec_loss import CodecLoss
     from descant.curation.describe import Described
 
@@ -57,6 +57,13 @@ def _add_check(group: Commands) -> Parser:
     parser.add_argument(
         "--codec", metavar="DIR", help="with --page: a trained codec's folder (default: the codec of the starter)"
     )
+    parser.add_argument(
+        "--shard",
+        type=part_of_several,
+        metavar="I/N",
+        help="on machine I of N, only measure its part of the clips into the --cache that all share; the command "
+        "without --shard, after all of them, finds it there and reports",
+    )
     _add_work_options(parser)
     return parser
 
@@ -80,7 +87,7 @@ ADDERS = (_add_check, _add_caption)
 
 def _add_work_options(parser: Parser) -> None:
     parser.add_argument(
-        "--workers", type=whole_number, metavar="N", help="processes that read files (default: one for each CPU thread)"
+        "--workers", type=at_least_one, metavar="N", help="processes that read files (default: one for each CPU thread)"
     )
     parser.add_argument(
         "--cache",
@@ -91,6 +98,8 @@ def _add_work_options(parser: Parser) -> None:
 
 def check(arguments: argparse.Namespace) -> None:
     """Prints the problems of a training set, and fails if there are faults."""
+    if arguments.shard is not None:
+        refuse_with("--shard", arguments, "segment", "sample_rate", "allow", "families", "page", "codec")
     for name, value in (("--segment", arguments.segment), ("--sample-rate", arguments.sample_rate)):
         if value is not None and not 0 < value < math.inf:
             raise InvalidRequest(f"{name} {value}: must be above 0")
@@ -104,6 +113,9 @@ def check(arguments: argparse.Namespace) -> None:
     with naming("--allow"):
         require_faults(arguments.allow)
     clips = clips_of(os.path.expanduser(arguments.folder))
+    if arguments.shard is not None:
+        _measure_part(arguments, clips, workers, cache)
+        return
     audio_s = sum(record.duration_s for record in clips.records)
     with progress(f"reading {len(clips.records)} clips", audio_s) as report:
         found = check_clips(
@@ -128,6 +140,22 @@ def check(arguments: argparse.Namespace) -> None:
         raise DataError(
             f"{arguments.folder!r}: {counts}; repair or remove these files, or accept what is meant with --allow"
         )
+
+
+def _measure_part(arguments: argparse.Namespace, clips: "Clips", workers: int, cache: Path | None) -> None:
+    from descant.curation.check import measure_part
+    from descant.data.parts import Part
+
+    if cache is None:
+        raise InvalidRequest(
+            "--shard: what is measured has to be kept; name a folder with --cache that all machines share"
+        )
+    part = Part(*arguments.shard)
+    audio_s = sum(record.duration_s for record in clips.records) / part.count
+    with progress(f"reading part {part.number} of {part.count}", audio_s) as report:
+        count = measure_part(clips, part, cache=cache, num_processes=workers, progress=report)
+    result = {"folder": arguments.folder, "part": part.number, "num_parts": part.count, "num_measured": count}
+    show(result, [f"{count} clips measured; check without --shard once all {part.count} parts are"], arguments.json)
 
 
 def _result(folder: str, found: "Report", losses: Sequence["CodecLoss"]) -> dict[str, object]:
@@ -231,10 +259,7 @@ def _clip_lines(name: str, described: "Described") -> list[str]:
 def _workers(arguments: argparse.Namespace) -> int:
     import torch
 
-    workers: int = torch.get_num_threads() if arguments.workers is None else arguments.workers
-    if workers < 1:
-        raise InvalidRequest(f"--workers {workers}: at least 1")
-    return workers
+    return torch.get_num_threads() if arguments.workers is None else int(arguments.workers)
 
 
 def _cache(arguments: argparse.Namespace) -> Path | None:

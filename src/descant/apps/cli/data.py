@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from descant.apps.cli import curation, shards
-from descant.apps.cli.options import add_common_options, number
+from descant.apps.cli.options import add_common_options, add_sharing_options, number, refuse_with
 from descant.apps.cli.outputs import note, show
 from descant.apps.cli.parser import Commands, Parser
 from descant.errors import DataError, InvalidRequest, naming
@@ -44,14 +44,29 @@ def _add_scan(group: Commands) -> Parser:
         action="store_true",
         help="draw the splits anew (default: clips of the existing manifest keep theirs)",
     )
+    add_sharing_options(
+        parser,
+        work="read files",
+        part="only read the headers of its part of the files",
+        whole="writes the manifest",
+    )
     return parser
 
 
 def scan(arguments: argparse.Namespace) -> None:
     """Writes a manifest; files that are not readable audio are listed and left out."""
+    from descant.data.header_parts import remove_headers
     from descant.data.manifest import read_manifest, write_manifest
-    from descant.data.scan import scan_folder
+    from descant.data.parts import Part
+    from descant.data.scan import scan_folder, scan_part
 
+    if arguments.shard is not None:
+        refuse_with("--shard", arguments, "output", "valid_share", "split_again")
+        part = Part(*arguments.shard)
+        count = scan_part(arguments.folder, part, workers=arguments.workers)
+        result = {"folder": arguments.folder, "part": part.number, "num_parts": part.count, "num_files": count}
+        show(result, [f"{count} files read; scan without --shard once all {part.count} parts are"], arguments.json)
+        return
     output = Path(arguments.output or Path(arguments.folder) / "manifest.jsonl")
     if arguments.output and not output.absolute().parent.is_dir():
         raise InvalidRequest(f"--output {str(output)!r}: there is no folder {str(output.parent)!r}; make it first")
@@ -59,12 +74,15 @@ def scan(arguments: argparse.Namespace) -> None:
     if output.exists() and not arguments.split_again:
         with naming("the manifest to replace, whose splits are kept unless --split-again is given"):
             previous = read_manifest(output)
-    found = scan_folder(arguments.folder, valid_share=arguments.valid_share, previous=previous)
+    found = scan_folder(
+        arguments.folder, valid_share=arguments.valid_share, previous=previous, workers=arguments.workers
+    )
     for line in [*(f"left out: {problem}" for problem in found.problems.values()), *found.notes]:
         note(line)
     if not found.records:
         raise DataError(f"{arguments.folder!r}: no readable audio in it ({len(found.problems)} unreadable files)")
     write_manifest(output, found.records)
+    remove_headers(Path(arguments.folder))
     result = {
         "manifest": str(output),
         "num_clips": len(found.records),

@@ -26,6 +26,8 @@ EXTRAS = {
     "tensorboard": ("tensorboard",),
     "eval": ("librosa", "scipy"),
     "melody": ("demucs", "librosa"),
+    "midi": ("onnxruntime", "mido"),
+    "cluster": ("ray",),
     "dev": ("pytest", "hypothesis", "beartype", "mypy", "ruff"),
 }
 """The modules that show whether an extra is installed."""

@@ -8,6 +8,7 @@ from descant.apps.cli.options import LOUDNESS_LUFS
 from descant.apps.cli.outputs import audio_target, check_apart, codes_target
 from descant.apps.cli.parser import Commands
 from descant.apps.cli.progress import waiting
+from descant.apps.cli.remote import generate_remotely
 from descant.apps.cli.requests import check_conditions, requests_of, with_model_defaults
 from descant.apps.cli.results import Writer, make
 from descant.apps.cli.streaming import check_stream, stream
@@ -32,6 +33,9 @@ def generate(arguments: argparse.Namespace) -> None:
     target = audio_target(arguments.output, arguments.format, num_files, takes_stdout=True)
     codes = None if arguments.save_codes is None else codes_target("--save-codes", arguments.save_codes, num_files)
     check_apart(target, codes, arguments.json)
+    if arguments.server is not None:
+        generate_remotely(arguments, target, codes)
+        return
     with waiting(f"loading {arguments.model}"):
         from descant import load
 

@@ -2,6 +2,7 @@
 
 from descant.apps.cli.options import (
     LOUDNESS_LUFS,
+    MACHINE,
     add_audio_options,
     add_common_options,
     add_model_options,
@@ -52,6 +53,7 @@ def add_generate_options(parser: Parser) -> None:
     )
     _add_stream_options(parser)
     add_model_options(parser)
+    _add_server_option(parser)
     _add_sampling_options(parser)
     add_common_options(parser)
 
@@ -104,7 +106,7 @@ def _add_prompt_options(parser: Parser) -> None:
         default=1,
         metavar="N",
         help="make N candidates for each file, up to 64, and keep the one that best matches the tempo, the key, the "
-        "chords and the melody asked for (default: 1)",
+        "chords and the melody asked for, and that does not stand still (default: 1)",
     )
     group.add_argument(
         "--long-prompt",
@@ -163,9 +165,11 @@ def _add_time_options(parser: Parser) -> None:
     )
     group.add_argument(
         "--chords",
+        default="auto",
         metavar="'CHORD:SECOND ...'",
-        help="the chords to play and the second at which each begins: --chords 'C:0 G:2 Am:4 F:6'; N is no chord; for "
-        "models that were trained with chords, which the starter was not",
+        help="the chords to play and the second at which each begins: --chords 'C:0 G:2 Am:4 F:6'; N is no chord. auto "
+        "chooses phrases of chords that suit PROMPT and return, none leaves them open; for models that were trained "
+        "with chords (default: auto)",
     )
     group.add_argument(
         "--guidance-at",
@@ -266,6 +270,15 @@ def _add_stream_options(parser: Parser) -> None:
     )
 
 
+def _add_server_option(parser: Parser) -> None:
+    parser.group(MACHINE).add_argument(
+        "--server",
+        metavar="URL",
+        help="have the music made by descant serve at this address, for example http://127.0.0.1:8765, instead of "
+        "here; its key is read from DESCANT_KEY",
+    )
+
+
 def _add_sampling_options(parser: Parser) -> None:
     group = parser.group("advanced sampling (defaults: the model's own; descant models show MODEL prints them)")
     group.add_argument(
@@ -285,6 +298,12 @@ def _add_sampling_options(parser: Parser) -> None:
         type=number,
         metavar="P",
         help="sample only among the likeliest codes that together have probability P, above 0 to 1; 1: all",
+    )
+    group.add_argument(
+        "--hold-penalty",
+        type=number,
+        metavar="N",
+        help="end held notes: sounds that fill the last half second lose up to N nats; 0: off",
     )
     group.add_argument(
         "--greedy",

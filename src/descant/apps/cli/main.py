@@ -17,14 +17,16 @@ from descant.apps.cli import (
     listen,
     models,
     regenerate,
+    serve,
     study,
     train,
+    transcribe,
 )
 from descant.apps.cli.option_names import with_option_names
 from descant.apps.cli.outputs import faults_name_stdout, note, show_log
 from descant.apps.cli.parser import Commands, Parser
 from descant.apps.cli.standard_streams import discard, prepared_streams, reader_has_gone
-from descant.apps.cli.termination import Terminated, termination_raises
+from descant.apps.cli.termination import Interruption, Terminated, termination_raises
 from descant.errors import (
     AudioError,
     Cancelled,
@@ -34,29 +36,36 @@ from descant.errors import (
     DescantError,
     InvalidRequest,
     MissingExtra,
+    ProcessLost,
     TrainingDiverged,
 )
+from descant.signals import INTERRUPTED
 
 DONE = 0
 OUR_FAULT = 1
 REQUEST_IS_WRONG = 2
 FILE_IS_WRONG = 3
-INTERRUPTED = 130
+PROCESS_IS_LOST = 75
+"""That of a temporary failure (EX_TEMPFAIL): the same command, started again, goes on."""
 
-GROUPS = (generate, regenerate, codec, models, data, train, finetune, study, evaluate, listen, bench, doctor)
+GROUPS = (
+    generate, regenerate, codec, transcribe, models, data, train, finetune, study, evaluate, listen, serve, bench,
+    doctor,
+)  # fmt: skip
 """The command groups; each has ``add_commands(commands)``."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and gives its exit code.
 
-    0 done, 1 a bug of ours, 2 the request is wrong, 3 a file or model is missing or broken, 130 interrupted, 143 or 129
-    ended by SIGTERM or SIGHUP.
+    0 done, 1 a bug of ours, 2 the request is wrong, 3 a file or model is missing or broken, 75 another process of the
+    same work is lost, 130 interrupted, 143 or 129 ended by SIGTERM or SIGHUP.
     """
     words = sys.argv[1:] if argv is None else list(argv)
+    interruption = Interruption()
     with prepared_streams():
         try:
-            with termination_raises():
+            with interruption, termination_raises():
                 code = _run(words)
                 if sys.stdout is not None:  # None: the shell closed it, descant ... >&-
                     with faults_name_stdout():
@@ -70,7 +79,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 return DONE
             if "--debug" in words:
                 traceback.print_exc()
-            code, message = explain(error)
+            # A missing module may be one whose import was interrupted, and a lost process one that the same Ctrl-C has
+            # ended; our other errors have a cause of their own.
+            is_ours = isinstance(error, DescantError) and not isinstance(error, MissingExtra | ProcessLost)
+            is_effect = interruption.has_come and isinstance(error, Exception) and not is_ours
+            code, message = explain(KeyboardInterrupt() if is_effect else error)
             note(f"descant: error: {message}")
             return code
 
@@ -86,6 +99,8 @@ def explain(error: BaseException) -> tuple[int, str]:
         return REQUEST_IS_WRONG, message
     if isinstance(error, AudioError | CheckpointError | DataError):
         return FILE_IS_WRONG, message
+    if isinstance(error, ProcessLost):
+        return PROCESS_IS_LOST, message
     if isinstance(error, DescantError):
         return OUR_FAULT, message
     if _is_out_of_memory(error):

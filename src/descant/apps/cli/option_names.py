@@ -32,6 +32,7 @@ OPTIONS = {
     "temperature": "--temperature",
     "top_k": "--top-k",
     "top_p": "--top-p",
+    "hold_penalty": "--hold-penalty",
     "greedy": "--greedy",
     # Guidance
     "guidance": "--guidance",
@@ -56,6 +57,10 @@ OPTIONS = {
     "segment_s": "--segment",
     "sample_rate_hz": "--sample-rate",
     "batch_size": "--batch-size",
+    # train
+    "num_devices": "--gpus",
+    "per_node": "--gpus-per-node",
+    "utilization": "--utilization",
     # finetune
     "trigger": "--trigger",
     "minutes": "--minutes",

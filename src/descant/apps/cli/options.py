@@ -8,7 +8,7 @@ import os
 import re
 
 from descant.apps.cli.parser import Parser
-from descant.errors import CheckpointError
+from descant.errors import CheckpointError, InvalidRequest
 from descant.tempo_key import OPEN
 
 AUDIO_FORMATS = ("wav", "flac", "ogg", "mp3", "opus", "aiff", "m4a")
@@ -28,6 +28,33 @@ def whole_number(text: str) -> int:
         return int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r:.60} is not a whole number") from None
+
+
+def part_of_several(text: str) -> tuple[int, int]:
+    """The number of a machine and how many there are, from ``I/N``."""
+    number, slash, count = text.partition("/")
+    if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise argparse.ArgumentTypeError(f"{text!r:.60} is not I/N with I from 1 to N, such as 2/8")
+    return int(number), int(count)
+
+
+def at_least_one(text: str) -> int:
+    """A number of processes."""
+    count = whole_number(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"{text!r:.60}: at least 1")
+    return count
+
+
+def refuse_with(option: str, arguments: argparse.Namespace, *fields: str) -> None:
+    """Refuses options, by the names of their values, that have no effect with another one.
+
+    Raises:
+        InvalidRequest: one of them was given another value than its default.
+    """
+    for field in fields:
+        if getattr(arguments, field) != arguments.parser.get_default(field):
+            raise InvalidRequest(f"--{field.replace('_', '-')}: has no effect with {option}; leave it out")
 
 
 def number(text: str) -> float:
@@ -149,6 +176,26 @@ def add_device_option(parser: Parser) -> None:
         default="auto",
         metavar="DEVICE",
         help="auto, cpu, cuda, cuda:N or mps (default: auto, a GPU if there is one)",
+    )
+
+
+def add_sharing_options(parser: Parser, work: str, part: str, whole: str) -> None:
+    """``--workers`` and ``--shard``, which share the work among processes and among machines.
+
+    Args:
+        work: what the processes do.
+        part: what a machine does.
+        whole: what the command does once all machines are done.
+    """
+    parser.add_argument(
+        "--workers", type=at_least_one, default=1, metavar="N", help=f"processes that {work} (default: 1)"
+    )
+    parser.add_argument(
+        "--shard",
+        type=part_of_several,
+        metavar="I/N",
+        help=f"on machine I of N that share the folder, {part}; the command without --shard, after all of them, "
+        f"{whole}",
     )
 
 

@@ -79,6 +79,14 @@ def codes_target(option: str, output: str, num_files: int) -> Target:
     return _target(option, output, num_files, ("safetensors",), None)
 
 
+def midi_target(output: str) -> Target:
+    """The target for one MIDI file; raises as ``audio_target``."""
+    target = _target("--output", output, 1, ("mid", "midi"), None)
+    if target.is_folder:
+        raise InvalidRequest(f"--output {output!r:.300}: a folder; name the file to write")
+    return target
+
+
 def check_apart(audio: Target, codes: Target | None, as_json: bool) -> None:
     """Refuses two results in one place.
 

@@ -80,8 +80,8 @@ class _StoreOnce(argparse._StoreAction):
 class Commands:
     """A set of commands, each with a line of help, examples, and the function that runs it."""
 
-    def __init__(self, parser: Parser, name: str = "command") -> None:
-        self._parsers = parser.add_subparsers(metavar="COMMAND", required=True, dest=name)
+    def __init__(self, parser: Parser, name: str = "command", *, is_required: bool = True) -> None:
+        self._parsers = parser.add_subparsers(metavar="COMMAND", required=is_required, dest=name)
 
     def add(self, name: str, help: str, *examples: str, run: Callable[[argparse.Namespace], None]) -> Parser:
         """The parser of a new command, still without options; its arguments name it as ``parser``."""

@@ -22,13 +22,16 @@ NEEDS = {
 }
 """Options that say something about another one, by their name in the arguments."""
 
+MAX_SYMBOLS = 8
+"""Chords that a line about choices shows."""
+
 
 def check_conditions(arguments: argparse.Namespace) -> None:
     """Refuses what the model would refuse, before it is loaded."""
     from descant.checkpoints.names import config_of
 
     for name in ("melody", "style", "chords"):
-        if getattr(arguments, name) is not None and getattr(config_of(arguments.model), name) is None:
+        if getattr(arguments, name) not in (None, *OPEN) and getattr(config_of(arguments.model), name) is None:
             raise InvalidRequest(f"--{name}: model {arguments.model!r:.200} takes no {name}; leave it out")
     for name in ("tempo", "key"):
         if getattr(arguments, name) not in OPEN and config_of(arguments.model).tempo_key is None:
@@ -87,11 +90,20 @@ def with_model_defaults(request: "Request", arguments: argparse.Namespace, model
     return replace(request, sampling=sampling, guidance=guidance)
 
 
-def choices_of(request: "Request", bpm: float | None, key: str | None) -> str:
-    """The tempo and the key of finished music that its request left open, in words; empty if there are none."""
+def choices_of(request: "Request", bpm: float | None, key: str | None, chords: str | None) -> str:
+    """The tempo, the key and the first chords of finished music that its request left open, in words; empty if there
+    are none."""
     stated = request.stated
-    tempo = [f"tempo {bpm:g} BPM (chosen)"] if stated.bpm is None and bpm is not None else []
-    return ", ".join(tempo + ([f"key {key} (chosen)"] if stated.key is None and key is not None else []))
+    choices = []
+    if stated.bpm is None and bpm is not None:
+        choices.append(f"tempo {bpm:g} BPM (chosen)")
+    if stated.key is None and key is not None:
+        choices.append(f"key {key} (chosen)")
+    if request.given_chords is None and chords is not None:
+        symbols = [word.rpartition(":")[0] for word in chords.split()]
+        more = " ..." if len(symbols) > MAX_SYMBOLS else ""
+        choices.append(f"chords {' '.join(symbols[:MAX_SYMBOLS])}{more} (chosen)")
+    return ", ".join(choices)
 
 
 def _given_guidance(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -105,7 +117,7 @@ def _given_guidance(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _given_sampling(arguments: argparse.Namespace) -> dict[str, Any]:
-    values = {name: getattr(arguments, name) for name in ("temperature", "top_k", "top_p", "greedy")}
+    values = {name: getattr(arguments, name) for name in ("temperature", "top_k", "top_p", "greedy", "hold_penalty")}
     return {name: value for name, value in values.items() if value is not None}
 
 

@@ -33,12 +33,14 @@ class Result:
 
     Args:
         tempo, key: which apply where the texts state none; None if they are open.
+        chords: given or chosen; None if they are open.
     """
 
     job: Job
     seed: int
     tempo: float | None
     key: str | None
+    chords: str | None
     audio: Path
     codes: Path | None = None
 
@@ -84,7 +86,8 @@ class Writer:
     def write(self, job: Job, clip: "Clip", results: list[Result]) -> None:
         """Writes a job's files and adds its result as soon as the audio is complete."""
         audio = self.write_audio(job, clip)
-        results.append(Result(job, clip.info["seed"], clip.info["tempo"], clip.info["key"], audio))
+        chosen = {name: clip.info[name] for name in ("seed", "tempo", "key", "chords")}
+        results.append(Result(job, **chosen, audio=audio))
         if self.codes is not None:
             results[-1] = replace(results[-1], codes=self.write_codes(job, clip, self.codes, audio))
 
@@ -124,9 +127,9 @@ def make(writer: Writer, requests: list["Request"], arguments: argparse.Namespac
 
 
 def _note_choices(results: list[Result]) -> None:
-    """Says which tempi and keys the model chose."""
+    """Says which tempi, keys and chords the model chose."""
     for result in results:
-        choices = choices_of(result.job.request, result.tempo, result.key)
+        choices = choices_of(result.job.request, result.tempo, result.key, result.chords)
         if choices:
             note(choices if len(results) == 1 else f"{result.audio.name}: {choices}")
 
@@ -155,6 +158,7 @@ def _show(model: "MusicGen", results: list[Result], seconds_taken: float, as_jso
         "seeds": [result.seed for result in results],
         "tempos": [result.tempo for result in results],
         "keys": [result.key for result in results],
+        "chords": [result.chords for result in results],
         "prompts": [result.job.request.text for result in results],
         "duration_s": results[0].job.request.result_s,
         "sample_rate_hz": model.sample_rate_hz,

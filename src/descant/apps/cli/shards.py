@@ -5,7 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from descant.apps.cli.options import add_device_option, add_model_options, whole_number
+from descant.apps.cli.options import (
+    add_device_option,
+    add_model_options,
+    add_sharing_options,
+    whole_number,
+)
 from descant.apps.cli.outputs import note, show
 from descant.apps.cli.parser import Commands, Parser
 from descant.apps.cli.progress import Report, progress
@@ -15,6 +20,7 @@ if TYPE_CHECKING:
     import torch
 
     from descant.codec.base import AudioCodec
+    from descant.data.tokenize import TokenizeResult
 
 Extend: TypeAlias = Callable[["AudioCodec", "torch.device", Report], None]
 """Adds something to every shard of a folder, with the codec that made them."""
@@ -25,6 +31,7 @@ def _add_tokenize(group: Commands) -> Parser:
         "tokenize",
         "write the codes of all clips in shards; an interrupted run continues",
         "descant data tokenize music/manifest.jsonl --codec runs/starter_codec/codec -o shards",
+        "descant data tokenize music/manifest.jsonl -o shards --workers 4",
         run=tokenize,
     )
     parser.add_argument("manifest", metavar="MANIFEST", help="a manifest that data scan has written")
@@ -38,6 +45,7 @@ def _add_tokenize(group: Commands) -> Parser:
         action="store_true",
         help="fail if a clip cannot be read (default: such clips are named and left out)",
     )
+    add_sharing_options(parser, work="read and encode", part="encode its part of the clips", whole="joins the parts")
     add_model_options(parser)
     return parser
 
@@ -90,6 +98,7 @@ def tokenize(arguments: argparse.Namespace) -> None:
         raise InvalidRequest(f"--batch-size {arguments.batch_size}: allowed are 1 to 1024")
     from descant import load
     from descant.data.manifest import ClipRecord, read_manifest
+    from descant.data.parts import Part
     from descant.data.tokenize import tokenize as write_shards
     from descant.devices import select_device
 
@@ -105,7 +114,8 @@ def tokenize(arguments: argparse.Namespace) -> None:
         left_out.append(str(record.path))
         note(f"left out: {reason}")
 
-    audio_s = sum(record.duration_s for record in records)
+    part = None if arguments.shard is None else Part(*arguments.shard)
+    audio_s = sum(record.duration_s for record in records) / (1 if part is None else part.count)
     with progress(f"tokenizing {audio_s / 3_600:.2f} h", audio_s) as report:
         made = write_shards(
             records,
@@ -114,13 +124,43 @@ def tokenize(arguments: argparse.Namespace) -> None:
             root=Path(arguments.manifest).parent,
             batch_size=arguments.batch_size,
             device=chosen,
+            workers=arguments.workers,
+            part=part,
             progress=report,
             skip=None if arguments.strict else skip,
         )
+    if part is None:
+        _show_whole(arguments, made, left_out, audio_s)
+    else:
+        _show_part(arguments, made, left_out)
+
+
+def _show_part(arguments: argparse.Namespace, made: "TokenizeResult", left_out: list[str]) -> None:
+    number, count = arguments.shard
+    result = {
+        "folder": arguments.output,
+        "part": number,
+        "num_parts": count,
+        "num_clips": made.num_clips,
+        "num_encoded": made.num_encoded,
+        "left_out": left_out,
+        "codec": made.index.codec.fingerprint,
+    }
+    line = (
+        f"{made.num_clips} clips in part {number} of {count}, {made.num_encoded} of them encoded now, "
+        f"{len(left_out)} left out; tokenize without --shard once all {count} parts are there"
+    )
+    show(result, [line], arguments.json)
+
+
+def _show_whole(arguments: argparse.Namespace, made: "TokenizeResult", left_out: list[str], audio_s: float) -> None:
+    for kept in made.kept_parts:
+        note(f"{kept}: has codes of clips that are not in {arguments.manifest!r}, so it stays; delete it if not needed")
     result = {
         "folder": arguments.output,
         "num_clips": made.num_clips,
         "left_out": left_out,
+        "kept_parts": [*made.kept_parts],
         "num_shards": made.num_shards,
         "num_encoded": made.num_encoded,
         "num_added": made.num_added,

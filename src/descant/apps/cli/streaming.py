@@ -1,7 +1,6 @@
 """``generate --stream -``: audio to standard output while it is made, fit for a player's pipe."""
 
 import argparse
-import struct
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -17,9 +16,6 @@ if TYPE_CHECKING:
 
     from descant.api import MusicGen
     from descant.generation.request import Request
-
-BYTES_PER_SAMPLE = 2
-SOFT_LIMIT = 0.8
 
 
 def check_stream(arguments: argparse.Namespace, num_files: int) -> None:
@@ -45,10 +41,12 @@ def check_stream(arguments: argparse.Namespace, num_files: int) -> None:
 
 def stream(model: "MusicGen", request: "Request", format: str) -> None:
     """Writes music as it is made. A reader that goes away ends it; one that pauses makes it wait."""
+    from descant.provenance import info_of
+
     began, first_s = time.monotonic(), 0.0
     music = model.stream(request)
-    tempo_key = music.request.tempo_key
-    choices = choices_of(request, tempo_key.bpm, tempo_key.key_name)
+    info = info_of(music.request)
+    choices = choices_of(request, info["tempo"], info["key"], info["chords"])
     if choices:
         note(choices)
     num_samples = round(music.request.duration_s * model.sample_rate_hz)
@@ -56,6 +54,8 @@ def stream(model: "MusicGen", request: "Request", format: str) -> None:
     written = 0
     try:
         if format == "wav":
+            from descant.audio.pcm import wav_header
+
             write_all(out, wav_header(num_samples, model.sample_rate_hz, model.num_channels))
         for clip in music:
             first_s = first_s or time.monotonic() - began
@@ -81,19 +81,6 @@ def pcm(samples: "Tensor") -> bytes:
 
     A file is attenuated as a whole instead; the peak of a stream is not known while it is written.
     """
-    over = (samples.abs() - SOFT_LIMIT).clamp(min=0)
-    compressed = samples.sign() * (1 - SOFT_LIMIT) * (over / (1 - SOFT_LIMIT)).tanh()
-    limited = samples.clamp(-SOFT_LIMIT, SOFT_LIMIT) + compressed
-    integers = (limited * 32_767).round().short()
-    return bytes(integers.T.contiguous().numpy().astype("<i2").tobytes())
+    from descant.audio.pcm import pcm16, soft_limited
 
-
-def wav_header(num_samples: int, sample_rate_hz: int, num_channels: int) -> bytes:
-    """The header of a wav file with this number of samples (RIFF, PCM)."""
-    frame = num_channels * BYTES_PER_SAMPLE
-    size = num_samples * frame
-    format = struct.pack(
-        "<HHIIHH", 1, num_channels, sample_rate_hz, sample_rate_hz * frame, frame, 8 * BYTES_PER_SAMPLE
-    )
-    head = struct.pack("<4sI4s4sI", b"RIFF", 36 + size, b"WAVE", b"fmt ", 16)
-    return head + format + struct.pack("<4sI", b"data", size)
+    return pcm16(soft_limited(samples))

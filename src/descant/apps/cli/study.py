@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from descant.studies.ablation.study import Study
 
 MAX_SEEDS = 100
-SUPPORT = "ablation_base"
-"""The file next to the recipes that is none itself."""
+SUPPORT = "_base"
+"""The end of the name of a file next to the recipes that is none itself."""
 
 
 def add_commands(commands: Commands) -> None:
@@ -146,7 +146,7 @@ def _study(recipes: Path, name: str) -> "Study":
 
 
 def _names(recipes: Path) -> list[str]:
-    return sorted(file.stem for file in recipes.glob("*.py") if file.stem != SUPPORT)
+    return sorted(file.stem for file in recipes.glob("*.py") if not file.stem.endswith(SUPPORT))
 
 
 def _list(recipes: Path, as_json: bool) -> None:

@@ -1,10 +1,13 @@
-"""SIGTERM and SIGHUP as exceptions, so that a command that has to end removes unfinished files first."""
+"""Signals as exceptions, so that a command that has to end removes unfinished files first."""
 
 import signal
+import threading
 from contextlib import AbstractContextManager
+from types import FrameType
 from typing import NoReturn
 
 from descant.signals import TERMINATION, on_first_signal
+from descant_command import end_at_once
 
 
 class Terminated(KeyboardInterrupt):
@@ -27,3 +30,30 @@ def termination_raises() -> AbstractContextManager[None]:
 
 def _terminate(number: signal.Signals) -> NoReturn:
     raise Terminated(number)
+
+
+class Interruption:
+    """Within its block Ctrl-C is also noted, unless it is ignored or has another handler.
+
+    It raises ``KeyboardInterrupt`` as ever. A library that is being loaded may turn that into an error of its own, such
+    as the ImportError of a module that is tried a second time; only the signal tells that this is not its fault.
+    """
+
+    has_come = False
+
+    def __enter__(self) -> None:
+        self._earlier = signal.getsignal(signal.SIGINT)
+        self._is_ours = threading.current_thread() is threading.main_thread() and self._earlier in (
+            signal.default_int_handler,
+            end_at_once,
+        )
+        if self._is_ours:
+            signal.signal(signal.SIGINT, self._note)
+
+    def __exit__(self, *error: object) -> None:
+        if self._is_ours:
+            signal.signal(signal.SIGINT, self._earlier)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.has_come = True
+        signal.default_int_handler(number, frame)

@@ -23,6 +23,7 @@ from typing import Any
 from descant.apps.cli.options import add_common_options, setting
 from descant.apps.cli.outputs import note, show
 from descant.apps.cli.parser import Commands
+from descant.apps.cli.train_plan import add_plan_options, refuse_plan_options, show_plan
 from descant.errors import ConfigError, DescantError, InvalidRequest
 
 DEFAULT_FUNCTION = "config"
@@ -39,6 +40,8 @@ def add_commands(commands: Commands) -> None:
         "descant train musicgen:melody --out runs/melody --resume",
         "descant train musicgen:melody --out runs/melody --export best",
         "descant train encodec --show",
+        "descant train musicgen:large --plan --gpus 64 --set trainer.mesh=shard-in-node",
+        "torchrun --nproc-per-node 8 -m descant train musicgen:medium --set trainer.accumulate=8",
         run=train,
     )
     parser.add_argument(
@@ -71,39 +74,71 @@ def add_commands(commands: Commands) -> None:
         help="train nothing: write the model of a run that was stopped, from its newest checkpoint or from the one "
         "that validated best",
     )
+    add_plan_options(parser)
     add_common_options(parser)
 
 
 def train(arguments: argparse.Namespace) -> None:
-    """Runs the recipe and prints its result."""
-    from descant.training.environment import refuse_several_processes
+    """Runs the recipe and prints its result. Of several processes the first one checks the folder and prints."""
+    from descant.training.environment import has_rank_above_0, is_launched, is_restart, refuse_several_processes
 
-    refuse_several_processes()
+    if not is_launched():
+        refuse_several_processes()
+    is_first = not has_rank_above_0()
     file, function = _parts(arguments.recipe)
     settings = dict(arguments.settings)
     if arguments.show:
         _show(file, function, settings, arguments.json)
         return
+    if not arguments.plan:
+        refuse_plan_options(arguments)
+    else:
+        show_plan(read_recipe(file, function, settings)[0], arguments)
+        return
     name = file.stem if function == DEFAULT_FUNCTION else f"{file.stem}-{function}"
     out_dir = Path("runs") / name if arguments.out is None else Path(arguments.out)
-    resume = arguments.resume or arguments.export is not None
+    resume = arguments.resume or arguments.export is not None or (is_restart() and holds_anything(out_dir))
     if arguments.export is not None:
         settings["trainer.export"] = arguments.export
     with _saying_if_slow(f"loading what {file.stem} needs"):
-        from descant.training.trainer import training_device
-
-        check_run_folder(out_dir, resume)
+        if is_first:
+            check_run_folder(out_dir, resume)
         config, run = read_recipe(file, function, settings)
-    if isinstance(device := getattr(getattr(config, "trainer", None), "device", None), str):
-        with naming_set():
-            training_device(device)
-    note(f"{'training' if arguments.export is None else 'exporting'} {file.stem} in {out_dir}")
-    with _blaming(file):
-        result = run(config, out_dir, resume)
+    with _joined(config):
+        if is_first:
+            note(f"{'training' if arguments.export is None else 'exporting'} {file.stem} in {out_dir}")
+        with _blaming(file):
+            result = run(config, out_dir, resume)
+    if not is_first:
+        return
     if not isinstance(result, dict):
         raise ConfigError(f"{str(file)!r}: train() returned {type(result).__name__}, expected a dict")
     lines = [f"{name:<22} {value}" for name, value in result.items()]
     show({"recipe": arguments.recipe, "out": str(out_dir), **result}, lines, arguments.json)
+
+
+@contextmanager
+def _joined(config: Any) -> Iterator[None]:
+    """Within the block the processes that torchrun started know of each other, if the recipe has a trainer.
+
+    Raises:
+        ConfigError: this machine does not have the trainer's device.
+        InvalidRequest: there are several processes and no trainer: each would write the same files.
+    """
+    from descant.training.distributed import joined, own_device
+    from descant.training.environment import refuse_several_processes
+    from descant.training.machine import training_device
+    from descant.training.trainer_config import TrainerConfig
+
+    trainer = getattr(config, "trainer", None)
+    if not isinstance(trainer, TrainerConfig):
+        refuse_several_processes()
+        yield
+        return
+    with naming_set():
+        device = own_device(training_device(trainer.device))
+    with joined(device, trainer.process_timeout_s):
+        yield
 
 
 def _show(file: Path, function: str, settings: dict[str, str], as_json: bool) -> None:
@@ -167,6 +202,13 @@ def check_run_folder(out_dir: Path, resume: bool) -> None:
     if names:
         with locked(out_dir):
             pass
+
+
+def holds_anything(folder: Path) -> bool:
+    """Whether a folder exists and is not empty."""
+    from descant.training.run_folder import visible_names
+
+    return bool(visible_names(folder))
 
 
 def names_in_writable(out_dir: Path, option: str = "--out") -> list[str]:

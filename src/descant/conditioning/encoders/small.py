@@ -24,6 +24,7 @@ from descant.conditioning.encoders.equal_lengths import EqualLengths
 from descant.config import read_json, write_json
 from descant.errors import CheckpointError, ConfigError, InvalidRequest
 from descant.nn.finite import is_finite
+from descant.nn.float64 import in_float64
 from descant.nn.meta import on_meta_device
 from descant.nn.quantize import quantize_rows
 
@@ -94,7 +95,8 @@ class SmallTextNetwork(nn.Module):
         self.blocks = nn.ModuleList(PostNormBlock(config) for _ in range(config.num_layers))
 
     def forward(self, tokens: Int[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
-        x = self.norm(self.widen(self.tokens(tokens)) + self.positions.weight[: tokens.shape[1]])
+        embedded = self.tokens(tokens).to(self.positions.weight.dtype)
+        x = self.norm(self.widen(embedded) + self.positions.weight[: tokens.shape[1]])
         for block in self.blocks:
             x = block(x)
         return x
@@ -124,7 +126,8 @@ class SmallTextEncoder(TextEncoder):
             )
         self._network = network.eval().requires_grad_(False)
         self._tokenizer = tokenizer
-        self._equal_lengths = EqualLengths(self._network)
+        self._exact_network = in_float64(self._network, keep={EMBEDDING})
+        self._equal_lengths = EqualLengths(self._vectors)
 
     @property
     def dim(self) -> int:
@@ -153,7 +156,7 @@ class SmallTextEncoder(TextEncoder):
 
     @torch.no_grad()
     def states(self, text: str) -> Float[Tensor, "L D"]:
-        return self._network(self._token_ids(text))[0]
+        return self._vectors(self._token_ids(text))[0]
 
     @torch.no_grad()
     def states_together(self, texts: Sequence[str]) -> list[Float[Tensor, "_ D"]]:
@@ -170,6 +173,11 @@ class SmallTextEncoder(TextEncoder):
             InvalidRequest: a text is too long.
         """
         return torch.cat([sentence_vectors(self._network(self._token_ids(text))) for text in texts])
+
+    def _vectors(self, token_ids: Int[Tensor, "B L"]) -> Float[Tensor, "B L D"]:
+        """The same on every CPU: models read them, and small differences grow to another music."""
+        is_on_cpu = self.device.type == "cpu"
+        return self._exact_network(token_ids).float() if is_on_cpu else self._network(token_ids)
 
     def _token_ids(self, text: str) -> Int[Tensor, "1 L"]:
         token_ids = self._tokenizer.encode(text).ids

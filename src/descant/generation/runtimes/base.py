@@ -67,6 +67,14 @@ class Runtime(ABC):
     def start(self) -> Session:
         """A session without sequences. A session belongs to one thread at a time."""
 
+    def num_sessions(self) -> int:
+        """How many sessions decode many requests the fastest, each in a thread of its own."""
+        return 1
+
+    def start_alone(self) -> Session:
+        """One of several such sessions, whose steps use the thread that calls them and no other."""
+        return self.start()
+
     def adapted(self, lm: MusicLM) -> "Runtime":
         """The runtime of the same model with an adapter (``adapters.layers.adapted``); weights are shared."""
         return type(self)(lm)

@@ -44,6 +44,8 @@ class AblationRun:
             cross-entropy.
         starts_from_codebooks: the embeddings begin with the geometry of the codec's codebooks
             (``lm/init.py``), which shortens the training of small models.
+        starts_from_starter: all weights are those of the starter in the package, whose shape and codes the row has to
+            have. What needs a trained model to be seen, such as held notes, is then seen after minutes.
         fine: a second model, which draws the codebooks that this one leaves out, given those that it draws.
     """
 
@@ -52,6 +54,7 @@ class AblationRun:
     task: LMTaskConfig
     trainer: TrainerConfig
     starts_from_codebooks: bool = True
+    starts_from_starter: bool = False
     fine: "AblationRun | None" = None
     judging: Judging = field(default_factory=Judging)
 
@@ -101,6 +104,9 @@ def training_id(stage: AblationRun, data: dict[str, Any]) -> str:
     method = to_dict(replace(stage, judging=Judging()))
     method["trainer"] = {key: value for key, value in method["trainer"].items() if f"trainer.{key}" not in RESUMABLE}
     method["trainer"]["max_steps"] = stage.trainer.max_steps
+    if not stage.starts_from_starter:
+        # Rows that were trained before there was such a start keep their digits.
+        del method["starts_from_starter"]
     return _digits({"method": method, "data": data})
 
 

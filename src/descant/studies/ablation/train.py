@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from descant.atomic import write_atomically
-from descant.checkpoints.native import load_text_encoder
+from descant.checkpoints.native import load_model, load_text_encoder, starter_folder
+from descant.codec.spec import codec_spec
 from descant.config import to_dict
 from descant.errors import ConfigError, DataError
 from descant.lm.init import start_from_codebooks
@@ -23,6 +24,7 @@ from descant.nn.rvq import ResidualVectorQuantizer
 from descant.studies.ablation.data import StudyData
 from descant.studies.ablation.run import AblationRun
 from descant.training.checkpoint import checkpoints
+from descant.training.environment import refuse_several_processes
 from descant.training.lm import LMTask
 from descant.training.run_folder import LOG_NAME
 from descant.training.trainer import Trainer
@@ -39,7 +41,9 @@ def trained_model(stage: AblationRun, data: StudyData, folder: Path) -> MusicGen
     Raises:
         Cancelled: a signal stopped the training, which is saved; the next call goes on.
         DataError: its folder is damaged.
+        InvalidRequest: it is trained by one process, and several were started together.
     """
+    refuse_several_processes()
     model = new_model(stage, data)
     task = LMTask(model, stage.task)
     if not (folder / WEIGHTS).exists():
@@ -69,6 +73,9 @@ def new_model(stage: AblationRun, data: StudyData) -> MusicGenModel:
     config = replace(stage.model, codec=shape)
     model = MusicGenModel(config, load_text_encoder(config))
     model.codec.load_state_dict(codec.state_dict())
+    if stage.starts_from_starter:
+        _start_from(load_model(starter_folder()), model)
+        return model
     quantizer = getattr(codec, "quantizer", None)
     if stage.starts_from_codebooks:
         if not isinstance(quantizer, ResidualVectorQuantizer):
@@ -76,6 +83,23 @@ def new_model(stage: AblationRun, data: StudyData) -> MusicGenModel:
         codebooks: list[Tensor] = [level.get_buffer("codebook") for level in quantizer.levels]
         start_from_codebooks(model.lm.embeddings, model.lm.heads, codebooks)
     return model
+
+
+def _start_from(starter: MusicGenModel, model: MusicGenModel) -> None:
+    """Loads the starter's weights, but for conditioners that it does not have.
+
+    Raises:
+        ConfigError: the model has another shape, or its codec other codes.
+    """
+    if codec_spec(starter.codec) != codec_spec(model.codec):
+        raise ConfigError("starts_from_starter: the codes of the data are not those of the starter's codec")
+    weights, own = starter.state_dict(), model.state_dict()
+    names = {part.name for part in model.conditioners} - {part.name for part in starter.conditioners}
+    added = {name: own[name] for name in own if name.partition(".")[0] in names}
+    try:
+        model.load_state_dict({**weights, **added})
+    except RuntimeError as error:
+        raise ConfigError(f"starts_from_starter: the row has not the starter's shape ({error})") from error
 
 
 def training_seconds(folder: Path) -> dict[str, float]:

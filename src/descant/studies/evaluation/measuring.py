@@ -5,20 +5,16 @@ hand are in memory. What was computed before is read from the cache instead.
 """
 
 import math
-import multiprocessing
 import pickle
-import signal
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
 
 from descant.audio import Clip, integrated_loudness
 from descant.errors import AudioError, InvalidRequest, naming
 from descant.evaluation.embedded_clips import EmbeddedClip, embed_clips
 from descant.evaluation.embedders import Embedder
+from descant.process_pool import process_pool
 from descant.studies.evaluation.base import ClipFile, ClipMetric, Role, Values
 from descant.studies.evaluation.cache import Cache, entry_key
 from descant.studies.evaluation.embedders import load_embedder
@@ -151,6 +147,9 @@ def measure_files(
 
     Args:
         plan: how other processes make the measurer; without one, everything is done in this process.
+
+    Raises:
+        ProcessLost: a process was ended.
     """
     known = {file.name: found for file in files if (found := measurer.known(file)) is not None}
     unknown = [file for file in files if file.name not in known]
@@ -158,21 +157,15 @@ def measure_files(
     if plan is None or num_processes < 2:
         yield from (known.get(file.name) or measurer.measure(file) for file in files)
         return
-    pool = ProcessPoolExecutor(num_processes, multiprocessing.get_context("spawn"), _start_worker, (plan,))
-    try:
+    with process_pool(num_processes, _start_worker, plan, option="--threads") as pool:
         measured = pool.map(_measure_in_worker, unknown)
         yield from (known.get(file.name) or pickle.loads(next(measured)) for file in files)
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 _worker: list[Measurer] = []
 
 
 def _start_worker(plan: MeasurerPlan) -> None:
-    # An interruption reaches all processes of a terminal; this one ends when its parent has closed the pool.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
     _worker.append(plan.make())
 
 

@@ -1,16 +1,16 @@
 """An evaluation as one page that needs no other file and no network: the table, plots, and every clip with a player."""
 
-import html
-import re
-from collections.abc import Callable
-from importlib.resources import files as resources
+from collections.abc import Callable, Iterator
+
+from markupsafe import Markup
 
 from descant.audio import Clip
 from descant.audio.player import mp3_player
+from descant.html_pages import render
 from descant.studies.evaluation.base import Measure
 from descant.studies.evaluation.measuring import LOUDNESS_LUFS
 from descant.studies.evaluation.plots import strip_plot
-from descant.studies.evaluation.results import ARROWS, ClipResult, Evaluation, interval_text
+from descant.studies.evaluation.results import ARROWS, Evaluation, interval_text
 
 MAX_PLAYER_S = 60.0
 """How much of a clip a player has; the page contains the audio."""
@@ -28,19 +28,21 @@ def page(evaluation: Evaluation, num_players: int, report: Report = lambda _done
     Raises:
         AudioError: a clip can no longer be read.
     """
-    title = f"Evaluation of {evaluation.generated.folder}"
-    template = (resources("descant.studies.evaluation") / "page.html").read_text(encoding="utf-8")
-    parts = {
-        "TITLE": html.escape(title),
-        "SUMMARY": html.escape(_summary(evaluation)),
-        "TABLE": _table(evaluation),
-        "NOTES": _notes(evaluation),
-        "PLOTS": "\n".join(_plot(evaluation, column) for column in evaluation.columns),
-        "RANKING": html.escape(_ranking(evaluation, num_players)),
-        "CLIPS": _clips(evaluation, num_players, report),
-    }
-    # In one pass, so that nothing in the content is taken for another part.
-    return re.sub(r"\{\{([A-Z]+)\}\}", lambda place: parts[place[1]], template)
+    columns = evaluation.columns
+    return render(
+        "studies/evaluation/page.html",
+        title=f"Evaluation of {evaluation.generated.folder}",
+        summary=[_summary(evaluation)],
+        measures=_measures(evaluation),
+        notes=[*evaluation.notes, *(f"Left out: {name}: {reason}" for name, reason in evaluation.left_out.items())],
+        plots=[(column.label, Markup(_plot(evaluation, column))) for column in columns],
+        ranking=_ranking(evaluation, num_players),
+        names=["clip", "prompt", "rank", *(column.label for column in columns)],
+        clips=[
+            (clip, player, [clip.badness, *(clip.values.get(column.key) for column in columns)])
+            for clip, player in zip(evaluation.clips, _players(evaluation, num_players, report), strict=True)
+        ],
+    )
 
 
 def _summary(evaluation: Evaluation) -> str:
@@ -53,28 +55,19 @@ def _summary(evaluation: Evaluation) -> str:
     return "; ".join(described) + "."
 
 
-def _table(evaluation: Evaluation) -> str:
-    cells = [
-        [
+def _measures(evaluation: Evaluation) -> list[tuple[str, ...]]:
+    """The rows of the table of measures."""
+    return [
+        (
             row.measure.label,
             interval_text(row.estimate),
             "" if row.reference is None else interval_text(row.reference),
             ARROWS[row.measure.better],
             str(row.estimate.count),
             row.embedder or "",
-        ]
+        )
         for row in evaluation.rows
     ]
-    head = "".join(
-        f'<th scope="col">{name}</th>' for name in ("measure", "generated", "reference", "better", "clips", "embedder")
-    )
-    body = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>" for row in cells)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _notes(evaluation: Evaluation) -> str:
-    lines = [*evaluation.notes, *(f"Left out: {name}: {reason}" for name, reason in evaluation.left_out.items())]
-    return f"<ul>{''.join(f'<li>{html.escape(line)}</li>' for line in lines)}</ul>" if lines else ""
 
 
 def _plot(evaluation: Evaluation, column: Measure) -> str:
@@ -84,7 +77,7 @@ def _plot(evaluation: Evaluation, column: Measure) -> str:
     lanes = [("generated", values, None if row is None else row.estimate)]
     if theirs := evaluation.reference_values.get(column.key):
         lanes.append(("reference", list(theirs), None if row is None else row.reference))
-    return f"<h3>{html.escape(column.label)}</h3>{strip_plot(column.label, lanes)}"
+    return strip_plot(column.label, lanes)
 
 
 def _ranking(evaluation: Evaluation, num_players: int) -> str:
@@ -100,34 +93,14 @@ def _ranking(evaluation: Evaluation, num_players: int) -> str:
     )
 
 
-def _clips(evaluation: Evaluation, num_players: int, report: Report) -> str:
-    columns = evaluation.columns
-    names = ["clip", "prompt", "rank", *(column.label for column in columns)]
-    head = "".join(f'<th scope="col"><button type="button">{html.escape(name)}</button></th>' for name in names)
-    body = []
-    for number, clip in enumerate(evaluation.clips):
-        player = _player(clip) if number < num_players else ""
-        report(min(number + 1, num_players), max(1, min(num_players, len(evaluation.clips))))
-        numbers = [clip.badness, *(clip.values.get(column.key) for column in columns)]
-        body.append(
-            f"<tr><td>{player}</td>{_cell(clip.name)}{_cell(clip.text or '', 'text')}"
-            + "".join(_number(value) for value in numbers)
-            + "</tr>"
-        )
-    return (
-        f'<table id="clips"><thead><tr><th scope="col">player</th>{head}</tr></thead>'
-        f"<tbody>{''.join(body)}</tbody></table>"
-    )
-
-
-def _cell(text: str, kind: str = "") -> str:
-    return f'<td class="{kind}" data-value="{html.escape(text, quote=True)}">{html.escape(text)}</td>'
-
-
-def _number(value: float | None) -> str:
-    return '<td data-value=""></td>' if value is None else f'<td data-value="{value!r}">{value:.3g}</td>'
-
-
-def _player(result: ClipResult) -> str:
-    clip = Clip.read(result.file, duration_s=MAX_PLAYER_S).normalize_loudness(LOUDNESS_LUFS)
-    return mp3_player(clip, f"Play {result.name}")
+def _players(evaluation: Evaluation, num_players: int, report: Report) -> Iterator[str]:
+    """A player for each of the first clips, and "" for the others."""
+    num_made = min(num_players, len(evaluation.clips))
+    for number, result in enumerate(evaluation.clips):
+        if number < num_players:
+            clip = Clip.read(result.file, duration_s=MAX_PLAYER_S).normalize_loudness(LOUDNESS_LUFS)
+            player = Markup(mp3_player(clip, f"Play {result.name}"))
+        else:
+            player = Markup()
+        report(min(number + 1, num_made), max(1, num_made))
+        yield player

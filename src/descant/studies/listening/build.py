@@ -7,10 +7,8 @@ OUT/
     clips/4f0c….flac  blind names, in random order
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.resources import files as resources
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -23,6 +21,7 @@ from descant.audio import Clip, audio_header
 from descant.audio.encode import encode
 from descant.audio.limiter import match_loudness
 from descant.errors import AudioError, InvalidRequest
+from descant.html_pages import render
 from descant.studies.listening.files import HIGHEST, KEY_NAME, LOWEST, VERSION, Key, KeyClip, Role
 from descant.studies.listening.sources import Trial
 
@@ -178,6 +177,4 @@ def _page(key: Key, by_prompt: Mapping[str, Trial], melodies: Mapping[str, str])
             for clip in sorted(key.clips, key=lambda clip: clip.name)
         ],
     }
-    template = (resources("descant.studies.listening") / "page.html").read_text(encoding="utf-8")
-    # Inside a script element only "</" and "<!" have a meaning, and JSON may write "<" as an escape.
-    return template.replace("{{TEST}}", json.dumps(test).replace("<", "\\u003c"))
+    return render("studies/listening/page.html", test=test)

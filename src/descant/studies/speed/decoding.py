@@ -20,19 +20,25 @@ WARM_UP_S = 1.0
 
 
 class StepClock:
-    """The times at which steps end: the first, the last, and those in between that are multiples of ``every``."""
+    """The times at which steps end: the first, the last, and about each ``every``-th one in between. Several may end at
+    once.
 
-    def __init__(self, device: torch.device, every: int | None = None) -> None:
-        self.device, self.every = device, every
-        self.num_steps = 0
-        self.times: list[tuple[int, float]] = []
+    Args:
+        count: the requests that are decoded at once, each of which takes every step.
+    """
+
+    def __init__(self, device: torch.device, every: int | None = None, count: int = 1) -> None:
+        self.device, self.every, self.count = device, every, count
+        self.times: list[tuple[float, float]] = []
+        self._first: int | None = None
 
     def __call__(self, done: int, total: int) -> None:
-        self.num_steps += 1
-        is_multiple = self.every is not None and self.num_steps % self.every == 0
-        if self.num_steps == 1 or done == total or is_multiple:
+        self._first = done if self._first is None else self._first
+        step = 1 + (done - self._first) / self.count
+        is_next = self.every is not None and self.times and step // self.every > self.times[-1][0] // self.every
+        if not self.times or done == total or is_next:
             wait_for(self.device)
-            self.times.append((self.num_steps, time.perf_counter()))
+            self.times.append((step, time.perf_counter()))
 
     @property
     def ms_per_step(self) -> float:
@@ -100,7 +106,7 @@ def decode_speed(
 
 def decode_once(model: MusicGen, duration_s: float, count: int = 1) -> Values:
     """Generates once: the seconds of it all, and the milliseconds of a step."""
-    clock = StepClock(model.model.device)
+    clock = StepClock(model.model.device, count=count)
     requests = [Request(text=PROMPT, duration_s=duration_s, seed=seed) for seed in range(count)]
     began = time.perf_counter()
     model.generate(requests, progress=clock)

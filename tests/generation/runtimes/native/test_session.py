@@ -1,6 +1,8 @@
 """The native runtime: the logits of the model's own forward pass, and a sequence's bits are its own."""
 
 import copy
+import gc
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,6 +12,7 @@ import torch
 from torch import Tensor
 
 from descant.checkpoints.native import save_model
+from descant.compiled.code import Target
 from descant.errors import CheckpointError, InvalidRequest
 from descant.generation.engine import Engine
 from descant.generation.request import Request
@@ -18,6 +21,7 @@ from descant.generation.runtimes.native import session as session_module
 from descant.generation.runtimes.native.buffers import MAX_TOKENS
 from descant.generation.runtimes.native.cache import BLOCK, cache_format_for
 from descant.generation.runtimes.native.packing import ROUNDED
+from descant.generation.runtimes.native.program import products_library
 from descant.generation.runtimes.native.team_size import TeamSize
 from descant.lm import LMConfig, MusicLM
 from descant.nn.inputs import LMInputs
@@ -150,6 +154,17 @@ def test_only_rounded_weights_have_a_rounded_cache():
     assert cache_format_for({"int8"}) == cache_format_for({"w4a8", "w8a8"}) == "int8"
     for format in ("fp32", "fp16", "bf16"):
         assert cache_format_for({format}) == cache_format_for({format, "int8"}) == "fp32"
+
+
+def test_code_stays_in_memory_as_long_as_a_session_that_runs_it():
+    """Threads that begin at once may each compile it; the cache keeps only that of one. The other crashed."""
+    lm = lively()
+    session = NativeRuntime(lm).start()
+    session.join(conditions(lm), sequence_of()[:, :, :1], max_steps=4)
+    library = weakref.ref(products_library("fp32", Target.host()))
+    products_library.cache_clear()
+    gc.collect()
+    assert library() is not None
 
 
 def test_too_few_vectors_to_be_added_are_refused():

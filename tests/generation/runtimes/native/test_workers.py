@@ -1,6 +1,8 @@
 """Threads that share a program: every tile is done once, in the order of the operations, whoever comes when."""
 
 import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -98,3 +100,13 @@ def test_a_forked_process_has_threads_of_its_own():
         chain.run(7, 3)
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_threads_end_before_python_does():
+    """One that is still there while Python takes itself down may be ended in the middle of what it does."""
+    script = (
+        "import atexit, threading; atexit.register(lambda: print([one.name for one in threading.enumerate()]));"
+        f"from {__name__} import Chain; Chain().run(7, 3); print(len(threading.enumerate()))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=300)
+    assert done.stdout.split("\n")[:2] == ["3", "['MainThread']"]

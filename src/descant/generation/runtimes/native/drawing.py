@@ -16,12 +16,13 @@ from llvmlite import ir
 from torch import Tensor
 
 from descant.compiled.code import F32, I32, I64, LANES, POINTER, Code, Target, numbers
-from descant.compiled.library import compiled_library
+from descant.compiled.library import Library, compiled_library
 from descant.generation.runtimes.native.packing import address_of
 
 
 class DrawWord(IntEnum):
-    """The 64-bit words of a draw. Strides count floats."""
+    """The 64-bit words of a draw. Strides count floats. The first codebook of a job loses its penalty (0 for none) for
+    each time that a code is counted; there is a count more than there are entries."""
 
     LOGITS = 0
     ROW_STRIDE = 1
@@ -36,6 +37,8 @@ class DrawWord(IntEnum):
     ARE_GREEDY = 10
     CODES = 11
     VALUES = 12
+    PENALTIES = 13
+    COUNTS = 14
 
 
 class TermWord(IntEnum):
@@ -90,20 +93,29 @@ def draw_codes(
 
 
 @cache
+def draw_library(target: Target) -> Library:
+    """The functions that draw."""
+    return compiled_library(target, add_draw)
+
+
+@cache
 def _draw_function() -> Callable[..., None]:
-    return compiled_library(Target.host(), add_draw).function("draw", 2)
+    return draw_library(Target.host()).function("draw", 2)
 
 
 def add_draw(module: ir.Module) -> None:
-    """``draw(words, number of tiles)``."""
+    """``draw(words, number of tiles)``, and ``draw_tile(words, state, tile)`` for a program."""
+    one = Code(module, "draw_tile", [POINTER, POINTER, I64])
+    words, _, tile = one.function.args
+    row = _Row(one, words, tile)
+    largest = row.guide()
+    row.scale(largest)
+    row.draw(largest)
+    one.ret_void()
     code = Code(module, "draw", [POINTER, I64])
     words, num_tiles = code.function.args
-    row = _Row(code, words)
     with code.for_range(I64(0), num_tiles) as tile:
-        row.begin(tile)
-        largest = row.guide()
-        row.scale(largest)
-        row.draw(largest)
+        code.call(one.function, [words, words, tile])
     code.ret_void()
 
 
@@ -111,21 +123,19 @@ class _Row:
     """The code for one codebook of a job: its logits, guided, and then relative to the largest and divided by the
     temperature, in memory of its own."""
 
-    def __init__(self, code: Code, words: ir.Value) -> None:
-        self.code, self.words = code, words
+    def __init__(self, code: Code, words: ir.Value, tile: ir.Value) -> None:
+        self.code, self.words, self.tile = code, words, tile
         self.vector, self.whole = ir.VectorType(F32, LANES), ir.VectorType(I32, LANES)
         self.num_entries = self.word(DrawWord.NUM_ENTRIES)
-        self.guided, self.scaled = (code.bitcast(code.alloca(F32, self.num_entries), POINTER) for _ in range(2))
+        self.guided, self.scaled, self.lost = (
+            code.bitcast(code.alloca(F32, self.num_entries), POINTER) for _ in range(3)
+        )
+        num_codebooks = self.word(DrawWord.NUM_CODEBOOKS)
+        self.job, self.codebook = code.sdiv(tile, num_codebooks), code.srem(tile, num_codebooks)
 
     def word(self, index: int) -> ir.Value:
         """A word of the draw."""
         return self.code.read(self.words, I64(index), I64)
-
-    def begin(self, tile: ir.Value) -> None:
-        """Turns to a tile."""
-        code, num_codebooks = self.code, self.word(DrawWord.NUM_CODEBOOKS)
-        self.tile = tile
-        self.job, self.codebook = code.sdiv(tile, num_codebooks), code.srem(tile, num_codebooks)
 
     def of_job(self, words: DrawWord, type: ir.Type) -> ir.Value:
         """A setting of the job."""
@@ -135,10 +145,12 @@ class _Row:
         """Puts the guided logits into their memory; gives the largest, or NaN if there is one."""
         code = self.code
         logits, terms = (code.pointer_at(self.words, word) for word in (DrawWord.LOGITS, DrawWord.TERMS))
+        self._find_lost()
         of_codebook = code.mul(self.codebook, self.word(DrawWord.CODEBOOK_STRIDE))
         own = code.add(of_codebook, code.mul(self.job, self.word(DrawWord.ROW_STRIDE)))
         with code.for_range(I64(0), self.num_entries, LANES) as at:
-            code.write(code.read(logits, code.add(own, at), F32, LANES), self.guided, at)
+            lost = code.read(self.lost, at, F32, LANES)
+            code.write(code.fsub(code.read(logits, code.add(own, at), F32, LANES), lost), self.guided, at)
         with code.for_range(I64(0), self.word(DrawWord.NUM_TERMS)) as index:
             first_row, num_jobs, scales = (
                 code.read(terms, code.add(code.mul(index, I64(TermWord.NUM_WORDS)), I64(word)), I64)
@@ -149,7 +161,8 @@ class _Row:
             scale = code.read(code.inttoptr(scales, POINTER), code.select(has_term, self.job, I64(0)))
             row = code.mul(code.add(first_row, self.job), self.word(DrawWord.ROW_STRIDE))
             with code.for_range(I64(0), num_read, LANES) as at:
-                against = code.read(logits, code.add(code.add(row, of_codebook), at), F32, LANES)
+                lost = code.read(self.lost, at, F32, LANES)
+                against = code.fsub(code.read(logits, code.add(code.add(row, of_codebook), at), F32, LANES), lost)
                 difference = code.fsub(code.read(self.guided, at, F32, LANES), against)
                 code.write(code.fadd(against, code.fmul(code.splat(scale), difference)), self.guided, at)
         largest = code.variable(numbers(self.vector, float("-inf")))
@@ -157,6 +170,20 @@ class _Row:
         with code.for_range(I64(0), self.num_entries, LANES) as at:
             code.store(code.call_llvm("maximum", code.load(largest), code.read(self.guided, at, F32, LANES)), largest)
         return code.reduce(code.load(largest), lambda left, right: code.call_llvm("maximum", left, right))
+
+    def _find_lost(self) -> None:
+        """Puts what penalties take off the logits into its memory."""
+        code = self.code
+        with code.for_range(I64(0), self.num_entries, LANES) as at:
+            code.write(numbers(self.vector, 0.0), self.lost, at)
+        penalties = self.word(DrawWord.PENALTIES)
+        is_first = code.icmp_signed("==", self.codebook, I64(0))
+        with code.if_then(code.and_(is_first, code.icmp_signed("!=", penalties, I64(0)))):
+            penalty = code.splat(self.of_job(DrawWord.PENALTIES, F32))
+            counts = code.mul(self.job, code.add(self.num_entries, I64(1)))
+            with code.for_range(I64(0), self.num_entries, LANES) as at:
+                count = code.read(code.pointer_at(self.words, DrawWord.COUNTS), code.add(counts, at), F32, LANES)
+                code.write(code.fmul(penalty, count), self.lost, at)
 
     def scale(self, largest: ir.Value) -> None:
         """Puts the scaled logits into their memory."""

@@ -82,12 +82,14 @@ class ProgramBuilder:
         self.shape, self.weights, self.buffers, self.positions = shape, weights, buffers, positions
         self.target = target
         self.kernels = kernels_library(shape, any(block.cross is not None for block in weights.blocks), target)
-        self._operations: list[Operation] = []
+        self.operations: list[Operation] = []
+        # Threads that begin at once may each compile them; the cache keeps only those of one thread.
+        self._libraries: set[Library] = {self.kernels}
 
     def job(self) -> Job:
         """The collected operations as a job."""
-        kept = (self.weights, self.buffers, self.positions, self.kernels)
-        return Job(self._operations, self.buffers.state, kept)
+        kept = (self.weights, self.buffers, self.positions, self._libraries)
+        return Job(self.operations, self.buffers.state, kept)
 
     def embed(self) -> None:
         """The tokens' first hidden states."""
@@ -139,6 +141,7 @@ class ProgramBuilder:
         rows: StateWord = StateWord.NUM_TOKENS,
     ) -> np.ndarray:
         library = products_library(weight.format, self.target)
+        self._libraries.add(library)
         if weight.format in INTEGERS:
             x = self._quantized(library, x, padded(weight.num_inputs))
         words = np.zeros(len(ProductWord), np.int64)
@@ -188,7 +191,7 @@ class ProgramBuilder:
         return words
 
     def _add(self, function: int, words: np.ndarray, *, tiles: int = 0, tiles_per_token: int = 0) -> None:
-        self._operations.append(Operation(function, words, tiles, tiles_per_token))
+        self.operations.append(Operation(function, words, tiles, tiles_per_token))
 
 
 class Programs:
@@ -198,6 +201,7 @@ class Programs:
         layers: embeds tokens, and passes them through all layers.
         logits: the logits of hidden states.
         step: both, for tokens that all need their logits.
+        step_operations: of ``step``.
         conditions: keys and values of the conditions in ``normed``, for all layers.
     """
 
@@ -216,6 +220,7 @@ class Programs:
             add_layers(builder)
         self._to_logits = [words for builder in (logits, step) for words in add_logits(builder)]
         add_conditions(conditions)
+        self.step_operations = step.operations
         self.layers, self.logits, self.step, self.conditions = (
             builder.job() for builder in (layers, logits, step, conditions)
         )

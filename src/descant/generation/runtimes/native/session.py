@@ -13,6 +13,7 @@ from descant.generation.runtimes.native.buffers import MAX_TOKENS, Buffers
 from descant.generation.runtimes.native.cache import cache_format_for
 from descant.generation.runtimes.native.changes import with_changes
 from descant.generation.runtimes.native.kernels import CacheWord, StateWord, TokenWord
+from descant.generation.runtimes.native.loop import NUM_STEPS, Drawing, StepLoop
 from descant.generation.runtimes.native.packing import Rounding, address_of, padded
 from descant.generation.runtimes.native.program import Programs, head_shape
 from descant.generation.runtimes.native.slots import Slots
@@ -28,6 +29,9 @@ from descant.lm.model import MusicLM
 from descant.nn.inputs import LMInputs
 
 CONDITIONS_LENGTH = TokenWord.CONDITIONS + CacheWord.LENGTH
+
+CACHED_BYTES = 2**24
+"""Weights up to this size fit into the last cache of most processors: several threads may each read all of them."""
 
 
 class NativeRuntime(Runtime):
@@ -63,7 +67,7 @@ class NativeRuntime(Runtime):
         return self._weights
 
     def bytes_per_step(self) -> int:
-        return sum(weight.num_bytes for weight in self.weights.matrices())
+        return self.weights.num_bytes
 
     @property
     def description(self) -> str:
@@ -72,7 +76,13 @@ class NativeRuntime(Runtime):
         return f"steps compiled for {self._target.cpu}, weights in {formats} {how}"
 
     def start(self) -> "NativeSession":
-        return NativeSession(self.lm, self.weights, self._target)
+        return NativeSession(self.lm, self.weights, self._target, torch.get_num_threads())
+
+    def num_sessions(self) -> int:
+        return torch.get_num_threads() if self.bytes_per_step() <= CACHED_BYTES else 1
+
+    def start_alone(self) -> "NativeSession":
+        return NativeSession(self.lm, self.weights, self._target, num_threads=1)
 
     def adapted(self, lm: MusicLM) -> "AdaptedNativeRuntime":
         return AdaptedNativeRuntime(self, lm)
@@ -103,13 +113,16 @@ class AdaptedNativeRuntime(NativeRuntime):
 class NativeSession(Session):
     """Sequences in slots. The sums of a token do not depend on the other tokens, so neither do its bits."""
 
-    def __init__(self, lm: MusicLM, weights: PackedLM, target: Target) -> None:
+    def __init__(self, lm: MusicLM, weights: PackedLM, target: Target, num_threads: int) -> None:
         self.lm, self.weights, self.target = lm, weights, target
-        self.team = TeamSize(torch.get_num_threads())
+        self.team = TeamSize(num_threads)
         self.shape = head_shape(lm.config, cache_format_for(weights.formats))
         self.buffers = Buffers.of(lm.config, weights.max_rank)
         self._num_positions = 0
         self._slots = Slots()
+        self._loops: dict[int, StepLoop] = {}
+        """By the number of jobs."""
+        self._is_short = weights.num_bytes <= CACHED_BYTES
         self._nothing = torch.zeros(1, padded(lm.config.transformer.width))
 
     def join(
@@ -132,6 +145,35 @@ class NativeSession(Session):
         with self.team.step(len(words)):
             return self._logits(words, np.arange(len(words)))
 
+    def steps_at_once(self, num_sequences: int) -> int:
+        """The most steps that ``draw_steps`` should draw for so many sequences: 1 where there are more of them than it
+        reads at once, or where a step takes so long that a caller would wait for several."""
+        return NUM_STEPS if self._is_short and num_sequences <= MAX_TOKENS else 1
+
+    def draw_steps(
+        self, slots: Sequence[int], logits: Float[Tensor, "B K V"], drawing: Drawing
+    ) -> tuple[Int[Tensor, "steps jobs K"], Float[Tensor, "steps jobs K"], Float[Tensor, "B K V"]]:
+        """Draws the codes of some steps, and reads each of them.
+
+        Gives the codes, the values with which they won, and the logits of the step after them.
+
+        Args:
+            logits: of the first step, in the order of the slots.
+        """
+        num_steps, num_jobs, num_codebooks, _ = drawing.log_noise.shape
+        if num_jobs not in self._loops:
+            operations = self._programs.step_operations
+            self._loops[num_jobs] = StepLoop(operations, self.buffers, num_jobs, num_codebooks, self.target)
+        words, strides = self._slots.steps_ahead(np.array(slots), num_steps)
+        self._count_conditioned(words)
+        rows, next_logits = self._empty_logits(len(words))
+        self._programs.put_logits(rows)
+        with self.team.step(len(words), num_steps):
+            codes, values = self._loops[num_jobs].run(
+                words, strides, logits, next_logits, drawing, self.team.num_threads
+            )
+        return codes, values, next_logits
+
     def leave(self, slots: Sequence[int]) -> None:
         self._slots.leave(slots)
 
@@ -142,6 +184,7 @@ class NativeSession(Session):
             positions = self.lm.positions(self._num_positions).float()
             positions = positions.contiguous() if self.shape.is_rotary else padded_columns(positions)
             self._programs = Programs(self.shape, self.weights, self.buffers, positions, self.target)
+            self._loops = {}
 
     def _known(self, number: int, inputs: LMInputs, codes: Int[Tensor, "S K"]) -> Int[np.ndarray, "n words"]:
         """The words of a new sequence's known tokens, its prefix first."""
@@ -193,14 +236,13 @@ class NativeSession(Session):
 
     def _logits(self, words: Int[np.ndarray, "n words"], last: Int[np.ndarray, " B"]) -> Float[Tensor, "B K V"]:
         """Reads tokens, those of one sequence in their order; gives the logits after the tokens ``last``."""
-        buffers, programs, config = self.buffers, self._programs, self.lm.config
-        logits = torch.empty(len(last), config.num_codebooks * padded(config.codebook_size))
+        buffers, programs = self.buffers, self._programs
+        logits, of_codebooks = self._empty_logits(len(last))
         num_done = 0
         for start in range(0, len(words), MAX_TOKENS):
             count = min(MAX_TOKENS, len(words) - start)
             buffers.tokens[:count] = words[start : start + count]
-            attending = words[start : start + count, CONDITIONS_LENGTH].nonzero()[0]
-            buffers.state[StateWord.NUM_CONDITIONED] = attending[-1] + 1 if len(attending) else 0
+            self._count_conditioned(words[start : start + count])
             here = last[(last >= start) & (last < start + count)] - start
             programs.put_logits(logits[num_done:])
             num_done += len(here)
@@ -212,7 +254,18 @@ class NativeSession(Session):
                 buffers.hidden[: len(here)] = buffers.hidden[here]
                 buffers.tokens[: len(here)] = buffers.tokens[here]
                 programs.logits.run(len(here), self.team.num_threads)
-        return logits.unflatten(1, (config.num_codebooks, -1))[:, :, : config.codebook_size]
+        return of_codebooks
+
+    def _count_conditioned(self, words: Int[np.ndarray, "n words"]) -> None:
+        """Says up to which token there are conditions to attend to."""
+        attending = words[:, CONDITIONS_LENGTH].nonzero()[0]
+        self.buffers.state[StateWord.NUM_CONDITIONED] = attending[-1] + 1 if len(attending) else 0
+
+    def _empty_logits(self, count: int) -> tuple[Float[Tensor, "B KV"], Float[Tensor, "B K V"]]:
+        """Memory for logits, as it is written and as it is read."""
+        config = self.lm.config
+        logits = torch.empty(count, config.num_codebooks * padded(config.codebook_size))
+        return logits, logits.unflatten(1, (config.num_codebooks, -1))[:, :, : config.codebook_size]
 
 
 def _addresses(codes: Int[Tensor, "n K"]) -> Int[np.ndarray, " n"]:

@@ -64,6 +64,16 @@ class Slots:
         self.words[numbers] = words + self.strides[numbers]
         return words
 
+    def steps_ahead(
+        self, numbers: Int[np.ndarray, " B"], num_steps: int
+    ) -> tuple[Int[np.ndarray, "B words"], Int[np.ndarray, "B words"]]:
+        """The words of the next token of different sequences, of which ``num_steps`` tokens are then counted as read,
+        and what is added to them from one token to the next."""
+        words, strides = self.words[numbers], self.strides[numbers]
+        _check_sums(words + (num_steps - 1) * strides, self.num_summed[numbers])
+        self.words[numbers] = words + num_steps * strides
+        return words, strides
+
     def leave(self, numbers: Sequence[int]) -> None:
         """Frees memory and numbers."""
         for number in numbers:

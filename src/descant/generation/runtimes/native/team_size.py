@@ -45,8 +45,8 @@ class TeamSize:
         self._begin_window()
 
     @contextmanager
-    def step(self, num_tokens: int) -> Iterator[None]:
-        """Times a step that uses ``num_threads``. Only steps of as many tokens are compared."""
+    def step(self, num_tokens: int, num_steps: int = 1) -> Iterator[None]:
+        """Times a step, or several, that use ``num_threads``. Only steps of as many tokens are compared."""
         if num_tokens != self._num_tokens:
             self._num_tokens, self._usual_s, self._compared_s = num_tokens, None, None
             self.num_threads = self._usual
@@ -54,7 +54,7 @@ class TeamSize:
         began = self._clock()
         yield
         self._window_s += self._clock() - began
-        self._window_steps += 1
+        self._window_steps += num_steps
         if self._all > 1 and self._window_s >= WINDOW_S and self._window_steps >= WINDOW_STEPS:
             self._end_window(self._window_s / self._window_steps)
             self._begin_window()

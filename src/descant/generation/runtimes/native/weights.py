@@ -99,6 +99,11 @@ class PackedLM:
         yield self.heads
 
     @property
+    def num_bytes(self) -> int:
+        """The bytes of weights that a step reads."""
+        return sum(weight.num_bytes for weight in self.matrices())
+
+    @property
     def max_rank(self) -> int:
         """The largest rank of a change of a matrix; 0 without adapters."""
         keys_values = [block.cross.keys_values for block in self.blocks if block.cross is not None]

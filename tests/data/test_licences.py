@@ -1,6 +1,6 @@
 import pytest
 
-from descant.curation.licences import licence_of, parse_licence
+from descant.data.licences import licence_of, parse_licence, stated_licence
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,11 @@ def test_licences_are_read_as_people_write_them(text, spdx):
 def test_the_licence_is_looked_for_in_tags_of_its_names():
     assert licence_of({"title": "MIT", "License": "CC0"}) == "CC0-1.0"
     assert licence_of({"title": "MIT"}) is None
+
+
+def test_words_about_rights_that_are_no_known_licence_are_kept_as_they_are():
+    tags = {"copyright": "© 2019 Ada", "Licence": " by agreement "}
+    assert licence_of(tags) is None
+    assert stated_licence(tags) == "by agreement"
+    assert stated_licence({"copyright": "© 2019 Ada", "license": ""}) == "© 2019 Ada"
+    assert stated_licence({"title": "MIT"}) == ""

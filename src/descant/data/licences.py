@@ -1,7 +1,7 @@
-"""Which licence a clip's tags state, as an SPDX identifier (https://spdx.org/licenses)."""
+"""Which licence a clip's tags state, as an SPDX identifier (https://spdx.org/licenses) or in their own words."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 LICENCE_TAGS = ("licence", "license", "license_url", "licence_url", "rights", "copyright")
@@ -23,10 +23,18 @@ _OTHERS = (
 
 def licence_of(tags: Mapping[str, Any]) -> str | None:
     """The licence that the tags state, None if they state none or one that is not known here."""
-    for name, value in tags.items():
-        if name.lower() in LICENCE_TAGS and (found := parse_licence(str(value))) is not None:
-            return found
-    return None
+    return next((found for text in _statements(tags) if (found := parse_licence(text)) is not None), None)
+
+
+def stated_licence(tags: Mapping[str, Any]) -> str:
+    """What the tags state of rights, in their own words; "" for nothing."""
+    return next(_statements(tags), "")
+
+
+def _statements(tags: Mapping[str, Any]) -> Iterator[str]:
+    """The texts of the tags about rights, those of licences first."""
+    by_name = {name.lower(): str(value).strip() for name, value in tags.items()}
+    return (by_name[name] for name in LICENCE_TAGS if by_name.get(name))
 
 
 def parse_licence(text: str) -> str | None:

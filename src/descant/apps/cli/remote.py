@@ -1,0 +1,146 @@
+"""``generate --server URL``: the same command, with the music made by a service."""
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+from descant.apps.cli.generate_options import DURATION_S
+from descant.apps.cli.options import LOUDNESS_LUFS
+from descant.apps.cli.outputs import Target, note, show, slug
+from descant.apps.cli.progress import progress
+from descant.apps.cli.standard_streams import binary_stdout
+from descant.apps.client import Client, ServerError
+from descant.atomic import write_all
+from descant.errors import InvalidRequest
+
+
+def generate_remotely(arguments: argparse.Namespace, target: Target, codes: Target | None) -> None:
+    """Has every variation of every prompt made by a server, and writes what comes back."""
+    client = Client(arguments.server)
+    server = client.get("/v1/server")
+    if arguments.count > server["limits"]["count"]:
+        raise InvalidRequest(
+            f"--count {arguments.count}: this server makes up to {server['limits']['count']} at a time"
+        )
+    sources = _sources(arguments, client)
+    requests = [_job(arguments, text, sources) for text in arguments.prompts]
+    if arguments.stream is not None:
+        _stream(client, requests[0], arguments.stream_format or "wav")
+        return
+    began = time.monotonic()
+    jobs: list[dict[str, Any]] = []
+    try:
+        for request in requests:
+            jobs.append(client.submit(request))
+        seconds = sum(clip["asked_s"] for job in jobs for clip in job["clips"])
+        with progress(f"{seconds:g} s with {server['model']} on {arguments.server}", seconds) as report:
+            jobs = [client.finished(job, report) for job in jobs]
+    except KeyboardInterrupt:
+        for job in jobs:
+            client.cancel(job)
+        raise
+    for job in jobs:
+        if job["state"] != "succeeded":
+            raise ServerError(job["problem"]["detail"] if job["problem"] else f"the job was {job['state']}")
+    _write(client, [clip for job in jobs for clip in job["clips"]], arguments, target, codes, time.monotonic() - began)
+
+
+def _sources(arguments: argparse.Namespace, client: Client) -> dict[str, Any]:
+    """The files that the music is made from, on the server."""
+    given = {"melody": arguments.melody, "style": arguments.style, "continue_from": arguments.prompt}
+    return {name: {"upload_id": client.upload(Path(file))} for name, file in given.items() if file is not None}
+
+
+def _job(arguments: argparse.Namespace, text: str, sources: dict[str, Any]) -> dict[str, Any]:
+    """The job that the options describe; what is not given is left to the server."""
+    sampling = {name: getattr(arguments, name) for name in ("temperature", "top_k", "top_p", "greedy", "hold_penalty")}
+    guidance = {
+        "scale": arguments.guidance,
+        "text_scale": arguments.text_guidance,
+        "melody_scale": arguments.melody_guidance,
+        "schedule": [list(point) for point in arguments.guidance_at] or None,
+    }
+    loop = None
+    if arguments.loop is not None:
+        loop = {"bars": arguments.loop, "beats_per_bar": arguments.beats_per_bar or 4}
+    job = {
+        "text": text,
+        "negative_text": arguments.negative,
+        "long_prompt": arguments.long_prompt,
+        "duration_s": DURATION_S if arguments.duration is None else arguments.duration,
+        "stride_s": arguments.stride,
+        "seed": arguments.seed,
+        "count": arguments.count,
+        "best_of": arguments.best_of,
+        "tempo": arguments.tempo,
+        "key": arguments.key,
+        "chords": arguments.chords,
+        "sections": [{"start_s": second, "text": later} for second, later in arguments.then],
+        "melody_part": arguments.melody_part,
+        "loop": loop,
+        "adapters": [{"name": name, "strength": strength} for name, strength in arguments.adapter],
+        "sampling": _given(sampling),
+        "guidance": _given(guidance),
+        **sources,
+    }
+    return _given(job)
+
+
+def _stream(client: Client, request: dict[str, Any], format: str) -> None:
+    job = client.submit(request)
+    out = binary_stdout("--stream -")
+    try:
+        for block in client.blocks(job["clips"][0]["urls"]["stream"], format="pcm" if format == "raw" else "wav"):
+            write_all(out, block)
+            out.flush()
+    except (BrokenPipeError, KeyboardInterrupt):
+        client.cancel(job)
+        raise
+
+
+def _write(
+    client: Client,
+    clips: list[dict[str, Any]],
+    arguments: argparse.Namespace,
+    target: Target,
+    codes: Target | None,
+    seconds_taken: float,
+) -> None:
+    default_lufs = LOUDNESS_LUFS if arguments.prompt is None else None
+    lufs = getattr(arguments, "loudness", default_lufs)
+    files, codes_files = [], []
+    for number, clip in enumerate(clips, start=1):
+        stem = f"{number:04d}-seed{clip['seed']}-{slug(clip['text'])}"
+        content = client.content(clip["urls"]["audio"], format=target.suffix, loudness_lufs=lufs)
+        files.append(target.write(content, stem))
+        if codes is not None:
+            stem = files[-1].stem if target.is_folder else stem
+            codes_files.append(codes.write(client.content(clip["urls"]["codes"]), stem))
+    seconds = sum(clip["duration_s"] for clip in clips)
+    server = client.get("/v1/server")
+    summary = {
+        "files": [str(path) for path in files],
+        "codes_files": [str(path) for path in codes_files],
+        "seeds": [clip["seed"] for clip in clips],
+        "tempos": [clip["tempo_bpm"] for clip in clips],
+        "keys": [clip["key"] for clip in clips],
+        "prompts": [clip["text"] for clip in clips],
+        "duration_s": clips[0]["duration_s"],
+        "sample_rate_hz": clips[0]["sample_rate_hz"],
+        "seconds_taken": seconds_taken,
+        "real_time_factor": seconds_taken / seconds,
+        "model": clips[0]["model"],
+        "device": server["device"],
+        "precision": server["precision"],
+        "version": server["version"],
+        "server": arguments.server,
+    }
+    if not target.is_stdout:
+        show(summary, [str(path) for path in (*files, *codes_files)], arguments.json)
+    if not arguments.json:
+        note(f"{seconds:g} s of audio in {seconds_taken:.1f} s, {seconds / seconds_taken:.2g}x real time")
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}

@@ -1,0 +1,122 @@
+"""A client of the service: the few requests that a program needs, with the standard library alone."""
+
+import json
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlencode, urlsplit
+from urllib.request import Request, urlopen
+
+from descant.errors import AudioError, DescantError, InvalidRequest
+
+KEY_VARIABLE = "DESCANT_KEY"
+TIMEOUT_S = 60.0
+LOOK_S = 0.3
+BLOCK_BYTES = 2**14
+ENDED = ("succeeded", "failed", "cancelled")
+
+
+class ServerError(DescantError):
+    """The server could not do what it was asked, through no fault of the request."""
+
+
+class Client:
+    """Speaks to one server.
+
+    Args:
+        url: its address, such as ``http://127.0.0.1:8765``.
+        key: as ``descant serve keys add`` prints it; None is what the environment has under DESCANT_KEY.
+
+    Raises:
+        InvalidRequest: the address is none.
+    """
+
+    def __init__(self, url: str, key: str | None = None) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise InvalidRequest(f"--server {url!r:.100}: give an address such as http://127.0.0.1:8765")
+        self._url = url.rstrip("/")
+        self._key = os.environ.get(KEY_VARIABLE) if key is None else key
+
+    def get(self, path: str) -> Any:
+        """The JSON of a GET."""
+        with self._open(Request(self._url + path)) as answer:
+            return json.load(answer)
+
+    def submit(self, job: dict[str, Any]) -> dict[str, Any]:
+        """A new job. A request that is sent twice by the network is one job."""
+        headers = {"Content-Type": "application/json", "Idempotency-Key": secrets.token_urlsafe(16)}
+        request = Request(f"{self._url}/v1/jobs", json.dumps(job).encode(), headers, method="POST")
+        with self._open(request) as answer:
+            return json.load(answer)  # type: ignore[no-any-return]
+
+    def finished(self, job: dict[str, Any], report: Callable[[float, float], None]) -> dict[str, Any]:
+        """The job once it has ended.
+
+        Args:
+            report: is called with the seconds that are made of all clips, and with those that will be.
+        """
+        whole = sum(clip["asked_s"] for clip in job["clips"])
+        while job["state"] not in ENDED:
+            time.sleep(LOOK_S)
+            job = self.get(job["urls"]["self"])
+            report(sum(min(clip["duration_s"], clip["asked_s"]) for clip in job["clips"]), whole)
+        return job
+
+    def cancel(self, job: dict[str, Any]) -> None:
+        """Ends a job; what is made of it stays on the server."""
+        self._open(Request(self._url + job["urls"]["cancel"], b"", method="POST")).close()
+
+    def upload(self, file: Path) -> str:
+        """Brings a file, and gives its identifier there."""
+        boundary = secrets.token_hex(16)
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            raise AudioError(f"{str(file)!r}: {error.strerror}") from error
+        name = file.name.encode("ascii", "replace").decode().replace('"', "_")
+        head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
+        body = head.encode() + content + f"\r\n--{boundary}--\r\n".encode()
+        headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+        with self._open(Request(f"{self._url}/v1/uploads", body, headers, method="POST")) as answer:
+            return str(json.load(answer)["id"])
+
+    def content(self, path: str, **query: Any) -> bytes:
+        """The bytes of a file of the server."""
+        return b"".join(self.blocks(path, **query))
+
+    def blocks(self, path: str, **query: Any) -> Iterator[bytes]:
+        """The bytes of a file or a stream, as they come."""
+        given = {name: value for name, value in query.items() if value is not None}
+        with self._open(Request(f"{self._url}{path}?{urlencode(given)}")) as answer:
+            while block := answer.read1(BLOCK_BYTES):
+                yield block
+
+    def _open(self, request: Request) -> Any:
+        if self._key:
+            request.add_header("Authorization", f"Bearer {self._key}")
+        try:
+            return urlopen(request, timeout=TIMEOUT_S)
+        except HTTPError as error:
+            detail = _detail(error)
+            if 400 <= error.code < 500 and error.code != 429:
+                raise InvalidRequest(detail) from error
+            raise ServerError(f"--server {self._url}: {detail}") from error
+        except (URLError, OSError) as error:
+            reason = getattr(error, "reason", None) or error
+            raise ServerError(
+                f"--server {self._url}: cannot be reached ({reason}); is descant serve running?"
+            ) from error
+
+
+def _detail(error: HTTPError) -> str:
+    """What a problem says."""
+    try:
+        problem = json.loads(error.read())
+        return str(problem["detail"])
+    except (ValueError, KeyError, TypeError, OSError):
+        return f"HTTP status {error.code}"

@@ -1,0 +1,135 @@
+"""Clips as files for users: a format, a part, a loudness, loop points, notes; kept for the next time in the cache."""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from descant.apps.cli.outputs import slug
+from descant.apps.server.files import Files
+from descant.apps.server.problems import Problem, at_fault
+from descant.audio import Clip
+from descant.audio.loop_points import FORMATS as LOOP_FORMATS
+from descant.audio.loop_points import with_loop_points
+from descant.transcription import DEFAULT_BPM, midi_file, transcribe
+
+AudioFormat = Literal["wav", "flac", "mp3", "ogg", "opus", "m4a"]
+TYPES = {
+    "wav": "audio/wav",
+    "flac": "audio/flac",
+    "mp3": "audio/mpeg",
+    "ogg": "audio/ogg",
+    "opus": "audio/ogg",
+    "m4a": "audio/mp4",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """The file that is asked for.
+
+    Args:
+        end_s: None is the end.
+        loudness_lufs: None leaves the level as it is.
+        is_anonymous: without tags, which would say what it is.
+    """
+
+    format: AudioFormat = "wav"
+    start_s: float = 0.0
+    end_s: float | None = None
+    loudness_lufs: float | None = None
+    is_loop: bool = False
+    is_anonymous: bool = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is all of the clip."""
+        return self.start_s == 0 and self.end_s is None
+
+
+def exported(files: Files, source: Path, id: str, info: Mapping[str, Any], wanted: Wanted) -> Path:
+    """The path of a clip's audio as it is wanted, written if it is not in the cache.
+
+    Args:
+        source: the stored audio.
+        info: the record of how it was made.
+
+    Raises:
+        Problem: the part lies outside the clip, or the format has no loop points.
+    """
+    if wanted.is_loop and wanted.format not in LOOP_FORMATS:
+        raise at_fault("/loop", f"{wanted.format} files have no loop points; ask for {' or '.join(LOOP_FORMATS)}")
+    path = files.cached(id, _fingerprint(asdict(wanted)), wanted.format)
+    if path.exists():
+        path.touch()
+        return path
+    clip = Clip.read(source)
+    if not wanted.is_whole:
+        end_s = clip.duration_s if wanted.end_s is None else min(wanted.end_s, clip.duration_s)
+        if round(end_s * clip.sample_rate_hz) <= round(wanted.start_s * clip.sample_rate_hz):
+            detail = f"must be at least a sample after start_s, within the {clip.duration_s:.2f} s of the clip"
+            raise at_fault("/end_s", detail)
+        clip = clip[wanted.start_s : end_s]
+    level, gain = clip.leveled(wanted.loudness_lufs)
+    tags: dict[str, Any] = {}
+    if wanted.is_whole and not wanted.is_anonymous and info:
+        made = {"loudness_lufs": wanted.loudness_lufs, "gain": gain, "sample_rate_hz": clip.sample_rate_hz}
+        tags = {**info, **made}
+    content = Clip(level.samples, level.sample_rate_hz, info=tags).to_bytes(wanted.format)
+    if wanted.is_loop:
+        content = with_loop_points(content, wanted.format, len(level), level.sample_rate_hz)
+    files.write(path, content)
+    return path
+
+
+def transcribed(files: Files, source: Path, row: sqlite3.Row) -> Path:
+    """The path of a MIDI file of a clip's notes, written if it is not in the cache; its bars have the measured tempo.
+
+    Args:
+        source: the stored audio.
+
+    Raises:
+        MissingExtra: what finds notes is not installed.
+    """
+    measured = {} if row["measured"] is None else json.loads(row["measured"])
+    tempo = float(measured.get("tempo_bpm") or row["tempo_bpm"] or DEFAULT_BPM)
+    name = row["title"] or row["text"] or ""
+    path = files.cached(row["id"], _fingerprint({"tempo": tempo, "name": name}), "mid")
+    if path.exists():
+        path.touch()
+        return path
+    clip = Clip.read(source)
+    files.write(path, midi_file(transcribe(clip), clip.duration_s, tempo, name))
+    return path
+
+
+def file_name(row: sqlite3.Row, format: str) -> str:
+    """A name that a person understands: words, seed and a part of the identifier."""
+    words = slug(row["title"] or row["text"])
+    return f"{words}-s{row['seed']}-{row['id'].removeprefix('clip_')[:4]}.{format}"
+
+
+def info_of(row: sqlite3.Row) -> dict[str, Any]:
+    """The record of how a clip was made."""
+    return {} if row["info"] is None else dict(json.loads(row["info"]))
+
+
+def require_audio(row: sqlite3.Row) -> None:
+    """Refuses a clip without stored audio.
+
+    Raises:
+        Problem: it is being made, has none, or its audio was dropped.
+    """
+    if row["state"] in ("waiting", "making"):
+        raise Problem("not-finished", f"clip {row['id']} is {row['state']}; its stream has what is made already")
+    if row["state"] in ("cancelled", "failed"):
+        raise Problem("not-found", f"clip {row['id']} has no audio: it is {row['state']}")
+    if not row["audio_kept"]:
+        raise Problem("audio-dropped", f"the audio of clip {row['id']} was dropped to make room; make it again")
+
+
+def _fingerprint(wanted: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(wanted, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,78 @@
+"""A clip in the making: its music, or that of several candidates of which the best becomes the clip."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from descant.audio import Clip
+from descant.audio.pcm import pcm16, soft_limited
+from descant.best_of import best
+from descant.generation.progressive import ProgressiveMusic
+from descant.generation.request import Request
+
+
+@dataclass
+class Work:
+    """A clip in the making.
+
+    Args:
+        request: of the clip; the seeds of the candidates follow its own.
+        musics: one, or the candidates.
+        sent: the audio that was sent, as 16-bit integers.
+        held: the audio of candidates, none of which is sent before all are finished.
+        unfinished: candidates that are not finished.
+    """
+
+    request: Request
+    musics: Sequence[ProgressiveMusic]
+    is_measured: bool
+    sent: list[bytes] = field(default_factory=list)
+    num_samples: int = 0
+    held: dict[ProgressiveMusic, list[Float[Tensor, "C _"]]] = field(default_factory=dict)
+    unfinished: int = 1
+
+    def __post_init__(self) -> None:
+        self.unfinished = len(self.musics)
+
+    @property
+    def is_choice(self) -> bool:
+        """Whether there are several candidates."""
+        return len(self.musics) > 1
+
+    @property
+    def known_s(self) -> float:
+        """Seconds whose codes are known, on average over candidates."""
+        return sum(music.known_s for music in self.musics) / len(self.musics)
+
+    def hold(self, music: ProgressiveMusic, waves: Sequence[Float[Tensor, "C _"]], is_done: bool) -> bool:
+        """Keeps audio of a candidate; True once all of them are finished."""
+        self.held.setdefault(music, []).extend(waves)
+        self.unfinished -= is_done
+        return self.unfinished == 0
+
+    def chosen(self, sample_rate_hz: int) -> dict[str, Any]:
+        """The ``place`` of the best candidate, and what the record says of the choice. It takes seconds."""
+        clips = [
+            Clip(self._joined(music), sample_rate_hz, info={"place": place}) for place, music in enumerate(self.musics)
+        ]
+        return dict(best(self.request, clips).info)
+
+    def _joined(self, music: ProgressiveMusic) -> Float[Tensor, "C _"]:
+        """The audio of a candidate in one piece; what is held becomes parts of it, so that it is in memory once."""
+        waves = self.held[music]
+        joined = torch.cat(waves, dim=1)
+        self.held[music] = list(joined.split([wave.shape[1] for wave in waves], dim=1))
+        return joined
+
+    def pcm(self, wave: Float[Tensor, "C _"], music: ProgressiveMusic) -> bytes:
+        """The next samples of the clip as 16-bit integers; they count as sent."""
+        # What is continued is a clip that was limited when it was made.
+        is_given = self.num_samples < music.request.prompt_wave.shape[1]
+        content = pcm16(wave if is_given else soft_limited(wave))
+        self.sent.append(content)
+        self.num_samples += wave.shape[1]
+        return content

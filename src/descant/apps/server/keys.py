@@ -1,0 +1,119 @@
+"""Keys: who may use a server that others can reach. The file has hashes only."""
+
+import hashlib
+import hmac
+import json
+import secrets
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from descant.apps.server.ids import new_id, now
+from descant.atomic import write_atomically
+from descant.errors import DataError, InvalidRequest
+
+SCOPES = ("read", "generate", "listen", "admin")
+TOKEN_PREFIX = "dsc_"
+SECRET_BYTES = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """A key as it is kept. Its ``id`` is the owner of everything that is made with it."""
+
+    id: str
+    name: str
+    sha256: str
+    scopes: tuple[str, ...]
+    created_at: str
+    revoked_at: str | None = None
+
+
+class KeyFile:
+    """The keys of a file; it is read again whenever it has changed, so that a revoked key ends at once."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._read: tuple[object, tuple[Key, ...]] = (None, ())
+
+    def keys(self) -> tuple[Key, ...]:
+        """All keys, revoked ones too.
+
+        Raises:
+            DataError: the file is broken.
+        """
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return ()
+        identity = (found.st_ino, found.st_mtime_ns, found.st_size)
+        if self._read[0] != identity:
+            self._read = (identity, _read(self.path))
+        return self._read[1]
+
+    def is_empty(self) -> bool:
+        """Whether no key is valid."""
+        return all(key.revoked_at is not None for key in self.keys())
+
+    def holder(self, token: str) -> Key | None:
+        """The valid key with this token."""
+        digest = _digest(token)
+        found = None
+        for key in self.keys():
+            # All of them are compared, so that the time does not tell how far one agrees.
+            if hmac.compare_digest(key.sha256, digest) and key.revoked_at is None:
+                found = key
+        return found
+
+    def by_id(self, id: str) -> Key | None:
+        """The valid key of this owner."""
+        return next((key for key in self.keys() if key.id == id and key.revoked_at is None), None)
+
+    def add(self, name: str, scopes: tuple[str, ...]) -> tuple[Key, str]:
+        """A new key and its token, which is nowhere else.
+
+        Raises:
+            InvalidRequest: the name is taken or empty, or a scope is unknown.
+        """
+        unknown = [scope for scope in scopes if scope not in SCOPES]
+        if unknown or not scopes:
+            raise InvalidRequest(f"--scope {(unknown or ['none'])[0]!r:.40}: allowed are {', '.join(SCOPES)}")
+        if not name.strip() or any(key.name == name and key.revoked_at is None for key in self.keys()):
+            raise InvalidRequest(f"NAME {name!r:.60}: give a name that no other key has")
+        token = TOKEN_PREFIX + secrets.token_urlsafe(SECRET_BYTES)
+        key = Key(id=new_id("key"), name=name, sha256=_digest(token), scopes=scopes, created_at=now())
+        self._write((*self.keys(), key))
+        return key, token
+
+    def revoke(self, name: str) -> Key:
+        """Ends a key, by its name or id.
+
+        Raises:
+            InvalidRequest: there is none of this name.
+        """
+        for key in self.keys():
+            if name in (key.name, key.id) and key.revoked_at is None:
+                ended = Key(**{**asdict(key), "revoked_at": now()})
+                self._write(tuple(ended if one.id == key.id else one for one in self.keys()))
+                return ended
+        raise InvalidRequest(f"NAME {name!r:.60}: no valid key has this name; descant serve keys list shows them")
+
+    def _write(self, keys: tuple[Key, ...]) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if not self.path.exists():
+            self.path.touch(mode=0o600)
+        content = json.dumps({"keys": [asdict(key) for key in keys]}, indent=2) + "\n"
+        write_atomically(self.path, content.encode())
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def _read(path: Path) -> tuple[Key, ...]:
+    if path.stat().st_size == 0:
+        return ()
+    try:
+        given = json.loads(path.read_text(encoding="utf-8"))["keys"]
+        return tuple(Key(**{**one, "scopes": tuple(one["scopes"])}) for one in given)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{str(path)!r} is not a file of keys: {error}") from error

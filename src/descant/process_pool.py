@@ -1,0 +1,74 @@
+"""Other processes that call functions on files, and the error when one of them is ended."""
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from typing import Any, ParamSpec, TypeVar
+
+import torch
+
+from descant.errors import ProcessLost
+from descant.signals import interruption_delayed
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@contextmanager
+def process_pool(
+    count: int, begin: Callable[..., None], *arguments: Any, option: str, num_threads: int = 1
+) -> Iterator[ProcessPoolExecutor]:
+    """So many processes, which end with the block, also after an error; calls that have not begun are given up.
+
+    They also end when this process is killed.
+
+    Args:
+        begin: called with ``arguments`` in every new process.
+        option: sets ``count`` on the command line.
+        num_threads: torch's CPU threads in each process.
+
+    Raises:
+        ProcessLost: one of them was ended while the block waited for its results.
+    """
+    pool = _Pool(count, multiprocessing.get_context("spawn"), _begin, (num_threads, begin, *arguments))
+    try:
+        yield pool
+    except BrokenProcessPool as error:
+        raise ProcessLost(
+            f"one of {count} processes was ended by the system or could not start, most often because memory ran out; "
+            f"use fewer of them ({option})"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class _Pool(ProcessPoolExecutor):
+    """Processes that Ctrl-C does not reach, not even while they import what they are to do: their parent ends them."""
+
+    def submit(self, function: Callable[P, T], /, *arguments: P.args, **keywords: P.kwargs) -> Future[T]:
+        """The result to come; starts a process while none is free."""
+        with interruption_delayed():
+            return super().submit(function, *arguments, **keywords)
+
+
+def _begin(num_threads: int, begin: Callable[..., None], *arguments: Any) -> None:
+    # For Windows, where a process does not inherit that its parent ends it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
+    torch.set_num_threads(num_threads)
+    begin(*arguments)
+
+
+def _end_with_parent() -> None:
+    # Without this a process whose parent was killed would wait for its next call for ever: all of them hold both ends
+    # of the pipe of calls.
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    multiprocessing.connection.wait([parent.sentinel])
+    os._exit(1)

@@ -1,0 +1,69 @@
+/** Requests to the server. Errors arrive as `ProblemError` with the problem that the server describes (RFC 9457). */
+import { t } from "../strings.ts";
+import type { Problem } from "./types.ts";
+
+export class ProblemError extends Error {
+  readonly problem: Problem;
+
+  constructor(problem: Problem) {
+    super(problem.detail || problem.title);
+    this.problem = problem;
+  }
+
+  /** The last part of the problem's type, such as `queue-full`. */
+  get slug(): string {
+    return this.problem.type.split("/").pop() ?? "";
+  }
+}
+
+/** The answer of the server as JSON; undefined where it has no body. */
+export async function call<T>(method: string, path: string, body?: unknown, headers: HeadersInit = {}): Promise<T> {
+  const isForm = body instanceof FormData;
+  const response = await send(path, {
+    method,
+    headers: { ...(body === undefined || isForm ? {} : { "Content-Type": "application/json" }), ...headers },
+    body: body === undefined || isForm ? body : JSON.stringify(body),
+  });
+  return response.status === 204 ? (undefined as T) : ((await response.json()) as T);
+}
+
+export const get = <T>(path: string) => call<T>("GET", path);
+export const post = <T>(path: string, body: unknown = {}, headers?: HeadersInit) =>
+  call<T>("POST", path, body, headers);
+export const patch = <T>(path: string, body: unknown) => call<T>("PATCH", path, body);
+export const put = <T>(path: string, body: unknown) => call<T>("PUT", path, body);
+export const remove = (path: string) => call<void>("DELETE", path);
+
+/** A response of any type whose status says success. */
+export async function send(path: string, init: RequestInit = {}): Promise<Response> {
+  let response: Response;
+  try {
+    response = await fetch(path, { credentials: "same-origin", ...init });
+  } catch (error) {
+    if (error instanceof DOMException && error.name === "AbortError") {
+      throw error;
+    }
+    throw new ProblemError({ type: "offline", title: t.problem.offline, status: 0, detail: t.problem.offlineDetail });
+  }
+  if (!response.ok) {
+    throw new ProblemError(await readProblem(response));
+  }
+  return response;
+}
+
+async function readProblem(response: Response): Promise<Problem> {
+  if (response.headers.get("Content-Type")?.startsWith("application/problem+json")) {
+    return (await response.json()) as Problem;
+  }
+  const title = `${response.status} ${response.statusText}`;
+  return { type: "unexpected", title, status: response.status, detail: t.problem.unexpected(response.status) };
+}
+
+/**
+ * A key under which the server recognises a repeated request. crypto.randomUUID exists in secure contexts only, and the
+ * page is also used over plain HTTP in a local network.
+ */
+export function idempotencyKey(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}

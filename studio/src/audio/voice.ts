@@ -1,0 +1,233 @@
+/** One track being played: what of it is scheduled, where it is, and the gain that fades it. */
+import type { LongTrack, Playable } from "./long-track.ts";
+import type { Track } from "./track.ts";
+
+/** Frames between a command and its sound: enough to schedule it in time. */
+export const LEAD_S = 0.02;
+const FADE_S = 0.01;
+/** A block of growing audio is at least this long, unless playback would run dry without it. */
+const BLOCK_S = 0.1;
+const LOW_S = 0.25;
+
+export interface Loop {
+  /** First frame of the loop. */
+  first: number;
+  /** First frame after it. */
+  last: number;
+}
+
+export abstract class Voice {
+  abstract readonly track: Playable;
+  /** The frame that sounds now. */
+  abstract readonly position: number;
+  /** The next frame to be scheduled: what lies before it has sounded or will. */
+  abstract readonly cursor: number;
+  /** Whether something of it is heard or scheduled. */
+  abstract readonly isSounding: boolean;
+  protected readonly context: AudioContext;
+  protected readonly gain: GainNode;
+
+  constructor(context: AudioContext, output: AudioNode, gain: number) {
+    this.context = context;
+    this.gain = new GainNode(context, { gain });
+    this.gain.connect(output);
+  }
+
+  /** Schedules what has arrived since the last time; true once everything that is there has sounded. */
+  abstract pump(): boolean;
+
+  /** What is to be done where suspending the context does not suffice. */
+  pause(): void {}
+
+  resume(): void {}
+
+  fadeIn(frame: number): void {
+    const at = this.timeOf(frame);
+    this.gain.gain.setValueAtTime(0, at);
+    this.gain.gain.linearRampToValueAtTime(this.track.gain, at + FADE_S);
+  }
+
+  /** Fades out from a frame of the context on, and ends. */
+  release(frame: number): void {
+    const at = Math.max(this.timeOf(frame), this.context.currentTime);
+    this.gain.gain.cancelScheduledValues(at);
+    this.gain.gain.setValueAtTime(this.track.gain, at);
+    this.gain.gain.linearRampToValueAtTime(0, at + FADE_S);
+    this.end(at + FADE_S);
+  }
+
+  /** Ends at a time of the context. */
+  protected abstract end(at: number): void;
+
+  protected now(): number {
+    return Math.round(this.context.currentTime * this.context.sampleRate);
+  }
+
+  protected timeOf(frame: number): number {
+    return frame / this.context.sampleRate;
+  }
+}
+
+/** A voice that schedules buffers on the context's clock. */
+abstract class ScheduledVoice extends Voice {
+  protected sources: AudioBufferSourceNode[] = [];
+  /** Frame of the context at which frame `origin` of the track sounds. */
+  protected startFrame: number;
+  protected origin: number;
+
+  constructor(context: AudioContext, output: AudioNode, gain: number, startFrame: number, origin: number) {
+    super(context, output, gain);
+    this.startFrame = startFrame;
+    this.origin = origin;
+  }
+
+  get isSounding(): boolean {
+    return this.sources.length > 0;
+  }
+
+  protected get reached(): number {
+    return this.origin + Math.max(this.now() - this.startFrame, 0);
+  }
+
+  protected add(buffer: AudioBuffer): AudioBufferSourceNode {
+    const source = new AudioBufferSourceNode(this.context, { buffer });
+    source.connect(this.gain);
+    source.onended = () => {
+      this.sources = this.sources.filter((other) => other !== source);
+      source.disconnect();
+    };
+    this.sources.push(source);
+    return source;
+  }
+
+  protected end(at: number): void {
+    for (const source of this.sources) {
+      source.onended = null;
+      source.stop(at);
+    }
+  }
+}
+
+/** Audio in memory, which may be growing: each block starts at the whole frame that the cursor says. */
+export class BlockVoice extends ScheduledVoice {
+  readonly track: Track;
+  cursor: number;
+
+  constructor(context: AudioContext, output: AudioNode, track: Track, startFrame: number, origin: number) {
+    super(context, output, track.gain, startFrame, origin);
+    this.track = track;
+    this.cursor = origin;
+  }
+
+  get position(): number {
+    return Math.min(this.reached, this.cursor);
+  }
+
+  pump(): boolean {
+    const { track } = this;
+    const rate = this.context.sampleRate;
+    const available = track.frames - this.cursor;
+    const aheadS = (this.startFrame + this.cursor - this.origin - this.now()) / rate;
+    if (available === 0) {
+      return aheadS <= 0;
+    }
+    if (available < BLOCK_S * rate && aheadS > LOW_S && !track.isComplete) {
+      return false;
+    }
+    if (aheadS < LEAD_S / 2) {
+      // Too late for a seamless start: the block begins as soon as possible, and those after it follow from there.
+      this.origin = this.cursor;
+      this.startFrame = this.now() + Math.round(LEAD_S * rate);
+    }
+    const source = this.add(track.buffer(this.context, this.cursor, track.frames));
+    source.start(this.timeOf(this.startFrame + this.cursor - this.origin));
+    this.cursor = track.frames;
+    return false;
+  }
+}
+
+/** A part of a track that the browser repeats without an end. */
+export class LoopVoice extends ScheduledVoice {
+  readonly track: Playable;
+  private readonly loop: Loop;
+
+  /** @param buffer the frames of the loop. */
+  constructor(
+    context: AudioContext,
+    output: AudioNode,
+    track: Playable,
+    loop: Loop,
+    buffer: AudioBuffer,
+    startFrame: number,
+    origin: number,
+  ) {
+    super(context, output, track.gain, startFrame, origin);
+    this.track = track;
+    this.loop = loop;
+    const source = this.add(buffer);
+    source.loop = true;
+    source.start(this.timeOf(startFrame), (origin - loop.first) / context.sampleRate);
+  }
+
+  get position(): number {
+    const { first, last } = this.loop;
+    return first + ((this.reached - first) % (last - first));
+  }
+
+  get cursor(): number {
+    return this.loop.last;
+  }
+
+  pump(): boolean {
+    return false;
+  }
+}
+
+/** A long file, played by a media element whose sound goes through the context. */
+export class ElementVoice extends Voice {
+  readonly track: LongTrack;
+  private readonly element: HTMLAudioElement;
+
+  /** @param isLooping whether it begins anew when it has ended. */
+  constructor(context: AudioContext, output: AudioNode, track: LongTrack, frame: number, isLooping: boolean) {
+    super(context, output, track.gain);
+    this.track = track;
+    this.element = new Audio(track.url);
+    this.element.loop = isLooping;
+    new MediaElementAudioSourceNode(context, { mediaElement: this.element }).connect(this.gain);
+    this.seek(frame);
+  }
+
+  get position(): number {
+    return Math.min(Math.round(this.element.currentTime * this.track.format.sampleRateHz), this.track.frames);
+  }
+
+  get cursor(): number {
+    return this.position;
+  }
+
+  get isSounding(): boolean {
+    return !this.element.paused;
+  }
+
+  seek(frame: number): void {
+    this.element.currentTime = frame / this.track.format.sampleRateHz;
+  }
+
+  pump(): boolean {
+    return this.element.ended;
+  }
+
+  override pause(): void {
+    this.element.pause();
+  }
+
+  override resume(): void {
+    // A pause that comes before the first audio ends the promise with an error, though nothing is wrong.
+    this.element.play().catch(() => {});
+  }
+
+  protected end(at: number): void {
+    window.setTimeout(() => this.element.pause(), 1000 * (at - this.context.currentTime));
+  }
+}

@@ -1,0 +1,145 @@
+/** Music to start from: a melody to follow, a style to imitate, a beginning to continue. */
+
+import type { IconNode } from "lucide";
+import { AudioLines, FileAudio, Forward, Mic, Music, Palette, Square, X } from "lucide";
+import { useRef, useState } from "preact/hooks";
+import type { Continuation, Source, Upload } from "../api/types.ts";
+import { short } from "../lib/format.ts";
+import { draft, edit, nameSource, sourceNames } from "../state/draft.ts";
+import { attempt } from "../state/notices.ts";
+import { clips } from "../state/store.ts";
+import { upload } from "../state/uploads.ts";
+import { t } from "../strings.ts";
+import { IconButton } from "./controls.tsx";
+import { cannot } from "./details.tsx";
+import { EarlierUploads } from "./earlier-uploads.tsx";
+import { Icon } from "./icon.tsx";
+
+type Kind = "melody" | "style" | "continue_from";
+
+const KINDS: { kind: Kind; icon: IconNode; label: string }[] = [
+  { kind: "melody", icon: Music, label: t.field.melody },
+  { kind: "style", icon: Palette, label: t.field.style },
+  { kind: "continue_from", icon: Forward, label: t.field.continueFrom },
+];
+
+/** Makes an upload the source of a kind. */
+export function takeUpload(kind: Kind, sent: Upload): void {
+  nameSource({ upload_id: sent.id }, sent.name);
+  if (kind === "continue_from") {
+    edit({ continue_from: { upload_id: sent.id }, duration_s: Math.ceil(sent.duration_s + 10), loop: null });
+  } else {
+    edit({ [kind]: { upload_id: sent.id } });
+  }
+}
+
+export function Sources() {
+  return (
+    <fieldset class="sources">
+      <legend>{t.make.sources}</legend>
+      {KINDS.map(({ kind, icon, label }) => (
+        <SourceRow key={kind} kind={kind} icon={icon} label={label} />
+      ))}
+    </fieldset>
+  );
+}
+
+function SourceRow({ kind, icon, label }: { kind: Kind; icon: IconNode; label: string }) {
+  const input = useRef<HTMLInputElement>(null);
+  const [isOver, setIsOver] = useState(false);
+  const source = draft.value[kind] ?? null;
+  const reason = cannot(kind);
+  const take = (file: File) => attempt(async () => takeUpload(kind, await upload(file)));
+  const drop = (event: DragEvent) => {
+    const file = event.dataTransfer?.files[0];
+    setIsOver(false);
+    if (file !== undefined && reason === null) {
+      event.preventDefault();
+      event.stopPropagation();
+      take(file);
+    }
+  };
+  return (
+    // biome-ignore lint/a11y/noStaticElementInteractions: dropping a file is also the button's business
+    <div
+      class={`source ${isOver ? "is-over" : ""} ${reason === null ? "" : "is-off"}`}
+      onDragOver={(event) => {
+        event.preventDefault();
+        setIsOver(reason === null);
+      }}
+      onDragLeave={() => setIsOver(false)}
+      onDrop={drop}
+    >
+      <Icon of={icon} size={16} />
+      <span class="source-label">{label}</span>
+      {source === null ? (
+        <>
+          <span class="muted source-text" title={reason ?? undefined}>
+            {reason ?? t.make.noSource}
+          </span>
+          {kind === "melody" && <Hum onFile={take} reason={reason} />}
+          {reason === null && <EarlierUploads label={label} onChoose={(chosen) => takeUpload(kind, chosen)} />}
+          <IconButton
+            icon={FileAudio}
+            label={t.action.chooseFile(label)}
+            reason={reason}
+            onClick={() => input.current?.click()}
+          />
+        </>
+      ) : (
+        <>
+          <span class="source-text">
+            <Icon of={AudioLines} size={14} /> {describe(source)}
+          </span>
+          <IconButton icon={X} size={16} label={t.action.removeSource(label)} onClick={() => edit({ [kind]: null })} />
+        </>
+      )}
+      <input
+        ref={input}
+        type="file"
+        accept="audio/*"
+        hidden
+        onChange={(event) => {
+          const file = event.currentTarget.files?.[0];
+          event.currentTarget.value = "";
+          if (file !== undefined) {
+            take(file);
+          }
+        }}
+      />
+    </div>
+  );
+}
+
+function describe(source: Source & Continuation): string {
+  const id = source.clip_id ?? source.upload_id ?? "";
+  const name = sourceNames.value[id] ?? clips.value.get(id)?.text ?? t.make.someAudio;
+  if (source.at_s != null) {
+    return t.make.upTo(name, short(source.at_s));
+  }
+  return source.end_s == null ? name : t.make.part(name, short(source.start_s ?? 0), short(source.end_s));
+}
+
+/** Records a hummed melody, where the browser gives access to the microphone. */
+function Hum({ onFile, reason }: { onFile: (file: File) => void; reason: string | null }) {
+  const [recorder, setRecorder] = useState<MediaRecorder | null>(null);
+  const why = reason ?? (navigator.mediaDevices === undefined ? t.state.noMicrophone : null);
+  const start = async () => {
+    const stream = await navigator.mediaDevices.getUserMedia({ audio: true });
+    const made = new MediaRecorder(stream);
+    made.ondataavailable = ({ data }) => onFile(new File([data], t.make.hummed, { type: data.type }));
+    made.onstop = () => {
+      for (const track of stream.getTracks()) {
+        track.stop();
+      }
+      setRecorder(null);
+    };
+    made.start();
+    setRecorder(made);
+  };
+  return recorder === null ? (
+    <IconButton icon={Mic} label={t.action.hum} reason={why} onClick={() => attempt(start)} />
+  ) : (
+    <IconButton icon={Square} label={t.action.stopHumming} class="is-recording" onClick={() => recorder.stop()} />
+  );
+}

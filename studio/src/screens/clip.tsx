@@ -1,0 +1,285 @@
+/** One clip in full: its wave, where it came from, how it was made, and how to take it away. */
+import { Download, Link, Star } from "lucide";
+import { useEffect, useState } from "preact/hooks";
+import { get } from "../api/client.ts";
+import type { Clip, JobRequest, Page } from "../api/types.ts";
+import { ClipMenu } from "../components/clip-card.tsx";
+import { Field, IconButton, TextField } from "../components/controls.tsx";
+import { Icon } from "../components/icon.tsx";
+import { Stage } from "../components/stage.tsx";
+import { letter, moment, short } from "../lib/format.ts";
+import * as act from "../state/actions.ts";
+import { compact, restore } from "../state/draft.ts";
+import { attempt, report } from "../state/notices.ts";
+import { playing, selectClip } from "../state/playback.ts";
+import { navigate, route } from "../state/router.ts";
+import { clips, findClip, keepClip, server } from "../state/store.ts";
+import { t } from "../strings.ts";
+
+export function ClipScreen() {
+  const id = route.value.rest[0] ?? "";
+  const clip = clips.value.get(id);
+  useEffect(() => {
+    findClip(id).then(show, report);
+  }, [id]);
+  return (
+    <main class="page clip-page">
+      {clip === undefined ? <p class="empty muted">{t.state.connecting}</p> : <Details clip={clip} />}
+    </main>
+  );
+}
+
+/** Makes the clip the one that keys and the player act on, unless another plays. */
+function show(clip: Clip): void {
+  if (playing.value === "idle") {
+    selectClip(clip, [clip.id]);
+  }
+}
+
+function Details({ clip }: { clip: Clip }) {
+  return (
+    <>
+      <header class="clip-head">
+        <Title clip={clip} />
+        <IconButton
+          icon={Star}
+          label={clip.favourite ? t.action.unfavourite : t.action.favourite}
+          hotkey="F"
+          isOn={clip.favourite}
+          onClick={() => attempt(() => act.setFavourite(clip, !clip.favourite))}
+        />
+        <ClipMenu clip={clip} />
+      </header>
+      <p class="muted">{t.clip.madeAt(letter(clip.index), clip.model, moment(clip.created_at))}</p>
+      <Stage clip={clip} height={128} isDetailed />
+      <div class="columns">
+        <MeasuredTable clip={clip} />
+        <Export clip={clip} />
+        <RecipeTable clip={clip} />
+        <Family clip={clip} />
+        <Notes clip={clip} />
+      </div>
+    </>
+  );
+}
+
+function Title({ clip }: { clip: Clip }) {
+  return (
+    <h1>
+      <input
+        type="text"
+        class="title"
+        aria-label={t.clip.title}
+        value={clip.title ?? clip.text ?? ""}
+        placeholder={t.clip.untitled}
+        maxLength={200}
+        onChange={(event) => attempt(() => act.change(clip, { title: event.currentTarget.value || null }))}
+      />
+    </h1>
+  );
+}
+
+/** What was asked for, and what was measured. */
+function MeasuredTable({ clip }: { clip: Clip }) {
+  const { measured } = clip;
+  const shown = (value: number | string | null | undefined) => value ?? "–";
+  const rounded = (value: number | null | undefined) => (value == null ? null : short(value));
+  const rows = [
+    [t.field.tempo, shown(rounded(clip.tempo_bpm)), shown(rounded(measured?.tempo_bpm)), t.unit.bpm],
+    [t.field.key, shown(clip.key), shown(measured?.key), ""],
+    [t.clip.loudness, "–", shown(rounded(measured?.loudness_lufs)), "LUFS"],
+    [t.clip.truePeak, "–", shown(rounded(measured?.true_peak_db)), "dBTP"],
+    [t.field.duration, short(clip.asked_s), short(clip.duration_s), t.unit.seconds],
+  ];
+  return (
+    <section>
+      <h2>{t.clip.measures}</h2>
+      <table>
+        <thead>
+          <tr>
+            <th scope="col">{t.clip.what}</th>
+            <th scope="col">{t.clip.wanted}</th>
+            <th scope="col">{t.clip.heard}</th>
+          </tr>
+        </thead>
+        <tbody>
+          {rows.map(([name, wanted, heard, unit]) => (
+            <tr key={name}>
+              <th scope="row">{name}</th>
+              <td>{wanted}</td>
+              <td>
+                {heard} <span class="muted">{heard === "–" ? "" : unit}</span>
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </section>
+  );
+}
+
+function Export({ clip }: { clip: Clip }) {
+  const formats = server.value?.formats ?? { audio: ["wav"], loop: ["wav"] };
+  return (
+    <section>
+      <h2>{t.clip.export}</h2>
+      <div class="formats">
+        {formats.audio.map((format) => (
+          <a key={format} class="button" href={act.fileUrl(clip, format)} download="">
+            <Icon of={Download} size={16} /> {format.toUpperCase()}
+          </a>
+        ))}
+        {server.value?.extras.midi && (
+          <a class="button" href={`/v1/clips/${clip.id}/midi`} download="" title={t.hint.midi}>
+            <Icon of={Download} size={16} /> MIDI
+          </a>
+        )}
+      </div>
+      <p class="hint">{t.hint.loopExport}</p>
+      <div class="formats">
+        {formats.loop.map((format) => (
+          <a key={format} class="button" href={act.fileUrl(clip, format, null, true)} download="">
+            <Icon of={Download} size={16} /> {t.clip.loopFile(format.toUpperCase())}
+          </a>
+        ))}
+        <a class="button quiet" href={`/v1/clips/${clip.id}/codes`} download="">
+          {t.clip.codes}
+        </a>
+      </div>
+    </section>
+  );
+}
+
+/** Fields of a recipe that say nothing about its music. */
+const WITHOUT_EFFECT = ["count", "analyse", "long_prompt"];
+
+/** A setting as people read it: what is within it as names with values. */
+function inWords(value: unknown): string {
+  if (Array.isArray(value)) {
+    return value.map(inWords).join("; ");
+  }
+  if (typeof value === "object" && value !== null) {
+    const parts = Object.entries(compact(value)).map(
+      ([name, part]) => `${t.fieldNames[name] ?? name} ${inWords(part)}`,
+    );
+    return parts.join(", ");
+  }
+  return typeof value === "boolean" ? (value ? t.yes : t.no) : String(value);
+}
+
+/** The settings that make the same music again. */
+function RecipeTable({ clip }: { clip: Clip }) {
+  const [request, setRequest] = useState<JobRequest | null>(null);
+  useEffect(() => {
+    attempt(async () => setRequest(await act.recipeOf(clip)));
+  }, [clip.id]);
+  if (request === null) {
+    return null;
+  }
+  const settings = Object.entries(compact(request)).filter(([name]) => !WITHOUT_EFFECT.includes(name));
+  return (
+    <section>
+      <h2>{t.clip.recipe}</h2>
+      <dl class="recipe">
+        {settings.map(([name, value]) => (
+          <div key={name}>
+            <dt>{t.fieldNames[name] ?? name}</dt>
+            <dd>{inWords(value)}</dd>
+          </div>
+        ))}
+      </dl>
+      <div class="formats">
+        <button
+          type="button"
+          class="button"
+          onClick={() => {
+            restore(compact(request));
+            navigate("#/");
+          }}
+        >
+          {t.action.reuse}
+        </button>
+        <button type="button" class="button" onClick={() => attempt(() => act.share(request))}>
+          <Icon of={Link} size={16} /> {t.action.share}
+        </button>
+      </div>
+    </section>
+  );
+}
+
+/** The clip it was made from, and those made from it. */
+function Family({ clip }: { clip: Clip }) {
+  const [children, setChildren] = useState<Clip[]>([]);
+  const parent = clips.value.get(clip.parent?.clip_id ?? "");
+  useEffect(() => {
+    attempt(async () => setChildren((await get<Page<Clip>>(`/v1/clips?parent_id=${clip.id}`)).items));
+    if (clip.parent !== null) {
+      // The parent may be gone for good.
+      get<Clip>(`/v1/clips/${clip.parent.clip_id}`).then(keepClip, () => {});
+    }
+  }, [clip.id]);
+  if (clip.parent === null && children.length === 0) {
+    return null;
+  }
+  return (
+    <section>
+      <h2>{t.clip.family}</h2>
+      <ul class="family">
+        {clip.parent !== null && (
+          <li>
+            {t.clip.relation(clip.parent.relation, clip.parent.at_s)}{" "}
+            {parent === undefined ? t.clip.gone : <a href={`#/clip/${parent.id}`}>{act.clipName(parent)}</a>}
+          </li>
+        )}
+        {children.map((child) => (
+          <li key={child.id}>
+            {t.clip.became(child.parent?.relation ?? "")} <a href={`#/clip/${child.id}`}>{act.clipName(child)}</a>
+          </li>
+        ))}
+      </ul>
+    </section>
+  );
+}
+
+function Notes({ clip }: { clip: Clip }) {
+  const [tags, setTags] = useState(clip.tags.join(", "));
+  const keepTags = () => {
+    const list = tags
+      .split(",")
+      .map((tag) => tag.trim())
+      .filter((tag) => tag !== "");
+    if (list.join() !== clip.tags.join()) {
+      attempt(() => act.change(clip, { tags: list }));
+    }
+  };
+  return (
+    <section>
+      <h2>{t.clip.notes}</h2>
+      <div onBlurCapture={keepTags}>
+        <TextField label={t.clip.tags} hint={t.hint.tags} value={tags} onValue={setTags} />
+      </div>
+      <Field label={t.clip.notes}>
+        {(ids) => (
+          <textarea
+            {...ids}
+            rows={3}
+            value={clip.notes}
+            onChange={(event) => attempt(() => act.change(clip, { notes: event.currentTarget.value }))}
+          />
+        )}
+      </Field>
+      <fieldset class="field rating">
+        <legend>{t.clip.rating}</legend>
+        {[1, 2, 3, 4, 5].map((rating) => (
+          <IconButton
+            key={rating}
+            icon={Star}
+            label={t.clip.stars(rating)}
+            isOn={(clip.rating ?? 0) >= rating}
+            onClick={() => attempt(() => act.change(clip, { rating: clip.rating === rating ? null : rating }))}
+          />
+        ))}
+      </fieldset>
+    </section>
+  );
+}

@@ -1,0 +1,227 @@
+/** All clips: searched, filtered, and handled several at a time. */
+import { FolderPlus, GitCompareArrows, Headphones, Package, RotateCcw, Search, Star, Trash2 } from "lucide";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { get, idempotencyKey, post } from "../api/client.ts";
+import type { Clip, Collection, Page } from "../api/types.ts";
+import { ClipCard } from "../components/clip-card.tsx";
+import { Select } from "../components/controls.tsx";
+import { Icon } from "../components/icon.tsx";
+import { bytes } from "../lib/format.ts";
+import * as act from "../state/actions.ts";
+import { attempt } from "../state/notices.ts";
+import { replaceRoute, route } from "../state/router.ts";
+import { chosen, MAX_COMPARED } from "../state/selection.ts";
+import { clips, keepClip, libraryVersion, server } from "../state/store.ts";
+import { t } from "../strings.ts";
+
+const PAGE = 50;
+const SEARCH_MS = 150;
+
+/** Changes the filters that the address holds. */
+function filter(changes: Record<string, string>): void {
+  const query = new URLSearchParams(route.value.query);
+  for (const [name, value] of Object.entries(changes)) {
+    if (value === "") {
+      query.delete(name);
+    } else {
+      query.set(name, value);
+    }
+  }
+  replaceRoute(`#/library?${query}`);
+}
+
+export function Library() {
+  const { query } = route.value;
+  const { items, cursor, more } = useClips(query.toString());
+  const isTrash = query.get("trashed") === "true";
+  const ids = items.map((clip) => clip.id);
+  return (
+    <main class="page library">
+      <h1>{t.library.title}</h1>
+      <Filters query={query} isTrash={isTrash} />
+      {chosen.value.length > 0 && <Bulk />}
+      {items.length === 0 && <p class="empty muted">{t.library.nothing}</p>}
+      <div class="rows">
+        {items.map((clip) => (
+          <ClipCard key={clip.id} clip={clips.value.get(clip.id) ?? clip} among={ids} hasTitle />
+        ))}
+      </div>
+      {cursor !== null && (
+        <button type="button" class="button" onClick={more}>
+          {t.action.more50}
+        </button>
+      )}
+      <Storage />
+    </main>
+  );
+}
+
+/** The clips that a query finds, page by page, read again when the library changes. */
+function useClips(query: string) {
+  const [items, setItems] = useState<Clip[]>([]);
+  const [cursor, setCursor] = useState<string | null>(null);
+  const latest = useRef("");
+  const read = async (from: string | null) => {
+    const wanted = new URLSearchParams(query);
+    wanted.set("limit", String(PAGE));
+    if (from !== null) {
+      wanted.set("cursor", from);
+    }
+    latest.current = wanted.toString();
+    const page = await get<Page<Clip>>(`/v1/clips?${wanted}`);
+    // A slower answer to an earlier query must not replace a later one.
+    if (latest.current === wanted.toString()) {
+      page.items.forEach(keepClip);
+      setItems(from === null ? page.items : (before) => [...before, ...page.items]);
+      setCursor(page.next_cursor);
+    }
+  };
+  useEffect(() => {
+    const timer = window.setTimeout(() => attempt(() => read(null)), SEARCH_MS);
+    return () => window.clearTimeout(timer);
+  }, [query, libraryVersion.value]);
+  return { items, cursor, more: () => attempt(() => read(cursor)) };
+}
+
+function Filters({ query, isTrash }: { query: URLSearchParams; isTrash: boolean }) {
+  const isFavourite = query.get("favourite") === "true";
+  const input = useRef<HTMLInputElement>(null);
+  useLayoutEffect(() => {
+    if (act.isSearchWanted.value) {
+      act.isSearchWanted.value = false;
+      input.current?.focus();
+    }
+  }, [act.isSearchWanted.value]);
+  return (
+    <search class="filters">
+      <label class="search">
+        <Icon of={Search} />
+        <input
+          id="search"
+          ref={input}
+          type="search"
+          placeholder={t.library.search}
+          aria-label={t.library.search}
+          value={query.get("q") ?? ""}
+          onInput={(event) => filter({ q: event.currentTarget.value })}
+        />
+        <kbd>/</kbd>
+      </label>
+      <button
+        type="button"
+        class={`chip ${isFavourite ? "is-lit" : ""}`}
+        aria-pressed={isFavourite}
+        onClick={() => filter({ favourite: isFavourite ? "" : "true" })}
+      >
+        <Icon of={Star} size={14} isFilled={isFavourite} /> {t.library.favourites}
+      </button>
+      <button
+        type="button"
+        class={`chip ${isTrash ? "is-lit" : ""}`}
+        aria-pressed={isTrash}
+        onClick={() => filter({ trashed: isTrash ? "" : "true" })}
+      >
+        <Icon of={Trash2} size={14} /> {t.library.trash}
+      </button>
+      <Select
+        label={t.library.sort}
+        value={query.get("sort") ?? "newest"}
+        options={Object.entries(t.library.sorts).map(([value, text]) => ({ value, text }))}
+        onValue={(sort) => filter({ sort: sort === "newest" ? "" : sort })}
+      />
+      <Tempo name="tempo_min" label={t.library.tempoFrom} query={query} />
+      <Tempo name="tempo_max" label={t.library.tempoTo} query={query} />
+    </search>
+  );
+}
+
+function Tempo({ name, label, query }: { name: string; label: string; query: URLSearchParams }) {
+  return (
+    <label class="tempo">
+      <span>{label}</span>
+      <input
+        type="number"
+        min={30}
+        max={300}
+        value={query.get(name) ?? ""}
+        onChange={(event) => filter({ [name]: event.currentTarget.value })}
+      />
+    </label>
+  );
+}
+
+/** What can be done with the clips that were chosen. */
+function Bulk() {
+  const ids = chosen.value;
+  const all = ids.flatMap((id) => clips.value.get(id) ?? []);
+  const [name, setName] = useState("");
+  const done = () => {
+    chosen.value = [];
+  };
+  const collect = async () => {
+    const body = { name: name || t.library.unnamed, clip_ids: ids };
+    const made = await post<Collection>("/v1/collections", body, { "Idempotency-Key": idempotencyKey() });
+    setName("");
+    return made;
+  };
+  const archive = async () => {
+    const made = await collect();
+    act.download(`/v1/collections/${made.id}/archive?format=wav`);
+  };
+  const canCompare = ids.length >= 2 && ids.length <= MAX_COMPARED;
+  return (
+    <div class="bulk" role="group" aria-label={t.library.chosen(ids.length)}>
+      <b>{t.library.chosen(ids.length)}</b>
+      {canCompare && (
+        <a class="button" href={`#/compare?c=${ids.join(",")}`}>
+          <Icon of={GitCompareArrows} size={16} /> {t.action.compare}
+        </a>
+      )}
+      {canCompare && (
+        <a class="button" href={`#/test?c=${ids.join(",")}`}>
+          <Icon of={Headphones} size={16} /> {t.action.blindTest}
+        </a>
+      )}
+      <input
+        type="text"
+        aria-label={t.library.collection}
+        placeholder={t.library.collection}
+        value={name}
+        onInput={(event) => setName(event.currentTarget.value)}
+      />
+      <button type="button" class="button" onClick={() => attempt(collect)}>
+        <Icon of={FolderPlus} size={16} /> {t.action.collect}
+      </button>
+      <button type="button" class="button" onClick={() => attempt(archive)}>
+        <Icon of={Package} size={16} /> {t.action.archive}
+      </button>
+      {all.some((clip) => clip.trashed_at !== null) ? (
+        <button type="button" class="button" onClick={() => attempt(() => act.restoreFromTrash(all).then(done))}>
+          <Icon of={RotateCcw} size={16} /> {t.action.restore}
+        </button>
+      ) : (
+        <button type="button" class="button" onClick={() => attempt(() => act.trash(all).then(done))}>
+          <Icon of={Trash2} size={16} /> {t.action.trash}
+        </button>
+      )}
+      <button type="button" class="button quiet" onClick={done}>
+        {t.action.chooseNone}
+      </button>
+    </div>
+  );
+}
+
+function Storage() {
+  const storage = server.value?.storage;
+  return storage === undefined ? null : (
+    <p class="storage muted">
+      <meter
+        max={storage.quota_bytes}
+        high={0.9 * storage.quota_bytes}
+        value={storage.used_bytes}
+        aria-label={t.server.storage}
+      />
+      {t.library.storage(bytes(storage.used_bytes), bytes(storage.quota_bytes))}
+    </p>
+  );
+}

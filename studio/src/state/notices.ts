@@ -1,0 +1,50 @@
+/** Short messages: those that are seen for some seconds, and those that a screen reader says. */
+import { signal } from "@preact/signals";
+import { ProblemError } from "../api/client.ts";
+import { t } from "../strings.ts";
+
+const NOTICE_MS = 10_000;
+
+export interface Notice {
+  id: number;
+  text: string;
+  detail?: string;
+  isProblem: boolean;
+  action?: { label: string; run: () => void };
+}
+
+export const notices = signal<Notice[]>([]);
+export const announcement = signal("");
+let lastId = 0;
+
+export function notify(text: string, options: Partial<Omit<Notice, "id" | "text">> = {}): void {
+  lastId += 1;
+  const id = lastId;
+  notices.value = [...notices.value.slice(-2), { id, text, isProblem: false, ...options }];
+  if (!options.isProblem) {
+    window.setTimeout(() => dismiss(id), NOTICE_MS);
+  }
+}
+
+export function dismiss(id: number): void {
+  notices.value = notices.value.filter((notice) => notice.id !== id);
+}
+
+export function announce(text: string): void {
+  announcement.value = text;
+}
+
+/** Shows what went wrong; a problem of the server says what to do. */
+export function report(error: unknown): void {
+  if (error instanceof DOMException && error.name === "AbortError") {
+    return;
+  }
+  const text = error instanceof Error ? error.message : String(error);
+  const requestId = error instanceof ProblemError ? error.problem.request_id : undefined;
+  notify(text, { isProblem: true, detail: requestId === undefined ? undefined : t.problem.request(requestId) });
+}
+
+/** Runs what a control does, and shows what went wrong. */
+export function attempt(action: () => Promise<unknown>): void {
+  action().catch(report);
+}

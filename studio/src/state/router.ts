@@ -1,0 +1,34 @@
+/** The screen that the address names: `#/library?q=piano` is the path `library` with a query. */
+import { signal } from "@preact/signals";
+
+export interface Route {
+  /** First part of the path, "" for the screen on which music is made. */
+  screen: string;
+  /** The parts after it. */
+  rest: string[];
+  query: URLSearchParams;
+}
+
+function parse(hash: string): Route {
+  const [path = "", query = ""] = hash.replace(/^#\/?/, "").split("?", 2);
+  const [screen = "", ...rest] = path.split("/").map(decodeURIComponent);
+  return { screen, rest, query: new URLSearchParams(query) };
+}
+
+export const route = signal<Route>(parse(location.hash));
+
+window.addEventListener("hashchange", () => {
+  route.value = parse(location.hash);
+});
+
+/** The screen changes at once; the event that the browser sends for it comes later, after keys that were pressed since. */
+export function navigate(hash: string): void {
+  location.hash = hash;
+  route.value = parse(location.hash);
+}
+
+/** Changes the address without a new entry in the history, such as while a search is typed. */
+export function replaceRoute(hash: string): void {
+  history.replaceState(null, "", hash);
+  route.value = parse(hash);
+}

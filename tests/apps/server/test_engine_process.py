@@ -1,0 +1,177 @@
+"""The engine's process and the server's end of it: what fails for one clip, or while it ends, reaches no other."""
+
+import asyncio
+import os
+import queue
+import shutil
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import pytest
+
+import descant
+from descant.adapters import Adapter
+from descant.apps.server.engine import work
+from descant.apps.server.engine.adapters import AdapterShelf
+from descant.apps.server.engine.link import EngineLink
+from descant.apps.server.engine.messages import Message
+from descant.apps.server.engine.worker import Worker
+from descant.apps.server.schemas import JobRequest
+from descant.checkpoints.adapters import NAMES
+from descant.generation.stream_batch import Advance
+from descant.generation.variants import MAX_KEPT
+from tests.apps.server.conftest import wait_for
+
+ENDS_SLOWLY = "import sys, time; sys.stdin.read(); time.sleep(0.5)"
+NEVER_ENDS = "import time; time.sleep(600)"
+
+
+@pytest.fixture(scope="module")
+def model() -> descant.MusicGen:
+    return descant.load("tiny", device="cpu", precision="fp32")
+
+
+class Engine:
+    """A worker in this process, which stops once so many clips have ended."""
+
+    def __init__(self, model: descant.MusicGen, folder, num_clips: int) -> None:
+        self.sent: list[Message] = []
+        self._inbox: queue.Queue[Message | None] = queue.Queue()
+        self._num_left = num_clips
+        self.worker = Worker(model, folder, self._inbox, self._send)
+
+    def ask(self, clip_id: str, **fields) -> None:
+        asked = JobRequest(text="bells, 240 bpm", seed=5, analyse=False, **fields).model_dump()
+        asked |= {"sampling": {}, "guidance": {}}
+        self._inbox.put(Message("make", clip_id, {"request": asked, "sources": {}, "analyse": False}))
+
+    def ends(self) -> dict[str, str]:
+        """How each clip has ended."""
+        return {one.clip_id: one.kind for one in self.sent if one.kind in ("done", "failed")}
+
+    def _send(self, message: Message) -> None:
+        self.sent.append(message)
+        if message.kind in ("done", "failed"):
+            self._num_left -= 1
+            if not self._num_left:
+                self._inbox.put(None)
+
+
+def test_candidates_that_fail_in_the_same_step_end_their_clip_and_no_other(model, tmp_path, monkeypatch):
+    """The second one's end was once looked up in vain, and the engine died with everybody's clips."""
+    engine = Engine(model, tmp_path, num_clips=2)
+    worker, batch = engine.worker, engine.worker._batch
+    advance, remove = batch.advance, batch.remove
+
+    def failing() -> list[Advance]:
+        doomed = [music for music, clip_id in worker._ids.items() if clip_id == "choice"]
+        others = [one for one in advance() if one.music not in doomed]
+        return [*(Advance(music, [], is_done=True, error=RuntimeError("broken")) for music in doomed), *others]
+
+    def raising(music) -> None:
+        remove(music)
+        raise RuntimeError("cannot end properly")
+
+    monkeypatch.setattr(batch, "advance", failing)
+    monkeypatch.setattr(batch, "remove", raising)
+    engine.ask("choice", loop={"bars": 1}, best_of=3)
+    engine.ask("other", duration_s=0.4)
+    worker.run()
+    assert engine.ends() == {"choice": "failed", "other": "done"}
+    assert not worker._works
+    assert not worker._ids
+
+
+def test_the_engine_speaks_while_it_chooses_and_holds_candidates_once(model, tmp_path, monkeypatch):
+    """It was once silent meanwhile, and would have been taken for dead."""
+    engine = Engine(model, tmp_path, num_clips=1)
+
+    def slow(_, clips):
+        before = len(engine.sent)
+        wait_for(lambda: len(engine.sent) >= before + 2)
+        (chosen,) = engine.worker._works.values()
+        held = [chosen.held[music] for music in chosen.musics]
+        ends = [(waves[0].data_ptr(), sum(wave.shape[1] for wave in waves)) for waves in held]
+        assert ends == [(clip.samples.data_ptr(), len(clip)) for clip in clips]
+        return replace(clips[1], info={**clips[1].info, "best_of": 2})
+
+    monkeypatch.setattr(work, "best", slow)
+    engine.ask("choice", duration_s=2.4, best_of=2)
+    engine.worker.run()
+    assert engine.ends() == {"choice": "done"}
+
+
+def test_adapters_are_kept_that_were_used_last_and_none_that_is_gone(model, tmp_path, monkeypatch):
+    names = [f"a{number}" for number in range(MAX_KEPT + 2)]
+    for name in names:
+        (tmp_path / name).mkdir()
+        for file in NAMES:
+            (tmp_path / name / file).write_text("{}")
+    read: list[str] = []
+
+    def load(path) -> Adapter:
+        read.append(path.name)
+        return Adapter({})
+
+    monkeypatch.setattr(model, "load_adapter", load)
+    shelf = AdapterShelf(tmp_path, model)
+    for name in [*names[:MAX_KEPT], names[0], *names[MAX_KEPT:]]:
+        shelf.named(name)
+    assert read == names
+    assert list(shelf._read) == [*names[3:MAX_KEPT], names[0], *names[MAX_KEPT:]]
+    shutil.rmtree(tmp_path / names[0])
+    shelf.named(names[-1])
+    assert names[0] not in shelf._read
+
+
+def linked(code: str, story: Callable[[EngineLink, "asyncio.Task[None]"], Awaitable[None]]) -> int:
+    """Runs a story with a link to a process of this code; gives how often it was taken for crashed."""
+    deaths: list[float] = []
+
+    async def run() -> None:
+        link = EngineLink((sys.executable, "-c", code), 20.0, lambda _: None, lambda _: deaths.append(0.0))
+        running = asyncio.create_task(link.run())
+        await story(link, running)
+        await link.stop()
+        await asyncio.wait_for(running, 60)
+
+    asyncio.run(run())
+    return len(deaths)
+
+
+def test_ctrl_c_in_a_terminal_does_not_reach_the_engine():
+    """An engine that was still importing printed a traceback, and was started again."""
+
+    async def story(link: EngineLink, running: "asyncio.Task[None]") -> None:
+        del running
+        while link.pid is None:
+            await asyncio.sleep(0.01)
+        assert os.getsid(link.pid) != os.getsid(0)
+
+    assert linked(ENDS_SLOWLY, story) == 0
+
+
+def test_an_engine_that_was_asked_to_end_has_not_crashed_even_if_the_next_is_wanted_before():
+    async def story(link: EngineLink, running: "asyncio.Task[None]") -> None:
+        while link.pid is None:
+            await asyncio.sleep(0.01)
+        first = link.pid
+        unloading = asyncio.create_task(link.unload())
+        await asyncio.sleep(0.05)
+        link.load()
+        await unloading
+        while link.pid in (None, first):
+            assert not running.done()
+            await asyncio.sleep(0.01)
+
+    assert linked(ENDS_SLOWLY, story) == 0
+
+
+def test_a_server_that_stops_while_its_engine_is_being_started_ends():
+    async def story(link: EngineLink, running: "asyncio.Task[None]") -> None:
+        del running
+        await asyncio.sleep(0)
+        assert link.pid is None
+
+    assert linked(NEVER_ENDS, story) == 0

@@ -1,0 +1,324 @@
+"""Jobs: what is asked for is made, streamed, kept and found again; it can be cancelled and changed on the way."""
+
+import json
+import random
+import time
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+import soundfile
+
+from tests.apps.server.conftest import Running, events_of, serving, wait_for
+from tests.apps.server.paced_engine import RATE_HZ, codes_of, pcm_of
+from tests.apps.server.paced_server import paced_config
+
+
+def stream_of(client: httpx.Client, clip: dict, **query) -> bytes:
+    return client.get(clip["urls"]["stream"], params=query).content
+
+
+def test_a_job_becomes_clips_with_successive_seeds(fast):
+    job = fast.submit(count=3, seed=7, duration_s=2.0, label="scene")
+    assert (job["state"], job["seeds"], job["label"]) == ("queued", [7, 8, 9], "scene")
+    assert [clip["index"] for clip in job["clips"]] == [0, 1, 2]
+    assert job["request"]["guidance"] == {"scale": 3.0, "text_scale": None, "melody_scale": None, "schedule": []}
+    streams = [stream_of(fast.client, clip) for clip in job["clips"]]
+    assert streams == [pcm_of(seed, [], 2 * RATE_HZ) for seed in (7, 8, 9)]
+    wait_for(lambda: fast.job(job)["state"] == "succeeded")
+    for clip in fast.job(job)["clips"]:
+        assert (clip["state"], clip["duration_s"], clip["sample_rate_hz"]) == ("ready", 2.0, RATE_HZ)
+
+
+def test_the_joined_stream_is_the_stored_clip_for_any_chunking(fast, tmp_path):
+    clip = fast.submit(duration_s=1.3, seed=3)["clips"][0]
+    whole = stream_of(fast.client, clip)
+    file = tmp_path / "a.flac"
+    wait_for(lambda: fast.client.get(clip["urls"]["self"]).json()["state"] == "ready")
+    file.write_bytes(fast.client.get(clip["urls"]["audio"], params={"format": "flac"}).content)
+    assert soundfile.read(file, dtype="int16")[0].astype("<i2").tobytes() == whole
+    draw = random.Random(1)
+    for _ in range(20):
+        start_s = draw.choice([0.0, draw.uniform(0, 1.3)])
+        size = draw.choice([1, 7, 4_097, 65_536])
+        with fast.client.stream("GET", clip["urls"]["stream"], params={"start_s": start_s}) as answer:
+            joined = b"".join(answer.iter_bytes(size))
+        assert joined == whole[2 * round(start_s * RATE_HZ) :]
+
+
+def test_every_listener_of_a_growing_clip_hears_all_of_it_and_a_stalled_one_blocks_nobody(tmp_path):
+    with serving(tmp_path, pace=4.0) as server:
+        clip = server.submit(duration_s=6.0, seed=1)["clips"][0]
+        with server.client.stream("GET", clip["urls"]["stream"]) as stalled:
+            blocks = stalled.iter_bytes(1_000)
+            next(blocks)
+            wait_for(lambda: server.client.get(clip["urls"]["self"]).json()["duration_s"] > 3)
+            late = stream_of(server.client, clip)
+            assert late == pcm_of(1, [], 6 * RATE_HZ)
+            assert b"".join(blocks)[-1_000:] == late[-1_000:]
+
+
+def test_a_wav_of_a_growing_clip_leaves_its_length_open_and_of_a_finished_one_says_it(fast):
+    clip = fast.clip(duration_s=1.0)
+    finished = stream_of(fast.client, clip, format="wav")
+    assert finished[40:44] == (2 * RATE_HZ).to_bytes(4, "little")
+    with serving(fast.config.folder / "slow", pace=2.0) as slow:
+        growing = stream_of(slow.client, slow.submit(duration_s=1.0)["clips"][0], format="wav")
+    assert growing[40:44] == b"\xff\xff\xff\xff"
+    assert len(growing) == 44 + 2 * RATE_HZ
+
+
+def test_events_tell_the_story_of_a_job(fast):
+    with fast.client.stream("GET", "/v1/events") as answer:
+        text = answer.iter_text()
+        next(text)
+        job = fast.made(count=2)
+        told = ""
+        while "job.succeeded" not in told:
+            told += next(text)
+    events = [(kind, data) for kind, data in events_of(told) if job["id"] in json.dumps(data)]
+    kinds = [kind for kind, _ in events]
+    assert kinds[:2] == ["job.queued", "job.started"]
+    assert kinds.count("clip.first_audio") == kinds.count("clip.ready") == 2
+    assert kinds.index("clip.first_audio") < kinds.index("clip.ready") < kinds.index("job.succeeded")
+    ended = dict(events)["job.succeeded"]["job"]
+    assert (ended["state"], [clip["state"] for clip in ended["clips"]]) == ("succeeded", ["ready", "ready"])
+
+
+def test_events_that_were_missed_follow_after_a_reconnect(fast):
+    with fast.client.stream("GET", "/v1/events") as answer:
+        text = answer.iter_text()
+        next(text)
+        fast.made()
+        told = next(text)
+    first = told.split("\n")[0].removeprefix("id: ")
+    fast.made()
+    with fast.client.stream("GET", "/v1/events", headers={"Last-Event-ID": first}) as answer:
+        text = answer.iter_text()
+        missed = ""
+        while missed.count("job.succeeded") < 2:
+            missed += next(text)
+    numbers = [int(line.split("-")[1]) for line in missed.splitlines() if line.startswith("id: ")]
+    start = int(first.split("-")[1]) + 1
+    assert numbers == list(range(start, start + len(numbers)))
+    for unknown in ("other-1", f"{first.split('-')[0]}-99999999"):
+        with fast.client.stream("GET", "/v1/events", headers={"Last-Event-ID": unknown}) as answer:
+            text = answer.iter_text()
+            assert "resync" in next(text) + next(text)
+
+
+def test_cancelling_keeps_what_was_made_and_frees_the_place(tmp_path):
+    with serving(tmp_path, pace=1.0, limits={"slots": 1}) as server:
+        first, second = server.submit(duration_s=60.0, seed=4), server.submit(duration_s=0.5)
+        assert server.job(second)["queue"]["position"] == 1
+        clip = first["clips"][0]
+        wait_for(lambda: server.client.get(clip["urls"]["self"]).json()["duration_s"] > 0.5)
+        cancelled = server.client.post(first["urls"]["cancel"]).json()
+        assert cancelled["state"] == "cancelled"
+        kept = cancelled["clips"][0]
+        assert kept["state"] == "partial"
+        num_samples = round(kept["duration_s"] * RATE_HZ)
+        assert stream_of(server.client, kept) == pcm_of(4, [], 60 * RATE_HZ)[: 2 * num_samples]
+        assert server.client.get(kept["urls"]["codes"]).status_code == 200
+        wait_for(lambda: server.job(second)["state"] == "succeeded")
+        again = server.client.post(first["urls"]["cancel"]).json()
+        assert (again["state"], again["finished_at"]) == ("cancelled", cancelled["finished_at"])
+        waiting = server.submit(duration_s=60.0, count=2)
+        assert {clip["state"] for clip in server.client.post(waiting["urls"]["cancel"]).json()["clips"]} <= {
+            "cancelled",
+            "partial",
+        }
+
+
+def test_sections_can_change_while_the_music_plays(tmp_path):
+    with serving(tmp_path, pace=4.0) as server:
+        # Waits at second 1 for the change.
+        job = server.submit(duration_s=5.0, seed=2, sections=[{"start_s": 4, "text": "old [stall 1]"}])
+        wait_for(lambda: server.job(job)["clips"][0]["duration_s"] > 0.5)
+        too_late = server.client.patch(job["urls"]["self"], json={"sections": [{"start_s": 0.2, "text": "x"}]})
+        assert (too_late.status_code, too_late.json()["type"]) == (409, "/problems/too-late")
+        sections = [{"start_s": 3.5, "text": "drums"}]
+        changed = server.client.patch(job["urls"]["self"], json={"sections": sections})
+        assert changed.json()["request"]["sections"] == sections
+        assert stream_of(server.client, job["clips"][0]) == pcm_of(2, sections, 5 * RATE_HZ)
+        recipe = server.client.get(job["clips"][0]["urls"]["recipe"]).json()
+        assert recipe["request"]["sections"] == sections
+        wait_for(lambda: server.job(job)["state"] == "succeeded")
+        late = server.client.patch(job["urls"]["self"], json={"sections": sections})
+        assert (late.status_code, late.json()["type"]) == (409, "/problems/wrong-state")
+
+
+def test_a_dead_engine_is_replaced_and_listeners_hear_the_same_music(tmp_path):
+    with serving(tmp_path, pace=4.0) as server:
+        clip = server.submit(text="x [die 1.5]", duration_s=3.0, seed=5)["clips"][0]
+        assert stream_of(server.client, clip) == pcm_of(5, [], 3 * RATE_HZ)
+        wait_for(lambda: server.job(clip["job_id"])["state"] == "succeeded")
+        assert server.job(clip["job_id"])["attempt"] == 2
+        assert "descant_engine_deaths_total 1.0" in server.client.get("/metrics").text
+
+
+def test_a_job_that_kills_every_engine_fails_and_keeps_what_was_made(tmp_path):
+    with serving(tmp_path, pace=20.0) as server:
+        failed = server.made(text="x [die-always 0.5]", duration_s=2.0, seed=5)
+        assert (failed["state"], failed["attempt"]) == ("failed", 4)
+        assert failed["problem"]["type"] == "/problems/engine-failed"
+        clip = failed["clips"][0]
+        assert (clip["state"], clip["duration_s"]) == ("partial", 0.5)
+        assert server.wait_ready().made(duration_s=0.5)["state"] == "succeeded"
+
+
+def test_an_engine_that_is_silent_is_replaced(tmp_path):
+    with serving(tmp_path, pace=10.0, limits={"silence_s": 4.0, "attempts": 1}) as server:
+        failed = server.made(text="[hang 0.5]", duration_s=2.0)
+        assert failed["clips"][0]["problem"]["type"] == "/problems/engine-failed"
+        assert server.wait_ready().made(duration_s=0.5)["state"] == "succeeded"
+
+
+def test_a_failure_of_one_clip_says_so(fast):
+    failed = fast.made(text="[fail 0.5]", duration_s=2.0)
+    assert failed["state"] == "failed"
+    assert failed["clips"][0]["problem"]["type"] == "/problems/engine-failed"
+
+
+def test_a_restart_loses_nothing_and_continues_what_was_being_made(tmp_path):
+    with serving(tmp_path, pace=0.5, limits={"slots": 1}) as server:
+        finished = server.clip(duration_s=0.5, seed=1)
+        job = server.submit(duration_s=6.0, seed=2, count=2)
+        wait_for(lambda: server.job(job)["clips"][0]["duration_s"] > 1)
+    with serving(tmp_path, pace=50.0) as server:
+        wait_for(lambda: server.job(job)["state"] == "succeeded")
+        for seed, clip in zip((2, 3), server.job(job)["clips"], strict=True):
+            assert stream_of(server.client, clip) == pcm_of(seed, [], 6 * RATE_HZ)
+        assert stream_of(server.client, finished) == pcm_of(1, [], RATE_HZ // 2)
+        assert server.job(job)["attempt"] == 2
+        assert not list((tmp_path / "parts").iterdir())
+
+
+def test_owners_queue_and_whole_queue_are_bounded(tmp_path):
+    with serving(tmp_path, pace=0.1, limits={"slots": 1, "queue": 3, "queue_per_owner": 3}) as server:
+        jobs = [server.submit(duration_s=30.0) for _ in range(4)]
+        for _ in range(20):
+            refused = server.client.post("/v1/jobs", json={})
+            assert (refused.status_code, refused.json()["type"]) == (429, "/problems/queue-full")
+            assert int(refused.headers["Retry-After"]) >= 1
+        for job in reversed(jobs):
+            server.client.post(job["urls"]["cancel"])
+        assert server.submit(duration_s=0.1)["state"] in ("queued", "running")
+
+
+def test_prefer_wait_answers_with_the_finished_job_or_with_what_there_is(fast, tmp_path):
+    done = fast.client.post("/v1/jobs", json={"duration_s": 0.5}, headers={"Prefer": "wait=20"})
+    assert (done.status_code, done.json()["state"]) == (201, "succeeded")
+    assert done.headers["Location"] == done.json()["urls"]["self"]
+    with serving(tmp_path, pace=0.1) as slow:
+        began = time.monotonic()
+        answer = slow.client.post("/v1/jobs", json={"duration_s": 20}, headers={"Prefer": "wait=1"})
+        assert answer.status_code == 202
+        assert answer.json()["state"] in ("queued", "running")
+        assert 0.9 < time.monotonic() - began < 60
+
+
+def test_jobs_are_listed_in_pages_and_deleted_when_they_have_ended(fast):
+    made = [fast.made(duration_s=0.2)["id"] for _ in range(5)]
+    listed, cursor = [], None
+    while cursor is not None or not listed:
+        page = fast.client.get("/v1/jobs", params={"limit": 2, **({"cursor": cursor} if cursor else {})}).json()
+        listed += [job["id"] for job in page["items"]]
+        cursor = page["next_cursor"]
+    assert listed[:5] == made[::-1]
+    assert len(listed) == len(set(listed))
+    assert fast.client.delete(f"/v1/jobs/{made[0]}").status_code == 204
+    assert fast.client.get(f"/v1/jobs/{made[0]}").status_code == 404
+
+
+def test_codes_are_kept_and_continued_unchanged(fast, tmp_path):
+    clip = fast.clip(duration_s=1.0, seed=6)
+    file = tmp_path / "codes.safetensors"
+    file.write_bytes(fast.client.get(clip["urls"]["codes"]).content)
+    from safetensors.numpy import load_file
+
+    assert np.array_equal(load_file(file)["codes"], codes_of(6, 50))
+    continued = fast.clip(duration_s=2.0, continue_from={"clip_id": clip["id"], "at_s": 0.5})
+    assert continued["parent"] == {"clip_id": clip["id"], "at_s": 0.5, "relation": "continue"}
+    assert continued["text"] == "hello"
+    too_short = fast.client.post("/v1/jobs", json={"duration_s": 0.5, "continue_from": {"clip_id": clip["id"]}})
+    assert too_short.json()["errors"][0]["pointer"] == "/duration_s"
+
+
+def test_what_the_engine_refuses_changes_nothing(tmp_path):
+    with serving(tmp_path, limits={"queue": 1}) as server:
+        refused = server.client.post("/v1/jobs", json={"text": "[refuse]"})
+        assert (refused.status_code, refused.json()["errors"][0]["pointer"]) == (422, "/text")
+        job = server.submit(duration_s=3.0)
+        new = [{"start_s": 2.8, "text": "[refuse]"}]
+        changed = server.client.patch(f"/v1/jobs/{job['id']}", json={"sections": new})
+        assert changed.status_code == 422
+        assert server.job(job)["request"]["sections"] == []
+        assert [one["id"] for one in server.client.get("/v1/jobs").json()["items"]] == [job["id"]]
+
+
+def test_an_unloaded_model_is_loaded_for_the_next_job(tmp_path):
+    with serving(tmp_path, pace=50.0) as server:
+        job = server.submit(duration_s=60.0)
+        wait_for(lambda: server.job(job)["state"] == "running")
+        assert server.client.post("/v1/models/paced/unload").json()["type"] == "/problems/wrong-state"
+        server.client.post(f"/v1/jobs/{job['id']}/cancel")
+        pid = server.service.production.host.link.pid
+        assert server.client.post("/v1/models/paced/unload").json()["loaded"] is False
+        assert not Path(f"/proc/{pid}").exists()
+        assert server.client.get("/v1/server").json()["state"] == "unloaded"
+        assert server.client.get("/health/ready").json() == {"status": "unloaded"}
+        assert server.made(seed=3)["state"] == "succeeded"
+        assert server.client.get("/v1/models/paced").json()["loaded"] is True
+        server.client.post("/v1/models/paced/unload")
+        assert server.client.post("/v1/models/paced/load").status_code == 200
+        assert server.client.post("/v1/models/paced/unload").json()["type"] == "/problems/not-ready"
+        server.wait_ready()
+        server.client.post("/v1/models/paced/unload")
+        assert server.client.post("/v1/models/other/unload").status_code == 404
+
+
+def test_while_the_engine_starts_jobs_are_queued_unchecked(tmp_path):
+    config = paced_config(tmp_path, load_s=1.5, pace=50.0)
+    server = Running(config)
+    try:
+        assert server.submit(text="[refuse]")["state"] == "queued"
+        assert server.client.get("/health/ready").status_code == 503
+    finally:
+        server.stop()
+
+
+@pytest.mark.parametrize(
+    ("fields", "pointer"),
+    [
+        ({"duration_s": 400}, "/duration_s"),
+        ({"duration_s": -1}, "/duration_s"),
+        ({"duration_s": "10"}, "/duration_s"),
+        ({"count": 9}, "/count"),
+        ({"seed": -1}, "/seed"),
+        ({"seed": 2**32}, "/seed"),
+        ({"text": "x" * 2_001}, "/text"),
+        ({"text": 7}, "/text"),
+        ({"text": "a\0b"}, "/text"),
+        ({"sampling": {"top_k": -1}}, "/sampling/top_k"),
+        ({"guidance": {"scale": 1_000}}, "/guidance/scale"),
+        ({"key": "H minor"}, "/key"),
+        ({"tempo": 1_000}, "/tempo"),
+        ({"sections": [{"start_s": 20, "text": "x"}]}, "/sections"),
+        ({"loop": {"bars": 4}}, "/loop/bars"),
+        ({"melody": {"clip_id": "clip_../etc"}}, "/melody/clip_id"),
+        ({"relation": {"clip_id": "clip_1111111111111111111111", "kind": "x"}}, "/relation/clip_id"),
+        ({"melody": {}}, "/melody"),
+        ({"style": {"clip_id": "x"}}, "/style"),
+        ({"model": "other"}, "/model"),
+        ({"lyrics": "la"}, "/lyrics"),
+    ],
+)
+def test_a_wrong_field_is_named(fast, fields, pointer):
+    answer = fast.client.post("/v1/jobs", json=fields)
+    assert 400 <= answer.status_code < 500
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["errors"][0]["pointer"] == pointer
+    assert problem["detail"]

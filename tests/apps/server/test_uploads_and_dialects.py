@@ -1,0 +1,177 @@
+"""Uploads, requests that are sent twice, other dialects, and the command line as a client."""
+
+import io
+import json
+import threading
+
+import numpy as np
+import pytest
+import soundfile
+
+from descant.apps.cli.main import main
+from tests.apps.server.conftest import serving, wait_for
+from tests.apps.server.paced_engine import RATE_HZ, pcm_of
+
+
+def wav(seconds: float = 1.0, rate_hz: int = 22_050, channels: int = 1) -> bytes:
+    file = io.BytesIO()
+    time = np.arange(round(seconds * rate_hz)) / rate_hz
+    soundfile.write(file, np.stack([0.3 * np.sin(2_000 * time)] * channels, axis=1), rate_hz, format="WAV")
+    return file.getvalue()
+
+
+def send(server, content: bytes, name: str = "hum.wav", **headers: str):
+    return server.client.post("/v1/uploads", files={"file": (name, content)}, headers=headers)
+
+
+def test_an_upload_is_stored_once_and_can_be_a_melody(fast):
+    answer = send(fast, wav(1.5, channels=2), "../../hum é.wav")
+    upload = answer.json()
+    assert answer.status_code == 201
+    assert (upload["duration_s"], upload["channels"], upload["name"]) == (1.5, 2, "hum é.wav")
+    again = send(fast, wav(1.5, channels=2))
+    assert (again.status_code, again.json()["id"], again.json()["already_had"]) == (200, upload["id"], True)
+    samples, rate_hz = soundfile.read(io.BytesIO(fast.client.get(f"/v1/uploads/{upload['id']}/audio").content))
+    assert (samples.shape, rate_hz) == ((33_075, 2), 22_050)
+    assert fast.client.get(f"/v1/uploads/{upload['id']}/peaks").json()["length"] == 151
+    made = fast.made(duration_s=0.2, melody={"upload_id": upload["id"], "start_s": 0.5, "end_s": 1.0})
+    assert made["state"] == "succeeded"
+    assert fast.client.get(f"/v1/uploads/{upload['id']}").json()["expires_at"] is None
+    beyond = fast.client.post("/v1/jobs", json={"melody": {"upload_id": upload["id"], "start_s": 2}})
+    assert beyond.json()["errors"][0]["pointer"] == "/melody"
+    assert fast.client.delete(f"/v1/uploads/{upload['id']}").status_code == 204
+    assert fast.client.get(f"/v1/uploads/{upload['id']}").status_code == 404
+
+
+def test_uploads_are_listed_the_newest_first_while_others_come_and_go(tmp_path):
+    with serving(tmp_path) as server:
+        assert server.client.get("/v1/uploads").json() == {"items": [], "next_cursor": None}
+        ids = [send(server, wav(0.1 * count), f"{count}.wav").json()["id"] for count in (1, 2)]
+        page = server.client.get("/v1/uploads", params={"limit": 1}).json()
+        assert page["items"] == [server.client.get(f"/v1/uploads/{ids[1]}").json()]
+        server.client.delete(f"/v1/uploads/{ids[1]}")
+        send(server, wav(0.3), "late.wav")
+        rest = server.client.get("/v1/uploads", params={"limit": 1, "cursor": page["next_cursor"]}).json()
+        assert ([item["id"] for item in rest["items"]], rest["next_cursor"]) == ([ids[0]], None)
+        assert [item["name"] for item in server.client.get("/v1/uploads").json()["items"]] == ["late.wav", "1.wav"]
+        for wrong in ({"limit": 0}, {"limit": 201}, {"cursor": "soon"}):
+            assert server.client.get("/v1/uploads", params=wrong).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"<!doctype html><p>no", "HTML"),
+        (b"RIFF\x00\x00\x00\x00WAVEfmt ", ""),
+        (b"", ""),
+        (b"fLaC" + bytes(200), ""),
+        (wav(601, rate_hz=1_000), "601"),
+    ],
+    ids=["html", "header", "empty", "flac", "long"],
+)
+def test_what_is_no_usable_audio_is_refused_and_leaves_nothing(fast, content, words):
+    answer = send(fast, content)
+    assert (answer.status_code, answer.json()["type"]) == (422, "/problems/bad-audio")
+    assert words in answer.json()["detail"]
+    assert str(fast.config.folder) not in answer.text
+    assert not [path for path in (fast.config.folder / "parts").iterdir() if path.name.startswith(".upload")]
+
+
+def test_the_same_request_with_the_same_key_is_one_job(fast):
+    headers = {"Idempotency-Key": "once"}
+    first = fast.client.post("/v1/jobs", json={"text": "once", "duration_s": 0.1, "seed": 1}, headers=headers)
+    again = fast.client.post("/v1/jobs", json={"text": "once", "seed": 1, "duration_s": 0.1}, headers=headers)
+    assert (again.status_code, again.json()["id"]) == (first.status_code, first.json()["id"])
+    assert again.headers["Idempotency-Replayed"] == "true"
+    other = fast.client.post("/v1/jobs", json={"text": "other"}, headers=headers)
+    assert (other.status_code, other.json()["type"]) == (422, "/problems/idempotency-mismatch")
+
+
+def test_many_requests_with_one_key_at_once_are_one_job(fast):
+    answers = []
+
+    def ask() -> None:
+        headers = {"Idempotency-Key": "many"}
+        answers.append(fast.client.post("/v1/jobs", json={"text": "many", "duration_s": 0.1}, headers=headers))
+
+    threads = [threading.Thread(target=ask) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {answer.status_code for answer in answers} <= {202, 409}
+    assert len({answer.json()["id"] for answer in answers if answer.status_code == 202}) == 1
+    assert len(fast.client.get("/v1/clips", params={"q": "many"}).json()["items"]) == 1
+
+
+def test_music_in_the_style_of_openai(fast):
+    asked = {"prompt": "x", "duration": 0.5, "seed": 4, "response_format": "flac"}
+    answer = fast.client.post("/v1/audio/music", json=asked)
+    assert soundfile.read(io.BytesIO(answer.content), dtype="int16")[0].tobytes() == pcm_of(4, [], RATE_HZ // 2)
+    clip = fast.client.get(f"/v1/clips/{answer.headers['X-Descant-Clip']}").json()
+    assert (clip["state"], clip["seed"]) == ("ready", 4)
+    streamed = fast.client.post("/v1/audio/music", json={**asked, "response_format": "pcm", "stream": True})
+    assert streamed.content == pcm_of(4, [], RATE_HZ // 2)
+    refused = fast.client.post("/v1/audio/music", json={"prompt": "x", "lyrics": "la"})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (422, "lyrics")
+
+
+def test_a_client_that_goes_away_ends_its_music(tmp_path):
+    with serving(tmp_path, pace=1.0) as server:
+        asked = {"prompt": "x", "duration": 60, "response_format": "pcm", "stream": True}
+        with server.client.stream("POST", "/v1/audio/music", json=asked) as answer:
+            next(answer.iter_bytes(100))
+        clip = f"/v1/clips/{answer.headers['X-Descant-Clip']}"
+        wait_for(lambda: server.client.get(clip).json()["state"] == "partial")
+        assert server.client.get("/v1/server").json()["slots"]["busy"] == 0
+
+
+def test_music_in_the_style_of_hosted_models(fast):
+    asked = {"inputs": "x", "parameters": {"duration": 0.5, "seed": 4, "do_sample": False}}
+    answer = fast.client.post("/models/paced", json=asked)
+    assert soundfile.read(io.BytesIO(answer.content), dtype="int16")[0].tobytes() == pcm_of(4, [], RATE_HZ // 2)
+    assert fast.client.post("/models/facebook/other", json=asked).status_code == 422
+
+
+def test_the_command_line_has_its_music_made_by_a_server(fast, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    url = f"http://127.0.0.1:{fast.port}"
+    words = ("generate", "a", "b", "-d", "0.5", "--seed", "3", "--count", "2", "--loudness", "off", "--json")
+    assert main([*words, "-o", "out/", "--save-codes", "codes/", "--server", url]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["seeds"] == [3, 4, 3, 4]
+    assert result["prompts"] == ["a", "a", "b", "b"]
+    for file, seed in zip(result["files"], result["seeds"], strict=True):
+        assert soundfile.read(file, dtype="int16")[0].tobytes() == pcm_of(seed, [], RATE_HZ // 2)
+    assert len(result["codes_files"]) == 4
+    (tmp_path / "hum.wav").write_bytes(wav())
+    options = ("--melody", "hum.wav", "--adapter", "loud:0.5", "--stride", "5", "--hold-penalty", "1", "--best-of", "2")
+    assert main(["generate", "c", "-d", "0.5", *options, "-o", "c.flac", "--server", url]) == 0
+    asked = fast.client.get("/v1/jobs").json()["items"][0]["request"]
+    assert (asked["adapters"], asked["stride_s"], asked["best_of"]) == ([{"name": "loud", "strength": 0.5}], 5, 2)
+    assert asked["sampling"]["hold_penalty"] == 1
+    assert soundfile.info("c.flac").frames == RATE_HZ // 2
+    capsys.readouterr()
+    assert main(["generate", "c", "--key", "H", "-o", "d.wav", "--server", url]) == 2
+    assert main(["generate", "c", "-o", "d.wav", "--server", "http://127.0.0.1:9"]) == 1
+    assert "cannot be reached" in capsys.readouterr().err
+    assert main(["serve", "export", "all", "--data", str(fast.config.folder), "--format", "wav", "--json"]) == 0
+    exported = json.loads(capsys.readouterr().out)["files"]
+    assert len(exported) >= 4
+    assert all(soundfile.info(file).frames for file in exported)
+    recipes = [json.loads(path.read_text()) for path in (tmp_path / "all").glob("*.json")]
+    assert len(recipes) == len(exported)
+
+
+def test_keys_are_made_listed_and_revoked(tmp_path, capsys):
+    data = ("--data", str(tmp_path), "--json")
+    assert main(["serve", "keys", "add", "phone", "--scope", "read,listen", *data]) == 0
+    token = json.loads(capsys.readouterr().out)["token"]
+    assert main(["serve", "keys", "list", *data]) == 0
+    listed = capsys.readouterr().out
+    assert token not in listed
+    assert json.loads(listed)["keys"][0]["scopes"] == ["read", "listen"]
+    assert main(["serve", "keys", "add", "phone", *data]) == 2
+    assert main(["serve", "keys", "add", "tv", "--scope", "write", *data]) == 2
+    assert main(["serve", "keys", "revoke", "phone", *data]) == 0
+    assert main(["serve", "keys", "revoke", "phone", *data]) == 2

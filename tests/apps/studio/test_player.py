@@ -1,0 +1,181 @@
+"""What reaches the loudspeakers is the clip, to the sample, however its bytes arrive."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.apps.studio.conftest import eventually, real_time
+from tests.apps.studio.pacer import BEAT_S, RATE_HZ, signal
+
+FULL_SCALE = 32_768
+OpenStudio = Callable[..., Any]
+
+ROUNDING = 1e-9
+"""Of full scale: the browser mixes in float32, and a step of 16 bits is 3e-5."""
+
+
+def longest_silence_s(samples: NDArray[np.float32]) -> float:
+    """Seconds of the longest run of zeros."""
+    (sounding,) = np.nonzero(samples)
+    return float(np.diff(sounding).max() - 1) / RATE_HZ
+
+
+def press_generate(studio: Any, is_ready: bool = True, **draft: Any) -> None:
+    """Presses once the page is ready, or as soon as it has its field."""
+    studio.page.evaluate(
+        "draft => localStorage.setItem('descant-draft', JSON.stringify(draft))", {"text": "piano", **draft}
+    )
+    studio.page.reload()
+    if is_ready:
+        studio.page.wait_for_selector(".generate[aria-disabled=false]")
+    studio.page.focus("#prompt")
+    studio.page.keyboard.press("Control+Enter")
+
+
+def wait_for_end(studio: Any, timeout_s: float = 60) -> None:
+    studio.page.wait_for_selector(".play-main[aria-label=Pause]")
+    studio.page.wait_for_selector(".play-main[aria-label=Play]", timeout=1_000 * timeout_s)
+
+
+def sounding(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """From the first sample that is not silent to the last."""
+    (indices,) = np.nonzero(samples)
+    return samples[indices[0] : indices[-1] + 1]
+
+
+def turn_of_a_loop(studio: Any, period: int, count: int) -> NDArray[np.float32]:
+    """What has been heard last, once it has been heard so often in a row."""
+
+    def repeated() -> list[NDArray[np.float32]]:
+        heard = sounding(studio.recording())[-count * period :]
+        turns = heard[: len(heard) // period * period].reshape(-1, period)
+        return [turns[0]] if len(turns) == count and (turns == turns[0]).all() else []
+
+    eventually(studio.has_sound)
+    return eventually(repeated)[0]
+
+
+def clip_samples(duration_s: float, seed: int) -> NDArray[np.float32]:
+    return signal(duration_s, seed).astype(np.float32) / FULL_SCALE
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 7, 4_097])
+def test_what_is_heard_is_the_clip_whatever_the_chunks(studio: OpenStudio, chunk_bytes: int) -> None:
+    opened = studio(pace=8, chunk_bytes=chunk_bytes)
+    opened.open()
+    press_generate(opened, duration_s=4, seed=3)
+    wait_for_end(opened)
+    np.testing.assert_allclose(sounding(opened.recording()), sounding(clip_samples(4, seed=3)), rtol=0, atol=ROUNDING)
+
+
+@real_time
+def test_music_made_at_the_pace_of_its_playing_begins_at_once_and_has_no_gap(studio: OpenStudio) -> None:
+    opened = studio(pace=1)
+    opened.open()
+    press_generate(opened, is_ready=False, duration_s=10, seed=1)
+    wait_for_end(opened)
+    recording = opened.recording()
+    heard, expected = sounding(recording), sounding(clip_samples(10, seed=1))
+    assert longest_silence_s(heard) <= 1e-3
+    assert len(heard) == len(expected)
+    assert np.corrcoef(heard, expected)[0, 1] >= 0.999
+    began_at = opened.recording_began_at() + int(np.nonzero(recording)[0][0]) / RATE_HZ
+    assert began_at - opened.server.first_chunk_at <= 0.5
+    job = next(iter(opened.server.jobs.values()))
+    assert job.ends_at - began_at >= 8
+
+
+@real_time
+def test_slow_music_waits_until_it_can_play_to_its_end(studio: OpenStudio) -> None:
+    opened = studio(pace=0.4)
+    opened.make()
+    opened.open()
+    press_generate(opened, duration_s=4)
+    opened.page.get_by_text("then plays without a pause").wait_for()
+    wait_for_end(opened)
+    assert longest_silence_s(opened.recording()) <= 1e-3
+
+
+@real_time
+def test_music_of_unknown_speed_that_runs_dry_goes_on_once_it_need_not_stop_again(studio: OpenStudio) -> None:
+    opened = studio(pace=0.5)
+    opened.open()
+    press_generate(opened, duration_s=4)
+    opened.page.get_by_text("then plays without a pause").wait_for()
+    opened.page.wait_for_function("document.querySelector('.clock').textContent > '0:00.2'")
+    opened.page.get_by_text("then plays without a pause").wait_for(state="hidden")
+    wait_for_end(opened)
+    heard, expected = sounding(opened.recording()), sounding(clip_samples(4, seed=7))
+    gap = round(longest_silence_s(heard) * RATE_HZ)
+    # The music itself has single samples that are zero, beside a gap or without one.
+    assert abs(len(heard) - len(expected) - gap) <= 1
+
+
+@real_time
+def test_slow_music_can_be_played_at_once(studio: OpenStudio) -> None:
+    opened = studio(pace=0.2)
+    opened.make()
+    opened.open()
+    press_generate(opened, duration_s=8)
+    opened.page.get_by_role("button", name="Play now").click()
+    opened.page.wait_for_selector(".play-main[aria-label=Pause]")
+    *_, job = opened.server.jobs.values()
+    assert time.time() < job.ends_at - 4
+
+
+def test_a_reload_hears_music_in_the_making_from_its_start(studio: OpenStudio) -> None:
+    opened = studio(pace=0.2)
+    opened.open()
+    press_generate(opened, duration_s=6, seed=2)
+    opened.page.wait_for_selector(".card progress")
+    opened.page.reload()
+    opened.page.wait_for_selector(".card:has(progress) .play[aria-disabled=false]")
+    opened.page.get_by_role("button", name="Play Variation A").click()
+    (job,) = opened.server.jobs.values()
+    job.pace = 8  # the rest comes faster than it plays
+    wait_for_end(opened)
+    np.testing.assert_allclose(sounding(opened.recording()), sounding(clip_samples(6, seed=2)), rtol=0, atol=ROUNDING)
+
+
+def test_a_loop_repeats_to_the_sample_without_a_seam(studio: OpenStudio) -> None:
+    opened = studio()
+    opened.make(duration_s=30, seed=0)
+    opened.open()
+    opened.page.get_by_role("button", name="Play Variation A").click()
+    opened.drag_on_stage(0.2, 0.6)
+    opened.page.get_by_label("From", exact=True).fill("1.1")
+    opened.page.get_by_label("to", exact=True).fill("1.5")
+    opened.page.get_by_role("button", name="Loop", exact=True).last.click()
+    period, first = round(0.4 * RATE_HZ), round(1.1 * RATE_HZ)
+    turn = turn_of_a_loop(opened, period, count=8)
+    region = clip_samples(30, seed=0)[first : first + period]
+    rotations = [shift for shift in range(period) if region[shift] == turn[0]]
+    assert any((np.roll(region, -shift) == turn).all() for shift in rotations)
+
+
+@real_time
+def test_switching_variations_keeps_the_position_without_a_click(studio: OpenStudio) -> None:
+    opened = studio()
+    opened.make(duration_s=12, seed=0, count=4)
+    opened.open()
+    opened.page.get_by_role("button", name="Play Variation A").click()
+    eventually(opened.has_sound)
+
+    def heard_s() -> float:
+        return len(sounding(opened.recording())) / RATE_HZ
+
+    eventually(lambda: heard_s() > 0.7)
+    pressed_at_s = heard_s()
+    opened.page.keyboard.press("3")
+    eventually(lambda: heard_s() > pressed_at_s + 0.7)
+    heard = sounding(opened.recording())
+    # The clicks of all variations are on the same beats: their distance shows a jump of the position.
+    loud = np.nonzero(np.abs(np.diff(heard)) > 0.1)[0]
+    beats = loud[np.insert(np.diff(loud) > 0.1 * RATE_HZ, 0, True)]
+    distances_s = np.diff(beats) / RATE_HZ
+    assert len(beats) >= 2
+    assert np.abs(distances_s - BEAT_S).max() <= 0.010

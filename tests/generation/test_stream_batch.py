@@ -1,0 +1,147 @@
+"""Music that is streamed side by side is the music of each request alone, also where prompts are revised on the way."""
+
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+
+from descant.errors import InvalidRequest
+from descant.generation.engine import Engine
+from descant.generation.request import Request
+from descant.generation.runtimes.native.session import NativeSession
+from descant.generation.stream_batch import StreamBatch
+
+FRAME_S = 0.02
+
+
+def ask(**changes) -> Request:
+    return Request(**{"text": "warm piano, 110 bpm", "duration_s": 0.9, "seed": 1, **changes})
+
+
+@pytest.fixture(scope="module")
+def engine(make_model) -> Engine:
+    return Engine(make_model(max_duration_s=0.4))
+
+
+@pytest.fixture
+def set_threads() -> Iterator[Callable[[int], None]]:
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def finished(batch: StreamBatch, at_steps: dict | None = None) -> dict:
+    """The waves of all music by its object; ``at_steps`` has what to do before a step."""
+    waves, step = {}, 0
+    while len(batch) or step <= max(at_steps or {}, default=0):
+        if at_steps and step in at_steps:
+            at_steps[step]()
+        for one in batch.advance():
+            assert one.error is None
+            waves.setdefault(one.music, []).extend(one.waves)
+        step += 1
+    return {music: torch.cat(parts, dim=1) for music, parts in waves.items()}
+
+
+@pytest.mark.parametrize("num_threads", [1, 2, 3])
+def test_requests_that_join_and_leave_at_any_time_get_their_own_music(engine, set_threads, num_threads):
+    set_threads(num_threads)
+    requests = [ask(seed=1), ask(seed=2, duration_s=0.3), ask(seed=3, text="drums", timeline=((0.5, "strings"),))]
+    loop = ask(loop_bars=1, text="bells, 240 bpm", seed=4)
+    batch, made = engine.stream_batch(chunk_s=0.1), {}
+    left = batch.add(ask(seed=5, duration_s=5.0))
+
+    def join(request):
+        return lambda: made.update({batch.add(request): request})
+
+    joins = {0: join(requests[0]), 7: join(requests[1]), 20: join(requests[2]), 26: join(loop)}
+    waves = finished(batch, {**joins, 25: lambda: batch.remove(left)})
+    for music, request in made.items():
+        alone = engine.generate([request])[0]
+        assert torch.equal(music.codes, alone.codes)
+        torch.testing.assert_close(waves[music], alone.wave, rtol=0, atol=1e-4)
+    assert left.codes.shape[1] > 0
+    alone = engine.generate([left.request.original])[0]
+    assert torch.equal(left.codes, alone.codes[:, : left.codes.shape[1]])
+    batch.close()
+
+
+@pytest.mark.parametrize("at_step", [0, 3, 14])
+@pytest.mark.parametrize("later", [((0.36, "loud drums, 90 bpm"), (0.62, "strings")), ((0.5, "loud drums"),), ()])
+def test_revised_prompts_give_the_music_of_a_request_with_these_prompts(engine, at_step, later):
+    batch = engine.stream_batch(chunk_s=0.06)
+    music = batch.add(ask(timeline=((0.1, "flute"), (0.7, "choir"))))
+    waves = finished(batch, {at_step: lambda: batch.revise(music, later)})[music]
+    revised = music.request.timeline
+    assert {text for _, text in revised} >= {text for _, text in later}
+    assert "choir" not in {text for _, text in revised}
+    alone = engine.generate([ask(timeline=revised)])[0]
+    assert torch.equal(music.codes, alone.codes)
+    torch.testing.assert_close(waves, alone.wave, rtol=0, atol=1e-4)
+    batch.close()
+    assert not torch.equal(music.codes, engine.generate([ask(timeline=((0.1, "flute"), (0.7, "choir")))])[0].codes)
+
+
+def test_what_is_drawn_already_is_not_revised(engine):
+    batch = engine.stream_batch(chunk_s=0.06)
+    music = batch.add(ask())
+    for _ in range(10):
+        batch.advance()
+    with pytest.raises(InvalidRequest, match="from second"):
+        batch.revise(music, ((0.1, "drums"),))
+    for wrong in ((0.95, "drums"), (0.5, "\0")):
+        with pytest.raises(InvalidRequest):
+            batch.revise(music, (wrong,))
+    finished(batch)
+    batch.close()
+    assert torch.equal(music.codes, engine.generate([ask()])[0].codes)
+
+
+def test_closing_frees_every_slot_and_ends_the_threads(engine, set_threads, monkeypatch):
+    sessions = []
+    set_threads(2)
+    start = engine.runtime.start_alone
+    monkeypatch.setattr(engine.runtime, "start_alone", lambda: (sessions.append(start()), sessions[-1])[1])
+    batch = engine.stream_batch()
+    batch.add(ask())
+    batch.add(ask(seed=2))
+    batch.advance()
+    assert [bool(session._slots.kept) for session in sessions] == [True, True]
+    batch.close()
+    assert not any(session._slots.kept for session in sessions)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("descant-stream")]
+
+
+def test_each_thread_makes_some_of_the_music(engine, set_threads, monkeypatch):
+    set_threads(2)
+    used: dict[NativeSession, set[int]] = {}
+    join = NativeSession.join
+
+    def join_here(self, *values):
+        used.setdefault(self, set()).add(threading.get_ident())
+        return join(self, *values)
+
+    monkeypatch.setattr(NativeSession, "join", join_here)
+    batch = engine.stream_batch()
+    musics = [batch.add(ask(seed=seed, duration_s=0.4)) for seed in range(4)]
+    assert set(finished(batch)) == set(musics)
+    batch.close()
+    assert [len(threads) for threads in used.values()] == [1, 1]
+    assert len(set.union(*used.values(), {threading.get_ident()})) == 3
+
+
+def test_an_error_in_another_thread_reaches_the_caller(engine, set_threads, monkeypatch):
+    set_threads(2)
+
+    def fail(*_):
+        raise MemoryError("no memory left")
+
+    monkeypatch.setattr(NativeSession, "draw_steps", fail)
+    batch = engine.stream_batch()
+    for seed in range(2):
+        batch.add(ask(seed=seed))
+    with pytest.raises(MemoryError, match="no memory left"):
+        finished(batch)
+    batch.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("descant-stream")]
