@@ -14,13 +14,36 @@ INTERRUPTED = 130
 """The exit code that a shell reports for a process ended by Ctrl-C."""
 
 
+IMPORT = "<frozen importlib._bootstrap>"
+"""The file that frames of an import name."""
+
+AFTER_IMPORT_S = 0.02
+"""How long a signal that came during an import waits before it comes again."""
+
+
+def comes_again_after_import(number: int, frame: FrameType | None) -> bool:
+    """Whether this frame is inside an import; then the signal is sent once more in a moment.
+
+    An exception that a handler raises while C++ code is initialised, as in PyTorch, aborts the process.
+    """
+    while frame is not None and frame.f_code.co_filename != IMPORT:
+        frame = frame.f_back
+    if frame is None:
+        return False
+    again = threading.Timer(AFTER_IMPORT_S, os.kill, (os.getpid(), number))
+    again.daemon = True
+    again.start()
+    return True
+
+
 @contextmanager
 def on_first_signal(signals: Sequence[signal.Signals], act: Callable[[signal.Signals], None]) -> Iterator[None]:
     """Calls ``act`` with the first of these signals to arrive within the block.
 
     The earlier handlers are restored before that call and at the end of the block, so a second signal ends the process
     at once. An ignored signal stays ignored: a command under ``nohup`` survives its terminal. A forked worker reacts as
-    if there were no block. Only the main thread receives signals; in any other thread the block changes nothing.
+    if there were no block. A signal that comes during an import is handled when that is over. Only the main thread
+    receives signals; in any other thread the block changes nothing.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -33,7 +56,8 @@ def on_first_signal(signals: Sequence[signal.Signals], act: Callable[[signal.Sig
             signal.signal(*earlier.popitem())
 
     def handle(number: int, frame: FrameType | None) -> None:
-        del frame
+        if comes_again_after_import(number, frame):
+            return
         restore()
         if os.getpid() == owner:
             act(signal.Signals(number))

@@ -217,23 +217,36 @@ class PressCtrlC:
         if name == module:
             sys.meta_path.remove(self)
             try:
-                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), number)
             except KeyboardInterrupt:
-                # As numpy does.
-                raise ImportError("cannot load module more than once per process")
+                os.abort()  # as PyTorch does where its C++ code is initialised
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.meta_path.insert(0, PressCtrlC())
 module = sys.argv.pop(1)
+number = getattr(signal, sys.argv.pop(1))
 sys.exit(main())
 """
 
 
 @pytest.mark.parametrize("module", ["descant", "descant.version", "descant.apps.cli.parser", "torch"])
 def test_ctrl_c_while_libraries_are_loaded_ends_as_at_any_other_time(module):
-    command = [sys.executable, "-c", INTERRUPTED_WHILE_IMPORTING, module, "models", "show", "tiny"]
+    assert interrupted_while_importing(module, "SIGINT") == (
+        130,
+        "descant: error: interrupted; no unfinished file is left\n",
+    )
+
+
+def test_sigterm_while_libraries_are_loaded_ends_as_at_any_other_time():
+    ending = (143, "descant: error: interrupted by SIGTERM; no unfinished file is left\n")
+    assert interrupted_while_importing("torch", "SIGTERM") == ending
+
+
+def interrupted_while_importing(module: str, signal_name: str) -> tuple[int, str]:
+    """The exit code and the errors of a command that gets this signal while it imports this module."""
+    command = [sys.executable, "-c", INTERRUPTED_WHILE_IMPORTING, module, signal_name, "models", "show", "tiny"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (130, "descant: error: interrupted; no unfinished file is left\n")
+    return done.returncode, done.stderr
 
 
 INTERRUPTED_LATER = """

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from types import FrameType
 from typing import NoReturn
 
-from descant.signals import TERMINATION, on_first_signal
+from descant.signals import TERMINATION, comes_again_after_import, on_first_signal
 from descant_command import end_at_once
 
 
@@ -35,8 +35,8 @@ def _terminate(number: signal.Signals) -> NoReturn:
 class Interruption:
     """Within its block Ctrl-C is also noted, unless it is ignored or has another handler.
 
-    It raises ``KeyboardInterrupt`` as ever. A library that is being loaded may turn that into an error of its own, such
-    as the ImportError of a module that is tried a second time; only the signal tells that this is not its fault.
+    It raises ``KeyboardInterrupt`` as ever, but never inside an import. A library may turn that into an error of its
+    own; only the signal tells that this is not its fault.
     """
 
     has_come = False
@@ -56,4 +56,5 @@ class Interruption:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.has_come = True
-        signal.default_int_handler(number, frame)
+        if not comes_again_after_import(number, frame):
+            signal.default_int_handler(number, frame)
