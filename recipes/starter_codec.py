@@ -67,11 +67,24 @@ def polish() -> CodecRun:
     return replace(
         run,
         start=Path("runs/starter_codec/codec"),
-        discriminator=STFTDiscriminatorConfig(filters=8, n_ffts=(512, 1_024, 2_048)),
-        task=replace(run.task, freeze_encoder=True, adversarial_from_step=200),
+        batches=replace(run.batches, batch_size=6),
+        # No window shorter than half of the codec's: the codec has one spectrum per frame, and a discriminator's time
+        # grows with the number of its frames.
+        # With a power of 1 a discriminator so small still guessed after 1,400 steps.
+        discriminator=STFTDiscriminatorConfig(filters=8, n_ffts=(1_024, 2_048), magnitude_power=0.3),
+        task=replace(
+            run.task,
+            freeze_encoder=True,
+            adversarial_from_step=0,
+            combine="balancer",
+            mel_weight=4.0,
+            wave_weight=0.1,
+            adversarial_weight=3.0,
+            feature_weight=3.0,
+        ),
         trainer=replace(
             run.trainer,
-            max_steps=2_400,
+            max_steps=1_400,
             optimizer=AdamWConfig(lr=3e-4, betas=(0.8, 0.99), weight_decay=0.01),
         ),
     )

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from einops import rearrange
 
 from descant.codec.discriminators import (
     DiscriminatorOutput,
@@ -34,6 +35,29 @@ def test_every_parameter_learns(discriminator):
     ]
     discriminator_loss(real, discriminator(torch.randn(2, 2, 601))).backward()
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in discriminator.parameters())
+
+
+def test_a_power_makes_quiet_partials_heard_and_keeps_phases():
+    """60 dB less become 18 dB less at a power of 0.3, in what the first layer sees."""
+    config = STFTDiscriminatorConfig(filters=2, n_ffts=(64,), magnitude_power=0.3)
+    seen = []
+    (part,) = MultiScaleSTFTDiscriminator(config).parts
+    part.layers[0].register_forward_pre_hook(lambda _, maps: seen.append(maps[0]))
+    wave = 30 * torch.randn(1, 1, 640, generator=torch.Generator().manual_seed(0))
+    part(wave), part(wave / 1_000)
+    loud, quiet = (torch.view_as_complex(rearrange(maps, "B part T F -> B T F part").contiguous()) for maps in seen)
+    audible = loud.abs() > 1
+    torch.testing.assert_close(
+        (quiet / loud)[audible].real, torch.tensor(0.001**0.3).expand(int(audible.sum())), rtol=0.01, atol=0
+    )
+    torch.testing.assert_close((quiet / loud)[audible].imag, torch.zeros(int(audible.sum())), rtol=0, atol=1e-4)
+
+
+def test_a_power_has_a_gradient_at_silence():
+    config = STFTDiscriminatorConfig(filters=2, n_ffts=(64,), magnitude_power=0.3)
+    wave = torch.zeros(1, 1, 640, requires_grad=True)
+    generator_loss(MultiScaleSTFTDiscriminator(config)(wave)).backward()
+    assert wave.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("discriminator", everyone(), ids=lambda discriminator: type(discriminator).__name__)
@@ -105,6 +129,7 @@ def test_a_wave_that_fills_no_window_is_refused():
         lambda: STFTDiscriminatorConfig(n_ffts=(130,)),
         lambda: STFTDiscriminatorConfig(kernel_size=(3, 8)),
         lambda: STFTDiscriminatorConfig(filters=0),
+        lambda: STFTDiscriminatorConfig(magnitude_power=0.0),
         lambda: PeriodDiscriminatorConfig(periods=()),
         lambda: PeriodDiscriminatorConfig(kernel_size=4),
         lambda: ScaleDiscriminatorConfig(num_scales=0),
