@@ -24,16 +24,30 @@ AFTER_IMPORT_S = 0.02
 def comes_again_after_import(number: int, frame: FrameType | None) -> bool:
     """Whether this frame is inside an import; then the signal is sent once more in a moment.
 
-    An exception that a handler raises while C++ code is initialised, as in PyTorch, aborts the process.
+    An exception that a handler raises while C++ code is initialised, as in PyTorch, aborts the process. A second signal
+    does not wait for the import: it ends the process at once.
     """
     while frame is not None and frame.f_code.co_filename != IMPORT:
         frame = frame.f_back
     if frame is None:
         return False
-    again = threading.Timer(AFTER_IMPORT_S, os.kill, (os.getpid(), number))
-    again.daemon = True
-    again.start()
+    if _is_waiting.acquire(blocking=False):
+        again = threading.Timer(AFTER_IMPORT_S, _send_again, (os.getpid(), number))
+        again.daemon = True
+        again.start()
+    else:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
     return True
+
+
+_is_waiting = threading.Lock()
+"""Held from a signal that came during an import until it comes again."""
+
+
+def _send_again(process: int, number: int) -> None:
+    _is_waiting.release()
+    os.kill(process, number)
 
 
 @contextmanager

@@ -217,7 +217,8 @@ class PressCtrlC:
         if name == module:
             sys.meta_path.remove(self)
             try:
-                os.kill(os.getpid(), number)
+                for _ in range(times):
+                    os.kill(os.getpid(), number)
             except KeyboardInterrupt:
                 os.abort()  # as PyTorch does where its C++ code is initialised
 
@@ -225,6 +226,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.meta_path.insert(0, PressCtrlC())
 module = sys.argv.pop(1)
 number = getattr(signal, sys.argv.pop(1))
+times = int(sys.argv.pop(1))
 sys.exit(main())
 """
 
@@ -242,9 +244,15 @@ def test_sigterm_while_libraries_are_loaded_ends_as_at_any_other_time():
     assert interrupted_while_importing("torch", "SIGTERM") == ending
 
 
-def interrupted_while_importing(module: str, signal_name: str) -> tuple[int, str]:
-    """The exit code and the errors of a command that gets this signal while it imports this module."""
-    command = [sys.executable, "-c", INTERRUPTED_WHILE_IMPORTING, module, signal_name, "models", "show", "tiny"]
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_second_signal_while_libraries_are_loaded_does_not_wait_for_them(name):
+    assert interrupted_while_importing("torch", name, times=2) == (-signal.Signals[name], "")
+
+
+def interrupted_while_importing(module: str, signal_name: str, times: int = 1) -> tuple[int, str]:
+    """The exit code and the errors of a command that gets this signal so many times while it imports this module."""
+    words = (module, signal_name, str(times), "models", "show", "tiny")
+    command = [sys.executable, "-c", INTERRUPTED_WHILE_IMPORTING, *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.returncode, done.stderr
 

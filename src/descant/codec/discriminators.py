@@ -16,7 +16,6 @@ from torch.nn.utils.parametrizations import weight_norm
 from descant.errors import ConfigError, InvalidRequest
 from descant.shapes import Wave
 
-
 SILENCE = 1e-4
 """A magnitude that is added to all before they are raised to a power: at zero the gradient would be infinite."""
 
