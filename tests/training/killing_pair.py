@@ -6,18 +6,16 @@ They are forks of this process, as in ``killing.py``, and split the weights of t
 import os
 import random
 import signal
-import socket
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch._dynamo  # fully_shard imports it: here once for all forks
 from conftest import Slow, Toy
+from forks import LOST, SplitTask, forked
 from killing import damaged, die_inside_a_save
 
-from descant.errors import ProcessLost
 from descant.training.checkpoint import newest_checkpoint
 from descant.training.distributed import joined
 from descant.training.trainer import Trainer
@@ -25,16 +23,8 @@ from descant.training.trainer import Trainer
 MOST_EVENTS = (170, 30)
 """About as many as two saves have in each process: the first one also puts the folder into place and writes the log."""
 
-LOST = 3
-"""The exit code of a process that lost the other one."""
-
 WITHIN_S = 60.0
 """How long a process may take to notice that it is alone."""
-
-
-class SplitTask(Toy.Task):
-    def units(self):
-        return [self.model]
 
 
 @dataclass(frozen=True)
@@ -54,34 +44,17 @@ def train(folder, batches, max_steps, begun):
         trainer.run(resume=trainer.log.file.exists())
 
 
-def forked(rank, port, kill, die_after, *arguments):
-    """The id of a fork that trains as one of two processes."""
-    child = os.fork()
-    if child:
-        return child
-    code = 1
-    try:
-        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-        os.environ.update(place, RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", LOCAL_WORLD_SIZE="2")
-        if kill is not None and kill.inside and kill.rank == rank:
-            die_inside_a_save(die_after)
-        train(*arguments)
-        code = 0
-    except ProcessLost:
-        code = LOST
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
-    os._exit(code)
-
-
 def begun(folder, max_steps, kill=None, die_after=0):
     """The ids of two processes, by rank, once both have found each other to begin or continue a run."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     batches = Slow() if kill is not None and not kill.inside else Toy.Batches()
     reading, writing = os.pipe()
-    children = [forked(rank, port, kill, die_after, folder, batches, max_steps, writing) for rank in (0, 1)]
+
+    def run(rank):
+        if kill is not None and kill.inside and kill.rank == rank:
+            die_inside_a_save(die_after)
+        train(folder, batches, max_steps, writing)
+
+    children = forked(run, 2)
     os.close(writing)
     for _ in children:
         os.read(reading, 1)

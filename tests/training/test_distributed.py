@@ -145,6 +145,14 @@ def test_a_signal_to_one_process_stops_all_after_the_same_step(worlds):
     assert 1 <= state["step"] <= 5
 
 
+def test_a_process_that_hangs_is_noticed_by_all_where_weights_are_split_inside_machines(tmp_path):
+    """The groups of that mesh waited half an hour, whatever the limit was."""
+    command = [sys.executable, str(SCRIPT.with_name("hanging.py")), str(tmp_path)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3_000:]
+
+
 def test_a_codec_trains_in_two_processes_as_in_one_on_joined_batches(worlds):
     for name in ("loss_codec", "loss_discriminator"):
         steps = [line for line in read_log(worlds / "codec" / "log.jsonl") if name in line]
