@@ -145,12 +145,28 @@ def test_a_signal_to_one_process_stops_all_after_the_same_step(worlds):
     assert 1 <= state["step"] <= 5
 
 
-def test_a_process_that_hangs_is_noticed_by_all_where_weights_are_split_inside_machines(tmp_path):
-    """The groups of that mesh waited half an hour, whatever the limit was."""
-    command = [sys.executable, str(SCRIPT.with_name("hanging.py")), str(tmp_path)]
+def together(script, folder):
+    """Runs a script of this folder that forks processes which train together."""
+    command = [sys.executable, str(SCRIPT.with_name(f"{script}.py")), str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3_000:]
+
+
+def test_a_process_that_hangs_is_noticed_by_all_where_weights_are_split_inside_machines(tmp_path):
+    """The groups of that mesh waited half an hour, whatever the limit was."""
+    together("hanging", tmp_path)
+
+
+def test_codebooks_of_styles_and_joint_embeddings_learn_from_whatever_rows_each_process_has(tmp_path):
+    """Rows lose their condition at random, and a process with other rows or levels exchanged other tensors."""
+    together("uneven", tmp_path)
+    for name in ("clap", "style"):
+        ours, theirs = (torch.load(tmp_path / f"{name}-{rank}.pt", weights_only=True) for rank in (0, 1))
+        assert Toy.same_bits(ours, theirs)
+        assert all(value.isfinite().all() for value in ours.values())
+        (used,) = (ours[key] for key in ours if key.endswith("levels.0.usage"))
+        assert used.any()
 
 
 def test_a_codec_trains_in_two_processes_as_in_one_on_joined_batches(worlds):
