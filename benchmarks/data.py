@@ -86,7 +86,7 @@ def tokenize(clips: int = 512, clip_s: float = 30.0, turns: int = 3, workers: in
 
 
 def loading(steps: int = BLOCK, turns: int = 3, batch_size: int = 8, segment_frames: int = 500) -> dict[str, Any]:
-    """What reading crops and encoding their captions takes, alone and beside updates of the starter.
+    """What reading crops and encoding their captions takes of an update of the starter, and what it adds to its time.
 
     Args:
         steps: of each turn; batches are prepared in blocks, of which it must be a multiple.
@@ -98,7 +98,7 @@ def loading(steps: int = BLOCK, turns: int = 3, batch_size: int = 8, segment_fra
         model.lm.requires_grad_(True)
         task = LMTask(model, LMTaskConfig())
         updater = Updater(task, TrainerConfig(max_steps=1_000), torch.device("cpu"))
-        taken: dict[str, list[float]] = {"loading": [], "updates": [], "both": [], "waiting": []}
+        taken: dict[str, list[float]] = {name: [] for name in ("loading", "updates", "alone", "beside", "waiting")}
         with encoding_texts(model, max_bytes=0):
             source = PreparedBatches(batches, task.prepare_ahead)
             # The first ones also compare checksums, which is done once.
@@ -110,10 +110,12 @@ def loading(steps: int = BLOCK, turns: int = 3, batch_size: int = 8, segment_fra
                 for number in itertools.islice(numbers, steps):
                     source.batch(number)
                 taken["loading"].append((time.process_time() - began_s) / steps)
-                taken["updates"].append(_update_seconds(updater, iter(ready), steps)[0])
+                began_s = time.process_time()
+                taken["alone"].append(_update_seconds(updater, iter(ready), steps)[0])
+                taken["updates"].append((time.process_time() - began_s) / steps)
                 with Prefetcher(source, [*itertools.islice(numbers, steps)]) as prefetcher:
                     seconds, waiting = _update_seconds(updater, iter(prefetcher.next_batch, None), steps)
-                taken["both"].append(seconds)
+                taken["beside"].append(seconds)
                 taken["waiting"].append(waiting)
 
     def share(part: str, whole: str) -> float:
@@ -122,10 +124,11 @@ def loading(steps: int = BLOCK, turns: int = 3, batch_size: int = 8, segment_fra
     return {
         "frames": batch_size * segment_frames,
         "threads": torch.get_num_threads(),
-        "seconds": taken,
+        "processor_seconds": {name: taken[name] for name in ("loading", "updates")},
+        "seconds": {name: taken[name] for name in ("alone", "beside", "waiting")},
         "loading_share": share("loading", "updates"),
-        "waiting_share": share("waiting", "both"),
-        "times_as_long_with_loading": share("both", "updates"),
+        "waiting_share": share("waiting", "beside"),
+        "times_as_long_with_loading": share("beside", "alone"),
     }
 
 

@@ -180,4 +180,4 @@ class RunCheckpoints:
     def _prune(self, step: int) -> None:
         if processes.is_first():
             best = () if self._best is None else (self._best[1],)
-            prune_checkpoints(self.out_dir, step, self.config.keep_last, {*self.config.keep_steps, *best})
+            prune_checkpoints(self.out_dir, step, self.config.keep_last, {*self.config.keep_steps, *best}, note=say)
