@@ -176,10 +176,10 @@ def _descant(*words: object) -> tuple[float, float]:
     """The seconds and the processor seconds of a command, with those of its processes."""
     began_s = time.perf_counter()
     command = [sys.executable, "-m", "descant", *map(str, words)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    assert process.stderr is not None
-    errors = process.stderr.read().decode()
-    _, status, used = os.wait4(process.pid, 0)
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        errors = process.stderr.read().decode()
+        _, status, used = os.wait4(process.pid, 0)
     assert status == 0, errors
     return time.perf_counter() - began_s, used.ru_utime + used.ru_stime
 
