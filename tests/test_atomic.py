@@ -294,7 +294,21 @@ def test_what_a_killed_process_left_goes_with_the_next_write(tmp_path):
     write_atomically(tmp_path / "a", b"new")
     assert left in os.listdir(tmp_path), "not yet: it could be another machine's"
     grow_old(tmp_path / left, ABANDONED_AFTER_S + 1)
-    staging._searched.discard(tmp_path)  # as in another process: each searches once
+    staging._search_due_s.pop(tmp_path)  # as in another process
+    write_atomically(tmp_path / "a", b"new")
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_process_that_was_started_soon_after_a_kill_removes_what_was_left_later(tmp_path, monkeypatch):
+    """A run that was started again at once kept half a checkpoint of each kill for as long as it trained."""
+    killed_while_writing(tmp_path, signal.SIGKILL)
+    (left,) = os.listdir(tmp_path)
+    write_atomically(tmp_path / "a", b"new")
+    grow_old(tmp_path / left, ABANDONED_AFTER_S + 1)
+    write_atomically(tmp_path / "a", b"new")
+    assert left in os.listdir(tmp_path)
+    later = time.monotonic() + ABANDONED_AFTER_S + 1
+    monkeypatch.setattr(staging.time, "monotonic", lambda: later)
     write_atomically(tmp_path / "a", b"new")
     assert os.listdir(tmp_path) == ["a"]
 

@@ -3,6 +3,8 @@
 Every function that exchanges tensors has to be called by all processes, in the same order.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.distributed as dist
 from jaxtyping import Float, Int
@@ -38,11 +40,23 @@ def from_first(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def rows_of_all(own: Float[Tensor, "rows E"], numbers: Int[Tensor, " picked"]) -> Float[Tensor, "picked E"]:
-    """Rows by their numbers among those of all processes, each of which has the same number of them."""
+def row_counts(own: Float[Tensor, "rows E"]) -> list[int]:
+    """The number of rows that each process has."""
+    if count() == 1:
+        return [len(own)]
+    counts = torch.zeros(count(), dtype=torch.long, device=own.device)
+    counts[rank()] = len(own)
+    return [int(number) for number in sum_of_all(counts)]
+
+
+def rows_of_all(
+    own: Float[Tensor, "rows E"], numbers: Int[Tensor, " picked"], counts: Sequence[int]
+) -> Float[Tensor, "picked E"]:
+    """Rows by their numbers among those of all processes, each of which has so many (``row_counts``)."""
     if count() == 1:
         return own[numbers]
-    local = numbers - rank() * len(own)
+    local = numbers - sum(counts[: rank()])
     is_own = (local >= 0) & (local < len(own))
-    picked = torch.where(is_own[:, None], own[local.clamp(0, len(own) - 1)], 0.0)
+    picked = own.new_zeros(len(numbers), own.shape[1])
+    picked[is_own] = own[local[is_own]]
     return sum_of_all(picked)

@@ -1,15 +1,18 @@
 """Hidden staging folders: where content is written before it is renamed to its destination.
 
-An error or Ctrl-C removes the staging folder. A killed process cannot do so, so the first write of a later process to
-the same parent folder removes the staging folders that it finds abandoned there.
+An error or Ctrl-C removes the staging folder. A killed process cannot do so, so a later process that writes to the same
+parent folder removes the staging folders that it finds abandoned there: at its first write, and again while there are
+some that may yet be.
 """
 
 import atexit
+import math
 import os
 import re
 import secrets
 import shutil
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,9 +32,9 @@ second machine would delete what the first is still writing.
 _unfinished: dict[Path, int] = {}
 """The staging folders of this process, with its id: a forked process has a copy, and must not remove them."""
 
-_searched: set[Path] = set()
-"""The folders that this process has searched for abandoned staging folders: a search for each write would be slow in
-large ones."""
+_search_due_s: dict[Path, float] = {}
+"""When this process searches a folder for abandoned staging folders again, by ``time.monotonic``: only after a search
+that found one which might be abandoned later. A search for each write would be slow in large folders."""
 
 _STAGING_NAME = re.compile(r"\.descant-[0-9a-f]{16}\.part")
 
@@ -47,7 +50,7 @@ def staging_folder(parent: Path) -> Iterator[Path]:
             if fcntl is not None:
                 with suppress(OSError):  # a file system without locks: this folder is then never removed by others
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _remove_abandoned(parent, now=staging.stat().st_mtime)
+            _remove_abandoned(parent, own=staging, now=staging.stat().st_mtime)
             yield staging
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -62,22 +65,27 @@ def _remove_unfinished() -> None:
             shutil.rmtree(staging, ignore_errors=True)
 
 
-def _remove_abandoned(parent: Path, now: float) -> None:
+def _remove_abandoned(parent: Path, own: Path, now: float) -> None:
     """Removes abandoned staging folders, and restores a folder that was being replaced when its process was killed.
 
     Args:
+        own: the staging folder that this process has just made.
         now: by the clock of the file system, which may be another machine's.
     """
-    if fcntl is None or parent in _searched:
+    if fcntl is None or time.monotonic() < _search_due_s.get(parent, 0.0):
         return
-    _searched.add(parent)
+    _search_due_s[parent] = math.inf
     with suppress(OSError), os.scandir(parent) as entries:
         for entry in entries:
-            if _STAGING_NAME.fullmatch(entry.name) and _is_abandoned(entry, now):
-                for old in Path(entry.path).glob("old/*"):
-                    if not os.path.lexists(parent / old.name):
-                        os.replace(old, parent / old.name)
-                shutil.rmtree(entry.path, ignore_errors=True)
+            if entry.name == own.name or not _STAGING_NAME.fullmatch(entry.name):
+                continue
+            if not _is_abandoned(entry, now):
+                _search_due_s[parent] = time.monotonic() + ABANDONED_AFTER_S
+                continue
+            for old in Path(entry.path).glob("old/*"):
+                if not os.path.lexists(parent / old.name):
+                    os.replace(old, parent / old.name)
+            shutil.rmtree(entry.path, ignore_errors=True)
 
 
 def _is_abandoned(entry: "os.DirEntry[str]", now: float) -> bool:

@@ -14,6 +14,7 @@ from descant.data.audio_digests import DIGESTS_NAME
 from descant.data.header_parts import remove_headers
 from descant.data.parts import Part
 from descant.data.scan import scan_folder, scan_part
+from descant.data.shards import INDEX_NAME
 from descant.data.tokenize import tokenize
 from descant.data.workers import Workers, _to_send
 from descant.errors import DataError, InvalidRequest, ProcessLost
@@ -83,6 +84,32 @@ def test_a_part_with_codes_that_are_not_joined_is_kept_and_named(records, tmp_pa
     assert tokenize(sound, codec, tmp_path / "codes").kept_parts == ()
     assert codec.frames_seen == 0
     assert not kept.exists()
+
+
+class Killed(Exception):
+    """Stands in for a process that is killed."""
+
+
+def test_a_run_that_is_killed_while_it_removes_a_part_goes_on(records, tmp_path, monkeypatch):
+    """Without its index, what was left of the part could not be read, and no later run could finish."""
+    sound = [record for record in records if record.path.name != "4.wav"]
+    tokenized(sound, tmp_path / "one")
+    tokenized(sound, tmp_path / "codes", part=Part(1, 2))
+    rmtree = shutil.rmtree
+
+    def killed(folder, **options):
+        if not Path(folder).name.startswith("part-"):
+            return rmtree(folder, **options)
+        (folder / INDEX_NAME).unlink()
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr("descant.data.parts.shutil.rmtree", killed)
+        with pytest.raises(Killed):
+            tokenized(sound, tmp_path / "codes")
+    tokenized(sound, tmp_path / "codes")
+    assert contents(tmp_path / "codes") == contents(tmp_path / "one")
+    assert not [*(tmp_path / "codes").glob("part-*")]
 
 
 def test_a_part_that_begins_while_others_are_joined_is_neither_joined_nor_removed(records, tmp_path, monkeypatch):

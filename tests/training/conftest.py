@@ -9,6 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from descant import processes
+from descant.training.checkpoint import StoredGroup, newest_checkpoint
+from descant.training.logs import read_log
 from descant.training.optim import AdamWConfig, PlateauLinear
 from descant.training.task import Metrics, StepContext, Task
 from descant.training.trainer import Trainer
@@ -28,7 +31,8 @@ class Student(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         if self.training:
-            self.mean.lerp_(values.detach().mean(dim=0), 0.1)
+            # As codebooks do, it learns from the batches of all processes.
+            self.mean.lerp_(processes.sum_of_all(values.detach().mean(dim=0)) / processes.count(), 0.1)
         return self.down(self.dropout(self.norm(self.up(values - self.mean))))
 
 
@@ -134,11 +138,13 @@ class Toy:
     def stop_at(trainer: Trainer, step: int) -> None:
         """Starts or resumes a run and kills it, without a save, when that step's batch is requested."""
 
+        source = trainer.batches
+
         class Batches:
             def batch(self, number: int) -> Tensor:
                 if number >= step * trainer.config.accumulate:
                     raise Killed
-                return ToyBatches().batch(number)
+                return source.batch(number)
 
         trainer.batches = Batches()
         with pytest.raises(Killed):
@@ -152,6 +158,21 @@ class Toy:
             for group, members in trainer.updater.tensors().items()
             for name, tensor in members.items()
         }
+
+    @staticmethod
+    def final(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """The state of a run's newest checkpoint, and its tensors under flat names; none may be damaged."""
+        found = newest_checkpoint(folder, note=pytest.fail)
+        assert found is not None
+        newest, state = found
+        groups = sorted({name.split(".")[0] for name in state["files"]})
+        return state, {
+            f"{group}/{name}": tensor for group in groups for name, tensor in StoredGroup(newest, group).items()
+        }
+
+    @staticmethod
+    def steps_logged(folder: Path, kind: str) -> list[int]:
+        return [line["step"] for line in read_log(folder / "log.jsonl") if line["kind"] == kind]
 
     @staticmethod
     def same_bits(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> bool:

@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 import shutil
 
 import pytest
@@ -129,8 +131,24 @@ def test_a_checkpoint_on_a_bad_sector_is_skipped_with_a_note(tmp_path, monkeypat
 
 def test_the_last_ones_and_the_chosen_ones_are_kept(tmp_path):
     saved(tmp_path, 1, 2, 3, 4, 5)
-    prune_checkpoints(tmp_path, step=5, keep_last=2, keep_steps=(2,))
+    prune_checkpoints(tmp_path, step=5, keep_last=2, keep_steps=(2,), note=pytest.fail)
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"step-{step:08d}" for step in (2, 4, 5)]
+
+
+def test_an_old_checkpoint_that_cannot_be_deleted_is_named_and_goes_later(tmp_path, monkeypatch):
+    """The run ended, although its new checkpoint was complete."""
+    saved(tmp_path, 1, 2, 3)
+    notes = []
+
+    def busy(folder):
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), str(folder))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("descant.training.checkpoint.shutil.rmtree", busy)
+        prune_checkpoints(tmp_path, step=3, keep_last=2, keep_steps=(), note=notes.append)
+    assert notes == [f"an old checkpoint was not deleted, {tmp_path / 'step-00000001'}: {os.strerror(errno.EBUSY)}"]
+    prune_checkpoints(tmp_path, step=3, keep_last=2, keep_steps=(), note=pytest.fail)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000002", "step-00000003"]
 
 
 def test_pruning_keeps_the_new_checkpoint_when_a_later_one_is_damaged(tmp_path):
@@ -138,7 +156,7 @@ def test_pruning_keeps_the_new_checkpoint_when_a_later_one_is_damaged(tmp_path):
     _, newest = saved(tmp_path, 3, 12)
     truncate(newest)
     saved(tmp_path, 5)
-    prune_checkpoints(tmp_path, step=5, keep_last=1, keep_steps=())
+    prune_checkpoints(tmp_path, step=5, keep_last=1, keep_steps=(), note=pytest.fail)
     folder, _ = newest_checkpoint(tmp_path, note=print)
     assert folder.name == "step-00000005"
 

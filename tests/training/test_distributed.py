@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from descant.errors import ConfigError
-from descant.training.checkpoint import StoredGroup, newest_checkpoint
 from descant.training.distributed import Share
 from descant.training.logs import merged, read_log, slowest
+from tests.training.conftest import Toy
 
 SCRIPT = Path(__file__).with_name("two_processes.py")
 
@@ -67,20 +67,8 @@ def losses(folder, name="loss_lm"):
     return torch.tensor([line[name] for line in read_log(folder / "log.jsonl") if line["kind"] == "train"])
 
 
-def groups(checkpoint):
-    return sorted({file.name.split(".")[0] for file in checkpoint.glob("*.safetensors")})
-
-
-def final(folder):
-    newest, state = newest_checkpoint(folder, note=pytest.fail)
-    tensors = {
-        f"{group}/{name}": tensor for group in groups(newest) for name, tensor in StoredGroup(newest, group).items()
-    }
-    return state, tensors
-
-
 def assert_same_run(ours, theirs, **tolerance):
-    (our_state, our_tensors), (their_state, their_tensors) = final(ours), final(theirs)
+    (our_state, our_tensors), (their_state, their_tensors) = Toy.final(ours), Toy.final(theirs)
     assert our_state["step"] == their_state["step"]
     assert our_state["skipped"] == their_state["skipped"]
     torch.testing.assert_close(our_tensors, their_tensors, **tolerance)
@@ -100,7 +88,7 @@ def test_two_processes_train_as_one_does_with_two_batches_an_update(worlds, mesh
 def test_an_exported_model_is_whole_and_averaged(worlds, mesh):
     ours, theirs = (torch.load(worlds / name / "model.pt", weights_only=True) for name in (mesh, "one"))
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)
-    average = {name.removeprefix("average/"): tensor for name, tensor in final(worlds / mesh)[1].items()}
+    average = {name.removeprefix("average/"): tensor for name, tensor in Toy.final(worlds / mesh)[1].items()}
     assert all(torch.equal(tensor, average[name]) for name, tensor in ours.items())
 
 
@@ -112,7 +100,7 @@ def test_a_run_goes_on_with_another_number_of_processes(worlds):
 
 def test_a_loss_that_is_not_finite_in_one_process_is_skipped_by_all(worlds):
     """After ten in a row all go back to the same checkpoint."""
-    state, tensors = final(worlds / "bad")
+    state, tensors = Toy.final(worlds / "bad")
     assert state["skipped"] == 20
     assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
     assert_same_run(worlds / "bad", worlds / "one-bad", rtol=0, atol=1e-4)
@@ -126,15 +114,13 @@ def test_float16_trains_in_two_processes_as_in_one(worlds):
 
 @pytest.mark.parametrize("mesh", ["replicate", "shard", "shard-in-node"])
 def test_every_process_writes_the_rows_that_it_holds_and_none_twice(worlds, mesh):
-    newest, state = newest_checkpoint(worlds / mesh, note=pytest.fail)
+    state, tensors = Toy.final(worlds / mesh)
     ranks = {"replicate": set(), "shard": {0, 1}, "shard-in-node": {0}}[mesh]
     assert {name for name in state["files"] if name.startswith("trained")} == {
         "trained.safetensors", *(f"trained.part-{rank:05d}.safetensors" for rank in ranks)
     }  # fmt: skip
-    held = sum(
-        StoredGroup(newest, group)[name].nbytes for group in groups(newest) for name in StoredGroup(newest, group)
-    )
-    written = sum(file.stat().st_size for file in newest.glob("*.safetensors"))
+    held = sum(tensor.nbytes for tensor in tensors.values())
+    written = sum(record["bytes"] for record in state["files"].values())
     assert held < written < 1.5 * held
 
 
@@ -144,19 +130,43 @@ def test_a_full_disk_of_one_process_stops_all_and_leaves_the_older_checkpoint(wo
     assert "No space left" in messages[0]
     names = [path.name for path in (worlds / "full").iterdir()]
     assert [name for name in names if name.startswith((".", "step-"))] == ["step-00000004"]
-    assert final(worlds / "full")[0]["step"] == 4
+    assert Toy.final(worlds / "full")[0]["step"] == 4
 
 
 def test_a_validation_that_fails_in_all_processes_leaves_the_checkpoint_saved_before_it(worlds):
-    assert final(worlds / "invalid")[0]["step"] == 2
+    assert Toy.final(worlds / "invalid")[0]["step"] == 2
 
 
 def test_a_signal_to_one_process_stops_all_after_the_same_step(worlds):
     messages = [(worlds / f"stopped-{rank}.txt").read_text() for rank in (0, 1)]
     assert messages[0] == messages[1]
-    state, _ = final(worlds / "stopped")
+    state, _ = Toy.final(worlds / "stopped")
     assert f"stopped at step {state['step']}, saved in" in messages[0]
     assert 1 <= state["step"] <= 5
+
+
+def together(script, folder):
+    """Runs a script of this folder that forks processes which train together."""
+    command = [sys.executable, str(SCRIPT.with_name(f"{script}.py")), str(folder)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3_000:]
+
+
+def test_a_process_that_hangs_is_noticed_by_all_where_weights_are_split_inside_machines(tmp_path):
+    """The groups of that mesh waited half an hour, whatever the limit was."""
+    together("hanging", tmp_path)
+
+
+def test_codebooks_of_styles_and_joint_embeddings_learn_from_whatever_rows_each_process_has(tmp_path):
+    """Rows lose their condition at random, and a process with other rows or levels exchanged other tensors."""
+    together("uneven", tmp_path)
+    for name in ("clap", "style"):
+        ours, theirs = (torch.load(tmp_path / f"{name}-{rank}.pt", weights_only=True) for rank in (0, 1))
+        assert Toy.same_bits(ours, theirs)
+        assert all(value.isfinite().all() for value in ours.values())
+        (used,) = (ours[key] for key in ours if key.endswith("levels.0.usage"))
+        assert used.any()
 
 
 def test_a_codec_trains_in_two_processes_as_in_one_on_joined_batches(worlds):

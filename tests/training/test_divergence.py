@@ -128,6 +128,18 @@ def test_ten_failures_in_a_row_bring_back_the_weights_of_the_last_good_checkpoin
     assert not toy.same_bits(toy.weights(patient), toy.weights(trainer))
 
 
+def test_a_run_that_resumes_between_failures_goes_back_as_far_as_one_that_was_not_killed(toy, tmp_path):
+    """The checkpoint that it resumed from, saved between two failures, counted as good."""
+    changes = {"batches": toy.Batches(bad=tuple(range(12, 22))), "max_steps": 30, "save_every": 5}
+    whole = toy.trainer(tmp_path / "whole", **changes)
+    whole.run()
+    toy.stop_at(toy.trainer(tmp_path / "parts", **changes), 17)
+    last = toy.trainer(tmp_path / "parts", **changes)
+    last.run(resume=True)
+    assert last.updater.skipped == whole.updater.skipped == 10
+    assert toy.same_bits(toy.weights(last), toy.weights(whole))
+
+
 def test_a_float16_update_keeps_gradients_that_float16_has_no_numbers_for(toy, tmp_path):
     class Faint(toy.Task):
         def loss(self, phase, batch, context):

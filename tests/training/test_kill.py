@@ -9,22 +9,8 @@ from pathlib import Path
 import pytest
 
 from descant.errors import Cancelled
-from descant.training.checkpoint import StoredGroup, newest_checkpoint
-from descant.training.logs import read_log
 
 SCRIPT = Path(__file__).with_name("killing.py")
-
-
-def final(folder):
-    newest, state = newest_checkpoint(folder, note=pytest.fail)
-    groups = ("trained", "average", "optimizer-student", "optimizer-critic")
-    return state["step"], {
-        f"{group}/{name}": tensor for group in groups for name, tensor in StoredGroup(newest, group).items()
-    }
-
-
-def steps_logged(folder, kind):
-    return [line["step"] for line in read_log(folder / "log.jsonl") if line["kind"] == kind]
 
 
 def killed_again_and_again(toy, folder, max_steps, num_inside, num_anywhere):
@@ -35,11 +21,11 @@ def killed_again_and_again(toy, folder, max_steps, num_inside, num_anywhere):
     assert done.returncode == 0, done.stderr[-3_000:]
     # On one thread, like the processes: another number of threads may change the last bits.
     toy.trainer(folder / "whole", num_threads=1, **{**toy.Slow.changes, "max_steps": max_steps}).run()
-    (steps, ours), (_, theirs) = final(folder / "parts"), final(folder / "whole")
-    assert steps == max_steps
+    (state, ours), (_, theirs) = (toy.final(folder / name) for name in ("parts", "whole"))
+    assert state["step"] == max_steps
     assert toy.same_bits(ours, theirs)
     for kind in ("train", "validation"):
-        assert steps_logged(folder / "parts", kind) == steps_logged(folder / "whole", kind)
+        assert toy.steps_logged(folder / "parts", kind) == toy.steps_logged(folder / "whole", kind)
 
 
 def test_a_run_killed_twenty_times_inside_a_save_ends_with_the_same_bits(toy, tmp_path):
@@ -63,7 +49,7 @@ def test_a_run_stopped_by_a_signal_saves_and_can_be_resumed(toy, tmp_path, numbe
     with pytest.raises(Cancelled, match="stopped at step"):
         toy.trainer(tmp_path / "parts", has_critic=True, batches=Stopping()).run()
     assert signal.getsignal(number) is before
-    assert final(tmp_path / "parts")[0] in range(1, 9)
+    assert toy.final(tmp_path / "parts")[0]["step"] in range(1, 9)
     last, whole = (toy.trainer(tmp_path / name, has_critic=True) for name in ("parts", "whole"))
     last.run(resume=True)
     whole.run()

@@ -59,7 +59,7 @@ def with_captions(batch, captions):
     return replace(batch, conditions=rows)
 
 
-def tiny_task(*, has_pooled_text=False, tempo_key=None, melody=None, clap=None, **changes):
+def tiny_task(*, has_pooled_text=False, tempo_key=None, melody=None, clap=None, style=None, **changes):
     torch.manual_seed(2)
     quantizer = RVQConfig(dim=8, codebook_dim=8, num_codebooks=3, codebook_size=8)
     config = MusicGenConfig(
@@ -74,6 +74,7 @@ def tiny_task(*, has_pooled_text=False, tempo_key=None, melody=None, clap=None, 
         tempo_key=tempo_key,
         melody=melody,
         clap=clap,
+        style=style,
     )
     model = MusicGenModel(config, LetterEncoder())
     return LMTask(model, LMTaskConfig(**changes), [Jingles().batch(1_000), Jingles().batch(1_001)])

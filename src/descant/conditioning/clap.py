@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from descant import processes
 from descant.audio import Clip
 from descant.conditioning.base import (
     Conditioner,
@@ -212,7 +213,8 @@ class ClapConditioner(Conditioner[Sequence[Float[Tensor, " D"] | None]]):
         weight = self.project.weight
         has_condition = has_condition.to(weight.device)
         values = weight.new_zeros(len(points), 1, len(weight))
-        if bool(has_condition.any()):
+        # Of several processes all take part in what the codebooks learn, also one whose rows are all dropped.
+        if bool(has_condition.any()) or (self.training and processes.count() > 1):
             quantized = self.quantized(points.to(weight.device)[has_condition]).to(weight.dtype)
             values[has_condition] = self.project(quantized)[:, None].to(values.dtype)
         return Embedding(values, has_condition[:, None])

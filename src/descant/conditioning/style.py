@@ -14,6 +14,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from descant import processes
 from descant.audio import Clip
 from descant.conditioning.base import Conditioner, Conditions, Embedding, FrameSpan, Fusion
 from descant.errors import ConfigError, InvalidRequest
@@ -195,6 +196,8 @@ class StyleConditioner(Conditioner[Sequence[Int[Tensor, "_ _"] | Float[Tensor, "
         vectors = {row: self._vectors(self._codes_of(style)) for row, style in styles.items() if row not in learned}
         if learned:
             vectors |= dict(zip(learned, self._learn(torch.stack([styles[row] for row in learned])), strict=True))
+        elif self.training and self.encoder is not None and processes.count() > 1:
+            self._learn_with_others()
         length = max((len(of_row) for of_row in vectors.values()), default=1)
         values = weight.new_zeros(len(prepared), length, len(weight))
         mask = torch.zeros(len(prepared), length, dtype=torch.bool, device=weight.device)
@@ -215,8 +218,28 @@ class StyleConditioner(Conditioner[Sequence[Int[Tensor, "_ _"] | Float[Tensor, "
     def _learn(self, features: Float[Tensor, "B T F"]) -> Float[Tensor, "B L D"]:
         """The vectors of styles in training: of a random number of levels, so that each number of them is useful."""
         num_levels = int(torch.randint(1, self.config.num_codebooks + 1, ()))
-        quantized = self.quantizer(self._latents(features), num_levels).latents
+        latents = self._latents(features)
+        self._share_statistics(has_rows=True)
+        quantized = self.quantizer(latents, num_levels).latents
         return rearrange(quantized, "B D T -> B T D")[:, :: self.config.stride_frames]
+
+    def _learn_with_others(self) -> None:
+        """Takes part in what other processes learn, where none of this one's rows has a style."""
+        self._share_statistics(has_rows=False)
+        self.quantizer(self.embed.weight.new_zeros(0, self.config.width, 1))
+
+    @torch.no_grad()
+    def _share_statistics(self, has_rows: bool) -> None:
+        """Gives the normalisation the mean of what all processes with rows have found, which is used after training."""
+        if processes.count() == 1:
+            return
+        found = {name: self.batch_norm.get_buffer(name) for name in ("running_mean", "running_var")}
+        number = processes.sum_of_all(torch.tensor(float(has_rows), device=self.embed.weight.device))
+        if number > 0:
+            for name, own in found.items():
+                # A new tensor: the backward pass needs the old one as it is.
+                setattr(self.batch_norm, name, processes.sum_of_all(own * float(has_rows)) / number)
+            self.batch_norm.get_buffer("num_batches_tracked").add_(not has_rows)
 
     def _codes_of(self, style: Int[Tensor, "_ _"] | Float[Tensor, "_ _"]) -> Int[Tensor, "K L"]:
         style = style.to(self.project.weight.device)

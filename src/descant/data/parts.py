@@ -18,8 +18,9 @@ from typing import TypeVar
 from jaxtyping import Int16
 from torch import Tensor
 
-from descant.data.shards import ShardIndex, read_index, read_shards, write_index
+from descant.data.shards import INDEX_NAME, ShardIndex, read_index, read_shards, write_index
 from descant.errors import DataError, InvalidRequest
+from descant.folder_lock import NAME as LOCK_NAME
 
 T = TypeVar("T")
 _NAME = re.compile(r"part-\d+-of-\d+")
@@ -110,7 +111,17 @@ class JoinedParts:
         kept = []
         for folder, held in self._held.items():
             if held <= stored:
-                shutil.rmtree(folder)
+                _remove(folder)
             else:
                 kept.append(folder)
         return kept
+
+
+def _remove(folder: Path) -> None:
+    """Deletes a part, its index last: what a killed process leaves of it is still a part."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name not in (INDEX_NAME, LOCK_NAME):
+            path.unlink()
+    shutil.rmtree(folder)

@@ -5,6 +5,7 @@ mean of the vectors assigned to them (arXiv 2210.13438, section 3.2). Random dra
 as for dropout; the trainer seeds it. Processes that train together learn one set of codebooks from the vectors of all.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -94,7 +95,12 @@ class ResidualVectorQuantizer(nn.Module):
             vectors = rearrange(latents.float(), "B D T -> B T D")
             residual, total = vectors, torch.zeros_like(vectors)
             codes, losses = [], []
-            for level in self.levels[:num_levels]:
+            for number, level in enumerate(self.levels):
+                if num_levels is not None and number >= num_levels:
+                    if learn and processes.count() > 1:
+                        # Another process may use this level, and all have to take part in what it learns.
+                        level(residual[:0], learn)
+                    continue
                 chosen, quantized, loss = level(residual, learn)
                 residual = residual - quantized.detach()
                 total = total + quantized
@@ -157,13 +163,16 @@ class VectorQuantizer(nn.Module):
     ) -> tuple[Int[Tensor, "B T"], Float[Tensor, "B T D"], Float[Tensor, ""]]:
         """Codes, quantised vectors (their gradient reaches the projections only) and the commitment loss."""
         vectors = self.project_in(residual)
-        if learn and not self.is_initialized:
-            self._start(rearrange(vectors.detach(), "B T E -> (B T) E"))
+        rows = rearrange(vectors.detach(), "B T E -> (B T) E")
+        # Processes may have different numbers of rows, and some of them none.
+        counts = processes.row_counts(rows) if learn else []
+        if any(counts) and not self.is_initialized:
+            self._start(rows)
         codes = nearest(vectors, self.codebook)
         quantized = F.embedding(codes, self.codebook)
         loss = F.mse_loss(vectors, quantized)
-        if learn:
-            self._follow(rearrange(vectors.detach(), "B T E -> (B T) E"), codes.flatten())
+        if any(counts):
+            self._follow(rows, codes.flatten(), counts)
         if self.projects:
             quantized = self.project_out(vectors + (quantized - vectors).detach())
         return codes, quantized, loss
@@ -183,7 +192,7 @@ class VectorQuantizer(nn.Module):
         self.is_initialized.fill_(1)
 
     @torch.no_grad()
-    def _follow(self, vectors: Float[Tensor, "rows E"], codes: Int[Tensor, " rows"]) -> None:
+    def _follow(self, vectors: Float[Tensor, "rows E"], codes: Int[Tensor, " rows"], row_counts: Sequence[int]) -> None:
         weight = 1 - self.config.decay
         counts = torch.bincount(codes, minlength=self.config.codebook_size).to(vectors.dtype)
         sums = torch.zeros_like(self.codebook).index_add_(0, codes, vectors)
@@ -191,13 +200,13 @@ class VectorQuantizer(nn.Module):
         processes.sum_of_all(sums)
         self.usage.lerp_(counts, weight)
         self.codebook_sum.lerp_(sums, weight)
-        self._restart_dead(vectors)
+        self._restart_dead(vectors, row_counts)
         # Laplace smoothing keeps rarely chosen entries from being divided by almost zero.
         total, epsilon = self.usage.sum(), 1e-5
         smoothed = (self.usage + epsilon) / (total + len(self.usage) * epsilon) * total
         self.codebook.copy_(self.codebook_sum / smoothed[:, None])
 
-    def _restart_dead(self, vectors: Float[Tensor, "rows E"]) -> None:
+    def _restart_dead(self, vectors: Float[Tensor, "rows E"], row_counts: Sequence[int]) -> None:
         """Moves unused entries to random vectors of the batch.
 
         Usage and sum are set too. If only the entry moved, the next running mean would put it straight back
@@ -207,8 +216,8 @@ class VectorQuantizer(nn.Module):
         threshold = self.config.dead_code_threshold * (mean_usage if self.config.dead_code_relative else 1.0)
         dead = (self.usage < threshold).nonzero().squeeze(1)
         if len(dead):
-            drawn = torch.randint(processes.count() * len(vectors), (len(dead),), device=vectors.device)
-            picked = processes.rows_of_all(vectors, processes.from_first(drawn))
+            drawn = torch.randint(sum(row_counts), (len(dead),), device=vectors.device)
+            picked = processes.rows_of_all(vectors, processes.from_first(drawn), row_counts)
             fresh_usage = torch.maximum(mean_usage, torch.as_tensor(threshold, device=vectors.device))
             self.usage[dead] = fresh_usage
             self.codebook_sum[dead] = picked * fresh_usage
@@ -224,12 +233,13 @@ def kmeans(vectors: Float[Tensor, "rows E"], num_centres: int, iterations: int) 
 
     A centre that loses all its vectors stays where it was. With fewer vectors than centres some centres coincide.
     """
-    rows = processes.count() * len(vectors)
+    row_counts = processes.row_counts(vectors)
+    rows = sum(row_counts)
     if rows >= num_centres:
         picked = torch.randperm(rows, device=vectors.device)[:num_centres]
     else:
         picked = torch.randint(rows, (num_centres,), device=vectors.device)
-    centres = processes.rows_of_all(vectors, processes.from_first(picked)).clone()
+    centres = processes.rows_of_all(vectors, processes.from_first(picked), row_counts).clone()
     for _ in range(iterations):
         members = nearest(vectors, centres)
         counts = processes.sum_of_all(torch.bincount(members, minlength=num_centres))

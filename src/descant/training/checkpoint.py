@@ -153,17 +153,23 @@ class StoredGroup(Mapping[str, Tensor]):
         return len(self._pieces)
 
 
-def prune_checkpoints(run_dir: Path, step: int, keep_last: int, keep_steps: Collection[int]) -> None:
+def prune_checkpoints(
+    run_dir: Path, step: int, keep_last: int, keep_steps: Collection[int], note: Callable[[str], None]
+) -> None:
     """Deletes the checkpoints up to ``step`` except the newest ``keep_last`` and those of ``keep_steps``.
 
     Checkpoints after ``step`` are kept. They exist only if the run resumed from an older checkpoint because they were
-    damaged or their loss had exploded.
+    damaged or their loss had exploded. One that cannot be deleted, as where another program has its files open on a
+    network file system, is named to ``note`` and tried again by the next call.
     """
     folders = {step_of(folder): folder for folder in checkpoints(run_dir)}
     past = sorted(number for number in folders if number <= step)
     for number in past[:-keep_last]:
         if number not in keep_steps:
-            shutil.rmtree(folders[number])
+            try:
+                shutil.rmtree(folders[number])
+            except OSError as error:
+                note(f"an old checkpoint was not deleted, {folders[number]}: {error.strerror or error}")
 
 
 def check_same_run(saved: Any, now: Any, free: Collection[str], path: str = "") -> None:

@@ -13,7 +13,7 @@ from descant.training.checkpoint import StoredGroup, check_same_run, checkpoints
 from descant.training.checkpoint_writer import CheckpointWriter
 from descant.training.logs import say
 from descant.training.record import RunRecord
-from descant.training.run_folder import checkpoint_to_export, checkpoint_to_resume
+from descant.training.run_folder import checkpoint_to_export, checkpoint_to_resume, last_good_checkpoint
 from descant.training.trainer_config import RESUMABLE, TrainerConfig
 from descant.training.update import Updater
 
@@ -131,7 +131,9 @@ class RunCheckpoints:
         if state["step"] > self.config.max_steps:
             raise ConfigError(f"max_steps={self.config.max_steps}: the run is already at step {state['step']}")
         self._load(folder, state)
-        self.last_good = None if self.updater.has_exploded else folder
+        self.last_good = folder
+        if self.updater.is_failing:
+            self.last_good = self.updater.world.from_first(lambda: last_good_checkpoint(self.out_dir, state["step"]))
         metrics, self._best = self.updater.world.from_first(lambda: self._rewound_log(state["step"]))
         say(f"resumed from {folder}")
         return Loaded(folder, state["step"], metrics)
@@ -178,4 +180,4 @@ class RunCheckpoints:
     def _prune(self, step: int) -> None:
         if processes.is_first():
             best = () if self._best is None else (self._best[1],)
-            prune_checkpoints(self.out_dir, step, self.config.keep_last, {*self.config.keep_steps, *best})
+            prune_checkpoints(self.out_dir, step, self.config.keep_last, {*self.config.keep_steps, *best}, note=say)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from descant.errors import CheckpointError, ConfigError
-from descant.training.checkpoint import checkpoint_folder, checkpoints, intact_checkpoint, newest_checkpoint
+from descant.training.checkpoint import checkpoint_folder, checkpoints, intact_checkpoint, newest_checkpoint, step_of
 
 LOG_NAME = "log.jsonl"
 TENSORBOARD = "tensorboard"
@@ -89,6 +89,17 @@ def _before_explosion(
         return newest, state
     note(f"skipped {newest}, where the loss had exploded: the run resumes from {found[0].name}")
     return found
+
+
+def last_good_checkpoint(out_dir: Path, step: int) -> Path | None:
+    """The newest intact checkpoint up to this step that was saved between updates that did not fail, or None."""
+    folders = [folder for folder in reversed(checkpoints(out_dir)) if step_of(folder) <= step]
+    found = intact_checkpoint(folders, note=lambda _: None, is_wanted=lambda state: not _is_failing(state))
+    return None if found is None else found[0]
+
+
+def _is_failing(state: Mapping[str, Any]) -> bool:
+    return _has_exploded(state) or any(state.get("skips_in_a_row", {}).values())
 
 
 def _has_exploded(state: Mapping[str, Any]) -> bool:

@@ -10,12 +10,13 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Literal, TypeAlias
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
@@ -28,11 +29,12 @@ BUCKET_ELEMENTS = 2**24
 """Gradients are exchanged in buckets of this size, 64 MiB: one message for each weight would be slow."""
 
 
-def spread(trained: nn.Module, units: Sequence[nn.Module], mesh: Mesh, device: torch.device) -> None:
+def spread(trained: nn.Module, units: Sequence[nn.Module], mesh: Mesh, device: torch.device, timeout_s: float) -> None:
     """Gives all processes the weights of the first one, and splits those of the units, in place.
 
     Args:
         units: modules to be gathered one at a time, the outermost last.
+        timeout_s: how long a process waits for the others.
 
     Raises:
         ConfigError: the weights are to be split, and there are no units.
@@ -45,17 +47,24 @@ def spread(trained: nn.Module, units: Sequence[nn.Module], mesh: Mesh, device: t
         return
     if not units:
         raise ConfigError(f"trainer.mesh={mesh!r}: only language models are split; use replicate")
-    devices = _device_mesh(mesh, device)
+    devices = _device_mesh(mesh, device, timedelta(seconds=timeout_s))
     for unit in units:
         fully_shard(unit, mesh=devices)
 
 
-def _device_mesh(mesh: Mesh, device: torch.device) -> DeviceMesh:
+def _device_mesh(mesh: Mesh, device: torch.device, timeout: timedelta) -> DeviceMesh:
+    """The mesh of all processes, of groups that wait no longer than the run allows: PyTorch's own wait half an hour."""
     if mesh == "shard":
-        return init_device_mesh(device.type, (processes.count(),), mesh_dim_names=("shard",))
-    in_node = int(os.environ["LOCAL_WORLD_SIZE"])
-    shape = (processes.count() // in_node, in_node)
-    return init_device_mesh(device.type, shape, mesh_dim_names=("replicate", "shard"))
+        return DeviceMesh.from_group(dist.group.WORLD, device.type, mesh_dim_names=("shard",))
+    ranks = torch.arange(processes.count()).view(-1, int(os.environ["LOCAL_WORLD_SIZE"]))
+    groups = [_own_group(across.tolist(), timeout) for across in (ranks.T, ranks)]
+    return DeviceMesh.from_group(groups, device.type, ranks, mesh_dim_names=("replicate", "shard"))
+
+
+def _own_group(of_all: Sequence[list[int]], timeout: timedelta) -> dist.ProcessGroup:
+    """The group of processes that this one is in; each process has to make all of them."""
+    groups = {processes.rank() in ranks: dist.new_group(ranks, timeout=timeout) for ranks in of_all}
+    return groups[True]
 
 
 def local(tensor: Tensor) -> Tensor:

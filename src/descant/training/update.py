@@ -40,7 +40,7 @@ class Updater:
                 f'trainer.precision="fp16" with {task.own_gradients}, which differentiates losses before they are '
                 f"scaled, so small gradients would be lost: train in bf16 or fp32, or change the other setting"
             )
-        spread(task.trained, task.units(), config.mesh, device)
+        spread(task.trained, task.units(), config.mesh, device, config.process_timeout_s)
         self.parameters = task.parameters()
         self.optimizers = {
             phase: make_optimizer(config.optimizer, parameters, task.trained)
