@@ -16,8 +16,10 @@ from fastapi import Depends, Request
 from descant.apps.server.config import ServerConfig
 from descant.apps.server.keys import SCOPES, KeyFile
 from descant.apps.server.problems import Problem
+from descant.atomic import write_atomically
 
 COOKIE = "descant_session"
+SECRET_BYTES = 32
 SESSION_S = 30 * 24 * 3_600
 LOCAL = "local"
 CHANGING = ("POST", "PUT", "PATCH", "DELETE")
@@ -144,11 +146,11 @@ def _is_local(name: str) -> bool:
 
 def _secret(path: Path) -> bytes:
     """The secret that signs sessions, made once; without it everybody would have to log in after a restart."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_bytes()
-    secret = os.urandom(32)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(secret)
+    known = path.read_bytes() if path.exists() else b""
+    if len(known) == SECRET_BYTES:
+        return known
+    # Complete or not at all: with half of a secret everybody could sign sessions.
+    path.touch(mode=0o600)
+    secret = os.urandom(SECRET_BYTES)
+    write_atomically(path, secret)
     return secret
