@@ -52,8 +52,8 @@ class Access:
         Raises:
             Problem: it is one.
         """
-        name = (urlsplit(f"//{host}").hostname or "") if host else ""
-        allowed = {self._config.host, "localhost", *self._config.allowed_hosts}
+        name = _host_of(f"//{host or ''}")
+        allowed = {self._config.host, "localhost", *map(str.lower, self._config.allowed_hosts)}
         if (
             name not in allowed
             and not (_is_address(name) and not is_loopback(self._config.host))
@@ -72,7 +72,7 @@ class Access:
         origin = request.headers.get("origin")
         if request.method not in CHANGING or origin is None or origin in self._config.allowed_origins:
             return
-        if urlsplit(origin).netloc != request.headers.get("host"):
+        if origin.partition("//")[2] != request.headers.get("host"):
             raise Problem("bad-origin", f"Origin {origin!r:.100} may not change anything here")
 
     def owner(self, request: Request) -> Owner:
@@ -125,6 +125,14 @@ Reader = Annotated[Owner, Depends(needs("read"))]
 Maker = Annotated[Owner, Depends(needs("generate"))]
 Listener = Annotated[Owner, Depends(needs("listen"))]
 Admin = Annotated[Owner, Depends(needs("admin"))]
+
+
+def _host_of(url: str) -> str:
+    """The name of a host without its port; empty if there is none."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:  # half of an IPv6 address
+        return ""
 
 
 def is_loopback(host: str) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 RING = 2_000
 """Events that a listener who was away can still get."""
 PING_S = 15.0
+ENDS = ("job.succeeded", "job.failed", "job.cancelled")
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Hub:
                     number = event.number
                     if event.owner in (None, owner) and job_id in (None, event.job_id):
                         yield self._text(event)
-                        if job_id is not None and event.kind in ("job.succeeded", "job.failed", "job.cancelled"):
+                        if job_id is not None and event.kind in ENDS:
                             return
                 if self._is_closed:
                     return
@@ -87,6 +88,13 @@ class Hub:
                         yield ": still here\n\n"
         finally:
             self.listeners -= 1
+
+    def is_end_untold(self, last_id: str, job_id: str) -> bool:
+        """Whether a job has ended after the event with this id, and all since then can still be told."""
+        number = self._number_of(last_id)
+        return number is not None and any(
+            event.number > number and event.job_id == job_id and event.kind in ENDS for event in self._ring
+        )
 
     def _wake(self) -> None:
         self._grown.set()

@@ -19,6 +19,9 @@ from descant.audio import Clip
 from descant.audio.pcm import from_pcm16
 from descant.errors import AudioError
 
+CHOSEN = {"tempo": "tempo_bpm", "key": "musical_key", "chords": "chords"}
+"""Columns by their names in the record of a clip."""
+
 _log = logging.getLogger("descant.server")
 
 
@@ -31,7 +34,8 @@ class Keeper:
     async def begun(self, clip: Making, part: Part, given: Mapping[str, Any]) -> None:
         """A clip is being made; ``given`` is what the engine has decided."""
         values = {"state": "making", "sample_rate_hz": given["sample_rate_hz"], "channels": given["channels"]}
-        values |= {"tempo_bpm": given["tempo_bpm"], "musical_key": given["key"]}
+        values |= {"tempo_bpm": given["tempo_bpm"], "musical_key": given["key"], "chords": given["chords"]}
+        values |= {"model": given["model"], "maker": clip.maker}
         row = await self._store.write(lambda db: rows.update_clip(db, clip.id, values))
         made = {clip.id: part.num_samples}
         self._hub.publish("clip.changed", {"clip": rows.clip_object(row, made)}, clip.job.owner, clip.job.id)
@@ -79,6 +83,8 @@ class Keeper:
             "audio_bytes": self._files.write(self._files.audio(clip_id), clip.to_bytes("flac")),
             "audio_kept": 1,
             "info": json.dumps(info),
+            # They may be others than at the beginning: of the candidate that was chosen, or of sections that changed.
+            **{column: info[name] for name, column in CHOSEN.items() if name in info},
         }
         if message is not None and "codes" in message.payloads:
             values["codes_bytes"] = self._files.write(self._files.codes(clip_id), message.payloads["codes"])

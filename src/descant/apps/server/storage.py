@@ -55,7 +55,9 @@ class Storage:
         await self.make_room()
         used = sum((await self._by_kind()).values())
         if used >= self._config.quota_bytes:
-            detail = "favourites and codes fill the quota: delete some, or start the server with more --quota-gib"
+            detail = (
+                "favourites, codes and uploads fill the quota: delete some, or start the server with more --quota-gib"
+            )
             raise Problem("storage-full", detail)
         if self._files.free_bytes() < RESERVE_BYTES:
             raise Problem("storage-full", "the disk is full: make room on it")
