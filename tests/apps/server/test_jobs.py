@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import sqlite3
 import time
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from descant.apps.server.store import NAME
 from tests.apps.server.conftest import Running, events_of, serving, wait_for
 from tests.apps.server.paced_engine import RATE_HZ, codes_of, pcm_of
 from tests.apps.server.paced_server import paced_config
@@ -230,8 +232,10 @@ def test_a_restart_loses_nothing_and_continues_what_was_being_made(tmp_path):
 
 def test_a_job_says_after_a_restart_why_a_clip_of_it_had_failed(tmp_path):
     with serving(tmp_path, pace=2.0, limits={"slots": 1}) as server:
-        job = server.submit(text="[fail 0.2]", duration_s=1.0, count=2)
+        job = server.submit(text="[fail 0.2] [pace 0.1]", duration_s=1.0, count=2)
         wait_for(lambda: server.job(job)["clips"][0]["state"] == "partial")
+    with sqlite3.connect(tmp_path / NAME) as db:  # the other clip of it would fail, too
+        db.execute("UPDATE clips SET request = replace(request, '[fail 0.2] [pace 0.1]', 'x') WHERE state != 'partial'")
     with serving(tmp_path, pace=2.0) as server:
         wait_for(lambda: server.job(job)["state"] == "failed")
         assert server.job(job)["problem"]["type"] == "/problems/engine-failed"
@@ -239,11 +243,19 @@ def test_a_job_says_after_a_restart_why_a_clip_of_it_had_failed(tmp_path):
 
 def test_owners_queue_and_whole_queue_are_bounded(tmp_path):
     with serving(tmp_path, pace=0.1, limits={"slots": 1, "queue": 3, "queue_per_owner": 3}) as server:
-        jobs = [server.submit(duration_s=30.0) for _ in range(4)]
-        for _ in range(20):
-            refused = server.client.post("/v1/jobs", json={})
+        known = {"Idempotency-Key": "known"}
+        jobs = [server.client.post("/v1/jobs", json={"duration_s": 30.0}, headers=known).json()]
+        jobs += [server.submit(duration_s=30.0) for _ in range(3)]
+        for headers in [{}] * 20 + [{"Idempotency-Key": "other"}]:
+            refused = server.client.post("/v1/jobs", json={}, headers=headers)
             assert (refused.status_code, refused.json()["type"]) == (429, "/problems/queue-full")
             assert int(refused.headers["Retry-After"]) >= 1
+            assert refused.headers["Content-Type"] == "application/problem+json"
+        again = server.client.post("/v1/jobs", json={"duration_s": 30.0}, headers=known)
+        assert (again.status_code, again.json()["id"]) == (202, jobs[0]["id"])
+        assert 'route="/v1/jobs",status="429"} 21.0' in server.client.get("/metrics").text
+        music = server.client.post("/v1/audio/music", json={"prompt": "a"})
+        assert (music.status_code, music.json()["error"]["code"]) == (429, "queue-full")
         for job in reversed(jobs):
             server.client.post(job["urls"]["cancel"])
         assert server.submit(duration_s=0.1)["state"] in ("queued", "running")

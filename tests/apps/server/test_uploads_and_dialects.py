@@ -170,8 +170,8 @@ def test_the_command_line_has_its_music_made_by_a_server(fast, tmp_path, capsys,
 def test_the_command_line_waits_where_the_queue_is_full(tmp_path, capsys, monkeypatch):
     """The seventeenth prompt of a command once ended it, while the server made the others for nobody."""
     monkeypatch.chdir(tmp_path)
-    with serving(tmp_path / "server", pace=20.0, limits={"slots": 1, "queue_per_owner": 2}) as server:
-        words = ("generate", *"abcdef", "-d", "4", "-o", "out/", "--json")
+    with serving(tmp_path / "server", pace=1.0, limits={"slots": 1, "queue_per_owner": 2}) as server:
+        words = ("generate", *"abcdef", "-d", "1", "-o", "out/", "--json")
         assert main([*words, "--server", f"http://127.0.0.1:{server.port}"]) == 0
         assert json.loads(capsys.readouterr().out)["prompts"] == list("abcdef")
 
