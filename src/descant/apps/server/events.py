@@ -6,6 +6,7 @@ import secrets
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 RING = 2_000
@@ -73,7 +74,7 @@ class Hub:
                 if self._ring and number + 1 < self._ring[0].number:
                     number = self._number
                     yield self._text(Event(number, "resync", {}, None, None))
-                for event in [event for event in self._ring if event.number > number]:
+                for event in self._after(number):
                     number = event.number
                     if event.owner in (None, owner) and job_id in (None, event.job_id):
                         yield self._text(event)
@@ -95,6 +96,11 @@ class Hub:
         return number is not None and any(
             event.number > number and event.job_id == job_id and event.kind in ENDS for event in self._ring
         )
+
+    def _after(self, number: int) -> list[Event]:
+        """The events after the one with this number; they are numbered without gaps."""
+        known = number + 1 - self._ring[0].number if self._ring else 0
+        return list(islice(self._ring, max(0, known), None))
 
     def _wake(self) -> None:
         self._grown.set()

@@ -52,8 +52,10 @@ class Storage:
         Raises:
             Problem: everything that may go has gone.
         """
-        await self.make_room()
         used = sum((await self._by_kind()).values())
+        if used >= self._config.quota_bytes:
+            await self.make_room()
+            used = sum((await self._by_kind()).values())
         if used >= self._config.quota_bytes:
             detail = (
                 "favourites, codes and uploads fill the quota: delete some, or start the server with more --quota-gib"
