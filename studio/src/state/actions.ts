@@ -52,6 +52,9 @@ async function submit(requests: JobRequest[]): Promise<void> {
       first.clips[0] as Clip,
       first.clips.map((clip) => clip.id),
     ).catch(reportLater);
+  } catch (error) {
+    isForever.value = false; // before the page counts as idle
+    throw error;
   } finally {
     isSending.value = false;
   }
@@ -302,12 +305,7 @@ export function keepMaking(): void {
     } else if (isForever.value && isIdle && !isSending.value) {
       untracked(() => {
         edit({ seed: null });
-        attempt(() =>
-          generate().catch((error) => {
-            isForever.value = false;
-            throw error;
-          }),
-        );
+        attempt(generate);
       });
     }
   });
