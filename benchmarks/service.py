@@ -288,12 +288,12 @@ def overhead(rounds: int = 3, duration_s: float = 8.0) -> dict[str, Any]:
             made = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True)
             alone.append(json.loads(made.stdout)["seconds_taken"])
             began = time.monotonic()
-            server.finished(server.submit(text="warm lo-fi piano", duration_s=duration_s, seed=seed))
+            server.made(text="warm lo-fi piano", duration_s=duration_s, seed=seed)
             served.append(time.monotonic() - began)
         began = time.monotonic()
-        jobs = [server.submit(text="warm lo-fi piano", duration_s=duration_s, seed=10 + seed) for seed in range(8)]
-        for job in jobs:
-            server.finished(job)
+        with ThreadPoolExecutor(8) as pool:
+            asked = {"text": "warm lo-fi piano", "duration_s": duration_s}
+            list(pool.map(lambda seed: server.made(**asked, seed=seed), range(10, 18)))
         eight = time.monotonic() - began
     one = statistics.median(served)
     return {

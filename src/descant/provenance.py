@@ -73,6 +73,12 @@ def info_of(request: ResolvedRequest) -> dict[str, Any]:
     }
 
 
+def chords_of(request: ResolvedRequest) -> str | None:
+    """The chords that music has, as a request gives them; None if they are open."""
+    written: str | None = _written("chords", request)
+    return written
+
+
 def request_from_info(info: dict[str, Any]) -> Request:
     """The request behind a generated clip, from the ``info`` that its file carries.
 

@@ -5,6 +5,8 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -22,6 +24,18 @@ ENDED = ("succeeded", "failed", "cancelled")
 
 class ServerError(DescantError):
     """The server could not do what it was asked, through no fault of the request."""
+
+
+class Busy(ServerError):
+    """The server has too much to do now.
+
+    Args:
+        seconds: after which it may have less.
+    """
+
+    def __init__(self, detail: str, seconds: float) -> None:
+        super().__init__(detail)
+        self.seconds = seconds
 
 
 class Client:
@@ -48,11 +62,15 @@ class Client:
             return json.load(answer)
 
     def submit(self, job: dict[str, Any]) -> dict[str, Any]:
-        """A new job. A request that is sent twice by the network is one job."""
+        """A new job. A request that is sent twice by the network is one job; a full queue is waited for."""
         headers = {"Content-Type": "application/json", "Idempotency-Key": secrets.token_urlsafe(16)}
-        request = Request(f"{self._url}/v1/jobs", json.dumps(job).encode(), headers, method="POST")
-        with self._open(request) as answer:
-            return json.load(answer)  # type: ignore[no-any-return]
+        while True:
+            request = Request(f"{self._url}/v1/jobs", json.dumps(job).encode(), headers, method="POST")
+            try:
+                with self._open(request) as answer:
+                    return json.load(answer)  # type: ignore[no-any-return]
+            except Busy as full:
+                time.sleep(full.seconds)
 
     def finished(self, job: dict[str, Any], report: Callable[[float, float], None]) -> dict[str, Any]:
         """The job once it has ended.
@@ -69,7 +87,8 @@ class Client:
 
     def cancel(self, job: dict[str, Any]) -> None:
         """Ends a job; what is made of it stays on the server."""
-        self._open(Request(self._url + job["urls"]["cancel"], b"", method="POST")).close()
+        with self._open(Request(self._url + job["urls"]["cancel"], b"", method="POST")):
+            pass
 
     def upload(self, file: Path) -> str:
         """Brings a file, and gives its identifier there."""
@@ -96,17 +115,22 @@ class Client:
             while block := answer.read1(BLOCK_BYTES):
                 yield block
 
-    def _open(self, request: Request) -> Any:
+    @contextmanager
+    def _open(self, request: Request) -> Iterator[Any]:
+        """The answer to a request, for as long as it is read."""
         if self._key:
             request.add_header("Authorization", f"Bearer {self._key}")
         try:
-            return urlopen(request, timeout=TIMEOUT_S)
+            with urlopen(request, timeout=TIMEOUT_S) as answer:
+                yield answer
         except HTTPError as error:
             detail = _detail(error)
-            if 400 <= error.code < 500 and error.code != 429:
+            if error.code == 429:
+                raise Busy(f"--server {self._url}: {detail}", float(error.headers.get("Retry-After", 1))) from error
+            if 400 <= error.code < 500:
                 raise InvalidRequest(detail) from error
             raise ServerError(f"--server {self._url}: {detail}") from error
-        except (URLError, OSError) as error:
+        except (URLError, OSError, HTTPException) as error:
             reason = getattr(error, "reason", None) or error
             raise ServerError(
                 f"--server {self._url}: cannot be reached ({reason}); is descant serve running?"

@@ -18,6 +18,7 @@ const TYPES = [
   "model.loading",
   "model.ready",
   "model.failed",
+  "model.unloaded",
   "engine.died",
   "storage.low",
   "server.draining",

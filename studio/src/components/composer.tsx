@@ -132,9 +132,7 @@ function Send() {
         icon={Endless}
         label={act.isForever.value ? t.action.stopForever : t.action.forever}
         class={act.isForever.value ? "is-lit" : ""}
-        onClick={() => {
-          act.isForever.value = !act.isForever.value;
-        }}
+        onClick={act.toggleForever}
       />
       <Menu label={t.make.settings} icon={Bookmark}>
         <Presets />

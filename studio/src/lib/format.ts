@@ -27,3 +27,11 @@ export function letter(index: number): string {
 export function moment(iso: string): string {
   return new Date(iso).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
 }
+
+const MOST_CHORDS = 16;
+
+/** The first symbols of chords such as "Am7:0.0 D9:3.43". */
+export function chordNames(chords: string): string {
+  const names = chords.split(" ").map((chord) => chord.slice(0, chord.lastIndexOf(":")));
+  return names.slice(0, MOST_CHORDS).join(" ") + (names.length > MOST_CHORDS ? " …" : "");
+}

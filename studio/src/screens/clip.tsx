@@ -7,7 +7,7 @@ import { ClipMenu } from "../components/clip-card.tsx";
 import { Field, IconButton, TextField } from "../components/controls.tsx";
 import { Icon } from "../components/icon.tsx";
 import { Stage } from "../components/stage.tsx";
-import { letter, moment, short } from "../lib/format.ts";
+import { chordNames, letter, moment, short } from "../lib/format.ts";
 import * as act from "../state/actions.ts";
 import { compact, restore } from "../state/draft.ts";
 import { attempt, report } from "../state/notices.ts";
@@ -87,6 +87,7 @@ function MeasuredTable({ clip }: { clip: Clip }) {
   const rows = [
     [t.field.tempo, shown(rounded(clip.tempo_bpm)), shown(rounded(measured?.tempo_bpm)), t.unit.bpm],
     [t.field.key, shown(clip.key), shown(measured?.key), ""],
+    ...(clip.chords === null ? [] : [[t.field.chords, chordNames(clip.chords), "–", ""]]),
     [t.clip.loudness, "–", shown(rounded(measured?.loudness_lufs)), "LUFS"],
     [t.clip.truePeak, "–", shown(rounded(measured?.true_peak_db)), "dBTP"],
     [t.field.duration, short(clip.asked_s), short(clip.duration_s), t.unit.seconds],

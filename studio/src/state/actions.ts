@@ -10,10 +10,14 @@ import { compact, draft, edit, nameSource } from "./draft.ts";
 import { announce, attempt, notify } from "./notices.ts";
 import { currentId, DEFAULT_RATE_HZ, playClip, player, type Region, stopPlaying } from "./playback.ts";
 import { navigate } from "./router.ts";
-import { clips, isEnded, jobs, keepClip, keepJob, model, notReady, refresh } from "./store.ts";
+import { clips, clipsOf, isEnded, jobs, keepClip, keepJob, model, notReady, refresh } from "./store.ts";
 
-/** Whether a new job follows each that has ended, until it is stopped. */
+/** Whether a new job follows each that has ended, until it is stopped or one fails. */
 export const isForever = signal(false);
+/** The job that was sent last. */
+const lastSent = signal("");
+/** So long after what is made a section may begin; the server refuses earlier ones. */
+const NOT_BEFORE_S = 1;
 export const isSending = signal(false);
 
 /** Makes what the draft asks for, one job for each choice of its wildcards, and plays the first. */
@@ -42,11 +46,15 @@ async function submit(requests: JobRequest[]): Promise<void> {
     }
     made.reverse().forEach(keepJob);
     const first = made.at(-1) as Job;
+    lastSent.value = made[0]?.id ?? "";
     announce(t.announce.queued);
     playClip(
       first.clips[0] as Clip,
       first.clips.map((clip) => clip.id),
     ).catch(reportLater);
+  } catch (error) {
+    isForever.value = false; // before the page counts as idle
+    throw error;
   } finally {
     isSending.value = false;
   }
@@ -120,10 +128,9 @@ export function toggleSeedLock(clip: Clip): void {
 export async function addSection(clip: Clip | null, section: Section): Promise<void> {
   const job = jobs.value.get(clip?.job_id ?? "");
   if (job !== undefined && !isEnded(job)) {
-    const sections = inOrder([...(job.request.sections ?? []), section]);
-    keepJob(
-      await patch<Job>(`/v1/jobs/${job.id}`, { sections: sections.filter((one) => one.start_s >= section.start_s) }),
-    );
+    const madeS = Math.max(...clipsOf(job).map((one) => one.duration_s));
+    const toCome = (job.request.sections ?? []).filter((one) => one.start_s >= madeS + NOT_BEFORE_S);
+    keepJob(await patch<Job>(`/v1/jobs/${job.id}`, { sections: inOrder([...toCome, section]) }));
   } else {
     edit({
       sections: inOrder([...(draft.value.sections ?? []), section]),
@@ -284,11 +291,18 @@ export function currentClip(): Clip | null {
   return clips.value.get(currentId.value ?? "") ?? null;
 }
 
-/** While wished, sends the draft again whenever all jobs have ended. */
+export function toggleForever(): void {
+  lastSent.value = "";
+  isForever.value = !isForever.value;
+}
+
+/** While wished, sends the draft again whenever all jobs have ended. What is refused or fails once would do so again. */
 export function keepMaking(): void {
   effect(() => {
     const isIdle = [...jobs.value.values()].every(isEnded);
-    if (isForever.value && isIdle && !isSending.value) {
+    if (isForever.value && jobs.value.get(lastSent.value)?.state === "failed") {
+      isForever.value = false;
+    } else if (isForever.value && isIdle && !isSending.value) {
       untracked(() => {
         edit({ seed: null });
         attempt(generate);

@@ -11,8 +11,17 @@ export interface Route {
 
 function parse(hash: string): Route {
   const [path = "", query = ""] = hash.replace(/^#\/?/, "").split("?", 2);
-  const [screen = "", ...rest] = path.split("/").map(decodeURIComponent);
+  const [screen = "", ...rest] = path.split("/").map(decoded);
   return { screen, rest, query: new URLSearchParams(query) };
+}
+
+/** A part of the path; as it stands where it is no code, such as of a link that was cut off. */
+function decoded(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
 }
 
 export const route = signal<Route>(parse(location.hash));

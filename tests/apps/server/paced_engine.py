@@ -4,7 +4,8 @@ The signal is a sine whose pitch rises by a semitone every second, with a click 
 follows the seed and the number of sections that have begun. Words of a text say how it is played: ``[pace 0.5]`` in
 seconds of audio per second; and at which second this clip stops for good (``[stall 3]``) or fails (``[fail 3]``), or
 the engine says nothing any more (``[hang 3]``) or dies, the first time only (``[die 3]``) or always
-(``[die-always 3]``). A request with ``[refuse]`` is refused when it is checked.
+(``[die-always 3]``). A request with ``[refuse]`` is refused when it is checked, and one
+with ``[choose]`` has chords chosen. Another precision than fp32 gives the signal of the next seed.
 """
 
 import argparse
@@ -53,6 +54,13 @@ def codes_of(seed: int, num_frames: int) -> np.ndarray:
     return (np.arange(num_frames) * 7 + seed + np.arange(NUM_CODEBOOKS)[:, None]) % ENTRIES
 
 
+def given_chords(request: Mapping[str, Any]) -> str | None:
+    """The chords of a request; this engine chooses its own where they are open and the text asks for it."""
+    if request["chords"] not in ("auto", "none", None):
+        return str(request["chords"])
+    return "Am:0.0 F:0.5" if "[choose]" in (request["text"] or "") else None
+
+
 @dataclass
 class Work:
     """A clip in the making."""
@@ -78,9 +86,15 @@ class PacedEngine:
     """Plays up to any number of clips at once."""
 
     def __init__(
-        self, send: Callable[[Message], None], inbox: "queue.Queue[Message | None]", pace: float, chunk_s: float
+        self,
+        send: Callable[[Message], None],
+        inbox: "queue.Queue[Message | None]",
+        pace: float,
+        chunk_s: float,
+        precision: str,
     ):
         self._send, self._inbox, self._pace, self._chunk_s = send, inbox, pace, chunk_s
+        self._detune = precision != MODEL["precision"]
         self._works: dict[str, Work] = {}
 
     def run(self) -> None:
@@ -112,9 +126,10 @@ class PacedEngine:
     def _make(self, message: Message) -> None:
         request, now = message.fields["request"], time.monotonic()
         num_samples = round(request["duration_s"] * RATE_HZ)
-        pcm = pcm_of(request["seed"], request["sections"], num_samples)
+        pcm = pcm_of(request["seed"] + self._detune, request["sections"], num_samples)
         self._works[message.clip_id] = Work(request, message.fields["attempt"], now, pcm)
         fields = {"num_samples": num_samples, "sample_rate_hz": RATE_HZ, "channels": 1, "tempo_bpm": 120.0, "key": None}
+        fields |= {"chords": given_chords(request)}
         self._send(Message("begun", message.clip_id, fields))
 
     def _change(self, message: Message) -> None:
@@ -182,7 +197,7 @@ class PacedEngine:
             "duration_s": request["duration_s"],
             "timeline": [[s["start_s"], s["text"]] for s in request["sections"]],
         }
-        info |= {"negative_text": request["negative_text"], "prompt_codes": None}
+        info |= {"negative_text": request["negative_text"], "prompt_codes": None, "chords": given_chords(request)}
         payloads = {}
         if work.num_sent:
             header = {**CODEC, "num_samples": work.num_sent}
@@ -225,12 +240,18 @@ MODEL = {
 
 
 def play(
-    inbox: "queue.Queue[Message | None]", send: Callable[[Message], None], *, pace: float, chunk_s: float, load_s: float
+    inbox: "queue.Queue[Message | None]",
+    send: Callable[[Message], None],
+    *,
+    pace: float,
+    chunk_s: float,
+    load_s: float,
+    precision: str,
 ) -> None:
     """Works until the server ends it; for a replica or a process."""
     time.sleep(load_s)
-    send(Message("ready", fields=MODEL))
-    PacedEngine(send, inbox, pace, chunk_s).run()
+    send(Message("ready", fields={**MODEL, "precision": precision}))
+    PacedEngine(send, inbox, pace, chunk_s, precision).run()
 
 
 def main() -> None:
@@ -239,12 +260,14 @@ def main() -> None:
     parser.add_argument("--pace", type=float, default=1.0)
     parser.add_argument("--chunk-s", type=float, default=0.2)
     parser.add_argument("--load-s", type=float, default=0.0)
+    parser.add_argument("--precision", default=MODEL["precision"])
     arguments = parser.parse_args()
     send = sender(own_stdout())
     inbox: queue.Queue[Message | None] = queue.Queue()
 
     threading.Thread(target=receive, args=(inbox,), daemon=True).start()
-    play(inbox, send, pace=arguments.pace, chunk_s=arguments.chunk_s, load_s=arguments.load_s)
+    played = {name: getattr(arguments, name) for name in ("pace", "chunk_s", "load_s", "precision")}
+    play(inbox, send, **played)
 
 
 if __name__ == "__main__":

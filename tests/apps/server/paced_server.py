@@ -21,18 +21,19 @@ def paced_config(
     pace: float = 1.0,
     chunk_s: float = 0.2,
     load_s: float = 0.0,
+    precision: str = "fp32",
     limits: dict | None = None,
     cluster: str | None = None,
     replicas: int = 1,
     **settings,
 ) -> ServerConfig:
     """A server that plays the test signal at this pace, in seconds of audio per second."""
-    engine = partial(play, pace=pace, chunk_s=chunk_s, load_s=load_s)
+    engine = partial(play, pace=pace, chunk_s=chunk_s, load_s=load_s, precision=precision)
     given = {"--pace": pace, "--chunk-s": chunk_s, "--load-s": load_s}
     options = [part for name, value in given.items() for part in (name, f"{value:g}")]
     return ServerConfig(
         folder=folder,
-        engine=(sys.executable, str(ENGINE), *options),
+        engine=(sys.executable, str(ENGINE), *options, "--precision", precision),
         keys=settings.pop("keys", folder / "keys.json"),
         model="paced",
         cluster=None if cluster is None else ClusterConfig(address=cluster, replicas=replicas, engine=engine),

@@ -124,6 +124,8 @@ def test_a_session_stands_for_its_key_and_ends_with_it(keyed):
         ({"Host": "localhost"}, 202),
         ({"Origin": "http://evil.example"}, 403),
         ({"Origin": "null"}, 403),
+        ({"Host": "["}, 400),
+        ({"Origin": "http://["}, 403),
         ({"Content-Type": "text/plain"}, 415),
         ({"Content-Type": "application/x-www-form-urlencoded"}, 415),
         ({"Content-Encoding": "gzip"}, 415),

@@ -1,7 +1,9 @@
 """Jobs: what is asked for is made, streamed, kept and found again; it can be cancelled and changed on the way."""
 
+import asyncio
 import json
 import random
+import sqlite3
 import time
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from descant.apps.server.store import NAME
 from tests.apps.server.conftest import Running, events_of, serving, wait_for
 from tests.apps.server.paced_engine import RATE_HZ, codes_of, pcm_of
 from tests.apps.server.paced_server import paced_config
@@ -108,6 +111,16 @@ def test_events_that_were_missed_follow_after_a_reconnect(fast):
             assert "resync" in next(text) + next(text)
 
 
+def test_the_events_of_a_job_that_has_ended_end_for_those_who_know_them(fast):
+    """A player that came back with the last of them once got an answer that never ended."""
+    job = fast.submit()
+    told = fast.client.get(job["urls"]["events"]).text
+    ids = [line.removeprefix("id: ") for line in told.splitlines() if line.startswith("id: ")]
+    assert fast.client.get(job["urls"]["events"], headers={"Last-Event-ID": ids[-1]}).status_code == 204
+    assert fast.client.get(job["urls"]["events"], headers={"Last-Event-ID": "other-1"}).status_code == 204
+    assert "job.succeeded" in fast.client.get(job["urls"]["events"], headers={"Last-Event-ID": ids[0]}).text
+
+
 def test_cancelling_keeps_what_was_made_and_frees_the_place(tmp_path):
     with serving(tmp_path, pace=1.0, limits={"slots": 1}) as server:
         first, second = server.submit(duration_s=60.0, seed=4), server.submit(duration_s=0.5)
@@ -147,6 +160,28 @@ def test_sections_can_change_while_the_music_plays(tmp_path):
         wait_for(lambda: server.job(job)["state"] == "succeeded")
         late = server.client.patch(job["urls"]["self"], json={"sections": sections})
         assert (late.status_code, late.json()["type"]) == (409, "/problems/wrong-state")
+
+
+def test_a_clip_that_begins_while_the_sections_change_has_the_new_ones(tmp_path, monkeypatch):
+    """It was once made with the old ones, under a recipe with the new ones."""
+    with serving(tmp_path, pace=4.0, limits={"slots": 1}) as server:
+        job = server.submit(duration_s=5.0, seed=2, count=2)
+        wait_for(lambda: server.job(job)["clips"][0]["duration_s"] > 0.5)
+        production = server.service.production
+        change = production.host.questions.change
+
+        async def slow(clip_id: str, sections: list[dict]) -> list[dict]:
+            applied = await change(clip_id, sections)
+            production.cancel(production.clips[clip_id])
+            await asyncio.sleep(0.5)
+            return applied
+
+        monkeypatch.setattr(production.host.questions, "change", slow)
+        sections = [{"start_s": 4.0, "text": "drums"}]
+        assert server.client.patch(job["urls"]["self"], json={"sections": sections}).status_code == 200
+        assert stream_of(server.client, job["clips"][1]) == pcm_of(3, sections, 5 * RATE_HZ)
+        recipe = server.client.get(job["clips"][1]["urls"]["recipe"]).json()
+        assert recipe["request"]["sections"] == sections
 
 
 def test_a_dead_engine_is_replaced_and_listeners_hear_the_same_music(tmp_path):
@@ -195,13 +230,32 @@ def test_a_restart_loses_nothing_and_continues_what_was_being_made(tmp_path):
         assert not list((tmp_path / "parts").iterdir())
 
 
+def test_a_job_says_after_a_restart_why_a_clip_of_it_had_failed(tmp_path):
+    with serving(tmp_path, pace=2.0, limits={"slots": 1}) as server:
+        job = server.submit(text="[fail 0.2] [pace 0.1]", duration_s=1.0, count=2)
+        wait_for(lambda: server.job(job)["clips"][0]["state"] == "partial")
+    with sqlite3.connect(tmp_path / NAME) as db:  # the other clip of it would fail, too
+        db.execute("UPDATE clips SET request = replace(request, '[fail 0.2] [pace 0.1]', 'x') WHERE state != 'partial'")
+    with serving(tmp_path, pace=2.0) as server:
+        wait_for(lambda: server.job(job)["state"] == "failed")
+        assert server.job(job)["problem"]["type"] == "/problems/engine-failed"
+
+
 def test_owners_queue_and_whole_queue_are_bounded(tmp_path):
     with serving(tmp_path, pace=0.1, limits={"slots": 1, "queue": 3, "queue_per_owner": 3}) as server:
-        jobs = [server.submit(duration_s=30.0) for _ in range(4)]
-        for _ in range(20):
-            refused = server.client.post("/v1/jobs", json={})
+        known = {"Idempotency-Key": "known"}
+        jobs = [server.client.post("/v1/jobs", json={"duration_s": 30.0}, headers=known).json()]
+        jobs += [server.submit(duration_s=30.0) for _ in range(3)]
+        for headers in [{}] * 20 + [{"Idempotency-Key": "other"}]:
+            refused = server.client.post("/v1/jobs", json={}, headers=headers)
             assert (refused.status_code, refused.json()["type"]) == (429, "/problems/queue-full")
             assert int(refused.headers["Retry-After"]) >= 1
+            assert refused.headers["Content-Type"] == "application/problem+json"
+        again = server.client.post("/v1/jobs", json={"duration_s": 30.0}, headers=known)
+        assert (again.status_code, again.json()["id"]) == (202, jobs[0]["id"])
+        assert 'route="/v1/jobs",status="429"} 21.0' in server.client.get("/metrics").text
+        music = server.client.post("/v1/audio/music", json={"prompt": "a"})
+        assert (music.status_code, music.json()["error"]["code"]) == (429, "queue-full")
         for job in reversed(jobs):
             server.client.post(job["urls"]["cancel"])
         assert server.submit(duration_s=0.1)["state"] in ("queued", "running")
@@ -322,3 +376,41 @@ def test_a_wrong_field_is_named(fast, fields, pointer):
     problem = answer.json()
     assert problem["errors"][0]["pointer"] == pointer
     assert problem["detail"]
+
+
+def test_what_another_engine_has_begun_is_made_anew_after_a_restart(tmp_path):
+    """A clip was once half of one model and half of another, under the name of the first."""
+    with serving(tmp_path, pace=0.5, limits={"slots": 2}) as server:
+        jobs = [server.submit(duration_s=6.0, seed=seed) for seed in (2, 8)]
+        wait_for(lambda: all(server.job(job)["clips"][0]["duration_s"] > 1 for job in jobs))
+    server = Running(paced_config(tmp_path, pace=50.0, load_s=2.0, precision="bf16"))
+    try:
+        # While this engine is loading: what there is was made by the other one.
+        server.client.post(jobs[1]["urls"]["cancel"])
+        assert server.job(jobs[1])["clips"][0]["state"] == "partial"
+        content = stream_of(server.client, jobs[1]["clips"][0])
+        assert RATE_HZ < len(content) < 2 * 6 * RATE_HZ
+        assert content == pcm_of(8, [], 6 * RATE_HZ)[: len(content)]
+        wait_for(lambda: server.job(jobs[0])["state"] == "succeeded")
+        assert stream_of(server.client, jobs[0]["clips"][0]) == pcm_of(3, [], 6 * RATE_HZ)
+    finally:
+        server.stop()
+
+
+def test_a_job_for_another_model_fails_also_where_none_was_loaded_when_it_came(tmp_path):
+    """It was once made by the model that was there, under the name of the other one."""
+    server = Running(paced_config(tmp_path, load_s=1.0, pace=50.0))
+    try:
+        jobs = [server.submit(model="other"), server.submit()]
+        wait_for(lambda: all(server.job(job)["state"] in ("failed", "succeeded") for job in jobs))
+        assert server.job(jobs[0])["problem"]["type"] == "/problems/model-cannot"
+        assert server.job(jobs[1])["clips"][0]["model"] == "paced"
+    finally:
+        server.stop()
+
+
+def test_clips_name_the_chords_that_they_were_made_with(fast):
+    given = fast.clip(duration_s=0.5, chords="C:0 G:0.25")
+    chosen = fast.clip(duration_s=0.5, text="[choose]")
+    left_open = fast.clip(duration_s=0.5)
+    assert [clip["chords"] for clip in (given, chosen, left_open)] == ["C:0 G:0.25", "Am:0.0 F:0.5", None]

@@ -2,6 +2,7 @@
 
 import io
 import json
+import socket
 import threading
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import soundfile
 
 from descant.apps.cli.main import main
+from descant.apps.client import Client, ServerError
 from tests.apps.server.conftest import serving, wait_for
 from tests.apps.server.paced_engine import RATE_HZ, pcm_of
 
@@ -152,6 +154,8 @@ def test_the_command_line_has_its_music_made_by_a_server(fast, tmp_path, capsys,
     assert asked["sampling"]["hold_penalty"] == 1
     assert soundfile.info("c.flac").frames == RATE_HZ // 2
     capsys.readouterr()
+    assert main(["generate", "c [pace 0.2]", "[refuse]", "-d", "9", "-o", "out/", "--server", url]) == 2
+    wait_for(lambda: fast.client.get("/v1/jobs").json()["items"][0]["state"] == "cancelled")
     assert main(["generate", "c", "--key", "H", "-o", "d.wav", "--server", url]) == 2
     assert main(["generate", "c", "-o", "d.wav", "--server", "http://127.0.0.1:9"]) == 1
     assert "cannot be reached" in capsys.readouterr().err
@@ -161,6 +165,41 @@ def test_the_command_line_has_its_music_made_by_a_server(fast, tmp_path, capsys,
     assert all(soundfile.info(file).frames for file in exported)
     recipes = [json.loads(path.read_text()) for path in (tmp_path / "all").glob("*.json")]
     assert len(recipes) == len(exported)
+
+
+def test_the_command_line_waits_where_the_queue_is_full(tmp_path, capsys, monkeypatch):
+    """The seventeenth prompt of a command once ended it, while the server made the others for nobody."""
+    monkeypatch.chdir(tmp_path)
+    with serving(tmp_path / "server", pace=1.0, limits={"slots": 1, "queue_per_owner": 2}) as server:
+        words = ("generate", *"abcdef", "-d", "1", "-o", "out/", "--json")
+        assert main([*words, "--server", f"http://127.0.0.1:{server.port}"]) == 0
+        assert json.loads(capsys.readouterr().out)["prompts"] == list("abcdef")
+
+
+def test_a_stream_that_breaks_is_an_error_of_the_server():
+    def answer(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        connection.recv(2**16)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n9\r\nhal")
+        connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        answering = threading.Thread(target=answer, args=(listening,))
+        answering.start()
+        with pytest.raises(ServerError, match="cannot be reached"):
+            Client(f"http://127.0.0.1:{listening.getsockname()[1]}").content("/v1/clips/x/stream")
+        answering.join()
+
+
+def test_an_upload_that_is_sent_again_is_kept_from_then_on(fast):
+    """It once went away a day after it was first sent, also if it was sent again a minute before."""
+    first = fast.client.post("/v1/uploads", files={"file": ("again.wav", wav(0.7))}).json()
+    fast.service.store.write_now(
+        lambda db: db.execute("UPDATE uploads SET created_at = '2020-01-01T00:00:00.000Z' WHERE id = ?", (first["id"],))
+    )
+    again = fast.client.post("/v1/uploads", files={"file": ("again.wav", wav(0.7))}).json()
+    assert (again["id"], again["already_had"]) == (first["id"], True)
+    assert again["expires_at"] >= first["expires_at"]
 
 
 def test_keys_are_made_listed_and_revoked(tmp_path, capsys):

@@ -108,6 +108,7 @@ class Memory(ThreadingHTTPServer):
         self.has_midi = has_midi
         self.waits_s = 0.0
         self.is_down = False
+        self.is_full = False
         self.first_chunk_at: float | None = None
         self.jobs: dict[str, Job] = {}
         self.presets: dict[str, Any] = {}

@@ -60,6 +60,8 @@ def models(exchange: Exchange) -> None:
 
 
 def send_job(exchange: Exchange) -> None:
+    if exchange.server.is_full:
+        raise Problem(507, "storage-full", "favourites, codes and uploads fill the quota")
     if (exchange.body.get("duration_s") or 0) > 300:
         raise Problem(422, "invalid-request", "duration_s=400: at most 300 s are made here; ask for less.")
     exchange.send(exchange.server.add(exchange.body).json(), 202)

@@ -96,6 +96,7 @@ class Clip:
             "channels": None if self.state == "waiting" else 1,
             "tempo_bpm": 120,
             "key": "C major",
+            "chords": "Am7:0.0 D9:3.43",
             "parent": parent,
             "measured": measured if self.is_measured else None,
             "audio_kept": self.state in ("ready", "partial"),

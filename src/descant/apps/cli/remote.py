@@ -36,7 +36,7 @@ def generate_remotely(arguments: argparse.Namespace, target: Target, codes: Targ
         seconds = sum(clip["asked_s"] for job in jobs for clip in job["clips"])
         with progress(f"{seconds:g} s with {server['model']} on {arguments.server}", seconds) as report:
             jobs = [client.finished(job, report) for job in jobs]
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, InvalidRequest):  # a prompt that is refused ends the whole command, too
         for job in jobs:
             client.cancel(job)
         raise
@@ -125,6 +125,7 @@ def _write(
         "seeds": [clip["seed"] for clip in clips],
         "tempos": [clip["tempo_bpm"] for clip in clips],
         "keys": [clip["key"] for clip in clips],
+        "chords": [clip["chords"] for clip in clips],
         "prompts": [clip["text"] for clip in clips],
         "duration_s": clips[0]["duration_s"],
         "sample_rate_hz": clips[0]["sample_rate_hz"],

@@ -40,7 +40,7 @@ def checked(asked: JobRequest, limits: Limits, model: Mapping[str, Any] | None) 
     check_limits(job, limits)
     _check_sources(job)
     if model is not None:
-        _check_model(job, model)
+        check_model(job, model)
         job["model"] = model["id"]
     if job["seed"] is None:
         job["seed"] = secrets.randbits(31)
@@ -110,7 +110,12 @@ def _check_sources(job: Mapping[str, Any]) -> None:
         raise at_fault("/duration_s", "it includes the kept part; ask for more than at_s", got=job["duration_s"])
 
 
-def _check_model(job: Mapping[str, Any], model: Mapping[str, Any]) -> None:
+def check_model(job: Mapping[str, Any], model: Mapping[str, Any]) -> None:
+    """Refuses a job for another model, or one that this model cannot do.
+
+    Raises:
+        Problem: it is one.
+    """
     if job["model"] not in (None, model["id"]):
         detail = f"this server has {model['id']}; start another with descant serve --model {job['model']:.100}"
         raise at_fault("/model", detail, "model-cannot", got=job["model"])

@@ -16,8 +16,10 @@ from fastapi import Depends, Request
 from descant.apps.server.config import ServerConfig
 from descant.apps.server.keys import SCOPES, KeyFile
 from descant.apps.server.problems import Problem
+from descant.atomic import write_atomically
 
 COOKIE = "descant_session"
+SECRET_BYTES = 32
 SESSION_S = 30 * 24 * 3_600
 LOCAL = "local"
 CHANGING = ("POST", "PUT", "PATCH", "DELETE")
@@ -50,8 +52,8 @@ class Access:
         Raises:
             Problem: it is one.
         """
-        name = (urlsplit(f"//{host}").hostname or "") if host else ""
-        allowed = {self._config.host, "localhost", *self._config.allowed_hosts}
+        name = _host_of(f"//{host or ''}")
+        allowed = {self._config.host, "localhost", *map(str.lower, self._config.allowed_hosts)}
         if (
             name not in allowed
             and not (_is_address(name) and not is_loopback(self._config.host))
@@ -70,7 +72,7 @@ class Access:
         origin = request.headers.get("origin")
         if request.method not in CHANGING or origin is None or origin in self._config.allowed_origins:
             return
-        if urlsplit(origin).netloc != request.headers.get("host"):
+        if origin.partition("//")[2] != request.headers.get("host"):
             raise Problem("bad-origin", f"Origin {origin!r:.100} may not change anything here")
 
     def owner(self, request: Request) -> Owner:
@@ -125,6 +127,14 @@ Listener = Annotated[Owner, Depends(needs("listen"))]
 Admin = Annotated[Owner, Depends(needs("admin"))]
 
 
+def _host_of(url: str) -> str:
+    """The name of a host without its port; empty if there is none."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:  # half of an IPv6 address
+        return ""
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach an address."""
     return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
@@ -144,11 +154,11 @@ def _is_local(name: str) -> bool:
 
 def _secret(path: Path) -> bytes:
     """The secret that signs sessions, made once; without it everybody would have to log in after a restart."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_bytes()
-    secret = os.urandom(32)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(secret)
+    known = path.read_bytes() if path.exists() else b""
+    if len(known) == SECRET_BYTES:
+        return known
+    # Complete or not at all: with half of a secret everybody could sign sessions.
+    path.touch(mode=0o600)
+    secret = os.urandom(SECRET_BYTES)
+    write_atomically(path, secret)
     return secret

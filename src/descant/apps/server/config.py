@@ -29,8 +29,8 @@ class Limits:
     queue_per_owner: int = 16
     streams_per_owner: int = 64
     slots: int = 8
-    upload_kept_s: float = 24 * 3_600
-    trash_kept_s: float = 7 * 24 * 3_600
+    upload_kept_s: float = 24 * 3_600.0
+    trash_kept_s: float = 7 * 24 * 3_600.0
     attempts: int = 3
     silence_s: float = 30.0
     """An engine that has work and says nothing for so long is taken for dead."""

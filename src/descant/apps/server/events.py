@@ -6,11 +6,13 @@ import secrets
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 RING = 2_000
 """Events that a listener who was away can still get."""
 PING_S = 15.0
+ENDS = ("job.succeeded", "job.failed", "job.cancelled")
 
 
 @dataclass(frozen=True)
@@ -72,11 +74,11 @@ class Hub:
                 if self._ring and number + 1 < self._ring[0].number:
                     number = self._number
                     yield self._text(Event(number, "resync", {}, None, None))
-                for event in [event for event in self._ring if event.number > number]:
+                for event in self._after(number):
                     number = event.number
                     if event.owner in (None, owner) and job_id in (None, event.job_id):
                         yield self._text(event)
-                        if job_id is not None and event.kind in ("job.succeeded", "job.failed", "job.cancelled"):
+                        if job_id is not None and event.kind in ENDS:
                             return
                 if self._is_closed:
                     return
@@ -87,6 +89,18 @@ class Hub:
                         yield ": still here\n\n"
         finally:
             self.listeners -= 1
+
+    def is_end_untold(self, last_id: str, job_id: str) -> bool:
+        """Whether a job has ended after the event with this id, and all since then can still be told."""
+        number = self._number_of(last_id)
+        return number is not None and any(
+            event.number > number and event.job_id == job_id and event.kind in ENDS for event in self._ring
+        )
+
+    def _after(self, number: int) -> list[Event]:
+        """The events after the one with this number; they are numbered without gaps."""
+        known = number + 1 - self._ring[0].number if self._ring else 0
+        return list(islice(self._ring, max(0, known), None))
 
     def _wake(self) -> None:
         self._grown.set()

@@ -13,12 +13,16 @@ A file is complete before a row of the database names it, and a row is gone befo
 import os
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 
+from descant.apps.server.ids import is_id
 from descant.atomic import write_atomically
 
 ORPHAN_AGE_S = 3_600.0
 """Younger files without a row may belong to a clip that is just being finished."""
+IN_USE_S = 60.0
+"""A cached file that was asked for within this time may be about to be sent."""
 
 
 class Files:
@@ -77,15 +81,28 @@ class Files:
             path.unlink(missing_ok=True)
 
     def clear_cache(self) -> int:
-        """Removes audio in other formats, and gives the number of bytes."""
-        freed = self.cache_bytes()
-        for path in self.cache.glob("*-*.*"):
-            path.unlink(missing_ok=True)
+        """Removes audio in other formats that nobody is about to be sent, and gives the number of bytes."""
+        before, freed = time.time() - IN_USE_S, 0
+        for path, found in self._cached():
+            if found.st_mtime < before:
+                path.unlink(missing_ok=True)
+                freed += found.st_size
         return freed
 
     def cache_bytes(self) -> int:
         """Bytes of audio in other formats."""
-        return sum(path.stat().st_size for path in self.cache.glob("*-*.*"))
+        return sum(found.st_size for _, found in self._cached())
+
+    def _cached(self) -> list[tuple[Path, os.stat_result]]:
+        """The files of the cache; others may come and go meanwhile."""
+        found = []
+        with os.scandir(self.cache) as entries:
+            for entry in entries:
+                # Hidden are those that are being written.
+                if not entry.name.startswith("."):
+                    with suppress(FileNotFoundError):
+                        found.append((Path(entry.path), entry.stat()))
+        return found
 
     def sweep(self, clip_ids: set[str], open_ids: set[str], upload_ids: set[str]) -> int:
         """Removes files that belong to nothing, and gives their number.
@@ -98,10 +115,11 @@ class Files:
         removed = 0
         for unfinished in (*self.parts.glob(".upload-*"), *self.parts.glob(".zip-*")):
             shutil.rmtree(unfinished, ignore_errors=True)
-        for path in self.folder.rglob("*_*.*"):
-            if not path.is_file() or path.parent == self.cache:
+        # The user's own files may be next to ours, such as adapters: only what has one of our names is looked at.
+        for path in (*self.parts.glob("*.pcm"), *self.folder.glob("clips/*/*"), *self.folder.glob("uploads/*")):
+            if not is_id(path.stem):
                 continue
-            is_part = path.suffix == ".pcm"
+            is_part = path.parent == self.parts
             belongs = path.stem in (open_ids if is_part else known)
             if not belongs and (is_part or time.time() - path.stat().st_mtime > ORPHAN_AGE_S):
                 path.unlink(missing_ok=True)

@@ -24,6 +24,8 @@ SECURITY_HEADERS = {
 MULTIPART_ROOM = 2**16
 """What a form may need besides its file."""
 UPLOADS = "/v1/uploads"
+SUBMITTING = ("/v1/jobs", "/v1/audio/music")
+"""Where jobs come in."""
 
 _log = logging.getLogger("descant.server")
 
@@ -82,6 +84,8 @@ class Gate:
         if request.headers.get("content-encoding", "identity").lower() != "identity":
             raise Problem("unsupported-type", "compressed bodies are not read here; send it as it is")
         self._check_type(scope, request.headers, length)
+        if access is not None and scope["method"] == "POST" and scope["path"] in SUBMITTING:
+            _check_queue(scope, request)
 
     def _check_type(self, scope: Scope, headers: Headers, length: str | None) -> None:
         """Only JSON, and files for uploads: a form of another site cannot send either without asking first."""
@@ -137,10 +141,24 @@ def problem_members(scope: Mapping[str, Any], problem: Problem) -> dict[str, Any
     return members
 
 
+def _check_queue(scope: Scope, request: Request) -> None:
+    """Refuses a job for which there is no place before its body is read: a full queue has many to refuse.
+
+    One that may be a repetition passes, since its answer may be known.
+    """
+    if "idempotency-key" in request.headers:
+        return
+    state = scope["app"].state
+    owner = state.access.owner(request)
+    if "generate" in owner.scopes:
+        state.service.jobs.require_place(owner.id)
+
+
 def _is_upload(scope: Scope) -> bool:
     return bool(scope["path"] == UPLOADS)
 
 
 def _observe(scope: Scope, status: int, seconds: float) -> None:
-    path = getattr(scope.get("route"), "path", "none")
+    unrouted = scope["path"] if scope["path"] in SUBMITTING else "none"
+    path = getattr(scope.get("route"), "path", unrouted)
     scope["app"].state.service.metrics.requests.labels(path, str(status)).observe(seconds)

@@ -1,9 +1,9 @@
 """The audio of the clips that are being made, and whoever waits for its beginning."""
 
 from collections.abc import Callable
-from typing import Any
 
 from descant.apps.server.files import Files
+from descant.apps.server.open_jobs import Making
 from descant.apps.server.parts import Part
 from descant.apps.server.tasks import Changes
 
@@ -33,18 +33,24 @@ class Growing:
             await self._changes.wait()
         return self._parts.get(clip_id)
 
-    def begin(self, clip_id: str, sample_rate_hz: int, channels: int) -> Part:
-        """The audio of a clip whose samples are about to come; it goes on with what an earlier attempt has left."""
-        if clip_id not in self._parts:
-            self._parts[clip_id] = Part(self._files.part(clip_id), sample_rate_hz, channels)
-            self._changes.announce()
-        return self._parts[clip_id]
+    def begin(self, clip: Making, sample_rate_hz: int, channels: int, maker: str) -> Part:
+        """The audio of a clip whose samples are about to come.
 
-    def left(self, clip_id: str, model: dict[str, Any] | None) -> Part | None:
+        It goes on with what an earlier attempt has left, even under an earlier server, if that would give the same
+        samples: half of a clip by one model and half by another would be no clip of either.
+        """
+        if clip.id not in self._parts:
+            path = self._files.part(clip.id)
+            self._parts[clip.id] = Part(path, sample_rate_hz, channels, goes_on=clip.maker == maker)
+            self._changes.announce()
+        clip.maker, clip.format = maker, (sample_rate_hz, channels)
+        return self._parts[clip.id]
+
+    def left(self, clip: Making) -> Part | None:
         """The audio of a clip that is not made further, also where only an earlier server has made some."""
-        if clip_id not in self._parts and model is not None and self._files.part(clip_id).exists():
-            return self.begin(clip_id, model["sample_rate_hz"], model["channels"])
-        return self._parts.get(clip_id)
+        if clip.id not in self._parts and clip.format is not None and self._files.part(clip.id).exists():
+            self._parts[clip.id] = Part(self._files.part(clip.id), *clip.format)
+        return self._parts.get(clip.id)
 
     def num_samples(self) -> dict[str, int]:
         """Samples of the clips that are being made."""

@@ -9,6 +9,7 @@ from descant.apps.server.engine.messages import Message
 from descant.apps.server.events import Hub
 from descant.apps.server.problems import later
 from descant.apps.server.questions import Questions
+from descant.version import __version__
 
 if TYPE_CHECKING:
     from descant.apps.server.cluster.link import ClusterLink
@@ -65,6 +66,13 @@ class Host:
         if self.model is None:
             return "loading" if self.last_model is None else "engine-restarting"
         return "ready"
+
+    @property
+    def maker(self) -> str:
+        """What makes the music here. Equal ones give the same bits for a request."""
+        model = self.last_model or {}
+        names = ("id", "fingerprint", "device", "precision")
+        return " ".join([__version__, *(str(model.get(name)) for name in names)])
 
     @property
     def num_slots(self) -> int:

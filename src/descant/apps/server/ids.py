@@ -23,13 +23,18 @@ def new_id(kind: str) -> str:
     return f"{PREFIXES[kind]}_{digits}"
 
 
+def is_id(text: str) -> bool:
+    """Whether a text has the form of an identifier."""
+    return _ID.fullmatch(text) is not None
+
+
 def checked_id(kind: str, id: str) -> str:
     """The identifier, if it can be one; nothing else may become a part of a query or a path.
 
     Raises:
         Problem: it cannot, so there is no such thing.
     """
-    if _ID.fullmatch(id) is None or not id.startswith(f"{PREFIXES[kind]}_"):
+    if not is_id(id) or not id.startswith(f"{PREFIXES[kind]}_"):
         raise not_found(kind, id)
     return id
 

@@ -13,8 +13,8 @@ from descant.apps.server.events import Hub
 from descant.apps.server.files import Files
 from descant.apps.server.ids import new_id, now
 from descant.apps.server.metrics import Metrics
-from descant.apps.server.open_jobs import OpenJob
-from descant.apps.server.problems import Problem, later
+from descant.apps.server.open_jobs import Making, OpenJob
+from descant.apps.server.problems import Problem, later, of_members
 from descant.apps.server.production import Production
 from descant.apps.server.questions import CHANGE_TIMEOUT_S
 from descant.apps.server.schemas import JobRequest
@@ -73,7 +73,7 @@ class Jobs:
         except BaseException:
             del self._open[job_id]
             raise
-        self.production.enqueue(open_job, {clip_id: place for place, clip_id in enumerate(clip_ids)})
+        self.production.enqueue([Making(clip_id, open_job, place) for place, clip_id in enumerate(clip_ids)])
         answer = await self.get(owner, job_id)
         self._hub.publish("job.queued", {"job": answer}, owner, job_id)
         self.production.dispatch()
@@ -121,12 +121,18 @@ class Jobs:
             Problem: the job has ended, is a loop or a choice that has begun, or the music has passed a section.
         """
         await self._store.read(lambda db: rows.find(db, "jobs", "job", job_id, owner))
-        job = self._changeable(job_id)
+        async with self._changeable(job_id).changing:
+            await self._change(self._changeable(job_id), sections)
+        answer = await self.get(owner, job_id)
+        self._hub.publish("job.changed", {"job": answer}, owner, job_id)
+        return answer
+
+    async def _change(self, job: OpenJob, sections: list[dict[str, Any]]) -> None:
         kept = {**job.request, "sections": sections}
         check_limits(kept, self._config.limits)
         asked_s(kept)
-        await self.production.check(owner, kept)
-        self._changeable(job_id)  # still, after the wait
+        await self.production.check(job.owner, kept)
+        self._changeable(job.id)  # still, after the wait
         live = [clip for clip in job.clips.values() if clip.is_sent and not clip.is_cancelled]
         furthest = max((clip.made_s for clip in live), default=0.0)
         if sections and live and sections[0]["start_s"] < furthest + NOT_BEFORE_S:
@@ -140,16 +146,13 @@ class Jobs:
         job.request = {**job.request, "sections": applied}
 
         def keep(db: sqlite3.Connection) -> None:
-            rows.update_job(db, job_id, {"request": json.dumps(job.request)})
+            rows.update_job(db, job.id, {"request": json.dumps(job.request)})
             for clip_id in clip_ids:
                 found = db.execute("SELECT request FROM clips WHERE id = ?", (clip_id,)).fetchone()
                 one = {**rows.request_of(found), "sections": applied}
                 rows.update_clip(db, clip_id, {"request": json.dumps(one)})
 
         await self._store.write(keep)
-        answer = await self.get(owner, job_id)
-        self._hub.publish("job.changed", {"job": answer}, owner, job_id)
-        return answer
 
     def _changeable(self, job_id: str) -> OpenJob:
         """The job, if its sections can change now.
@@ -186,8 +189,10 @@ class Jobs:
             job = OpenJob(row["id"], row["owner"], rows.request_of(row), row["attempt"])
             self._open[job.id] = job
             job.states = [clip["state"] for clip in clips if clip["state"] in rows.FINISHED]
-            waiting = {clip["id"]: clip["place"] for clip in clips if clip["state"] == "waiting"}
-            self.production.enqueue(job, waiting)
+            told = [json.loads(clip["problem"]) for clip in clips if clip["problem"] is not None]
+            job.problem = of_members(told[0]) if told else None
+            waiting = [_left(job, clip) for clip in clips if clip["state"] == "waiting"]
+            self.production.enqueue(waiting)
             if not waiting:
                 self.production.spawn(self._on_finished(job))
 
@@ -249,3 +254,9 @@ class Jobs:
             "position": position,
             "starts_in_s": self.production.speed.seconds_until(self.production.live.values(), seconds),
         }
+
+
+def _left(job: OpenJob, row: sqlite3.Row) -> Making:
+    """A clip that an earlier server has not finished."""
+    made_as = None if row["sample_rate_hz"] is None else (row["sample_rate_hz"], row["channels"])
+    return Making(row["id"], job, row["place"], maker=row["maker"], format=made_as)

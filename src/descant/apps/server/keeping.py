@@ -19,6 +19,9 @@ from descant.audio import Clip
 from descant.audio.pcm import from_pcm16
 from descant.errors import AudioError
 
+CHOSEN = {"tempo": "tempo_bpm", "key": "musical_key", "chords": "chords"}
+"""Columns by their names in the record of a clip."""
+
 _log = logging.getLogger("descant.server")
 
 
@@ -31,7 +34,8 @@ class Keeper:
     async def begun(self, clip: Making, part: Part, given: Mapping[str, Any]) -> None:
         """A clip is being made; ``given`` is what the engine has decided."""
         values = {"state": "making", "sample_rate_hz": given["sample_rate_hz"], "channels": given["channels"]}
-        values |= {"tempo_bpm": given["tempo_bpm"], "musical_key": given["key"]}
+        values |= {"tempo_bpm": given["tempo_bpm"], "musical_key": given["key"], "chords": given["chords"]}
+        values |= {"model": given["model"], "maker": clip.maker}
         row = await self._store.write(lambda db: rows.update_clip(db, clip.id, values))
         made = {clip.id: part.num_samples}
         self._hub.publish("clip.changed", {"clip": rows.clip_object(row, made)}, clip.job.owner, clip.job.id)
@@ -51,7 +55,12 @@ class Keeper:
         if part is not None and part.length:
             values["state"] = "ready" if is_done else "partial"
             try:
-                values |= await asyncio.to_thread(self._write, clip.id, part, message)
+                # Side by side, since either waits for the disk.
+                for written in await asyncio.gather(
+                    asyncio.to_thread(self._write_audio, clip.id, part, message),
+                    asyncio.to_thread(self._write_codes, clip.id, message),
+                ):
+                    values |= written
             except (AudioError, OSError) as error:
                 _log.error("clip %s cannot be kept: %s", clip.id, error)
                 full = Problem("storage-full", f"the clip cannot be written: {error}")
@@ -70,16 +79,21 @@ class Keeper:
         if row is not None:
             self._hub.publish("clip.measured", {"clip": rows.clip_object(row)}, row["owner"], row["job_id"])
 
-    def _write(self, clip_id: str, part: Part, message: Message | None) -> dict[str, Any]:
-        """Writes audio and codes, and gives what the row then says."""
+    def _write_audio(self, clip_id: str, part: Part, message: Message | None) -> dict[str, Any]:
+        """Writes the audio, and gives what the row then says."""
         info = {} if message is None else dict(message.fields["info"] or {})
         clip = Clip(from_pcm16(part.content(), part.channels), part.sample_rate_hz, info=info)
-        values: dict[str, Any] = {
+        return {
             "num_samples": part.num_samples,
             "audio_bytes": self._files.write(self._files.audio(clip_id), clip.to_bytes("flac")),
             "audio_kept": 1,
             "info": json.dumps(info),
+            # They may be others than at the beginning: of the candidate that was chosen, or of sections that changed.
+            **{column: info[name] for name, column in CHOSEN.items() if name in info},
         }
-        if message is not None and "codes" in message.payloads:
-            values["codes_bytes"] = self._files.write(self._files.codes(clip_id), message.payloads["codes"])
-        return values
+
+    def _write_codes(self, clip_id: str, message: Message | None) -> dict[str, Any]:
+        """Writes the codes, if there are any, and gives what the row then says."""
+        if message is None or "codes" not in message.payloads:
+            return {}
+        return {"codes_bytes": self._files.write(self._files.codes(clip_id), message.payloads["codes"])}

@@ -17,6 +17,8 @@ class Making:
 
     Args:
         made_s: seconds whose codes are known, of which the last may not have become audio.
+        maker: what has made the audio that there is of it (`Host.maker`); None if there is none.
+        format: sample rate and channels of this audio.
     """
 
     id: str
@@ -27,6 +29,8 @@ class Making:
     is_sent: bool = False
     is_cancelled: bool = False
     began: float = 0.0
+    maker: str | None = None
+    format: tuple[int, int] | None = None
 
     @property
     def num_places(self) -> int:
@@ -50,6 +54,8 @@ class OpenJob:
     started: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     told_progress: float = 0.0
+    changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while its sections change, and while a clip of it goes to the engine: it goes with one of both."""
 
     def progress(self) -> dict[str, Any] | None:
         """How far the job is, as in the protocol; None if that was asked a moment ago."""

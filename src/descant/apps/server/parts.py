@@ -14,15 +14,17 @@ class Part:
     """The 16-bit samples of a clip in the making. It belongs to the event loop.
 
     Args:
-        length: bytes that an earlier attempt has left; what is made again up to there is not written twice.
+        goes_on: whether it goes on with what an earlier attempt has left; what is made again up to there is not
+            written twice.
     """
 
-    def __init__(self, path: Path, sample_rate_hz: int, channels: int) -> None:
+    def __init__(self, path: Path, sample_rate_hz: int, channels: int, *, goes_on: bool = True) -> None:
         self.path, self.sample_rate_hz, self.channels = path, sample_rate_hz, channels
         self._file = path.open("ab", buffering=0)
         self.frame_bytes = channels * BYTES_PER_SAMPLE
         # A torn last frame of a server that was killed is written again.
-        self.length = self._file.tell() // self.frame_bytes * self.frame_bytes
+        left = self._file.tell() if goes_on else 0
+        self.length = left // self.frame_bytes * self.frame_bytes
         self._file.truncate(self.length)
         self.is_complete = False
         self._grown = asyncio.Event()

@@ -120,6 +120,11 @@ def of_error(error: Exception) -> Problem:
     return Problem("internal", "the server failed over this clip; its log says why")
 
 
+def of_members(members: Mapping[str, Any]) -> Problem:
+    """The problem with these members, as `Problem.to_dict` gives them."""
+    return Problem(members["type"].removeprefix("/problems/"), members["detail"], members.get("errors") or [])
+
+
 def not_found(kind: str, id: str) -> Problem:
     """There is no such thing, or it is another owner's."""
     return Problem("not-found", f"there is no {kind} {id!r:.60}")

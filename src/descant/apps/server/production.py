@@ -4,10 +4,11 @@ import asyncio
 import contextlib
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from typing import Any
 
 from descant.apps.server import rows
+from descant.apps.server.asked import check_model
 from descant.apps.server.checking import Checks
 from descant.apps.server.config import ServerConfig
 from descant.apps.server.engine.messages import Message
@@ -123,12 +124,11 @@ class Production:
             raise Problem("wrong-state", "the model is making music; cancel its jobs or wait for them")
         await self.host.unload()
 
-    def enqueue(self, job: OpenJob, places: dict[str, int]) -> None:
-        """Puts clips of a job into the queue, with their places in the job."""
-        for clip_id, place in places.items():
-            clip = Making(clip_id, job, place)
-            job.clips[clip_id] = self.clips[clip_id] = clip
-            self.queue.push(job.owner, clip_id)
+    def enqueue(self, clips: Iterable[Making]) -> None:
+        """Puts clips into the queue."""
+        for clip in clips:
+            clip.job.clips[clip.id] = self.clips[clip.id] = clip
+            self.queue.push(clip.job.owner, clip.id)
 
     def cancel(self, clip: Making) -> None:
         """Ends a clip; what was made is kept."""
@@ -163,11 +163,14 @@ class Production:
     async def _send(self, clip: Making) -> None:
         try:
             await self._start(clip.job)
-            request, sources, payloads = await self._store.read(lambda db: self._sources(db, clip))
+            async with clip.job.changing:
+                await self._send_now(clip)
         except Exception as error:
             if clip.id in self.live and not clip.is_cancelled:
                 self.finish(clip, of_error(error))
-            return
+
+    async def _send_now(self, clip: Making) -> None:
+        request, sources, payloads = await self._store.read(lambda db: self._sources(db, clip))
         if clip.id not in self.live or clip.is_cancelled:
             return
         attempt = clip.job.attempt
@@ -190,6 +193,9 @@ class Production:
 
     def _sources(self, db: sqlite3.Connection, clip: Making) -> tuple[dict[str, Any], dict[str, Any], dict[str, bytes]]:
         request = rows.request_of(rows.find(db, "clips", "clip", clip.id, clip.job.owner))
+        # Not where it was asked for: the model was being loaded, or this server was started again with another one.
+        assert self.host.last_model is not None
+        check_model(request, self.host.last_model)
         return request, *load_sources(db, self._files, request, clip.job.owner)
 
     def _receive(self, message: Message) -> None:
@@ -217,8 +223,9 @@ class Production:
     def _on_begun(self, clip: Making, message: Message) -> None:
         given = message.fields
         clip.num_samples = given["num_samples"]
-        part = self.growing.begin(clip.id, given["sample_rate_hz"], given["channels"])
-        self.spawn(self._keeper.begun(clip, part, given))
+        part = self.growing.begin(clip, given["sample_rate_hz"], given["channels"], self.host.maker)
+        model = self.host.last_model or {}
+        self.spawn(self._keeper.begun(clip, part, {**given, "model": model.get("id")}))
 
     def _on_audio(self, clip: Making, message: Message) -> None:
         part = self.growing[clip.id]
@@ -269,7 +276,7 @@ class Production:
     def finish(self, clip: Making, problem: Problem | None, message: Message | None = None) -> None:
         """Nothing more is made of a clip: frees its place, and keeps what there is."""
         self.live.pop(clip.id, None)
-        part = self.growing.left(clip.id, self.host.last_model)
+        part = self.growing.left(clip)
         if part is not None:
             part.finish()
         self._finishing[clip.id] = self.spawn(self._keep(clip, part, problem, message))

@@ -41,6 +41,7 @@ def clip_object(row: sqlite3.Row, made: Mapping[str, int] | None = None) -> dict
         "channels": row["channels"],
         "tempo_bpm": row["tempo_bpm"],
         "key": row["musical_key"],
+        "chords": row["chords"],
         "parent": parent if row["parent_id"] is not None else None,
         "measured": _loaded(row["measured"]),
         "favourite": bool(row["favourite"]),

@@ -189,6 +189,7 @@ class ClipObject(BaseModel):
     channels: int | None
     tempo_bpm: float | None
     key: str | None
+    chords: str | None
     parent: Parent | None
     measured: Measured | None
     favourite: bool

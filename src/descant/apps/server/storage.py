@@ -1,6 +1,7 @@
 """How much is kept, and what goes first when it becomes too much."""
 
 import asyncio
+import logging
 import sqlite3
 import time
 from datetime import datetime, timedelta, timezone
@@ -25,6 +26,9 @@ LOW = 0.9
 RESERVE_BYTES = 64 * 2**20
 """Room that is left on the disk for what is being made."""
 TIDY_EVERY_S = 600.0
+ANSWERS_KEPT_S = 24 * 3_600.0
+
+_log = logging.getLogger("descant.server")
 
 
 class Storage:
@@ -48,10 +52,14 @@ class Storage:
         Raises:
             Problem: everything that may go has gone.
         """
-        await self.make_room()
         used = sum((await self._by_kind()).values())
         if used >= self._config.quota_bytes:
-            detail = "favourites and codes fill the quota: delete some, or start the server with more --quota-gib"
+            await self.make_room()
+            used = sum((await self._by_kind()).values())
+        if used >= self._config.quota_bytes:
+            detail = (
+                "favourites, codes and uploads fill the quota: delete some, or start the server with more --quota-gib"
+            )
             raise Problem("storage-full", detail)
         if self._files.free_bytes() < RESERVE_BYTES:
             raise Problem("storage-full", "the disk is full: make room on it")
@@ -78,7 +86,7 @@ class Storage:
             old = "FROM uploads WHERE used_at IS NULL AND created_at < ?"
             uploads = db.execute(f"SELECT id {old}", (uploaded_before,)).fetchall()
             db.execute(f"DELETE {old}", (uploaded_before,))
-            db.execute("DELETE FROM idempotency WHERE created_at < ?", (_ago(24 * 3_600),))
+            db.execute("DELETE FROM idempotency WHERE created_at < ?", (_ago(ANSWERS_KEPT_S),))
             return clips, uploads
 
         clips, uploads = await self._store.write(remove)
@@ -94,7 +102,10 @@ class Storage:
     async def keep_tidy(self) -> None:
         """Tidies now and then, for ever."""
         while True:
-            await self.tidy()
+            try:
+                await self.tidy()
+            except Exception:  # of a disk that is full now, say: the next time it may work
+                _log.exception("the folder could not be tidied up; it is tried again in %.0f s", TIDY_EVERY_S)
             await asyncio.sleep(TIDY_EVERY_S)
 
     async def _drop(self, which: str, bytes_needed: int) -> int:

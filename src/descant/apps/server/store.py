@@ -60,6 +60,10 @@ MIGRATIONS = (
         test_id TEXT NOT NULL REFERENCES tests(id) ON DELETE CASCADE, participant TEXT NOT NULL, trial INTEGER NOT NULL,
         answer TEXT NOT NULL, created_at TEXT NOT NULL, PRIMARY KEY(test_id, participant, trial));
     """,
+    """
+    ALTER TABLE clips ADD COLUMN chords TEXT;
+    ALTER TABLE clips ADD COLUMN maker TEXT;
+    """,
 )
 """What takes a database from version i to i + 1."""
 

@@ -7,6 +7,11 @@ from descant.audio.limiter import true_peak
 from descant.curation.key import estimate_key
 from descant.curation.tempo import SAMPLE_RATE_HZ, estimate_tempo
 
+UNMEASURED: dict[str, float | str | None] = dict.fromkeys(
+    ("tempo_bpm", "tempo_confidence", "key", "key_confidence", "loudness_lufs", "true_peak_db")
+)
+"""Of a clip that cannot be measured."""
+
 
 def measured(clip: Clip) -> dict[str, float | str | None]:
     """The measures of a clip, None for those that it has not: silence, or music that is too short."""

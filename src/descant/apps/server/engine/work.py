@@ -13,6 +13,8 @@ from descant.audio.pcm import pcm16, soft_limited
 from descant.best_of import best
 from descant.generation.progressive import ProgressiveMusic
 from descant.generation.request import Request
+from descant.generation.resolve import ResolvedRequest
+from descant.provenance import chords_of
 
 
 @dataclass
@@ -76,3 +78,11 @@ class Work:
         self.sent.append(content)
         self.num_samples += wave.shape[1]
         return content
+
+
+def shared_choices(requests: Sequence[ResolvedRequest]) -> dict[str, Any]:
+    """Tempo, key and chords, given or chosen, as far as all candidates have the same: one of them becomes the clip."""
+    of_each = [
+        {"tempo_bpm": one.tempo_key.bpm, "key": one.tempo_key.key_name, "chords": chords_of(one)} for one in requests
+    ]
+    return {name: value if all(one[name] == value for one in of_each) else None for name, value in of_each[0].items()}

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from descant.api import MusicGen
 from descant.apps.server.engine.adapters import AdapterShelf
-from descant.apps.server.engine.measures import measured
+from descant.apps.server.engine.measures import UNMEASURED, measured
 from descant.apps.server.engine.messages import Message, refusal_of
 from descant.apps.server.engine.sources import read_sources
-from descant.apps.server.engine.work import Work
+from descant.apps.server.engine.work import Work, shared_choices
 from descant.apps.server.requests import library_request
 from descant.audio import Clip
 from descant.audio.pcm import from_pcm16
@@ -133,13 +133,11 @@ class Worker:
             return
         self._works[message.clip_id] = Work(request, musics, is_measured=message.fields["analyse"])
         self._ids.update(dict.fromkeys(musics, message.clip_id))
-        resolved = musics[0].request
         fields = {
-            "num_samples": resolved.num_samples,
+            "num_samples": musics[0].request.num_samples,
             "sample_rate_hz": self._model.sample_rate_hz,
             "channels": self._model.num_channels,
-            "tempo_bpm": resolved.tempo_key.bpm,
-            "key": resolved.tempo_key.key_name,
+            **shared_choices([music.request for music in musics]),
         }
         self._send(Message("begun", message.clip_id, fields))
 
@@ -237,8 +235,13 @@ class Worker:
 
     def _measure(self, clip_id: str, pcm: bytes) -> None:
         clip = Clip(from_pcm16(pcm, self._model.num_channels), self._model.sample_rate_hz)
-        with own_settings():
-            self._send(Message("measured", clip_id, measured(clip)))
+        try:
+            with own_settings():
+                measures = measured(clip)
+        except Exception:
+            _log.exception("clip %s cannot be measured", clip_id)
+            measures = UNMEASURED
+        self._send(Message("measured", clip_id, measures))
 
     def _fail(self, clip_id: str, error: Exception) -> None:
         self._send(Message("failed", clip_id, {"refusal": refusal_of(error)}))

@@ -13,7 +13,7 @@ from pydantic import Field
 from descant.apps.server import rows
 from descant.apps.server.audio_out import TYPES, AudioFormat, Wanted, exported, file_name, info_of
 from descant.apps.server.auth import Maker
-from descant.apps.server.problems import Problem, at_fault
+from descant.apps.server.problems import Problem, at_fault, of_members
 from descant.apps.server.routes.answers import problems
 from descant.apps.server.routes.clips import StreamFormat, stream_response
 from descant.apps.server.schemas import Given, GuidanceGiven, JobRequest, ModelName, SamplingGiven, Seed, Text
@@ -160,9 +160,9 @@ async def _made(parts: Service, owner: str, asked: JobRequest, request: Request)
         raise
     ended = await parts.jobs.get(owner, job["id"])
     if ended["state"] != "succeeded":
-        problem = ended["problem"] or {"type": "/problems/wrong-state", "detail": "the job was cancelled"}
-        slug = problem["type"].removeprefix("/problems/")
-        raise Problem(slug, problem["detail"], problem.get("errors") or [])
+        if ended["problem"] is None:
+            raise Problem("wrong-state", "the job was cancelled")
+        raise of_members(ended["problem"])
     return str(ended["clips"][0]["id"])
 
 

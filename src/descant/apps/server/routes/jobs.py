@@ -119,7 +119,9 @@ async def job_events(
 ) -> Response:
     """The events of a job, up to its end."""
     job = await parts.jobs.get(owner.id, checked_id("job", id))
-    if not parts.jobs.is_open(job["id"]) and last_event_id is None:
+    # Without an end that is still to be told the stream would stay open for ever.
+    has_end = last_event_id is not None and parts.hub.is_end_untold(last_event_id, job["id"])
+    if not parts.jobs.is_open(job["id"]) and not has_end:
         return Response(status_code=204)
     return event_stream(parts.hub.stream(owner.id, last_event_id, job["id"]))
 

@@ -67,10 +67,9 @@ async def upload(request: Request, owner: Maker, parts: Parts, idempotency_key: 
     except MultiPartException as error:
         raise at_fault("/file", f"the form cannot be read: {error.message}", "malformed") from error
     digest = hashlib.sha256(content).hexdigest()
-    query = "SELECT * FROM uploads WHERE owner = ? AND sha256 = ?"
 
     async def act() -> Response:
-        known = await parts.store.read(lambda db: db.execute(query, (owner.id, digest)).fetchone())
+        known = await parts.store.write(lambda db: _renewed(db, owner.id, digest))
         row = known or await _stored(parts, owner.id, name, digest, content)
         return JSONResponse(_object(parts, row, had=known is not None), 201 if known is None else 200)
 
@@ -154,7 +153,7 @@ async def _stored(parts: Service, owner: str, name: str, digest: str, content: b
 
     def add(db: sqlite3.Connection) -> sqlite3.Row:
         # Sent twice at the same time: the first one stays.
-        found = db.execute("SELECT * FROM uploads WHERE owner = ? AND sha256 = ?", (owner, digest)).fetchone()
+        found = _renewed(db, owner, digest)
         if found is None:
             rows.insert(db, "uploads", values)
             found = db.execute("SELECT * FROM uploads WHERE id = ?", (upload_id,)).fetchone()
@@ -164,6 +163,14 @@ async def _stored(parts: Service, owner: str, name: str, digest: str, content: b
     if row["id"] != upload_id:
         parts.files.remove_upload(upload_id)
     return row
+
+
+def _renewed(db: sqlite3.Connection, owner: str, digest: str) -> sqlite3.Row | None:
+    """The upload with this content, if the owner has it; the time for which it is kept begins again."""
+    values = (now(), owner, digest)
+    db.execute("UPDATE uploads SET created_at = ? WHERE owner = ? AND sha256 = ? AND used_at IS NULL", values)
+    query = "SELECT * FROM uploads WHERE owner = ? AND sha256 = ?"
+    return db.execute(query, (owner, digest)).fetchone()  # type: ignore[no-any-return]
 
 
 async def _row(parts: Service, id: str, owner: str) -> sqlite3.Row:
