@@ -145,6 +145,8 @@ def test_adapters_are_names_of_the_servers_folder_and_never_paths(real, name):
 
 
 def test_the_best_candidate_becomes_the_clip(model, monkeypatch, tmp_path):
+    expected = model.generate("bells, 240 bpm", loop_bars=1, seed=7)
+
     def third(choice: Choice) -> Clip:
         return replace(choice._clips[2], info={**choice._clips[2].info, "best_of": 3})
 
@@ -162,7 +164,6 @@ def test_the_best_candidate_becomes_the_clip(model, monkeypatch, tmp_path):
     inbox.put(Message("make", "clip", {"request": asked, "sources": {}, "analyse": False}))
     Worker(model, tmp_path, inbox, send).run()
     audio, done = [next(one for one in sent if one.kind == kind) for kind in ("audio", "done")]
-    expected = model.generate("bells, 240 bpm", loop_bars=1, seed=7)
     assert (done.fields["info"]["seed"], done.fields["info"]["best_of"]) == (7, 3)
     samples = np.frombuffer(audio.payloads["pcm"], dtype="<i2").astype(int)
     assert np.abs(samples - np.frombuffer(pcm16(soft_limited(expected.samples)), dtype="<i2")).max() <= 4
