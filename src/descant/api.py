@@ -12,7 +12,7 @@ from torch import Tensor
 from descant import presets
 from descant.adapters import Adapter
 from descant.audio import Clip
-from descant.best_of import best, candidates
+from descant.best_of import FIRST_ROUND, Choice, RoundProgress
 from descant.checkpoints.adapters import NAMES, is_adapter
 from descant.checkpoints.adapters import load_adapter as read_adapter
 from descant.checkpoints.fingerprint import fingerprint
@@ -25,7 +25,7 @@ from descant.clip_stream import ClipStream
 from descant.codec.clip_codec import ClipCodec
 from descant.devices import DTYPE_NAMES, Precision, select_device, select_precision
 from descant.errors import CheckpointError, InvalidRequest
-from descant.generation.engine import Engine
+from descant.generation.engine import Engine, GeneratedMusic
 from descant.generation.request import MAX_DURATION_S, Guidance, Request, Sampling
 from descant.generation.resolve import ResolvedRequest, default_guidance, default_sampling
 from descant.generation.runtimes import packs_weights
@@ -173,9 +173,7 @@ class MusicGen:
         request, count = plain(request), plain(best_of)
         is_one = request is None or isinstance(request, str | Request)
         requests = [_as_request(request, fields)] if is_one else _as_requests(request, fields)
-        groups = [candidates(one, count) for one in requests]
-        clips = iter(self._clips([candidate for group in groups for candidate in group], progress, cancel))
-        chosen = [best(one, [next(clips) for _ in group]) for one, group in zip(requests, groups, strict=True)]
+        chosen = self._best([Choice(one, count) for one in requests], progress, cancel)
         return chosen[0] if is_one else chosen
 
     def stream(
@@ -228,21 +226,32 @@ class MusicGen:
         }
         return {**model_info, **info_of(request)}
 
-    def _clips(
+    def _best(
         self,
-        requests: list[Request],
+        choices: list[Choice],
         progress: Callable[[int, int], None] | None,
         cancel: Callable[[], bool] | None,
     ) -> list[Clip]:
-        for request in requests:
-            check_sources(request)
-        made = self.engine.generate(requests, progress, cancel)
+        """The best candidate of each choice. They are made in rounds, since few of them may be needed."""
+        # A GPU makes a whole batch in the time of one.
+        first = FIRST_ROUND if self.model.device.type == "cpu" else self.engine.max_batch
+        rounds = RoundProgress(sum(len(choice.requests) for choice in choices), progress)
+        while places := [(choice, place) for choice in choices for place in choice.next_round(first)]:
+            requests = [choice.requests[place] for choice, place in places]
+            for request in requests:
+                check_sources(request)
+            auditions = [choice.audition(place) for choice, place in places]
+            made = self.engine.generate_some(requests, auditions, rounds.begin(len(places)), cancel)
+            for (choice, place), music in zip(places, made, strict=True):
+                if music is not None:
+                    choice.add(place, self._clip_of(music))
+        rounds.end()
         if self._saves_memory:
             return_freed()
-        return [
-            Clip(music.wave, self.sample_rate_hz, codes=music.codes, info=self.record_of(music.request))
-            for music in made
-        ]
+        return [choice.best() for choice in choices]
+
+    def _clip_of(self, music: GeneratedMusic) -> Clip:
+        return Clip(music.wave, self.sample_rate_hz, codes=music.codes, info=self.record_of(music.request))
 
 
 def _checked_name(model: Any) -> str:

@@ -137,8 +137,11 @@ def check_record(info: dict[str, Any]) -> None:
                 f"the file's {name} is {value!r:.60}; allowed is a string of up to {MAX_NAME_CHARACTERS} characters"
             )
     scores = info.get("scores", [])
-    if not isinstance(scores, list) or not all(type(score) in (int, float) for score in scores):
-        raise InvalidRequest(f"the file's scores are {scores!r:.60}; allowed is a list of numbers")
+    if not isinstance(scores, list) or not all(score is None or type(score) in (int, float) for score in scores):
+        raise InvalidRequest(f"the file's scores are {scores!r:.60}; allowed is a list of numbers and null")
+    dropped = info.get("dropped", [])
+    if not isinstance(dropped, list) or not all(map(_is_dropped_record, dropped)):
+        raise InvalidRequest(f"the file's dropped candidates are {dropped!r:.60}; allowed are seeds and reasons")
     if type(info.get("best_of", 1)) is not int:
         raise InvalidRequest(f"the file's best_of is {info['best_of']!r:.60}; allowed is a whole number")
     adapters = info.get("adapters", [])
@@ -147,6 +150,15 @@ def check_record(info: dict[str, Any]) -> None:
     sources = info.get("made_from", {})
     if not isinstance(sources, dict) or _json_bytes(sources, "made_from") > MAX_SOURCE_BYTES:
         raise InvalidRequest(f"the file's made_from is not a record of up to {MAX_SOURCE_BYTES} bytes")
+
+
+def _is_dropped_record(entry: Any) -> bool:
+    return (
+        isinstance(entry, dict)
+        and type(entry.get("seed")) is int
+        and isinstance(entry.get("reason"), str)
+        and len(entry["reason"]) <= MAX_NAME_CHARACTERS
+    )
 
 
 def _is_adapter_record(entry: Any) -> bool:

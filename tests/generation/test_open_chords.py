@@ -171,10 +171,28 @@ def test_nothing_is_chosen_without_a_text_a_clock_or_a_key_or_beside_music(music
     assert chosen(music, ask(**{**stated, **fields})) is None
 
 
-def test_given_chords_are_kept_and_choose_no_tempo_and_key(music):
-    resolved = Resolver(music.model).resolve(ask(chords="C:0 G:0.5"))
-    assert chosen(music, ask(chords="C:0 G:0.5")) == "C:0.0 G:0.5"
-    assert (resolved.tempo_key.bpm, resolved.tempo_key.key) == (None, None)
+def test_given_chords_are_kept_and_change_on_the_beats_of_the_chosen_tempo(music):
+    """A key is not chosen for them: they have their own."""
+    for end_s, tempi in ((0.45, {266.67}), (0.5, {240.0}), (0.8, {300.0})):
+        request = ask(chords=f"C:0 G:{end_s}")
+        info = music.generate(request).info
+        assert chosen(music, request) == f"C:0.0 G:{end_s}"
+        assert info["tempo"] in tempi
+        assert info["key"] is None
+        later = replace(request, timeline=((0.4, "drums, 77 bpm"),))
+        assert music.generate(later).info["tempo"] == info["tempo"]
+
+
+@pytest.mark.parametrize("chords", ["C:0", "C:0 G:0.31", "C:0 G:7"])
+def test_given_chords_that_suit_all_or_no_tempi_leave_the_choice_to_the_text(music, chords):
+    """They do not change, or between the beats of each possible tempo, or after the music."""
+    for seed in range(4):
+        assert music.generate(ask(chords=chords, seed=seed)).info["tempo"] in TEMPO_KEY.tempi_bpm
+
+
+def test_a_stated_tempo_is_kept_beside_given_chords(music):
+    assert music.generate(ask("piano, 100 bpm", chords="C:0 G:0.5")).info["tempo"] == 100.0
+    assert music.generate(ask(chords="C:0 G:0.5", tempo="none")).info["tempo"] is None
 
 
 def test_later_prompts_keep_the_chords_and_change_their_tempo_and_key(music):

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from descant.conditioning.fitting_tempi import fitting_tempi
 from descant.errors import ConfigError
 from descant.tempo_key import NUM_KEYS, TempoKey, parse_metre, parse_tempo_key, without_tempo_key
 
@@ -82,10 +83,14 @@ class TempoKeyPrior:
             if not is_list or not all(isinstance(value, int | float) and math.isfinite(value) for value in weights):
                 raise ConfigError(f"words: {word!r:.60} needs {NUM_TEMPO_WEIGHTS + 1 + len(self.metres)} numbers")
 
-    def draw(self, text: str, seed: int) -> tuple[TempoKey, str]:
+    def draw(self, text: str, seed: int, moments_s: Sequence[float] = ()) -> tuple[TempoKey, str]:
         """Tempo, key and metre for a text: what it states, and what it leaves open drawn at random.
 
         The same seed draws the same, and what one text states does not change what is drawn for the rest.
+
+        Args:
+            moments_s: seconds above 0 that should fall on beats, as those of given chords. The tempo is one for which
+                they do, if there is any; such a one need not be in the table.
         """
         # A generator of its own: the noise that codes are drawn with does not change.
         uniform = np.random.Generator(np.random.Philox(key=[seed, _STREAM])).random(4)
@@ -94,7 +99,8 @@ class TempoKeyPrior:
         bpm = stated.bpm
         if bpm is None:
             place = 0.5 + MIDDLE_SHARE * (uniform[1] - 0.5)
-            bpm = self.tempi_bpm[pick(self.tempo_distribution(text, metre), place)]
+            tempi, shares = self._tempi_with_beats_at(moments_s, self.tempo_distribution(text, metre))
+            bpm = float(tempi[pick(shares, place)])
         is_minor = stated.is_minor
         if is_minor is None:
             is_minor = bool(uniform[2] < self.minor_probability(text))
@@ -118,6 +124,25 @@ class TempoKeyPrior:
     def minor_probability(self, text: str) -> float:
         """The probability of a minor key."""
         return 1 / (1 + math.exp(-self.minor_weight - self._sum_of_words(text)[NUM_TEMPO_WEIGHTS]))
+
+    def _tempi_with_beats_at(
+        self, moments_s: Sequence[float], shares: Float[np.ndarray, " table"]
+    ) -> tuple[Float[np.ndarray, " tempi"], Float[np.ndarray, " tempi"]]:
+        """The tempi for which these moments fall on beats, as likely as those around them in the table; the table if
+        there are no such tempi.
+
+        Args:
+            shares: the probability of each tempo of the table.
+        """
+        table = np.array(self.tempi_bpm)
+        fitting = fitting_tempi(moments_s, table.min(), table.max()) if moments_s else table[:0]
+        if not len(fitting):
+            return table, shares
+        # Fitting tempi are equally far apart, and those of the table are not: its shares are taken for each BPM.
+        order = np.argsort(table)
+        widths = np.gradient(table[order]) if len(table) > 1 else np.ones(1)
+        density = np.interp(fitting, table[order], shares[order] / widths)
+        return fitting, density / density.sum()
 
     def _sum_of_words(self, text: str) -> Float[np.ndarray, " weights"]:
         known = [self.words[word] for word in words_of(text) if word in self.words]

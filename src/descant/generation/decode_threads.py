@@ -23,6 +23,7 @@ from descant.nn.settings import own_settings
 from descant.patterns import Pattern
 
 Work: TypeAlias = tuple[GenerationState, Runtime]
+Running: TypeAlias = dict[Decoding, tuple[GenerationState, Runtime, Window]]
 
 REPORT_S = 0.02
 """How often progress is reported once the caller's thread has no requests left."""
@@ -35,7 +36,7 @@ def complete_codes(
     progress: Callable[[int], None] | None = None,
     cancel: Callable[[], bool] | None = None,
 ) -> None:
-    """Completes the codes of all requests.
+    """Completes the codes of all requests but those that their audition ends early.
 
     Args:
         max_batch: the most requests that are decoded at a time, in all threads together.
@@ -110,7 +111,7 @@ class _Share:
             check: raises an error to stop.
             report: called after each step.
         """
-        running: dict[Decoding, tuple[GenerationState, Runtime, Window]] = {}
+        running: Running = {}
         decoders: dict[Runtime, Decoder] = {}
         num_complete = 0
         with ExitStack() as stack:
@@ -125,15 +126,27 @@ class _Share:
                 if not running:
                     return
                 check("between two steps")
-                for decoder in decoders.values():
-                    for decoding in decoder.advance(decoder.steps_at_once) if decoder.active else ():
-                        state, runtime, window = running.pop(decoding)
-                        state.append(decoder.codes(decoding), window)
-                        num_complete += decoding.num_steps
-                        if not state.is_complete:
-                            self._waiting.appendleft((state, runtime))
+                for runtime, decoder in decoders.items():
+                    num_complete += self._advance(decoder, runtime, running)
                 self.num_done = num_complete + sum(decoding.step for decoding in running)
                 report()
+
+    def _advance(self, decoder: Decoder, runtime: Runtime, running: Running) -> int:
+        """Draws some steps. Gives the number of those of windows that are complete, and of music that ends early."""
+        done = decoder.advance(decoder.steps_at_once) if decoder.active else []
+        for decoding, (state, own, window) in running.items():
+            if own is runtime:
+                state.listen(decoding, decoder, window)
+        for decoding in done:
+            state, _, window = running.pop(decoding)
+            state.append(decoder.codes(decoding), window)
+            if not state.is_complete:
+                self._waiting.appendleft((state, runtime))
+        over = [decoding for decoding in decoder.active if running[decoding][0].is_over]
+        num_left = sum(running.pop(decoding)[0].num_steps_left for decoding in over)
+        for decoding in over:
+            decoder.leave(decoding)
+        return num_left + sum(decoding.num_steps for decoding in done)
 
     def _next(self) -> Work | None:
         try:

@@ -9,6 +9,7 @@ from torch import Tensor
 from descant.devices import WeightFormat
 from descant.errors import Cancelled, InvalidRequest
 from descant.generation.audio import render
+from descant.generation.audition import Audition
 from descant.generation.decode_threads import complete_codes
 from descant.generation.prepared import Preparer
 from descant.generation.request import Request
@@ -80,9 +81,24 @@ class Engine:
             InvalidRequest: a request asks for something that this model cannot do; raised before the first step.
             Cancelled: ``cancel`` returned True.
         """
+        made = self.generate_some(requests, [None] * len(requests), progress, cancel)
+        return [music for music in made if music is not None]
+
+    @own_settings()
+    def generate_some(
+        self,
+        requests: Sequence[Request],
+        auditions: Sequence[Audition | None],
+        progress: Callable[[int, int], None] | None = None,
+        cancel: Callable[[], bool] | None = None,
+    ) -> list[GeneratedMusic | None]:
+        """As ``generate``, with an audition for each request; None where it is over in the end.
+
+        The codes of one request do not change where another one ends. Steps that are left out count as done.
+        """
         readers: dict[Variant, tuple[Resolver, Preparer]] = {}
         states, runtimes = [], []
-        for request in requests:
+        for request, audition in zip(requests, auditions, strict=True):
             if cancel is not None and cancel():
                 raise Cancelled("stopped while the requests were prepared")
             variant = self._variants.of(request.mixture)
@@ -90,7 +106,7 @@ class Engine:
                 readers[variant] = Resolver(variant.model), Preparer(variant.model)
             resolver, preparer = readers[variant]
             # Later sections are prepared when the music gets there; the resolver has already checked their texts.
-            states.append(GenerationState(variant.model, resolver.resolve(request), preparer))
+            states.append(GenerationState(variant.model, resolver.resolve(request), preparer, audition))
             runtimes.append(variant.runtime)
         total = sum(state.num_steps(window) for state in states for window in state.windows)
         complete_codes(
@@ -100,12 +116,13 @@ class Engine:
             None if progress is None else lambda done: progress(done, total),
             cancel,
         )
-        requests_read, codes = [state.request for state in states], [state.codes for state in states]
-        waves = render(self.model.codec, codes, requests_read)
-        return [
-            GeneratedMusic(wave, of_request.cpu(), request)
-            for wave, of_request, request in zip(waves, codes, requests_read, strict=True)
-        ]
+        kept = [state for state in states if not state.is_over]
+        waves = render(self.model.codec, [state.codes for state in kept], [state.request for state in kept])
+        made = {
+            state: GeneratedMusic(wave, state.codes.cpu(), state.request)
+            for state, wave in zip(kept, waves, strict=True)
+        }
+        return [made.get(state) for state in states]
 
     @own_settings()
     def stream(self, request: Request, *, chunk_s: float = 0.5, first_chunk_s: float = 0.1) -> MusicStream:

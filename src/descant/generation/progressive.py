@@ -79,6 +79,11 @@ class ProgressiveMusic:
         lead_in_s = self.request.lead_in_samples / codec.sample_rate_hz
         return min(max(0.0, frames / codec.frame_rate_hz - lead_in_s), self.request.duration_s)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether its audition ends it early."""
+        return self._state.is_over
+
     def change(self, text: str | None) -> None:
         """Draws the music under another prompt from the next frame on; later prompts of the timeline are dropped.
 
@@ -192,6 +197,7 @@ class ProgressiveMusic:
                 while not decoding.is_done and self._change is None:
                     # No step completes more than one frame.
                     yield max(1, num_needed - (decoding.num_known - num_given))
+                    state.listen(decoding, decoder, window)
                     num_known = decoding.num_known
                     if decoding.is_done or num_known - num_given >= num_needed:
                         codes = decoder.codes(decoding)[:, num_given:num_known].clone()

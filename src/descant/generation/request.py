@@ -141,9 +141,11 @@ class Request:
             model was trained on. It has no effect without ``melody``.
         style: audio whose style is imitated, for style models; a few seconds from its middle are used.
         tempo: beats per minute, from 30 to 300, where ``text`` states none. ``auto`` lets a model with tempo as a
-            condition choose one that suits the text, with the seed; ``none`` leaves it open. Nothing is chosen beside a
-            prompt, a melody, a style or chords, which have a tempo and a key themselves. ``info`` has what was chosen.
-        key: such as ``"F# minor"`` or ``"Bb major"``, where ``text`` states none; else as ``tempo``.
+            condition choose one that suits the text, with the seed, and on whose beats given chords change, if there is
+            such a tempo; ``none`` leaves it open. Nothing is chosen beside a prompt, a melody or a style, which have a
+            tempo and a key themselves. ``info`` has what was chosen.
+        key: such as ``"F# minor"`` or ``"Bb major"``, where ``text`` states none; else as ``tempo``, but none is chosen
+            for given chords.
         chords: chord symbols with the second at which each begins, such as ``"C:0 G:2 Am:4 F:6"``, for models that were
             trained with chords (``conditioning/chords.py`` has the symbols). The last one lasts until the end. ``auto``
             lets such a model choose phrases of chords that return, in the tempo and the key that apply, where it could

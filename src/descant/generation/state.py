@@ -8,8 +8,10 @@ from jaxtyping import Int
 from torch import Tensor
 
 from descant.errors import InvalidRequest
+from descant.generation.audition import Audition, Listener
 from descant.generation.condition_rows import ConditionRow, rows_of, scales_by_step
-from descant.generation.decode_job import DecodeJob
+from descant.generation.decode import Decoder
+from descant.generation.decode_job import DecodeJob, Decoding
 from descant.generation.guidance import Scales
 from descant.generation.plan import Section, Window, first_frame, plan_sections, plan_windows
 from descant.generation.prepared import Preparer
@@ -25,15 +27,23 @@ class GenerationState:
 
     Args:
         preparer: of the model; shared by the requests of one call.
+        audition: judges the first seconds of the music.
 
     Raises:
         InvalidRequest: two prompts of the timeline begin with the same frame, or one begins with no frame of the music.
     """
 
-    def __init__(self, model: MusicGenModel, request: ResolvedRequest, preparer: Preparer) -> None:
+    def __init__(
+        self,
+        model: MusicGenModel,
+        request: ResolvedRequest,
+        preparer: Preparer,
+        audition: Audition | None = None,
+    ) -> None:
         self.model, self.request = model, request
         self._preparer = preparer
         self.codes = request.prompt_codes
+        self._listener = Listener(audition, model.codec, request)
         self.sections = self._sections(request.timeline)
         self.windows = self._planned(self.codes.shape[-1], self.sections)
         self.noise = NoiseSource(request.seed, model.codec.num_codebooks, model.codec.codebook_size)
@@ -47,6 +57,11 @@ class GenerationState:
         return self.codes.shape[-1] == self.request.num_frames
 
     @property
+    def is_over(self) -> bool:
+        """Whether the music is to end early."""
+        return self._listener.is_over
+
+    @property
     def next_window(self) -> Window:
         """The window that begins with the first unknown frame."""
         return next(window for window in self.windows if window.start == self.codes.shape[-1])
@@ -54,6 +69,11 @@ class GenerationState:
     def num_steps(self, window: Window) -> int:
         """Steps of the pattern that a window takes."""
         return self.model.config.pattern.length(window.num_frames)
+
+    @property
+    def num_steps_left(self) -> int:
+        """Steps of the windows that are not complete."""
+        return sum(self.num_steps(window) for window in self.windows if window.start >= self.codes.shape[-1])
 
     def append(self, codes: Int[Tensor, "K T"], window: Window) -> None:
         """Adds the new frames of a window.
@@ -63,6 +83,17 @@ class GenerationState:
         """
         # Copied, since tensors of the step loop are made under inference_mode and could never be trained on.
         self.codes = torch.cat([self.codes, codes[:, window.start - window.first :].clone()], dim=-1)
+
+    def listen(self, decoding: Decoding, decoder: Decoder, window: Window) -> None:
+        """Lets the audition hear the beginning of the music, if it is known and was not heard.
+
+        Args:
+            decoding: that of the window, of which nothing was appended yet.
+        """
+        self._listener.listen(
+            window.first + decoding.num_known,
+            lambda: torch.cat([self.codes[:, : window.first], decoder.codes(decoding)], dim=-1),
+        )
 
     def change(self, text: str | None) -> None:
         """Replaces the prompt from the next frame on; later prompts of the timeline are dropped."""

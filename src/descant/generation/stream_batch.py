@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from jaxtyping import Float
 from torch import Tensor
 
+from descant.generation.audition import Audition
 from descant.generation.decode import Decoder
 from descant.generation.prepared import Preparer
 from descant.generation.progressive import ProgressiveMusic, Waves
@@ -95,15 +96,18 @@ class StreamBatch:
         return sum(len(lane.running) for lane in self._lanes)
 
     @own_settings()
-    def add(self, request: Request) -> ProgressiveMusic:
+    def add(self, request: Request, audition: Audition | None = None) -> ProgressiveMusic:
         """Begins the music of a request; it joins the others with the next step.
+
+        Args:
+            audition: judges its first seconds, and may end it early.
 
         Raises:
             InvalidRequest: it asks for something that this model cannot do.
         """
         variant = self._variants.of(request.mixture)
         resolved = Resolver(variant.model).resolve(request)
-        state = GenerationState(variant.model, resolved, Preparer(variant.model))
+        state = GenerationState(variant.model, resolved, Preparer(variant.model), audition)
         music = ProgressiveMusic(state, *self._lengths)
         num_lanes = variant.runtime.num_sessions()
         self._lanes += [_Lane() for _ in range(num_lanes - len(self._lanes))]
@@ -178,9 +182,12 @@ class _Rounds:
 
 
 def _advanced(running: _Running) -> Advance:
-    """Runs music up to where it needs the next step."""
+    """Runs music up to where it needs the next step, or to where its audition ends it."""
     given: list[Float[Tensor, "C _"]] = []
     try:
+        if running.music.is_over:
+            running.waves.close()
+            return Advance(running.music, given, is_done=True)
         for wave in running.waves:
             if isinstance(wave, int):
                 running.num_missing = wave

@@ -12,12 +12,12 @@ import pytest
 
 import descant
 from descant.adapters import Adapter
-from descant.apps.server.engine import work
 from descant.apps.server.engine.adapters import AdapterShelf
 from descant.apps.server.engine.link import EngineLink
 from descant.apps.server.engine.messages import Message
 from descant.apps.server.engine.worker import Worker
 from descant.apps.server.schemas import JobRequest
+from descant.best_of import Choice
 from descant.checkpoints.adapters import NAMES
 from descant.generation.stream_batch import Advance
 from descant.generation.variants import MAX_KEPT
@@ -87,7 +87,8 @@ def test_the_engine_speaks_while_it_chooses_and_holds_candidates_once(model, tmp
     """It was once silent meanwhile, and would have been taken for dead."""
     engine = Engine(model, tmp_path, num_clips=1)
 
-    def slow(_, clips):
+    def slow(choice: Choice):
+        clips = list(choice._clips.values())
         before = len(engine.sent)
         wait_for(lambda: len(engine.sent) >= before + 2)
         (chosen,) = engine.worker._works.values()
@@ -96,7 +97,7 @@ def test_the_engine_speaks_while_it_chooses_and_holds_candidates_once(model, tmp
         assert ends == [(clip.samples.data_ptr(), len(clip)) for clip in clips]
         return replace(clips[1], info={**clips[1].info, "best_of": 2})
 
-    monkeypatch.setattr(work, "best", slow)
+    monkeypatch.setattr(Choice, "best", slow)
     engine.ask("choice", duration_s=2.4, best_of=2)
     engine.worker.run()
     assert engine.ends() == {"choice": "done"}

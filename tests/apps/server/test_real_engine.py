@@ -14,12 +14,12 @@ import torch
 import descant
 from descant.adapters import Adapter, LoraConfig, new_adapter
 from descant.apps.server.config import engine_command
-from descant.apps.server.engine import work
 from descant.apps.server.engine.messages import Message
 from descant.apps.server.engine.worker import Worker
 from descant.apps.server.schemas import JobRequest
 from descant.audio import Clip, read_info
 from descant.audio.pcm import pcm16, soft_limited
+from descant.best_of import Beginning, Choice
 from descant.checkpoints.adapters import save_adapter
 from descant.checkpoints.codes import load_codes
 from descant.provenance import request_from_info
@@ -145,7 +145,12 @@ def test_adapters_are_names_of_the_servers_folder_and_never_paths(real, name):
 
 
 def test_the_best_candidate_becomes_the_clip(model, monkeypatch, tmp_path):
-    monkeypatch.setattr(work, "best", lambda _, clips: replace(clips[2], info={**clips[2].info, "best_of": 3}))
+    expected = model.generate("bells, 240 bpm", loop_bars=1, seed=7)
+
+    def third(choice: Choice) -> Clip:
+        return replace(choice._clips[2], info={**choice._clips[2].info, "best_of": 3})
+
+    monkeypatch.setattr(Choice, "best", third)
     inbox: queue.Queue[Message | None] = queue.Queue()
     sent: list[Message] = []
 
@@ -159,10 +164,36 @@ def test_the_best_candidate_becomes_the_clip(model, monkeypatch, tmp_path):
     inbox.put(Message("make", "clip", {"request": asked, "sources": {}, "analyse": False}))
     Worker(model, tmp_path, inbox, send).run()
     audio, done = [next(one for one in sent if one.kind == kind) for kind in ("audio", "done")]
-    expected = model.generate("bells, 240 bpm", loop_bars=1, seed=7)
     assert (done.fields["info"]["seed"], done.fields["info"]["best_of"]) == (7, 3)
     samples = np.frombuffer(audio.payloads["pcm"], dtype="<i2").astype(int)
     assert np.abs(samples - np.frombuffer(pcm16(soft_limited(expected.samples)), dtype="<i2")).max() <= 4
+
+
+def test_a_candidate_that_stands_still_ends_early_and_its_clip_is_that_of_the_library(model, monkeypatch, tmp_path):
+    def hear(self: Choice, place: int, beginning: Clip) -> None:
+        assert beginning.duration_s == 2.0
+        self._beginnings[place] = Beginning(True, 2.0 if place == 0 else 0.5, 8)
+
+    monkeypatch.setattr(Choice, "hear", hear)
+    inbox: queue.Queue[Message | None] = queue.Queue()
+    sent: list[Message] = []
+
+    def send(message: Message) -> None:
+        sent.append(message)
+        if message.kind in ("done", "failed"):
+            inbox.put(None)
+
+    asked = JobRequest(text="bells, 240 bpm", duration_s=8.0, seed=5, best_of=3, analyse=False).model_dump()
+    asked |= {"sampling": {}, "guidance": {}}
+    inbox.put(Message("make", "clip", {"request": asked, "sources": {}, "analyse": False}))
+    Worker(model, tmp_path, inbox, send).run()
+    done = next(one for one in sent if one.kind in ("done", "failed"))
+    info = done.fields["info"]
+    assert info["dropped"] == [{"seed": 5, "reason": "one held sound"}]
+    local = model.generate("bells, 240 bpm", duration_s=8.0, seed=5, best_of=3).info
+    assert [info[name] for name in ("seed", "dropped")] == [local[name] for name in ("seed", "dropped")]
+    assert info["scores"][0] is local["scores"][0] is None
+    assert info["scores"][1:] == pytest.approx(local["scores"][1:], abs=0.05)
 
 
 def test_a_choice_that_nothing_is_chosen_by_is_refused(real):

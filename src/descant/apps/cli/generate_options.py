@@ -106,7 +106,8 @@ def _add_prompt_options(parser: Parser) -> None:
         default=1,
         metavar="N",
         help="make N candidates for each file, up to 64, and keep the one that best matches the tempo, the key, the "
-        "chords and the melody asked for, and that does not stand still (default: 1)",
+        "chords and the melody asked for, and that does not stand still; those that cannot win are left out "
+        "(default: 1)",
     )
     group.add_argument(
         "--long-prompt",

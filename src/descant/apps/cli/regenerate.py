@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from descant.audio import Clip
     from descant.generation.request import Request
 
-KEPT = ("made_from", "best_of", "scores")
+KEPT = ("made_from", "best_of", "scores", "dropped")
 """Entries of the tags that a clip generated again does not know."""
 
 

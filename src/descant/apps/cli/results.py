@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from descant.generation.request import Request
 
 
+CHOICE = ("best_of", "scores", "dropped")
+"""Entries of a record that say how its music was chosen."""
+
+
 @dataclass(frozen=True)
 class Job:
     """A request whose result is one file; the number is its place in the run, from 1."""
@@ -34,6 +38,7 @@ class Result:
     Args:
         tempo, key: which apply where the texts state none; None if they are open.
         chords: given or chosen; None if they are open.
+        candidates: what the record says of those among which it was chosen; empty if there were none.
     """
 
     job: Job
@@ -43,6 +48,7 @@ class Result:
     chords: str | None
     audio: Path
     codes: Path | None = None
+    candidates: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,8 @@ class Writer:
         """Writes a job's files and adds its result as soon as the audio is complete."""
         audio = self.write_audio(job, clip)
         chosen = {name: clip.info[name] for name in ("seed", "tempo", "key", "chords")}
-        results.append(Result(job, **chosen, audio=audio))
+        candidates = {name: clip.info[name] for name in CHOICE if name in clip.info}
+        results.append(Result(job, **chosen, audio=audio, candidates=candidates))
         if self.codes is not None:
             results[-1] = replace(results[-1], codes=self.write_codes(job, clip, self.codes, audio))
 
@@ -127,11 +134,24 @@ def make(writer: Writer, requests: list["Request"], arguments: argparse.Namespac
 
 
 def _note_choices(results: list[Result]) -> None:
-    """Says which tempi, keys and chords the model chose."""
+    """Says which tempi, keys and chords the model chose, and which candidates it left out."""
     for result in results:
         choices = choices_of(result.job.request, result.tempo, result.key, result.chords)
-        if choices:
-            note(choices if len(results) == 1 else f"{result.audio.name}: {choices}")
+        for line in (choices, _left_out(result.candidates)):
+            if line:
+                note(line if len(results) == 1 else f"{result.audio.name}: {line}")
+
+
+def _left_out(candidates: dict[str, Any]) -> str:
+    """How many candidates were dropped and why, and how many were not needed, in words; empty if there are none."""
+    reasons = [entry["reason"] for entry in candidates.get("dropped", [])]
+    num_unneeded = candidates.get("scores", []).count(None) - len(reasons)
+    parts = []
+    if reasons:
+        parts.append(f"{len(reasons)} dropped after their first seconds ({', '.join(dict.fromkeys(reasons))})")
+    if num_unneeded:
+        parts.append(f"{num_unneeded} not needed after a full score")
+    return f"of {candidates['best_of']} candidates {' and '.join(parts)}" if parts else ""
 
 
 def _note_runtime(model: "MusicGen") -> None:
@@ -169,6 +189,7 @@ def _show(model: "MusicGen", results: list[Result], seconds_taken: float, as_jso
         "precision": model.precision,
         "runtime": model.engine.runtime.description,
         "version": __version__,
+        **({"candidates": [result.candidates for result in results]} if results[0].candidates else {}),
         **also,
     }
     paths = [path for result in results for path in (result.audio, result.codes) if path is not None]

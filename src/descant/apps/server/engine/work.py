@@ -10,9 +10,8 @@ from torch import Tensor
 
 from descant.audio import Clip
 from descant.audio.pcm import pcm16, soft_limited
-from descant.best_of import best
+from descant.best_of import Choice
 from descant.generation.progressive import ProgressiveMusic
-from descant.generation.request import Request
 from descant.generation.resolve import ResolvedRequest
 from descant.provenance import chords_of
 
@@ -22,14 +21,14 @@ class Work:
     """A clip in the making.
 
     Args:
-        request: of the clip; the seeds of the candidates follow its own.
+        choice: what judges the candidates.
         musics: one, or the candidates.
         sent: the audio that was sent, as 16-bit integers.
         held: the audio of candidates, none of which is sent before all are finished.
         unfinished: candidates that are not finished.
     """
 
-    request: Request
+    choice: Choice
     musics: Sequence[ProgressiveMusic]
     is_measured: bool
     sent: list[bytes] = field(default_factory=list)
@@ -47,8 +46,9 @@ class Work:
 
     @property
     def known_s(self) -> float:
-        """Seconds whose codes are known, on average over candidates."""
-        return sum(music.known_s for music in self.musics) / len(self.musics)
+        """Seconds whose codes are known, on average over candidates; one that was dropped has nothing left to make."""
+        known = (music.request.duration_s if music.is_over else music.known_s for music in self.musics)
+        return sum(known) / len(self.musics)
 
     def hold(self, music: ProgressiveMusic, waves: Sequence[Float[Tensor, "C _"]], is_done: bool) -> bool:
         """Keeps audio of a candidate; True once all of them are finished."""
@@ -58,10 +58,10 @@ class Work:
 
     def chosen(self, sample_rate_hz: int) -> dict[str, Any]:
         """The ``place`` of the best candidate, and what the record says of the choice. It takes seconds."""
-        clips = [
-            Clip(self._joined(music), sample_rate_hz, info={"place": place}) for place, music in enumerate(self.musics)
-        ]
-        return dict(best(self.request, clips).info)
+        for place, music in enumerate(self.musics):
+            if not self.choice.is_dropped(place):
+                self.choice.add(place, Clip(self._joined(music), sample_rate_hz, info={"place": place}))
+        return dict(self.choice.best().info)
 
     def _joined(self, music: ProgressiveMusic) -> Float[Tensor, "C _"]:
         """The audio of a candidate in one piece; what is held becomes parts of it, so that it is in memory once."""

@@ -20,7 +20,7 @@ from descant.apps.server.engine.work import Work, shared_choices
 from descant.apps.server.requests import library_request
 from descant.audio import Clip
 from descant.audio.pcm import from_pcm16
-from descant.best_of import candidates
+from descant.best_of import Choice, candidates
 from descant.errors import InvalidRequest
 from descant.generation.progressive import ProgressiveMusic
 from descant.generation.request import Request
@@ -124,14 +124,15 @@ class Worker:
         musics: list[ProgressiveMusic] = []
         try:
             request = self._request(message)
-            for one in candidates(request, message.fields["request"]["best_of"]):
-                musics.append(self._batch.add(one))
+            choice = Choice(request, message.fields["request"]["best_of"])
+            for place, one in enumerate(choice.requests):
+                musics.append(self._batch.add(one, choice.audition(place, self._measuring.submit)))
                 self._tell_alive()  # each takes a while with long sources
         except Exception as error:
             self._remove(musics)
             self._fail(message.clip_id, error)
             return
-        self._works[message.clip_id] = Work(request, musics, is_measured=message.fields["analyse"])
+        self._works[message.clip_id] = Work(choice, musics, is_measured=message.fields["analyse"])
         self._ids.update(dict.fromkeys(musics, message.clip_id))
         fields = {
             "num_samples": musics[0].request.num_samples,
