@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import unicodedata
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 import soundfile
 
 from descant.apps.cli import outputs, results
-from descant.audio import read_info
+from descant.audio import Clip, read_info
+from descant.audio.loudness import integrated_loudness
 from descant.checkpoints.codes import load_codes
 
 KEYS = {
@@ -209,6 +211,19 @@ def test_loudness_is_that_asked_for(run):
         assert run("generate", "x", *TINY, "--seed", "1", "-o", f"a{len(words)}{words[-1:]}.wav", *words).code == 0
     levels = [np.abs(read(name).astype(float)).mean() for name in sorted(os.listdir("."))]
     assert len(set(levels)) == 3
+
+
+def test_a_loudness_that_the_peaks_forbid_is_said(run):
+    """The samples of random weights peak far above their mean: none of them can be as loud as 0 LUFS."""
+    outcome = run("generate", "x", *TINY, "--loudness", "0", "--count", "2", "-o", "loud")
+    assert re.search(r"^2 of 2 files: down to -\d+\.\d LUFS instead of 0: peaks allow no more$", outcome.err, re.M)
+    (quiet,) = json.loads(run("generate", "x", *TINY, "--loudness", "-30", "-o", "a.wav", "--json").out)[
+        "loudness_lufs"
+    ]
+    clip = Clip.read("a.wav")
+    assert quiet == pytest.approx(integrated_loudness(clip.samples, clip.sample_rate_hz), abs=0.01)
+    assert quiet == pytest.approx(-30, abs=0.01)
+    assert "LUFS" not in run("generate", "x", *TINY, "--loudness", "-30", "-o", "b.wav").err
 
 
 SLUGS = {

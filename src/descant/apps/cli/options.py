@@ -212,7 +212,8 @@ def add_audio_options(group: argparse._ActionsContainer, format_default: str, lo
         type=loudness,
         default=argparse.SUPPRESS,
         metavar="LUFS",
-        help=f"loudness of the file, -70 to 0 LUFS, or off to leave it as it is (default: {loudness_default})",
+        help="loudness of the file, -70 to 0 LUFS, less where its peaks allow no more, or off to leave it as it is "
+        f"(default: {loudness_default})",
     )
 
 

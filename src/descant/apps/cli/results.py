@@ -1,6 +1,7 @@
 """What ``generate`` and ``regenerate`` do with their requests: decode them in batches, write and print the results."""
 
 import argparse
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from descant.audio import Clip
     from descant.generation.request import Request
 
+
+QUIETER_LU = 0.5
+"""What a file is quieter than it should be before that is said."""
 
 CHOICE = ("best_of", "scores", "dropped")
 """Entries of a record that say how its music was chosen."""
@@ -38,6 +42,7 @@ class Result:
     Args:
         tempo, key: which apply where the texts state none; None if they are open.
         chords: given or chosen; None if they are open.
+        loudness_lufs: of the audio; None for silence, or if no loudness was asked for.
         candidates: what the record says of those among which it was chosen; empty if there were none.
     """
 
@@ -47,6 +52,7 @@ class Result:
     key: str | None
     chords: str | None
     audio: Path
+    loudness_lufs: float | None
     codes: Path | None = None
     candidates: dict[str, Any] = field(default_factory=dict)
 
@@ -66,9 +72,10 @@ class Writer:
     loudness_lufs: float | None
     kept: dict[str, Any] = field(default_factory=dict)
 
-    def write_audio(self, job: Job, clip: "Clip") -> Path:
-        """Writes a job's audio and gives its path."""
+    def write_audio(self, job: Job, clip: "Clip") -> tuple[Path, float | None]:
+        """Writes a job's audio; gives its path and, if a loudness was asked for, its own in LUFS, None for silence."""
         from descant.audio.clip import PEAK_LIMIT
+        from descant.audio.loudness import integrated_loudness
         from descant.generation.audio import attenuate
 
         given = clip.info["prompt_samples"]
@@ -78,7 +85,8 @@ class Writer:
         made = {"loudness_lufs": self.loudness_lufs, "gain": gain, "sample_rate_hz": clip.sample_rate_hz}
         info = {**clip.info, **self.kept, **made}
         content = replace(level, info=info).to_bytes(self.target.suffix)
-        return self.target.write(content, _stem(job, clip))
+        reached = -math.inf if self.loudness_lufs is None else integrated_loudness(level.samples, level.sample_rate_hz)
+        return self.target.write(content, _stem(job, clip)), None if reached == -math.inf else round(reached, 2)
 
     def write_codes(self, job: Job, clip: "Clip", target: Target, audio: Path) -> Path:
         """Writes a job's codes, in a folder under the name of its audio, and gives their path."""
@@ -91,10 +99,10 @@ class Writer:
 
     def write(self, job: Job, clip: "Clip", results: list[Result]) -> None:
         """Writes a job's files and adds its result as soon as the audio is complete."""
-        audio = self.write_audio(job, clip)
+        audio, loudness_lufs = self.write_audio(job, clip)
         chosen = {name: clip.info[name] for name in ("seed", "tempo", "key", "chords")}
         candidates = {name: clip.info[name] for name in CHOICE if name in clip.info}
-        results.append(Result(job, **chosen, audio=audio, candidates=candidates))
+        results.append(Result(job, **chosen, audio=audio, loudness_lufs=loudness_lufs, candidates=candidates))
         if self.codes is not None:
             results[-1] = replace(results[-1], codes=self.write_codes(job, clip, self.codes, audio))
 
@@ -126,6 +134,7 @@ def make(writer: Writer, requests: list["Request"], arguments: argparse.Namespac
     seconds_taken = time.monotonic() - began
     if not arguments.json:
         _note_choices(results)
+        _note_quiet(results, writer.loudness_lufs)
     if not writer.target.is_stdout:
         _show(model, results, seconds_taken, arguments.json, {})
     if not arguments.json:
@@ -140,6 +149,15 @@ def _note_choices(results: list[Result]) -> None:
         for line in (choices, _left_out(result.candidates)):
             if line:
                 note(line if len(results) == 1 else f"{result.audio.name}: {line}")
+
+
+def _note_quiet(results: list[Result], asked_lufs: float | None) -> None:
+    """Says how many files could not be made as loud as they should be."""
+    reached = [result.loudness_lufs for result in results if result.loudness_lufs is not None]
+    quiet = [lufs for lufs in reached if asked_lufs is not None and lufs < asked_lufs - QUIETER_LU]
+    if quiet:
+        which = "" if len(results) == 1 else f"{len(quiet)} of {len(results)} files: down to "
+        note(f"{which}{min(quiet):.1f} LUFS instead of {asked_lufs:g}: peaks allow no more")
 
 
 def _left_out(candidates: dict[str, Any]) -> str:
@@ -179,6 +197,7 @@ def _show(model: "MusicGen", results: list[Result], seconds_taken: float, as_jso
         "tempos": [result.tempo for result in results],
         "keys": [result.key for result in results],
         "chords": [result.chords for result in results],
+        "loudness_lufs": [result.loudness_lufs for result in results],
         "prompts": [result.job.request.text for result in results],
         "duration_s": results[0].job.request.result_s,
         "sample_rate_hz": model.sample_rate_hz,
