@@ -55,7 +55,9 @@ def spread(trained: nn.Module, units: Sequence[nn.Module], mesh: Mesh, device: t
 def _device_mesh(mesh: Mesh, device: torch.device, timeout: timedelta) -> DeviceMesh:
     """The mesh of all processes, of groups that wait no longer than the run allows: PyTorch's own wait half an hour."""
     if mesh == "shard":
-        return DeviceMesh.from_group(dist.group.WORLD, device.type, mesh_dim_names=("shard",))
+        everyone = dist.group.WORLD
+        assert everyone is not None, "processes that are counted have a group"
+        return DeviceMesh.from_group(everyone, device.type, mesh_dim_names=("shard",))
     ranks = torch.arange(processes.count()).view(-1, int(os.environ["LOCAL_WORLD_SIZE"]))
     groups = [_own_group(across.tolist(), timeout) for across in (ranks.T, ranks)]
     return DeviceMesh.from_group(groups, device.type, ranks, mesh_dim_names=("replicate", "shard"))
@@ -63,7 +65,9 @@ def _device_mesh(mesh: Mesh, device: torch.device, timeout: timedelta) -> Device
 
 def _own_group(of_all: Sequence[list[int]], timeout: timedelta) -> dist.ProcessGroup:
     """The group of processes that this one is in; each process has to make all of them."""
-    groups = {processes.rank() in ranks: dist.new_group(ranks, timeout=timeout) for ranks in of_all}
+    groups: dict[bool, dist.ProcessGroup] = {
+        processes.rank() in ranks: dist.new_group(ranks, timeout=timeout) for ranks in of_all
+    }
     return groups[True]
 
 
