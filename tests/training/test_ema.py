@@ -45,6 +45,17 @@ def test_the_first_update_is_copied_and_constant_weights_keep_every_bit():
     assert torch.equal(average.tensors["weight"], torch.full((3,), 0.1))
 
 
+def test_what_is_frozen_keeps_its_signs_of_zero():
+    """Averages of -0.0 became 0.0, and the hash of a frozen encoder said that codes were those of another codec."""
+    net = Net()
+    net.weight.requires_grad_(False)
+    average = AveragedWeights(net, decay=0.9)
+    history(net, average, [-0.0, -0.0, -0.0])
+    assert torch.signbit(average.tensors["weight"]).all()
+    history(net, average, [0.0, 0.0, 0.0])
+    assert torch.signbit(average.tensors["mean"]).all()
+
+
 def test_the_module_gets_its_own_weights_back_even_after_an_error():
     net = Net()
     average = AveragedWeights(net, decay=0.5)

@@ -14,7 +14,8 @@ class AveragedWeights:
     """An exponential moving average of a module's parameters and buffers.
 
     Buffers are averaged too: codebooks that learn by moving averages must lag as far behind as the encoder they belong
-    to. Integer and boolean buffers are copied.
+    to. Integer and boolean buffers and frozen parameters are copied; what does not change keeps its bits, for a hash
+    over them says that codes are still those of this codec.
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
@@ -30,14 +31,19 @@ class AveragedWeights:
         """
         share = (1 - self.decay) / (1 - self.decay**count)
         averages, values = [], []
-        for name, value in module.state_dict().items():
-            if value.is_floating_point():
+        for name, value in module.state_dict(keep_vars=True).items():
+            if value.is_floating_point() and value.requires_grad:
                 averages.append(local(self.tensors[name]))
                 values.append(local(value))
+            elif value.is_floating_point() and not isinstance(value, nn.Parameter):
+                average, buffer = local(self.tensors[name]), local(value)
+                # Between equal values lerp_ turns -0.0 into 0.0.
+                average.copy_(torch.where(average == buffer, buffer, average.lerp(buffer, share)))
             else:
                 self.tensors[name].copy_(value)
         # One fused call: on a GPU, launching hundreds of small kernels would take longer than the arithmetic.
-        torch._foreach_lerp_(averages, values, share)
+        if averages:
+            torch._foreach_lerp_(averages, values, share)
 
     @contextmanager
     def applied_to(self, module: nn.Module) -> Iterator[None]:
