@@ -26,7 +26,7 @@ from descant.data.manifest import ClipRecord, read_manifest
 from descant.data.parts import Part
 from descant.data.recorded import is_as_recorded
 from descant.data.scan import plausible_header, scan_folder
-from descant.errors import AudioError, DataError, InvalidRequest
+from descant.errors import AudioError, DataError, InvalidRequest, without_salvage
 
 UNKNOWN = "unknown"
 
@@ -248,7 +248,7 @@ def _stop_of(record: ClipRecord, analysis: Analysis) -> Finding | None:
     try:
         stated = plausible_header(record.path)
     except AudioError as error:
-        return Finding("unreadable", record.path, str(error))
+        return Finding("unreadable", record.path, without_salvage(str(error)))
     if is_as_recorded(record, header) and is_as_recorded(record, stated):
         return None
     return Finding(

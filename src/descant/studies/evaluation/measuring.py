@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from descant.audio import Clip, integrated_loudness
-from descant.errors import AudioError, InvalidRequest, naming
+from descant.errors import AudioError, InvalidRequest, naming, without_salvage
 from descant.evaluation.embedded_clips import EmbeddedClip, embed_clips
 from descant.evaluation.embedders import Embedder
 from descant.process_pool import process_pool
@@ -93,7 +93,7 @@ class Measurer:
         try:
             return self._measure(file)
         except (AudioError, InvalidRequest) as error:
-            return BrokenFile(file, str(error))
+            return BrokenFile(file, without_salvage(str(error)))
 
     def _measure(self, file: ClipFile) -> MeasuredClip:
         clip = Clip.read(file.path, duration_s=self.duration_s)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from descant.audio import audio_header, read_info
-from descant.errors import AudioError, DataError, naming
+from descant.errors import AudioError, DataError, naming, without_salvage
 from descant.studies.clip_folders import audio_by_name, description_beside, read_texts
 from descant.studies.evaluation.base import Asked, ClipFile
 from descant.studies.evaluation.measuring import BrokenFile
@@ -76,7 +76,7 @@ def open_set(
         except AudioError as error:
             if not skip_broken:
                 raise AudioError(f"{error}; repair or remove it, or leave such files out (--skip-broken)") from error
-            broken.append(BrokenFile(_unread(name, path), str(error)))
+            broken.append(BrokenFile(_unread(name, path), without_salvage(str(error))))
             continue
         usable.append(
             ClipFile(
