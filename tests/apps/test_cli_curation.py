@@ -67,6 +67,18 @@ def test_a_damaged_file_is_explained_without_words_of_python(run, music, words):
     assert "salvage" not in shown
 
 
+def test_reasons_are_summed_up_over_the_clips(run, music):
+    """Each clip had a line of 350 characters."""
+    (music / "song 0x.txt").write_text("in D minor")
+    for number in range(3):
+        song(number, 1.0).save(music / f"short {number}.wav")
+    outcome = run("data", "caption", music, "--cache", "off", "--dry-run", "--workers", "1")
+    assert outcome.code == 0, outcome.err
+    assert "left out (shorter than 5 s): bpm of 3 clips, key of 3 clips\n" in outcome.out
+    assert "left out (stated in its description): key of 1 clip\n" in outcome.out
+    assert outcome.out.count("left out (shorter than 5 s)") == 1
+
+
 def test_captions_stay_as_they_are_and_a_second_run_changes_nothing(run, music):
     (music / "song 0x.txt").write_text("slow piano, 61 bpm, in D minor, sad")
     before = {path.name: path.read_bytes() for path in music.iterdir()}

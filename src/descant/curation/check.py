@@ -27,6 +27,7 @@ from descant.data.parts import Part
 from descant.data.recorded import is_as_recorded
 from descant.data.scan import plausible_header, scan_folder
 from descant.errors import AudioError, DataError, InvalidRequest, without_salvage
+from descant.evaluation.embedders.musicnn_weights import INSTALL
 
 UNKNOWN = "unknown"
 
@@ -184,7 +185,7 @@ def check(
         families=[[readable[number][0].path for number in family] for family in related],
         hours=_hours(clips.records),
         allowed=allowed,
-        left_out=() if has_tagger else ("vocals: pip install --no-deps musicnn==0.1.0",),
+        left_out=() if has_tagger else (f"vocals: {INSTALL}",),
     )
 
 
