@@ -119,7 +119,9 @@ class Measurer:
         return entry_key(file.sha256, "vectors", label, LOUDNESS_LUFS, self.duration_s)
 
     def _values_key(self, file: ClipFile, metric: ClipMetric) -> str:
-        asked = [file.asked.text, file.asked.chords] if "text" in metric.needs else []
+        tempo_key = (file.asked.tempo_key.bpm, file.asked.tempo_key.key_name)
+        reads_asked = {"text", "tempo", "key", "chords"}.intersection(metric.needs)
+        asked = [file.asked.text, file.asked.chords, *tempo_key] if reads_asked else []
         melody = file.asked.melody if "melody" in metric.needs else None
         return entry_key(file.sha256, metric.name, metric.version, asked, melody and sha256_of(melody), self.duration_s)
 
