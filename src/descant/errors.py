@@ -44,6 +44,15 @@ class ProcessLost(DescantError):
     """Another process of the same work, such as a training run, has ended or does not answer."""
 
 
+SALVAGE_HINT = "; salvage=True takes them"
+"""The end of the message about a damaged file of which seconds can be read."""
+
+
+def without_salvage(message: str) -> str:
+    """The message about a file for work on many, which cannot salvage: how to keep what can be read of the file."""
+    return message.replace(SALVAGE_HINT, "; keep them with ffmpeg -i INPUT output.wav")
+
+
 @contextmanager
 def naming(field: str) -> Iterator[None]:
     """Begins the messages of errors in the block with the option, the argument or the field of a config at fault."""

@@ -24,6 +24,7 @@ _IS_TONIC = (
 _KEY = re.compile(rf"(?<![\w&]){_IS_TONIC}([A-Ga-g])(?:{_ACCIDENTAL})?[\s-]*({_MODE_NAME})\b")
 # "Dm G C" names chords and "I am" no key, so a short name is read in a place where keys are named only.
 _SHORT_KEY = re.compile(rf"(?:^|{_BEFORE})([A-Ga-g])([#♯b♭]?)(m)\b{_AFTER}")
+_NO_KEY = re.compile(r"(?:\b[Ii]n |[Kk]ey of |[Kk]ey: )([H-Zh-z][\s-]?(?i:major|minor))\b")
 _KEY_ALONE = re.compile(rf"([A-Ga-g])(?:[\s-]?(#|♯|b|♭|(?i:sharp|flat)))?[\s-]*(m|{_MODE_NAME})?")
 _MODE = re.compile(r"\b(major|minor)\b")
 _SEMITONES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
@@ -84,6 +85,27 @@ def parse_tempo_key(text: str | None) -> TempoKey:
         mode = _MODE.search(text.lower())
         return TempoKey(bpm=bpm, is_minor=None if mode is None else mode[1] == "minor")
     return TempoKey(bpm=bpm).with_key(_key_of(min(found, key=re.Match.start)))
+
+
+def unused_tempo_key(text: str | None) -> list[str]:
+    """What a text states of tempo and key that ``parse_tempo_key`` does not use, one sentence each."""
+    if text is None:
+        return []
+    tempi = list(dict.fromkeys(float(before or after) for before, after in _TEMPO.findall(text.lower())))
+    usable = [bpm for bpm in tempi if SLOWEST_BPM <= bpm <= FASTEST_BPM]
+    notes = [
+        f"{bpm:g} bpm is outside {SLOWEST_BPM:g} to {FASTEST_BPM:g} and is not used"
+        for bpm in tempi
+        if bpm not in usable
+    ]
+    if len(usable) > 1:
+        notes.append(f"{len(usable)} tempos are stated; {usable[0]:g} bpm is used")
+    notes += [f"{found[1]!r} is not a key and is not used" for found in _NO_KEY.finditer(text)]
+    found = sorted((one for pattern in (_KEY, _SHORT_KEY) for one in pattern.finditer(text)), key=re.Match.start)
+    keys = list(dict.fromkeys(map(_key_of, found)))
+    if len(keys) > 1:
+        notes.append(f"{len(keys)} keys are stated; {UNKNOWN.with_key(keys[0]).key_name} is used")
+    return notes
 
 
 def parse_key(name: str) -> int | None:

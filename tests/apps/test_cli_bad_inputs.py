@@ -217,6 +217,22 @@ def test_a_broken_codes_file_is_one_line_and_code_3(refused, folder, made, tiny_
     refused(FILE_IS_WRONG, "decode", "codes.safetensors", "-o", "out.wav")
 
 
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("regenerate", "notes.wav"), "is text, not audio"),
+        (("decode", "notes.wav", "-o", "out.wav"), "is not a codes file"),
+    ],
+)
+def test_a_text_is_called_a_text_and_not_a_damaged_file(refused, folder, command, said):
+    """Its letters were taken for an MPEG frame and for the length of a header."""
+    (folder / "notes.wav").write_text("this is a note and no music\n" * 9)
+    line = refused(FILE_IS_WRONG, *command)
+    assert f"'notes.wav' {said}" in line
+    assert "MPEG" not in line
+    assert "bytes" not in line
+
+
 def test_codes_of_another_codec_are_refused(refused, made, tmp_path_factory, run):
     other = tmp_path_factory.mktemp("other") / "tiny"
     assert run("models", "init", "tiny", other, "--seed", "1").code == 0

@@ -1,11 +1,14 @@
 """The codec's two commands, and what is said and checked of models."""
 
 import json
+from dataclasses import fields
 
 import numpy as np
 import pytest
 import soundfile
 
+from descant.apps.cli.models import OPTIONAL_CONDITIONS
+from descant.model import MusicGenConfig
 from descant.presets import PRESETS
 
 
@@ -43,6 +46,22 @@ def test_a_model_is_shown_the_same_by_name_and_from_its_folder(run, tiny_folder)
     by_name, from_folder = (json.loads(run("models", "show", name, "--json").out) for name in ("tiny", tiny_folder))
     assert {**by_name, "name": ""} == {**from_folder, "name": ""}
     assert "config.lm.codebook_size" in run("models", "show", "small").out
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_model_shows_each_condition_that_it_takes(run, preset):
+    """Chords have no settings, so nothing said that the starter takes them."""
+    config = PRESETS[preset]()
+    expected = ["text", *(name for name in OPTIONAL_CONDITIONS if getattr(config, name) is not None)]
+    outcome = run("models", "show", preset, "--json")
+    assert json.loads(outcome.out)["conditions"] == expected
+    (line,) = [line for line in run("models", "show", preset).out.splitlines() if line.startswith("conditions ")]
+    assert line.split(maxsplit=1)[1] == ", ".join(expected)
+
+
+def test_every_optional_part_of_a_config_is_shown_as_a_condition():
+    optional = [field.name for field in fields(MusicGenConfig) if field.default is None]
+    assert sorted(optional) == sorted(OPTIONAL_CONDITIONS)
 
 
 def test_an_untrained_model_is_sound_loads_and_makes_noise(run, tiny_folder):

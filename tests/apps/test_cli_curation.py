@@ -47,6 +47,38 @@ def test_the_page_needs_no_other_file_and_plays_what_the_codec_harms(run, music)
     assert all(1 < loss < 30 for loss in losses.values())
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("data", "check", "music", "--cache", "off"),
+        ("data", "caption", "music", "--cache", "off", "--dry-run"),
+        ("data", "scan", "music"),
+        ("evaluate", "music", "--metrics", "checks", "--cache", "off"),
+        ("evaluate", "music", "--metrics", "checks", "--cache", "off", "--skip-broken"),
+    ],
+)
+def test_a_damaged_file_is_explained_without_words_of_python(run, music, words):
+    """They said "salvage=True takes them", an argument of the library, where no option does the same."""
+    whole = (music / "song 0x.wav").read_bytes()
+    (music / "cut.wav").write_bytes(whole[: len(whole) // 2])
+    outcome = run(*words)
+    shown = outcome.out + outcome.err
+    assert "s can be read; keep them with ffmpeg -i INPUT output.wav" in shown
+    assert "salvage" not in shown
+
+
+def test_reasons_are_summed_up_over_the_clips(run, music):
+    """Each clip had a line of 350 characters."""
+    (music / "song 0x.txt").write_text("in D minor")
+    for number in range(3):
+        song(number, 1.0).save(music / f"short {number}.wav")
+    outcome = run("data", "caption", music, "--cache", "off", "--dry-run", "--workers", "1")
+    assert outcome.code == 0, outcome.err
+    assert "left out (shorter than 5 s): bpm of 3 clips, key of 3 clips\n" in outcome.out
+    assert "left out (stated in its description): key of 1 clip\n" in outcome.out
+    assert outcome.out.count("left out (shorter than 5 s)") == 1
+
+
 def test_captions_stay_as_they_are_and_a_second_run_changes_nothing(run, music):
     (music / "song 0x.txt").write_text("slow piano, 61 bpm, in D minor, sad")
     before = {path.name: path.read_bytes() for path in music.iterdir()}

@@ -11,6 +11,7 @@ from descant import Guidance, InvalidRequest, Request, Sampling
 from descant.apps.cli.main import build_parser
 from descant.apps.cli.option_names import OPTIONS, with_option_names
 from descant.apps.cli.parser import Parser
+from descant.errors import SALVAGE_HINT
 
 RECIPE = str(Path(__file__).parents[2] / "recipes" / "starter_lm.py")
 ABLATIONS = str(Path(__file__).parents[2] / "recipes" / "ablations")
@@ -315,6 +316,14 @@ MESSAGES = {
     "style transfer is not what this is": "style transfer is not what this is",
     "valid_share=2: not an option of this command": "valid share 2: not an option of this command",
 }
+
+
+def test_a_command_without_salvage_says_how_to_keep_what_can_be_read():
+    message = f"'a.wav' is damaged. 3.20 s can be read{SALVAGE_HINT}"
+    assert with_option_names(message, COMMANDS["encode"].names()).endswith("; --salvage takes them")
+    assert with_option_names(message, COMMANDS["regenerate"].names()).endswith(
+        "; keep them with ffmpeg -i INPUT output.wav"
+    )
 
 
 @pytest.mark.parametrize(("message", "expected"), MESSAGES.items())

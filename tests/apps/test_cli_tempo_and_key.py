@@ -5,6 +5,7 @@ import json
 import pytest
 
 from descant.audio import read_info
+from descant.tempo_key import unused_tempo_key
 
 STARTER = ("--model", "starter", "--device", "cpu", "-d", "0.3", "--seed", "4")
 
@@ -54,3 +55,28 @@ def test_a_model_without_the_condition_refuses_before_it_is_loaded(run, option, 
     outcome = run("generate", "piano", "--model", "tiny", option, value, "-o", "a.wav")
     assert outcome.code == 2
     assert f"{option}: model 'tiny' reads a {option[2:]} in PROMPT only" in outcome.err
+
+
+UNUSED = {
+    "piano 1000 bpm": ["1000 bpm is outside 30 to 300 and is not used"],
+    "piano 0 bpm": ["0 bpm is outside 30 to 300 and is not used"],
+    "piano in H minor": ["'H minor' is not a key and is not used"],
+    "60 bpm, 180 bpm, in C major, in F# minor": [
+        "2 tempos are stated; 60 bpm is used",
+        "2 keys are stated; C major is used",
+    ],
+    "piano, 90 bpm, in C minor, tempo: 90": [],
+    "lively jig in D": [],
+}
+
+
+@pytest.mark.parametrize(("text", "notes"), UNUSED.items())
+def test_what_a_prompt_states_and_is_not_used_has_a_sentence(text, notes):
+    """A tempo of 1000 was dropped in silence and another one chosen."""
+    assert unused_tempo_key(text) == notes
+
+
+def test_an_unused_tempo_is_noted_where_the_music_is_made(run):
+    outcome = run("generate", "piano 1000 bpm", *STARTER, "--chords", "none", "-o", "a.wav")
+    assert outcome.code == 0, outcome.err
+    assert "'piano 1000 bpm': 1000 bpm is outside 30 to 300 and is not used" in outcome.err

@@ -1,10 +1,19 @@
 """The commands that train, prepare data and look around."""
 
 import json
+import time
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
+import tomllib
+
+from descant.apps.cli import doctor
+from descant.evaluation.embedders import musicnn_weights
+from descant.transcription import network
 
 RECIPE = """
 from dataclasses import dataclass, replace
@@ -147,6 +156,40 @@ def test_doctor_lists_what_is_installed_and_what_is_missing(run, monkeypatch):
     text = run("doctor").out
     assert "program fluidsynth: missing" in text
     assert "model tiny: one second in" in text
+
+
+def test_doctor_knows_every_extra_and_the_packages_whose_weights_are_read(monkeypatch):
+    """``serve`` was missing, and nothing said whether the weights of Basic Pitch and of MusiCNN are there."""
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    assert set(extras) == set(doctor.EXTRAS)
+    assert all(len(extras[name]) == len(doctor.EXTRAS[name]) for name in extras if name != "dev")
+    monkeypatch.setattr(network, "_weights_file", lambda: None)
+    monkeypatch.setattr(musicnn_weights, "distribution", raise_not_found)
+    assert doctor._weights() == {"musicnn": musicnn_weights.INSTALL, "basic-pitch": network.INSTALL}
+    assert set(doctor.NEED_WEIGHTS) == set(doctor._weights())
+
+
+def raise_not_found(name: str) -> None:
+    raise PackageNotFoundError(name)
+
+
+def test_doctor_times_a_second_clip_since_the_first_one_compiles(monkeypatch):
+    """Its first figure was 8.64 s on a new machine, where later clips take a tenth of a second."""
+    calls = []
+
+    class Model:
+        device, precision, engine = "cpu", "fp32", SimpleNamespace(runtime=SimpleNamespace(description="compiled"))
+
+        def generate(self, _text: str, **_settings: object) -> SimpleNamespace:
+            calls.append("clip")
+            time.sleep(0.3 if len(calls) == 1 else 0)
+            return SimpleNamespace(duration_s=1.0)
+
+    monkeypatch.setattr("descant.load", lambda _name: Model())
+    made = doctor._one_second("tiny")
+    assert made["seconds_taken"] < 0.3 <= made["seconds_of_the_first"]
+    assert "the first with preparation in" in doctor._generation_line(made)
 
 
 def test_shards_are_heard_by_a_clap_and_heard_once(run, refused, folder, tiny_folder, make_clap):

@@ -7,7 +7,7 @@ import pytest
 from descant import transcription
 from descant.apps.cli.main import main
 from descant.audio import Clip
-from descant.transcription import network
+from descant.transcription import Note, network
 from tests.evaluation.tones import clip_of, sequence
 
 needs_extra = pytest.mark.skipif(not transcription.is_installed(), reason="the extra midi is not installed")
@@ -36,6 +36,23 @@ def test_the_notes_of_a_file_are_written_with_its_tempo(melody, capsys, options,
     assert [pitch for pitch in pitches if pitch <= 72] == [60, 64, 67, 72]
     assert mido.tempo2bpm(track[1].tempo) == pytest.approx(tempo, rel=1e-5)
     assert track.name == "notes"
+
+
+@pytest.mark.usefixtures("melody")
+@pytest.mark.parametrize(
+    ("count", "said"), [(0, "no note was found"), (1, "1 note, bars of 90 bpm"), (4, "4 notes, bars of 90 bpm")]
+)
+def test_the_number_of_notes_is_said_also_if_it_is_none(capsys, monkeypatch, count, said):
+    """A file of silence became an empty MIDI file without a word."""
+    pytest.importorskip("mido")
+    notes = [Note(0.0, 0.2, 60, 0.8)] * count
+    monkeypatch.setattr(transcription, "transcribe", lambda _clip: notes)
+    assert main(["transcribe", "melody.flac", "-o", "notes.mid", "--tempo", "90"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == "notes.mid\n"
+    assert said in shown.err
+    assert main(["transcribe", "melody.flac", "-o", "notes.mid", "--tempo", "90", "--json"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,9 @@ def conditioner() -> ChordsConditioner:
         ("D/F#", {2, 6, 9}, 6),
         ("Bm7b5", {11, 2, 5, 9}, 11),
         ("Cmin", {0, 3, 7}, 0),
+        ("C♯m", {1, 4, 8}, 1),
+        ("B♭maj7/E♭", {10, 2, 5, 9, 3}, 3),
+        ("Bm7♭5", {11, 2, 5, 9}, 11),
         ("N", set(), None),
     ],
 )
@@ -74,6 +77,11 @@ def test_written_chords_are_read_as_the_same(times, data):
     track = parse_chords(" ".join(f"{symbol}:{time!r}" for symbol, time in zip(symbols, times, strict=True)))
     assert parse_chords(chords_text(track)) == track
     assert [chord.start_s for chord in track] == times
+
+
+def test_printed_accidentals_mean_those_of_the_keyboard():
+    """A key could be written "F♯ minor", but a chord "F♯m" was refused."""
+    assert parse_chords("F♯m/A:0 B♭7:1") == parse_chords("F#m/A:0 Bb7:1")
 
 
 @pytest.mark.parametrize(

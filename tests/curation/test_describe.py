@@ -1,6 +1,7 @@
 """Measured tags complete what people wrote and never replace it."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from descant.data.measured import MeasuredTag, read_measured, write_measured
 from descant.data.scan import scan_folder
 from descant.errors import DataError
 from descant.evaluation.embedders import TAGS
+from descant.evaluation.embedders.musicnn_weights import INSTALL
 from tests.curation.music import song
 
 
@@ -100,6 +102,24 @@ def test_words_come_from_likely_tags_only(tmp_path):
     assert found["genre"].confidence == 0.8
     assert set(found) == {"instrument", "genre"}
     assert describe(record, Analysis(levels=LEVELS, print=fingerprint(torch.zeros(1)))).measured == {}
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "has_tagger", "of_tags", "of_tempo", "of_key"),
+    [
+        (1.0, True, "shorter than 3 s", "shorter than 5 s", "shorter than 5 s"),
+        (4.0, True, "silent", "shorter than 5 s", "shorter than 5 s"),
+        (9.0, True, "silent", "silent", "nothing has a pitch"),
+        (1.0, False, f"no tagger: {INSTALL}", "shorter than 5 s", "shorter than 5 s"),
+    ],
+)
+def test_what_cannot_be_measured_has_its_one_true_reason(tmp_path, duration_s, has_tagger, of_tags, of_tempo, of_key):
+    """A clip of a second was said to have "no tagger, shorter than 3 s, or silent", with the tagger installed."""
+    record = ClipRecord(path=tmp_path / "a.wav", duration_s=duration_s, sample_rate_hz=32_000, num_channels=1)
+    levels = replace(LEVELS, num_samples=round(duration_s * 32_000))
+    described = describe(record, Analysis(levels=levels, print=fingerprint(torch.zeros(1))), has_tagger=has_tagger)
+    tags = dict.fromkeys(("instrument", "genre", "moods"), of_tags)
+    assert described.left_out == {"bpm": of_tempo, "key": of_key, **tags}
 
 
 def test_a_voice_is_the_likeliest_of_its_tags():

@@ -5,8 +5,8 @@ from typing import Any
 import mutagen
 
 from descant.atomic import AnyPath
-from descant.audio.files import open_regular, quoted
-from descant.errors import AudioError
+from descant.audio.files import open_regular
+from descant.audio.tags import unreadable_tags
 
 MAX_CHARACTERS = 2_000
 """A longer text in a tag is lyrics, a cue sheet or a picture, and useless as a caption."""
@@ -36,7 +36,7 @@ def read_common_tags(path: AnyPath) -> dict[str, Any]:
             found = {name: _values(tags, keys) for name, keys in NAMES.items()}
         # For damaged files mutagen raises its own errors, but also IndexError, struct.error and others.
         except Exception as error:
-            raise AudioError(f"the tags of {quoted(path)} cannot be read: {' '.join(str(error).split())}") from error
+            raise unreadable_tags(file, path, error) from error
     known: dict[str, Any] = {
         name: values[0] if len(values) == 1 else values for name, values in found.items() if values
     }

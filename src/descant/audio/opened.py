@@ -11,7 +11,7 @@ from jaxtyping import Float32
 
 from descant.audio.decoded import Outcome
 from descant.audio.source import ByteFile, Source
-from descant.errors import AudioError
+from descant.errors import SALVAGE_HINT, AudioError
 
 MIN_RATE_HZ = 1_000
 MAX_RATE_HZ = 768_000
@@ -63,7 +63,7 @@ class Opened:
         lost = "; ".join(outcome.losses)
         readable_s = outcome.num_samples / outcome.sample_rate_hz
         if not self.salvage:
-            raise AudioError(f"{self.name} is damaged: {lost}. {readable_s:.2f} s can be read; salvage=True takes them")
+            raise AudioError(f"{self.name} is damaged: {lost}. {readable_s:.2f} s can be read{SALVAGE_HINT}")
         if log:
             _log.warning("salvaged %.2f s of %s: %s", readable_s, self.name, lost)
 

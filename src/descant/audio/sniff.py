@@ -122,7 +122,7 @@ def sniff(file: ByteFile) -> Source:
         return Source(name="MPEG transport stream", demuxer="mpegts")
     if (source := _search_frames(file)) is not None:
         return source
-    _refuse_text(head)
+    refuse_text(head)
     # The other formats of libsndfile: PAF, 8SVX, IRCAM, PVF, HTK, SDS, MPC 2000 and the like.
     return Source(name="others", decoder=LIBSNDFILE)
 
@@ -245,7 +245,12 @@ def _box(file: ByteFile, head: bytes) -> Source | None:
     return Source(name=name, demuxer=demuxer, losses=tuple(losses_of(file)))
 
 
-def _refuse_text(head: bytes) -> None:
+def refuse_text(head: bytes) -> None:
+    """Refuses a file that begins with this and is text or zeros.
+
+    Raises:
+        UnreadableAudio: it is; the message says what it is, without its name.
+    """
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     for pattern, what in _TEXTS:
         if pattern.match(text):

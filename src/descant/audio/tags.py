@@ -9,6 +9,8 @@ import json
 from typing import Any
 
 from descant.audio.files import AnyFile, open_regular, quoted
+from descant.audio.sniff import HEAD_BYTES, refuse_text
+from descant.audio.source import ByteFile, UnreadableAudio
 from descant.errors import AudioError, InvalidRequest
 
 NAME = "descant"
@@ -26,7 +28,7 @@ def read_info(path: AnyFile) -> dict[str, Any]:
     """The ``info`` of the clip that was saved in this file; empty if it holds none of ours.
 
     Raises:
-        AudioError: the file cannot be opened, or its tags are damaged.
+        AudioError: the file cannot be opened or is text, or its tags are damaged.
     """
     from descant.audio.tag_files import text_of
 
@@ -39,10 +41,20 @@ def read_info(path: AnyFile) -> dict[str, Any]:
             info = {} if text is None else json.loads(text)
         # For damaged files mutagen raises its own errors, but also IndexError, struct.error and others.
         except Exception as error:
-            raise AudioError(f"the tags of {quoted(path)} cannot be read: {' '.join(str(error).split())}") from error
+            raise unreadable_tags(file, path, error) from error
     if not isinstance(info, dict):
         raise AudioError(f"the tag {NAME!r} of {quoted(path)} holds no JSON object")
     return info
+
+
+def unreadable_tags(file: ByteFile, path: AnyFile, error: Exception) -> AudioError:
+    """Why there are no tags: the file is text and no audio, or else they are damaged."""
+    file.seek(0)
+    try:
+        refuse_text(file.read(HEAD_BYTES))
+    except UnreadableAudio as reason:
+        return AudioError(f"{quoted(path)} {reason}")
+    return AudioError(f"the tags of {quoted(path)} cannot be read: {' '.join(str(error).split())}")
 
 
 def with_info(content: bytes, format: str, info: dict[str, Any]) -> bytes:

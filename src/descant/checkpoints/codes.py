@@ -12,7 +12,7 @@ from torch import Tensor
 
 from descant import config as configs
 from descant.atomic import write_atomically
-from descant.checkpoints.tensor_files import check_header
+from descant.checkpoints.tensor_files import begins_as_safetensors, check_header
 from descant.errors import CheckpointError, ConfigError, InvalidRequest
 
 HEADER_KEY = "descant_codes"
@@ -73,12 +73,13 @@ def load_codes(path: Path) -> tuple[Int[Tensor, "K T"], CodesHeader]:
     Raises:
         CheckpointError: the file is missing, damaged, not a codes file, or its codes contradict its header.
     """
+    writers = "descant encode and generate --save-codes write codes files"
     if not path.is_file():
-        raise CheckpointError(
-            f"{str(path)!r}: no such file; descant encode and generate --save-codes write codes files"
-        )
-    check_header(path)
+        raise CheckpointError(f"{str(path)!r}: no such file; {writers}")
     try:
+        if not begins_as_safetensors(path):
+            raise CheckpointError(f"{str(path)!r} is not a codes file; {writers}")
+        check_header(path)
         with safe_open(path, framework="pt") as stored:
             names, metadata = list(stored.keys()), stored.metadata() or {}
             if names != ["codes"] or HEADER_KEY not in metadata:

@@ -23,6 +23,8 @@ SAFETENSORS, PICKLE = "model.safetensors", "pytorch_model.bin"
 REOPEN_BYTES = 2**25
 """Pages read from a mapped file count as the process's memory until it is closed, so it is reopened after this."""
 
+HEADER_OFFSET = 8
+"""The bytes of a safetensors file before its header, which hold the header's length."""
 MAX_HEADER_BYTES = 2**22
 MAX_TENSORS = 2**15
 """The largest released model has 1,200 tensors, described in 200 kB; a thousand layers would have twelve times as many.
@@ -108,6 +110,16 @@ class MappedFile:
             raise CheckpointError(f"{self.path}: not a readable safetensors file ({error})") from error
 
 
+def begins_as_safetensors(path: Path) -> bool:
+    """Whether a file has a JSON object where the header of a safetensors file is.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return file.read(HEADER_OFFSET + 1)[HEADER_OFFSET:] == b"{"
+
+
 def check_header(path: Path) -> None:
     """Refuses a safetensors file whose header is too long or has a name twice (the library would take the last one).
 
@@ -115,8 +127,10 @@ def check_header(path: Path) -> None:
         CheckpointError: it is such a file, or not a safetensors file.
     """
     try:
+        if not begins_as_safetensors(path):
+            raise ValueError("it is another kind of file")
         with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
+            length = int.from_bytes(file.read(HEADER_OFFSET), "little")
             if length > MAX_HEADER_BYTES:
                 raise ValueError(f"its header claims {length} bytes; at most {MAX_HEADER_BYTES} are read")
             header = json.loads(file.read(length), object_pairs_hook=without_repeats)

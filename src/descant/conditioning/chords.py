@@ -58,6 +58,8 @@ MAX_CHORDS = 40_000
 """Two for each beat of an hour at 300 beats per minute, more than are ever chosen."""
 _SEMITONES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _SHIFTS = {"": 0, "#": 1, "b": -1}
+_PRINTED = str.maketrans("♯♭", "#b")
+"""The accidentals of printed music, and how symbols have them."""
 _SYMBOL = re.compile(r"([A-G])(#|b|)([^/]*)(?:/([A-G])(#|b|))?")
 
 
@@ -84,6 +86,8 @@ chord."""
 
 def parse_chords(text: str) -> ChordTrack:
     """The chords of a text such as ``"C:0 G/B:2 Am7:4 N:6"``: symbols with the second at which they begin; N is none.
+
+    ``F♯`` and ``B♭`` are read as ``F#`` and ``Bb``.
 
     Raises:
         InvalidRequest: a symbol or a time cannot be read, or times do not rise.
@@ -131,6 +135,7 @@ def _chord(word: str) -> Chord:
         start_s = math.nan
     if not colon or not 0 <= start_s < math.inf:
         raise InvalidRequest(f"chords: {word!r:.40}; expected a symbol, a colon and its second, such as Am:4 or N:6.5")
+    symbol = symbol.translate(_PRINTED)
     if symbol == "N":
         return Chord(start_s, symbol)
     found = _SYMBOL.fullmatch(symbol)

@@ -25,7 +25,7 @@ from descant.curation.key import Key, estimate_key
 from descant.curation.levels import MONO_RATE_HZ, Levels, measure_levels
 from descant.curation.tags import tag_probabilities
 from descant.curation.tempo import Tempo, estimate_tempo
-from descant.errors import AudioError, DataError
+from descant.errors import AudioError, DataError, without_salvage
 from descant.evaluation.embedders import MusicTagger
 from descant.process_pool import process_pool
 from descant.studies.evaluation.cache import Cache, entry_key
@@ -93,7 +93,7 @@ class Analyser:
             missing = [name for name in self._wanted(job) if name not in known]
             fresh = self._measured(job, missing) if missing else {}
         except AudioError as error:
-            return Unreadable(str(error))
+            return Unreadable(without_salvage(str(error)))
         except OSError as error:
             return Unreadable(f"{str(job.path)!r} cannot be read: {error.strerror}")
         self._keep(sha256, fresh)

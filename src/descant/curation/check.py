@@ -26,7 +26,8 @@ from descant.data.manifest import ClipRecord, read_manifest
 from descant.data.parts import Part
 from descant.data.recorded import is_as_recorded
 from descant.data.scan import plausible_header, scan_folder
-from descant.errors import AudioError, DataError, InvalidRequest
+from descant.errors import AudioError, DataError, InvalidRequest, without_salvage
+from descant.evaluation.embedders.musicnn_weights import INSTALL
 
 UNKNOWN = "unknown"
 
@@ -184,7 +185,7 @@ def check(
         families=[[readable[number][0].path for number in family] for family in related],
         hours=_hours(clips.records),
         allowed=allowed,
-        left_out=() if has_tagger else ("vocals: pip install --no-deps musicnn==0.1.0",),
+        left_out=() if has_tagger else (f"vocals: {INSTALL}",),
     )
 
 
@@ -248,7 +249,7 @@ def _stop_of(record: ClipRecord, analysis: Analysis) -> Finding | None:
     try:
         stated = plausible_header(record.path)
     except AudioError as error:
-        return Finding("unreadable", record.path, str(error))
+        return Finding("unreadable", record.path, without_salvage(str(error)))
     if is_as_recorded(record, header) and is_as_recorded(record, stated):
         return None
     return Finding(

@@ -7,12 +7,17 @@ from pathlib import Path
 
 from descant.curation.analysis import Analysis, Job, analyse_files
 from descant.curation.tags import GENRE_TAGS, MOOD_TAGS, Word, instruments, words
+from descant.curation.tempo import SHORTEST_S as MUSIC_SHORTEST_S
 from descant.data.manifest import ClipRecord
 from descant.data.measured import MeasuredTag, stated_names
 from descant.evaluation.agreement import MOOD_WORDS
+from descant.evaluation.embedders.musicnn_weights import INSTALL
 from descant.evaluation.instruments import NAMED_FAMILIES, families_named
+from descant.evaluation.instruments import SHORTEST_S as TAGS_SHORTEST_S
 
 MIN_CONFIDENCE = 0.5
+UNCERTAIN = "too uncertain"
+"""The beginning of the reason for which a clip's value is left out."""
 TEMPO_SOURCE = "autocorrelation of onsets (descant)"
 KEY_SOURCE = "profiles of notes (descant)"
 TAG_SOURCE = "MusiCNN, MagnaTagATune"
@@ -58,25 +63,29 @@ def describe_clips(
     jobs = [Job(record.path, needs_music=True) for record in records]
     analyses = analyse_files(jobs, has_tagger=has_tagger, cache=cache, num_processes=num_processes, progress=progress)
     return [
-        describe(record, analysis)
+        describe(record, analysis, has_tagger=has_tagger)
         if isinstance(analysis, Analysis)
         else Described(clip=record.path, left_out=dict.fromkeys(NAMES, analysis.reason))
         for record, analysis in zip(records, analyses, strict=True)
     ]
 
 
-def describe(record: ClipRecord, analysis: Analysis) -> Described:
-    """The measured tags of a clip that are certain enough and that its captions and tags do not state."""
+def describe(record: ClipRecord, analysis: Analysis, *, has_tagger: bool = True) -> Described:
+    """The measured tags of a clip that are certain enough and that its captions and tags do not state.
+
+    Args:
+        has_tagger: whether the tags of the analysis were wanted.
+    """
     stated = stated_by_people(record)
     measured: dict[str, MeasuredTag] = {}
     left_out: dict[str, str] = {}
-    for name, found in _found(analysis).items():
+    for name, found in _found(analysis, has_tagger).items():
         if name in stated:
             left_out[name] = "stated in its description"
         elif isinstance(found, str):
             left_out[name] = found
         elif found.confidence < MIN_CONFIDENCE:
-            left_out[name] = f"{found.value} has a probability of {found.confidence:.2f} only"
+            left_out[name] = f"{UNCERTAIN}: {found.value} has a probability of {found.confidence:.2f} only"
         else:
             measured[name] = found
     return Described(clip=record.path, measured=measured, left_out=left_out)
@@ -94,16 +103,23 @@ def stated_by_people(record: ClipRecord) -> set[str]:
     }
 
 
-def _found(analysis: Analysis) -> Mapping[str, MeasuredTag | str]:
+def _found(analysis: Analysis, has_tagger: bool) -> Mapping[str, MeasuredTag | str]:
     """Each of ``NAMES``, or why there is none."""
     tempo, key, tags = analysis.tempo, analysis.key, analysis.tags
-    no_tags = "no tagger (pip install --no-deps musicnn==0.1.0), shorter than 3 s, or silent"
+    duration_s = analysis.levels.duration_s
+    no_tempo, no_key = (
+        f"shorter than {MUSIC_SHORTEST_S:g} s" if duration_s < MUSIC_SHORTEST_S else reason
+        for reason in ("silent", "nothing has a pitch")
+    )
+    no_tags = "silent" if duration_s >= TAGS_SHORTEST_S else f"shorter than {TAGS_SHORTEST_S:g} s"
+    if not has_tagger:
+        no_tags = f"no tagger: {INSTALL}"
     unsure = "nothing is recognised with certainty"
     return {
-        "bpm": "shorter than 5 s, or silent"
+        "bpm": no_tempo
         if tempo is None
         else MeasuredTag(value=round(tempo.bpm, 1), confidence=round(tempo.confidence, 3), source=TEMPO_SOURCE),
-        "key": "shorter than 5 s, or nothing has a pitch"
+        "key": no_key
         if key is None
         else MeasuredTag(value=key.name, confidence=round(key.confidence, 3), source=KEY_SOURCE),
         "instrument": no_tags if tags is None else _several(instruments(tags)) or unsure,

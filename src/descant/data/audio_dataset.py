@@ -16,7 +16,7 @@ from torch import Tensor
 from descant.audio import AudioHeader, Clip, audio_header, read_samples
 from descant.data.fixed_crops import fixed_crops
 from descant.data.manifest import ClipRecord
-from descant.errors import AudioError, ConfigError, DataError
+from descant.errors import AudioError, ConfigError, DataError, without_salvage
 from descant.shapes import Wave
 
 LOG = logging.getLogger(__name__)
@@ -142,9 +142,10 @@ class AudioBatches:
         try:
             return self._crop(record, position)
         except (AudioError, DataError) as error:
+            reason = without_salvage(str(error))
             if str(record.path) not in self.left_out:
-                LOG.warning("a clip cannot be read and is left out: %s", error)
-            self.left_out[str(record.path)] = str(error)
+                LOG.warning("a clip cannot be read and is left out: %s", reason)
+            self.left_out[str(record.path)] = reason
             return None
 
     def _crop(self, record: ClipRecord, position: float) -> Float[Tensor, "C N"]:

@@ -16,7 +16,7 @@ from descant.codec.base import AudioCodec
 from descant.data.manifest import ClipRecord
 from descant.data.recorded import header_as_recorded
 from descant.data.workers import Workers
-from descant.errors import AudioError
+from descant.errors import AudioError, without_salvage
 
 Int16Array: TypeAlias = npt.NDArray[np.int16]
 
@@ -40,7 +40,7 @@ def encode_clips(
             header = header_as_recorded(record)
             equals.setdefault(header._replace(num_channels=0), []).append(index)
         except AudioError as error:
-            reasons[index] = str(error)
+            reasons[index] = without_salvage(str(error))
 
     def started(header: AudioHeader, waiting: list[int]) -> list[tuple[list[int], Callable[[], Int16Array]]]:
         batches = [waiting[at : at + batch_size] for at in range(0, len(waiting), batch_size)]
@@ -107,7 +107,7 @@ def _wave(
     try:
         clip = Clip(read_samples(path, offset, num_samples), rate_hz).to_channels(codec.num_channels)
     except AudioError as error:
-        raise _UnreadableError(path, str(error)) from error
+        raise _UnreadableError(path, without_salvage(str(error))) from error
     samples = clip.resample(codec.sample_rate_hz).samples
     # The resampler rounds lengths differently; an extra sample could begin another frame.
     return torch.nn.functional.pad(samples, (0, length - samples.shape[1]))

@@ -13,7 +13,7 @@ from descant.data.manifest import ClipRecord
 from descant.data.parts import Part
 from descant.data.splits import with_splits
 from descant.data.workers import Workers
-from descant.errors import AudioError, DataError, InvalidRequest
+from descant.errors import AudioError, DataError, InvalidRequest, without_salvage
 from descant.user_files import file_state
 
 BLOCK = 64
@@ -158,7 +158,7 @@ def _headers_of(paths: Sequence[Path]) -> list[AudioHeader | str]:
         try:
             headers.append(plausible_header(path))
         except AudioError as error:
-            headers.append(str(error))
+            headers.append(without_salvage(str(error)))
     return headers
 
 

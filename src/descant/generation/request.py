@@ -35,6 +35,8 @@ MAX_GUIDANCE = 100.0
 MAX_HOLD_PENALTY = 100.0
 MAX_DURATION_S = 3_600.0
 MAX_SECTIONS = 1_000
+END_TOLERANCE_S = 1e-3
+"""How far chords may lie after the end: the times of those that were chosen are rounded in the tags."""
 MAX_LOOP_BARS, MAX_BEATS_PER_BAR = 256, 32
 
 
@@ -210,8 +212,7 @@ class Request:
             check_integer("seed", self.seed, 0, MAX_SEED)
         with_strengths(self.adapters)
         self._check_types()
-        if self.given_chords is not None:
-            parse_chords(self.given_chords)
+        self._check_times()
         self._check_conditions()
         if self.prompt is not None and self.prompt.duration_s >= self.duration_s:
             raise InvalidRequest(
@@ -274,6 +275,17 @@ class Request:
                 "ask for longer music, or leave the prompt out"
             )
         object.__setattr__(self, "timeline", sections)
+
+    def _check_times(self) -> None:
+        chords = () if self.given_chords is None else parse_chords(self.given_chords)
+        points = () if self.guidance is None else self.guidance.schedule
+        times = {"chords": [chord.start_s for chord in chords], "guidance.schedule": [second for second, _ in points]}
+        for name, seconds in times.items():
+            if seconds and seconds[-1] > self.result_s + END_TOLERANCE_S:
+                raise InvalidRequest(
+                    f"{name}: second {seconds[-1]:g} is after the end of the music, which is {self.result_s:g} s long; "
+                    "ask for longer music, or leave out what comes after"
+                )
 
     def _check_loop(self) -> None:
         check_integer("beats_per_bar", self.beats_per_bar, 1, MAX_BEATS_PER_BAR)

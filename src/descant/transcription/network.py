@@ -37,7 +37,12 @@ Activations = tuple[Float[np.ndarray, "T P"], Float[np.ndarray, "T P"]]
 def is_installed() -> bool:
     """Whether notes can be transcribed here: the packages and the weights are there."""
     packages = ("onnxruntime", "mido")
-    return all(find_spec(name) is not None for name in packages) and _weights_file() is not None
+    return all(find_spec(name) is not None for name in packages) and has_weights()
+
+
+def has_weights() -> bool:
+    """Whether the package with the weights is installed."""
+    return _weights_file() is not None
 
 
 def transcribe(clip: Clip) -> list[Note]:

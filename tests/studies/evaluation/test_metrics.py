@@ -1,6 +1,7 @@
 """Metrics of single clips on music whose content is known, and copies of a training set."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,11 +14,12 @@ from descant.data.clip_table import ClipRow, write_table
 from descant.data.shards import ShardIndex, StoredClip, shard_path, write_index, write_shard
 from descant.errors import InvalidRequest
 from descant.studies.evaluation.base import Asked, Training
-from descant.studies.evaluation.choice import Settings
+from descant.studies.evaluation.choice import Choice, Settings
 from descant.studies.evaluation.evaluate import evaluate
 from descant.studies.evaluation.metrics.agreement import Chords, Key, MelodyCosine, Tempo
 from descant.studies.evaluation.metrics.movement import MusicMoves
 from descant.studies.evaluation.sets import open_set
+from descant.tempo_key import parse_tempo_key
 from tests.evaluation.tones import clip_of, pattern, sequence
 
 CHORDS = [(60, 64, 67), (65, 69, 72), (67, 71, 74), (60, 64, 67)]
@@ -133,3 +135,23 @@ def test_codes_of_another_codec_are_refused(training, tmp_path, write):
             None,
             Settings(metrics=("memorisation",), training=training),
         )
+
+
+def test_a_chosen_tempo_and_key_are_judged_as_chosen_chords_are(progression, tmp_path):
+    """The chords in a file's tags were judged, and its tempo and key were "no clip has a value"."""
+    info = {"text": "piano", "tempo": 120.0, "key": "C major", "chords": "C:0 F:2 G:4 C:6"}
+    replace(progression, info=info).save(tmp_path / "chosen.wav")
+    (file,) = open_set(tmp_path).files
+    assert Key().measure(progression, file.asked)["key"] == 1
+    assert file.asked.tempo_key == parse_tempo_key("120 bpm, in C major")
+    choice = Choice(open_set(tmp_path), None, Settings(metrics=("tempo", "key", "chords")))
+    assert [metric.name for metric in choice.metrics] == ["tempo", "key", "chords"]
+
+
+@pytest.mark.parametrize(
+    ("metric", "reason"), [("tempo", "states a tempo"), ("key", "states a key"), ("chords", "no chords are known")]
+)
+def test_whether_there_is_something_to_judge_is_known_before_the_work(progression, tmp_path, metric, reason):
+    replace(progression, info={"text": "piano"}).save(tmp_path / "open.wav")
+    with pytest.raises(InvalidRequest, match=f"{metric}: no .*{reason}|{metric}: {reason}"):
+        Choice(open_set(tmp_path), None, Settings(metrics=(metric,)))

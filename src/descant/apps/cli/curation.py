@@ -3,6 +3,7 @@
 import argparse
 import math
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -237,8 +238,9 @@ def caption(arguments: argparse.Namespace) -> None:
             for one in described
         },
     }
-    lines = [line for one in described[:NUM_SHOWN] for line in _clip_lines(names[one.clip], one)]
+    lines = [_clip_line(names[one.clip], one) for one in described[:NUM_SHOWN]]
     lines += [f"and {len(described) - NUM_SHOWN} more clips (--json has all)"] * (len(described) > NUM_SHOWN)
+    lines += _left_out_lines(described)
     ending = (
         "nothing was written (--dry-run)"
         if arguments.dry_run
@@ -247,13 +249,28 @@ def caption(arguments: argparse.Namespace) -> None:
     show(result, [*lines, ending], arguments.json)
 
 
-def _clip_lines(name: str, described: "Described") -> list[str]:
+def _clip_line(name: str, described: "Described") -> str:
     found = [
         f"{key}: {', '.join(tag.value) if isinstance(tag.value, list) else tag.value} ({tag.confidence:.2f})"
         for key, tag in described.measured.items()
     ]
-    left_out = [f"{key} ({reason})" for key, reason in described.left_out.items()]
-    return [f"{name}: {', '.join(found) or 'nothing'}", *([f"    left out: {', '.join(left_out)}"] if left_out else [])]
+    return f"{name}: {', '.join(found) or 'nothing'}"
+
+
+def _left_out_lines(described: Sequence["Described"]) -> list[str]:
+    """Each reason for which something is left out, once, with what it concerns and of how many clips."""
+    from descant.curation.describe import UNCERTAIN
+
+    counts: dict[str, Counter[str]] = {}
+    for name, reason in (entry for one in described for entry in one.left_out.items()):
+        # A value and its probability are those of one clip; --json has them.
+        kind = UNCERTAIN if reason.startswith(UNCERTAIN) else reason
+        counts.setdefault(kind, Counter())[name] += 1
+    return [
+        f"left out ({reason}): "
+        + ", ".join(f"{name} of {count} {'clip' if count == 1 else 'clips'}" for name, count in of_reason.items())
+        for reason, of_reason in counts.items()
+    ]
 
 
 def _workers(arguments: argparse.Namespace) -> int:

@@ -11,6 +11,8 @@ from descant.apps.cli.parser import Commands
 from descant.errors import CheckpointError, InvalidRequest
 
 BYTES_PER_VALUE = 4
+OPTIONAL_CONDITIONS = ("melody", "style", "tempo_key", "clap", "chords")
+"""The fields of a model's config that are None in models without the condition."""
 LAYOUT_NAMES = ("native", "huggingface", "audiocraft")
 
 
@@ -117,8 +119,10 @@ def show_model(arguments: argparse.Namespace) -> None:
         "codebook_size": codebook_size,
         "max_duration_s": config.max_duration_s,
         "text_encoder": type(config.text).__name__,
+        "conditions": ["text", *(name for name in OPTIONAL_CONDITIONS if getattr(config, name) is not None)],
     }
-    lines = [f"{name.replace('_', ' '):<22} {value}" for name, value in header.items()]
+    shown = {**header, "conditions": ", ".join(header["conditions"])}
+    lines = [f"{name.replace('_', ' '):<22} {value}" for name, value in shown.items()]
     lines += [f"{name:<22} {value}" for name, value in _flat(to_dict(config))]
     show({**header, "config": to_dict(config)}, lines, arguments.json)
 

@@ -8,6 +8,8 @@ import re
 import shlex
 from collections.abc import Set
 
+from descant.errors import without_salvage
+
 OPTIONS = {
     # Request
     "text": "PROMPT",
@@ -106,6 +108,8 @@ def with_option_names(message: str, names: Set[str]) -> str:
         name = OPTIONS[found["field"]]
         return " ".join([name if name in names else found["field"].replace("_", " "), *_argument(found["value"])])
 
+    if OPTIONS["salvage"] not in names:
+        message = without_salvage(message)
     start = _AT_START.match(message)
     if start is None:
         return _SUGGESTED.sub(option, message)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from descant.apps.cli.codec import MAX_AUDIO_S
 from descant.apps.cli.options import add_common_options, add_salvage_option, number
-from descant.apps.cli.outputs import midi_target, show
+from descant.apps.cli.outputs import midi_target, note, show
 from descant.apps.cli.parser import Commands
 
 if TYPE_CHECKING:
@@ -50,6 +50,14 @@ def transcribe(arguments: argparse.Namespace) -> None:
         "seconds_taken": time.monotonic() - began,
     }
     show(result, [f"{target.path}"], arguments.json)
+    if not arguments.json:
+        note(_count_line(len(notes), tempo))
+
+
+def _count_line(num_notes: int, tempo: float) -> str:
+    if num_notes == 0:
+        return "no note was found, so the file has none: is there anything with a pitch in it?"
+    return f"{num_notes} {'note' if num_notes == 1 else 'notes'}, bars of {tempo:g} bpm"
 
 
 def _tempo(clip: "Clip", path: str) -> float:

@@ -19,7 +19,7 @@ from descant.audio import Clip
 from descant.codec.mel import mel_filters
 from descant.errors import InvalidRequest
 from descant.evaluation.embedders.base import LabelEmbedder
-from descant.evaluation.embedders.musicnn_weights import network_weights, package_version, weights_folder
+from descant.evaluation.embedders.musicnn_weights import TAGGER, network_weights, package_version, weights_folder
 from descant.evaluation.embedders.weights import WeightsFile
 from descant.evaluation.spectra import spectrogram
 from descant.evaluation.tf_checkpoint import read_tf_checkpoint
@@ -64,7 +64,7 @@ class MusicTagger:
         Raises:
             MissingExtra: the package ``musicnn``, which contains them, is not installed.
         """
-        return cls(_read_network(weights_folder("MTT_musicnn")))
+        return cls(_read_network(weights_folder(TAGGER)))
 
     @torch.inference_mode()
     def tag(self, clip: Clip) -> Float[Tensor, "50"]:

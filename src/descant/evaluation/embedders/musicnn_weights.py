@@ -8,6 +8,10 @@ from einops import rearrange
 
 from descant.errors import MissingExtra
 
+TAGGER = "MTT_musicnn"
+"""The checkpoint that was trained on MagnaTagATune."""
+INSTALL = "pip install --no-deps musicnn==0.1.0"
+
 
 def package_version() -> str:
     """The version of the installed package."""
@@ -24,12 +28,10 @@ def weights_folder(name: str) -> Path:
     try:
         files = distribution("musicnn").files or []
     except PackageNotFoundError as error:
-        raise MissingExtra(
-            "the music tagger's weights come in the package musicnn: pip install --no-deps musicnn==0.1.0"
-        ) from error
+        raise MissingExtra(f"the music tagger's weights come in the package musicnn: {INSTALL}") from error
     indices = [Path(str(file.locate())) for file in files if file.parent.name == name and file.name == ".index"]
     if not indices:
-        raise MissingExtra(f"the installed musicnn has no {name} weights: pip install --no-deps musicnn==0.1.0")
+        raise MissingExtra(f"the installed musicnn has no {name} weights: {INSTALL}")
     return indices[0].parent
 
 

@@ -14,10 +14,11 @@ from descant.audio import Clip
 from descant.evaluation.embedded_clips import EmbeddedClips
 from descant.evaluation.embedders import Embedder
 from descant.evaluation.report import Estimate
+from descant.tempo_key import UNKNOWN, TempoKey, parse_tempo_key
 
-Need = Literal["reference", "same names", "text", "melody", "training"]
-"""What a metric needs besides the clips: a reference set, in it a clip of the name of each generated one, prompts,
-melodies, or the codes of the training set."""
+Need = Literal["reference", "same names", "text", "tempo", "key", "chords", "melody", "training"]
+"""What a metric needs besides the clips: a reference set, in it a clip of the name of each generated one, prompts, a
+tempo, a key or chords that were asked for or chosen, melodies, or the codes of the training set."""
 Role = Literal["embedder", "labeller", "text_embedder"]
 """Which embedder a metric of sets reads: for distances, for labels, or the one with texts in the same space."""
 Direction = Literal["higher", "lower"]
@@ -27,11 +28,22 @@ Values: TypeAlias = Mapping[str, float | None]
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What a clip was made from, as far as it is known; ``chords`` as ``descant generate --chords`` takes them."""
+    """What a clip was made from, as far as it is known.
+
+    Args:
+        chords: as ``descant generate --chords`` takes them.
+        recorded: the tempo and the key in the tags of a generated file: those asked for, or else those chosen.
+    """
 
     text: str | None = None
     chords: str | None = None
     melody: Path | None = None
+    recorded: TempoKey = UNKNOWN
+
+    @property
+    def tempo_key(self) -> TempoKey:
+        """What the text states, and what is recorded where it states nothing."""
+        return parse_tempo_key(self.text).completed(self.recorded)
 
 
 @dataclass(frozen=True, kw_only=True)

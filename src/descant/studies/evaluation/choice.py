@@ -16,6 +16,9 @@ _MISSING: dict[Need, str] = {
     "reference": "it compares with a reference set; give one (--reference)",
     "same names": "it compares clips of equal names, and some generated clips have none in the reference set",
     "text": "no prompts are known; give a file of them (--prompts), or text files next to the clips",
+    "tempo": "no prompt states a tempo, and no tags of a generated file have one",
+    "key": "no prompt states a key, and no tags of a generated file have one",
+    "chords": "no chords are known, from tags of generated files or .json files next to the clips",
     "melody": "no melodies are known; give a folder with them (--melody)",
     "training": "it compares with the training set; give a folder of shards (--training)",
 }
@@ -113,7 +116,10 @@ class Choice:
         conditions: dict[Need, bool] = {
             "reference": reference is not None,
             "same names": self.has_same_names,
-            "text": any(one.text or one.chords for one in asked),
+            "text": any(one.text for one in asked),
+            "tempo": any(one.tempo_key.bpm is not None for one in asked),
+            "key": any(one.tempo_key.is_minor is not None for one in asked),
+            "chords": any(one.chords for one in asked),
             "melody": any(one.melody for one in asked),
             "training": self.settings.training is not None,
         }

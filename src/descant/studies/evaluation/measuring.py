@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from descant.audio import Clip, integrated_loudness
-from descant.errors import AudioError, InvalidRequest, naming
+from descant.errors import AudioError, InvalidRequest, naming, without_salvage
 from descant.evaluation.embedded_clips import EmbeddedClip, embed_clips
 from descant.evaluation.embedders import Embedder
 from descant.process_pool import process_pool
@@ -93,7 +93,7 @@ class Measurer:
         try:
             return self._measure(file)
         except (AudioError, InvalidRequest) as error:
-            return BrokenFile(file, str(error))
+            return BrokenFile(file, without_salvage(str(error)))
 
     def _measure(self, file: ClipFile) -> MeasuredClip:
         clip = Clip.read(file.path, duration_s=self.duration_s)
@@ -119,7 +119,9 @@ class Measurer:
         return entry_key(file.sha256, "vectors", label, LOUDNESS_LUFS, self.duration_s)
 
     def _values_key(self, file: ClipFile, metric: ClipMetric) -> str:
-        asked = [file.asked.text, file.asked.chords] if "text" in metric.needs else []
+        tempo_key = (file.asked.tempo_key.bpm, file.asked.tempo_key.key_name)
+        reads_asked = {"text", "tempo", "key", "chords"}.intersection(metric.needs)
+        asked = [file.asked.text, file.asked.chords, *tempo_key] if reads_asked else []
         melody = file.asked.melody if "melody" in metric.needs else None
         return entry_key(file.sha256, metric.name, metric.version, asked, melody and sha256_of(melody), self.duration_s)
 

@@ -4,12 +4,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from descant.audio import audio_header, read_info
-from descant.errors import AudioError, DataError, naming
+from descant.errors import AudioError, DataError, naming, without_salvage
 from descant.studies.clip_folders import audio_by_name, description_beside, read_texts
 from descant.studies.evaluation.base import Asked, ClipFile
 from descant.studies.evaluation.measuring import BrokenFile
+from descant.tempo_key import TempoKey, parse_key
 from descant.user_files import sha256_of
 
 
@@ -76,7 +78,7 @@ def open_set(
         except AudioError as error:
             if not skip_broken:
                 raise AudioError(f"{error}; repair or remove it, or leave such files out (--skip-broken)") from error
-            broken.append(BrokenFile(_unread(name, path), str(error)))
+            broken.append(BrokenFile(_unread(name, path), without_salvage(str(error))))
             continue
         usable.append(
             ClipFile(
@@ -129,4 +131,16 @@ def _asked_of(path: Path, text: str | None, melody: Path | None) -> Asked:
         info = {}
     tagged, chords = info.get("text"), info.get("chords", beside.tags.get("chords"))
     stated = text or (tagged if isinstance(tagged, str) else None) or " ".join(beside.captions)
-    return Asked(text=stated.strip() or None, chords=chords if isinstance(chords, str) else None, melody=melody)
+    return Asked(
+        text=stated.strip() or None,
+        chords=chords if isinstance(chords, str) else None,
+        melody=melody,
+        recorded=_recorded(info),
+    )
+
+
+def _recorded(info: Mapping[str, Any]) -> TempoKey:
+    tempo, key = info.get("tempo"), info.get("key")
+    recorded = TempoKey(bpm=float(tempo) if isinstance(tempo, int | float) else None)
+    number = parse_key(key) if isinstance(key, str) else None
+    return recorded if number is None else recorded.with_key(number)

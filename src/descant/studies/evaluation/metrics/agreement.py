@@ -9,25 +9,24 @@ from descant.evaluation.chroma_cosine import chroma_cosine
 from descant.evaluation.instruments import InstrumentDetector, instruments_named
 from descant.evaluation.musical import estimate_key, estimate_tempo_bpm, require_librosa
 from descant.studies.evaluation.base import Asked, ClipMetric, Measure, Values
-from descant.tempo_key import parse_tempo_key
 
 SHORTEST_S = 2.0
 """Tempo and key cannot be estimated from less."""
 
 
 class Tempo(ClipMetric):
-    """Of the clips whose prompt states a tempo."""
+    """Of the clips whose prompt or tags have a tempo."""
 
     name = "tempo"
-    help = "whether the tempo is the one that the prompt states, 1 within 5 %, and half of it for double or half"
-    needs = ("text",)
+    help = "whether the tempo is the one that was asked for or chosen, 1 within 5 %, and half of it for double or half"
+    needs = ("tempo",)
     measures = (Measure(key="tempo", label="tempo as asked", better="higher"),)
 
     def __init__(self) -> None:
         require_librosa()
 
     def measure(self, clip: Clip, asked: Asked) -> Values:
-        target_bpm = parse_tempo_key(asked.text).bpm
+        target_bpm = asked.tempo_key.bpm
         if target_bpm is None or clip.duration_s < SHORTEST_S:
             return {"tempo": None}
         bpm = estimate_tempo_bpm(clip) if clip.samples.any() else None
@@ -35,18 +34,18 @@ class Tempo(ClipMetric):
 
 
 class Key(ClipMetric):
-    """Of the clips whose prompt states a key or a mode."""
+    """Of the clips whose prompt has a key or a mode, or whose tags have a key."""
 
     name = "key"
-    help = "whether the key is the one that the prompt states, by MIREX's score, which credits related keys"
-    needs = ("text",)
+    help = "whether the key is the one that was asked for or chosen, by MIREX's score, which credits related keys"
+    needs = ("key",)
     measures = (Measure(key="key", label="key as asked", better="higher"),)
 
     def __init__(self) -> None:
         require_librosa()
 
     def measure(self, clip: Clip, asked: Asked) -> Values:
-        target = parse_tempo_key(asked.text)
+        target = asked.tempo_key
         if target.is_minor is None or clip.duration_s < SHORTEST_S:
             return {"key": None}
         return {"key": key_fit(estimate_key(clip), target) if clip.samples.any() else 0.0}
@@ -57,7 +56,7 @@ class Chords(ClipMetric):
 
     name = "chords"
     help = "share of the time in which the asked chord is the best-fitting one; chords come from tags or .json files"
-    needs = ("text",)
+    needs = ("chords",)
     measures = (Measure(key="chords", label="chords as asked", better="higher"),)
 
     def measure(self, clip: Clip, asked: Asked) -> Values:
