@@ -17,6 +17,8 @@ MIN_RATE_HZ = 1_000
 MAX_RATE_HZ = 768_000
 MAX_SAMPLES = float(1 << 62)
 """More than any file has; a larger product of seconds and rate may not even be finite."""
+SALVAGING = "salvage=True takes them"
+"""What a message about a damaged file advises; those whose users cannot follow it say something else."""
 
 Blocks = Iterator[Float32[np.ndarray, "N C"]]
 
@@ -63,7 +65,7 @@ class Opened:
         lost = "; ".join(outcome.losses)
         readable_s = outcome.num_samples / outcome.sample_rate_hz
         if not self.salvage:
-            raise AudioError(f"{self.name} is damaged: {lost}. {readable_s:.2f} s can be read; salvage=True takes them")
+            raise AudioError(f"{self.name} is damaged: {lost}. {readable_s:.2f} s can be read; {SALVAGING}")
         if log:
             _log.warning("salvaged %.2f s of %s: %s", readable_s, self.name, lost)
 

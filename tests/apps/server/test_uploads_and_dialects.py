@@ -68,8 +68,11 @@ def test_uploads_are_listed_the_newest_first_while_others_come_and_go(tmp_path):
         (b"", ""),
         (b"fLaC" + bytes(200), ""),
         (wav(601, rate_hz=1_000), "601"),
+        (wav(1 / 22_050), "it is 4.5e-05 s long, too short to make anything from; send at least 0.02 s"),
+        (wav(0.019), "at least 0.02 s"),
+        (wav()[:20_000], "0.45 s can be read; send a file that is intact"),
     ],
-    ids=["html", "header", "empty", "flac", "long"],
+    ids=["html", "header", "empty", "flac", "long", "one sample", "short", "cut"],
 )
 def test_what_is_no_usable_audio_is_refused_and_leaves_nothing(fast, content, words):
     answer = send(fast, content)
@@ -77,6 +80,32 @@ def test_what_is_no_usable_audio_is_refused_and_leaves_nothing(fast, content, wo
     assert words in answer.json()["detail"]
     assert str(fast.config.folder) not in answer.text
     assert not [path for path in (fast.config.folder / "parts").iterdir() if path.name.startswith(".upload")]
+
+
+def test_the_shortest_upload_can_be_continued(fast):
+    upload = send(fast, wav(0.02)).json()
+    assert fast.made(duration_s=0.2, continue_from={"upload_id": upload["id"]})["state"] == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("parts", "status", "words"),
+    [
+        ({"files": {"foo": (None, "bar")}}, 400, "send exactly one part, called file"),
+        ({"files": {"foo": ("a.wav", wav())}}, 422, "send exactly one part, called file"),
+        ({"files": [("file", ("a.wav", wav()))] * 2}, 400, "send exactly one part, called file"),
+        ({"files": {"file": ("a.wav", wav()), "title": (None, "x")}}, 400, "send exactly one part, called file"),
+        (
+            {"content": b"--", "headers": {"Content-Type": "multipart/form-data"}},
+            400,
+            "the form cannot be read: Missing boundary",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_form_is_said_in_plain_words(fast, parts, status, words):
+    """A field too much was once answered with the framework's count of fields."""
+    answer = fast.client.post("/v1/uploads", **parts)
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (status, "/file")
+    assert words in answer.json()["detail"]
 
 
 def test_the_same_request_with_the_same_key_is_one_job(fast):
