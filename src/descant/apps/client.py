@@ -13,27 +13,33 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlencode, urlsplit
 from urllib.request import Request, urlopen
 
-from descant.errors import AudioError, DescantError, InvalidRequest
+from descant.errors import AudioError, DescantError, InvalidRequest, ProcessLost
 
 KEY_VARIABLE = "DESCANT_KEY"
 TIMEOUT_S = 60.0
 LOOK_S = 0.3
 BLOCK_BYTES = 2**14
+NOT_INSTALLED, NO_ROOM, NOT_NOW = 501, 507, (502, 503, 504)
+"""HTTP statuses of what this server never does, and of what it, or a proxy in front of it, cannot do now."""
 ENDED = ("succeeded", "failed", "cancelled")
 
 
 class ServerError(DescantError):
-    """The server could not do what it was asked, through no fault of the request."""
+    """The server has failed over what it was asked, through no fault of the request."""
 
 
-class Busy(ServerError):
+class Unavailable(ServerError, ProcessLost):
+    """The server does not answer, or cannot do it now; the same request may succeed later."""
+
+
+class Busy(Unavailable):
     """The server has too much to do now.
 
     Args:
         seconds: after which it may have less.
     """
 
-    def __init__(self, detail: str, seconds: float) -> None:
+    def __init__(self, detail: str, seconds: float = 1.0) -> None:
         super().__init__(detail)
         self.seconds = seconds
 
@@ -72,7 +78,7 @@ class Client:
             except Busy as full:
                 time.sleep(full.seconds)
 
-    def finished(self, job: dict[str, Any], report: Callable[[float, float], None]) -> dict[str, Any]:
+    def finished(self, job: dict[str, Any], report: Callable[[float, float], None] | None = None) -> dict[str, Any]:
         """The job once it has ended.
 
         Args:
@@ -82,7 +88,8 @@ class Client:
         while job["state"] not in ENDED:
             time.sleep(LOOK_S)
             job = self.get(job["urls"]["self"])
-            report(sum(min(clip["duration_s"], clip["asked_s"]) for clip in job["clips"]), whole)
+            if report is not None:
+                report(sum(min(clip["duration_s"], clip["asked_s"]) for clip in job["clips"]), whole)
         return job
 
     def cancel(self, job: dict[str, Any]) -> None:
@@ -127,14 +134,27 @@ class Client:
             detail = _detail(error)
             if error.code == 429:
                 raise Busy(f"--server {self._url}: {detail}", float(error.headers.get("Retry-After", 1))) from error
-            if 400 <= error.code < 500:
-                raise InvalidRequest(detail) from error
-            raise ServerError(f"--server {self._url}: {detail}") from error
+            raise self._error(error.code, detail) from error
         except (URLError, OSError, HTTPException) as error:
             reason = getattr(error, "reason", None) or error
-            raise ServerError(
+            raise Unavailable(
                 f"--server {self._url}: cannot be reached ({reason}); is descant serve running?"
             ) from error
+
+    def check_succeeded(self, job: dict[str, Any]) -> None:
+        """Raises the error that has ended a job, if one has."""
+        problem = job["problem"]
+        if job["state"] != "succeeded" and problem is None:
+            raise Unavailable(f"--server {self._url}: the job was {job['state']} there")
+        if job["state"] != "succeeded":
+            raise self._error(problem["status"], problem["detail"])
+
+    def _error(self, status: int, detail: str) -> DescantError:
+        """The error that a problem of this HTTP status is."""
+        if 400 <= status < 500 or status == NOT_INSTALLED:
+            return InvalidRequest(detail)
+        kind = Unavailable if status in (*NOT_NOW, NO_ROOM) else ServerError
+        return kind(f"--server {self._url}: {detail}")
 
 
 def _detail(error: HTTPError) -> str:

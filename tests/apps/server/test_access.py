@@ -2,6 +2,7 @@
 
 import re
 
+import httpx
 import pytest
 
 from descant.apps.server.ids import new_id
@@ -155,3 +156,12 @@ def test_others_are_not_served_without_a_key(tmp_path):
         check_reach(paced_config(tmp_path, host="0.0.0.0"))
     KeyFile(tmp_path / "keys.json").add("ann", ("read",))
     check_reach(paced_config(tmp_path, host="0.0.0.0"))
+
+
+def test_the_icon_that_browsers_ask_for_is_there_without_a_key(keyed, monkeypatch, tmp_path):
+    """It was once a problem: there is no such thing."""
+    icon = httpx.get(f"http://127.0.0.1:{keyed.port}/favicon.ico")
+    assert (icon.status_code, icon.headers["Content-Type"]) == (200, "image/svg+xml")
+    assert icon.content.startswith(b"<svg")
+    monkeypatch.setattr("descant.apps.server.studio.ICON", tmp_path / "none")
+    assert httpx.get(f"http://127.0.0.1:{keyed.port}/favicon.ico").status_code == 204

@@ -115,3 +115,18 @@ def test_a_full_disk_ends_the_clip_with_a_problem_and_the_next_one_works(tmp_pat
 def _full(path: Path, content: bytes) -> int:
     del content
     raise OSError(28, "No space left on device", str(path))
+
+
+def test_a_folder_that_cannot_be_served_is_one_line(fast, tmp_path):
+    """It was once a hundred lines of traceback around that line."""
+    (tmp_path / "file").write_text("no folder")
+    for folder, code, words in (
+        (fast.config.folder, 2, "is in use by process"),
+        (tmp_path / "file", 3, "cannot write"),
+    ):
+        command = (sys.executable, "-m", "descant", "serve", "--port", "0", "--model", "tiny", "--data", str(folder))
+        environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        ended = subprocess.run(command, capture_output=True, text=True, env=environ, timeout=120)
+        assert ended.returncode == code, ended
+        assert words in ended.stderr
+        assert ended.stderr.count("\n") == 1

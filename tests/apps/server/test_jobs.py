@@ -343,6 +343,73 @@ def test_while_the_engine_starts_jobs_are_queued_unchecked(tmp_path):
         server.stop()
 
 
+JOBS, CLIPS = "/v1/jobs", "/v1/clips/clip_1111111111111111111111"
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "NaN", "Infinity"])
+@pytest.mark.parametrize(
+    ("method", "route", "body", "pointer"),
+    [
+        ("POST", JOBS, '{"duration_s": %s}', "/duration_s"),
+        ("POST", JOBS, '{"seed": %s}', "/seed"),
+        ("POST", JOBS, '{"tempo": %s}', "/tempo"),
+        ("POST", JOBS, '{"sampling": {"top_p": %s}}', "/sampling/top_p"),
+        ("POST", JOBS, '{"guidance": {"schedule": [[0, 1], [2, %s]]}}', "/guidance/schedule/1/1"),
+        ("POST", JOBS, '{"sections": [{"text": "x", "start_s": %s}]}', "/sections/0/start_s"),
+        ("POST", JOBS, '{"text": %s}', "/text"),
+        ("POST", JOBS, '{"analyse": %s}', "/analyse"),
+        ("POST", JOBS, "%s", "/"),
+        ("PATCH", CLIPS, '{"rating": %s}', "/rating"),
+        (
+            "PATCH",
+            f"{JOBS}/job_1111111111111111111111",
+            '{"sections": [{"text": "", "start_s": %s}]}',
+            "/sections/0/start_s",
+        ),
+        ("PUT", "/v1/presets/x", '{"request": {"stride_s": %s}}', "/request/stride_s"),
+        ("POST", "/v1/recipes/check", '{"recipe": %s, "request": {}}', "/recipe"),
+        ("POST", "/v1/audio/music", '{"prompt": "x", "duration": %s}', "/duration"),
+        ("POST", "/v1/audio/music", '{"prompt": "x", "steps": %s}', "/steps"),
+        ("POST", "/models/paced", '{"inputs": "x", "parameters": {"temperature": %s}}', "/parameters/temperature"),
+    ],
+)
+def test_a_number_that_is_not_finite_is_refused_and_named(fast, method, route, body, pointer, number):
+    """The problem once repeated it, which JSON cannot: the answer was status 500."""
+    answer = fast.client.request(
+        method, route, content=body % number, headers={"Content-Type": "application/json", "If-Match": '"1"'}
+    )
+    assert (answer.status_code, answer.json()["type"]) == (422, "/problems/invalid-request")
+    assert answer.json()["errors"][0]["pointer"] == pointer
+
+
+@pytest.mark.parametrize("name", ["start_s", "end_s", "loudness_lufs"])
+@pytest.mark.parametrize("number", ["1e400", "nan", "inf", "-inf"])
+def test_a_parameter_that_is_not_finite_is_refused_and_named(fast, name, number):
+    clip = fast.clip(duration_s=0.1)
+    answer = fast.client.get(clip["urls"]["audio"], params={name: number})
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, f"/{name}")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "detail", "pointer"),
+    [
+        ('{"text":', 400, "the body is not JSON: Expecting value at character 9", "/"),
+        ("", 422, "the body must be a JSON object", "/"),
+        ("[]", 422, "the body must be a JSON object", "/"),
+        ("7", 422, "the body must be a JSON object", "/"),
+        ('{"loop": []}', 422, "loop: must be a JSON object", "/loop"),
+        ('{"sections": 1}', 422, "sections: must be a list", "/sections"),
+        ('{"sections": [{"text": "x"}]}', 422, "sections.0.start_s: is needed", "/sections/0/start_s"),
+        ('{"speed": 2}', 422, "speed: there is no such field; leave it out", "/speed"),
+        ('{"tempo": []}', 422, "tempo: must be a valid number", "/tempo"),
+    ],
+)
+def test_what_is_wrong_with_a_body_is_said_in_plain_words(fast, body, status, detail, pointer):
+    answer = fast.client.post("/v1/jobs", content=body, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["detail"]) == (status, detail)
+    assert answer.json()["errors"][0]["pointer"] == pointer
+
+
 @pytest.mark.parametrize(
     ("fields", "pointer"),
     [

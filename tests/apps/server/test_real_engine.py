@@ -31,7 +31,7 @@ UNKNOWN = "upl_1111111111111111111111"
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    config = paced_config(tmp_path_factory.mktemp("real"))
+    config = paced_config(tmp_path_factory.mktemp("real"), limits={"upload_min_s": 0.0})
     command = engine_command("tiny", "cpu", "fp32", config.adapters)
     running = Running(replace(config, engine=command, model="tiny"))
     try:

@@ -68,8 +68,11 @@ def test_uploads_are_listed_the_newest_first_while_others_come_and_go(tmp_path):
         (b"", ""),
         (b"fLaC" + bytes(200), ""),
         (wav(601, rate_hz=1_000), "601"),
+        (wav(1 / 22_050), "it is 4.5e-05 s long, too short to make anything from; send at least 0.02 s"),
+        (wav(0.019), "at least 0.02 s"),
+        (wav()[:20_000], "0.45 s can be read; send a file that is intact"),
     ],
-    ids=["html", "header", "empty", "flac", "long"],
+    ids=["html", "header", "empty", "flac", "long", "one sample", "short", "cut"],
 )
 def test_what_is_no_usable_audio_is_refused_and_leaves_nothing(fast, content, words):
     answer = send(fast, content)
@@ -77,6 +80,32 @@ def test_what_is_no_usable_audio_is_refused_and_leaves_nothing(fast, content, wo
     assert words in answer.json()["detail"]
     assert str(fast.config.folder) not in answer.text
     assert not [path for path in (fast.config.folder / "parts").iterdir() if path.name.startswith(".upload")]
+
+
+def test_the_shortest_upload_can_be_continued(fast):
+    upload = send(fast, wav(0.02)).json()
+    assert fast.made(duration_s=0.2, continue_from={"upload_id": upload["id"]})["state"] == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("parts", "status", "words"),
+    [
+        ({"files": {"foo": (None, "bar")}}, 400, "send exactly one part, called file"),
+        ({"files": {"foo": ("a.wav", wav())}}, 422, "send exactly one part, called file"),
+        ({"files": [("file", ("a.wav", wav()))] * 2}, 400, "send exactly one part, called file"),
+        ({"files": {"file": ("a.wav", wav()), "title": (None, "x")}}, 400, "send exactly one part, called file"),
+        (
+            {"content": b"--", "headers": {"Content-Type": "multipart/form-data"}},
+            400,
+            "the form cannot be read: Missing boundary",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_form_is_said_in_plain_words(fast, parts, status, words):
+    """A field too much was once answered with the framework's count of fields."""
+    answer = fast.client.post("/v1/uploads", **parts)
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (status, "/file")
+    assert words in answer.json()["detail"]
 
 
 def test_the_same_request_with_the_same_key_is_one_job(fast):
@@ -157,7 +186,7 @@ def test_the_command_line_has_its_music_made_by_a_server(fast, tmp_path, capsys,
     assert main(["generate", "c [pace 0.2]", "[refuse]", "-d", "9", "-o", "out/", "--server", url]) == 2
     wait_for(lambda: fast.client.get("/v1/jobs").json()["items"][0]["state"] == "cancelled")
     assert main(["generate", "c", "--key", "H", "-o", "d.wav", "--server", url]) == 2
-    assert main(["generate", "c", "-o", "d.wav", "--server", "http://127.0.0.1:9"]) == 1
+    assert main(["generate", "c", "-o", "d.wav", "--server", "http://127.0.0.1:9"]) == 75
     assert "cannot be reached" in capsys.readouterr().err
     assert main(["serve", "export", "all", "--data", str(fast.config.folder), "--format", "wav", "--json"]) == 0
     exported = json.loads(capsys.readouterr().out)["files"]
@@ -165,6 +194,78 @@ def test_the_command_line_has_its_music_made_by_a_server(fast, tmp_path, capsys,
     assert all(soundfile.info(file).frames for file in exported)
     recipes = [json.loads(path.read_text()) for path in (tmp_path / "all").glob("*.json")]
     assert len(recipes) == len(exported)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (
+            ("--model", "facebook/musicgen-small"),
+            "this server has paced; start another with descant serve --model face",
+        ),
+        (("--model", "starter"), "this server has paced"),
+        (("--device", "auto"), "--device: with --server it is the server's"),
+        (("--precision", "int4"), "--precision: with --server it is the server's"),
+        (("--threads", "3"), "--threads: with --server it is the server's"),
+        (("--salvage",), "--salvage: the server does not read damaged files"),
+        (("--text-guidance", "3"), "--text-guidance: it has an effect only with --style"),
+        (("--melody-part", "mix"), "--melody-part: it has an effect only with --melody"),
+        (("--beats-per-bar", "3"), "--beats-per-bar: it has an effect only with --loop"),
+        (("--loop", "2", "-d", "3", "--tempo", "120"), "--loop: a loop is as long as its bars"),
+    ],
+)
+def test_options_that_a_server_cannot_follow_are_refused(fast, tmp_path, capsys, monkeypatch, options, words):
+    """They were once ignored: another model made the music, on another device."""
+    monkeypatch.chdir(tmp_path)
+    url = f"http://127.0.0.1:{fast.port}"
+    length = () if "-d" in options or "--beats-per-bar" in options else ("-d", "0.2")
+    assert main(["generate", "a", *length, "-o", "a.wav", "--server", url, *options]) == 2
+    error = capsys.readouterr().err
+    assert (words in error, error.count("\n")) == (True, 1)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_model_of_the_server_can_be_asked_for_by_its_name(fast, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ("generate", "a", "-d", "0.2", "-o", "a.wav", "--model", "paced")
+    assert main([*words, "--server", f"http://127.0.0.1:{fast.port}"]) == 0
+
+
+def test_the_command_line_says_what_a_server_has_chosen(fast, tmp_path, capfdbinary, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    url = f"http://127.0.0.1:{fast.port}"
+    words = ("generate", "a [choose]", "-d", "0.6", "--server", url)
+    assert main([*words, "-o", "a.wav"]) == 0
+    assert b"chords Am F (chosen)\n" in capfdbinary.readouterr().err
+    assert main([*words, "-o", "out/", "--count", "2", "--seed", "1"]) == 0
+    assert b"0001-seed1-a-choose.wav: tempo 120 BPM (chosen), chords Am F (chosen)\n" in capfdbinary.readouterr().err
+    assert main([*words, "--stream", "-"]) == 0
+    assert b"chords Am F (chosen)\n" in capfdbinary.readouterr().err
+    assert main([*words, "-o", "b.wav", "--chords", "C:0", "--tempo", "99"]) == 0
+    assert b"chosen" not in capfdbinary.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(400, 2), (404, 2), (422, 2), (429, 75), (500, 1), (501, 2), (502, 75), (503, 75), (507, 75)]
+)
+def test_the_exit_code_says_whose_fault_it_is(tmp_path, capsys, monkeypatch, status, code):
+    """A server that was not there was once called a bug of ours."""
+    monkeypatch.chdir(tmp_path)
+    body = b'{"detail": "the reason"}'
+    head = f"HTTP/1.1 {status} x\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode()
+
+    def answer(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        connection.recv(2**16)
+        connection.sendall(head + body)
+        connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        answering = threading.Thread(target=answer, args=(listening,))
+        answering.start()
+        assert main(["generate", "a", "--server", f"http://127.0.0.1:{listening.getsockname()[1]}"]) == code
+        answering.join()
+    assert "the reason" in capsys.readouterr().err
 
 
 def test_the_command_line_waits_where_the_queue_is_full(tmp_path, capsys, monkeypatch):

@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and gives its exit code.
 
     0 done, 1 a bug of ours, 2 the request is wrong, 3 a file or model is missing or broken, 75 another process of the
-    same work is lost, 130 interrupted, 143 or 129 ended by SIGTERM or SIGHUP.
+    same work is lost or a server cannot be reached, 130 interrupted, 143 or 129 ended by SIGTERM or SIGHUP.
     """
     words = sys.argv[1:] if argv is None else list(argv)
     interruption = Interruption()

@@ -77,6 +77,11 @@ class _StoreOnce(argparse._StoreAction):
         super().__call__(parser, namespace, values, option)
 
 
+def is_given(arguments: argparse.Namespace, name: str) -> bool:
+    """Whether an option that takes a value was given, be it with its default."""
+    return name in vars(arguments).get("given", ())
+
+
 class Commands:
     """A set of commands, each with a line of help, examples, and the function that runs it."""
 

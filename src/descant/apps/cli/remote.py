@@ -7,16 +7,28 @@ from typing import Any
 
 from descant.apps.cli.generate_options import DURATION_S
 from descant.apps.cli.options import LOUDNESS_LUFS
-from descant.apps.cli.outputs import Target, note, show, slug
+from descant.apps.cli.outputs import STDOUT, Target, note, show, slug
+from descant.apps.cli.parser import is_given
 from descant.apps.cli.progress import progress
+from descant.apps.cli.requests import check_combinations, choices_in_words
 from descant.apps.cli.standard_streams import binary_stdout
-from descant.apps.client import Client, ServerError
+from descant.apps.client import Client
 from descant.atomic import write_all
 from descant.errors import InvalidRequest
+from descant.tempo_key import OPEN, stated_tempo_key
+
+OF_THE_SERVER = ("device", "precision", "threads")
+"""Options of the machine that computes."""
 
 
 def generate_remotely(arguments: argparse.Namespace, target: Target, codes: Target | None) -> None:
     """Has every variation of every prompt made by a server, and writes what comes back."""
+    check_combinations(arguments)
+    for name in OF_THE_SERVER:
+        if is_given(arguments, name):
+            raise InvalidRequest(f"--{name}: with --server it is the server's; give it to descant serve")
+    if arguments.salvage:
+        raise InvalidRequest("--salvage: the server does not read damaged files; leave it out, or leave out --server")
     client = Client(arguments.server)
     server = client.get("/v1/server")
     if arguments.count > server["limits"]["count"]:
@@ -41,9 +53,8 @@ def generate_remotely(arguments: argparse.Namespace, target: Target, codes: Targ
             client.cancel(job)
         raise
     for job in jobs:
-        if job["state"] != "succeeded":
-            raise ServerError(job["problem"]["detail"] if job["problem"] else f"the job was {job['state']}")
-    _write(client, [clip for job in jobs for clip in job["clips"]], arguments, target, codes, time.monotonic() - began)
+        client.check_succeeded(job)
+    _write(client, jobs, arguments, target, codes, time.monotonic() - began)
 
 
 def _sources(arguments: argparse.Namespace, client: Client) -> dict[str, Any]:
@@ -65,6 +76,8 @@ def _job(arguments: argparse.Namespace, text: str, sources: dict[str, Any]) -> d
     if arguments.loop is not None:
         loop = {"bars": arguments.loop, "beats_per_bar": arguments.beats_per_bar or 4}
     job = {
+        # Of the server, unless one is asked for: it refuses any other.
+        "model": arguments.model if is_given(arguments, "model") else None,
         "text": text,
         "negative_text": arguments.negative,
         "long_prompt": arguments.long_prompt,
@@ -97,11 +110,14 @@ def _stream(client: Client, request: dict[str, Any], format: str) -> None:
     except (BrokenPipeError, KeyboardInterrupt):
         client.cancel(job)
         raise
+    job = client.finished(job)
+    client.check_succeeded(job)
+    _note_choices([job], [Path(STDOUT)])
 
 
 def _write(
     client: Client,
-    clips: list[dict[str, Any]],
+    jobs: list[dict[str, Any]],
     arguments: argparse.Namespace,
     target: Target,
     codes: Target | None,
@@ -109,6 +125,7 @@ def _write(
 ) -> None:
     default_lufs = LOUDNESS_LUFS if arguments.prompt is None else None
     lufs = getattr(arguments, "loudness", default_lufs)
+    clips = [clip for job in jobs for clip in job["clips"]]
     files, codes_files = [], []
     for number, clip in enumerate(clips, start=1):
         stem = f"{number:04d}-seed{clip['seed']}-{slug(clip['text'])}"
@@ -137,10 +154,23 @@ def _write(
         "version": server["version"],
         "server": arguments.server,
     }
+    if not arguments.json:
+        _note_choices(jobs, files)
     if not target.is_stdout:
         show(summary, [str(path) for path in (*files, *codes_files)], arguments.json)
     if not arguments.json:
         note(f"{seconds:g} s of audio in {seconds_taken:.1f} s, {seconds / seconds_taken:.2g}x real time")
+
+
+def _note_choices(jobs: list[dict[str, Any]], files: list[Path]) -> None:
+    """Says which tempi, keys and chords the model chose."""
+    clips = [(job["request"], clip) for job in jobs for clip in job["clips"]]
+    for (request, clip), file in zip(clips, files, strict=True):
+        stated = stated_tempo_key(request["text"], request["tempo"], request["key"])
+        chords = None if request["chords"] in OPEN else request["chords"]
+        line = choices_in_words(stated, chords, clip["tempo_bpm"], clip["key"], clip["chords"])
+        if line:
+            note(line if len(files) == 1 else f"{file.name}: {line}")
 
 
 def _given(values: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from descant.apps.cli.generate_options import DURATION_S
 from descant.errors import AudioError, InvalidRequest, naming
-from descant.tempo_key import OPEN
+from descant.tempo_key import OPEN, TempoKey
 
 if TYPE_CHECKING:
     from descant.api import MusicGen
@@ -38,6 +38,11 @@ def check_conditions(arguments: argparse.Namespace) -> None:
             raise InvalidRequest(
                 f"--{name}: model {arguments.model!r:.200} reads a {name} in PROMPT only; write it there"
             )
+    check_combinations(arguments)
+
+
+def check_combinations(arguments: argparse.Namespace) -> None:
+    """Refuses options that have no effect, or contradict each other, with any model."""
     for name, (option, other_name, other) in NEEDS.items():
         if getattr(arguments, name) is not None and getattr(arguments, other_name) is None:
             raise InvalidRequest(f"{option}: it has an effect only with {other}; give both, or neither")
@@ -93,13 +98,19 @@ def with_model_defaults(request: "Request", arguments: argparse.Namespace, model
 def choices_of(request: "Request", bpm: float | None, key: str | None, chords: str | None) -> str:
     """The tempo, the key and the first chords of finished music that its request left open, in words; empty if there
     are none."""
-    stated = request.stated
+    return choices_in_words(request.stated, request.given_chords, bpm, key, chords)
+
+
+def choices_in_words(
+    stated: TempoKey, given_chords: str | None, bpm: float | None, key: str | None, chords: str | None
+) -> str:
+    """As ``choices_of``, from what a request states and which chords it gives."""
     choices = []
     if stated.bpm is None and bpm is not None:
         choices.append(f"tempo {bpm:g} BPM (chosen)")
     if stated.key is None and key is not None:
         choices.append(f"key {key} (chosen)")
-    if request.given_chords is None and chords is not None:
+    if given_chords is None and chords is not None:
         symbols = [word.rpartition(":")[0] for word in chords.split()]
         more = " ..." if len(symbols) > MAX_SYMBOLS else ""
         choices.append(f"chords {' '.join(symbols[:MAX_SYMBOLS])}{more} (chosen)")

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -11,6 +10,7 @@ from starlette.exceptions import HTTPException
 
 from descant.apps.server.config import ServerConfig
 from descant.apps.server.gate import Gate, problem_members
+from descant.apps.server.invalid import invalid_request
 from descant.apps.server.problems import Problem
 from descant.apps.server.routes import clips, collections, compat, derived, jobs, listening, server, session, uploads
 from descant.apps.server.routes.answers import ProblemResponse
@@ -59,17 +59,7 @@ async def _answer_problem(request: Request, problem: Exception) -> Response:
 async def _answer_invalid(request: Request, error: Exception) -> Response:
     """The problem of a request that does not have the form of its route."""
     assert isinstance(error, RequestValidationError)
-    errors = []
-    for one in error.errors():
-        place = [str(part) for part in one["loc"][1:]] or [str(part) for part in one["loc"]]
-        given: dict[str, Any] = {"pointer": "/" + "/".join(place), "detail": one["msg"]}
-        if isinstance(one.get("input"), int | float | bool | None):
-            given["got"] = one["input"]
-        errors.append(given)
-    first = errors[0]
-    is_broken = any(one["type"] == "json_invalid" for one in error.errors())
-    detail = f"{first['pointer'].strip('/').replace('/', '.')}: {first['detail']}"
-    return await _answer_problem(request, Problem("malformed" if is_broken else "invalid-request", detail, errors))
+    return await _answer_problem(request, invalid_request(error))
 
 
 async def _answer_http(request: Request, error: Exception) -> Response:

@@ -23,6 +23,8 @@ class Limits:
     duration_s: float = 300.0
     upload_bytes: int = 25 * 2**20
     upload_s: float = 600.0
+    upload_min_s: float = 0.02
+    """A frame of the codecs: of less nothing can be continued, and a melody or a style needs more."""
     json_bytes: int = 2**16
     wait_s: int = 60
     queue: int = 64

@@ -11,12 +11,14 @@ from pathlib import Path
 
 from descant.apps.server.uploads import CPU_S, MEMORY_BYTES
 
+INTACT = "; send a file that is intact"
+
 
 def main(source: str, stored: str, max_s: str) -> None:
     """Decodes and stores."""
     _limit()
     from descant.audio import Clip
-    from descant.errors import DescantError
+    from descant.errors import SALVAGE_HINT, DescantError
 
     name = repr(source)
     try:
@@ -25,8 +27,9 @@ def main(source: str, stored: str, max_s: str) -> None:
             clip = clip.to_channels(2)
         Path(stored).write_bytes(clip.leveled(None)[0].to_bytes("flac"))
     except DescantError as error:
-        # The path is the server's; the user knows the file as their own.
-        answer: dict[str, str | int] = {"error": str(error).replace(name, "the file")}
+        # The path is the server's; the user knows the file as their own. What is said of Python they cannot do here.
+        words = str(error).replace(name, "the file").replace(SALVAGE_HINT, INTACT)
+        answer: dict[str, str | int] = {"error": words}
     else:
         answer = {"num_samples": len(clip), "sample_rate_hz": clip.sample_rate_hz, "channels": len(clip.samples)}
     print(json.dumps(answer))

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from descant.apps.server.service import Service
 
 PUBLIC_LIMITS = (
-    "text_characters", "sections", "count", "best_of", "duration_s", "upload_bytes", "upload_s", "json_bytes", "wait_s",
-    "queue_per_owner", "streams_per_owner",
+    "text_characters", "sections", "count", "best_of", "duration_s", "upload_bytes", "upload_s", "upload_min_s",
+    "json_bytes", "wait_s", "queue_per_owner", "streams_per_owner",
 )  # fmt: skip
 AUDIO_FORMATS = tuple(name for name in FORMATS if name != "aiff")
 LOOP_FORMATS = ("wav", "ogg")

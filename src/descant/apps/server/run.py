@@ -5,9 +5,10 @@ import signal
 import socket
 import webbrowser
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import uvicorn
+from fastapi import FastAPI
 
 from descant.apps.server.app import create_app
 from descant.apps.server.auth import is_loopback
@@ -26,7 +27,8 @@ def run(config: ServerConfig, *, is_opened: bool, note: Callable[[str], None]) -
 
     Raises:
         CheckpointError: the model cannot be loaded, or the engine crashes again and again.
-        InvalidRequest: others could reach it without a key.
+        InvalidRequest: others could reach it without a key, or another server uses the folder.
+        DataError: the folder cannot be used.
     """
     check_reach(config)
     asyncio.run(_serve(config, is_opened, note))
@@ -55,9 +57,19 @@ class _Server(uvicorn.Server):
 async def _serve(config: ServerConfig, is_opened: bool, note: Callable[[str], None]) -> None:
     app = create_app(config)
     listening = _bound(config.host, config.port)
+    # Entered here: uvicorn would print the traceback of its error and exit, also where the folder is just in use.
+    with closing(listening):
+        async with app.router.lifespan_context(app):
+            await _serve_app(app, config, listening, is_opened, note)
+
+
+async def _serve_app(
+    app: FastAPI, config: ServerConfig, listening: socket.socket, is_opened: bool, note: Callable[[str], None]
+) -> None:
     server = _Server(
         uvicorn.Config(
             app,
+            lifespan="off",
             log_level="warning",
             access_log=False,
             server_header=False,

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fastapi import FastAPI
-from fastapi.responses import HTMLResponse
+from fastapi.responses import FileResponse, HTMLResponse
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
@@ -11,6 +11,7 @@ from starlette.types import Scope
 from descant.apps.server.config import ServerConfig
 
 FOLDER = Path(__file__).parents[1] / "web" / "dist"
+ICON = FOLDER / "icon.svg"
 POLICY = (
     "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; media-src 'self' blob:; "
     "img-src 'self' data: blob:; connect-src 'self'; worker-src 'self' blob:; frame-ancestors 'none'; base-uri 'none'"
@@ -39,6 +40,14 @@ class _Page(StaticFiles):
 
 def add_studio(app: FastAPI, config: ServerConfig) -> None:
     """Serves the page at ``/``, or says why there is none."""
+
+    @app.get("/favicon.ico", include_in_schema=False)
+    async def icon() -> Response:
+        # Asked for by browsers on pages that name no icon, such as /docs.
+        if ICON.is_file():
+            return FileResponse(ICON, media_type="image/svg+xml", headers={"Cache-Control": "max-age=86400"})
+        return Response(status_code=204)
+
     if config.has_studio and (FOLDER / "index.html").is_file():
         app.mount("/", _Page(directory=FOLDER, html=True), name="studio")
         return

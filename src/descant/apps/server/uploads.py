@@ -24,14 +24,14 @@ class Decoded:
     channels: int
 
 
-async def decode(source: Path, stored: Path, max_s: float) -> Decoded:
+async def decode(source: Path, stored: Path, min_s: float, max_s: float) -> Decoded:
     """Decodes a file that a user has sent and stores it as FLAC of at most two channels.
 
     A file of a few bytes may unfold to hours, and decoders have faults: so it happens in another process, which has
     limits of time and memory and may die without harm.
 
     Raises:
-        Problem: it is not audio, is damaged or too long, or its decoder has met a limit.
+        Problem: it is not audio, is damaged, too short or too long, or its decoder has met a limit.
     """
     command = (sys.executable, "-m", "descant.apps.server.decode", str(source), str(stored), str(max_s))
     pipe = asyncio.subprocess.PIPE
@@ -55,4 +55,9 @@ async def decode(source: Path, stored: Path, max_s: float) -> Decoded:
         raise at_fault("/file", "decoding it needs more memory or time than is allowed", "bad-audio") from None
     if "error" in answer:
         raise at_fault("/file", answer["error"], "bad-audio")
-    return Decoded(**answer)
+    decoded = Decoded(**answer)
+    if decoded.num_samples < min_s * decoded.sample_rate_hz:
+        seconds = decoded.num_samples / decoded.sample_rate_hz
+        detail = f"it is {seconds:.2g} s long, too short to make anything from; send at least {min_s:g} s"
+        raise at_fault("/file", detail, "bad-audio")
+    return decoded

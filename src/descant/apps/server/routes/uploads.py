@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException
+from starlette.exceptions import HTTPException
 
 from descant.apps.server import rows
 from descant.apps.server.audio_out import TYPES, AudioFormat, Wanted, exported
@@ -31,6 +31,7 @@ from descant.errors import AudioError
 
 router = APIRouter(prefix="/v1/uploads", tags=["uploads"])
 
+ONE_FILE = "send exactly one part, called file, with a file name, and nothing else"
 FORM = {
     "requestBody": {
         "required": True,
@@ -57,15 +58,7 @@ FORM = {
 async def upload(request: Request, owner: Maker, parts: Parts, idempotency_key: IdempotencyKey = None) -> Response:
     """Takes a file with audio."""
     await parts.storage.require_room()
-    try:
-        async with request.form(max_files=1, max_fields=0, max_part_size=parts.config.limits.upload_bytes) as form:
-            file = form.get("file")
-            if not isinstance(file, UploadFile):
-                raise at_fault("/file", "send one part with this name and a file name")
-            content = await file.read()
-            name = os.path.basename(file.filename or "")[:200] or "audio"
-    except MultiPartException as error:
-        raise at_fault("/file", f"the form cannot be read: {error.message}", "malformed") from error
+    name, content = await _sent(request, parts.config.limits.upload_bytes)
     digest = hashlib.sha256(content).hexdigest()
 
     async def act() -> Response:
@@ -135,13 +128,31 @@ async def upload_peaks(id: str, owner: Reader, parts: Parts, per_s: PerSecond = 
     return await asyncio.to_thread(peaks_of_file, parts.files.upload(row["id"]), per_s)
 
 
+async def _sent(request: Request, max_bytes: int) -> tuple[str, bytes]:
+    """The name and the content of the file in a form.
+
+    Raises:
+        Problem: the form has other parts, or cannot be read.
+    """
+    try:
+        async with request.form(max_files=1, max_fields=0, max_part_size=max_bytes) as form:
+            file = form.get("file")
+            if not isinstance(file, UploadFile):
+                raise at_fault("/file", ONE_FILE)
+            return os.path.basename(file.filename or "")[:200] or "audio", await file.read()
+    except HTTPException as error:  # what the framework makes of a form that it cannot read
+        is_more = str(error.detail).startswith("Too many")
+        detail = ONE_FILE if is_more else f"the form cannot be read: {error.detail}"
+        raise at_fault("/file", detail, "malformed") from error
+
+
 async def _stored(parts: Service, owner: str, name: str, digest: str, content: bytes) -> sqlite3.Row:
-    upload_id = new_id("upload")
+    upload_id, limits = new_id("upload"), parts.config.limits
     with tempfile.TemporaryDirectory(dir=parts.files.parts, prefix=".upload-") as folder:
         source, decoded_path = Path(folder) / "given", Path(folder) / "decoded.flac"
         await asyncio.to_thread(source.write_bytes, content)
         async with parts.decoding:
-            decoded = await decode(source, decoded_path, parts.config.limits.upload_s)
+            decoded = await decode(source, decoded_path, limits.upload_min_s, limits.upload_s)
         flac = await asyncio.to_thread(decoded_path.read_bytes)
     try:
         size = await asyncio.to_thread(parts.files.write, parts.files.upload(upload_id), flac)
