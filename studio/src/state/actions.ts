@@ -10,14 +10,12 @@ import { compact, draft, edit, nameSource } from "./draft.ts";
 import { announce, attempt, notify } from "./notices.ts";
 import { currentId, DEFAULT_RATE_HZ, playClip, player, type Region, stopPlaying } from "./playback.ts";
 import { navigate } from "./router.ts";
-import { clips, clipsOf, isEnded, jobs, keepClip, keepJob, model, notReady, refresh } from "./store.ts";
+import { clips, isEnded, jobs, keepClip, keepJob, model, notReady, refresh } from "./store.ts";
 
 /** Whether a new job follows each that has ended, until it is stopped or one fails. */
 export const isForever = signal(false);
 /** The job that was sent last. */
 const lastSent = signal("");
-/** So long after what is made a section may begin; the server refuses earlier ones. */
-const NOT_BEFORE_S = 1;
 export const isSending = signal(false);
 
 /** Makes what the draft asks for, one job for each choice of its wildcards, and plays the first. */
@@ -128,9 +126,10 @@ export function toggleSeedLock(clip: Clip): void {
 export async function addSection(clip: Clip | null, section: Section): Promise<void> {
   const job = jobs.value.get(clip?.job_id ?? "");
   if (job !== undefined && !isEnded(job)) {
-    const madeS = Math.max(...clipsOf(job).map((one) => one.duration_s));
-    const toCome = (job.request.sections ?? []).filter((one) => one.start_s >= madeS + NOT_BEFORE_S);
-    keepJob(await patch<Job>(`/v1/jobs/${job.id}`, { sections: inOrder([...toCome, section]) }));
+    const sections = inOrder([...(job.request.sections ?? []), section]);
+    keepJob(
+      await patch<Job>(`/v1/jobs/${job.id}`, { sections: sections.filter((one) => one.start_s >= section.start_s) }),
+    );
   } else {
     edit({
       sections: inOrder([...(draft.value.sections ?? []), section]),

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from tests.apps.studio.conftest import eventually
-from tests.apps.studio.pacer import RATE_HZ
 
 AXE = Path(__file__).parents[3] / "studio/node_modules/axe-core/axe.min.js"
 OpenStudio = Callable[..., Any]
@@ -114,21 +113,6 @@ def test_a_section_changes_music_that_is_being_made(studio: OpenStudio) -> None:
     opened.page.keyboard.press("Enter")
     job = next(iter(opened.server.jobs.values()))
     eventually(lambda: [section["text"] for section in job.request.get("sections", [])] == ["add drums"])
-
-
-def test_a_section_leaves_those_that_are_to_come(studio: OpenStudio) -> None:
-    """A new prompt at second 12 once took away the one at second 6."""
-    opened = studio(pace=0.1)
-    later = {"start_s": 15, "text": "add strings"}
-    job = opened.server.add({"text": "piano", "duration_s": 20, "sections": [{"start_s": 0.1, "text": "slow"}, later]})
-    opened.open()
-    opened.page.wait_for_selector(".card progress")
-    opened.page.locator(".card .play").click()
-    eventually(lambda: job.clips[0].frames > 0.3 * RATE_HZ)
-    opened.page.get_by_role("button", name="Section here").click()
-    opened.page.keyboard.type("add drums")
-    opened.page.keyboard.press("Enter")
-    eventually(lambda: [one["text"] for one in job.request["sections"]] == ["add drums", "add strings"], 20)
 
 
 def test_what_is_made_for_ever_stops_where_the_server_refuses_it(studio: OpenStudio) -> None:

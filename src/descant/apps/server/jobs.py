@@ -121,18 +121,18 @@ class Jobs:
             Problem: the job has ended, is a loop or a choice that has begun, or the music has passed a section.
         """
         await self._store.read(lambda db: rows.find(db, "jobs", "job", job_id, owner))
-        async with self._changeable(job_id).changing:
-            await self._change(self._changeable(job_id), sections)
+        job = self._changeable(job_id)
+        kept = {**job.request, "sections": sections}
+        check_limits(kept, self._config.limits)
+        asked_s(kept)
+        await self.production.check(owner, kept)
+        async with job.changing:
+            await self._change(self._changeable(job_id), sections)  # still, after the wait
         answer = await self.get(owner, job_id)
         self._hub.publish("job.changed", {"job": answer}, owner, job_id)
         return answer
 
     async def _change(self, job: OpenJob, sections: list[dict[str, Any]]) -> None:
-        kept = {**job.request, "sections": sections}
-        check_limits(kept, self._config.limits)
-        asked_s(kept)
-        await self.production.check(job.owner, kept)
-        self._changeable(job.id)  # still, after the wait
         live = [clip for clip in job.clips.values() if clip.is_sent and not clip.is_cancelled]
         furthest = max((clip.made_s for clip in live), default=0.0)
         if sections and live and sections[0]["start_s"] < furthest + NOT_BEFORE_S:
