@@ -160,8 +160,9 @@ def test_others_are_not_served_without_a_key(tmp_path):
 
 def test_the_icon_that_browsers_ask_for_is_there_without_a_key(keyed, monkeypatch, tmp_path):
     """It was once a problem: there is no such thing."""
-    icon = httpx.get(f"http://127.0.0.1:{keyed.port}/favicon.ico")
+    address = f"http://127.0.0.1:{keyed[0].port}/favicon.ico"
+    icon = httpx.get(address)
     assert (icon.status_code, icon.headers["Content-Type"]) == (200, "image/svg+xml")
     assert icon.content.startswith(b"<svg")
     monkeypatch.setattr("descant.apps.server.studio.ICON", tmp_path / "none")
-    assert httpx.get(f"http://127.0.0.1:{keyed.port}/favicon.ico").status_code == 204
+    assert httpx.get(address).status_code == 204
