@@ -116,6 +116,13 @@ def test_info_that_generate_did_not_write_is_refused(changes):
         request_from_info(info)
 
 
+def test_chords_of_earlier_versions_after_the_end_are_left_out():
+    """They were recorded and not heard; a request with them is refused now."""
+    ends = {"duration_s": 4.0, "chords": "C:0.0 G:2.0 Am:90.0"}
+    assert request_from_info({**INFO, **ends}).chords == "C:0.0 G:2.0"
+    assert request_from_info({**INFO, **ends, "chords": "Am:90.0"}).chords == "none"
+
+
 @pytest.mark.usefixtures("unchecked")
 @pytest.mark.parametrize("info", [{}, [], None, "piano", 5], ids=repr)
 def test_values_that_are_not_an_info_are_refused(info):
