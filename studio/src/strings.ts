@@ -452,6 +452,7 @@ export const t = {
   announce: {
     queued: "Music is being made",
     ready: (index: number) => `Variation ${letter(index)} is ready`,
+    sectionBegins: (seconds: number) => `The prompt begins at ${seconds} s, after what is made`,
     seedLocked: (seed: number) => `Seed ${seed} is locked`,
     seedFree: "Any seed",
   },

@@ -1,6 +1,6 @@
 /** What a press does: each of the page's tasks is one function here, whatever button or key calls it. */
 import { effect, signal, untracked } from "@preact/signals";
-import { call, get, idempotencyKey, patch, post, remove } from "../api/client.ts";
+import { call, get, idempotencyKey, ProblemError, patch, post, remove } from "../api/client.ts";
 import type { Clip, Job, JobRequest, Page, Recipe, Section } from "../api/types.ts";
 import { dropTrack } from "../audio/tracks.ts";
 import { encodeRequest } from "../lib/recipe-link.ts";
@@ -122,19 +122,43 @@ export function toggleSeedLock(clip: Clip): void {
   announce(isLocked ? t.announce.seedFree : t.announce.seedLocked(clip.seed));
 }
 
+/** Seconds between what is made and where a new prompt can begin: one by the server's rule, and some for the way. */
+const LEAD_S = 1.3;
+const TRIES = 3;
+
 /** Adds a prompt at a second: to the job while the clip is being made, else to the draft. */
 export async function addSection(clip: Clip | null, section: Section): Promise<void> {
   const job = jobs.value.get(clip?.job_id ?? "");
   if (job !== undefined && !isEnded(job)) {
-    const sections = inOrder([...(job.request.sections ?? []), section]);
-    keepJob(
-      await patch<Job>(`/v1/jobs/${job.id}`, { sections: sections.filter((one) => one.start_s >= section.start_s) }),
-    );
+    await changeMusic(job, section);
   } else {
     edit({
       sections: inOrder([...(draft.value.sections ?? []), section]),
       duration_s: Math.max(draft.value.duration_s ?? 10, Math.ceil(section.start_s + 5)),
     });
+  }
+}
+
+/** Adds a prompt to music that is being made: where it is asked for, or as soon as it still can be. */
+async function changeMusic(job: Job, { start_s, text }: Section): Promise<void> {
+  const made = job.clips.map(({ id }) => clips.value.get(id)?.duration_s ?? 0);
+  let at = Math.max(start_s, ...made.map((seconds) => seconds + LEAD_S));
+  for (let tries = TRIES; ; tries -= 1) {
+    const section = { start_s: Math.round(at * 100) / 100, text };
+    const later = (job.request.sections ?? []).filter((one) => one.start_s >= start_s);
+    try {
+      keepJob(await patch<Job>(`/v1/jobs/${job.id}`, { sections: inOrder([...later, section]) }));
+      if (section.start_s > start_s) {
+        announce(t.announce.sectionBegins(section.start_s));
+      }
+      return;
+    } catch (error) {
+      const earliest = error instanceof ProblemError ? error.problem.errors?.[0]?.earliest_s : undefined;
+      if (typeof earliest !== "number" || tries === 1) {
+        throw error;
+      }
+      at = Math.max(at, earliest) + LEAD_S / 2;
+    }
   }
 }
 

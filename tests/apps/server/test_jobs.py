@@ -151,6 +151,8 @@ def test_sections_can_change_while_the_music_plays(tmp_path):
         wait_for(lambda: server.job(job)["clips"][0]["duration_s"] > 0.5)
         too_late = server.client.patch(job["urls"]["self"], json={"sections": [{"start_s": 0.2, "text": "x"}]})
         assert (too_late.status_code, too_late.json()["type"]) == (409, "/problems/too-late")
+        (fault,) = too_late.json()["errors"]
+        assert 1.5 < fault["earliest_s"] <= 2.01
         sections = [{"start_s": 3.5, "text": "drums"}]
         changed = server.client.patch(job["urls"]["self"], json={"sections": sections})
         assert changed.json()["request"]["sections"] == sections

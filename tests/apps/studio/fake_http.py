@@ -16,10 +16,11 @@ Route = tuple[str, str, Callable[..., None]]
 
 
 class Problem(Exception):
-    def __init__(self, status: int, slug: str, detail: str) -> None:
+    def __init__(self, status: int, slug: str, detail: str, errors: list[dict[str, Any]] | None = None) -> None:
         super().__init__(detail)
         self.status = status
         self.slug = slug
+        self.errors = errors or []
 
 
 class Exchange(BaseHTTPRequestHandler):
@@ -54,6 +55,7 @@ class Exchange(BaseHTTPRequestHandler):
             raise Problem(404, "not-found", f"there is nothing at {address.path}")
         except Problem as problem:
             fields = {"title": str(problem), "detail": str(problem), "request_id": "req_1", "status": problem.status}
+            fields |= {"errors": problem.errors} if problem.errors else {}
             self.send({"type": f"/problems/{problem.slug}", **fields}, problem.status, "application/problem+json")
 
     def check_key(self, path: str) -> None:

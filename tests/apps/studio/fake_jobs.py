@@ -80,6 +80,10 @@ def cancel(exchange: Exchange, id: str) -> None:
 
 def patch_job(exchange: Exchange, id: str) -> None:
     job = exchange.server.jobs[id]
+    earliest = round(job.made_s + 1, 2)
+    if job.state == "running" and min(section["start_s"] for section in exchange.body["sections"]) < earliest:
+        entry = {"pointer": "/sections/0/start_s", "detail": f"must be {earliest} or more", "earliest_s": earliest}
+        raise Problem(409, "too-late", "sections.0.start_s: the music has passed that point", [entry])
     job.request["sections"] = exchange.body["sections"]
     exchange.send(job.json())
 

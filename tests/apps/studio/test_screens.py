@@ -102,17 +102,23 @@ def test_a_job_that_is_sent_while_the_page_reads_the_list_of_jobs_stays_on_it(st
     assert opened.page.locator(".card progress").count() == 1
 
 
-def test_a_section_changes_music_that_is_being_made(studio: OpenStudio) -> None:
-    opened = studio(pace=0.1)
+@pytest.mark.parametrize("is_told_late", [False, True])
+def test_a_section_changes_music_that_is_being_made(studio: OpenStudio, is_told_late: bool) -> None:
+    """At the second that is heard it would come too late: what is made is always ahead of that."""
+    opened = studio(pace=1.0)
+    if is_told_late:  # the page does not know how much there is
+        opened.page.route("**/v1/events*", lambda route: route.abort())
     opened.open()
     opened.page.fill("#prompt", "piano")
     opened.page.keyboard.press("Control+Enter")
     opened.page.wait_for_selector(".card progress")
+    job = next(iter(opened.server.jobs.values()))
+    eventually(lambda: job.made_s > 1.5)
     opened.page.get_by_role("button", name="Section here").click()
     opened.page.keyboard.type("add drums")
     opened.page.keyboard.press("Enter")
-    job = next(iter(opened.server.jobs.values()))
     eventually(lambda: [section["text"] for section in job.request.get("sections", [])] == ["add drums"])
+    assert job.request["sections"][0]["start_s"] > job.made_s
 
 
 def test_what_is_made_for_ever_stops_where_the_server_refuses_it(studio: OpenStudio) -> None:

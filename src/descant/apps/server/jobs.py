@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import math
 import sqlite3
 from typing import Any
 
@@ -14,7 +15,7 @@ from descant.apps.server.files import Files
 from descant.apps.server.ids import new_id, now
 from descant.apps.server.metrics import Metrics
 from descant.apps.server.open_jobs import Making, OpenJob
-from descant.apps.server.problems import Problem, later, of_members
+from descant.apps.server.problems import Problem, at_fault, later, of_members
 from descant.apps.server.production import Production
 from descant.apps.server.questions import CHANGE_TIMEOUT_S
 from descant.apps.server.schemas import JobRequest
@@ -136,10 +137,9 @@ class Jobs:
         live = [clip for clip in job.clips.values() if clip.is_sent and not clip.is_cancelled]
         furthest = max((clip.made_s for clip in live), default=0.0)
         if sections and live and sections[0]["start_s"] < furthest + NOT_BEFORE_S:
-            detail = (
-                f"{furthest:.2f} s are made; the first section must begin at {furthest + NOT_BEFORE_S:.2f} s or later"
-            )
-            raise Problem("too-late", f"sections: {detail}", [{"pointer": "/sections/0/start_s", "detail": detail}])
+            earliest = math.ceil(100 * (furthest + NOT_BEFORE_S)) / 100
+            detail = f"{furthest:.2f} s are made; the first section must begin at {earliest:.2f} s or later"
+            raise at_fault("/sections/0/start_s", detail, "too-late", earliest_s=earliest)
         answers = await asyncio.gather(*[self.production.host.questions.change(clip.id, sections) for clip in live])
         applied = answers[-1] if answers else sections
         clip_ids = list(job.clips)
