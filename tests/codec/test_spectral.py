@@ -61,6 +61,20 @@ def test_a_row_of_a_batch_is_what_it_is_alone():
     torch.testing.assert_close(codec.decode(codes), alone, rtol=0, atol=1e-5)
 
 
+def test_threads_find_waves_where_gradients_are_on():
+    """The mode in which nothing is recorded is a thread's own: those that find waves had that of a new thread."""
+    codec = make_codec(replace(TINY, window_samples=400)).eval()  # no power of two: PyTorch and not compiled code
+    codes = codec.encode(wave(batch=3))
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        expected = codec.decode(codes)
+        torch.set_num_threads(2)
+        torch.testing.assert_close(codec.decode(codes), expected, rtol=0, atol=1e-5)
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("window_samples", [320, 512])
 def test_clips_decoded_together_have_the_bits_that_they_have_alone(window_samples):
     codec = make_codec(replace(TINY, window_samples=window_samples)).eval()

@@ -44,11 +44,12 @@ class WaveStream(StreamStage):
         if not self.rows:
             row = CompiledWave if can_compile(self.stft, chunk) else _Row
             self.rows = [row(self.stft, self.iterations) for _ in chunk]
+        pushed = torch.no_grad()(lambda row, part: row.push(part, is_last))  # a thread has a mode of its own
         # Each wave apart: all that one of them reads and writes in a round stays in the cache.
         num_threads = min(torch.get_num_threads(), len(self.rows))
         with ThreadPoolExecutor(num_threads) if num_threads > 1 else nullcontext() as threads:
             waves = map if threads is None else threads.map
-            return torch.stack([*waves(lambda row, part: row.push(part, is_last), self.rows, chunk)])
+            return torch.stack([*waves(pushed, self.rows, chunk)])
 
     def last_needed(self, step: int) -> int:
         spectrum = (step + self.stft.margin) // self.stft.hop_samples

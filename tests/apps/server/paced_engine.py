@@ -246,7 +246,7 @@ def play(
     pace: float,
     chunk_s: float,
     load_s: float,
-    precision: str,
+    precision: str = "fp32",
 ) -> None:
     """Works until the server ends it; for a replica or a process."""
     time.sleep(load_s)

@@ -147,7 +147,15 @@ def test_replicas_that_cannot_start_end_the_server_with_the_reason():
 
 
 def message(clip_id: str, **also: Any) -> Message:
-    request = {"text": "x", "duration_s": 1.0, "seed": 3, "sections": [], "negative_text": None, **also}
+    request = {
+        "text": "x",
+        "duration_s": 1.0,
+        "seed": 3,
+        "sections": [],
+        "negative_text": None,
+        "chords": "none",
+        **also,
+    }
     return Message("make", clip_id, {"request": request, "attempt": 1, "analyse": True})
 
 
