@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -251,9 +252,11 @@ def test_a_second_signal_while_libraries_are_loaded_does_not_wait_for_them(name)
 
 def interrupted_while_importing(module: str, signal_name: str, times: int = 1) -> tuple[int, str]:
     """The exit code and the errors of a command that gets this signal so many times while it imports this module."""
-    words = (module, signal_name, str(times), "models", "show", "tiny")
+    # A command that has work to do after its imports: the signal comes again then.
+    words = (module, signal_name, str(times), "generate", "x", "--model", "tiny", "-d", "30", "-o", "x.wav")
     command = [sys.executable, "-c", INTERRUPTED_WHILE_IMPORTING, *words]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    with TemporaryDirectory() as folder:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
     return done.returncode, done.stderr
 
 
