@@ -137,7 +137,8 @@ class Choice:
         """The best candidate; its ``info`` has what is known of all."""
         if self._target is None:
             return self._clips[0]
-        place = max(self._kept_scores(), key=lambda place: (self._kept_scores()[place], -place))
+        scores = self._kept_scores()
+        place = max(scores, key=lambda place: (scores[place], -place))
         return replace(self._clips[place], info={**self._clips[place].info, **self._record()})
 
     def _record(self) -> dict[str, Any]:

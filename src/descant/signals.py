@@ -25,7 +25,8 @@ def comes_again_after_import(number: int, frame: FrameType | None) -> bool:
     """Whether this frame is inside an import; then the signal is sent once more in a moment.
 
     An exception that a handler raises while C++ code is initialised, as in PyTorch, aborts the process. A second signal
-    does not wait for the import: it ends the process at once.
+    does not wait for the import: it ends the process at once. A process that ends before the moment is over does not
+    handle the signal.
     """
     while frame is not None and frame.f_code.co_filename != IMPORT:
         frame = frame.f_back
