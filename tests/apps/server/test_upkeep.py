@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import sqlite3
 import threading
 import time
@@ -9,6 +10,7 @@ import time
 from descant.apps.server import storage
 from descant.apps.server.files import Files
 from descant.apps.server.ids import new_id
+from descant.apps.server.run import bound
 from tests.apps.server.conftest import serving, wait_for
 
 LONG_AGO = time.time() - 7 * 24 * 3_600
@@ -101,3 +103,11 @@ def test_a_secret_that_was_not_written_completely_is_made_again(tmp_path):
     secret.write_bytes(b"")
     with serving(tmp_path, pace=50.0):
         assert len(secret.read_bytes()) == 32
+
+
+def test_answers_do_not_wait_for_the_clients_acknowledgement():
+    """Each answer over a connection that stayed open once took 44 ms, of which the server worked half a millisecond."""
+    with bound("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
+        connection, _ = listening.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

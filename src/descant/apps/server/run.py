@@ -56,7 +56,7 @@ class _Server(uvicorn.Server):
 
 async def _serve(config: ServerConfig, is_opened: bool, note: Callable[[str], None]) -> None:
     app = create_app(config)
-    listening = _bound(config.host, config.port)
+    listening = bound(config.host, config.port)
     # Entered here: uvicorn would print the traceback of its error and exit, also where the folder is just in use.
     with closing(listening):
         async with app.router.lifespan_context(app):
@@ -116,7 +116,7 @@ async def _serve_app(
         raise service.failure
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def bound(host: str, port: int) -> socket.socket:
     """A socket that listens.
 
     Raises:
@@ -124,6 +124,10 @@ def _bound(host: str, port: int) -> socket.socket:
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
         raise InvalidRequest(f"--host {host} --port {port}: cannot listen there ({error.strerror})") from error
+    # Connections inherit it. asyncio sets it only where a socket's protocol is named; without it the second part of an
+    # answer waits until the client has acknowledged the first, 40 ms.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
