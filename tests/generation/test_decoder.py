@@ -253,12 +253,13 @@ def texts_read(make_model, monkeypatch) -> Iterator[tuple[MusicGenModel, list[st
     return model, read
 
 
-def test_a_text_is_encoded_once_for_all_requests_windows_and_sections(texts_read):
+def test_a_text_is_encoded_once_for_all_requests_windows_sections_and_calls(texts_read):
     model, read = texts_read
     fields = {"duration_s": 14 * FRAME_S, "negative_text": "noise"}
     back_again = {"timeline": ((0.06, "drums"), (0.14, "warm piano"))}
-    Engine(model).generate([*(ask(seed=seed, **fields) for seed in range(4)), ask(**fields, **back_again)])
-    assert Counter(read) == {"warm piano": 1, "drums": 1, "noise": 2}  # a section's texts are prepared together
+    for _ in range(2):
+        Engine(model).generate([*(ask(seed=seed, **fields) for seed in range(4)), ask(**fields, **back_again)])
+        assert Counter(read) == {"warm piano": 1, "drums": 1, "noise": 1}
 
 
 def test_a_changed_prompt_is_encoded_once(texts_read):

@@ -145,3 +145,56 @@ def test_an_error_in_another_thread_reaches_the_caller(engine, set_threads, monk
         finished(batch)
     batch.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("descant-stream")]
+
+
+def test_a_thread_goes_on_while_another_takes_long_for_a_step(engine, set_threads, monkeypatch):
+    set_threads(2)
+    batch, go_on = engine.stream_batch(chunk_s=0.06), threading.Event()
+    slow, quick = (batch.add(ask(seed=seed)) for seed in range(2))
+    draw_steps = NativeSession.draw_steps
+    held = {batch._lane_of[slow].decoders[engine.runtime]._session}
+    monkeypatch.setattr(
+        NativeSession,
+        "draw_steps",
+        lambda self, *values: (self in held and go_on.wait(60), draw_steps(self, *values))[1],
+    )
+    waves = []
+    while len(batch) == 2:
+        made = batch.advance()
+        assert not go_on.is_set()
+        waves += [wave for one in made if one.music is quick for wave in one.waves]
+    assert torch.equal(quick.codes, engine.generate([ask(seed=1)])[0].codes)
+    torch.testing.assert_close(torch.cat(waves, dim=1), engine.generate([ask(seed=1)])[0].wave, rtol=0, atol=1e-4)
+    go_on.set()
+    finished(batch)
+    assert torch.equal(slow.codes, engine.generate([ask(seed=0)])[0].codes)
+    batch.close()
+
+
+def test_nothing_of_music_that_was_removed_is_given_out(engine, set_threads):
+    set_threads(2)
+    batch = engine.stream_batch(chunk_s=0.06)
+    musics = [batch.add(ask(seed=seed)) for seed in range(4)]
+    lane, removed = batch._lane_of[musics[0]], musics[0]
+    batch.advance()
+    while removed not in {one.music for one in lane.turn.result()}:  # until what it made next is only to be asked for
+        batch.advance()
+    for _ in range(2):
+        batch.remove(removed)
+    assert len(batch) == 3
+    assert set(finished(batch)) == set(musics[1:])
+    batch.close()
+
+
+def test_music_whose_end_was_not_given_out_is_not_revised(engine, set_threads):
+    set_threads(2)
+    batch = engine.stream_batch()
+    short, long = batch.add(ask(duration_s=0.1)), batch.add(ask(seed=2, duration_s=0.4))
+    lane = batch._lane_of[short]
+    while short in lane.running or lane.joining:
+        assert short not in {one.music for one in batch.advance() if one.is_done}
+        lane.pause()
+    with pytest.raises(InvalidRequest, match="drawn already"):
+        batch.revise(short, ((0.05, "drums"),))
+    assert set(finished(batch)) == {short, long}
+    batch.close()

@@ -29,6 +29,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from descant.conditioning.recent_texts import recent_texts
 from descant.errors import InvalidRequest
 
 Conditions: TypeAlias = Mapping[str, Any]
@@ -216,7 +217,7 @@ class TextEncoder(ABC):
             )
         readable = [readable_text(text) for text in texts]
         distinct = [text for text in dict.fromkeys(readable) if text is not None]
-        states = dict(zip(distinct, self.states_of(distinct), strict=True))
+        states = dict(zip(distinct, recent_texts.states_of(self, distinct, self.states_of), strict=True))
         length = max((len(vectors) for vectors in states.values()), default=1)
         values = torch.zeros(len(readable), length, self.dim, device=self.device)
         mask = torch.zeros(len(readable), length, dtype=torch.bool, device=self.device)

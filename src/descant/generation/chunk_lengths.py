@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-AHEAD = 4.0
+AHEAD = 3.0
 """Nobody waits for music that was made so many times as fast as it is played: what there is lasts while a long chunk is
 made, also if that takes twice as long as before because other music has begun."""
 

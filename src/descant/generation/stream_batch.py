@@ -4,14 +4,16 @@ As in `decode_threads`, weights that fit into the processor's cache are read by 
 some of the music by itself.
 """
 
-import threading
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from functools import partial
 
 from jaxtyping import Float
 from torch import Tensor
 
+from descant.errors import InvalidRequest
 from descant.generation.audition import Audition
 from descant.generation.decode import Decoder
 from descant.generation.prepared import Preparer
@@ -53,15 +55,23 @@ class _Lane:
 
     Attributes:
         running: by music, in the order of joining.
+        joining: what runs from the next step on.
         decoders: one for each runtime.
+        turn: the step that the thread is at, or whose result nobody has asked for yet. Until it ends, only ``joining``
+            may be changed.
     """
 
     def __init__(self) -> None:
         self.running: dict[ProgressiveMusic, _Running] = {}
+        self.joining: deque[_Running] = deque()
         self.decoders: dict[Runtime, Decoder] = {}
+        self.turn: Future[list[Advance]] | None = None
 
     def advance(self) -> list[Advance]:
         """A step of everything, or several where that is quick and nothing is due meanwhile."""
+        while self.joining:
+            joining = self.joining.popleft()
+            self.running[joining.music] = joining
         for decoder in self.decoders.values():
             if decoder.active:
                 own = [running.num_missing for running in self.running.values() if running.decoder is decoder]
@@ -72,16 +82,31 @@ class _Lane:
                 del self.running[one.music]
         return [one for one in advances if one.waves or one.is_done]
 
-    def drop_idle(self, kept: Runtime) -> None:
-        """Frees the memory of adapters with which nothing is being generated; there may be any number of mixtures."""
-        used = [running.decoder for running in self.running.values()]
-        self.decoders = {
-            runtime: decoder for runtime, decoder in self.decoders.items() if runtime is kept or decoder in used
-        }
+    def pause(self) -> None:
+        """Waits until the step has ended; its result, or its error, stays where it is."""
+        if self.turn is not None:
+            wait([self.turn])
+
+    def decoder_for(self, runtime: Runtime, kept: Runtime, start: Callable[[], Decoder]) -> Decoder:
+        """The decoder of a runtime, begun if there is none.
+
+        The memory of other adapters with which nothing is being generated is freed then, since there may be any number
+        of mixtures; that of ``kept`` stays.
+        """
+        if runtime not in self.decoders:
+            self.pause()
+            used = [running.decoder for running in (*self.running.values(), *self.joining)]
+            self.decoders = {
+                other: decoder for other, decoder in self.decoders.items() if other is kept or decoder in used
+            }
+            self.decoders[runtime] = start()
+        return self.decoders[runtime]
 
 
 class StreamBatch:
     """Music of several requests while it is generated. It belongs to one thread; ``close()`` frees all slots.
+
+    Where several threads make it, each goes on with its next step while ``advance`` gives out what another has made.
 
     Args:
         lengths: of chunks in seconds: the usual, the first and the longest one, as in `ProgressiveMusic`.
@@ -90,14 +115,16 @@ class StreamBatch:
     def __init__(self, variants: Variants, pattern: Pattern, lengths: tuple[float, float, float]) -> None:
         self._variants, self._pattern, self._lengths = variants, pattern, lengths
         self._lanes = [_Lane()]
+        self._lane_of: dict[ProgressiveMusic, _Lane] = {}
+        """Of all music whose end was not given out."""
         self._threads: list[ThreadPoolExecutor] = []
 
     def __len__(self) -> int:
-        return sum(len(lane.running) for lane in self._lanes)
+        return len(self._lane_of)
 
     @own_settings()
     def add(self, request: Request, audition: Audition | None = None) -> ProgressiveMusic:
-        """Begins the music of a request; it joins the others with the next step.
+        """Begins the music of a request; it joins the others between two steps.
 
         Args:
             audition: judges its first seconds, and may end it early.
@@ -111,74 +138,88 @@ class StreamBatch:
         music = ProgressiveMusic(state, *self._lengths)
         num_lanes = variant.runtime.num_sessions()
         self._lanes += [_Lane() for _ in range(num_lanes - len(self._lanes))]
-        lane = min(self._lanes[:num_lanes], key=lambda lane: len(lane.running))
-        if variant.runtime not in lane.decoders:
-            lane.drop_idle(self._variants.runtime)
-            lane.decoders[variant.runtime] = Decoder(variant.runtime, self._pattern, is_alone=num_lanes > 1)
-        decoder = lane.decoders[variant.runtime]
-        lane.running[music] = _Running(music, decoder, music.waves(decoder))
+        lane = min(self._lanes[:num_lanes], key=[*self._lane_of.values()].count)
+        start = partial(Decoder, variant.runtime, self._pattern, is_alone=num_lanes > 1)
+        decoder = lane.decoder_for(variant.runtime, self._variants.runtime, start)
+        lane.joining.append(_Running(music, decoder, music.waves(decoder)))
+        self._lane_of[music] = lane
         return music
 
     @own_settings()
     def advance(self) -> list[Advance]:
-        """Draws some steps of everything. Gives what is new of each, and of what is done or has failed the end.
+        """Draws some steps. Gives what is new of each piece of music, and of what is done or has failed the end.
 
         Raises:
             CheckpointError: the model gave values that are not finite; nothing can go on.
         """
-        lanes = [lane for lane in self._lanes if lane.running]
-        if len(lanes) < 2:
-            return [one for lane in lanes for one in lane.advance()]
-        self._threads += [
-            one_thread_executor(f"descant-stream-{number}") for number in range(len(self._threads), len(lanes))
-        ]
-        rounds = _Rounds(len(lanes))
-        advance = own_settings()(rounds.advance)
-        made = [thread.submit(advance, lane) for thread, lane in zip(self._threads, lanes, strict=False)]
-        wait(made)
-        return [one for of_lane in made for one in of_lane.result()]
+        if len(self._busy()) < 2 and not any(lane.turn for lane in self._lanes):
+            made = [one for lane in self._busy() for one in lane.advance()]
+        else:
+            self._begin_turns()
+            wait([lane.turn for lane in self._lanes if lane.turn is not None], return_when=FIRST_COMPLETED)
+            made = self._ended_turns()
+        new = [one for one in made if one.music in self._lane_of]
+        for one in new:
+            if one.is_done:
+                del self._lane_of[one.music]
+        if len(self._busy()) > 1:
+            self._begin_turns()
+        return new
 
     @own_settings()
     def revise(self, music: ProgressiveMusic, later: Sequence[tuple[float, str]]) -> None:
-        """Replaces the prompts that have not begun (`ProgressiveMusic.revise`)."""
-        music.revise(later, self._lane_of(music).running[music].decoder)
+        """Replaces the prompts that have not begun (`ProgressiveMusic.revise`).
+
+        Raises:
+            InvalidRequest: a prompt begins within what is drawn already; all of the music may be.
+        """
+        lane = self._lane_of[music]
+        lane.pause()
+        running = {one.music: one for one in (*lane.running.values(), *lane.joining)}
+        if music not in running:
+            raise InvalidRequest("all of the music is drawn already")
+        music.revise(later, running[music].decoder)
 
     @own_settings()
     def remove(self, music: ProgressiveMusic) -> None:
         """Ends music early; what was given out stays in its ``codes``. Nothing happens if it has ended."""
-        for lane in self._lanes:
-            if music in lane.running:
-                lane.running.pop(music).waves.close()
+        lane = self._lane_of.pop(music, None)
+        if lane is None:
+            return
+        lane.pause()
+        for joining in [one for one in lane.joining if one.music is music]:
+            lane.joining.remove(joining)
+        if music in lane.running:
+            lane.running.pop(music).waves.close()
 
     def close(self) -> None:
         """Ends all music and frees the memory and the threads that it is generated in."""
-        for lane in self._lanes:
-            for music in list(lane.running):
-                self.remove(music)
+        for music in [*self._lane_of]:
+            self.remove(music)
         for thread in self._threads:
             thread.shutdown()
         self._lanes, self._threads = [_Lane()], []
 
-    def _lane_of(self, music: ProgressiveMusic) -> _Lane:
-        return next(lane for lane in self._lanes if music in lane.running)
+    def _busy(self) -> list[_Lane]:
+        return [lane for lane in self._lanes if lane in self._lane_of.values()]
 
+    def _begin_turns(self) -> None:
+        """Lets every thread that has something to make, and is not at it, take a step."""
+        self._threads += [
+            one_thread_executor(f"descant-stream-{number}") for number in range(len(self._threads), len(self._lanes))
+        ]
+        busy = self._busy()
+        for lane, thread in zip(self._lanes, self._threads, strict=False):
+            if lane in busy and lane.turn is None:
+                lane.turn = thread.submit(own_settings()(lane.advance))
 
-class _Rounds:
-    """Lanes that advance at the same time. One that is early goes on until all have advanced, so that none waits."""
-
-    def __init__(self, num_lanes: int) -> None:
-        self._num_missing, self._lock = num_lanes, threading.Lock()
-
-    def advance(self, lane: _Lane) -> list[Advance]:
-        """Advances a lane once or more."""
-        try:
-            advances = lane.advance()
-        finally:
-            with self._lock:
-                self._num_missing -= 1
-        while self._num_missing and lane.running:
-            advances += lane.advance()
-        return advances
+    def _ended_turns(self) -> list[Advance]:
+        made: list[Advance] = []
+        for lane in self._lanes:
+            if lane.turn is not None and lane.turn.done():
+                turn, lane.turn = lane.turn, None
+                made += turn.result()
+        return made
 
 
 def _advanced(running: _Running) -> Advance:
