@@ -124,7 +124,7 @@ class StreamBatch:
 
     @own_settings()
     def add(self, request: Request, audition: Audition | None = None) -> ProgressiveMusic:
-        """Begins the music of a request; it joins the others between two steps.
+        """Begins the music of a request; it joins the others between two steps. Where there are threads, they begin.
 
         Args:
             audition: judges its first seconds, and may end it early.
@@ -143,6 +143,8 @@ class StreamBatch:
         decoder = lane.decoder_for(variant.runtime, self._variants.runtime, start)
         lane.joining.append(_Running(music, decoder, music.waves(decoder)))
         self._lane_of[music] = lane
+        if len(self._busy()) > 1:
+            self._begin_turns()
         return music
 
     @own_settings()

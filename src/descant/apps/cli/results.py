@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from descant.version import __version__
 if TYPE_CHECKING:
     from descant.api import MusicGen
     from descant.audio import Clip
+    from descant.checkpoints.codes import CodesHeader
     from descant.generation.request import Request
 
 
@@ -73,6 +75,13 @@ class Writer:
     loudness_lufs: float | None
     kept: dict[str, Any] = field(default_factory=dict)
 
+    @cached_property
+    def _codes_header(self) -> "CodesHeader":
+        """Of codes of this model's codec; its fingerprint reads all weights."""
+        from descant.apps.cli.codec import header_of
+
+        return header_of(self.model, num_samples=1)
+
     def write_audio(self, job: Job, clip: "Clip") -> tuple[Path, float | None]:
         """Writes a job's audio; gives its path and, if a loudness was asked for, its own in LUFS, None for silence."""
         from descant.audio.clip import PEAK_LIMIT
@@ -91,11 +100,10 @@ class Writer:
 
     def write_codes(self, job: Job, clip: "Clip", target: Target, audio: Path) -> Path:
         """Writes a job's codes, in a folder under the name of its audio, and gives their path."""
-        from descant.apps.cli.codec import header_of
         from descant.checkpoints.codes import codes_to_bytes
 
         assert clip.codes is not None
-        content = codes_to_bytes(clip.codes, header_of(self.model, clip.samples.shape[-1]))
+        content = codes_to_bytes(clip.codes, replace(self._codes_header, num_samples=clip.samples.shape[-1]))
         return target.write(content, audio.stem if self.target.is_folder else _stem(job, clip))
 
     def write(self, job: Job, clip: "Clip", results: list[Result]) -> None:

@@ -5,6 +5,8 @@ import queue
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from descant.api import MusicGen
+from descant.apps.cli.codec import header_of
 from descant.apps.server.engine.adapters import AdapterShelf
 from descant.apps.server.engine.measures import UNMEASURED, measured
 from descant.apps.server.engine.messages import Message, refusal_of
@@ -21,6 +24,7 @@ from descant.apps.server.requests import library_request
 from descant.audio import Clip
 from descant.audio.pcm import from_pcm16
 from descant.best_of import Choice, candidates
+from descant.checkpoints.codes import CodesHeader, codes_to_bytes
 from descant.errors import InvalidRequest
 from descant.generation.progressive import ProgressiveMusic
 from descant.generation.request import Request
@@ -67,6 +71,11 @@ class Worker:
         self._told_alive = 0.0
         # Beside the steps, so that neither holds up the clips that are being made.
         self._measuring, self._checking = ThreadPoolExecutor(max_workers=1), ThreadPoolExecutor(max_workers=1)
+
+    @cached_property
+    def _codes_header(self) -> CodesHeader:
+        """Of codes of this codec. Its fingerprint reads all weights: a third of a second for the released ones."""
+        return header_of(self._model, num_samples=1)
 
     def run(self) -> None:
         """Works until the pipe ends."""
@@ -219,16 +228,13 @@ class Worker:
         Args:
             choice: what the record says of the candidates among which it was chosen.
         """
-        from descant.apps.cli.codec import header_of
-        from descant.checkpoints.codes import codes_to_bytes
-
         work = self._forget(clip_id)
         hop, lead_in = self._model.codec.codec.hop_samples, music.request.lead_in_samples
         num_samples = lead_in + work.num_samples
         payloads: dict[str, bytes] = {}
         if work.num_samples:
             codes = music.codes[:, : -(-num_samples // hop)]
-            payloads["codes"] = codes_to_bytes(codes, header_of(self._model, num_samples))
+            payloads["codes"] = codes_to_bytes(codes, replace(self._codes_header, num_samples=num_samples))
         info = {**self._model.record_of(music.request), **(choice or {})}
         self._send(Message(kind, clip_id, {"info": info}, payloads))
         if work.is_measured and work.num_samples:
