@@ -8,16 +8,14 @@ was wrong. ``--toy`` runs the same code on any machine, in seconds.
 """
 
 import argparse
-import json
 import os
 import sys
-import time
 import traceback
 from pathlib import Path
 
 import torch
 from gpu_correctness import attention, greedy_codes, int8_products, precisions
-from gpu_setup import Check, Finding, Setup
+from gpu_setup import Check, Report, Setup
 from gpu_speed import compiled_step, machine, pipeline, plain_steps, steps, transformers_pipeline
 
 CHECKS: tuple[Check, ...] = (
@@ -32,28 +30,6 @@ CHECKS: tuple[Check, ...] = (
     plain_steps,
     compiled_step,
 )
-
-
-class Report:
-    """The findings so far, on standard output and in a file."""
-
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._path, self._began = path, time.monotonic()
-        self.is_ok = True
-
-    @property
-    def minutes(self) -> float:
-        """Since the beginning."""
-        return (time.monotonic() - self._began) / 60
-
-    def add(self, finding: Finding) -> None:
-        """One line, with the minute."""
-        self.is_ok &= finding.get("ok", True) and "failed" not in finding
-        line = json.dumps({**finding, "minute": round(self.minutes, 2)})
-        print(line, flush=True)
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
 
 
 def run(check: Check, setup: Setup, report: Report, minutes: float) -> None:

@@ -1,7 +1,10 @@
 """What the checks of `gpu_check.py` share: sizes, untrained models, the clock."""
 
+import json
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
@@ -67,6 +70,28 @@ class Setup:
             batches=(1, 2),
             is_toy=True,
         )
+
+
+class Report:
+    """The findings so far, on standard output and in a file."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path, self._began = path, time.monotonic()
+        self.is_ok = True
+
+    @property
+    def minutes(self) -> float:
+        """Since the beginning."""
+        return (time.monotonic() - self._began) / 60
+
+    def add(self, finding: Finding) -> None:
+        """One line, with the minute."""
+        self.is_ok &= finding.get("ok", True) and "failed" not in finding
+        line = json.dumps({**finding, "minute": round(self.minutes, 2)})
+        print(line, flush=True)
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
 
 
 def untrained_lm(config: LMConfig, device: torch.device, precision: str = "fp32") -> MusicLM:

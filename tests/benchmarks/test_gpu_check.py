@@ -1,4 +1,4 @@
-"""The script for a GPU runs at toy size, so that no time on a card is lost to a mistake in it."""
+"""The scripts for GPUs run at toy size, so that no time on a card is lost to a mistake in them."""
 
 import json
 import os
@@ -44,3 +44,23 @@ def test_the_slow_checks_run_at_toy_size(tmp_path):
     pytest.importorskip("transformers", reason="transformers")
     kinds = [finding["what"] for finding in findings_of(tmp_path, *SLOW_CHECKS)]
     assert kinds == ["transformers", "transformers", "step, compiled", "end"]
+
+
+def test_training_is_checked_in_two_processes_at_toy_size(tmp_path):
+    script = [str(ROOT / "benchmarks/gpu_training.py"), "--toy", "--out", str(tmp_path)]
+    launched = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *script]
+    environ = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(launched, env=environ, capture_output=True, text=True, timeout=300)
+    findings = [json.loads(line) for line in (tmp_path / "gpu_training.jsonl").read_text().splitlines()]
+    assert (done.returncode, [one for one in findings if not one.get("ok", True)]) == (0, []), done.stderr
+    assert [one["what"] for one in findings] == [
+        "losses, bf16 = fp32",
+        "losses, shard = replicate",
+        "losses, shard-in-node = replicate",
+        "losses, resumed = whole",
+        "update",
+        "update",
+        "end",
+    ]
+    assert {one["processes"] for one in findings[:-1]} == {2}
+    assert [path.name for path in tmp_path.iterdir()] == ["gpu_training.jsonl"]
