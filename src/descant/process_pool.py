@@ -11,8 +11,6 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
-import torch
-
 from descant.errors import ProcessLost
 from descant.signals import interruption_delayed
 
@@ -26,7 +24,7 @@ def process_pool(
 ) -> Iterator[ProcessPoolExecutor]:
     """So many processes, which end with the block, also after an error; calls that have not begun are given up.
 
-    They also end when this process is killed.
+    They start at once, beside what this process does next, and also end when it is killed.
 
     Args:
         begin: called with ``arguments`` in every new process.
@@ -38,6 +36,8 @@ def process_pool(
     """
     pool = _Pool(count, multiprocessing.get_context("spawn"), _begin, (num_threads, begin, *arguments))
     try:
+        for _ in range(count):
+            pool.submit(_nothing)  # each starts a process, as none is free yet
         yield pool
     except BrokenProcessPool as error:
         raise ProcessLost(
@@ -57,10 +57,16 @@ class _Pool(ProcessPoolExecutor):
             return super().submit(function, *arguments, **keywords)
 
 
+def _nothing() -> None:
+    pass
+
+
 def _begin(num_threads: int, begin: Callable[..., None], *arguments: Any) -> None:
     # For Windows, where a process does not inherit that its parent ends it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
+    import torch  # here, so that processes can be started before this one has imported it
+
     torch.set_num_threads(num_threads)
     begin(*arguments)
 

@@ -89,6 +89,13 @@ def use(num_threads: int) -> None:
         sys.modules["torch"].set_num_threads(num_threads)
 
 
+def current() -> int:
+    """How many threads torch uses, or will use once it is loaded."""
+    if "torch" in sys.modules:
+        return int(sys.modules["torch"].get_num_threads())
+    return configure().num_threads or usable_cores()[0]
+
+
 def usable_cores() -> tuple[int, str]:
     """How many cores this process may use, and what limits it: the machine, its affinity or its CPU quota."""
     affinity = getattr(os, "sched_getaffinity", None)

@@ -1,8 +1,9 @@
 """Scanning and tokenizing in several processes and on several machines: the same bytes as one."""
 
 import os
-import pickle
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,10 @@ from descant.data.audio_digests import DIGESTS_NAME
 from descant.data.header_parts import remove_headers
 from descant.data.parts import Part
 from descant.data.scan import scan_folder, scan_part
+from descant.data.sent_codec import with_codec, write_codec
 from descant.data.shards import INDEX_NAME
 from descant.data.tokenize import tokenize
-from descant.data.workers import Workers, _to_send
+from descant.data.workers import Workers
 from descant.errors import DataError, InvalidRequest, ProcessLost
 from tests.data.fake_codec import FakeCodec, contents, saved
 
@@ -47,11 +49,12 @@ def test_two_processes_write_the_bytes_of_one(records, tmp_path):
     assert files_of(tmp_path / "two") == files_of(tmp_path / "one")
 
 
-def test_a_codec_with_weight_norms_is_sent_to_other_processes_with_its_codes():
+def test_a_codec_with_weight_norms_is_sent_to_other_processes_with_its_codes(tmp_path):
     codec = EnCodec(EnCodecConfig(filters=4, codebook_size=16)).eval()
-    sent = pickle.loads(_to_send(codec))
+    write_codec(codec, tmp_path / "codec")
     wave = torch.randn(2, 1, 6_400, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(sent.encode(wave), codec.encode(wave))
+    codes = with_codec(tmp_path / "codec", "cpu", lambda sent, _: sent.encode(wave))
+    assert torch.equal(codes, codec.encode(wave))
 
 
 def test_two_machines_write_the_codes_of_one_and_the_last_run_only_joins_them(records, tmp_path):
@@ -127,6 +130,17 @@ def test_a_part_that_begins_while_others_are_joined_is_neither_joined_nor_remove
     tokenized(sound, tmp_path / "codes", codec)
     assert codec.frames_seen > 0
     assert [path.name for path in (tmp_path / "codes").glob("part-*")] == ["part-2-of-2"]
+
+
+def test_processes_start_before_torch_is_imported_and_before_there_is_a_codec(records, tmp_path):
+    script = "import sys; import descant.data.workers, descant.data.manifest; sys.exit('torch' in sys.modules)"
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.run([sys.executable, "-c", script], env=environ).returncode == 0
+    with Workers(2) as workers:
+        assert len(workers._pool._processes) == 2
+        assert tokenized(records, tmp_path / "two", shard_clips=4, workers=workers) == ["4.wav"]
+    tokenized(records, tmp_path / "one", shard_clips=4)
+    assert files_of(tmp_path / "two") == files_of(tmp_path / "one")
 
 
 def test_a_process_that_the_system_ends_is_an_error_that_says_what_to_do():

@@ -72,7 +72,7 @@ def tokenize(
     batch_size: int = 8,
     window_s: float = 60.0,
     device: torch.device | str = "cpu",
-    workers: int = 1,
+    workers: int | Workers = 1,
     part: Part | None = None,
     progress: Callable[[int, int], None] | None = None,
     skip: Callable[[ClipRecord, str], None] | None = None,
@@ -91,7 +91,8 @@ def tokenize(
             may be another when clips are added.
         shard_clips: the largest number of clips in a new shard.
         device: the codec's device.
-        workers: the number of processes that read and encode; more than one has a copy of the codec each.
+        workers: the number of processes that read and encode; more than one has a copy of the codec each. Or the
+            processes themselves, which may have been started before the codec was there.
         part: only this share of the clips, into a folder of its own (``parts.py``). A run without it, which all parts
             have to have ended before, joins them and encodes what is missing.
         progress: called with the number of clips done and in total, after every new shard and every clip without work.
@@ -122,7 +123,8 @@ def tokenize(
         parts = part_folders(place)
         for one in parts:
             stack.enter_context(locked(one))
-        encoders = stack.enter_context(Workers(workers, codec, device))
+        encoders = stack.enter_context(Workers(workers)) if isinstance(workers, int) else workers
+        encoders.use(codec, device)
         joined = JoinedParts(parts, index)
         part_of = None if part is None else Path(folder)
         work = _Tokenizing(place, index, encoders, shard_clips, batch_size, joined, part_of)

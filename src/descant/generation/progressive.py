@@ -71,10 +71,12 @@ class ProgressiveMusic:
     @property
     def known_s(self) -> float:
         """Seconds of the result whose codes are known, of which the last may not be audible yet."""
+        # Another thread may make the music meanwhile, and end the window: then its codes are in the state.
+        current = self._current
         frames = self._state.codes.shape[-1]
-        if self._current is not None:
-            decoding, window = self._current
-            frames = window.first + decoding.num_known
+        if current is not None:
+            decoding, window = current
+            frames = max(frames, window.first + decoding.num_known)
         codec = self._state.model.codec
         lead_in_s = self.request.lead_in_samples / codec.sample_rate_hz
         return min(max(0.0, frames / codec.frame_rate_hz - lead_in_s), self.request.duration_s)

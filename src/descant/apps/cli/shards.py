@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     import torch
 
     from descant.codec.base import AudioCodec
+    from descant.data.manifest import ClipRecord
     from descant.data.tokenize import TokenizeResult
+    from descant.data.workers import Workers
 
 Extend: TypeAlias = Callable[["AudioCodec", "torch.device", Report], None]
 """Adds something to every shard of a folder, with the codec that made them."""
@@ -96,13 +98,21 @@ def tokenize(arguments: argparse.Namespace) -> None:
     """Writes the shards that are missing."""
     if not 1 <= arguments.batch_size <= 1_024:
         raise InvalidRequest(f"--batch-size {arguments.batch_size}: allowed are 1 to 1024")
+    from descant.data.manifest import read_manifest
+    from descant.data.workers import Workers
+
+    records = read_manifest(arguments.manifest)
+    # Processes start before this one imports what they import too.
+    with Workers(arguments.workers) as workers:
+        _tokenize(arguments, records, workers)
+
+
+def _tokenize(arguments: argparse.Namespace, records: "list[ClipRecord]", workers: "Workers") -> None:
     from descant import load
-    from descant.data.manifest import ClipRecord, read_manifest
     from descant.data.parts import Part
     from descant.data.tokenize import tokenize as write_shards
     from descant.devices import select_device
 
-    records = read_manifest(arguments.manifest)
     chosen = select_device(arguments.device)
     if arguments.codec is None:
         codec = load(arguments.model, device=arguments.device, precision=arguments.precision).model.codec
@@ -110,7 +120,7 @@ def tokenize(arguments: argparse.Namespace) -> None:
         codec = load_codec_folder(arguments.codec).to(chosen)
     left_out: list[str] = []
 
-    def skip(record: ClipRecord, reason: str) -> None:
+    def skip(record: "ClipRecord", reason: str) -> None:
         left_out.append(str(record.path))
         note(f"left out: {reason}")
 
@@ -124,7 +134,7 @@ def tokenize(arguments: argparse.Namespace) -> None:
             root=Path(arguments.manifest).parent,
             batch_size=arguments.batch_size,
             device=chosen,
-            workers=arguments.workers,
+            workers=workers,
             part=part,
             progress=report,
             skip=None if arguments.strict else skip,
