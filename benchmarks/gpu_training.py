@@ -107,10 +107,10 @@ class Noise:
     """Batches of random codes, each of its number."""
 
     config: MusicGenConfig
-    batch: TokenBatchConfig
+    crops: TokenBatchConfig
 
-    def batch_of(self, number: int) -> TokenBatch:
-        rows, frames = self.batch.batch_size, self.batch.segment_frames
+    def batch(self, number: int) -> TokenBatch:
+        rows, frames = self.crops.batch_size, self.crops.segment_frames
         shape = (rows, self.config.lm.num_codebooks, frames)
         codes = torch.randint(self.config.lm.codebook_size, shape, generator=torch.Generator().manual_seed(number))
         clip = TokenizedClip(id="noise", start_frame=0, num_frames=frames, split="train", captions=(), tags={})
@@ -118,13 +118,6 @@ class Noise:
         return TokenBatch(
             codes, conditions, torch.ones(rows, frames, dtype=torch.bool), [clip] * rows, torch.zeros(rows)
         )
-
-
-class NoiseSource:
-    """The same, as the trainer asks for them."""
-
-    def __init__(self, noise: Noise) -> None:
-        self.batch = noise.batch_of
 
 
 def precisions(sizes: Sizes, folder: Path) -> Iterator[Finding]:
@@ -166,7 +159,7 @@ def updates(sizes: Sizes, folder: Path) -> Iterator[Finding]:
         )
         source = Noise(config, batch)
         updater = Updater(_task(config, sizes.device), trainer, sizes.device)
-        ready = [source.batch_of(number) for number in range(len(updater.share.positions(0)))]
+        ready = [source.batch(number) for number in range(len(updater.share.positions(0)))]
         seconds = []
         for step in range(5):
             began = time.perf_counter()
@@ -190,7 +183,7 @@ def updates(sizes: Sizes, folder: Path) -> Iterator[Finding]:
 def _losses(sizes: Sizes, folder: Path, *, resume: bool = False, **changes: Any) -> list[float]:
     """The loss of each update of a run."""
     task = _task(sizes.small, sizes.device)
-    source = NoiseSource(Noise(sizes.small, sizes.small_batch))
+    source = Noise(sizes.small, sizes.small_batch)
     Trainer(task, source, _trainer(sizes, **changes), folder).run(resume)
     lines = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     return [line["loss_lm"] for line in lines if line["kind"] == "train"]
