@@ -43,31 +43,50 @@ MESHES: tuple[Mesh, ...] = ("replicate", "shard", "shard-in-node")
 TEXT_WIDTH, TEXT_TOKENS = 768, 16
 
 
+@dataclass(frozen=True)
+class Measured:
+    """A model whose updates are measured, on batches of so many rows."""
+
+    name: str
+    config: MusicGenConfig
+    rows: int
+    recompute: bool = False
+    compile: bool = False
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sizes:
     """Of one run of this script.
 
     Args:
         small: the model whose losses are compared.
-        measured: models, batch sizes and whether activations are recomputed.
     """
 
     device: torch.device
     small: MusicGenConfig
     small_batch: TokenBatchConfig
-    measured: tuple[tuple[str, MusicGenConfig, int, bool], ...]
+    measured: tuple[Measured, ...]
     frames: int
     num_updates: int
 
     @staticmethod
     def whole(device: torch.device) -> "Sizes":
         """On a GPU: minutes."""
-        names = (("small", 8, False), ("small", 8, True), ("medium", 4, False), ("medium", 8, True), ("large", 4, True))
+        small, medium, large = (_with_words(presets.PRESETS[name]()) for name in ("small", "medium", "large"))
         return Sizes(
             device=device,
             small=_with_words(presets.small(), width=512, num_layers=8),
             small_batch=TokenBatchConfig(batch_size=8, segment_frames=500),
-            measured=tuple((name, _with_words(presets.PRESETS[name]()), rows, again) for name, rows, again in names),
+            measured=(
+                Measured("small", small, 8),
+                Measured("small", small, 8, compile=True),
+                Measured("small", small, 8, recompute=True),
+                Measured("medium", medium, 4),
+                Measured("medium", medium, 8, recompute=True),
+                Measured("medium", medium, 8, recompute=True, compile=True),
+                Measured("large", large, 4, recompute=True),
+                Measured("large", large, 4, recompute=True, compile=True),
+            ),
             frames=1_500,
             num_updates=30,
         )
@@ -77,7 +96,7 @@ class Sizes:
         """On any machine: seconds. Its numbers mean nothing."""
         tiny = _with_words(presets.tiny())
         batch = TokenBatchConfig(batch_size=2, segment_frames=20)
-        measured = (("tiny", tiny, 2, False), ("tiny", tiny, 2, True))
+        measured = (Measured("tiny", tiny, 2), Measured("tiny", tiny, 2, recompute=True))
         return Sizes(device=device, small=tiny, small_batch=batch, measured=measured, frames=20, num_updates=4)
 
 
@@ -151,14 +170,14 @@ def updates(sizes: Sizes, folder: Path) -> Iterator[Finding]:
     del folder
     rate = measure_ceiling(sizes.device, torch.bfloat16).flops_per_s
     mesh: Mesh = "shard" if processes.count() > 1 else "replicate"
-    for name, config, rows, recompute in sizes.measured:
-        batch = TokenBatchConfig(batch_size=rows, segment_frames=sizes.frames)
-        trainer = _trainer(sizes, mesh=mesh, precision="bf16", recompute=recompute)
+    for one in sizes.measured:
+        batch = TokenBatchConfig(batch_size=one.rows, segment_frames=sizes.frames)
+        trainer = _trainer(sizes, mesh=mesh, precision="bf16", recompute=one.recompute, compile=one.compile)
         planned = memory(
-            config, batch, trainer, num_devices=processes.count(), per_node=processes.count(), text_tokens=TEXT_TOKENS
+            one.config, batch, trainer, num_devices=processes.count(), per_node=processes.count(), text_tokens=TEXT_TOKENS
         )
-        source = Noise(config, batch)
-        updater = Updater(_task(config, sizes.device), trainer, sizes.device)
+        source = Noise(one.config, batch)
+        updater = Updater(_task(one.config, sizes.device), trainer, sizes.device)
         ready = [source.batch(number) for number in range(len(updater.share.positions(0)))]
         seconds = []
         for step in range(5):
@@ -166,9 +185,10 @@ def updates(sizes: Sizes, folder: Path) -> Iterator[Finding]:
             updater.update(step, ready)
             _wait(sizes.device)
             seconds.append(time.perf_counter() - began)
-        found = {"what": "update", "model": name, "batch": rows, "recompute": recompute, "seconds": min(seconds)}
-        clips = rows * trainer.accumulate
-        flops = step_flops(config, batch) * len(ready) * (4 / 3 if recompute else 1)
+        found = {"what": "update", "model": one.name, "batch": one.rows, "recompute": one.recompute}
+        found |= {"compile": one.compile, "seconds": min(seconds), "first_s": seconds[0]}
+        clips = one.rows * trainer.accumulate
+        flops = step_flops(one.config, batch) * len(ready) * (4 / 3 if one.recompute else 1)
         found |= {"clips_per_s": clips / min(seconds), "share_of_arithmetic": flops / min(seconds) / rate}
         if sizes.device.type == "cuda":
             taken = torch.cuda.max_memory_allocated()

@@ -20,9 +20,11 @@ from descant.codec.encodec import EnCodec, EnCodecConfig
 from descant.codec.stereo import StereoCodec
 from descant.config import to_dict
 from descant.data.audio_dataset import AudioBatchConfig, AudioBatches
+from descant.data.audio_workers import read_ahead
 from descant.data.manifest import read_manifest, require_files
 from descant.errors import ConfigError, naming
 from descant.training.codec import CodecTask, CodecTaskConfig
+from descant.training.distributed import Share
 from descant.training.optim import AdamWConfig, PlateauLinear
 from descant.training.trainer import Trainer
 from descant.training.trainer_config import TrainerConfig
@@ -46,6 +48,7 @@ class EnCodecRun:
 
     Args:
         manifest: its ``train`` split is for training, its ``valid`` split for validation.
+        workers: processes that read the audio, for each training process; with 0 that one reads it beside its steps.
         num_validation_batches: the most that are used, and as many of training clips to compare with; None for all.
         start: the folder of an EnCodec to start from; None initialises ``codec``.
         codec: padded with zeros, as in the training of the released codec; that one's own config reflects.
@@ -56,6 +59,7 @@ class EnCodecRun:
     codec: EnCodecConfig = EnCodecConfig(padding_mode="constant")
     batches: AudioBatchConfig = AudioBatchConfig(segment_s=1.0, batch_size=64)
     validation: AudioBatchConfig = AudioBatchConfig(segment_s=4.0, batch_size=8, seed=1)
+    workers: int = 0
     num_validation_batches: int | None = 16
     task: CodecTaskConfig = PAPER_LOSSES
     discriminator: STFTDiscriminatorConfig = STFTDiscriminatorConfig()
@@ -112,8 +116,9 @@ def train(run: EnCodecRun, out_dir: Path, resume: bool) -> dict[str, Any]:
         AudioBatches(records, validation).fixed_batches(len(held_out)),
     )
     identity = {"codec": to_dict(shape), "batches": to_dict(batches), "clips": len(records)}
-    trainer = Trainer(task, training, run.trainer, out_dir, identity, lambda: training.left_out)
-    result = trainer.run(resume)
+    with read_ahead(training, run.workers, Share.here(run.trainer.accumulate).numbers_from) as ahead:
+        trainer = Trainer(task, ahead, run.trainer, out_dir, identity, lambda: training.left_out)
+        result = trainer.run(resume)
 
     def write() -> None:
         save_codec(codec, shape, out_dir / "codec")

@@ -14,9 +14,11 @@ from descant.codec.losses import MelLossConfig
 from descant.codec.spectral import SpectralCodec, SpectralCodecConfig
 from descant.config import to_dict
 from descant.data.audio_dataset import AudioBatchConfig, AudioBatches
+from descant.data.audio_workers import read_ahead
 from descant.data.manifest import read_manifest, require_files
 from descant.errors import ConfigError, naming
 from descant.training.codec import CodecTask, CodecTaskConfig
+from descant.training.distributed import Share
 from descant.training.optim import AdamWConfig, PlateauLinear
 from descant.training.trainer import Trainer
 from descant.training.trainer_config import TrainerConfig
@@ -29,6 +31,7 @@ class CodecRun:
     Args:
         manifest: of the corpus; its ``train`` split is for training, its ``valid`` split for validation.
         start: a codec folder to start from; None initialises ``codec``.
+        workers: processes that read the audio; with 0 the training process reads it beside its steps.
     """
 
     manifest: Path = Path("corpus/manifest.jsonl")
@@ -36,6 +39,7 @@ class CodecRun:
     codec: SpectralCodecConfig = SpectralCodecConfig()
     batches: AudioBatchConfig = AudioBatchConfig(segment_s=2.0, batch_size=12)
     validation: AudioBatchConfig = AudioBatchConfig(segment_s=4.0, batch_size=8, seed=1)
+    workers: int = 0
     num_validation_batches: int | None = 6
     # A floor of 1e-3 is about 60 dB below the corpus's level. At the usual 1e-5 most of the distance is between
     # inaudible values, since synthesised music has true silence between its partials.
@@ -101,8 +105,9 @@ def train(run: CodecRun, out_dir: Path, resume: bool) -> dict[str, Any]:
     sample = AudioBatches(records, run.validation).fixed_batches(len(held_out))
     task = CodecTask(codec, discriminator, run.task, held_out, sample)
     identity = {"codec": to_dict(shape), "batches": to_dict(run.batches), "clips": len(records)}
-    trainer = Trainer(task, training, run.trainer, out_dir, identity, lambda: training.left_out)
-    result = trainer.run(resume)
+    with read_ahead(training, run.workers, Share.here(run.trainer.accumulate).numbers_from) as ahead:
+        trainer = Trainer(task, ahead, run.trainer, out_dir, identity, lambda: training.left_out)
+        result = trainer.run(resume)
     trainer.export(lambda: save_codec(codec, shape, out_dir / "codec"))
     return {"codec": str(out_dir / "codec"), "steps": result.step, **result.metrics}
 

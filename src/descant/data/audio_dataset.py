@@ -123,6 +123,12 @@ class AudioBatches:
             raise DataError(f"none of {len(places)} segments can be read, the last: {[*self.left_out.values()][-1]}")
         return [AudioBatch(part) for part in torch.stack(segments).split(config.batch_size)]
 
+    def leave_out(self, path: str, reason: str) -> None:
+        """Notes that a clip cannot be read, and says so the first time."""
+        if path not in self.left_out:
+            LOG.warning("a clip cannot be read and is left out: %s", reason)
+        self.left_out[path] = reason
+
     def _segment(self, step: int, row: int) -> Float[Tensor, "C N"]:
         # One generator per row: with a shared one, a redrawn segment would change all that follow.
         generator = random.Random(f"{self.config.seed}/{step}/{row}")
@@ -142,10 +148,7 @@ class AudioBatches:
         try:
             return self._crop(record, position)
         except (AudioError, DataError) as error:
-            reason = without_salvage(str(error))
-            if str(record.path) not in self.left_out:
-                LOG.warning("a clip cannot be read and is left out: %s", reason)
-            self.left_out[str(record.path)] = reason
+            self.leave_out(str(record.path), without_salvage(str(error)))
             return None
 
     def _crop(self, record: ClipRecord, position: float) -> Float[Tensor, "C N"]:

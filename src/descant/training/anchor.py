@@ -102,6 +102,13 @@ class AnchoredTask(Task):
         self.original.to(device)
         self.tuned.to(device)
 
+    def recompute(self) -> None:
+        self.tuned.recompute()
+
+    def compile(self) -> None:
+        self.original.compile()
+        self.tuned.compile()
+
     def parameters(self) -> Mapping[str, Mapping[str, nn.Parameter]]:
         return self.tuned.parameters()
 

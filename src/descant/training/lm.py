@@ -19,6 +19,7 @@ from descant.model import MusicGenModel, PreparedConditions
 from descant.nn.inputs import LMInputs
 from descant.patterns import interleave
 from descant.shapes import Codes, Logits
+from descant.training.compile import compile_blocks
 from descant.training.logs import say
 from descant.training.long_captions import CaptionCutter
 from descant.training.recompute import recompute_blocks
@@ -92,6 +93,9 @@ class LMTask(Task):
 
     def recompute(self) -> None:
         recompute_blocks(self.lm)
+
+    def compile(self) -> None:
+        compile_blocks(self.lm)
 
     def units(self) -> Sequence[nn.Module]:
         return (*self.lm.blocks, self.lm)

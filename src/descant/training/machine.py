@@ -1,4 +1,4 @@
-"""What a run uses of the machine: its device and the number of threads."""
+"""What a run uses of the machine: its device, the number of threads, and the precision that it is fast in."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +19,13 @@ def training_device(name: str) -> torch.device:
         return select_device(name)
     except InvalidRequest as error:
         raise ConfigError(f"trainer.{error}") from error
+
+
+def slow_precision(precision: str, device: torch.device) -> str | None:
+    """A sentence where this processor computes more slowly in that precision than in float32; None elsewhere."""
+    if precision != "bf16" or device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return None
+    return "trainer.precision=bf16: this processor has no instructions for bfloat16 and is much faster with fp32"
 
 
 @contextmanager

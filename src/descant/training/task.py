@@ -73,6 +73,14 @@ class Task(ABC):
         """
         raise ConfigError("trainer.recompute: only language models compute their activations again; switch it off")
 
+    def compile(self) -> None:
+        """Makes the model compute with compiled blocks from its next call on.
+
+        Raises:
+            ConfigError: this task cannot.
+        """
+        raise ConfigError("trainer.compile: only language models are compiled; switch it off")
+
     def phases(self, step: int) -> tuple[str, ...]:
         """The phases of this step, in order; each must be a key of ``parameters()``."""
         del step

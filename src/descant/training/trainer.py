@@ -23,11 +23,12 @@ from descant.config import to_dict
 from descant.errors import Cancelled, TrainingDiverged
 from descant.folder_lock import locked
 from descant.training.checkpoint import checkpoint_folder, step_of
+from descant.training.compile import naming_compiler
 from descant.training.distributed import own_device
 from descant.training.environment import refuse_several_processes
 from descant.training.interrupt import StopSignals
 from descant.training.logs import RunningMeans, clock, console_line, merged, say, slowest
-from descant.training.machine import cpu_threads, training_device
+from descant.training.machine import cpu_threads, slow_precision, training_device
 from descant.training.prefetch import Prefetcher
 from descant.training.record import RunRecord
 from descant.training.run_checkpoints import RunCheckpoints
@@ -96,7 +97,7 @@ class Trainer:
         Raises:
             Cancelled: a signal stopped the run; the current step is saved, unless the loss had exploded.
             ConfigError: the folder holds a run and ``resume`` is off, it holds none and ``resume`` is on, or the run's
-                config or identity changed.
+                config or identity changed; blocks are to be compiled and cannot be.
             TrainingDiverged: ``max_skips`` consecutive phases had no finite gradient or an exploded loss, or time ran
                 out while the loss had exploded; the last good checkpoint is older.
             CheckpointError: the disk is full, all checkpoints are damaged, or one does not fit the model.
@@ -107,7 +108,7 @@ class Trainer:
         """
         if processes.count() == 1:
             refuse_several_processes()
-        with locked(self.out_dir) if processes.is_first() else nullcontext():
+        with locked(self.out_dir) if processes.is_first() else nullcontext(), naming_compiler():
             return self._run(resume) if self.config.export is None else self._export(self.config.export)
 
     def _run(self, resume: bool) -> TrainResult:
@@ -163,6 +164,9 @@ class Trainer:
         config, first, began = self.config, self.step, time.monotonic()
         if first < config.max_steps and not self.is_ended:
             say(f"training {config.max_steps - first} steps on {self.device}, a checkpoint every {config.save_every}")
+            slow = slow_precision(config.precision, self.device)
+            if slow is not None:
+                say(slow)
         means = RunningMeans()
         checkpoint = None
         end = config.max_steps * config.accumulate

@@ -15,7 +15,7 @@ RESUMABLE = frozenset(
     for name in (
         "max_steps", "max_minutes", "log_every", "save_every", "validate_every", "keep_last", "keep_steps",
         "num_threads", "device", "max_skips", "rollback_after", "max_loss_growth", "keep_best", "tensorboard", "export",
-        "recompute", "mesh", "process_timeout_s",
+        "recompute", "compile", "mesh", "process_timeout_s",
     )
 )  # fmt: skip
 """The fields that a resumed run may change: budget, logging, checkpoints, device and limits, not the method."""
@@ -44,6 +44,8 @@ class TrainerConfig:
         num_threads: torch's CPU threads; None keeps the current number. Changing it may change the last bits.
         tensorboard: also writes ``tensorboard`` in the run's folder (extra ``tensorboard``).
         recompute: activations are computed again in the backward pass: less memory, a third more time.
+        compile: PyTorch compiles the blocks of a language model: faster updates after slow first ones, and other last
+            bits; needs a compiler on the machine (``compile.py``).
         mesh: what each of several processes (torchrun) holds: ``replicate`` all weights; ``shard`` a part of each, of
             its optimiser state and average; ``shard-in-node`` the same, split inside each machine only.
         process_timeout_s: processes that wait longer for another one in an update end.
@@ -72,6 +74,7 @@ class TrainerConfig:
     max_loss_growth: float | None = 1_000.0
     tensorboard: bool = False
     recompute: bool = False
+    compile: bool = False
     mesh: Mesh = "replicate"
     process_timeout_s: float = 60.0
     export: Literal["newest", "best"] | None = None

@@ -35,6 +35,8 @@ class Updater:
         self.share = Share.here(config.accumulate)
         if config.recompute:
             task.recompute()
+        if config.compile:
+            task.compile()
         if config.precision == "fp16" and task.own_gradients is not None:
             raise ConfigError(
                 f'trainer.precision="fp16" with {task.own_gradients}, which differentiates losses before they are '
