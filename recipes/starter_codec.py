@@ -1,12 +1,16 @@
 """The starter's codec: spectral, mono, 4 codebooks of 1,024 at 50 frames a second, trained on the starter corpus.
 
 ``descant train recipes/starter_codec.py`` reconstructs; ``recipes/starter_codec.py:polish`` then freezes encoder and
-codebooks and trains the decoder against a discriminator, so that the codes do not change.
+codebooks and trains the decoder against a discriminator, so that the codes do not change; ``:deepen`` first gives the
+decoder more layers.
 """
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import nn
 
 from descant.checkpoints.native import load_codec, save_codec
 from descant.codec.discriminators import MultiScaleSTFTDiscriminator, STFTDiscriminatorConfig
@@ -31,11 +35,14 @@ class CodecRun:
     Args:
         manifest: of the corpus; its ``train`` split is for training, its ``valid`` split for validation.
         start: a codec folder to start from; None initialises ``codec``.
+        decoder_layers: of the codec that is trained, at least as many as ``start`` has; further ones change nothing
+            until they are trained. None keeps their number.
         workers: processes that read the audio; with 0 the training process reads it beside its steps.
     """
 
     manifest: Path = Path("corpus/manifest.jsonl")
     start: Path | None = None
+    decoder_layers: int | None = None
     codec: SpectralCodecConfig = SpectralCodecConfig()
     batches: AudioBatchConfig = AudioBatchConfig(segment_s=2.0, batch_size=12)
     validation: AudioBatchConfig = AudioBatchConfig(segment_s=4.0, batch_size=8, seed=1)
@@ -94,8 +101,14 @@ def polish() -> CodecRun:
     )
 
 
+def deepen() -> CodecRun:
+    """The same with a decoder of eight layers; needs ``start``."""
+    return replace(polish(), start=Path("runs/polish/codec"), decoder_layers=8)
+
+
 def train(run: CodecRun, out_dir: Path, resume: bool) -> dict[str, Any]:
     """Trains, and writes the EMA codec to ``out_dir/codec``."""
+    torch.manual_seed(run.trainer.seed)
     codec, shape = _codec(run)
     discriminator = None if run.discriminator is None else MultiScaleSTFTDiscriminator(run.discriminator)
     records, to_validate = read_manifest(run.manifest, "train"), read_manifest(run.manifest, "valid")
@@ -115,10 +128,29 @@ def train(run: CodecRun, out_dir: Path, resume: bool) -> dict[str, Any]:
 def _codec(run: CodecRun) -> tuple[SpectralCodec, SpectralCodecConfig]:
     """The codec to train and its config, from ``start`` or with fresh weights."""
     if run.start is None:
+        if run.decoder_layers is not None:
+            raise ConfigError("decoder_layers without start: set codec.decoder_layers")
         return SpectralCodec(run.codec), run.codec
     with naming("start"):
         codec, shape = load_codec(run.start)
     if not isinstance(codec, SpectralCodec) or not isinstance(shape, SpectralCodecConfig):
         raise ConfigError(f"start={run.start}: is not a spectral codec")
+    if run.decoder_layers is not None:
+        codec, shape = deepened(codec, shape, run.decoder_layers)
     codec.requires_grad_(True)
     return codec, shape
+
+
+def deepened(
+    codec: SpectralCodec, shape: SpectralCodecConfig, num_layers: int
+) -> tuple[SpectralCodec, SpectralCodecConfig]:
+    """The codec with further layers behind those of its decoder, which add nothing yet: it decodes the same bits."""
+    if num_layers < shape.decoder_layers:
+        raise ConfigError(f"decoder_layers={num_layers}: the codec to start from has {shape.decoder_layers}")
+    shape = replace(shape, decoder_layers=num_layers)
+    deeper = SpectralCodec(shape)
+    missing = deeper.load_state_dict(codec.state_dict(), strict=False).missing_keys
+    for name, parameter in deeper.named_parameters():
+        if name in missing and name.endswith(".scale"):
+            nn.init.zeros_(parameter)
+    return deeper.train(codec.training), shape

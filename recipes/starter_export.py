@@ -28,10 +28,11 @@ def export(trained: Path, polished: Path | None, target: Path) -> None:
     model.config = replace(model.config, defaults=DEFAULTS)
     if polished is not None:
         # In float16, so that models which an earlier version stored in it can be exported too.
-        codec = load_codec(polished)[0].half().float()
-        if codec_spec(codec).fingerprint != codec_spec(load_codec(trained / "codec")[0].half().float()).fingerprint:
+        half = load_codec(polished)[0].half().float()
+        if codec_spec(half).fingerprint != codec_spec(load_codec(trained / "codec")[0].half().float()).fingerprint:
             raise CheckpointError(f"{polished}: its encoder or codebooks differ from those the model was trained with")
-        model.codec.load_state_dict(load_codec(polished)[0].state_dict())
+        model.codec, shape = load_codec(polished)
+        model.config = replace(model.config, codec=shape)
     staging = target.with_name(f"{target.name}.new")
     save_model(model, staging, storage="int8")
     for kept in ("README.md", PRIOR, "text/README.md", "text/measures.json"):

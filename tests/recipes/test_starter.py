@@ -2,17 +2,20 @@
 
 import importlib.util
 import json
+import sys
 
+import pytest
 import soundfile
 import torch
 from safetensors.torch import load_file
 
+from descant.apps.cli.train import shipped_recipes
 from descant.checkpoints.native import load_model
+from descant.codec.spec import codec_spec
+from descant.codec.spectral import SpectralCodec, SpectralCodecConfig
+from descant.errors import ConfigError
 
-CODEC = {
-    "codec.encoder_width": 16,
-    "codec.decoder_width": 16,
-    "codec.quantizer": {"dim": 8, "num_codebooks": 4, "codebook_size": 32, "codebook_dim": 8, "kmeans_iterations": 2},
+LENGTHS = {
     "manifest": "music/manifest.jsonl",
     "batches.segment_s": 0.5,
     "batches.batch_size": 2,
@@ -20,6 +23,12 @@ CODEC = {
     "validation.batch_size": 2,
     "num_validation_batches": 1,
     "trainer.max_steps": 2,
+}
+CODEC = {
+    "codec.encoder_width": 16,
+    "codec.decoder_width": 16,
+    "codec.quantizer": {"dim": 8, "num_codebooks": 4, "codebook_size": 32, "codebook_dim": 8, "kmeans_iterations": 2},
+    **LENGTHS,
 }
 LM = {
     "codec": "starter_codec/codec",
@@ -33,6 +42,46 @@ LM = {
     "model.lm.transformer.num_layers": 2,
     "trainer.max_steps": 2,
 }
+
+
+def recipe(name):
+    """The module of a recipe, also of one that is no run."""
+    file = shipped_recipes()["starter_lm"].with_name(f"{name}.py")
+    spec = importlib.util.spec_from_file_location(name, file)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_decoder_with_more_layers_decodes_as_before_until_it_is_trained():
+    torch.manual_seed(0)
+    shape = SpectralCodecConfig(encoder_width=8, decoder_width=8, decoder_layers=2)
+    codec = SpectralCodec(shape).eval()
+    deeper, deeper_shape = recipe("starter_codec").deepened(codec, shape, 4)
+    assert deeper_shape.decoder_layers == len(deeper.decoder.blocks) == 4
+    codes = torch.randint(0, 1_024, (1, 4, 30))
+    assert torch.equal(deeper.decode(codes), codec.decode(codes))
+    assert codec_spec(deeper) == codec_spec(codec)
+    wave = torch.randn(1, 1, 6_400)
+    deeper(wave).wave.square().sum().backward()
+    assert all(block.scale.grad.abs().sum() > 0 for block in deeper.decoder.blocks)
+
+
+def test_layers_are_not_taken_away():
+    shape = SpectralCodecConfig(encoder_width=8, decoder_width=8, decoder_layers=2)
+    with pytest.raises(ConfigError, match="decoder_layers=1"):
+        recipe("starter_codec").deepened(SpectralCodec(shape), shape, 1)
+
+
+def test_a_codec_is_the_same_whichever_process_reads_its_audio(workshop):
+    for out, workers in (("read_here", 0), ("read_by_others", 2)):
+        workshop.train("starter_codec", out, {**CODEC, "workers": workers})
+    one, other = (
+        load_file(workshop.folder / out / "codec" / "model.safetensors") for out in ("read_here", "read_by_others")
+    )
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 def test_every_stage_hands_on_exact_weights_and_the_export_rounds_them(workshop):
@@ -52,15 +101,13 @@ def test_every_stage_hands_on_exact_weights_and_the_export_rounds_them(workshop)
     assert {tensor.dtype for tensor in load_file(folder / "model.safetensors").values()} == {torch.float32}
     assert load_model(folder).config.max_duration_s == 1.0
 
-    from descant.apps.cli.train import shipped_recipes
-
-    file = shipped_recipes()["starter_lm"].with_name("starter_export.py")
-    spec = importlib.util.spec_from_file_location("starter_export", file)
-    export = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(export)
+    # The discriminator's windows are as short as the codec's clips.
+    polish = {"start": "starter_codec/codec", "decoder_layers": 6, "discriminator.n_ffts": [128], **LENGTHS}
+    workshop.train("starter_codec:deepen", "deeper", polish)
     target = workshop.folder / "exported"
     target.mkdir()
-    export.export(folder, workshop.folder / "starter_codec" / "codec", target)
+    recipe("starter_export").export(folder, workshop.folder / "deeper" / "codec", target)
+    assert load_model(target).config.codec.decoder_layers == 6
     stored = load_file(target / "model.safetensors")
     assert stored["lm.blocks.0.mlp.up.weight"].dtype == torch.int8
     assert json.loads((target / "config.json").read_text())["max_duration_s"] == 1.0

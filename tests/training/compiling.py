@@ -1,12 +1,17 @@
 """Trains with plain and with compiled blocks, in a script that ``test_compile.py`` starts: neither the tests' checks of
 types nor their strict warnings are for PyTorch's compiler. It prints what it found as JSON.
+
+``aot_eager`` follows the blocks and their gradients as the default ``inductor`` does, but writes no kernels: that takes
+a minute.
 """
 
 import json
 import sys
+from functools import partialmethod
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from descant.adapters import LoraConfig
 from descant.errors import ConfigError
@@ -45,13 +50,16 @@ def trained(make, folder, stop=None, **settings):
     }
 
 
-def main(folder):
+def main(folder, backend):
+    plain_compile = nn.Module.compile
+    nn.Module.compile = partialmethod(plain_compile, backend=backend)
     cases = {"model": (lm_task, {}), "adapter": (adapter_task, {"recompute": True, "precision": "bf16"})}
     found = {}
     for name, (make, settings) in cases.items():
         plain = trained(make, folder / name, **settings)
         found[name] = {"plain": plain, "compiled": trained(make, folder / f"{name}-c", compile=True, **settings)}
     found["resumed"] = trained(lm_task, folder / "resumed", stop=1e-9, compile=True)
+    nn.Module.compile = plain_compile
     torch._inductor.config.cpp.cxx = ("no-such-compiler",)
     torch._dynamo.reset()
     try:
@@ -62,4 +70,4 @@ def main(folder):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2])

@@ -14,13 +14,13 @@ from descant.training.trainer_config import TrainerConfig
 from tests.training.test_codec_task import Tones, tiny_task
 
 
-@pytest.fixture(scope="module")
-def found(tmp_path_factory):
-    """What ``compiling.py`` found."""
+@pytest.fixture(scope="module", params=["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def found(request, tmp_path_factory):
+    """What ``compiling.py`` found with a backend of PyTorch's compiler."""
     script = Path(__file__).with_name("compiling.py")
     cache = str(tmp_path_factory.mktemp("inductor"))
     environment = {**os.environ, "PYTHONPATH": str(script.parents[2]), "TORCHINDUCTOR_CACHE_DIR": cache}
-    words = [sys.executable, str(script), str(tmp_path_factory.mktemp("runs"))]
+    words = [sys.executable, str(script), str(tmp_path_factory.mktemp("runs")), request.param]
     done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
