@@ -223,6 +223,27 @@ def test_a_listening_test_is_blind_ordered_for_each_participant_and_counted(fast
     assert (wrong.status_code, wrong.json()["errors"][0]["pointer"]) == (422, "/answer")
 
 
+def test_audio_that_goes_while_it_is_asked_for_is_said_to_be_gone(tmp_path):
+    with serving(tmp_path, pace=50.0) as server:
+        gone, kept = (server.clip(duration_s=0.5, seed=seed) for seed in (1, 2))
+        sound = server.client.get(kept["urls"]["audio"]).content
+        upload = server.client.post("/v1/uploads", files={"file": ("a.wav", sound)}).json()
+        collection = server.client.post("/v1/collections", json={"name": "both", "clip_ids": [gone["id"], kept["id"]]})
+        # The rows still have it, as for a request that looked a moment earlier.
+        for name in (gone["id"], upload["id"]):
+            [file] = tmp_path.rglob(f"{name}.flac")
+            file.unlink()
+        for url, status, slug in (
+            (gone["urls"]["audio"], 410, "audio-dropped"),
+            (f"/v1/uploads/{upload['id']}/audio", 404, "not-found"),
+        ):
+            answer = server.client.get(url)
+            assert (answer.status_code, answer.json()["type"]) == (status, f"/problems/{slug}")
+        archive = server.client.get(f"/v1/collections/{collection.json()['id']}/archive").content
+        [name] = zipfile.ZipFile(io.BytesIO(archive)).namelist()
+        assert kept["id"][5:9] in name
+
+
 def test_when_room_is_short_old_audio_goes_and_favourites_and_codes_stay(tmp_path):
     with serving(tmp_path, pace=50.0, quota_bytes=50_000) as server:
         clips = []

@@ -14,6 +14,7 @@ from descant.apps.server.problems import Problem, at_fault
 from descant.audio import Clip
 from descant.audio.loop_points import FORMATS as LOOP_FORMATS
 from descant.audio.loop_points import with_loop_points
+from descant.errors import AudioError
 from descant.transcription import DEFAULT_BPM, midi_file, transcribe
 
 AudioFormat = Literal["wav", "flac", "mp3", "ogg", "opus", "m4a"]
@@ -58,7 +59,7 @@ def exported(files: Files, source: Path, id: str, info: Mapping[str, Any], wante
         info: the record of how it was made.
 
     Raises:
-        Problem: the part lies outside the clip, or the format has no loop points.
+        Problem: the part lies outside the clip, the format has no loop points, or the audio has just been removed.
     """
     if wanted.is_loop and wanted.format not in LOOP_FORMATS:
         raise at_fault("/loop", f"{wanted.format} files have no loop points; ask for {' or '.join(LOOP_FORMATS)}")
@@ -66,7 +67,7 @@ def exported(files: Files, source: Path, id: str, info: Mapping[str, Any], wante
     if path.exists():
         path.touch()
         return path
-    clip = Clip.read(source)
+    clip = _stored(source, id)
     if not wanted.is_whole:
         end_s = clip.duration_s if wanted.end_s is None else min(wanted.end_s, clip.duration_s)
         if round(end_s * clip.sample_rate_hz) <= round(wanted.start_s * clip.sample_rate_hz):
@@ -93,6 +94,7 @@ def transcribed(files: Files, source: Path, row: sqlite3.Row) -> Path:
 
     Raises:
         MissingExtra: what finds notes is not installed.
+        Problem: the audio has just been removed.
     """
     measured = {} if row["measured"] is None else json.loads(row["measured"])
     tempo = float(measured.get("tempo_bpm") or row["tempo_bpm"] or DEFAULT_BPM)
@@ -101,7 +103,7 @@ def transcribed(files: Files, source: Path, row: sqlite3.Row) -> Path:
     if path.exists():
         path.touch()
         return path
-    clip = Clip.read(source)
+    clip = _stored(source, row["id"])
     files.write(path, midi_file(transcribe(clip), clip.duration_s, tempo, name))
     return path
 
@@ -128,7 +130,23 @@ def require_audio(row: sqlite3.Row) -> None:
     if row["state"] in ("cancelled", "failed"):
         raise Problem("not-found", f"clip {row['id']} has no audio: it is {row['state']}")
     if not row["audio_kept"]:
-        raise Problem("audio-dropped", f"the audio of clip {row['id']} was dropped to make room; make it again")
+        raise _dropped(row["id"])
+
+
+def _stored(source: Path, id: str) -> Clip:
+    """The stored audio, which may have been removed since somebody looked for it."""
+    try:
+        return Clip.read(source)
+    except AudioError:
+        if source.exists():
+            raise
+        if id.startswith("clip_"):
+            raise _dropped(id) from None
+        raise Problem("not-found", f"{id} was deleted") from None
+
+
+def _dropped(id: str) -> Problem:
+    return Problem("audio-dropped", f"the audio of clip {id} was dropped to make room; make it again")
 
 
 def _fingerprint(wanted: Mapping[str, Any]) -> str:

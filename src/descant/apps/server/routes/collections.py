@@ -18,7 +18,7 @@ from descant.apps.server import rows
 from descant.apps.server.audio_out import AudioFormat, Wanted, exported, file_name, info_of
 from descant.apps.server.auth import Maker, Reader
 from descant.apps.server.ids import checked_id, new_id, now
-from descant.apps.server.problems import not_found
+from descant.apps.server.problems import Problem, not_found
 from descant.apps.server.routes.answers import IdempotencyKey, problems
 from descant.apps.server.schemas import CollectionObject, Given, JobRequest
 from descant.apps.server.service import Parts, Service
@@ -175,7 +175,12 @@ def _pack(parts: Service, path: Path, clips: list[sqlite3.Row], format: AudioFor
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as packed:
         for number, row in enumerate(clips, start=1):
             source = parts.files.audio(row["id"])
-            file = exported(parts.files, source, row["id"], info_of(row), Wanted(format=format))
+            try:
+                file = exported(parts.files, source, row["id"], info_of(row), Wanted(format=format))
+            except Problem as problem:
+                if problem.slug != "audio-dropped":
+                    raise
+                continue
             packed.write(file, f"{number:03d}-{file_name(row, format)}")
 
 

@@ -78,7 +78,7 @@ class ModelGiven(Given):
 @router.post(
     "/v1/audio/music",
     response_class=StreamingResponse,
-    responses=problems(404, 409, 413, 415, 422, 429, 500, 501, 503, 507),
+    responses=problems(404, 409, 410, 413, 415, 422, 429, 500, 501, 503, 507),
 )
 async def music(given: MusicGiven, request: Request, owner: Maker, parts: Parts) -> Response:
     """Music in one call. A client that goes away ends the job."""
@@ -113,7 +113,7 @@ async def music(given: MusicGiven, request: Request, owner: Maker, parts: Parts)
 @router.post(
     "/models/{id:path}",
     response_class=FileResponse,
-    responses=problems(404, 409, 413, 415, 422, 429, 500, 501, 503, 507),
+    responses=problems(404, 409, 410, 413, 415, 422, 429, 500, 501, 503, 507),
 )
 async def model(id: ModelName, given: ModelGiven, request: Request, owner: Maker, parts: Parts) -> Response:
     """Music in one call, as hosted models make it."""
