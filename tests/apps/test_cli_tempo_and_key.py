@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from descant.apps.cli.main import main
 from descant.audio import read_info
 from descant.tempo_key import unused_tempo_key
 
@@ -80,3 +81,8 @@ def test_an_unused_tempo_is_noted_where_the_music_is_made(run):
     outcome = run("generate", "piano 1000 bpm", *STARTER, "--chords", "none", "-o", "a.wav")
     assert outcome.code == 0, outcome.err
     assert "'piano 1000 bpm': 1000 bpm is outside 30 to 300 and is not used" in outcome.err
+
+
+def test_an_unused_tempo_is_noted_beside_a_stream(capfdbinary):
+    assert main(["generate", "piano 1000 bpm", *STARTER, "--chords", "none", "--stream", "-"]) == 0
+    assert b"'piano 1000 bpm': 1000 bpm is outside 30 to 300 and is not used" in capfdbinary.readouterr().err

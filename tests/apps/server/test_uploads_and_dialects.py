@@ -245,6 +245,18 @@ def test_the_command_line_says_what_a_server_has_chosen(fast, tmp_path, capfdbin
     assert b"chosen" not in capfdbinary.readouterr().err
 
 
+def test_the_command_line_says_what_of_a_prompt_the_model_of_a_server_does_not_use(
+    fast, tmp_path, capfdbinary, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    words = ("generate", "a 1000 bpm", "--then", "0.3 b in H minor", "-d", "0.6")
+    for output in (("-o", "a.wav"), ("--stream", "-")):
+        assert main([*words, "--server", f"http://127.0.0.1:{fast.port}", *output]) == 0
+        said = capfdbinary.readouterr().err.decode()
+        assert said.count("'a 1000 bpm': 1000 bpm is outside 30 to 300 and is not used") == 1
+        assert said.count("'b in H minor': 'H minor' is not a key and is not used") == 1
+
+
 @pytest.mark.parametrize(
     ("status", "code"), [(400, 2), (404, 2), (422, 2), (429, 75), (500, 1), (501, 2), (502, 75), (503, 75), (507, 75)]
 )

@@ -10,7 +10,7 @@ from descant.apps.cli.options import LOUDNESS_LUFS
 from descant.apps.cli.outputs import STDOUT, Target, note, show, slug
 from descant.apps.cli.parser import is_given
 from descant.apps.cli.progress import progress
-from descant.apps.cli.requests import check_combinations, choices_in_words
+from descant.apps.cli.requests import check_combinations, choices_in_words, note_unused
 from descant.apps.cli.standard_streams import binary_stdout
 from descant.apps.client import Client
 from descant.atomic import write_all
@@ -112,7 +112,7 @@ def _stream(client: Client, request: dict[str, Any], format: str) -> None:
         raise
     job = client.finished(job)
     client.check_succeeded(job)
-    _note_choices([job], [Path(STDOUT)])
+    _note_used(client, [job], [Path(STDOUT)])
 
 
 def _write(
@@ -155,16 +155,22 @@ def _write(
         "server": arguments.server,
     }
     if not arguments.json:
-        _note_choices(jobs, files)
+        _note_used(client, jobs, files)
     if not target.is_stdout:
         show(summary, [str(path) for path in (*files, *codes_files)], arguments.json)
     if not arguments.json:
         note(f"{seconds:g} s of audio in {seconds_taken:.1f} s, {seconds / seconds_taken:.2g}x real time")
 
 
-def _note_choices(jobs: list[dict[str, Any]], files: list[Path]) -> None:
-    """Says which tempi, keys and chords the model chose."""
+def _note_used(client: Client, jobs: list[dict[str, Any]], files: list[Path]) -> None:
+    """Says which of the tempi and keys in the prompts are not used, and which tempi, keys and chords the model chose."""
     clips = [(job["request"], clip) for job in jobs for clip in job["clips"]]
+    if client.get(f"/v1/models/{clips[0][1]['model']}")["can"]["tempo_key"]:
+        note_unused(
+            text
+            for request, _ in clips
+            for text in (request["text"], *(section["text"] for section in request["sections"]))
+        )
     for (request, clip), file in zip(clips, files, strict=True):
         stated = stated_tempo_key(request["text"], request["tempo"], request["key"])
         chords = None if request["chords"] in OPEN else request["chords"]

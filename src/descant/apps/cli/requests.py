@@ -2,12 +2,14 @@
 
 import argparse
 import secrets
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from descant.apps.cli.generate_options import DURATION_S
+from descant.apps.cli.outputs import note
 from descant.errors import AudioError, InvalidRequest, naming
-from descant.tempo_key import OPEN, TempoKey
+from descant.tempo_key import OPEN, TempoKey, unused_tempo_key
 
 if TYPE_CHECKING:
     from descant.api import MusicGen
@@ -93,6 +95,18 @@ def with_model_defaults(request: "Request", arguments: argparse.Namespace, model
     guidance = replace(model.default_guidance, **_given_guidance(arguments))
     sampling = replace(model.default_sampling, **_given_sampling(arguments))
     return replace(request, sampling=sampling, guidance=guidance)
+
+
+def texts_of(request: "Request") -> tuple[str | None, ...]:
+    """The prompt of a request and those of its later sections."""
+    return (request.text, *(text for _, text in request.timeline))
+
+
+def note_unused(texts: Iterable[str | None]) -> None:
+    """Says what prompts state of tempo and key that a model with such conditions does not use, once for each prompt."""
+    for text in dict.fromkeys(texts):
+        for line in unused_tempo_key(text):
+            note(f"{text!r:.60}: {line}")
 
 
 def choices_of(request: "Request", bpm: float | None, key: str | None, chords: str | None) -> str:

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 from descant.apps.cli.option_names import with_option_names
 from descant.apps.cli.outputs import Target, note, show, slug
 from descant.apps.cli.progress import Report, part_of, progress
-from descant.apps.cli.requests import choices_of
-from descant.tempo_key import unused_tempo_key
+from descant.apps.cli.requests import choices_of, note_unused, texts_of
 from descant.version import __version__
 
 if TYPE_CHECKING:
@@ -143,7 +142,7 @@ def make(writer: Writer, requests: list["Request"], arguments: argparse.Namespac
     seconds_taken = time.monotonic() - began
     if not arguments.json:
         if model.model.tempo_key is not None:
-            _note_unused(requests)
+            note_unused([text for request in requests for text in texts_of(request)])
         _note_choices(results)
         _note_quiet(results, writer.loudness_lufs)
     if not writer.target.is_stdout:
@@ -151,14 +150,6 @@ def make(writer: Writer, requests: list["Request"], arguments: argparse.Namespac
     if not arguments.json:
         note(f"{audio_s:g} s of audio in {seconds_taken:.1f} s, {audio_s / seconds_taken:.2g}x real time")
         _note_runtime(model)
-
-
-def _note_unused(requests: list["Request"]) -> None:
-    """Says what the prompts state of tempo and key that is not used, once for each prompt."""
-    texts = [text for request in requests for text in (request.text, *(text for _, text in request.timeline))]
-    for text in dict.fromkeys(texts):
-        for line in unused_tempo_key(text):
-            note(f"{text!r:.60}: {line}")
 
 
 def _note_choices(results: list[Result]) -> None:

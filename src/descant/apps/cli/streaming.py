@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from descant.apps.cli.outputs import note
-from descant.apps.cli.requests import choices_of
+from descant.apps.cli.requests import choices_of, note_unused, texts_of
 from descant.apps.cli.standard_streams import binary_stdout, reader_has_gone
 from descant.atomic import write_all
 from descant.errors import InvalidRequest
@@ -47,6 +47,8 @@ def stream(model: "MusicGen", request: "Request", format: str) -> None:
     music = model.stream(request)
     info = info_of(music.request)
     choices = choices_of(request, info["tempo"], info["key"], info["chords"])
+    if model.model.tempo_key is not None:
+        note_unused(texts_of(request))
     if choices:
         note(choices)
     num_samples = round(music.request.duration_s * model.sample_rate_hz)
