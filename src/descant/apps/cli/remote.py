@@ -163,7 +163,7 @@ def _write(
 
 
 def _note_used(client: Client, jobs: list[dict[str, Any]], files: list[Path]) -> None:
-    """Says which of the tempi and keys in the prompts are not used, and which tempi, keys and chords the model chose."""
+    """Says which tempi and keys of the prompts are not used, and which tempi, keys and chords the model chose."""
     clips = [(job["request"], clip) for job in jobs for clip in job["clips"]]
     if client.get(f"/v1/models/{clips[0][1]['model']}")["can"]["tempo_key"]:
         note_unused(
