@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-from results import newest, read
+from results import newest, read, short_machine
 
 from descant.studies.plot_style import SETTINGS
 
@@ -49,8 +49,7 @@ def draw(curve: str, lines: list[dict[str, Any]], file: Path) -> None:
 
 
 def _label(line: dict[str, Any]) -> str:
-    machine = line["processor"].split(",")[0] if line["device"] == "cpu" else line["device"]
-    return f"{line['model']}, {line['precision']}, {machine}"
+    return f"{line['model']}, {line['precision']}, {short_machine(line)}"
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """The measurements in ``results.jsonl``: one JSON object a line, newest last."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,16 @@ def append(line: dict[str, Any], file: Path = RESULTS) -> None:
     """Adds a line."""
     with file.open("a", encoding="utf-8") as opened:
         opened.write(json.dumps(line) + "\n")
+
+
+def machine(line: dict[str, Any]) -> str:
+    """The processor, or the device where that is another one."""
+    return str(line["processor"] if line["device"] == "cpu" else line["device"])
+
+
+def short_machine(line: dict[str, Any]) -> str:
+    """Without the numbers by which a processor's family is told from others of its name."""
+    return re.sub(r"\(R\)| Processor|, family \d+, model \d+", "", machine(line))
 
 
 def newest(lines: list[dict[str, Any]], what: str) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from results import newest, read
+from results import machine, newest, read, short_machine
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (ROOT / "README.md", ROOT / "docs" / "speed.md")
@@ -66,15 +66,16 @@ def _rounded(value: float) -> str:
 
 
 def _machine(line: Line) -> str:
-    if line["device"] != "cpu":
-        return str(line["device"])
-    count = line["num_threads"]
-    return f"{line['processor']}, {count} thread{'s' if count != 1 else ''}"
+    return machine(line) + _threads(line)
 
 
 def _short_machine(line: Line) -> str:
-    """Without the numbers by which a processor's family is told from others of its name."""
-    return re.sub(r"\(R\)| Processor|, family \d+, model \d+", "", _machine(line))
+    return short_machine(line) + _threads(line)
+
+
+def _threads(line: Line) -> str:
+    count = line["num_threads"]
+    return "" if line["device"] != "cpu" else f", {count} thread{'s' if count != 1 else ''}"
 
 
 def _model(line: Line) -> str:
