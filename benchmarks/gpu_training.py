@@ -174,7 +174,12 @@ def updates(sizes: Sizes, folder: Path) -> Iterator[Finding]:
         batch = TokenBatchConfig(batch_size=one.rows, segment_frames=sizes.frames)
         trainer = _trainer(sizes, mesh=mesh, precision="bf16", recompute=one.recompute, compile=one.compile)
         planned = memory(
-            one.config, batch, trainer, num_devices=processes.count(), per_node=processes.count(), text_tokens=TEXT_TOKENS
+            one.config,
+            batch,
+            trainer,
+            num_devices=processes.count(),
+            per_node=processes.count(),
+            text_tokens=TEXT_TOKENS,
         )
         source = Noise(one.config, batch)
         updater = Updater(_task(one.config, sizes.device), trainer, sizes.device)

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch import nn
-from torch._dynamo.exc import BackendCompilerFailed
 
 from descant.errors import ConfigError
 from descant.lm.model import MusicLM
@@ -32,6 +31,9 @@ def naming_compiler() -> Iterator[None]:
     Raises:
         ConfigError: PyTorch found no compiler on this machine, or it failed.
     """
+    # Here, since it takes a second or more, and most runs do not compile.
+    from torch._dynamo.exc import BackendCompilerFailed
+
     try:
         yield
     except BackendCompilerFailed as error:
