@@ -26,8 +26,8 @@ AHEAD = 2
 """Batches that are begun ahead of the one that is asked for, of each process."""
 
 GRACE_S = 20.0
-"""How long a process goes on after a signal to end: a scheduler sends SIGTERM to all processes of a job, a terminal that
-is closed SIGHUP, and the run still needs its batch to come to the end of its update."""
+"""How long a process goes on after a signal to end: a scheduler sends SIGTERM to all processes of a job, a closed
+terminal SIGHUP, and the run still needs its batch to come to the end of its update."""
 
 _Read: TypeAlias = tuple[np.ndarray, dict[str, str]]
 """A wave, and the clips that the process has found unreadable so far. Tensors would need a file for each batch."""

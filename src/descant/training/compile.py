@@ -39,6 +39,6 @@ def naming_compiler() -> Iterator[None]:
     except BackendCompilerFailed as error:
         reason = str(error.inner_exception).strip().splitlines() or [type(error.inner_exception).__name__]
         raise ConfigError(
-            f"trainer.compile: PyTorch could not compile the blocks ({reason[0]:.200}); a CPU needs a C++ compiler such "
-            f"as g++, a GPU needs Triton; or set it to false"
+            f"trainer.compile: PyTorch could not compile the blocks ({reason[0]:.200}); a CPU needs a C++ compiler "
+            f"such as g++, a GPU needs Triton; or set it to false"
         ) from error
