@@ -14,6 +14,7 @@ from descant.apps.cli import outputs, results
 from descant.audio import Clip, read_info
 from descant.audio.loudness import integrated_loudness
 from descant.checkpoints.codes import load_codes
+from descant.codec import spec
 
 KEYS = {
     *("files", "codes_files", "seeds", "prompts", "duration_s", "sample_rate_hz", "seconds_taken"),
@@ -264,3 +265,14 @@ def test_slugs_are_short_in_characters_and_in_bytes():
 
 def test_printed_text_stays_on_its_line_and_obeys_no_escape():
     assert outputs.printable("a\nb\x1b[31m\ud800") == "a b\\x1b[31m\\ud800"
+
+
+def test_the_codecs_fingerprint_is_computed_once_for_all_files(run, monkeypatch):
+    """It reads all weights."""
+    found, codec_spec = [], spec.codec_spec
+    monkeypatch.setattr(spec, "codec_spec", lambda codec: (found.append(codec), codec_spec(codec))[1])
+    outcome = run("generate", "x", *TINY, "--count", "3", "-o", "out/", "--save-codes", "codes/", "--json")
+    assert len(found) == 1
+    headers = [load_codes(Path(path))[1] for path in json.loads(outcome.out)["codes_files"]]
+    assert {header.codec_fingerprint for header in headers} == {codec_spec(found[0]).fingerprint}
+    assert [header.num_samples for header in headers] == [6_400] * 3

@@ -83,3 +83,31 @@ def test_vectors_that_were_read_in_inference_mode_can_be_trained_with():
     (encoder.encode(["abc"]).values * weight).sum().backward()
     assert weight.grad is not None
     assert float(weight.grad[0]) == sum(map(ord, "abc"))
+
+
+class Products(Letters):
+    """Its vectors are matrix products, which autocast rounds; it remembers how many threads computed them."""
+
+    def states(self, text):
+        self.read.append(text)
+        self.num_threads = torch.get_num_threads()
+        return torch.nn.functional.linear(super().states(text) / 7, torch.eye(4))
+
+
+def test_kept_vectors_do_not_depend_on_the_settings_of_who_asked_first():
+    """A run in bfloat16 once validated with rounded vectors, unless it was resumed in between."""
+    encoder = Products()
+    with torch.autocast("cpu", torch.bfloat16):
+        encoder.encode(["abc"])
+    assert torch.equal(encoder.encode(["abc"]).values, Products().encode(["abc"]).values)
+
+
+def test_kept_vectors_are_computed_in_one_thread():
+    """Products of several threads may have other bits."""
+    encoder, before = Products(), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        encoder.encode(["abc"])
+    finally:
+        torch.set_num_threads(before)
+    assert encoder.num_threads == 1

@@ -3,7 +3,6 @@
 import itertools
 import logging
 import os
-import signal
 import time
 
 import pytest
@@ -13,6 +12,7 @@ from descant.data.audio_dataset import AudioBatches
 from descant.data.audio_workers import read_ahead
 from descant.data.manifest import ClipRecord
 from descant.errors import ConfigError, DataError, ProcessLost
+from descant.signals import TERMINATION
 from descant.training.distributed import Share
 from tests.data.test_audio_dataset import CONFIG, ramp, saved
 
@@ -83,15 +83,17 @@ def test_counts_out_of_range_are_refused(records, count):
         pass
 
 
-def test_a_process_outlives_the_signal_that_ends_a_job_and_a_lost_one_ends_the_run(records):
-    source = AudioBatches(records, CONFIG)
+@pytest.mark.parametrize("number", TERMINATION)
+def test_a_process_outlives_the_signal_that_ends_a_job_and_a_lost_one_ends_the_run(records, number):
+    source, read = AudioBatches(records, CONFIG), []
     with pytest.raises(ProcessLost, match="workers"), read_ahead(source, 1) as batches:  # noqa: PT012
         batches.batch(0)
         [process] = batches._pool._processes.values()
-        os.kill(process.pid, signal.SIGTERM)
+        os.kill(process.pid, number)
         time.sleep(0.2)
         for step in range(1, 8):
-            batches.batch(step)
+            read.append(batches.batch(step))
         process.kill()
         for step in range(8, 20):
             batches.batch(step)
+    assert len(read) == 7, "the signal has not ended it"

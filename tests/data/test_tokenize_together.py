@@ -1,9 +1,11 @@
 """Scanning and tokenizing in several processes and on several machines: the same bytes as one."""
 
+import gc
 import os
 import shutil
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,15 @@ def test_a_codec_with_weight_norms_is_sent_to_other_processes_with_its_codes(tmp
     wave = torch.randn(2, 1, 6_400, generator=torch.Generator().manual_seed(0))
     codes = with_codec(tmp_path / "codec", "cpu", lambda sent, _: sent.encode(wave))
     assert torch.equal(codes, codec.encode(wave))
+
+
+def test_a_process_keeps_only_the_codec_that_it_encodes_with(tmp_path):
+    read = []
+    for name in ("first", "second"):
+        write_codec(FakeCodec(), tmp_path / name)
+        read.append(with_codec(tmp_path / name, "cpu", lambda sent, _: weakref.ref(sent)))
+    gc.collect()
+    assert [codec() is None for codec in read] == [True, False]
 
 
 def test_two_machines_write_the_codes_of_one_and_the_last_run_only_joins_them(records, tmp_path):

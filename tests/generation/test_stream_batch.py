@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 
-from descant.errors import InvalidRequest
+from descant.adapters import Adapter, LoraConfig, new_adapter
+from descant.errors import CheckpointError, InvalidRequest
 from descant.generation.engine import Engine
 from descant.generation.request import Request
 from descant.generation.runtimes.native.session import NativeSession
@@ -29,6 +30,15 @@ def set_threads() -> Iterator[Callable[[int], None]]:
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)
+
+
+def overflowing(engine: Engine) -> Adapter:
+    """An adapter with which no value is finite."""
+    adapter = new_adapter(engine.model, LoraConfig(rank=2, alpha=2.0), torch.Generator().manual_seed(0))
+    for part in (part for parts in adapter.changes.values() for part in parts if part is not None):
+        part.down.data.fill_(1e30)
+        part.up.data.fill_(1e30)
+    return adapter
 
 
 def finished(batch: StreamBatch, at_steps: dict | None = None) -> dict:
@@ -200,4 +210,83 @@ def test_music_whose_end_was_not_given_out_is_not_revised(engine, set_threads):
     with pytest.raises(InvalidRequest, match="drawn already"):
         batch.revise(short, ((0.05, "drums"),))
     assert set(finished(batch)) == {short, long}
+    batch.close()
+
+
+def test_music_that_has_ended_is_not_revised(engine):
+    batch = engine.stream_batch()
+    music = batch.add(ask(duration_s=0.1))
+    finished(batch)
+    with pytest.raises(InvalidRequest, match="drawn already"):
+        batch.revise(music, ((0.05, "drums"),))
+    batch.close()
+
+
+@pytest.mark.parametrize("num_threads", [1, 2])
+@pytest.mark.parametrize("duration_s", [0.04, 0.9])  # the error is found in a step, or with the first chunk
+def test_a_broken_adapter_ends_its_own_music_only(engine, set_threads, num_threads, duration_s):
+    """It once ended the process of a service, and with it the music of everybody."""
+    set_threads(num_threads)
+    batch, adapter = engine.stream_batch(chunk_s=0.06), overflowing(engine)
+    good = [batch.add(ask(seed=seed)) for seed in range(2)]
+    for _ in range(2):
+        broken = [batch.add(ask(seed=seed, duration_s=duration_s, adapters=adapter)) for seed in range(2)]
+        errors = {}
+        while len(errors) < 2:
+            errors |= {one.music: one.error for one in batch.advance() if one.error is not None}
+        assert errors.keys() == set(broken)
+        assert {type(error) for error in errors.values()} == {CheckpointError}
+    assert set(finished(batch)) == set(good)
+    for seed, music in enumerate(good):
+        assert torch.equal(music.codes, engine.generate([ask(seed=seed)])[0].codes)
+    batch.close()
+
+
+class Between:
+    """A state as another thread sees it that asks for the codes just before or just after a window ends."""
+
+    def __init__(self, state, end: Callable[[], object], is_before: bool) -> None:
+        self._state, self._end, self._is_before = state, end, is_before
+
+    @property
+    def codes(self):
+        before = self._state.codes
+        self._end()
+        return before if self._is_before else self._state.codes
+
+    def __getattr__(self, name: str):
+        return getattr(self._state, name)
+
+
+@pytest.mark.parametrize("is_before", [True, False])
+def test_how_much_is_known_does_not_fall_where_it_is_asked_while_a_window_ends(engine, is_before):
+    batch = engine.stream_batch(chunk_s=0.06)
+    music = batch.add(ask(duration_s=0.3))
+    while music.known_s < 0.2:
+        batch.advance()
+    state = music._state
+
+    def end() -> None:
+        music._state = state
+        finished(batch)
+
+    music._state = Between(state, end, is_before)
+    assert music.known_s == pytest.approx(0.3)
+    batch.close()
+
+
+def test_how_much_is_known_does_not_fall_while_a_window_ends(engine, monkeypatch):
+    """For a moment the codes were nowhere: a clip that was nearly done was shown as not begun."""
+    batch, seen = engine.stream_batch(chunk_s=0.06), []
+    music = batch.add(ask(duration_s=0.3))
+    append = music._state.append
+
+    def noted(*values) -> None:
+        seen.append(music.known_s)
+        append(*values)
+        seen.append(music.known_s)
+
+    monkeypatch.setattr(music._state, "append", noted)
+    finished(batch)
+    assert seen == [pytest.approx(0.3)] * 2
     batch.close()

@@ -47,6 +47,13 @@ def test_without_a_compiler_the_run_says_what_to_do(found):
     assert "a CPU needs a C++ compiler" in found["no compiler"]
 
 
+def test_the_compiler_is_not_imported_by_runs_without_it():
+    """It takes a second or more."""
+    script = "import sys; import descant.training.trainer; sys.exit('torch._dynamo' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.run([sys.executable, "-c", script], env=environment).returncode == 0
+
+
 def test_a_codec_is_not_compiled(tmp_path):
     config = TrainerConfig(max_steps=1, compile=True, device="cpu")
     with pytest.raises(ConfigError, match=r"trainer\.compile"):

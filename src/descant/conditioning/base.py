@@ -31,6 +31,7 @@ from torch import Tensor, nn
 
 from descant.conditioning.recent_texts import recent_texts
 from descant.errors import InvalidRequest
+from descant.nn.settings import in_one_thread, own_settings
 
 Conditions: TypeAlias = Mapping[str, Any]
 """The conditions of one row by name, e.g. ``{"text": "warm piano", "melody": levels}``. Absent or None is null."""
@@ -217,7 +218,9 @@ class TextEncoder(ABC):
             )
         readable = [readable_text(text) for text in texts]
         distinct = [text for text in dict.fromkeys(readable) if text is not None]
-        states = dict(zip(distinct, recent_texts.states_of(self, distinct, self.states_of), strict=True))
+        # What is kept must not depend on who asked first, in autocast or with several threads.
+        read = in_one_thread(own_settings()(self.states_of))
+        states = dict(zip(distinct, recent_texts.states_of(self, distinct, read), strict=True))
         length = max((len(vectors) for vectors in states.values()), default=1)
         values = torch.zeros(len(readable), length, self.dim, device=self.device)
         mask = torch.zeros(len(readable), length, dtype=torch.bool, device=self.device)

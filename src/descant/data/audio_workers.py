@@ -19,14 +19,15 @@ from descant.data import audio_dataset
 from descant.data.audio_dataset import AudioBatch, AudioBatches
 from descant.errors import ConfigError
 from descant.process_pool import process_pool
+from descant.signals import TERMINATION
 
 MAX_WORKERS = 256
 AHEAD = 2
 """Batches that are begun ahead of the one that is asked for, of each process."""
 
 GRACE_S = 20.0
-"""How long a process goes on after SIGTERM: a scheduler sends it to all processes of a job, and the run still needs its
-batch to come to the end of its update."""
+"""How long a process goes on after a signal to end: a scheduler sends SIGTERM to all processes of a job, a closed
+terminal SIGHUP, and the run still needs its batch to come to the end of its update."""
 
 _Read: TypeAlias = tuple[np.ndarray, dict[str, str]]
 """A wave, and the clips that the process has found unreadable so far. Tensors would need a file for each batch."""
@@ -99,7 +100,9 @@ def _begin(source: AudioBatches) -> None:
     _source = source
     # The training process names clips that cannot be read, once for all.
     audio_dataset.LOG.setLevel(logging.ERROR)
-    signal.signal(signal.SIGTERM, _end_later)
+    for number in TERMINATION:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # under nohup it stays ignored
+            signal.signal(number, _end_later)
 
 
 def _end_later(number: int, frame: FrameType | None) -> None:

@@ -16,7 +16,7 @@ from descant.codec.base import AudioCodec
 T = TypeVar("T")
 
 _read: dict[str, AudioCodec] = {}
-"""The codec that this process has read, by its file."""
+"""The codec that this process has read last, by its file."""
 
 
 @torch.inference_mode(False)
@@ -33,6 +33,7 @@ def with_codec(path: str | os.PathLike[str], device: str, function: Callable[...
     """Calls a function with the codec of a file on a device, and that device, as its first arguments."""
     name, place = os.fspath(path), torch.device(device)
     if name not in _read:
+        _read.clear()  # of the codec before nothing is encoded any more
         _read[name] = pickle.loads(Path(name).read_bytes()).to(place)
     return function(_read[name], place, *arguments)
 

@@ -40,12 +40,10 @@ class Decoder:
     def __enter__(self) -> "Decoder":
         return self
 
-    @torch.inference_mode()
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._session.leave(self._batch.slots)
-        self._batch = self._batch_of([])
+        self.leave_all()
 
     @property
     def active(self) -> list[Decoding]:
@@ -104,6 +102,13 @@ class Decoder:
         self._arrange(other for other in self.active if other is not decoding)
         self._session.leave(decoding.slots)
         self._pick(self._logits, slots)
+
+    @torch.inference_mode()
+    def leave_all(self) -> None:
+        """Removes all jobs that are not done, also after an error; codes that nobody has asked for are lost."""
+        self._session.leave(self._batch.slots)
+        self._batch = self._batch_of([])
+        self._logits = self._logits[:0]
 
     @torch.inference_mode()
     def shorten(self, decoding: Decoding, num_frames: int) -> None:

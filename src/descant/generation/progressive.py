@@ -71,7 +71,8 @@ class ProgressiveMusic:
     @property
     def known_s(self) -> float:
         """Seconds of the result whose codes are known, of which the last may not be audible yet."""
-        # Another thread may make the music meanwhile, and end the window: then its codes are in the state.
+        # Another thread may make the music meanwhile, and end the window: then its codes are in the state. So the state
+        # is asked last.
         current = self._current
         frames = self._state.codes.shape[-1]
         if current is not None:
@@ -194,21 +195,21 @@ class ProgressiveMusic:
             window = state.next_window
             decoding = decoder.join(state.job(window))
             self._current = decoding, window
-            num_given = window.start - window.first
+            given = decoding.job.prompt
             try:
                 while not decoding.is_done and self._change is None:
                     # No step completes more than one frame.
-                    yield max(1, num_needed - (decoding.num_known - num_given))
+                    yield max(1, num_needed - (decoding.num_known - given.shape[1]))
                     state.listen(decoding, decoder, window)
-                    num_known = decoding.num_known
+                    num_known, num_given = decoding.num_known, given.shape[1]
                     if decoding.is_done or num_known - num_given >= num_needed:
-                        codes = decoder.codes(decoding)[:, num_given:num_known].clone()
-                        num_given = num_known
-                        chunk.add(codes.shape[1])
+                        given = decoder.codes(decoding)[:, :num_known].clone()
+                        chunk.add(num_known - num_given)
                         num_needed = chunk.frames
-                        yield codes
+                        yield given[:, num_given:]
             finally:
+                state.append(given, window)
+                # Only now: until the state has the codes, another thread finds them here (``known_s``).
                 self._current = None
-                state.append(decoder.codes(decoding)[:, :num_given], window)
-                if not decoding.is_done:
+                if decoding in decoder.active:
                     decoder.leave(decoding)

@@ -13,7 +13,7 @@ from functools import partial
 from jaxtyping import Float
 from torch import Tensor
 
-from descant.errors import InvalidRequest
+from descant.errors import CheckpointError, InvalidRequest
 from descant.generation.audition import Audition
 from descant.generation.decode import Decoder
 from descant.generation.prepared import Preparer
@@ -69,14 +69,26 @@ class _Lane:
 
     def advance(self) -> list[Advance]:
         """A step of everything, or several where that is quick and nothing is due meanwhile."""
+        used = {running.decoder for running in self.running.values()}
+        for decoder in self.decoders.values():
+            if decoder.active and decoder not in used:
+                decoder.leave_all()  # an error has left something
         while self.joining:
             joining = self.joining.popleft()
             self.running[joining.music] = joining
+        broken: dict[Decoder, CheckpointError] = {}
         for decoder in self.decoders.values():
             if decoder.active:
                 own = [running.num_missing for running in self.running.values() if running.decoder is decoder]
-                decoder.advance(most=min(own))
-        advances = [_advanced(running) for running in self.running.values()]
+                try:
+                    decoder.advance(most=min(own))
+                except CheckpointError as error:  # of an adapter, perhaps: what is made without it goes on
+                    broken[decoder] = error
+                    decoder.leave_all()
+        advances = [
+            _failed(running, broken[running.decoder]) if running.decoder in broken else _advanced(running)
+            for running in self.running.values()
+        ]
         for one in advances:
             if one.is_done:
                 del self.running[one.music]
@@ -149,11 +161,7 @@ class StreamBatch:
 
     @own_settings()
     def advance(self) -> list[Advance]:
-        """Draws some steps. Gives what is new of each piece of music, and of what is done or has failed the end.
-
-        Raises:
-            CheckpointError: the model gave values that are not finite; nothing can go on.
-        """
+        """Draws some steps. Gives what is new of each piece of music, and of what is done or has failed the end."""
         if len(self._busy()) < 2 and not any(lane.turn for lane in self._lanes):
             made = [one for lane in self._busy() for one in lane.advance()]
         else:
@@ -175,7 +183,7 @@ class StreamBatch:
         Raises:
             InvalidRequest: a prompt begins within what is drawn already; all of the music may be.
         """
-        lane = self._lane_of[music]
+        lane = self._lane_of.get(music, _Lane())  # one without any music, if the end was given out
         lane.pause()
         running = {one.music: one for one in (*lane.running.values(), *lane.joining)}
         if music not in running:
@@ -239,3 +247,9 @@ def _advanced(running: _Running) -> Advance:
     except Exception as error:
         return Advance(running.music, given, is_done=True, error=error)
     return Advance(running.music, given, is_done=True)
+
+
+def _failed(running: _Running, error: Exception) -> Advance:
+    """Ends music whose decoder has failed."""
+    running.waves.close()
+    return Advance(running.music, [], is_done=True, error=error)

@@ -32,6 +32,9 @@ def naming_compiler() -> Iterator[None]:
     Raises:
         ConfigError: PyTorch found no compiler on this machine, or it failed.
     """
+    # Here, since it takes a second or more, and most runs do not compile.
+    from torch._dynamo.exc import BackendCompilerFailed
+
     try:
         yield
     except RuntimeError as error:

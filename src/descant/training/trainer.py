@@ -108,7 +108,10 @@ class Trainer:
         """
         if processes.count() == 1:
             refuse_several_processes()
-        with locked(self.out_dir) if processes.is_first() else nullcontext(), naming_compiler():
+        with (
+            locked(self.out_dir) if processes.is_first() else nullcontext(),
+            naming_compiler() if self.config.compile else nullcontext(),
+        ):
             return self._run(resume) if self.config.export is None else self._export(self.config.export)
 
     def _run(self, resume: bool) -> TrainResult:

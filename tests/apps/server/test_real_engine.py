@@ -14,6 +14,7 @@ import torch
 
 import descant
 from descant.adapters import Adapter, LoraConfig, new_adapter
+from descant.apps.cli.codec import header_of
 from descant.apps.server.config import engine_command
 from descant.apps.server.engine.messages import Message
 from descant.apps.server.engine.worker import Worker
@@ -23,6 +24,7 @@ from descant.audio.pcm import pcm16, soft_limited
 from descant.best_of import Beginning, Choice
 from descant.checkpoints.adapters import save_adapter
 from descant.checkpoints.codes import load_codes
+from descant.codec import spec
 from descant.provenance import request_from_info
 from tests.apps.server.conftest import Running, wait_for
 from tests.apps.server.paced_server import paced_config
@@ -212,3 +214,29 @@ def test_a_recipe_has_every_setting_of_the_model_and_is_accepted_again(real):
     recipe = real.client.get(clip["urls"]["recipe"]).json()
     assert recipe["request"]["sampling"]["hold_penalty"] == 0.5
     assert real.client.post("/v1/recipes/check", json=recipe).json()["is_exact"]
+
+
+def test_the_codecs_fingerprint_is_computed_once_for_all_clips(model, monkeypatch, tmp_path):
+    """It reads all weights, a third of a second, in which no other clip went on."""
+    found, codec_spec = [], spec.codec_spec
+    monkeypatch.setattr(spec, "codec_spec", lambda codec: (found.append(codec), codec_spec(codec))[1])
+    inbox: queue.Queue[Message | None] = queue.Queue()
+    done: dict[str, Message] = {}
+
+    def send(message: Message) -> None:
+        if message.kind in ("done", "failed"):
+            done[message.clip_id] = message
+        if len(done) == 2:
+            inbox.put(None)
+
+    for name, duration_s in (("short", 0.1), ("long", 0.3)):
+        asked = JobRequest(text="drums", duration_s=duration_s, seed=1, analyse=False).model_dump()
+        asked |= {"sampling": {}, "guidance": {}}
+        inbox.put(Message("make", name, {"request": asked, "sources": {}, "analyse": False}))
+    Worker(model, tmp_path, inbox, send).run()
+    assert len(found) == 1
+    for name, duration_s in (("short", 0.1), ("long", 0.3)):
+        file = tmp_path / name
+        file.write_bytes(done[name].payloads["codes"])
+        expected = header_of(model, round(duration_s * model.sample_rate_hz))
+        assert load_codes(file)[1] == expected
