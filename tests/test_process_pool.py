@@ -1,7 +1,9 @@
 """The processes that a command starts: Ctrl-C, and the end of their parent."""
 
+import inspect
 import os
 import signal
+import struct
 import subprocess
 import sys
 import threading
@@ -11,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from descant import process_pool as process_pool_module
+from descant.errors import ProcessLost
 from descant.signals import interruption_delayed
 
 fcntl = pytest.importorskip("fcntl", reason="no file locks")
@@ -137,3 +141,30 @@ def test_a_process_started_while_ctrl_c_is_delayed_inherits_that_it_is_blocked()
         inside = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     outside = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (inside.stdout, outside.stdout) == ("True\n", "False\n")
+
+
+def test_a_process_killed_within_its_result_breaks_the_pool(monkeypatch):
+    """The pool waited for the rest of the result for ever, and the other processes for their turn to send theirs."""
+    monkeypatch.setattr(process_pool_module, "STUCK_S", 0.5)
+    with (
+        pytest.raises(ProcessLost, match="--workers"),
+        process_pool_module.process_pool(2, nothing, option="--workers") as pool,
+    ):
+        pool.submit(half_a_result)
+        for later in [pool.submit(os.getpid) for _ in range(8)]:
+            later.result(timeout=60)
+
+
+def nothing() -> None:
+    pass
+
+
+def half_a_result() -> None:
+    """Begins to send a message of a thousand bytes as a worker does, and is killed in its middle."""
+    frame = inspect.currentframe()
+    while frame is not None and "result_queue" not in frame.f_locals:
+        frame = frame.f_back
+    queue = frame.f_locals["result_queue"]
+    queue._wlock.acquire()
+    os.write(queue._writer.fileno(), struct.pack("!i", 1_000) + bytes(500))
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -5,14 +5,19 @@ import multiprocessing.connection
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from typing import Any, ParamSpec, TypeVar
 
 from descant.errors import ProcessLost
 from descant.signals import interruption_delayed
+
+STUCK_S = 5.0
+"""How long a pool has to notice that one of its processes has ended."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -38,6 +43,7 @@ def process_pool(
     try:
         for _ in range(count):
             pool.submit(_nothing)  # each starts a process, as none is free yet
+        threading.Thread(target=_break_if_stuck, args=(pool, [*pool._processes.values()]), daemon=True).start()
         yield pool
     except BrokenProcessPool as error:
         raise ProcessLost(
@@ -55,6 +61,23 @@ class _Pool(ProcessPoolExecutor):
         """The result to come; starts a process while none is free."""
         with interruption_delayed():
             return super().submit(function, *arguments, **keywords)
+
+
+def _break_if_stuck(pool: ProcessPoolExecutor, processes: Sequence[BaseProcess]) -> None:
+    """Breaks a pool that does not notice that one of its processes has ended.
+
+    A process that is killed while it sends a result leaves a part of it behind. Its pool waits for the rest, which the
+    others cannot send either: without them, and without the pool's own end for writing, that wait ends.
+    """
+    multiprocessing.connection.wait([process.sentinel for process in processes])
+    until_s = time.monotonic() + STUCK_S
+    while time.monotonic() < until_s:
+        if pool._broken or pool._shutdown_thread:
+            return
+        time.sleep(0.1)
+    for process in processes:
+        process.kill()
+    pool._result_queue._writer.close()  # type: ignore[attr-defined]
 
 
 def _nothing() -> None:

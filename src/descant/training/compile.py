@@ -4,7 +4,6 @@ The first updates take longer: a block is compiled once for all layers, again fo
 change. Results differ from those of the plain blocks in the last bits.
 """
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -37,13 +36,7 @@ def naming_compiler() -> Iterator[None]:
 
     try:
         yield
-    except RuntimeError as error:
-        if "torch._dynamo" not in sys.modules:  # nothing was compiled
-            raise
-        from torch._dynamo.exc import BackendCompilerFailed  # takes as long to import as all the rest
-
-        if not isinstance(error, BackendCompilerFailed):
-            raise
+    except BackendCompilerFailed as error:
         reason = str(error.inner_exception).strip().splitlines() or [type(error.inner_exception).__name__]
         raise ConfigError(
             f"trainer.compile: PyTorch could not compile the blocks ({reason[0]:.200}); a CPU needs a C++ compiler "
