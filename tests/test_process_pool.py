@@ -146,7 +146,7 @@ def test_a_process_started_while_ctrl_c_is_delayed_inherits_that_it_is_blocked()
 def test_a_process_killed_within_its_result_breaks_the_pool(monkeypatch):
     """The pool waited for the rest of the result for ever, and the other processes for their turn to send theirs."""
     monkeypatch.setattr(process_pool_module, "STUCK_S", 0.5)
-    with (
+    with (  # noqa: PT012
         pytest.raises(ProcessLost, match="--workers"),
         process_pool_module.process_pool(2, nothing, option="--workers") as pool,
     ):
