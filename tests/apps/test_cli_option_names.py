@@ -329,3 +329,18 @@ def test_a_command_without_salvage_says_how_to_keep_what_can_be_read():
 @pytest.mark.parametrize(("message", "expected"), MESSAGES.items())
 def test_fields_become_options_and_all_else_stays(message, expected):
     assert with_option_names(message, COMMANDS["generate"].names()) == expected
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("--set segment_s=0: must be above 0", "--set segment_s=0: must be above 0"),
+        ("--set minutes=-1: must be above 0", "--set minutes=-1: must be above 0"),
+        ("segment_s: the run was started with 1.0", "segment_s: the run was started with 1.0"),
+        ("segment_s=500: too long", "segment_s=500: too long"),
+        ("minutes=0: must be above 0", "--minutes 0: must be above 0"),
+    ],
+)
+def test_settings_keep_the_names_by_which_they_are_set(message, expected):
+    """The error for ``--set segment_s=0`` was once about ``--set segment s 0``."""
+    assert with_option_names(message, COMMANDS["finetune"].names()) == expected

@@ -8,7 +8,7 @@ import torch
 
 from descant.audio import Clip
 from descant.curation.key import KEYS, estimate_key, key_features, relative
-from descant.curation.tempo import SAMPLE_RATE_HZ, TEMPI_BPM, estimate_tempo, log_loudness, tempo_features
+from descant.curation.tempo import SAMPLE_RATE_HZ, TEMPI_BPM, estimate_tempo, log_loudness, tempo_features, tempo_of
 from descant.evaluation.harmony import pitch_classes
 from starter_corpus.reports.estimators import Examples, fit_choice, fit_network, key_targets, tempo_targets
 from tests.curation.music import song
@@ -29,6 +29,8 @@ def test_tempo_and_key_of_plain_music_are_found(bpm, tonic):
 def test_what_has_no_tempo_or_key_has_none():
     assert estimate_tempo(torch.zeros(10 * SAMPLE_RATE_HZ)) is None
     assert estimate_tempo(torch.rand(SAMPLE_RATE_HZ)) is None
+    # At the rate of the estimate the clip would have no sample.
+    assert tempo_of(Clip([[0.5]], 32_000)) is None
     silent = Clip(samples=torch.zeros(1, 10 * SAMPLE_RATE_HZ), sample_rate_hz=SAMPLE_RATE_HZ)
     assert estimate_key(silent) is None
 

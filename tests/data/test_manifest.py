@@ -85,3 +85,14 @@ def test_missing_clips_are_counted_and_the_first_is_named(tmp_path):
     require_files([record(tmp_path / "a.wav")])
     with pytest.raises(DataError, match=r"2 of 3 clips are not there, first '.*b\.wav'"):
         require_files([record(tmp_path / name) for name in ("a.wav", "b.wav", "c.wav")])
+
+
+def test_a_manifest_that_cannot_be_read_is_refused_in_plain_words(tmp_path):
+    """Errors once had the number that Python gives them, and the path twice."""
+    with pytest.raises(DataError, match=r"': it is a folder; name a file, perhaps one in it$"):
+        read_manifest(tmp_path)
+    with pytest.raises(DataError, match=r"': No such file or directory$"):
+        read_manifest(tmp_path / "none.jsonl")
+    (tmp_path / "latin.jsonl").write_bytes("café".encode("latin-1"))
+    with pytest.raises(DataError, match=r"': it is not text in UTF-8$"):
+        read_manifest(tmp_path / "latin.jsonl")

@@ -14,6 +14,7 @@ from einops import reduce
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from descant.audio import Clip
 from descant.codec.mel import mel_filters
 from descant.curation.weights import tempo_network
 from descant.evaluation.spectra import spectrogram
@@ -67,6 +68,14 @@ def estimate_tempo(wave: Float[Tensor, " N"]) -> Tempo | None:
         confidence=float(probabilities[near].sum()),
         confidence_with_related=float(probabilities[related].sum()),
     )
+
+
+def tempo_of(clip: Clip) -> Tempo | None:
+    """The tempo of a clip at any rate; None if it is silent or shorter than five seconds."""
+    # The shortest clips have no sample at the rate of the estimate.
+    if clip.duration_s < SHORTEST_S:
+        return None
+    return estimate_tempo(clip.to_channels(1).resample(SAMPLE_RATE_HZ).samples[0])
 
 
 def is_related(

@@ -62,8 +62,12 @@ def read_lines(path: str | os.PathLike[str], what: str) -> str:
     """
     try:
         return Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {what} {str(path)!r}: {error}") from error
+    except IsADirectoryError as error:
+        raise DataError(f"cannot read {what} {str(path)!r}: it is a folder; name a file, perhaps one in it") from error
+    except OSError as error:
+        raise DataError(f"cannot read {what} {str(path)!r}: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"cannot read {what} {str(path)!r}: it is not text in UTF-8") from error
 
 
 def rows_of(

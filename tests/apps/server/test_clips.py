@@ -93,9 +93,28 @@ def test_a_server_that_finds_no_notes_says_what_to_install(fast, clip, monkeypat
 def test_ranges_and_etags(fast, clip):
     whole = fast.client.get(clip["urls"]["audio"])
     assert fast.client.get(clip["urls"]["audio"], headers={"Range": "bytes=10-19"}).content == whole.content[10:20]
-    assert fast.client.get(clip["urls"]["audio"], headers={"Range": "bytes=99999999-"}).status_code == 416
+    assert fast.client.get(clip["urls"]["audio"], headers={"Range": "bits=10-19"}).content == whole.content
     etag = {"If-None-Match": whole.headers["ETag"]}
     assert fast.client.get(clip["urls"]["audio"], headers=etag).status_code == 304
+
+
+@pytest.mark.parametrize(
+    ("ranges", "status", "slug"),
+    [
+        ("bytes=99999999-", 416, "range"),
+        ("bytes=-0", 416, "range"),
+        ("bytes=5-2", 400, "malformed"),
+        ("bytes=abc", 400, "malformed"),
+    ],
+)
+@pytest.mark.parametrize("file", ["audio", "codes", "midi"])
+def test_ranges_that_a_file_does_not_have_are_problems(fast, clip, file, ranges, status, slug):
+    """They were once refused in the plain text of the framework."""
+    answer = fast.client.get(clip["urls"][file], headers={"Range": ranges})
+    assert (answer.status_code, answer.headers["Content-Type"]) == (status, "application/problem+json")
+    assert (answer.json()["type"], answer.json()["errors"][0]["pointer"]) == (f"/problems/{slug}", "/range")
+    size = len(fast.client.get(clip["urls"][file]).content)
+    assert answer.headers.get("Content-Range") == (f"bytes */{size}" if status == 416 else None)
 
 
 def test_mp3_streams_hold_all_of_the_music(fast, clip):

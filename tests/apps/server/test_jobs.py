@@ -403,6 +403,19 @@ def test_a_parameter_that_is_not_finite_is_refused_and_named(fast, name, number)
         ('{"sections": 1}', 422, "sections: must be a list", "/sections"),
         ('{"sections": [{"text": "x"}]}', 422, "sections.0.start_s: is needed", "/sections/0/start_s"),
         ('{"speed": 2}', 422, "speed: there is no such field; leave it out", "/speed"),
+        (
+            '{"guidance": {"schedule": [[5]]}}',
+            422,
+            "guidance.schedule.0: must have at least 2 items, not 1",
+            "/guidance/schedule/0",
+        ),
+        (f'{{"label": "{"x" * 201}"}}', 422, "label: must have at most 200 characters", "/label"),
+        (
+            '{"adapters": [{"name": "../x"}]}',
+            422,
+            "adapters.0.name: has characters that are not allowed here, or is too long",
+            "/adapters/0/name",
+        ),
         ('{"tempo": []}', 422, "tempo: must be a valid number", "/tempo"),
     ],
 )

@@ -108,3 +108,16 @@ def test_a_clip_of_four_candidates_is_estimated_like_four_clips(tmp_path):
 
     assert estimates(4, 1) == estimates(1, 4)
     assert estimates(4, 1)[0] == 1.5
+
+
+def test_clips_of_a_few_samples_say_little_about_the_speed(tmp_path):
+    """One sample took half a second, and the next jobs were said to wait for minutes."""
+    short, long = Part(tmp_path / "short", RATE_HZ, 1), Part(tmp_path / "long", RATE_HZ, 1)
+    short.append(0, bytes(2))
+    long.append(0, bytes(2 * 10 * RATE_HZ))
+    speed = Speed()
+    for part, seconds in ((short, 0.5), (long, 4.0), (short, 0.5), (short, 0.5)):
+        speed.note(part, seconds, num_places=1)
+    short.finish()
+    long.finish()
+    assert 0.3 < speed.real_time_factor < 1.0

@@ -91,11 +91,13 @@ _FIELD = rf"(?:guidance\.)?(?P<field>{'|'.join(OPTIONS)})"
 _QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
 _VALUE = rf"=(?P<value>{_QUOTED}|[^\s:;,)]+)"
 _AT_START = re.compile(rf"{_FIELD}(?:{_VALUE}|(?=:)|(?= of guidance))(?: of guidance)?")
-_SUGGESTED = re.compile(rf"(?<!\w)(?:{_QUOTED})|(?<![\w.-]){_FIELD}{_VALUE}")
+_SUGGESTED = re.compile(rf"(?<!\w)(?:{_QUOTED})|(?<![\w.-])(?<!--set ){_FIELD}{_VALUE}")
 
 
 def with_option_names(message: str, names: Set[str]) -> str:
     """The message with an option in place of each field, or plain words if the command has no such option.
+
+    Fields that follow --set, and those that a command with --set has no other option for, stay as they are written.
 
     Args:
         message: quoted text in it stays as it is.
@@ -106,6 +108,8 @@ def with_option_names(message: str, names: Set[str]) -> str:
         if found["field"] is None:
             return found[0]
         name = OPTIONS[found["field"]]
+        if name not in names and "--set" in names:
+            return found[0]
         return " ".join([name if name in names else found["field"].replace("_", " "), *_argument(found["value"])])
 
     if OPTIONS["salvage"] not in names:

@@ -63,10 +63,10 @@ def _count_line(num_notes: int, tempo: float) -> str:
 def _tempo(clip: "Clip", path: str) -> float:
     """The tempo of a clip in beats per minute: measured, or as its file records it, or what is usual in MIDI files."""
     from descant.audio import read_info
-    from descant.curation.tempo import SAMPLE_RATE_HZ, estimate_tempo
+    from descant.curation.tempo import tempo_of
     from descant.transcription import DEFAULT_BPM
 
-    measured = estimate_tempo(clip.to_channels(1).resample(SAMPLE_RATE_HZ).samples[0])
+    measured = tempo_of(clip)
     if measured is not None:
         return round(measured.bpm, 1)
     recorded = read_info(path).get("tempo")

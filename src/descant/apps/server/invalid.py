@@ -1,6 +1,7 @@
 """Requests that do not have the form of their route, as problems in plain words."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,8 +18,10 @@ WORDS = {
     "model_attributes_type": OBJECT,
     "dict_type": OBJECT,
     "list_type": "must be a list",
+    "string_pattern_mismatch": "has characters that are not allowed here, or is too long",
 }
 """By the type of the fault; the others are said in the words of the validation."""
+_SUBJECT = re.compile(r"^(?:Input|String|List|Tuple|Dictionary) should")
 
 
 def invalid_request(error: RequestValidationError) -> Problem:
@@ -37,7 +40,7 @@ def _told(one: Mapping[str, Any], body: Any) -> dict[str, Any]:
     if one["type"] == "json_invalid":
         words = f"the body is not JSON: {one['ctx']['error']} at character {one['loc'][-1] + 1}"
     elif place:
-        words = WORDS.get(one["type"]) or str(one["msg"]).replace("Input should", "must", 1)
+        words = WORDS.get(one["type"]) or _SUBJECT.sub("must", str(one["msg"])).replace(" after validation", "")
     else:
         words = f"the body {OBJECT}"
     told: dict[str, Any] = {"pointer": "/" + "/".join(place), "detail": words}

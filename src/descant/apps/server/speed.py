@@ -16,6 +16,8 @@ class Speed:
         self.real_time_factor: float | None = None
         """Seconds taken for a second of audio, by all clips together."""
         self.first_audio_s: float | None = None
+        self._taken_s: float | None = None
+        self._audio_s: float | None = None
         self._sample_rate_hz = 1
 
     def note(self, part: Part, seconds: float, num_places: int) -> None:
@@ -24,8 +26,10 @@ class Speed:
         Each candidate of a clip is music, whether it is chosen or not.
         """
         self._sample_rate_hz = part.sample_rate_hz
-        factor = seconds / max(part.num_samples / part.sample_rate_hz, 1e-3) / max(1, num_places)
-        self.real_time_factor = _mean(self.real_time_factor, factor)
+        # Means of both, not of their quotient: that of a few milliseconds of audio says nothing about a second of it.
+        self._taken_s = _mean(self._taken_s, seconds / max(1, num_places))
+        self._audio_s = _mean(self._audio_s, max(part.num_samples / part.sample_rate_hz, 1e-3))
+        self.real_time_factor = self._taken_s / self._audio_s
 
     def note_first(self, seconds: float) -> None:
         """The first audio of a clip came so long after it was sent to the engine."""

@@ -5,7 +5,7 @@ import math
 from descant.audio import Clip, integrated_loudness
 from descant.audio.limiter import true_peak
 from descant.curation.key import estimate_key
-from descant.curation.tempo import SAMPLE_RATE_HZ, estimate_tempo
+from descant.curation.tempo import tempo_of
 
 UNMEASURED: dict[str, float | str | None] = dict.fromkeys(
     ("tempo_bpm", "tempo_confidence", "key", "key_confidence", "loudness_lufs", "true_peak_db")
@@ -15,8 +15,7 @@ UNMEASURED: dict[str, float | str | None] = dict.fromkeys(
 
 def measured(clip: Clip) -> dict[str, float | str | None]:
     """The measures of a clip, None for those that it has not: silence, or music that is too short."""
-    tempo = estimate_tempo(clip.to_channels(1).resample(SAMPLE_RATE_HZ).samples[0])
-    key = estimate_key(clip)
+    tempo, key = tempo_of(clip), estimate_key(clip)
     loudness, peak = integrated_loudness(clip.samples, clip.sample_rate_hz), true_peak(clip)
     return {
         "tempo_bpm": None if tempo is None else round(tempo.bpm, 1),

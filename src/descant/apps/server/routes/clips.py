@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Response
-from fastapi.responses import FileResponse, StreamingResponse
+from fastapi.responses import StreamingResponse
 
 from descant.apps.server import rows
 from descant.apps.server.audio_out import (
@@ -23,7 +23,7 @@ from descant.apps.server.auth import Maker, Reader
 from descant.apps.server.clip_search import Filters, search
 from descant.apps.server.ids import checked_id, now
 from descant.apps.server.problems import Problem, at_fault
-from descant.apps.server.routes.answers import problems
+from descant.apps.server.routes.answers import StoredFile, problems
 from descant.apps.server.schemas import ClipChanges, ClipList, ClipObject
 from descant.apps.server.service import Parts, Service
 from descant.apps.server.streams import PCM_TYPE, clip_pcm
@@ -130,7 +130,7 @@ async def stream_of_clip(
     return await stream_response(parts, clip, owner.id, format, start_s)
 
 
-@router.get("/v1/clips/{id}/audio", response_class=FileResponse, responses=problems(404, 409, 410, 416, 422))
+@router.get("/v1/clips/{id}/audio", response_class=StoredFile, responses=problems(404, 409, 410, 416, 422))
 async def audio(
     id: str,
     owner: Reader,
@@ -153,14 +153,14 @@ async def audio(
     return file_response(path, file_name(row, format), TYPES[format], if_none_match)
 
 
-@router.get("/v1/clips/{id}/codes", response_class=FileResponse, responses=problems(404, 409))
+@router.get("/v1/clips/{id}/codes", response_class=StoredFile, responses=problems(404, 409, 416))
 async def codes(id: str, owner: Reader, parts: Parts) -> Response:
     """The codes of a clip, as ``descant generate --save-codes`` writes them."""
     row = await _row(parts, id, owner.id)
     if not row["codes_bytes"]:
         raise Problem("not-found", f"clip {row['id']} has no codes: it is {row['state']}")
     name = file_name(row, "safetensors")
-    return FileResponse(parts.files.codes(row["id"]), media_type="application/octet-stream", filename=name)
+    return StoredFile(parts.files.codes(row["id"]), media_type="application/octet-stream", filename=name)
 
 
 def file_response(path: Path, name: str, media_type: str, if_none_match: str | None) -> Response:
@@ -169,7 +169,7 @@ def file_response(path: Path, name: str, media_type: str, if_none_match: str | N
     headers = {"ETag": etag, "Cache-Control": "private, max-age=31536000, immutable"}
     if if_none_match is not None and etag in if_none_match:
         return Response(status_code=304, headers=headers)
-    return FileResponse(path, media_type=media_type, filename=name, headers=headers)
+    return StoredFile(path, media_type=media_type, filename=name, headers=headers)
 
 
 async def stream_response(

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
 from fastapi import Path as PathField
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import JSONResponse
 from pydantic import Field, StringConstraints
 from starlette.background import BackgroundTask
 
@@ -19,7 +19,7 @@ from descant.apps.server.audio_out import AudioFormat, Wanted, exported, file_na
 from descant.apps.server.auth import Maker, Reader
 from descant.apps.server.ids import checked_id, new_id, now
 from descant.apps.server.problems import Problem, not_found
-from descant.apps.server.routes.answers import IdempotencyKey, problems
+from descant.apps.server.routes.answers import IdempotencyKey, StoredFile, problems
 from descant.apps.server.schemas import CollectionObject, Given, JobRequest
 from descant.apps.server.service import Parts, Service
 
@@ -118,7 +118,7 @@ async def delete_collection(id: str, owner: Maker, parts: Parts) -> None:
     await parts.store.write(remove)
 
 
-@router.get("/v1/collections/{id}/archive", response_class=FileResponse, responses=problems(404, 422))
+@router.get("/v1/collections/{id}/archive", response_class=StoredFile, responses=problems(404, 416, 422))
 async def archive(id: str, owner: Reader, parts: Parts, format: AudioFormat = "wav") -> Response:
     """The clips of a collection in one zip; those without stored audio are left out."""
     collection_id = checked_id("collection", id)
@@ -137,7 +137,7 @@ async def archive(id: str, owner: Reader, parts: Parts, format: AudioFormat = "w
     path = Path(folder.name) / "clips.zip"
     await asyncio.to_thread(_pack, parts, path, clips, format)
     name = f"{collection['name'][:60]}.zip"
-    return FileResponse(path, media_type="application/zip", filename=name, background=BackgroundTask(folder.cleanup))
+    return StoredFile(path, media_type="application/zip", filename=name, background=BackgroundTask(folder.cleanup))
 
 
 @router.get("/v1/presets", tags=["presets"], responses=problems())

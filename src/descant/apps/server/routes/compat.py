@@ -7,14 +7,14 @@ from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import FileResponse, StreamingResponse
+from fastapi.responses import StreamingResponse
 from pydantic import Field
 
 from descant.apps.server import rows
 from descant.apps.server.audio_out import TYPES, AudioFormat, Wanted, exported, file_name, info_of
 from descant.apps.server.auth import Maker
 from descant.apps.server.problems import Problem, at_fault, of_members
-from descant.apps.server.routes.answers import problems
+from descant.apps.server.routes.answers import StoredFile, problems
 from descant.apps.server.routes.clips import StreamFormat, stream_response
 from descant.apps.server.schemas import Given, GuidanceGiven, JobRequest, ModelName, SamplingGiven, Seed, Text
 from descant.apps.server.service import Parts, Service
@@ -112,8 +112,8 @@ async def music(given: MusicGiven, request: Request, owner: Maker, parts: Parts)
 
 @router.post(
     "/models/{id:path}",
-    response_class=FileResponse,
-    responses=problems(404, 409, 410, 413, 415, 422, 429, 500, 501, 503, 507),
+    response_class=StoredFile,
+    responses=problems(404, 409, 410, 413, 415, 416, 422, 429, 500, 501, 503, 507),
 )
 async def model(id: ModelName, given: ModelGiven, request: Request, owner: Maker, parts: Parts) -> Response:
     """Music in one call, as hosted models make it."""
@@ -206,4 +206,4 @@ async def _file(parts: Service, owner: str, clip_id: str, format: AudioFormat) -
     wanted = Wanted(format=format)
     path = await asyncio.to_thread(exported, parts.files, parts.files.audio(clip_id), clip_id, info_of(row), wanted)
     headers = {"X-Descant-Clip": clip_id, "Cache-Control": "no-store"}
-    return FileResponse(path, media_type=TYPES[format], filename=file_name(row, format), headers=headers)
+    return StoredFile(path, media_type=TYPES[format], filename=file_name(row, format), headers=headers)

@@ -4,7 +4,6 @@ import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Response
-from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict
 
 from descant.apps.server import rows
@@ -14,7 +13,7 @@ from descant.apps.server.auth import Maker, Reader
 from descant.apps.server.ids import checked_id
 from descant.apps.server.peaks import peaks, peaks_of_file
 from descant.apps.server.problems import of_library
-from descant.apps.server.routes.answers import problems
+from descant.apps.server.routes.answers import StoredFile, problems
 from descant.apps.server.routes.clips import file_response
 from descant.apps.server.schemas import JobRequest
 from descant.apps.server.service import Parts
@@ -52,7 +51,7 @@ async def clip_peaks(id: str, owner: Reader, parts: Parts, per_s: PerSecond = 10
     return await asyncio.to_thread(peaks_of_file, parts.files.audio(clip_id), per_s)
 
 
-@router.get("/v1/clips/{id}/midi", response_class=FileResponse, responses=problems(404, 409, 410, 501))
+@router.get("/v1/clips/{id}/midi", response_class=StoredFile, responses=problems(404, 409, 410, 416, 501))
 async def midi(
     id: str,
     owner: Reader,

@@ -6,7 +6,7 @@ import sqlite3
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import JSONResponse
 from pydantic import Field, StringConstraints
 
 from descant.apps.server import rows
@@ -15,7 +15,7 @@ from descant.apps.server.auth import Listener, Maker, Reader
 from descant.apps.server.ids import checked_id, new_id, now
 from descant.apps.server.listening import Kind, Trial, is_answer, results, trials
 from descant.apps.server.problems import at_fault, not_found
-from descant.apps.server.routes.answers import IdempotencyKey, problems
+from descant.apps.server.routes.answers import IdempotencyKey, StoredFile, problems
 from descant.apps.server.schemas import Given, TestObject
 from descant.apps.server.service import Parts
 
@@ -112,7 +112,7 @@ async def test_trials(id: str, participant: Participant, listener: Listener, par
     return {"test": test, "participant": participant, "items": items}
 
 
-@router.get("/{id}/trials/{n}/{letter}/audio", response_class=FileResponse, responses=problems(404, 409, 410, 416, 422))
+@router.get("/{id}/trials/{n}/{letter}/audio", response_class=StoredFile, responses=problems(404, 409, 410, 416, 422))
 async def trial_audio(
     id: str, n: int, letter: str, participant: Participant, listener: Listener, parts: Parts
 ) -> Response:
@@ -128,7 +128,7 @@ async def trial_audio(
     wanted = Wanted(loudness_lufs=LOUDNESS_LUFS, is_anonymous=True)
     path = await asyncio.to_thread(exported, parts.files, parts.files.audio(clip_id), clip_id, {}, wanted)
     # Neither a name nor an ETag, which would be the same in another trial.
-    return FileResponse(path, media_type="audio/wav", headers={"Cache-Control": "no-store", "ETag": f'"{n}{letter}"'})
+    return StoredFile(path, media_type="audio/wav", headers={"Cache-Control": "no-store", "ETag": f'"{n}{letter}"'})
 
 
 @router.post("/{id}/answers", status_code=204, response_class=Response, responses=problems(404, 413, 415, 422))

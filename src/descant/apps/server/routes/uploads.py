@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from fastapi.responses import FileResponse, JSONResponse
+from fastapi.responses import JSONResponse
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 
@@ -21,7 +21,7 @@ from descant.apps.server.ids import as_text, checked_id, new_id, now
 from descant.apps.server.pages import MAX_PAGE, PAGE, cursor_number, page_of
 from descant.apps.server.peaks import peaks_of_file
 from descant.apps.server.problems import at_fault, of_library
-from descant.apps.server.routes.answers import IdempotencyKey, problems
+from descant.apps.server.routes.answers import IdempotencyKey, StoredFile, problems
 from descant.apps.server.routes.clips import file_response
 from descant.apps.server.routes.derived import PerSecond
 from descant.apps.server.schemas import UploadList, UploadObject
@@ -102,7 +102,7 @@ async def delete_upload(id: str, owner: Maker, parts: Parts) -> None:
     parts.files.remove_upload(row["id"])
 
 
-@router.get("/{id}/audio", response_class=FileResponse, responses=problems(404, 416, 422))
+@router.get("/{id}/audio", response_class=StoredFile, responses=problems(404, 416, 422))
 async def upload_audio(
     id: str,
     owner: Reader,
