@@ -99,7 +99,7 @@ def watched(tiny_model) -> tuple[Engine, Watched]:
 @pytest.mark.parametrize("pattern", [delay(4), Flatten(num_codebooks=4), PartialFlatten(num_codebooks=4)], ids=repr)
 @pytest.mark.parametrize("seed", range(2))
 def test_a_job_gives_its_codes_whatever_others_join_and_leave_and_when(make_model, pattern, seed):
-    model, draw = make_model(pattern=pattern), random.Random(seed)
+    model, draw, most_given_up = make_model(pattern=pattern), random.Random(seed), 6
     expected = [alone(model, request) for request in REQUESTS]
     num_complete: Counter[int] = Counter()
     with Decoder(EagerRuntime(model.lm), pattern) as decoder:
@@ -109,7 +109,8 @@ def test_a_job_gives_its_codes_whatever_others_join_and_leave_and_when(make_mode
             if waiting and (not here or draw.random() < 0.2):
                 index = waiting.pop()
                 here[decoder.join(job_of(model, REQUESTS[index]))] = index
-            if draw.random() < 0.04:
+            if most_given_up and draw.random() < 0.04:
+                most_given_up -= 1
                 given_up = draw.choice(list(here))
                 decoder.leave(given_up)
                 waiting.append(here.pop(given_up))
