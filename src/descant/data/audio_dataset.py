@@ -17,6 +17,7 @@ from descant.audio import AudioHeader, Clip, audio_header, read_samples
 from descant.data.fixed_crops import fixed_crops
 from descant.data.manifest import ClipRecord
 from descant.errors import AudioError, ConfigError, DataError, without_salvage
+from descant.nn.settings import in_one_thread
 from descant.shapes import Wave
 
 LOG = logging.getLogger(__name__)
@@ -92,6 +93,7 @@ class AudioBatches:
         self.left_out: dict[str, str] = {}
         """The clips found so far that cannot be read, by their paths, each with the reason."""
 
+    @in_one_thread  # segments are short: two of torch's threads took twice as long, waiting for each other
     def batch(self, step: int) -> AudioBatch:
         """The batch of a step; in place of clips that cannot be read others are drawn.
 
@@ -101,6 +103,7 @@ class AudioBatches:
         segments = [self._segment(step, row) for row in range(self.config.batch_size)]
         return AudioBatch(torch.stack(segments))
 
+    @in_one_thread
     def fixed_batches(self, most: int | None = None) -> list[AudioBatch]:
         """Batches for validation: segments from all parts of all clips, always the same.
 
