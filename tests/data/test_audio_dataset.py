@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from descant.audio import Clip
+from descant.audio import Clip, read_samples
+from descant.data import audio_dataset
 from descant.data.audio_dataset import AudioBatchConfig, AudioBatches
 from descant.data.manifest import ClipRecord
 from descant.errors import ConfigError, DataError
@@ -116,3 +117,23 @@ def test_fixed_batches_cover_all_of_every_clip_and_never_change(records):
 def test_an_empty_segment_is_refused(segment_s):
     with pytest.raises(ConfigError, match="segment_s"):
         AudioBatchConfig(segment_s=segment_s)
+
+
+def test_audio_is_read_in_one_thread_and_the_caller_keeps_its_own(records, monkeypatch):
+    """Two of torch's threads waited for each other on short segments, and took twice as long."""
+    seen = set()
+
+    def noted(*arguments):
+        seen.add(torch.get_num_threads())
+        return read_samples(*arguments)
+
+    monkeypatch.setattr(audio_dataset, "read_samples", noted)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        batches = AudioBatches(records, CONFIG)
+        batches.batch(0)
+        batches.fixed_batches()
+        assert (seen, torch.get_num_threads()) == ({1}, 2)
+    finally:
+        torch.set_num_threads(before)
