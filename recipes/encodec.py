@@ -48,7 +48,7 @@ class EnCodecRun:
 
     Args:
         manifest: its ``train`` split is for training, its ``valid`` split for validation.
-        workers: processes that read the audio, for each training process; with 0 that one reads it beside its steps.
+        workers: processes that read the audio, for each training process; with 0 a thread of that one reads it.
         num_validation_batches: the most that are used, and as many of training clips to compare with; None for all.
         start: the folder of an EnCodec to start from; None initialises ``codec``.
         codec: padded with zeros, as in the training of the released codec; that one's own config reflects.

@@ -37,7 +37,7 @@ class CodecRun:
         start: a codec folder to start from; None initialises ``codec``.
         decoder_layers: of the codec that is trained, at least as many as ``start`` has; further ones change nothing
             until they are trained. None keeps their number.
-        workers: processes that read the audio; with 0 the training process reads it beside its steps.
+        workers: processes that read the audio; with 0 a thread of the training process reads it.
     """
 
     manifest: Path = Path("corpus/manifest.jsonl")

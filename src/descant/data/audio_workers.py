@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from types import FrameType
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -33,17 +33,10 @@ _Read: TypeAlias = tuple[np.ndarray, dict[str, str]]
 """A wave, and the clips that the process has found unreadable so far. Tensors would need a file for each batch."""
 
 
-class Batches(Protocol):
-    """Batches of audio by number."""
-
-    def batch(self, step: int) -> AudioBatch:
-        """The batch with that number."""
-
-
 @contextmanager
 def read_ahead(
     source: AudioBatches, num_workers: int, numbers_from: Callable[[int], Iterable[int]] = itertools.count
-) -> Iterator[Batches]:
+) -> Iterator["AudioBatches | ReadAhead"]:
     """Within the block, the same batches, read by ``num_workers`` other processes; with 0 the source itself.
 
     They are for one thread, as the ``Prefetcher`` has. Clips that cannot be read are in ``source.left_out`` either way.
@@ -61,11 +54,11 @@ def read_ahead(
         yield source
         return
     with process_pool(num_workers, _begin, source, option="workers") as pool:
-        yield _ReadAhead(source, pool, AHEAD * num_workers, numbers_from)
+        yield ReadAhead(source, pool, AHEAD * num_workers, numbers_from)
 
 
-class _ReadAhead:
-    """Keeps the next batches in work."""
+class ReadAhead:
+    """The batches of a source, of which the next ones are in work in the processes of a pool."""
 
     def __init__(
         self,
