@@ -89,15 +89,13 @@ abstract class ScheduledVoice extends Voice {
     return this.origin + Math.max(this.now() - this.startFrame, 0);
   }
 
-  protected add(buffer: AudioBuffer): AudioBufferSourceNode {
-    const source = new AudioBufferSourceNode(this.context, { buffer });
+  protected add(source: AudioBufferSourceNode): void {
     source.connect(this.gain);
     source.onended = () => {
       this.sources = this.sources.filter((other) => other !== source);
       source.disconnect();
     };
     this.sources.push(source);
-    return source;
   }
 
   protected end(at: number): void {
@@ -127,22 +125,39 @@ export class BlockVoice extends ScheduledVoice {
     const { track } = this;
     const rate = this.context.sampleRate;
     const available = track.frames - this.cursor;
-    const aheadS = (this.startFrame + this.cursor - this.origin - this.now()) / rate;
     if (available === 0) {
-      return aheadS <= 0;
+      return this.aheadS <= 0;
     }
-    if (available < BLOCK_S * rate && aheadS > LOW_S && !track.isComplete) {
+    if (available < BLOCK_S * rate && this.aheadS > LOW_S && !track.isComplete) {
       return false;
     }
-    if (aheadS < LEAD_S / 2) {
+    const buffer = track.buffer(this.context, this.cursor, track.frames);
+    for (let leadS = LEAD_S; !this.schedule(buffer); leadS *= 2) {
       // Too late for a seamless start: the block begins as soon as possible, and those after it follow from there.
       this.origin = this.cursor;
-      this.startFrame = this.now() + Math.round(LEAD_S * rate);
+      this.startFrame = this.now() + Math.round(leadS * rate);
     }
-    const source = this.add(track.buffer(this.context, this.cursor, track.frames));
-    source.start(this.timeOf(this.startFrame + this.cursor - this.origin));
-    this.cursor = track.frames;
+    this.cursor += buffer.length;
     return false;
+  }
+
+  /** Seconds until the frame at the cursor is due. */
+  private get aheadS(): number {
+    return (this.startFrame + this.cursor - this.origin - this.now()) / this.context.sampleRate;
+  }
+
+  /**
+   * Lets a buffer sound from the cursor on; false if that came too late. It would begin late but whole, and end beside
+   * the one after it. The clock goes on while the page waits for a processor, so it is read after the start.
+   */
+  private schedule(buffer: AudioBuffer): boolean {
+    const source = new AudioBufferSourceNode(this.context, { buffer });
+    source.start(this.timeOf(this.startFrame + this.cursor - this.origin));
+    const isInTime = this.aheadS >= LEAD_S / 2;
+    if (isInTime) {
+      this.add(source);
+    }
+    return isInTime;
   }
 }
 
@@ -164,8 +179,8 @@ export class LoopVoice extends ScheduledVoice {
     super(context, output, track.gain, startFrame, origin);
     this.track = track;
     this.loop = loop;
-    const source = this.add(buffer);
-    source.loop = true;
+    const source = new AudioBufferSourceNode(context, { buffer, loop: true });
+    this.add(source);
     source.start(this.timeOf(startFrame), (origin - loop.first) / context.sampleRate);
   }
 

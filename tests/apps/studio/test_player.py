@@ -72,6 +72,27 @@ def test_what_is_heard_is_the_clip_whatever_the_chunks(studio: OpenStudio, chunk
     np.testing.assert_allclose(sounding(opened.recording()), sounding(clip_samples(4, seed=3)), rtol=0, atol=ROUNDING)
 
 
+# The page waits for a processor just when it starts its first blocks.
+LATE_STARTS = """(() => {
+  const start = AudioBufferSourceNode.prototype.start;
+  let count = 0;
+  AudioBufferSourceNode.prototype.start = function (...when) {
+    const until = performance.now() + (count++ < 2 ? 60 : 0);
+    while (performance.now() < until);
+    return start.apply(this, when);
+  };
+})()"""
+
+
+def test_blocks_that_are_started_too_late_do_not_sound_over_each_other(studio: OpenStudio) -> None:
+    opened = studio(pace=8)
+    opened.page.add_init_script(LATE_STARTS)
+    opened.open()
+    press_generate(opened, duration_s=4, seed=3)
+    wait_for_end(opened)
+    np.testing.assert_allclose(sounding(opened.recording()), sounding(clip_samples(4, seed=3)), rtol=0, atol=ROUNDING)
+
+
 @real_time
 def test_music_made_at_the_pace_of_its_playing_begins_at_once_and_has_no_gap(studio: OpenStudio) -> None:
     opened = studio(pace=1)
