@@ -116,3 +116,17 @@ def test_codes_are_checked_when_they_are_first_read(tmp_path):
         batches.batch(0)
     with pytest.raises(DataError, match=r"shard-00001.*its checksum is wrong"):
         read_shards(tmp_path)
+
+
+def test_the_fingerprint_of_many_clips_is_that_of_one_list(tmp_path):
+    write_index(tmp_path, ShardIndex(codec=codec_spec(FakeCodec()), window_s=60.0))
+    rows = [
+        ClipRow(id=f"é {at}.wav", audio=str(at), split="valid" if at < 2 else "train", tags={"key": "F", "bpm": at})
+        for at in range(2_345)
+    ]
+    clips = [StoredClip(audio=row.audio, start_frame=at, num_frames=1) for at, row in enumerate(rows)]
+    write_shard(shard_path(tmp_path, 0), clips, torch.zeros(2, len(rows), dtype=torch.int16))
+    write_table(tmp_path, rows)
+    described = [[row.id, row.audio, 1, row.split, row.captions, row.tags] for row in rows]
+    expected = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+    assert read_corpus(tmp_path).identity["clips_fingerprint"] == expected

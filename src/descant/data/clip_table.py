@@ -7,12 +7,12 @@ from the manifest. It can also be edited by hand, for example where the audio is
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from descant.data.json_lines import Line, lines_of, read_lines, rows_of
+from descant.data.json_lines import Line, lines_of, objects_of, read_lines
 from descant.data.manifest import Split
 from descant.data.shards import write_file
 from descant.errors import DataError
@@ -37,7 +37,7 @@ def read_table(folder: str | os.PathLike[str]) -> list[ClipRow]:
     Raises:
         DataError: it cannot be read, or a line is wrong; the message has its number.
     """
-    return [row for _, row in table_rows(read_table_text(folder), folder)]
+    return [_row(data) for _, data in table_objects(read_table_text(folder), folder)]
 
 
 def read_table_text(folder: str | os.PathLike[str]) -> str:
@@ -49,24 +49,25 @@ def read_table_text(folder: str | os.PathLike[str]) -> str:
     return read_lines(Path(folder) / TABLE_NAME, "the table of clips")
 
 
-def table_rows(text: str, folder: str | os.PathLike[str]) -> Iterator[tuple[Line, ClipRow]]:
-    """Each line of a table and its clip, one at a time.
+def table_objects(text: str, folder: str | os.PathLike[str]) -> Iterator[tuple[Line, dict[str, Any]]]:
+    """Each line of a table and the fields of its clip, all of them, one at a time.
 
     Raises:
         DataError: a line is wrong; the message has its number.
     """
     path = Path(folder) / TABLE_NAME
     names = set()
-    for line, row in rows_of(text, path, _FIELDS, ("id", "audio"), _row):
-        if row.id in names:
-            raise DataError(f"{str(path)!r}, line {line.number}: there is another clip {row.id!r}")
-        names.add(row.id)
-        yield line, row
+    for line, data in objects_of(text, path, _FIELDS, ("id", "audio")):
+        name = data["id"]
+        if name in names:
+            raise DataError(f"{str(path)!r}, line {line.number}: there is another clip {name!r}")
+        names.add(name)
+        yield line, {**_DEFAULTS, **data}
 
 
 def row_of(line: str) -> ClipRow:
     """The clip of a line that was read without an error."""
-    return _row(json.loads(line))
+    return _row({**_DEFAULTS, **json.loads(line)})
 
 
 def table_text(rows: Iterable[ClipRow]) -> str:
@@ -92,8 +93,8 @@ def write_table(folder: str | os.PathLike[str], rows: Sequence[ClipRow]) -> None
     write_file(path, content)
 
 
-def _row(data: dict[str, Any]) -> ClipRow:
-    return ClipRow(**{"split": "train", **data, "captions": tuple(data.get("captions", ()))})
+def _row(data: Mapping[str, Any]) -> ClipRow:
+    return ClipRow(**{**data, "captions": tuple(data["captions"]), "tags": dict(data["tags"])})
 
 
 _FIELDS = {
@@ -103,3 +104,4 @@ _FIELDS = {
     "captions": "a list of strings",
     "tags": "an object",
 }
+_DEFAULTS: Mapping[str, Any] = {"split": "train", "captions": (), "tags": {}}

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from descant.config import to_dict
 from descant.data.clip_features import FeatureKind, read_features
-from descant.data.clip_table import TABLE_NAME, ClipRow, read_table, read_table_text, row_of, table_rows, table_text
+from descant.data.clip_table import TABLE_NAME, ClipRow, read_table, read_table_text, row_of, table_objects, table_text
 from descant.data.manifest import Split
 from descant.data.shards import (
     DescribedClip,
@@ -198,24 +198,51 @@ def _placed(text: str, folder: Path, shards: Mapping[int, Shard]) -> tuple[Corpu
     """The clips of a table with the places of their codes, and a hash of all of it."""
     places = Places(shards)
     lines, is_train, numbers = array("q"), array("b"), array("i")
-    digest, missing = hashlib.sha256(b"["), []
-    for line, row in table_rows(text, folder):
-        number = places.numbers.get(row.audio)
+    fingerprint, missing = _Fingerprint(), []
+    for line, clip in table_objects(text, folder):
+        number = places.numbers.get(clip["audio"])
         if number is None:
-            missing.append(row.id)
+            missing.append(clip["id"])
             continue
-        described = [row.id, row.audio, places.lengths[number], row.split, row.captions, row.tags]
-        digest.update(b", " * bool(numbers) + json.dumps(described, ensure_ascii=True, sort_keys=True).encode())
+        length = places.lengths[number]
+        fingerprint.add([clip["id"], clip["audio"], length, clip["split"], clip["captions"], clip["tags"]])
         lines.append(line.start)
-        is_train.append(row.split == "train")
+        is_train.append(clip["split"] == "train")
         numbers.append(number)
     if missing:
         raise DataError(
             f"{str(folder)!r} has no codes of {len(missing)} of its {len(numbers) + len(missing)} clips, first "
             f"{missing[0]!r}: tokenize again, which creates only missing codes"
         )
-    digest.update(b"]")
-    return CorpusClips(text, lines, is_train, places, numbers), digest.hexdigest()
+    return CorpusClips(text, lines, is_train, places, numbers), fingerprint.hexdigest()
+
+
+class _Fingerprint:
+    """The SHA-256 of a JSON list whose items come one by one. Many are written at once, which is faster."""
+
+    BLOCK = 1_000
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256(b"[")
+        self._waiting: list[Any] = []
+        self._separator = b""
+
+    def add(self, item: Any) -> None:
+        self._waiting.append(item)
+        if len(self._waiting) == self.BLOCK:
+            self._write()
+
+    def hexdigest(self) -> str:
+        self._write()
+        self._digest.update(b"]")
+        return self._digest.hexdigest()
+
+    def _write(self) -> None:
+        if self._waiting:
+            items = json.dumps(self._waiting, ensure_ascii=True, sort_keys=True)[1:-1]
+            self._digest.update(self._separator + items.encode())
+            self._separator = b", "
+            self._waiting.clear()
 
 
 def clip_rows(folder: str | os.PathLike[str], shards: Mapping[int, Shard]) -> list[ClipRow] | None:

@@ -43,7 +43,13 @@ def read_rows(
     Raises:
         DataError: the file cannot be read, or a line is wrong; the message has its number.
     """
-    return [(line.number, row) for line, row in rows_of(read_lines(path, what), path, fields, required, make)]
+    rows = []
+    for line, data in objects_of(read_lines(path, what), path, fields, required):
+        try:
+            rows.append((line.number, make(data)))
+        except DataError as error:
+            raise _in_line(path, line.number, error) from error
+    return rows
 
 
 class Line(NamedTuple):
@@ -70,14 +76,12 @@ def read_lines(path: str | os.PathLike[str], what: str) -> str:
         raise DataError(f"cannot read {what} {str(path)!r}: it is not text in UTF-8") from error
 
 
-def rows_of(
-    text: str,
-    path: str | os.PathLike[str],
-    fields: Mapping[str, str],
-    required: Sequence[str],
-    make: Callable[[dict[str, Any]], Row],
-) -> Iterator[tuple[Line, Row]]:
-    """Each line of a text that is not blank, and what its object describes, as in ``read_rows``, one at a time."""
+def objects_of(
+    text: str, path: str | os.PathLike[str], fields: Mapping[str, str], required: Sequence[str]
+) -> Iterator[tuple[Line, dict[str, Any]]]:
+    """Each line of a text that is not blank and its object, with checks as in ``read_rows``, one at a time."""
+    checks = {name: _CHECKS[kind] for name, kind in fields.items()}
+    needed = frozenset(required)
     start = 0
     for number in itertools.count(1):
         end = text.find("\n", start)
@@ -85,9 +89,15 @@ def rows_of(
         content = text[start:end]
         if content.strip():
             try:
-                yield Line(number, start, end), make(_object(content, fields, required))
+                data = _object(content)
+                if not (data.keys() <= checks.keys() and needed <= data.keys()):
+                    raise _wrong_keys(data, fields, required)
+                for name, value in data.items():
+                    if not checks[name](value):
+                        raise DataError(f"{name}={value!r:.60}: expected {fields[name]}")
             except DataError as error:
-                raise DataError(f"{str(path)!r}, line {number}: {error}") from error
+                raise _in_line(path, number, error) from error
+            yield Line(number, start, end), data
         if end == len(text):
             return
         start = end + 1
@@ -103,18 +113,21 @@ def lines_of(objects: Iterable[Mapping[str, Any]]) -> bytes:
     return "".join(json.dumps(one, ensure_ascii=True, allow_nan=False) + "\n" for one in objects).encode()
 
 
-def _object(line: str, fields: Mapping[str, str], required: Sequence[str]) -> dict[str, Any]:
+def _object(line: str) -> dict[str, Any]:
     try:
         data = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise DataError(f"not JSON ({error})") from error
     if not isinstance(data, dict):
         raise DataError(f"expected an object, got {line:.60}")
-    if not (data.keys() <= fields.keys() and all(name in data for name in required)):
-        unknown, missing = sorted(set(data) - set(fields)), [name for name in required if name not in data]
-        what = f"unknown key {unknown[0]!r}" if unknown else f"{missing[0]!r} is missing"
-        raise DataError(f"{what}; a line has {', '.join(fields)}")
-    for name, value in data.items():
-        if not _CHECKS[fields[name]](value):
-            raise DataError(f"{name}={value!r:.60}: expected {fields[name]}")
     return data
+
+
+def _wrong_keys(data: Mapping[str, Any], fields: Mapping[str, str], required: Sequence[str]) -> DataError:
+    unknown, missing = sorted(set(data) - set(fields)), [name for name in required if name not in data]
+    what = f"unknown key {unknown[0]!r}" if unknown else f"{missing[0]!r} is missing"
+    return DataError(f"{what}; a line has {', '.join(fields)}")
+
+
+def _in_line(path: str | os.PathLike[str], number: int, error: DataError) -> DataError:
+    return DataError(f"{str(path)!r}, line {number}: {error}")

@@ -11,9 +11,9 @@ import json
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import safetensors
@@ -46,8 +46,7 @@ class ShardIndex:
             raise ConfigError(f"window_s={self.window_s:g}: must be above 0")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StoredClip:
+class StoredClip(NamedTuple):
     """The codes of one clip in a shard: ``codes[:, start_frame : start_frame + num_frames]``."""
 
     audio: str
@@ -216,7 +215,7 @@ def write_shard(path: Path, clips: Sequence[StoredClip], codes: Int16[Tensor, "K
     Raises:
         DataError: it cannot be written.
     """
-    described = json.dumps([asdict(clip) for clip in clips], ensure_ascii=True, separators=(",", ":"))
+    described = json.dumps([clip._asdict() for clip in clips], ensure_ascii=True, separators=(",", ":"))
     # One metadata entry: safetensors stores several in no fixed order.
     metadata = {"descant": json.dumps({"clips": described, "sha256": _checksum(described, codes)})}
     write_file(path, save({"codes": codes.contiguous()}, metadata))
