@@ -183,7 +183,7 @@ def _ending_db(powers: Float[Tensor, " short_blocks"], usual_power: float) -> fl
 
 
 def _parts(path: Path) -> Iterator[tuple[Float[Tensor, "C N"], int]]:
-    """The samples of a file in parts of 30 s. The last one is shorter, or longer by the ending, which is never divided."""
+    """The samples of a file in parts of 30 s. The last may be shorter, or longer by the ending, which it has whole."""
     waiting: list[Tensor] = []
     num_waiting = 0
     for block, rate_hz in read_in_blocks(path):
