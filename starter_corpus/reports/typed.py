@@ -114,7 +114,7 @@ def run(
 
 def typed_report(
     prompts: Sequence[TypedPrompt],
-    measured: Sequence[Sequence[tuple[ClipMeasures, str]]],
+    measured: Sequence[Sequence[tuple[ClipMeasures, str | None]]],
     thresholds: Mapping[str, FamilyThreshold],
     median_onsets: float,
 ) -> dict[str, Any]:
@@ -159,7 +159,7 @@ def typed_report(
 
 
 def claims_fulfilled(
-    prompt: TypedPrompt, clip: ClipMeasures, key: str, thresholds: Mapping[str, float], median_onsets: float
+    prompt: TypedPrompt, clip: ClipMeasures, key: str | None, thresholds: Mapping[str, float], median_onsets: float
 ) -> dict[str, float]:
     """The fulfilled share of each kind of claim that the prompt makes.
 
@@ -172,7 +172,7 @@ def claims_fulfilled(
     if prompt.pace is not None:
         claims["pace"] = float((clip.onsets_per_second > median_onsets) == (prompt.pace == "fast"))
     if prompt.mode is not None:
-        claims["mode"] = float(key.endswith(prompt.mode))
+        claims["mode"] = float(key is not None and key.endswith(prompt.mode))
     if prompt.bpm is not None:
         claims["tempo"] = float(musical.tempo_match(clip.tempo_bpm, prompt.bpm) == "same")
     return claims

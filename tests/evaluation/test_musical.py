@@ -40,9 +40,10 @@ def test_clicks_are_counted():
 
 
 @needs_librosa
-def test_silence_has_no_tempo_no_onsets_and_no_flatness():
+def test_silence_has_no_tempo_no_key_no_onsets_and_no_flatness():
     silence = Clip(samples=torch.zeros(1, 5 * RATE), sample_rate_hz=RATE)
     assert musical.estimate_tempo_bpm(silence) is None
+    assert musical.estimate_key(silence) is None
     assert musical.onsets_per_second(silence) == 0
     assert musical.spectral_flatness(silence) is None
 
