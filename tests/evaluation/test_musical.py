@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from descant.audio import Clip
+from descant.errors import InvalidRequest
 from descant.evaluation import musical
 from descant.evaluation.musical import tempo_match
 
@@ -77,3 +78,8 @@ def test_noise_is_flat_and_a_tone_is_not():
     noise = torch.randn(1, 5 * RATE, generator=torch.Generator().manual_seed(0)) * 0.1
     assert musical.spectral_flatness(Clip(samples=noise, sample_rate_hz=RATE)) == pytest.approx(0.56, abs=0.02)
     assert musical.spectral_flatness(Clip(samples=tone(60, 5)[None], sample_rate_hz=RATE)) < 0.01
+
+
+def test_a_clip_that_is_shorter_than_its_spectrum_is_refused():
+    with pytest.raises(InvalidRequest, match="1024 samples: .* half a window"):
+        musical.spectral_flatness(Clip(samples=torch.ones(1, 1_024), sample_rate_hz=RATE))

@@ -104,6 +104,9 @@ def spectral_flatness(clip: Clip) -> float | None:
 
     The geometric over the arithmetic mean of the power spectrum (Johnston, IEEE JSAC 6(2), 1988), as the median of
     the frames within 40 dB of the loudest: silence between notes would count as noise. None for a silent clip.
+
+    Raises:
+        InvalidRequest: the clip has less than 1,025 samples.
     """
     power = spectrogram(clip.to_channels(1).samples[0], window=2_048, hop=1_024).square()
     loudness = power.mean(dim=0)
