@@ -81,5 +81,5 @@ def test_noise_is_flat_and_a_tone_is_not():
 
 
 def test_a_clip_that_is_shorter_than_its_spectrum_is_refused():
-    with pytest.raises(InvalidRequest, match="1024 samples: .* half a window"):
+    with pytest.raises(InvalidRequest, match=r"1024 samples: .* half a window"):
         musical.spectral_flatness(Clip(samples=torch.ones(1, 1_024), sample_rate_hz=RATE))

@@ -41,8 +41,8 @@ def decode_notes(sounding: Float[np.ndarray, "T P"], onsets: Float[np.ndarray, "
     """The notes by onset and pitch, as Basic Pitch decodes them: each begins at an onset and lasts while it sounds.
 
     A frame of a pitch, with its neighbours a semitone away, belongs to one note, the later one first, so a note ends
-    where its pitch begins again. What still sounds without an onset becomes notes too, the surest first. Unlike there, a
-    note that is too short to be kept has its frames too.
+    where its pitch begins again. What still sounds without an onset becomes notes too, the surest first. Unlike there,
+    a note that is too short to be kept has its frames too.
     """
     left = sounding.copy()
     found = []
