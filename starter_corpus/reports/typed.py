@@ -127,7 +127,7 @@ def typed_report(
     """
     reliable = {family: threshold.score for family, threshold in thresholds.items() if threshold.is_reliable}
 
-    def share_by_kind(prompt: TypedPrompt, clips: Sequence[tuple[ClipMeasures, str]]) -> dict[str, float]:
+    def share_by_kind(prompt: TypedPrompt, clips: Sequence[tuple[ClipMeasures, str | None]]) -> dict[str, float]:
         scores = [claims_fulfilled(prompt, *clip, reliable, median_onsets) for clip in clips]
         return {kind: mean([claims[kind] for claims in scores]) for kind in (scores[0] if scores else ())}
 
