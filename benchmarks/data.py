@@ -9,9 +9,7 @@ Both sides of a comparison are measured in turns. Seconds need a machine with no
 which are given too, depend less on that.
 """
 
-import argparse
 import itertools
-import json
 import os
 import random
 import statistics
@@ -26,6 +24,7 @@ from typing import Any
 import torch
 
 import descant
+from benchmarks.named import take_named
 from descant.codec.spec import codec_spec
 from descant.data.clip_table import ClipRow, write_table
 from descant.data.shards import ShardIndex, StoredClip, shard_path, write_index, write_shard
@@ -191,13 +190,5 @@ def _contents(folder: Path) -> dict[str, bytes]:
 MEASUREMENTS = {one.__name__: one for one in (tokenize, loading)}
 
 
-def main() -> None:
-    """Runs the measurements that are named."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="+", choices=MEASUREMENTS, metavar="NAME", help=", ".join(MEASUREMENTS))
-    for name in parser.parse_args().names:
-        print(json.dumps({"measured": name, **MEASUREMENTS[name]()}), flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    take_named(__doc__, MEASUREMENTS)

@@ -9,7 +9,6 @@ The first six use the test engine, which plays a known signal at a chosen pace; 
 starter, alone on the machine. All of it happens on the loopback address.
 """
 
-import argparse
 import json
 import os
 import signal
@@ -28,6 +27,7 @@ from typing import Any
 
 import httpx
 
+from benchmarks.named import take_named
 from benchmarks.service_process import DESCANT, PACED, STARTER, Server, serving, wait_for
 from descant.apps.server import rows
 from descant.apps.server.ids import new_id, now
@@ -308,13 +308,5 @@ def overhead(rounds: int = 3, duration_s: float = 8.0) -> dict[str, Any]:
 MEASUREMENTS = {one.__name__: one for one in (streams, queue, stop, kills, worker, search, starter, overhead)}
 
 
-def main() -> None:
-    """Runs the measurements that are named."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="+", choices=MEASUREMENTS, metavar="NAME", help=", ".join(MEASUREMENTS))
-    for name in parser.parse_args().names:
-        print(json.dumps({"measured": name, **MEASUREMENTS[name]()}), flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    take_named(__doc__, MEASUREMENTS)

@@ -114,7 +114,7 @@ def run(
 
 def typed_report(
     prompts: Sequence[TypedPrompt],
-    measured: Sequence[Sequence[tuple[ClipMeasures, str]]],
+    measured: Sequence[Sequence[tuple[ClipMeasures, str | None]]],
     thresholds: Mapping[str, FamilyThreshold],
     median_onsets: float,
 ) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def typed_report(
     """
     reliable = {family: threshold.score for family, threshold in thresholds.items() if threshold.is_reliable}
 
-    def share_by_kind(prompt: TypedPrompt, clips: Sequence[tuple[ClipMeasures, str]]) -> dict[str, float]:
+    def share_by_kind(prompt: TypedPrompt, clips: Sequence[tuple[ClipMeasures, str | None]]) -> dict[str, float]:
         scores = [claims_fulfilled(prompt, *clip, reliable, median_onsets) for clip in clips]
         return {kind: mean([claims[kind] for claims in scores]) for kind in (scores[0] if scores else ())}
 
@@ -159,7 +159,7 @@ def typed_report(
 
 
 def claims_fulfilled(
-    prompt: TypedPrompt, clip: ClipMeasures, key: str, thresholds: Mapping[str, float], median_onsets: float
+    prompt: TypedPrompt, clip: ClipMeasures, key: str | None, thresholds: Mapping[str, float], median_onsets: float
 ) -> dict[str, float]:
     """The fulfilled share of each kind of claim that the prompt makes.
 
@@ -172,7 +172,7 @@ def claims_fulfilled(
     if prompt.pace is not None:
         claims["pace"] = float((clip.onsets_per_second > median_onsets) == (prompt.pace == "fast"))
     if prompt.mode is not None:
-        claims["mode"] = float(key.endswith(prompt.mode))
+        claims["mode"] = float(key is not None and key.endswith(prompt.mode))
     if prompt.bpm is not None:
         claims["tempo"] = float(musical.tempo_match(clip.tempo_bpm, prompt.bpm) == "same")
     return claims

@@ -14,6 +14,7 @@ import torch
 
 from descant.audio import FORMATS, Clip, audio_header, integrated_loudness, read_info, read_samples
 from descant.errors import AudioError, InvalidRequest
+from tests.audio.zoo import id3
 
 INFO = {"prompt": 'a "quoted"\n\0 é 音 \u2028 😀 \ud800', "seed": 2**63, "nested": {"list": [1, 2.5, None, True]}}
 
@@ -143,6 +144,20 @@ class TestFiles:
         assert Clip.read(path).samples.shape == clip.samples.shape
         clip.save(path)
         assert read_info(path) == {}
+
+    @pytest.mark.parametrize(
+        ("container", "endian"), [("CAF", "FILE"), ("AU", "FILE"), ("W64", "FILE"), ("RF64", "FILE"), ("WAV", "BIG")]
+    )
+    def test_formats_that_we_do_not_write_hold_none_of_ours(self, tmp_path, container, endian):
+        """Their tags were said to be damaged, which ended commands that need no tags."""
+        values = noise(2).samples.T.numpy()
+        soundfile.write(tmp_path / "a", values, 32_000, "PCM_16", endian, format=container)
+        assert Clip.read(tmp_path / "a").samples.shape == (2, len(values))
+        assert read_info(tmp_path / "a") == {}
+
+    def test_a_tag_before_sound_that_is_no_mp3_holds_none_of_ours(self, tmp_path):
+        (tmp_path / "a.aac").write_bytes(id3(100) + b"\xff\xf1\x50\x80" + bytes(500))
+        assert read_info(tmp_path / "a.aac") == {}
 
     @pytest.mark.parametrize("info", [{"a": math.nan}, {"a": object()}, {"a": torch.zeros(1)}])
     def test_info_that_is_no_json_is_refused(self, tmp_path, info):

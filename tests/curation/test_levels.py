@@ -74,6 +74,26 @@ def test_an_end_in_mid_sound_is_loud(music, measured):
     assert measured(cut).ending_db > -10
 
 
+@pytest.mark.parametrize("beyond_s", [-0.01, 0.0, 0.02, 0.3])
+def test_an_end_in_mid_sound_is_loud_wherever_parts_end(music, measured, monkeypatch, beyond_s):
+    """The silence that an encoder adds was once all of the last part, and hid the cut before it."""
+    length = round((4 + beyond_s) * RATE_HZ)
+    cut = torch.nn.functional.pad(music.samples[:, 4_000 : length - RATE_HZ // 20 + 4_000], (0, RATE_HZ // 20))
+    whole = measured(cut).ending_db
+    monkeypatch.setattr(levels, "PART_S", 4)
+    assert measured(cut).ending_db == pytest.approx(whole, abs=0.1)
+    assert whole > -20
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.02, 0.1])
+def test_silence_after_a_cut_is_no_sound_whatever_the_mean_before_it(measured, offset):
+    """What was left of slow waves and offsets in the silence once counted as sound that had faded."""
+    time = torch.arange(2 * RATE_HZ) / RATE_HZ
+    slow = 0.3 * torch.sin(2 * torch.pi * 440 * time) + 0.1 * torch.sin(2 * torch.pi * 0.7 * time) + offset
+    cut = torch.nn.functional.pad(slow, (0, RATE_HZ // 33))
+    assert measured(cut[None]).ending_db > -3
+
+
 def test_a_long_file_is_measured_in_parts_as_in_one(music, measured, monkeypatch, tmp_path):
     samples = torch.cat([music.samples.repeat(1, 4), 0.3 * music.samples.repeat(1, 4)])
     with monkeypatch.context() as patch:

@@ -30,6 +30,13 @@ def gaussian_clips(num_clips, seed, *, shift=0.0, scale=1.0, num_windows=3, dim=
     return EmbeddedClips("some embedder", tuple(clips))
 
 
+def clips_of_lengths(lengths, seed):
+    """Clips of so many windows each."""
+    vectors = gaussian_clips(1, seed, num_windows=sum(lengths)).clips[0].vectors.split(lengths)
+    clips = (EmbeddedClip(f"clip {number}", part, None) for number, part in enumerate(vectors))
+    return EmbeddedClips("some embedder", tuple(clips))
+
+
 def independent_distance(first_mean, first_covariance, second_mean, second_covariance):
     """The textbook formula in float64, by scipy."""
     linalg = pytest.importorskip("scipy.linalg", reason="scipy is not installed")
@@ -133,6 +140,25 @@ def test_the_extrapolation_removes_most_of_the_bias_of_a_small_set():
     plain = np.mean([frechet_audio_distance(reference, clips, 2).value for clips in sets])
     extrapolated = np.mean([frechet_at_infinity(reference, clips, 2).value for clips in sets])
     assert abs(extrapolated) < plain / 5
+
+
+@pytest.mark.parametrize("lengths", [[4] * 20 + [52] * 10, [2] * 24 + [92] * 6])
+def test_the_extrapolation_is_as_good_for_clips_of_different_lengths(lengths):
+    """Parts of equally many clips were taken for parts of equally many windows: distances were far below zero."""
+    reference = EmbeddingStatistics.of_clips(gaussian_clips(1, seed=15, num_windows=60_000))
+    sets = [clips_of_lengths(lengths, seed=300 + i) for i in range(8)]
+    plain = np.mean([frechet_audio_distance(reference, clips, 2).value for clips in sets])
+    extrapolated = np.mean([frechet_at_infinity(reference, clips, 2).value for clips in sets])
+    assert abs(extrapolated) < plain / 5
+
+
+def test_a_few_short_clips_among_long_ones_leave_the_interval_defined():
+    """The last part was once a single window, which has no covariance."""
+    reference = EmbeddingStatistics.of_clips(gaussian_clips(50, 1, num_windows=60))
+    found = frechet_at_infinity(reference, clips_of_lengths([100, 100, 100, 100, 1, 1], seed=2))
+    assert all(map(math.isfinite, (found.value, found.low, found.high)))
+    with pytest.raises(InvalidRequest, match="two groups of whole clips"):
+        frechet_at_infinity(reference, clips_of_lengths([100, 100, 1], seed=2))
 
 
 def test_the_distance_of_each_clip_is_that_of_its_sample_covariance():

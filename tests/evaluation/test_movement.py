@@ -96,6 +96,9 @@ def test_a_clip_of_less_than_two_bars_has_no_repetition():
     assert bar_self_similarity(clip_of(pattern((0, 0.5), 2.0, 4.0)), 2.1) is None
     with pytest.raises(InvalidRequest, match="bar_s=0"):
         bar_self_similarity(clip_of(noise(4.0)), 0.0)
+    # Of any noise it was 1: nothing has changed after a hundredth of a second.
+    with pytest.raises(InvalidRequest, match=r"bar_s=0\.01"):
+        bar_self_similarity(clip_of(noise(4.0)), 0.01)
 
 
 @needs_librosa

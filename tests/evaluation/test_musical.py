@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from descant.audio import Clip
+from descant.errors import InvalidRequest
 from descant.evaluation import musical
 from descant.evaluation.musical import tempo_match
 
@@ -40,9 +41,10 @@ def test_clicks_are_counted():
 
 
 @needs_librosa
-def test_silence_has_no_tempo_no_onsets_and_no_flatness():
+def test_silence_has_no_tempo_no_key_no_onsets_and_no_flatness():
     silence = Clip(samples=torch.zeros(1, 5 * RATE), sample_rate_hz=RATE)
     assert musical.estimate_tempo_bpm(silence) is None
+    assert musical.estimate_key(silence) is None
     assert musical.onsets_per_second(silence) == 0
     assert musical.spectral_flatness(silence) is None
 
@@ -76,3 +78,8 @@ def test_noise_is_flat_and_a_tone_is_not():
     noise = torch.randn(1, 5 * RATE, generator=torch.Generator().manual_seed(0)) * 0.1
     assert musical.spectral_flatness(Clip(samples=noise, sample_rate_hz=RATE)) == pytest.approx(0.56, abs=0.02)
     assert musical.spectral_flatness(Clip(samples=tone(60, 5)[None], sample_rate_hz=RATE)) < 0.01
+
+
+def test_a_clip_that_is_shorter_than_its_spectrum_is_refused():
+    with pytest.raises(InvalidRequest, match=r"1024 samples: .* half a window"):
+        musical.spectral_flatness(Clip(samples=torch.ones(1, 1_024), sample_rate_hz=RATE))

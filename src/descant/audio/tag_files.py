@@ -38,15 +38,16 @@ def with_text(content: bytes, format: str, name: str, text: str) -> bytes:
 
 def text_of(file: ByteFile, format: str, name: str) -> str | None:
     """The text in the tag of that name; None if there is none. It raises whatever mutagen raises for damage."""
-    audio = _READERS[format](file)
-    if audio.tags is None:
+    # An ID3 tag may also be before AAC, in which the reader of MP3 finds no frame.
+    tags = ID3(file) if format == "mp3" else _READERS[format](file).tags
+    if tags is None:
         return None
-    if isinstance(audio.tags, ID3):
-        frame = audio.tags.get(f"TXXX:{name}")
+    if isinstance(tags, ID3):
+        frame = tags.get(f"TXXX:{name}")
         return None if frame is None else str(frame.text[0])
     if format == "m4a":
-        return next((bytes(value).decode() for value in audio.tags.get(ATOM + name, [])), None)
-    return next(iter(audio.tags.get(name, [])), None)
+        return next((bytes(value).decode() for value in tags.get(ATOM + name, [])), None)
+    return next(iter(tags.get(name, [])), None)
 
 
 def _with_fixed_serial(content: bytes) -> bytes:

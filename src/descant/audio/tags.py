@@ -6,6 +6,7 @@ and writes tags, tag_files.py, is imported where it is needed: loading a model s
 """
 
 import json
+import re
 from typing import Any
 
 from descant.audio.files import AnyFile, open_regular, quoted
@@ -15,17 +16,20 @@ from descant.errors import AudioError, InvalidRequest
 
 NAME = "descant"
 
-_MAGIC: tuple[tuple[int, bytes, str], ...] = (
-    (0, b"RIFF", "wav"),
-    (0, b"fLaC", "flac"),
-    (28, b"OpusHead", "opus"),
-    (0, b"OggS", "ogg"),
-)
-_MAGIC += ((0, b"FORM", "aiff"), (4, b"ftyp", "m4a"))
+_BEGINNINGS = {
+    "wav": rb"RIFF.{4}WAVE",
+    "flac": rb"fLaC",
+    "opus": rb"OggS.{24}OpusHead",
+    "ogg": rb"OggS.{24}\x01vorbis",
+    "aiff": rb"FORM.{4}AIF[FC]",
+    "m4a": rb".{4}ftyp",
+    "mp3": rb"ID3",
+}
+"""How the files begin that can have metadata of ours."""
 
 
 def read_info(path: AnyFile) -> dict[str, Any]:
-    """The ``info`` of the clip that was saved in this file; empty if it holds none of ours.
+    """The ``info`` of the clip that was saved in this file; empty if it holds none of ours, as in all other formats.
 
     Raises:
         AudioError: the file cannot be opened or is text, or its tags are damaged.
@@ -33,8 +37,14 @@ def read_info(path: AnyFile) -> dict[str, Any]:
     from descant.audio.tag_files import text_of
 
     with open_regular(path) as file:
-        head = file.read(64)
-        format = next((name for place, magic, name in _MAGIC if head.startswith(magic, place)), "mp3")
+        head = file.read(HEAD_BYTES)
+        format = next((name for name, begin in _BEGINNINGS.items() if re.match(begin, head, re.DOTALL)), None)
+        if format is None:
+            try:
+                refuse_text(head)
+            except UnreadableAudio as error:
+                raise AudioError(f"{quoted(path)} {error}") from error
+            return {}
         file.seek(0)
         try:
             text = text_of(file, format, NAME)

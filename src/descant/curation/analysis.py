@@ -31,7 +31,7 @@ from descant.process_pool import process_pool
 from descant.studies.evaluation.cache import Cache, entry_key
 from descant.user_files import sha256_of
 
-VERSION = 2
+VERSION = 3
 """Of the measurements; those of another version are made again."""
 MUSIC_S = 90.0
 """Tempo and key are those of this much of the middle of a longer recording."""

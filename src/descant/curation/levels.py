@@ -104,9 +104,7 @@ class _Part:
         exact = samples.double()
         powers = exact.square().sum(dim=0)
         block_size = round(SILENCE_BLOCK_S * rate_hz)
-        ending = exact[:, -round(ENDING_S * rate_hz) :]
-        # Without an offset, which is as loud at the end as everywhere.
-        ending_powers = (ending - ending.mean(dim=1, keepdim=True)).square().sum(dim=0)
+        ending = exact[:, -round(ENDING_S * rate_hz) :].split(max(1, round(ENDING_BLOCK_S * rate_hz)), dim=1)
         return cls(
             num_samples=samples.shape[1],
             sums=exact.sum(dim=1),
@@ -117,9 +115,8 @@ class _Part:
             block_powers=torch.stack([block.mean() for block in powers.split(block_size)]),
             block_means=torch.stack([block.mean(dim=1) for block in exact.split(block_size, dim=1)]),
             spectrum=power_spectrum(samples),
-            ending_powers=torch.stack(
-                [block.mean() for block in ending_powers.split(max(1, round(ENDING_BLOCK_S * rate_hz)))]
-            ),
+            # About the mean of each: an offset is as loud at the end as everywhere, and silence after a cut has none.
+            ending_powers=torch.stack([block.var(dim=1, correction=0).sum() for block in ending]),
         )
 
 
@@ -186,14 +183,14 @@ def _ending_db(powers: Float[Tensor, " short_blocks"], usual_power: float) -> fl
 
 
 def _parts(path: Path) -> Iterator[tuple[Float[Tensor, "C N"], int]]:
-    """The samples of a file in parts of 30 s; the last one may be shorter."""
+    """The samples of a file in parts of 30 s. The last may be shorter, or longer by the ending, which it has whole."""
     waiting: list[Tensor] = []
     num_waiting = 0
     for block, rate_hz in read_in_blocks(path):
         waiting.append(block)
         num_waiting += block.shape[1]
         size = PART_S * 10 * round(SILENCE_BLOCK_S * rate_hz)
-        while num_waiting >= size:
+        while num_waiting >= size + round(ENDING_S * rate_hz):
             joined = torch.cat(waiting, dim=1)
             yield joined[:, :size], rate_hz
             waiting, num_waiting = [joined[:, size:]], num_waiting - size

@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from descant.errors import InvalidRequest
@@ -61,22 +61,27 @@ def frechet_at_infinity(
 
     The bias is proportional to 1/N. The distance is measured with all N windows, with halves, thirds and so on, down to
     parts of twice as many windows as dimensions but no smaller than a sixth, and a line over 1/N is continued to 0. The
-    parts of one size are disjoint and have whole clips, drawn with a fixed seed, and their distances are averaged;
-    ``fadtk`` draws windows with replacement instead, which is not repeatable and adds bias of its own.
+    parts of one size are disjoint and have whole clips, drawn with a fixed seed, long and short ones alike; their
+    distances are averaged, and so are their 1/N. ``fadtk`` draws windows with replacement instead, which is not
+    repeatable and adds bias of its own.
 
     Raises:
-        InvalidRequest: as ``frechet_audio_distance``, or fewer than four windows per dimension.
+        InvalidRequest: as ``frechet_audio_distance``, or there are no two parts with two windows per dimension each.
     """
     _check(reference, clips)
-    num_parts = min(MAX_PARTS, clips.num_windows // (PART_WINDOWS_PER_DIM * reference.dim), len(clips.clips))
+    root = _root(reference.covariance)
+    centred = _WeightedSet(clips)
+    windows = centred.windows.numpy()
+    order = np.random.default_rng(seed).permutation(len(windows))
+    # From the longest to the shortest, so that every n-th of them are about as many windows.
+    order = order[np.argsort(-windows[order], kind="stable")]
+    num_parts = _num_parts(windows[order], PART_WINDOWS_PER_DIM * reference.dim)
     if num_parts < 2:
         raise InvalidRequest(
             f"{clips.num_windows} windows in {len(clips.clips)} clips: over {reference.dim} dimensions the "
-            f"extrapolation needs {2 * PART_WINDOWS_PER_DIM * reference.dim} windows; give more clips"
+            f"extrapolation needs {2 * PART_WINDOWS_PER_DIM * reference.dim} windows, half of them in each of two "
+            "groups of whole clips; give more clips"
         )
-    root = _root(reference.covariance)
-    centred = _WeightedSet(clips)
-    order = np.random.default_rng(seed).permutation(len(clips.clips))
 
     def measure(weights: np.ndarray) -> float:
         inverse_sizes, distances = [], []
@@ -87,12 +92,28 @@ def frechet_at_infinity(
             for start in range(parts):
                 part = np.bincount(drawn[start::parts], minlength=len(weights)).astype(np.float64)
                 mean, covariance = centred.moments(part)
-                of_parts.append(_distance(reference.mean, root, mean, _root(covariance)))
-            inverse_sizes.append(parts / clips.num_windows)
-            distances.append(np.mean(of_parts))
+                of_parts.append((1 / (part @ windows), _distance(reference.mean, root, mean, _root(covariance))))
+            inverse_size, distance = np.mean(of_parts, axis=0)
+            inverse_sizes.append(inverse_size)
+            distances.append(distance)
         return float(np.polyfit(inverse_sizes, distances, deg=1)[1])
 
     return bootstrap_over_clips(measure, len(clips.clips), clips.embedder, num_resamples, seed)
+
+
+def _num_parts(windows: Int[np.ndarray, " clips"], fewest: int) -> int:
+    """The most parts of every n-th clip of which each has enough windows, and two in a resample of the shortest clips.
+
+    Args:
+        windows: from the longest clip to the shortest.
+    """
+    enough = (
+        parts
+        for parts in range(MAX_PARTS, 0, -1)
+        if min(int(windows[start::parts].sum()) for start in range(parts)) >= fewest
+        and len(windows) // parts * windows[-1] >= 2
+    )
+    return next(enough, 0)
 
 
 def frechet_of_each_clip(reference: EmbeddingStatistics, clips: EmbeddedClips) -> dict[str, float]:

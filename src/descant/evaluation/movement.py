@@ -28,6 +28,8 @@ that stays gives 0.7."""
 SMOOTHED_FRAMES = 5
 
 SHORTEST_BAR_S, LONGEST_BAR_S = 1.0, 4.0
+SHORTEST_GIVEN_BAR_S = 0.1
+"""After a shorter time every clip resembles itself: onsets are smoothed over 0.06 s."""
 BAR_TOLERANCE = 0.02
 """How far the repetition may be from the bar's length: tempi are stated in whole numbers, and performers are human."""
 ONSET_RATE_HZ, ONSET_WINDOW, ONSET_HOP, ONSET_BANDS = 22_050, 1_024, 256, 40
@@ -73,7 +75,7 @@ def measure_movement(clip: Clip, bar_s: float | None = None) -> Movement:
         bar_s: the length of a bar, if it is known.
 
     Raises:
-        InvalidRequest: the clip is shorter than two seconds.
+        InvalidRequest: the clip is shorter than two seconds, or ``bar_s`` below 0.1.
         MissingExtra: librosa is not installed.
     """
     if clip.duration_s < SHORTEST_S:
@@ -117,10 +119,10 @@ def bar_self_similarity(clip: Clip, bar_s: float | None = None) -> float | None:
         bar_s: by default the lag from one to four seconds at which the clip resembles itself most.
 
     Raises:
-        InvalidRequest: ``bar_s`` is not above 0.
+        InvalidRequest: ``bar_s`` is below 0.1.
     """
-    if bar_s is not None and not bar_s > 0:
-        raise InvalidRequest(f"bar_s={bar_s:g}: the length of a bar in seconds is above 0")
+    if bar_s is not None and not bar_s >= SHORTEST_GIVEN_BAR_S:
+        raise InvalidRequest(f"bar_s={bar_s:g}: a bar lasts {SHORTEST_GIVEN_BAR_S:g} s at least")
     shortest_s, longest_s = (SHORTEST_BAR_S, LONGEST_BAR_S) if bar_s is None else (bar_s, bar_s)
     longest_s = min(longest_s, clip.duration_s / 2)
     if longest_s < shortest_s:

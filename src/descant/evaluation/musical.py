@@ -60,8 +60,8 @@ def tempo_match(estimated_bpm: float | None, target_bpm: float, tolerance: float
     return "other"
 
 
-def estimate_key(clip: Clip) -> str:
-    """The key whose profile correlates best with the clip's notes, such as "C major" or "F# minor".
+def estimate_key(clip: Clip) -> str | None:
+    """The key whose profile correlates best with the clip's notes, such as "C major" or "F# minor"; None for silence.
 
     The mean chroma is correlated with Krumhansl and Kessler's 24 profiles (Krumhansl, "Cognitive foundations of musical
     pitch", 1990, chapter 4).
@@ -69,7 +69,10 @@ def estimate_key(clip: Clip) -> str:
     Raises:
         MissingExtra: librosa is not installed.
     """
-    chroma = require_librosa().feature.chroma_cqt(y=_mono(clip), sr=SAMPLE_RATE_HZ).mean(axis=1)
+    librosa, wave = require_librosa(), _mono(clip)
+    if not wave.any():
+        return None
+    chroma = librosa.feature.chroma_cqt(y=wave, sr=SAMPLE_RATE_HZ).mean(axis=1)
     profiles = [np.roll(profile, note) for profile in (_MAJOR, _MINOR) for note in range(12)]
     best = int(np.argmax([np.corrcoef(chroma, profile)[0, 1] for profile in profiles]))
     return f"{NOTES[best % 12]} {'major' if best < 12 else 'minor'}"
@@ -101,6 +104,9 @@ def spectral_flatness(clip: Clip) -> float | None:
 
     The geometric over the arithmetic mean of the power spectrum (Johnston, IEEE JSAC 6(2), 1988), as the median of
     the frames within 40 dB of the loudest: silence between notes would count as noise. None for a silent clip.
+
+    Raises:
+        InvalidRequest: the clip has less than 1,025 samples.
     """
     power = spectrogram(clip.to_channels(1).samples[0], window=2_048, hop=1_024).square()
     loudness = power.mean(dim=0)

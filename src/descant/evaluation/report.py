@@ -14,6 +14,8 @@ from descant.errors import InvalidRequest
 
 CONFIDENCE = 0.95
 _NUM_RESAMPLES = 10_000
+_MAX_DRAWN = 1 << 20
+"""Values that are drawn at once, in eight megabytes."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,10 @@ def write_report_json(report: Mapping[str, Any], file: Path) -> None:
 
 def _resampled_means(observed: np.ndarray, seed: int) -> np.ndarray:
     generator = np.random.default_rng(seed)
-    return observed[generator.integers(0, observed.size, (_NUM_RESAMPLES, observed.size))].mean(axis=1)
+    at_once = max(1, _MAX_DRAWN // observed.size)
+    counts = [min(at_once, _NUM_RESAMPLES - first) for first in range(0, _NUM_RESAMPLES, at_once)]
+    drawn = (generator.integers(0, observed.size, (count, observed.size)) for count in counts)
+    return np.concatenate([observed[places].mean(axis=1) for places in drawn])
 
 
 def _cell(cell: Any) -> str:

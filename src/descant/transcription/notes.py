@@ -41,17 +41,18 @@ def decode_notes(sounding: Float[np.ndarray, "T P"], onsets: Float[np.ndarray, "
     """The notes by onset and pitch, as Basic Pitch decodes them: each begins at an onset and lasts while it sounds.
 
     A frame of a pitch, with its neighbours a semitone away, belongs to one note, the later one first, so a note ends
-    where its pitch begins again. What still sounds without an onset becomes notes too, the surest first.
+    where its pitch begins again. What still sounds without an onset becomes notes too, the surest first. Unlike there,
+    a note that is too short to be kept has its frames too.
     """
-    num_frames = len(sounding)
     left = sounding.copy()
     found = []
     starts = _peaks(np.maximum(onsets, _rises(sounding, onsets)))
     for start, pitch in sorted(zip(*(index.tolist() for index in np.nonzero(starts)), strict=True), reverse=True):
         found.append((start, _last_sounding(left[start:, pitch]) + start, pitch))
         _take(left, *found[-1])
-    while num_frames and left.max() > SOUND_THRESHOLD:
-        middle, pitch = (int(index) for index in np.unravel_index(left.argmax(), left.shape))
+    for middle, pitch in _surest_first(left):
+        if not left[middle, pitch]:  # a note has it by now
+            continue
         end = _last_sounding(left[middle:, pitch]) + middle
         start = middle + 1 - _last_sounding(left[middle::-1, pitch])
         found.append((start, end, pitch))
@@ -82,10 +83,18 @@ def _peaks(values: Float[np.ndarray, "T P"]) -> Bool[np.ndarray, "T P"]:
     return (values >= ONSET_THRESHOLD) & (values > padded[:-2]) & (values >= padded[2:])
 
 
+def _surest_first(left: Float[np.ndarray, "T P"]) -> list[tuple[int, int]]:
+    """The frames and pitches that sound, sorted once: to search for the next one again and again takes minutes."""
+    frames, pitches = np.nonzero(left > SOUND_THRESHOLD)
+    order = np.argsort(-left[frames, pitches], kind="stable")
+    return list(zip(frames[order].tolist(), pitches[order].tolist(), strict=True))
+
+
 def _last_sounding(values: Float[np.ndarray, " T"]) -> int:
     """How many frames pass from the first until the pitch has been silent for ``GAP_FRAMES``, without those."""
     quiet = 0
-    for frame, value in enumerate(values.tolist()[1:], start=1):
+    # Not as a list, which would hold the rest of the music for each note.
+    for frame, value in enumerate(values[1:], start=1):
         quiet = quiet + 1 if value < SOUND_THRESHOLD else 0
         if quiet == GAP_FRAMES:
             return frame + 1 - GAP_FRAMES

@@ -193,5 +193,5 @@ def _read(option: str, file: str, salvage: bool, offset_s: float = 0.0, duration
         clip = Clip.read(file, offset_s=offset_s, duration_s=duration_s, salvage=salvage)
     try:
         return replace(clip, info=read_info(file))
-    except AudioError:  # a format that cannot carry our tags
+    except AudioError:  # damaged tags: the audio is enough
         return clip

@@ -4,14 +4,11 @@ The same scores of the reference clips, where they have the same names, are the 
 """
 
 from descant.audio import Clip
-from descant.evaluation.agreement import chord_share, key_fit, target_of, tempo_fit
+from descant.evaluation.agreement import SHORTEST_S, chord_share, key_fit, target_of, tempo_fit
 from descant.evaluation.chroma_cosine import chroma_cosine
 from descant.evaluation.instruments import InstrumentDetector, instruments_named
 from descant.evaluation.musical import estimate_key, estimate_tempo_bpm, require_librosa
 from descant.studies.evaluation.base import Asked, ClipMetric, Measure, Values
-
-SHORTEST_S = 2.0
-"""Tempo and key cannot be estimated from less."""
 
 
 class Tempo(ClipMetric):
@@ -29,8 +26,7 @@ class Tempo(ClipMetric):
         target_bpm = asked.tempo_key.bpm
         if target_bpm is None or clip.duration_s < SHORTEST_S:
             return {"tempo": None}
-        bpm = estimate_tempo_bpm(clip) if clip.samples.any() else None
-        return {"tempo": tempo_fit(bpm, target_bpm)}
+        return {"tempo": tempo_fit(estimate_tempo_bpm(clip), target_bpm)}
 
 
 class Key(ClipMetric):
@@ -48,7 +44,8 @@ class Key(ClipMetric):
         target = asked.tempo_key
         if target.is_minor is None or clip.duration_s < SHORTEST_S:
             return {"key": None}
-        return {"key": key_fit(estimate_key(clip), target) if clip.samples.any() else 0.0}
+        key = estimate_key(clip)
+        return {"key": 0.0 if key is None else key_fit(key, target)}
 
 
 class Chords(ClipMetric):
