@@ -1,6 +1,7 @@
 """The processes that a command starts: Ctrl-C, and the end of their parent."""
 
 import inspect
+import multiprocessing.connection
 import os
 import signal
 import struct
@@ -150,9 +151,30 @@ def test_a_process_killed_within_its_result_breaks_the_pool(monkeypatch):
         pytest.raises(ProcessLost, match="--workers"),
         process_pool_module.process_pool(2, nothing, option="--workers") as pool,
     ):
+        writer = pool._result_queue._writer
+        monkeypatch.setattr(writer, "_close", lambda: closed_slowly(writer.fileno()))
         pool.submit(half_a_result)
         for later in [pool.submit(os.getpid) for _ in range(8)]:
             later.result(timeout=60)
+
+
+def test_a_block_that_ends_while_a_result_is_half_sent_ends_the_pool(monkeypatch):
+    """The pool waited for ever for the rest of the result of a process that had been killed."""
+    monkeypatch.setattr(process_pool_module, "STUCK_S", 0.5)
+    with (  # noqa: PT012
+        pytest.raises(ZeroDivisionError),
+        process_pool_module.process_pool(1, nothing, option="--workers") as pool,
+    ):
+        [process] = pool._processes.values()
+        pool.submit(half_a_result)
+        multiprocessing.connection.wait([process.sentinel])
+        raise ZeroDivisionError
+
+
+def closed_slowly(file: int) -> None:
+    """Closes a file, which another thread may want to close too meanwhile."""
+    os.close(file)
+    time.sleep(1)
 
 
 def nothing() -> None:

@@ -1,11 +1,11 @@
 """Other processes that call functions on files, and the error when one of them is ended."""
 
+import io
 import multiprocessing
 import multiprocessing.connection
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -17,7 +17,7 @@ from descant.errors import ProcessLost
 from descant.signals import interruption_delayed
 
 STUCK_S = 5.0
-"""How long a pool has to notice that one of its processes has ended."""
+"""How long a pool has to notice that one of its processes was ended."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -43,7 +43,8 @@ def process_pool(
     try:
         for _ in range(count):
             pool.submit(_nothing)  # each starts a process, as none is free yet
-        threading.Thread(target=_break_if_stuck, args=(pool, [*pool._processes.values()]), daemon=True).start()
+        watched = (pool, pool._executor_manager_thread, [*pool._processes.values()])  # type: ignore[attr-defined]
+        threading.Thread(target=_break_if_stuck, args=watched, daemon=True).start()
         yield pool
     except BrokenProcessPool as error:
         raise ProcessLost(
@@ -63,21 +64,33 @@ class _Pool(ProcessPoolExecutor):
             return super().submit(function, *arguments, **keywords)
 
 
-def _break_if_stuck(pool: ProcessPoolExecutor, processes: Sequence[BaseProcess]) -> None:
-    """Breaks a pool that does not notice that one of its processes has ended.
+def _break_if_stuck(pool: ProcessPoolExecutor, manager: threading.Thread, processes: Sequence[BaseProcess]) -> None:
+    """Breaks a pool that does not notice that one of its processes was ended.
 
     A process that is killed while it sends a result leaves a part of it behind. Its pool waits for the rest, which the
     others cannot send either: without them, and without the pool's own end for writing, that wait ends.
+
+    Args:
+        manager: the pool's thread that waits for results.
     """
-    multiprocessing.connection.wait([process.sentinel for process in processes])
-    until_s = time.monotonic() + STUCK_S
-    while time.monotonic() < until_s:
-        if pool._broken or pool._shutdown_thread:
-            return
-        time.sleep(0.1)
+    running = [*processes]
+    while running:
+        multiprocessing.connection.wait([process.sentinel for process in running])
+        codes = {process: process.exitcode for process in running}
+        if any(codes.values()):
+            break
+        running = [process for process in running if codes[process] is None]
+    else:
+        return
+    manager.join(STUCK_S)
+    if not manager.is_alive():
+        return
     for process in processes:
         process.kill()
-    pool._result_queue._writer.close()  # type: ignore[attr-defined]
+    queue = pool._result_queue  # type: ignore[attr-defined]
+    # The end of the wait lets another thread close the queue: it must not close the same file once more.
+    writer, queue._writer = queue._writer, io.BytesIO()
+    writer.close()
 
 
 def _nothing() -> None:
