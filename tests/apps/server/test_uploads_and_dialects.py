@@ -39,8 +39,10 @@ def test_an_upload_is_stored_once_and_can_be_a_melody(fast):
     made = fast.made(duration_s=0.2, melody={"upload_id": upload["id"], "start_s": 0.5, "end_s": 1.0})
     assert made["state"] == "succeeded"
     assert fast.client.get(f"/v1/uploads/{upload['id']}").json()["expires_at"] is None
-    beyond = fast.client.post("/v1/jobs", json={"melody": {"upload_id": upload["id"], "start_s": 2}})
-    assert beyond.json()["errors"][0]["pointer"] == "/melody"
+    for second in (2, 1.5):
+        beyond = fast.client.post("/v1/jobs", json={"melody": {"upload_id": upload["id"], "start_s": second}})
+        assert beyond.json()["errors"][0]["pointer"] == "/melody"
+        assert beyond.json()["detail"] == f"melody: it is 1.50 s long, and second {second:g} was asked for"
     assert fast.client.delete(f"/v1/uploads/{upload['id']}").status_code == 204
     assert fast.client.get(f"/v1/uploads/{upload['id']}").status_code == 404
 
