@@ -83,7 +83,7 @@ def test_broken_files_are_left_out_only_if_that_is_asked_for(run, refused, songs
     assert "--skip-broken" in refused(3, "evaluate", songs, "--metrics", "checks")
     outcome = run("evaluate", songs, "--metrics", "checks", "--skip-broken")
     assert outcome.code == 0, outcome.err
-    assert "note: generated: 1 files are left out, first 4: " in outcome.out
+    assert "note: generated: 1 file is left out, first 4: " in outcome.out
 
 
 def test_musiccaps_is_generated_measured_and_not_generated_twice(run, songs):
@@ -105,5 +105,5 @@ def test_musiccaps_is_generated_measured_and_not_generated_twice(run, songs):
     table = run(*words)
     assert "| MusicGen 300M | 3.1 | 1.28 | 0.31 |" in table.out
     assert "the paper's labeller is passt, not musicnn" in table.out
-    assert "1 captions have no clip" in table.err
+    assert "1 caption has no clip" in table.err
     assert sorted(file.name for file in Path("out").glob("*")) == ["0.wav", "1.wav", "2.wav"]

@@ -355,7 +355,7 @@ def test_a_scan_prints_splits_captions_and_every_file_that_it_leaves_out(run, mu
     lines = outcome.out.splitlines()
     assert "3 clips, 0.00 h, 26 files left out" in lines[0]
     assert lines[1].startswith("training: 2 clips of 2 works, ")
-    assert lines[2].startswith("validation: 1 clips of 1 works, ")
+    assert lines[2].startswith("validation: 1 clip of 1 work, ")
     assert lines[3] == "3 clips with captions, 0 with tags"
 
 

@@ -147,7 +147,7 @@ def test_a_split_that_an_earlier_manifest_leaves_empty_is_filled(tmp_path):
     records = scan_folder(tmp_path, valid_share=0.0).records
     found = scan_folder(tmp_path, previous=records)
     assert sorted(record.split for record in found.records) == ["train", "valid"]
-    assert "1 clips moved between training and validation" in found.notes[0]
+    assert "1 clip moved between training and validation" in found.notes[0]
 
 
 def test_a_description_decides_the_split_of_its_clip(tmp_path):
@@ -161,7 +161,7 @@ def test_a_description_decides_the_split_of_its_clip(tmp_path):
     assert found.records[0].tags == {"genre": "folk"}
     (tmp_path / "3.json").write_text('{"split": "test"}')
     found = scan_folder(tmp_path)
-    assert "1 clips have a split that is not one of train" in found.notes[0]
+    assert "1 clip has a split that is not one of train" in found.notes[0]
     assert found.records[3].tags == {"split": "test"}
 
 
@@ -202,7 +202,7 @@ def test_texts_that_describe_no_clip_are_noted(tmp_path):
     noise(tmp_path / "a.wav")
     (tmp_path / "a .txt").write_text("a drum")
     _, found = only(tmp_path)
-    assert "1 .txt or .json files describe no clip, first" in found.notes[0]
+    assert "1 .txt or .json file describes no clip, first" in found.notes[0]
 
 
 def test_every_suffix_begins_with_a_dot_and_what_the_documents_name_is_found():

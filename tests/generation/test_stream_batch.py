@@ -242,6 +242,20 @@ def test_a_broken_adapter_ends_its_own_music_only(engine, set_threads, num_threa
     batch.close()
 
 
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_broken_music_is_removed_without_a_word_and_what_shares_its_steps_says_why(engine, set_threads, num_threads):
+    """Python once printed an exception that it ignored, since nobody closed the generator but its destructor."""
+    set_threads(num_threads)
+    batch, adapter = engine.stream_batch(), overflowing(engine)
+    first, other = (batch.add(ask(seed=seed, duration_s=0.9, adapters=adapter)) for seed in range(2))
+    for music in (first, other)[: 3 - num_threads]:  # in two threads each has steps of its own
+        batch.advance()
+        batch.remove(music)
+    errors = [one.error for one in (batch.advance() for _ in range(len(batch))) for one in one]
+    assert all(isinstance(error, CheckpointError) for error in errors)
+    batch.close()
+
+
 class Between:
     """A state as another thread sees it that asks for the codes just before or just after a window ends."""
 

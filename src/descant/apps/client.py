@@ -21,6 +21,7 @@ LOOK_S = 0.3
 BLOCK_BYTES = 2**14
 NOT_INSTALLED, NO_ROOM, NOT_NOW = 501, 507, (502, 503, 504)
 """HTTP statuses of what this server never does, and of what it, or a proxy in front of it, cannot do now."""
+BAD_AUDIO = "/problems/bad-audio"
 ENDED = ("succeeded", "failed", "cancelled")
 
 
@@ -52,20 +53,21 @@ class Client:
         key: as ``descant serve keys add`` prints it; None is what the environment has under DESCANT_KEY.
 
     Raises:
-        InvalidRequest: the address is none.
+        InvalidRequest: the address is none, or no key looks like this one.
     """
 
     def __init__(self, url: str, key: str | None = None) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if not _is_address(url):
             raise InvalidRequest(f"--server {url!r:.100}: give an address such as http://127.0.0.1:8765")
         self._url = url.rstrip("/")
         self._key = os.environ.get(KEY_VARIABLE) if key is None else key
+        if self._key and not (self._key.isascii() and self._key.isprintable()):
+            raise InvalidRequest(f"{KEY_VARIABLE}: it has characters that no key has; descant serve keys add makes one")
 
     def get(self, path: str) -> Any:
         """The JSON of a GET."""
         with self._open(Request(self._url + path)) as answer:
-            return json.load(answer)
+            return self._object(answer)
 
     def submit(self, job: dict[str, Any]) -> dict[str, Any]:
         """A new job. A request that is sent twice by the network is one job; a full queue is waited for."""
@@ -74,7 +76,7 @@ class Client:
             request = Request(f"{self._url}/v1/jobs", json.dumps(job).encode(), headers, method="POST")
             try:
                 with self._open(request) as answer:
-                    return json.load(answer)  # type: ignore[no-any-return]
+                    return self._object(answer)
             except Busy as full:
                 time.sleep(full.seconds)
 
@@ -108,8 +110,11 @@ class Client:
         head = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
         body = head.encode() + content + f"\r\n--{boundary}--\r\n".encode()
         headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
-        with self._open(Request(f"{self._url}/v1/uploads", body, headers, method="POST")) as answer:
-            return str(json.load(answer)["id"])
+        try:
+            with self._open(Request(f"{self._url}/v1/uploads", body, headers, method="POST")) as answer:
+                return str(self._object(answer)["id"])
+        except (AudioError, InvalidRequest) as error:
+            raise type(error)(f"{str(file)!r}: {str(error).removeprefix('file: ')}") from error
 
     def content(self, path: str, **query: Any) -> bytes:
         """The bytes of a file of the server."""
@@ -122,6 +127,17 @@ class Client:
             while block := answer.read1(BLOCK_BYTES):
                 yield block
 
+    def _object(self, answer: Any) -> dict[str, Any]:
+        """The JSON object that an answer is."""
+        try:
+            found = json.load(answer)
+        except ValueError:
+            found = None
+        # Whatever else listens there; pages of proxies, for example.
+        if not isinstance(found, dict):
+            raise InvalidRequest(f"--server {self._url}: its answer is not that of descant serve; check the address")
+        return found
+
     @contextmanager
     def _open(self, request: Request) -> Iterator[Any]:
         """The answer to a request, for as long as it is read."""
@@ -131,10 +147,11 @@ class Client:
             with urlopen(request, timeout=TIMEOUT_S) as answer:
                 yield answer
         except HTTPError as error:
-            detail = _detail(error)
+            problem = _problem(error)
+            detail = problem["detail"]
             if error.code == 429:
                 raise Busy(f"--server {self._url}: {detail}", float(error.headers.get("Retry-After", 1))) from error
-            raise self._error(error.code, detail) from error
+            raise self._error(problem) from error
         except (URLError, OSError, HTTPException) as error:
             reason = getattr(error, "reason", None) or error
             raise Unavailable(
@@ -147,20 +164,34 @@ class Client:
         if job["state"] != "succeeded" and problem is None:
             raise Unavailable(f"--server {self._url}: the job was {job['state']} there")
         if job["state"] != "succeeded":
-            raise self._error(problem["status"], problem["detail"])
+            raise self._error(problem)
 
-    def _error(self, status: int, detail: str) -> DescantError:
-        """The error that a problem of this HTTP status is."""
+    def _error(self, problem: dict[str, Any]) -> DescantError:
+        """The error that a problem is."""
+        status, detail = problem["status"], problem["detail"]
+        if problem["type"] == BAD_AUDIO:
+            return AudioError(detail)
         if 400 <= status < 500 or status == NOT_INSTALLED:
             return InvalidRequest(detail)
         kind = Unavailable if status in (*NOT_NOW, NO_ROOM) else ServerError
         return kind(f"--server {self._url}: {detail}")
 
 
-def _detail(error: HTTPError) -> str:
-    """What a problem says."""
+def _is_address(url: str) -> bool:
+    """Whether this is where a server can be: scheme, host, perhaps a port and a path."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:  # a port, or brackets, that no address has
+        return False
+    is_plain = url.isprintable() and " " not in url and parts.path.isascii() and not parts.query and not parts.fragment
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0 and is_plain
+
+
+def _problem(error: HTTPError) -> dict[str, Any]:
+    """The status, the type and the detail of a problem."""
     try:
         problem = json.loads(error.read())
-        return str(problem["detail"])
-    except (ValueError, KeyError, TypeError, OSError):
-        return f"HTTP status {error.code}"
+        return {"status": error.code, "type": str(problem.get("type")), "detail": str(problem["detail"])}
+    except (ValueError, KeyError, TypeError, AttributeError, OSError):
+        return {"status": error.code, "type": "", "detail": f"HTTP status {error.code}"}

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from descant.audio import AudioHeader, check_usable
+from descant.counted import counted
 from descant.curation.analysis import Analysis, Job, Unreadable, analyse_files
 from descant.curation.problems import PROBLEMS, Finding, Severity
 from descant.curation.rules import (
@@ -89,7 +90,7 @@ class Report:
 
     def lines(self, num_examples: int = 3) -> list[str]:
         """The report as text: each problem with its first clips and what to do."""
-        lines = [f"{len(self.clips.records)} clips, {self.duration_s / 3_600:.2f} h"]
+        lines = [f"{counted(len(self.clips.records), 'clip')}, {self.duration_s / 3_600:.2f} h"]
         counts = Counter(finding.problem for finding in self.findings)
         for problem, count in counts.items():
             about = PROBLEMS[problem]

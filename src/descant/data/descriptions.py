@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from descant.audio.common_tags import read_common_tags
+from descant.counted import counted
 from descant.data.folders import FolderContents
 from descant.data.measured import MEASURED_NAME, MeasuredTag, read_measured, with_measured
 from descant.data.sidecars import Description, read_json_sidecar, read_table, read_text_sidecar
@@ -61,14 +62,16 @@ class Descriptions:
         """Notes to report after all clips were looked up."""
         unused_sidecars = sorted(set(self._sidecars.values()) - self._used_sidecars)
         if unused_sidecars:
-            yield f"{len(unused_sidecars)} .txt or .json files describe no clip, first {str(unused_sidecars[0])!r}"
+            unused = counted(len(unused_sidecars), ".txt or .json file describes", ".txt or .json files describe")
+            yield f"{unused} no clip, first {str(unused_sidecars[0])!r}"
         if self._guessed:
-            yield f"{len(self._guessed)} files are not UTF-8 and were read as Windows-1252, first {self._guessed[0]!r}"
+            guessed = counted(len(self._guessed), "file is not UTF-8 and was", "files are not UTF-8 and were")
+            yield f"{guessed} read as Windows-1252, first {self._guessed[0]!r}"
         for table, rows in self._tables.items():
-            unused = [clip for clip in rows if (table, clip) not in self._used]
-            if unused:
-                few = f"{len(unused)} of its {len(rows)} clips are not in this scan"
-                yield f"{str(table)!r}: {few}, first {str(unused[0])!r}"
+            absent = [clip for clip in rows if (table, clip) not in self._used]
+            if absent:
+                few = f"{len(absent)} of its {len(rows)} clips are not in this scan"
+                yield f"{str(table)!r}: {few}, first {str(absent[0])!r}"
 
     def _found(self, audio: Path) -> Iterator[tuple[str, Description]]:
         for suffix, reader in ((".json", read_json_sidecar), (".txt", read_text_sidecar)):

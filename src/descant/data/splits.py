@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from descant.counted import counted
 from descant.data.families import read_families
 from descant.data.manifest import ClipRecord, Split
 from descant.data.works import works_of
@@ -57,10 +58,11 @@ def with_splits(
     splits = split_works(works, valid_share, stated, before)
     moved = [str(name) for name, old, new in zip(names, before, splits, strict=True) if old not in (None, new)]
     if moved:
-        notes.append(f"{len(moved)} clips moved between training and validation, first {moved[0]!r}")
+        notes.append(f"{counted(len(moved), 'clip')} moved between training and validation, first {moved[0]!r}")
     in_train = {work for work, split in zip(works, splits, strict=True) if split == "train"}
     if shared := sorted(in_train & {work for work, split in zip(works, splits, strict=True) if split == "valid"}):
-        notes.append(f"{len(shared)} works are in both splits, by a description or an earlier scan: {shared[0]!r}")
+        both = counted(len(shared), "work is", "works are")
+        notes.append(f"{both} in both splits, by a description or an earlier scan: {shared[0]!r}")
     return [replace(record, split=split) for record, split in zip(records, splits, strict=True)], works
 
 
@@ -120,8 +122,9 @@ def _without_stated_splits(records: list[ClipRecord], notes: list[str]) -> tuple
         record for record, split in zip(records, stated, strict=True) if split is None and "split" in record.tags
     ]
     if unknown:
+        clips_have = counted(len(unknown), "clip has", "clips have")
         notes.append(
-            f"{len(unknown)} clips have a split that is not one of {', '.join(STATED_SPLITS)}, which is ignored; "
+            f"{clips_have} a split that is not one of {', '.join(STATED_SPLITS)}, which is ignored; "
             f"first {str(unknown[0].path)!r} with {unknown[0].tags['split']!r:.40}"
         )
     rest = [

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from torch.nn import functional as F
 
+from descant.counted import counted
 from descant.errors import InvalidRequest, naming
 from descant.evaluation.embedded_clips import EmbeddedClips, EmbedderEstimate
 from descant.evaluation.embedders.base import TextEmbedder
@@ -38,7 +39,8 @@ def text_agreement_of_each_clip(
     """
     check_same_embedder(embedder.label, clips.embedder)
     if missing := [clip.name for clip in clips.clips if not texts.get(clip.name, "").strip()]:
-        raise InvalidRequest(f"{len(missing)} clips have no text, first {missing[:3]}; give every clip its prompt")
+        clips_have = counted(len(missing), "clip has", "clips have")
+        raise InvalidRequest(f"{clips_have} no text, first {missing[:3]}; give every clip its prompt")
     cosines = {}
     for clip in clips.clips:
         with naming(clip.name):

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from descant.counted import counted
 from descant.finetuning.music import Music
 
 NON_COMMERCIAL = ("facebook/musicgen", "facebook/audiogen")
@@ -100,7 +101,7 @@ def _left_out(left_out: Mapping[str, str]) -> str:
     if not left_out:
         return ""
     names = ", ".join(f"`{Path(path).name}`" for path in list(left_out)[:5])
-    return f" {len(left_out)} files could not be used: {names}{' and others' if len(left_out) > 5 else ''}."
+    return f" {counted(len(left_out), 'file')} could not be used: {names}{' and others' if len(left_out) > 5 else ''}."
 
 
 def _licences(minutes: Mapping[str, float], base: str) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from descant.codec.base import AudioCodec
+from descant.counted import counted
 from descant.data.captions import CaptionConfig, plain_caption
 from descant.data.licences import licence_of, stated_licence
 from descant.data.manifest import ClipRecord, Split, read_manifest, write_manifest
@@ -121,7 +122,9 @@ def _with_both_splits(records: list[ClipRecord], folder: Path, valid_share: floa
 def _check_enough(records: Sequence[ClipRecord], folder: Path, left_out: dict[str, str]) -> None:
     if len(records) >= 2:
         return
-    why = f"; {len(left_out)} files cannot be used, first: {next(iter(left_out.values()))}" if left_out else ""
+    why = (
+        f"; {counted(len(left_out), 'file')} cannot be used, first: {next(iter(left_out.values()))}" if left_out else ""
+    )
     if records:
         raise DataError(
             f"{str(folder)!r} has one usable clip, {records[0].path.name!r}, and at least two are needed, as one is "

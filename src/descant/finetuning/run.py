@@ -19,6 +19,7 @@ from descant.api import MusicGen, load
 from descant.atomic import write_atomically
 from descant.checkpoints.adapters import AdapterInfo
 from descant.config import to_dict
+from descant.counted import counted
 from descant.errors import Cancelled, ConfigError, naming
 from descant.finetuning.card import Outcome, model_card
 from descant.finetuning.config import FineTuneRun
@@ -109,7 +110,8 @@ class _Finetuning:
     def result(self, command: str) -> dict[str, Any]:
         run, base = self.run, self.base
         music = prepare_music(run.folder, self.out_dir, base.model.codec, run.valid_share, say)
-        say(f"{len(music.records)} clips, {music.minutes():.1f} min; the trigger word is {run.trigger_word!r}")
+        count = counted(len(music.records), "clip")
+        say(f"{count}, {music.minutes():.1f} min; the trigger word is {run.trigger_word!r}")
         info = AdapterInfo(
             base=base.name,
             base_fingerprint=base.fingerprint,

@@ -3,6 +3,7 @@ or for several side by side.
 """
 
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -10,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from descant.errors import CheckpointError
 from descant.generation.audio import FADE_S, join, render
 from descant.generation.chunk_lengths import ChunkLengths
 from descant.generation.decode import Decoder
@@ -212,4 +214,6 @@ class ProgressiveMusic:
                 # Only now: until the state has the codes, another thread finds them here (``known_s``).
                 self._current = None
                 if decoding in decoder.active:
-                    decoder.leave(decoding)
+                    # Values that are not finite are the business of music that goes on: its next step raises them.
+                    with suppress(CheckpointError):
+                        decoder.leave(decoding)

@@ -47,6 +47,20 @@ def test_parts_and_levels_are_cut_and_set(fast, clip):
     assert power[0] / power[1] == pytest.approx(10, rel=0.01)
 
 
+@pytest.mark.parametrize(
+    ("part", "detail"),
+    [
+        ({"start_s": 1.0}, "start_s: must lie within the 1.00 s of the clip"),
+        ({"start_s": 7, "end_s": 8}, "start_s: must lie within the 1.00 s of the clip"),
+        ({"start_s": 0.5, "end_s": 0.25}, "end_s: must be at least a sample after start_s"),
+    ],
+    ids=str,
+)
+def test_a_part_that_is_not_there_is_blamed_on_the_second_at_fault(fast, clip, part, detail):
+    refused = fast.client.get(clip["urls"]["audio"], params=part)
+    assert (refused.status_code, refused.json()["detail"]) == (422, detail)
+
+
 def test_loops_say_where_they_begin_and_end(fast, clip):
     wav = fast.client.get(clip["urls"]["audio"], params={"loop": True}).content
     chunk = wav[wav.index(b"smpl") :]

@@ -5,12 +5,14 @@ import os
 import queue
 import shutil
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import pytest
 
 import descant
+from descant import best_of
 from descant.adapters import Adapter
 from descant.apps.server.engine.adapters import AdapterShelf
 from descant.apps.server.engine.link import EngineLink
@@ -19,6 +21,7 @@ from descant.apps.server.engine.worker import Worker
 from descant.apps.server.schemas import JobRequest
 from descant.best_of import Choice
 from descant.checkpoints.adapters import NAMES
+from descant.generation.request import Request
 from descant.generation.stream_batch import Advance
 from descant.generation.variants import MAX_KEPT
 from tests.apps.server.conftest import wait_for
@@ -101,6 +104,63 @@ def test_the_engine_speaks_while_it_chooses_and_holds_candidates_once(model, tmp
     engine.ask("choice", duration_s=2.4, best_of=2)
     engine.worker.run()
     assert engine.ends() == {"choice": "done"}
+
+
+def test_the_engine_speaks_and_goes_on_while_it_prepares_a_choice(model, tmp_path, monkeypatch):
+    """librosa is compiled at its first import, which takes a minute on a slow machine. The engine was silent meanwhile,
+    was taken for dead and started again, three times; then the job had failed.
+    """
+    engine = Engine(model, tmp_path, num_clips=2)
+    target = best_of._target
+
+    def compiling(request: Request):
+        alive = len([one for one in engine.sent if one.kind == "alive"])
+        wait_for(lambda: "other" in engine.ends() and sum(one.kind == "alive" for one in engine.sent) >= alive + 2)
+        return target(request)
+
+    monkeypatch.setattr(best_of, "_target", compiling)
+    engine.ask("choice", duration_s=2.4, best_of=2)
+    engine.ask("other", duration_s=0.4)
+    engine.worker.run()
+    assert engine.ends() == {"choice": "done", "other": "done"}
+
+
+def test_a_clip_that_is_cancelled_while_it_is_prepared_is_not_made(model, tmp_path, monkeypatch):
+    engine = Engine(model, tmp_path, num_clips=1)
+    target = best_of._target
+
+    def compiling(request: Request):
+        wait_for(lambda: any(one.kind == "stopped" for one in engine.sent))
+        engine.ask("other", duration_s=0.4)
+        return target(request)
+
+    monkeypatch.setattr(best_of, "_target", compiling)
+    engine.ask("choice", duration_s=2.4, best_of=2)
+    engine._inbox.put(Message("cancel", "choice"))
+    engine.worker.run()
+    assert [(one.kind, one.clip_id) for one in engine.sent if one.kind in ("begun", "stopped", "done", "failed")] == [
+        ("stopped", "choice"), ("begun", "other"), ("done", "other"),
+    ]  # fmt: skip
+
+
+def test_sections_that_change_while_a_clip_is_prepared_are_changed_when_it_begins(model, tmp_path, monkeypatch):
+    engine = Engine(model, tmp_path, num_clips=1)
+    request_of = engine.worker._request
+    is_asked = threading.Event()
+
+    def slow(message: Message) -> Request:
+        is_asked.wait(30)
+        return request_of(message)
+
+    monkeypatch.setattr(engine.worker, "_request", slow)
+    engine.ask("clip", duration_s=2.4)
+    later = [{"start_s": 1.5, "text": "flute"}]
+    engine._inbox.put(Message("change", "clip", {"question": 1, "sections": later}))
+    wait_for_change = engine.worker._change
+    monkeypatch.setattr(engine.worker, "_change", lambda message: (wait_for_change(message), is_asked.set()))
+    engine.worker.run()
+    answer = next(one for one in engine.sent if one.kind == "answer")
+    assert (answer.fields["too_late"], answer.fields["sections"]) == (None, later)
 
 
 def test_adapters_are_kept_that_were_used_last_and_none_that_is_gone(model, tmp_path, monkeypatch):

@@ -390,6 +390,7 @@ def test_a_parameter_that_is_not_finite_is_refused_and_named(fast, name, number)
     clip = fast.clip(duration_s=0.1)
     answer = fast.client.get(clip["urls"]["audio"], params={name: number})
     assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, f"/{name}")
+    assert answer.json()["detail"] == f"{name}: must be a finite number"
 
 
 @pytest.mark.parametrize(

@@ -39,8 +39,10 @@ def test_an_upload_is_stored_once_and_can_be_a_melody(fast):
     made = fast.made(duration_s=0.2, melody={"upload_id": upload["id"], "start_s": 0.5, "end_s": 1.0})
     assert made["state"] == "succeeded"
     assert fast.client.get(f"/v1/uploads/{upload['id']}").json()["expires_at"] is None
-    beyond = fast.client.post("/v1/jobs", json={"melody": {"upload_id": upload["id"], "start_s": 2}})
-    assert beyond.json()["errors"][0]["pointer"] == "/melody"
+    for second in (2, 1.5):
+        beyond = fast.client.post("/v1/jobs", json={"melody": {"upload_id": upload["id"], "start_s": second}})
+        assert beyond.json()["errors"][0]["pointer"] == "/melody"
+        assert beyond.json()["detail"] == f"melody: it is 1.50 s long, and second {second:g} was asked for"
     assert fast.client.delete(f"/v1/uploads/{upload['id']}").status_code == 204
     assert fast.client.get(f"/v1/uploads/{upload['id']}").status_code == 404
 
@@ -212,17 +214,81 @@ def test_the_command_line_has_its_music_made_by_a_server(fast, tmp_path, capsys,
         (("--melody-part", "mix"), "--melody-part: it has an effect only with --melody"),
         (("--beats-per-bar", "3"), "--beats-per-bar: it has an effect only with --loop"),
         (("--loop", "2", "-d", "3", "--tempo", "120"), "--loop: a loop is as long as its bars"),
+        (("--loop", "0", "--tempo", "120"), "--loop: must be greater than or equal to 1"),
+        (("--then", "nan b"), "--then: start_s must be a finite number"),
+        (("--adapter", "../b"), "--adapter: name has characters that are not allowed here"),
+        (("--adapter", "b:99"), "--adapter: strength must be less than or equal to 10"),
+        (("--format", "aiff", "-o", "a.aiff"), "--format aiff: this server writes wav, flac, ogg, mp3, opus, m4a"),
     ],
 )
 def test_options_that_a_server_cannot_follow_are_refused(fast, tmp_path, capsys, monkeypatch, options, words):
     """They were once ignored: another model made the music, on another device."""
     monkeypatch.chdir(tmp_path)
     url = f"http://127.0.0.1:{fast.port}"
-    length = () if "-d" in options or "--beats-per-bar" in options else ("-d", "0.2")
-    assert main(["generate", "a", *length, "-o", "a.wav", "--server", url, *options]) == 2
+    length = () if {"-d", "--beats-per-bar", "--loop"} & set(options) else ("-d", "0.2")
+    output = () if "-o" in options else ("-o", "a.wav")
+    jobs = fast.client.get("/v1/jobs").json()["items"]
+    assert main(["generate", "a", *length, *output, "--server", url, *options]) == 2
     error = capsys.readouterr().err
-    assert (words in error, error.count("\n")) == (True, 1)
+    assert (words in error, error.count("\n")) == (True, 1), error
     assert not list(tmp_path.iterdir())
+    assert fast.client.get("/v1/jobs").json()["items"] == jobs
+
+
+def test_a_file_that_a_server_cannot_use_is_named_with_its_option(fast, tmp_path, capsys, monkeypatch):
+    """The message once named neither: "file: the file is text, not audio"."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.txt").write_text("words")
+    for option, file in (("--melody", "a.txt"), ("--continue", "a.txt"), ("--style", "none.wav")):
+        words = ("generate", "a", option, file, "-o", "a.wav", "--server", f"http://127.0.0.1:{fast.port}")
+        assert main(words) == 3
+        assert f"descant: error: {option}: '{file}': " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "foo",
+        "http://",
+        "http://[a",
+        "http://a:b",
+        "http://a:99999",
+        "http://a?b",
+        "http://a#b",
+        "http://a/b c",
+        "http://a/é",
+    ],
+)
+def test_an_address_that_no_server_has_is_refused(url, capsys):
+    assert main(["generate", "a", "--server", url]) == 2
+    assert "give an address such as http://127.0.0.1:8765" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("key", ["a\nb", "schlüssel", "€"])
+def test_a_key_that_no_header_can_carry_is_refused(key, capsys, monkeypatch):
+    monkeypatch.setenv("DESCANT_KEY", key)
+    assert main(["generate", "a", "--server", "http://127.0.0.1:9"]) == 2
+    assert "DESCANT_KEY: it has characters that no key has" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[1]", b"\xff\xfe\x00"])
+def test_something_else_at_the_address_is_no_fault_of_ours(body, capsys):
+    assert answered_by(b"HTTP/1.1 200 OK", body) == 2
+    assert "its answer is not that of descant serve; check the address" in capsys.readouterr().err
+
+
+def test_an_interruption_is_one_also_where_the_server_has_gone(fast, tmp_path, capsys, monkeypatch):
+    """What was told, with exit code 75, was that the job could not be cancelled."""
+
+    def interrupted(client: Client, *_: object) -> None:
+        monkeypatch.setattr(client, "_url", "http://127.0.0.1:9")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Client, "finished", interrupted)
+    monkeypatch.chdir(tmp_path)
+    words = ("generate", "a", "-d", "0.2", "-o", "a.wav", "--server", f"http://127.0.0.1:{fast.port}")
+    assert main(words) == 130
+    assert "interrupted" in capsys.readouterr().err
 
 
 def test_the_model_of_the_server_can_be_asked_for_by_its_name(fast, tmp_path, monkeypatch):
@@ -263,21 +329,26 @@ def test_the_command_line_says_what_of_a_prompt_the_model_of_a_server_does_not_u
 def test_the_exit_code_says_whose_fault_it_is(tmp_path, capsys, monkeypatch, status, code):
     """A server that was not there was once called a bug of ours."""
     monkeypatch.chdir(tmp_path)
-    body = b'{"detail": "the reason"}'
-    head = f"HTTP/1.1 {status} x\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode()
+    assert answered_by(f"HTTP/1.1 {status} x".encode(), b'{"detail": "the reason"}') == code
+    assert "the reason" in capsys.readouterr().err
+
+
+def answered_by(status: bytes, body: bytes) -> int:
+    """The exit code of ``generate --server`` where this is the answer to its first request."""
 
     def answer(listening: socket.socket) -> None:
         connection, _ = listening.accept()
         connection.recv(2**16)
+        head = status + f"\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode()
         connection.sendall(head + body)
         connection.close()
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
         answering = threading.Thread(target=answer, args=(listening,))
         answering.start()
-        assert main(["generate", "a", "--server", f"http://127.0.0.1:{listening.getsockname()[1]}"]) == code
+        code = main(["generate", "a", "--server", f"http://127.0.0.1:{listening.getsockname()[1]}"])
         answering.join()
-    assert "the reason" in capsys.readouterr().err
+    return code
 
 
 def test_the_command_line_waits_where_the_queue_is_full(tmp_path, capsys, monkeypatch):
@@ -324,6 +395,7 @@ def test_keys_are_made_listed_and_revoked(tmp_path, capsys):
     assert token not in listed
     assert json.loads(listed)["keys"][0]["scopes"] == ["read", "listen"]
     assert main(["serve", "keys", "add", "phone", *data]) == 2
-    assert main(["serve", "keys", "add", "tv", "--scope", "write", *data]) == 2
+    for scope in ("write", "", "read,"):
+        assert main(["serve", "keys", "add", "tv", "--scope", scope, *data]) == 2
     assert main(["serve", "keys", "revoke", "phone", *data]) == 0
     assert main(["serve", "keys", "revoke", "phone", *data]) == 2

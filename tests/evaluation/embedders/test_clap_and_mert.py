@@ -72,7 +72,7 @@ def test_text_agreement_is_the_cosine_of_the_mean_window_and_the_text(clap):
 
 def test_clips_without_text_and_of_another_embedder_are_refused(clap):
     clips = embed_clips(clap, [("a", level(1.0, 2)), ("b", level(1.0, 2))])
-    with pytest.raises(InvalidRequest, match=r"1 clips have no text, first \['b'\]"):
+    with pytest.raises(InvalidRequest, match=r"1 clip has no text, first \['b'\]"):
         text_agreement(clap, clips, {"a": "loud", "b": " "})
     other = ClapEmbedder(clap.encoder, WeightsFile("other", "1" * 64))
     with pytest.raises(InvalidRequest, match="do not compare"):

@@ -187,7 +187,7 @@ def test_a_set_of_silence_is_refused_and_single_silent_clips_are_named(tmp_path,
     silence = Clip(torch.zeros(1, 3 * RATE_HZ), RATE_HZ)
     silence.save(folder / "03.wav")
     found = evaluate(open_set(folder), open_set(pair[1]), settings)
-    assert "generated: 1 clips are silent and count as such, first '03'" in found.notes
+    assert "generated: 1 clip is silent and counts as such, first '03'" in found.notes
     assert found.row("loudness_lufs").estimate.count == 7
     assert found.row("silent_share").estimate.value == 1 / 8
     assert found.clips[0].name == "03"

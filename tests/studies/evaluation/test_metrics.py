@@ -121,7 +121,7 @@ def test_a_copy_of_the_training_set_is_found_in_the_codes_next_to_a_clip(trainin
         "01": 0.88,
         "02": 0.0,
     }
-    assert "memorisation: the codes of 1 clips were encoded again from audio, which hides exact copies" in found.notes
+    assert "memorisation: the codes of 1 clip were encoded again from audio, which hides exact copies" in found.notes
 
 
 def test_codes_of_another_codec_are_refused(training, tmp_path, write):

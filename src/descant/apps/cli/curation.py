@@ -12,6 +12,7 @@ from descant.apps.cli.options import at_least_one, number, part_of_several, refu
 from descant.apps.cli.outputs import note, show
 from descant.apps.cli.parser import Commands, Parser
 from descant.apps.cli.progress import progress
+from descant.counted import counted
 from descant.errors import DataError, InvalidRequest, naming
 from descant.user_files import cache_folder
 
@@ -118,7 +119,7 @@ def check(arguments: argparse.Namespace) -> None:
         _measure_part(arguments, clips, workers, cache)
         return
     audio_s = sum(record.duration_s for record in clips.records)
-    with progress(f"reading {len(clips.records)} clips", audio_s) as report:
+    with progress(f"reading {counted(len(clips.records), 'clip')}", audio_s) as report:
         found = check_clips(
             clips,
             Settings(segment_s=arguments.segment, sample_rate_hz=arguments.sample_rate),
@@ -133,7 +134,9 @@ def check(arguments: argparse.Namespace) -> None:
         losses = _write_page(page_file, found, arguments.codec, cache)
         lines.append(f"{page_file}: the page")
     if arguments.families:
-        lines.append(f"{write_families(clips.folder, found.families)}: {len(found.families)} families")
+        lines.append(
+            f"{write_families(clips.folder, found.families)}: {counted(len(found.families), 'family', 'families')}"
+        )
     show(_result(arguments.folder, found, losses), lines, arguments.json)
     if faults := found.found("stops", "fault"):
         names = dict.fromkeys(finding.problem for finding in faults)
@@ -156,7 +159,11 @@ def _measure_part(arguments: argparse.Namespace, clips: "Clips", workers: int, c
     with progress(f"reading part {part.number} of {part.count}", audio_s) as report:
         count = measure_part(clips, part, cache=cache, num_processes=workers, progress=report)
     result = {"folder": arguments.folder, "part": part.number, "num_parts": part.count, "num_measured": count}
-    show(result, [f"{count} clips measured; check without --shard once all {part.count} parts are"], arguments.json)
+    show(
+        result,
+        [f"{counted(count, 'clip')} measured; check without --shard once all {part.count} parts are"],
+        arguments.json,
+    )
 
 
 def _result(folder: str, found: "Report", losses: Sequence["CodecLoss"]) -> dict[str, object]:
@@ -185,7 +192,7 @@ def _write_page(file: Path, found: "Report", codec: str | None, cache: Path | No
     chosen = _codec(codec)
     unreadable = {finding.clip for finding in found.found("stops")}
     paths = [record.path for record in found.clips.records if record.path not in unreadable]
-    with progress(f"encoding {len(paths)} clips", EXCERPT_S * len(paths)) as report:
+    with progress(f"encoding {counted(len(paths), 'clip')}", EXCERPT_S * len(paths)) as report:
         losses = codec_losses(chosen, paths, cache=cache, progress=report)
     write_atomically(file, page(found, losses, chosen).encode())
     return losses
@@ -216,7 +223,9 @@ def caption(arguments: argparse.Namespace) -> None:
         note(line)
     if not scanned.records:
         raise DataError(f"{arguments.folder!r}: no readable audio in it")
-    with progress(f"measuring {len(scanned.records)} clips", sum(one.duration_s for one in scanned.records)) as report:
+    with progress(
+        f"measuring {counted(len(scanned.records), 'clip')}", sum(one.duration_s for one in scanned.records)
+    ) as report:
         described = describe_clips(
             scanned.records,
             has_tagger=find_spec("musicnn") is not None,
@@ -244,7 +253,7 @@ def caption(arguments: argparse.Namespace) -> None:
     ending = (
         "nothing was written (--dry-run)"
         if arguments.dry_run
-        else f"{output}: {len(described)} clips; scan the folder again, so that training uses it"
+        else f"{output}: {counted(len(described), 'clip')}; scan the folder again, so that training uses it"
     )
     show(result, [*lines, ending], arguments.json)
 

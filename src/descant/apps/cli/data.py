@@ -8,6 +8,7 @@ from descant.apps.cli import curation, shards
 from descant.apps.cli.options import add_common_options, add_sharing_options, number, refuse_with
 from descant.apps.cli.outputs import note, show
 from descant.apps.cli.parser import Commands, Parser
+from descant.counted import counted
 from descant.errors import DataError, InvalidRequest, naming
 
 if TYPE_CHECKING:
@@ -65,7 +66,11 @@ def scan(arguments: argparse.Namespace) -> None:
         part = Part(*arguments.shard)
         count = scan_part(arguments.folder, part, workers=arguments.workers)
         result = {"folder": arguments.folder, "part": part.number, "num_parts": part.count, "num_files": count}
-        show(result, [f"{count} files read; scan without --shard once all {part.count} parts are"], arguments.json)
+        show(
+            result,
+            [f"{counted(count, 'file')} read; scan without --shard once all {part.count} parts are"],
+            arguments.json,
+        )
         return
     output = Path(arguments.output or Path(arguments.folder) / "manifest.jsonl")
     if arguments.output and not output.absolute().parent.is_dir():
@@ -80,7 +85,9 @@ def scan(arguments: argparse.Namespace) -> None:
     for line in [*(f"left out: {problem}" for problem in found.problems.values()), *found.notes]:
         note(line)
     if not found.records:
-        raise DataError(f"{arguments.folder!r}: no readable audio in it ({len(found.problems)} unreadable files)")
+        raise DataError(
+            f"{arguments.folder!r}: no readable audio in it ({counted(len(found.problems), 'unreadable file')})"
+        )
     write_manifest(output, found.records)
     remove_headers(Path(arguments.folder))
     result = {
@@ -103,16 +110,21 @@ def scan(arguments: argparse.Namespace) -> None:
 def _scan_lines(output: Path, found: "Scan") -> list[str]:
     records = found.records
     hours = sum(record.duration_s for record in records) / 3_600
-    lines = [f"{output}: {len(records)} clips, {hours:.2f} h, {len(found.problems)} files left out"]
+    lines = [
+        f"{output}: {counted(len(records), 'clip')}, {hours:.2f} h, {counted(len(found.problems), 'file')} left out"
+    ]
     for split, name in (("train", "training"), ("valid", "validation")):
         pairs = zip(records, found.works, strict=True)
         works = [work for record, work in pairs if record.split == split]
         duration_s = sum(record.duration_s for record in records if record.split == split)
-        lines.append(f"{name}: {len(works)} clips of {len(set(works))} works, {duration_s / 60:.1f} min")
+        lines.append(
+            f"{name}: {counted(len(works), 'clip')} of {counted(len(set(works)), 'work')}, {duration_s / 60:.1f} min"
+        )
     num_captions = sum(bool(record.captions) for record in records)
     num_tags = sum(bool(record.tags) for record in records)
-    lines.append(f"{num_captions} clips with captions, {num_tags} with tags")
-    lines += [f"described by {kind}: {count} clips" for kind, count in found.described.items()]
+    lines.append(f"{counted(num_captions, 'clip')} with captions, {num_tags} with tags")
+    lines += [f"described by {kind}: {counted(count, 'clip')}" for kind, count in found.described.items()]
     if bare := [record for record in records if not record.captions and not record.tags]:
-        lines.append(f"{len(bare)} clips have neither captions nor tags, first {str(bare[0].path)!r}")
+        have = counted(len(bare), "clip has", "clips have")
+        lines.append(f"{have} neither captions nor tags, first {str(bare[0].path)!r}")
     return lines + [f"skipped: {count} x {kind}" for kind, count in found.skipped.items()]

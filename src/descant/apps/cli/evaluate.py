@@ -9,6 +9,7 @@ from descant.apps.cli.options import add_common_options, add_model_options, exis
 from descant.apps.cli.outputs import show
 from descant.apps.cli.parser import Commands, Parser
 from descant.apps.cli.progress import progress, waiting
+from descant.counted import counted
 from descant.errors import InvalidRequest, naming
 from descant.user_files import cache_folder
 
@@ -136,7 +137,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     from descant.studies.evaluation.evaluate import evaluate as evaluate_sets
 
     audio_s = generated.duration_s + (0.0 if of_reference is None else of_reference.duration_s)
-    with progress(f"measuring {len(generated.files)} clips", audio_s) as report:
+    with progress(f"measuring {counted(len(generated.files), 'clip')}", audio_s) as report:
         found = evaluate_sets(generated, of_reference, settings_of(arguments), report)
     lines = [*found.markdown().splitlines(), *write_page(found, arguments)]
     show({**found.as_json(), "html": arguments.html}, lines, arguments.json)

@@ -7,6 +7,7 @@ from pathlib import Path
 from descant.apps.cli.options import add_common_options, existing_file, number, whole_number
 from descant.apps.cli.outputs import note, show
 from descant.apps.cli.parser import Commands, Parser
+from descant.counted import counted
 from descant.errors import InvalidRequest
 
 MAX_NAMES_SHOWN = 3
@@ -94,8 +95,8 @@ def build(arguments: argparse.Namespace) -> None:
     )
     if partial:
         shown = ", ".join(map(repr, partial[:MAX_NAMES_SHOWN]))
-        note(f"note: {len(partial)} names are not in every folder and are left out, first {shown}")
-    with progress(f"matching the loudness of {len(trials)} prompts", 1.0) as report:
+        note(f"note: {counted(len(partial), 'name is', 'names are')} not in every folder: left out, first {shown}")
+    with progress(f"matching the loudness of {counted(len(trials), 'prompt')}", 1.0) as report:
         built = build_test(
             Path(os.path.expanduser(arguments.out)),
             trials,
@@ -117,13 +118,16 @@ def build(arguments: argparse.Namespace) -> None:
         "left_out": partial,
         "limited_db": dict(built.limited_db),
     }
+    clips, prompts = counted(len(built.key.clips), "clip"), counted(len(trials), "prompt")
     lines = [
-        f"{page}: {len(built.key.clips)} clips of {len(trials)} prompts, {built.duration_s / 60:.1f} min of music",
+        f"{page}: {clips} of {prompts}, {built.duration_s / 60:.1f} min of music",
         f"{key}: which clip is whose; keep it from the listeners",
     ]
     if built.limited_db:
         largest_db = max(built.limited_db.values())
-        lines.append(f"{len(built.limited_db)} clips were limited, by at most {largest_db:.1f} dB")
+        lines.append(
+            f"{counted(len(built.limited_db), 'clip was', 'clips were')} limited, by at most {largest_db:.1f} dB"
+        )
     show(result, lines, arguments.json)
 
 

@@ -1,11 +1,15 @@
 """``generate --server URL``: the same command, with the music made by a service."""
 
 import argparse
+import re
 import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from descant.apps.cli.generate_options import DURATION_S
+from descant.apps.cli.option_names import OPTIONS
 from descant.apps.cli.options import LOUDNESS_LUFS
 from descant.apps.cli.outputs import STDOUT, Target, note, show, slug
 from descant.apps.cli.parser import is_given
@@ -14,8 +18,18 @@ from descant.apps.cli.requests import check_combinations, choices_in_words, note
 from descant.apps.cli.standard_streams import binary_stdout
 from descant.apps.client import Client
 from descant.atomic import write_all
-from descant.errors import InvalidRequest
+from descant.errors import AudioError, DescantError, InvalidRequest, naming
 from descant.tempo_key import OPEN, stated_tempo_key
+
+WIRE_NAMES = {
+    "sections": "timeline",
+    "continue_from": "prompt",
+    "loop.bars": "loop_bars",
+    "loop.beats_per_bar": "beats_per_bar",
+    "adapters": "adapters",
+}
+"""The names of the library for fields of the protocol."""
+_WIRE_FIELD = re.compile(rf"(?P<field>{'|'.join(map(re.escape, WIRE_NAMES))})(?:\.\d+\.(?P<inner>\w+))?: ")
 
 OF_THE_SERVER = ("device", "precision", "threads")
 """Options of the machine that computes."""
@@ -31,15 +45,31 @@ def generate_remotely(arguments: argparse.Namespace, target: Target, codes: Targ
         raise InvalidRequest("--salvage: the server does not read damaged files; leave it out, or leave out --server")
     client = Client(arguments.server)
     server = client.get("/v1/server")
+    if target.suffix not in server["formats"]["audio"]:
+        raise InvalidRequest(
+            f"--format {target.suffix}: this server writes {', '.join(server['formats']['audio'])}; choose one of these"
+        )
     if arguments.count > server["limits"]["count"]:
         raise InvalidRequest(
             f"--count {arguments.count}: this server makes up to {server['limits']['count']} at a time"
         )
     sources = _sources(arguments, client)
     requests = [_job(arguments, text, sources) for text in arguments.prompts]
-    if arguments.stream is not None:
-        _stream(client, requests[0], arguments.stream_format or "wav")
-        return
+    with _library_names():
+        if arguments.stream is not None:
+            _stream(client, requests[0], arguments.stream_format or "wav")
+        else:
+            _make(client, server, requests, arguments, target, codes)
+
+
+def _make(
+    client: Client,
+    server: dict[str, Any],
+    requests: list[dict[str, Any]],
+    arguments: argparse.Namespace,
+    target: Target,
+    codes: Target | None,
+) -> None:
     began = time.monotonic()
     jobs: list[dict[str, Any]] = []
     try:
@@ -48,9 +78,8 @@ def generate_remotely(arguments: argparse.Namespace, target: Target, codes: Targ
         seconds = sum(clip["asked_s"] for job in jobs for clip in job["clips"])
         with progress(f"{seconds:g} s with {server['model']} on {arguments.server}", seconds) as report:
             jobs = [client.finished(job, report) for job in jobs]
-    except (KeyboardInterrupt, InvalidRequest):  # a prompt that is refused ends the whole command, too
-        for job in jobs:
-            client.cancel(job)
+    except (KeyboardInterrupt, DescantError):  # a prompt that is refused ends the whole command, too
+        _cancel(client, jobs)
         raise
     for job in jobs:
         client.check_succeeded(job)
@@ -60,7 +89,32 @@ def generate_remotely(arguments: argparse.Namespace, target: Target, codes: Targ
 def _sources(arguments: argparse.Namespace, client: Client) -> dict[str, Any]:
     """The files that the music is made from, on the server."""
     given = {"melody": arguments.melody, "style": arguments.style, "continue_from": arguments.prompt}
-    return {name: {"upload_id": client.upload(Path(file))} for name, file in given.items() if file is not None}
+    sources = {}
+    for name, file in given.items():
+        if file is not None:
+            with naming(OPTIONS[WIRE_NAMES.get(name, name)]):
+                sources[name] = {"upload_id": client.upload(Path(file))}
+    return sources
+
+
+@contextmanager
+def _library_names() -> Iterator[None]:
+    """Begins the server's refusals in the block with the library's names of fields, which become those of options."""
+    try:
+        yield
+    except (AudioError, InvalidRequest) as error:
+        found = _WIRE_FIELD.match(str(error))
+        if found is None:
+            raise
+        inner = f"{found['inner']} " if found["inner"] else ""
+        raise type(error)(f"{WIRE_NAMES[found['field']]}: {inner}{str(error)[found.end() :]}") from error
+
+
+def _cancel(client: Client, jobs: Iterable[dict[str, Any]]) -> None:
+    """Ends jobs because of an interruption or an error, which is what the user is told, not that this fails, too."""
+    with suppress(DescantError):
+        for job in jobs:
+            client.cancel(job)
 
 
 def _job(arguments: argparse.Namespace, text: str, sources: dict[str, Any]) -> dict[str, Any]:
@@ -108,7 +162,7 @@ def _stream(client: Client, request: dict[str, Any], format: str) -> None:
             write_all(out, block)
             out.flush()
     except (BrokenPipeError, KeyboardInterrupt):
-        client.cancel(job)
+        _cancel(client, [job])
         raise
     job = client.finished(job)
     client.check_succeeded(job)

@@ -92,7 +92,7 @@ def serve(arguments: argparse.Namespace) -> None:
 
 def add_key(arguments: argparse.Namespace) -> None:
     """Makes a key and prints its token, which is shown only now."""
-    scopes = tuple(arguments.scope.split(",")) if arguments.scope else DEFAULT_SCOPES
+    scopes = DEFAULT_SCOPES if arguments.scope is None else tuple(arguments.scope.split(","))
     key, token = _key_file(arguments).add(arguments.name, scopes)
     show({"id": key.id, "name": key.name, "scopes": list(key.scopes), "token": token}, [token], arguments.json)
     if not arguments.json:

@@ -14,6 +14,7 @@ from descant.apps.cli.options import (
 from descant.apps.cli.outputs import note, show
 from descant.apps.cli.parser import Commands, Parser
 from descant.apps.cli.progress import Report, progress
+from descant.counted import counted
 from descant.errors import InvalidRequest, naming
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def _show_part(arguments: argparse.Namespace, made: "TokenizeResult", left_out: 
         "codec": made.index.codec.fingerprint,
     }
     line = (
-        f"{made.num_clips} clips in part {number} of {count}, {made.num_encoded} of them encoded now, "
+        f"{counted(made.num_clips, 'clip')} in part {number} of {count}, {made.num_encoded} of them encoded now, "
         f"{len(left_out)} left out; tokenize without --shard once all {count} parts are there"
     )
     show(result, [line], arguments.json)
@@ -179,9 +180,10 @@ def _show_whole(arguments: argparse.Namespace, made: "TokenizeResult", left_out:
         "duration_s": audio_s,
         "codec": made.index.codec.fingerprint,
     }
+    clips = counted(made.num_clips, "clip")
     lines = [
-        f"{arguments.output}: {made.num_clips} clips in {made.num_shards} shards, {len(left_out)} left out",
-        f"{made.num_encoded} encoded; {made.num_added} clips added, {made.num_removed} removed, "
+        f"{arguments.output}: {clips} in {counted(made.num_shards, 'shard')}, {len(left_out)} left out",
+        f"{made.num_encoded} encoded; {counted(made.num_added, 'clip')} added, {made.num_removed} removed, "
         f"{made.num_described} with new captions, tags or split",
     ]
     show(result, lines, arguments.json)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from descant.apps.cli.outputs import note, show
 from descant.apps.cli.progress import progress, waiting
+from descant.counted import counted
 from descant.errors import InvalidRequest
 
 
@@ -27,7 +28,8 @@ def run_suite(arguments: argparse.Namespace) -> None:
         embedders={**musiccaps.EMBEDDERS, **settings_of(arguments).embedders},
     )
     if suite.num_missing:
-        note(f"note: {suite.num_missing} captions have no clip in {str(folder)!r} and are left out")
+        missing = counted(suite.num_missing, "caption has", "captions have")
+        note(f"note: {missing} no clip in {str(folder)!r}: left out")
     with waiting(f"loading {arguments.model}"):
         from descant.api import load
 
@@ -38,7 +40,7 @@ def run_suite(arguments: argparse.Namespace) -> None:
             model.generate, model.fingerprint, suite.clips, generated, model.engine.max_batch, report
         )
     ours, theirs = musiccaps.open_sets(suite.clips, generated, arguments.skip_broken)
-    with progress(f"measuring {len(ours.files)} clips", ours.duration_s + theirs.duration_s) as report:
+    with progress(f"measuring {counted(len(ours.files), 'clip')}", ours.duration_s + theirs.duration_s) as report:
         found = evaluate(ours, theirs, settings, report)
     result = {
         **found.as_json(),

@@ -69,10 +69,11 @@ def exported(files: Files, source: Path, id: str, info: Mapping[str, Any], wante
         return path
     clip = _stored(source, id)
     if not wanted.is_whole:
+        if round(wanted.start_s * clip.sample_rate_hz) >= len(clip):
+            raise at_fault("/start_s", f"must lie within the {clip.duration_s:.2f} s of the clip", got=wanted.start_s)
         end_s = clip.duration_s if wanted.end_s is None else min(wanted.end_s, clip.duration_s)
         if round(end_s * clip.sample_rate_hz) <= round(wanted.start_s * clip.sample_rate_hz):
-            detail = f"must be at least a sample after start_s, within the {clip.duration_s:.2f} s of the clip"
-            raise at_fault("/end_s", detail)
+            raise at_fault("/end_s", "must be at least a sample after start_s", got=wanted.end_s)
         clip = clip[wanted.start_s : end_s]
     level, gain = clip.leveled(wanted.loudness_lufs)
     tags: dict[str, Any] = {}

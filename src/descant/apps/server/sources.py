@@ -33,7 +33,8 @@ def check_sources(db: sqlite3.Connection, job: Mapping[str, Any], owner: str) ->
             parents.append({"parent_id": row["id"], "parent_at_s": at_s, "relation": relation})
         length_s = row["num_samples"] / row["sample_rate_hz"]
         limit_s = source.get("at_s") or source.get("start_s", 0.0)
-        if limit_s > length_s:
+        # Up to the last sample can be continued, and nothing begins after it.
+        if limit_s > length_s or (name != "continue_from" and limit_s == length_s):
             raise _at(f"{name}", f"it is {length_s:.2f} s long, and second {limit_s:g} was asked for")
         if name == "continue_from" and source["at_s"] is None and length_s >= job["duration_s"]:
             raise _at("duration_s", f"it includes the {length_s:.2f} s that are continued; ask for more")

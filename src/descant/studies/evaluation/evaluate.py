@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from descant.counted import counted
 from descant.errors import AudioError, InvalidRequest
 from descant.studies.evaluation.base import Role
 from descant.studies.evaluation.cache import Cache
@@ -96,14 +97,18 @@ def _checked(clips: ClipSet, title: str, measured: Sequence[MeasuredClip], broke
     """Notes on clips without music; a set without any is refused."""
     notes = []
     if broken:
-        notes.append(f"{title}: {len(broken)} clips are left out, first {broken_line(broken[0])}")
+        notes.append(
+            f"{title}: {counted(len(broken), 'clip is', 'clips are')} left out, first {broken_line(broken[0])}"
+        )
     if not measured:
         raise InvalidRequest(f"{str(clips.folder)!r}: no clip can be measured, first {broken_line(broken[0])}")
     silent = [clip.file.name for clip in measured if clip.is_silent]
     if len(silent) == len(measured):
-        raise InvalidRequest(f"{str(clips.folder)!r}: all {len(silent)} clips are silent; there is no music to measure")
+        all_of = counted(len(silent), "clip is", "clips are")
+        raise InvalidRequest(f"{str(clips.folder)!r}: all {all_of} silent; there is no music to measure")
     if silent:
-        notes.append(f"{title}: {len(silent)} clips are silent and count as such, first {silent[0]!r}")
+        count = counted(len(silent), "clip is silent and counts", "clips are silent and count")
+        notes.append(f"{title}: {count} as such, first {silent[0]!r}")
     return notes
 
 

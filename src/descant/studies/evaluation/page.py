@@ -6,6 +6,7 @@ from markupsafe import Markup
 
 from descant.audio import Clip
 from descant.audio.player import mp3_player
+from descant.counted import counted
 from descant.html_pages import render
 from descant.studies.evaluation.base import Measure
 from descant.studies.evaluation.measuring import LOUDNESS_LUFS
@@ -46,12 +47,11 @@ def page(evaluation: Evaluation, num_players: int, report: Report = lambda _done
 
 
 def _summary(evaluation: Evaluation) -> str:
-    described = [f"{len(evaluation.generated.files)} clips, {evaluation.generated.duration_s / 60:.1f} min"]
+    described = [f"{counted(len(evaluation.generated.files), 'clip')}, {evaluation.generated.duration_s / 60:.1f} min"]
     if evaluation.reference is not None:
         reference = evaluation.reference
-        described.append(
-            f"against {len(reference.files)} clips, {reference.duration_s / 60:.1f} min, of {reference.folder}"
-        )
+        count = counted(len(reference.files), "clip")
+        described.append(f"against {count}, {reference.duration_s / 60:.1f} min, of {reference.folder}")
     return "; ".join(described) + "."
 
 
@@ -89,7 +89,7 @@ def _ranking(evaluation: Evaluation, num_players: int) -> str:
     )
     missing = max(0, len(evaluation.clips) - num_players)
     return f"{how} Players at {LOUDNESS_LUFS:g} LUFS." + (
-        f" The last {missing} clips have no player, to keep the page small." if missing else ""
+        f" The last {counted(missing, 'clip has', 'clips have')} no player, to keep the page small." if missing else ""
     )
 
 

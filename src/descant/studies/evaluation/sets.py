@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from descant.audio import audio_header, read_info
+from descant.counted import counted
 from descant.errors import AudioError, DataError, naming, without_salvage
 from descant.studies.clip_folders import audio_by_name, description_beside, read_texts
 from descant.studies.evaluation.base import Asked, ClipFile
@@ -39,7 +40,8 @@ class ClipSet:
                 "those of low rates stay dull"
             )
         if self.broken:
-            lines.append(f"{title}: {len(self.broken)} files are left out, first {broken_line(self.broken[0])}")
+            left_out = counted(len(self.broken), "file is", "files are")
+            lines.append(f"{title}: {left_out} left out, first {broken_line(self.broken[0])}")
         return lines
 
 

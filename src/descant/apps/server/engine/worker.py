@@ -4,8 +4,8 @@ import logging
 import queue
 import time
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,20 @@ def warm_up(model: MusicGen) -> None:
         pass
 
 
+@dataclass
+class Preparation:
+    """A clip whose request is being read.
+
+    Args:
+        choice: its candidates, or why there are none.
+        changes: of its sections, for when it has begun.
+    """
+
+    choice: Future[Choice]
+    is_measured: bool
+    changes: list[Message] = field(default_factory=list)
+
+
 class Worker:
     """Makes clips until it is told to stop.
 
@@ -71,6 +85,8 @@ class Worker:
         self._told_alive = 0.0
         # Beside the steps, so that neither holds up the clips that are being made.
         self._measuring, self._checking = ThreadPoolExecutor(max_workers=1), ThreadPoolExecutor(max_workers=1)
+        self._preparing = ThreadPoolExecutor()
+        self._unprepared: dict[str, Preparation] = {}
 
     @cached_property
     def _codes_header(self) -> CodesHeader:
@@ -85,17 +101,19 @@ class Worker:
             self._tell_alive()
         self._measuring.shutdown()
         self._checking.shutdown()
+        self._preparing.shutdown()
         self._batch.close()
 
     def _receive(self) -> bool:
         """Handles the messages that have come, and waits for one if there is nothing to make. False at the end.
 
-        While a best candidate is chosen it waits briefly only: the server takes an engine with work that is silent for
-        dead.
+        While a request is prepared or a best candidate is chosen it waits briefly only: the server takes an engine with
+        work that is silent for dead.
         """
         while True:
+            has_work = bool(self._works or self._unprepared)
             try:
-                message = self._inbox.get(not len(self._batch), ALIVE_EVERY_S if self._works else None)
+                message = self._inbox.get(not len(self._batch), ALIVE_EVERY_S if has_work else None)
             except queue.Empty:
                 return True
             if message is None:
@@ -103,8 +121,17 @@ class Worker:
             if message.kind == "check":
                 self._checking.submit(self._check, message)
                 continue
-            actions = {"make": self._make, "change": self._change, "cancel": self._cancel, "chosen": self._on_chosen}
-            actions[message.kind](message)
+            self._handle(message)
+
+    def _handle(self, message: Message) -> None:
+        actions = {
+            "make": self._prepare,
+            "prepared": self._make,
+            "change": self._change,
+            "cancel": self._cancel,
+            "chosen": self._on_chosen,
+        }
+        actions[message.kind](message)
 
     def _request(self, message: Message) -> Request:
         job = message.fields["request"]
@@ -129,30 +156,51 @@ class Worker:
             refusal = refusal_of(error)
         self._send(Message("answer", fields={"question": message.fields["question"], "refusal": refusal}))
 
+    def _prepare(self, message: Message) -> None:
+        """Has the request of a clip read beside the steps: compiling what judges candidates may take a minute."""
+
+        def read() -> Choice:
+            with own_settings():
+                return Choice(self._request(message), message.fields["request"]["best_of"])
+
+        choice = self._preparing.submit(read)
+        self._unprepared[message.clip_id] = Preparation(choice, is_measured=message.fields["analyse"])
+        choice.add_done_callback(lambda _: self._inbox.put(Message("prepared", message.clip_id)))
+
     def _make(self, message: Message) -> None:
+        prepared = self._unprepared.pop(message.clip_id, None)
+        if prepared is None:  # cancelled meanwhile
+            return
+        self._begin(message.clip_id, prepared)
+        for change in prepared.changes:
+            self._change(change)
+
+    def _begin(self, clip_id: str, prepared: Preparation) -> None:
         musics: list[ProgressiveMusic] = []
         try:
-            request = self._request(message)
-            choice = Choice(request, message.fields["request"]["best_of"])
+            choice = prepared.choice.result()
             for place, one in enumerate(choice.requests):
                 musics.append(self._batch.add(one, choice.audition(place, self._measuring.submit)))
                 self._tell_alive()  # each takes a while with long sources
         except Exception as error:
             self._remove(musics)
-            self._fail(message.clip_id, error)
+            self._fail(clip_id, error)
             return
-        self._works[message.clip_id] = Work(choice, musics, is_measured=message.fields["analyse"])
-        self._ids.update(dict.fromkeys(musics, message.clip_id))
+        self._works[clip_id] = Work(choice, musics, is_measured=prepared.is_measured)
+        self._ids.update(dict.fromkeys(musics, clip_id))
         fields = {
             "num_samples": musics[0].request.num_samples,
             "sample_rate_hz": self._model.sample_rate_hz,
             "channels": self._model.num_channels,
             **shared_choices([music.request for music in musics]),
         }
-        self._send(Message("begun", message.clip_id, fields))
+        self._send(Message("begun", clip_id, fields))
 
     def _change(self, message: Message) -> None:
         """Replaces the sections to come; answers with those that now apply, or why it is too late."""
+        if message.clip_id in self._unprepared:
+            self._unprepared[message.clip_id].changes.append(message)
+            return
         work = self._works.get(message.clip_id)
         later = [(section["start_s"], section["text"]) for section in message.fields["sections"]]
         sections, too_late = message.fields["sections"], None
@@ -168,6 +216,7 @@ class Worker:
         self._send(Message("answer", message.clip_id, answer))
 
     def _cancel(self, message: Message) -> None:
+        self._unprepared.pop(message.clip_id, None)
         work = self._works.get(message.clip_id)
         if work is None:
             self._send(Message("stopped", message.clip_id, {"info": None}))

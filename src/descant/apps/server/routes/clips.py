@@ -32,7 +32,8 @@ from descant.audio.pcm import wav_header
 router = APIRouter(tags=["clips"])
 
 StreamFormat = Literal["pcm", "wav", "mp3"]
-Start = Annotated[float, Query(ge=0, le=3_600)]
+Start = Annotated[float, Query(ge=0, le=3_600, allow_inf_nan=False)]
+End = Annotated[float | None, Query(gt=0, le=3_600, allow_inf_nan=False)]
 
 
 @router.get("/v1/clips", response_model=ClipList, responses=problems(422))
@@ -137,8 +138,8 @@ async def audio(
     parts: Parts,
     format: AudioFormat = "wav",
     start_s: Start = 0.0,
-    end_s: Annotated[float | None, Query(gt=0, le=3_600)] = None,
-    loudness_lufs: Annotated[float | None, Query(ge=-70, le=0)] = None,
+    end_s: End = None,
+    loudness_lufs: Annotated[float | None, Query(ge=-70, le=0, allow_inf_nan=False)] = None,
     loop: bool = False,
     if_none_match: Annotated[str | None, Header(max_length=200)] = None,
 ) -> Response:

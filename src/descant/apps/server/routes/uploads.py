@@ -22,7 +22,7 @@ from descant.apps.server.pages import MAX_PAGE, PAGE, cursor_number, page_of
 from descant.apps.server.peaks import peaks_of_file
 from descant.apps.server.problems import at_fault, of_library
 from descant.apps.server.routes.answers import IdempotencyKey, StoredFile, problems
-from descant.apps.server.routes.clips import file_response
+from descant.apps.server.routes.clips import End, Start, file_response
 from descant.apps.server.routes.derived import PerSecond
 from descant.apps.server.schemas import UploadList, UploadObject
 from descant.apps.server.service import Parts, Service
@@ -108,8 +108,8 @@ async def upload_audio(
     owner: Reader,
     parts: Parts,
     format: AudioFormat = "wav",
-    start_s: Annotated[float, Query(ge=0, le=3_600)] = 0.0,
-    end_s: Annotated[float | None, Query(gt=0, le=3_600)] = None,
+    start_s: Start = 0.0,
+    end_s: End = None,
     if_none_match: Annotated[str | None, Header(max_length=200)] = None,
 ) -> Response:
     """The audio of an upload."""

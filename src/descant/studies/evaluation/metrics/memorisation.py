@@ -11,6 +11,7 @@ from descant.audio import Clip
 from descant.checkpoints.codes import load_codes
 from descant.codec.clip_codec import ClipCodec
 from descant.codec.spec import codec_spec
+from descant.counted import counted
 from descant.data.shards import read_index
 from descant.errors import InvalidRequest, naming
 from descant.evaluation.memorisation import PARTIAL_SHARE, WINDOW_FRAMES, find_copies, shard_codes
@@ -46,7 +47,7 @@ class Memorisation(TrainingMetric):
         copies = find_copies(codes, shard_codes(training.folder))
         shares = {file.name: 0.0 if copy is None else copy.share for file, copy in zip(files, copies, strict=True)}
         exact, partial = (sum(share >= least for share in shares.values()) for least in (1.0, PARTIAL_SHARE))
-        note = f"the codes of {num_encoded} clips were encoded again from audio, which hides exact copies"
+        note = f"the codes of {counted(num_encoded, 'clip')} were encoded again from audio, which hides exact copies"
         return SetScores(
             rows={
                 "copied": rate_with_interval(partial, len(files)),
