@@ -9,7 +9,7 @@ import torch
 from descant.audio import AudioHeader, Clip
 from descant.data import scan
 from descant.data.families import write_families
-from descant.data.folders import AUDIO_SUFFIXES
+from descant.data.folders import AUDIO_SUFFIXES, list_folder
 from descant.data.manifest import read_manifest, write_manifest
 from descant.data.scan import scan_folder
 from descant.errors import DataError, InvalidRequest
@@ -84,6 +84,22 @@ def test_skipped_entries_are_counted(tmp_path):
         "macOS resource file (._name)": 1,
         "link to a folder that was scanned before": 3,
     }
+
+
+def test_a_file_that_is_also_linked_is_one_clip(tmp_path):
+    """It was a second clip, which could come into the other split."""
+    music = tmp_path / "music"
+    music.mkdir()
+    noise(music / "b.wav")
+    noise(tmp_path / "elsewhere.wav")
+    (music / "a.wav").symlink_to("b.wav")
+    (music / "c.wav").symlink_to("a.wav")
+    (music / "d.wav").symlink_to(tmp_path / "elsewhere.wav")
+    (music / "e.wav").symlink_to(tmp_path / "elsewhere.wav")
+    (music / "f.wav").symlink_to("nowhere.wav")
+    found = list_folder(music)
+    assert [path.name for path in found.audio] == ["b.wav", "d.wav", "f.wav"]
+    assert found.skipped == {"link to a file that is there too": 3}
 
 
 def test_a_folder_that_is_also_linked_is_read_at_its_own_path(tmp_path):

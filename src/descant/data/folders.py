@@ -27,6 +27,7 @@ HIDDEN_FOLDER = "hidden or system folder"
 HIDDEN_FILE = "hidden audio file"
 MACOS_FILE = "macOS resource file (._name)"
 SAME_FOLDER = "link to a folder that was scanned before"
+SAME_FILE = "link to a file that is there too"
 UNREADABLE_FOLDER = "folder that cannot be read"
 
 
@@ -62,9 +63,25 @@ def list_folder(root: Path) -> FolderContents:
         for folder in waiting:
             linked += _walk(folder, found, seen)
         waiting = sorted(linked)
+    _leave_out_links(found)
     found.audio.sort(key=lambda path: path.parts)
     found.tables.sort()
     return found
+
+
+def _leave_out_links(found: FolderContents) -> None:
+    """Leaves out links to audio that is found without them: it would come into training and validation."""
+    links = sorted(path for path in found.audio if path.is_symlink() and path.exists())
+    if not links:
+        return
+    seen = {_identity(path) for path in found.audio if not path.is_symlink()}
+    left_out = set()
+    for link in links:
+        if _identity(link) in seen:
+            left_out.add(link)
+        seen.add(_identity(link))
+    found.audio[:] = [path for path in found.audio if path not in left_out]
+    found.skipped.update({SAME_FILE: len(left_out)} if left_out else {})
 
 
 def _walk(root: Path, found: FolderContents, seen: set[tuple[int, int]]) -> list[Path]:
@@ -110,6 +127,6 @@ def _add_file(path: Path, found: FolderContents) -> None:
         found.skipped[f"{suffix} file" if suffix else "file without a suffix"] += 1
 
 
-def _identity(folder: str) -> tuple[int, int]:
-    state = os.stat(folder)
+def _identity(path: str | Path) -> tuple[int, int]:
+    state = os.stat(path)
     return state.st_dev, state.st_ino
