@@ -21,8 +21,8 @@ export function Make() {
   useEffect(() => {
     // Something to act on from the first moment: what was made last.
     if (current === null && newest !== undefined) {
-      const among = recentJobs.value.find((job) => job.id === newest.job_id)?.clips.map((clip) => clip.id);
-      selectClip(newest, among ?? [newest.id]);
+      const job = recentJobs.value.find(({ id }) => id === newest.job_id);
+      selectClip(newest, job === undefined ? [newest.id] : clipsOf(job).map(({ id }) => id));
     }
   }, [current === null, newest?.id]);
   return (
