@@ -93,8 +93,12 @@ export async function playClip(clip: Clip, among: string[] = [clip.id], atS = 0)
     const track = await openTrack(clip);
     if (await waitUntilGapless(track, clip, atS, () => mine === request)) {
       prepare(track, clip);
-      await player.setLoop(loopOf(track));
+      const loop = loopOf(track);
+      await player.setLoop(loop);
       await player.play(track, Math.round(atS * track.format.sampleRateHz));
+      if (mine === request && loop === null) {
+        loopOnceComplete(); // the last of it may have come before the first was heard
+      }
     }
   } finally {
     if (mine === request) {

@@ -202,9 +202,27 @@ def test_switching_variations_keeps_the_position_without_a_click(studio: OpenStu
     assert np.abs(distances_s - BEAT_S).max() <= 0.010
 
 
-def test_a_loop_that_is_chosen_before_the_first_play_repeats(studio: OpenStudio) -> None:
+# The sound is allowed only after all of a clip has come, which ends a while after its last sample.
+LATE_SOUND = """(() => {
+  const resume = AudioContext.prototype.resume;
+  AudioContext.prototype.resume = async function () {
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    return resume.call(this);
+  };
+  const read = ReadableStreamDefaultReader.prototype.read;
+  ReadableStreamDefaultReader.prototype.read = async function () {
+    const part = await read.call(this);
+    if (part.done) await new Promise((resolve) => setTimeout(resolve, 200));
+    return part;
+  };
+})()"""
+
+
+@pytest.mark.parametrize("script", ["", LATE_SOUND])
+def test_a_loop_that_is_chosen_before_the_first_play_repeats(studio: OpenStudio, script: str) -> None:
     """Its button was lit, and the clip played once."""
     opened = studio()
+    opened.page.add_init_script(script)
     opened.make(duration_s=1, seed=0)
     opened.open()
     opened.page.wait_for_selector(".stage")
