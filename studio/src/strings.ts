@@ -205,7 +205,7 @@ export const t = {
     dropped: "The audio was dropped to make room; its recipe makes it again.",
     madeAt: (name: string, model: string, when: string) => `Variation ${name} · ${model} · ${when}`,
     measures: "Asked and measured",
-    what: "",
+    what: "measure",
     wanted: "asked",
     heard: "measured",
     loudness: "Loudness",

@@ -123,8 +123,11 @@ export function Wave({ clip, height, onSeek, index = clip.index, hasRegion = fal
     }
     if (zoom > 1) {
       zoomed = surfer;
+      // What scrolls can be reached with keys.
+      surfer?.getWrapper().parentElement?.setAttribute("tabindex", "0");
       return () => {
         zoomed = null;
+        surfer?.getWrapper().parentElement?.removeAttribute("tabindex");
       };
     }
   }, [zoom, clip.id, height, hasRegion, theme.value]);

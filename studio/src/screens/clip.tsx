@@ -29,7 +29,7 @@ export function ClipScreen() {
     <main class="page clip-page">
       {clip === undefined ? (
         <div class="empty">
-          <p class="muted">{isGone ? t.clip.notThere : t.state.connecting}</p>
+          {isGone ? <h1>{t.clip.notThere}</h1> : <p class="muted">{t.state.connecting}</p>}
           {isGone && (
             <a class="button" href="#/library">
               {t.nav.library}

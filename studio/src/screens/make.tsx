@@ -80,7 +80,7 @@ function Take({ job }: { job: Job }) {
   }
   const { request } = job;
   return (
-    <section class="take" data-job={job.id} aria-label={request.text ?? t.clip.untitled}>
+    <article class="take" data-job={job.id} aria-label={request.text ?? t.clip.untitled}>
       <header>
         <h3 title={request.text ?? ""}>{request.text || t.clip.untitled}</h3>
         <p class="muted">
@@ -106,7 +106,7 @@ function Take({ job }: { job: Job }) {
       {shown.map((clip) => (
         <ClipCard key={clip.id} clip={clip} among={ids} />
       ))}
-    </section>
+    </article>
   );
 }
 
