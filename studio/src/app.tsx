@@ -15,7 +15,7 @@ import { ServerScreen } from "./screens/server.tsx";
 import { search } from "./state/actions.ts";
 import { restoreLink } from "./state/draft.ts";
 import { attempt } from "./state/notices.ts";
-import { navigate, route } from "./state/router.ts";
+import { replaceRoute, route } from "./state/router.ts";
 import { chosen } from "./state/selection.ts";
 import { type Theme, theme } from "./state/settings.ts";
 import { connection, server } from "./state/store.ts";
@@ -42,15 +42,16 @@ export function App() {
     if (screen === "r") {
       attempt(async () => {
         await restoreLink(rest[0] ?? "");
-        navigate("#/");
+        replaceRoute("#/"); // the way back does not restore it once more
       });
     }
-  }, [screen]);
+  }, [screen, rest[0]]);
   if (screen === "test" && rest.length > 0) {
     return (
       <>
         <Participant />
         <Notices />
+        <KeyDialog />
       </>
     );
   }

@@ -7,6 +7,7 @@ import { scrollWave } from "./components/wave.tsx";
 import * as act from "./state/actions.ts";
 import { attempt } from "./state/notices.ts";
 import * as playback from "./state/playback.ts";
+import { navigate, route } from "./state/router.ts";
 import { hasKeys } from "./state/settings.ts";
 import { clips, isEnded, isPlayable, jobs } from "./state/store.ts";
 
@@ -97,7 +98,12 @@ function onClip(key: string): boolean {
     l: playback.toggleLoop,
     c: () => attempt(() => act.continueFrom(clip, continuationPoint(clip))),
     m: () => act.useAs("melody", clip, regionOf(clip)),
-    t: () => openSection(playback.positionS.value),
+    t: () => {
+      if (!["", "clip"].includes(route.value.screen)) {
+        navigate("#/");
+      }
+      openSection(playback.positionS.value);
+    },
     f: () => attempt(() => act.setFavourite(clip, !clip.favourite)),
     r: () => attempt(() => act.moreLike(clip)),
     s: () => act.toggleSeedLock(clip),

@@ -130,6 +130,7 @@ export const t = {
     sectionText: (index: number) => `Text of section ${index}`,
     sectionPlaceholder: "add drums and bass",
     loopHasOneText: "a loop has one text",
+    details: "Length and more",
     more: "More",
     moreNames: "tempo, key, guidance, negative, chords",
     expert: "Expert",
@@ -138,6 +139,7 @@ export const t = {
     open: "leave open",
     settings: "Presets and settings",
     presetName: "Keep these settings as",
+    sending: "Sending …",
     loading: (model: string) => `Loading ${model} …`,
     hint: "It plays while it is being made.",
     takes: (seconds: string) => `About ${Math.ceil(Number(seconds))} s to make; it plays meanwhile.`,
@@ -176,8 +178,8 @@ export const t = {
   },
 
   wave: {
-    summary: (clip: Clip) =>
-      `Waveform of variation ${letter(clip.index)}, ${short(clip.duration_s)} of ${short(clip.asked_s)} seconds`,
+    summary: (clip: Clip, index: number) =>
+      `Waveform of variation ${letter(index)}, ${short(clip.duration_s)} of ${short(clip.asked_s)} seconds`,
   },
 
   clip: {
@@ -203,7 +205,7 @@ export const t = {
     dropped: "The audio was dropped to make room; its recipe makes it again.",
     madeAt: (name: string, model: string, when: string) => `Variation ${name} · ${model} · ${when}`,
     measures: "Asked and measured",
-    what: "",
+    what: "measure",
     wanted: "asked",
     heard: "measured",
     loudness: "Loudness",
@@ -214,6 +216,7 @@ export const t = {
     recipe: "Recipe",
     family: "Family",
     gone: "a clip that was deleted",
+    notThere: "This clip is not here any more.",
     relation: (relation: string, atS: number | null) =>
       relation === "continue" && atS !== null
         ? `Continues at ${short(atS)} s:`
@@ -325,7 +328,12 @@ export const t = {
     sorts: { newest: "Newest first", oldest: "Oldest first", rating: "Best rated", duration: "Longest" },
     tempoFrom: "Tempo from",
     tempoTo: "to",
-    nothing: "No clips here.",
+    nothing: "Nothing has been made yet.",
+    noMatch: "No clip matches.",
+    noTrash: "The trash is empty. What you delete stays here for a week.",
+    all: "Show all clips",
+    make: "Make some music",
+    collected: (count: number, name: string) => `${plural(count, "clip", "clips")} collected as ${name}.`,
     chosen: (count: number) => `${count} chosen`,
     collection: "Name of a collection",
     unnamed: "Collection",
@@ -337,7 +345,7 @@ export const t = {
     hint: "All lanes play from the same place, equally loud. Keys 1 to 8 switch without a gap.",
     blind: "Blind",
     hidden: "hidden",
-    tooFew: "Choose two to eight clips in the library, then come back.",
+    tooFew: "Choose two to eight clips in the library, then press Compare.",
   },
 
   test: {

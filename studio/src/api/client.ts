@@ -1,6 +1,10 @@
 /** Requests to the server. Errors arrive as `ProblemError` with the problem that the server describes (RFC 9457). */
+import { signal } from "@preact/signals";
 import { t } from "../strings.ts";
 import type { Problem } from "./types.ts";
+
+/** Whether the server asks for a key. */
+export const needsKey = signal(false);
 
 export class ProblemError extends Error {
   readonly problem: Problem;
@@ -46,6 +50,7 @@ export async function send(path: string, init: RequestInit = {}): Promise<Respon
     throw new ProblemError({ type: "offline", title: t.problem.offline, status: 0, detail: t.problem.offlineDetail });
   }
   if (!response.ok) {
+    needsKey.value ||= response.status === 401;
     throw new ProblemError(await readProblem(response));
   }
   return response;

@@ -85,7 +85,7 @@ export class Player extends EventTarget {
 
   /** Continues after the browser had blocked sound; must be called from a press. */
   async unblock(): Promise<void> {
-    await this.context?.resume();
+    await this.resumeContext();
   }
 
   async seek(frame: number): Promise<void> {
@@ -106,9 +106,7 @@ export class Player extends EventTarget {
   async setLoop(loop: Loop | null): Promise<void> {
     this.loop = loop;
     if (this.voice !== null) {
-      const frame = this.upcoming();
-      const isOutside = loop !== null && (frame < loop.first || frame >= loop.last);
-      await this.begin(this.voice.track, isOutside ? loop.first : frame);
+      await this.begin(this.voice.track, this.upcoming());
     }
   }
 
@@ -166,14 +164,16 @@ export class Player extends EventTarget {
     }
   }
 
-  /** Repeats a part. That of a long file has to be read first, and the music goes on meanwhile. */
+  /** Repeats a part, from its first frame where the wanted one is outside. That of a long file is read first; the music goes on. */
   private async repeat(track: Playable, frame: number, loop: Loop): Promise<void> {
     const context = this.context as AudioContext;
     const wait = track.buffer(context, loop.first, loop.last);
     const buffer = wait instanceof Promise ? await wait : wait;
     if (this.loop === loop) {
       const at = this.soon();
-      this.replace(new LoopVoice(context, this.output as GainNode, track, loop, buffer, at, frame), at);
+      const isOutside = frame < loop.first || frame >= loop.last;
+      const from = isOutside ? loop.first : frame;
+      this.replace(new LoopVoice(context, this.output as GainNode, track, loop, buffer, at, from), at);
     }
   }
 

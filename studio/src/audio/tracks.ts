@@ -8,6 +8,8 @@ const LIMIT_BYTES = 200 * 2 ** 20;
 /** Browsers allow six connections to a host; the page needs some for other things. */
 const MAX_STREAMS = 3;
 const RETRY_S = [0.5, 1, 2, 4, 8];
+/** Answers of a server, or of what stands before it, that cannot be reached or starts: 0 is none at all. */
+const UNAVAILABLE = [0, 502, 503, 504];
 
 interface Entry {
   track: Promise<Track>;
@@ -71,12 +73,17 @@ function load(clip: Clip): Entry {
     opened.resolve(track);
   };
   readAll(clip, abort.signal, onFormat).catch((error: unknown) => {
-    entries.delete(clip.id);
+    if (entries.get(clip.id) === entry) {
+      entries.delete(clip.id);
+    }
     opened.reject(error);
+    // What plays it would wait for the rest for ever.
+    entry.loaded?.complete();
   });
   return entry;
 }
 
+/** Reads to the end. A beginning that was read is continued as soon as the server can be reached again, however late. */
 async function readAll(clip: Clip, signal: AbortSignal, onFormat: (track: Track) => void): Promise<void> {
   let track: Track | null = null;
   for (let failures = 0; track?.isComplete !== true; ) {
@@ -93,12 +100,13 @@ async function readAll(clip: Clip, signal: AbortSignal, onFormat: (track: Track)
       track.complete();
     } catch (error) {
       track?.dropCarried();
-      const isLost = error instanceof TypeError || (error instanceof ProblemError && error.problem.status === 0);
+      const isLost =
+        error instanceof TypeError || (error instanceof ProblemError && UNAVAILABLE.includes(error.problem.status));
       failures = (track?.frames ?? 0) > before ? 0 : failures + 1;
-      if (!isLost || failures > RETRY_S.length) {
+      if (!isLost || signal.aborted || (track === null && failures > RETRY_S.length)) {
         throw error;
       }
-      await pause(RETRY_S[Math.max(failures - 1, 0)] as number);
+      await pause(RETRY_S[Math.min(Math.max(failures - 1, 0), RETRY_S.length - 1)] as number);
     }
   }
 }

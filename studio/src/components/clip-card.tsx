@@ -26,7 +26,7 @@ import { letter, moment, short } from "../lib/format.ts";
 import * as act from "../state/actions.ts";
 import { draft } from "../state/draft.ts";
 import { attempt } from "../state/notices.ts";
-import { currentId, playClip, playing, seek, switchClip, toggle } from "../state/playback.ts";
+import { currentId, isPlaying, playClip, playing, seek, switchClip, toggle } from "../state/playback.ts";
 import { chosen, toggleChosen } from "../state/selection.ts";
 import { isEnded, isPlayable, jobs, model, progress, server } from "../state/store.ts";
 import { t } from "../strings.ts";
@@ -45,7 +45,7 @@ interface ClipCardProps {
 
 export function ClipCard({ clip, among, hasTitle = false }: ClipCardProps) {
   const isCurrent = currentId.value === clip.id;
-  const isSounding = isCurrent && playing.value === "playing";
+  const isSounding = isCurrent && isPlaying.value;
   const play = () => {
     if (isCurrent) {
       toggle();
@@ -76,7 +76,7 @@ export function ClipCard({ clip, among, hasTitle = false }: ClipCardProps) {
         type="button"
         class={`play hue-${clip.index % 8}`}
         onClick={play}
-        aria-disabled={!isPlayable(clip)}
+        aria-disabled={!isPlayable(clip) && !isSounding}
         aria-label={isSounding ? t.action.pause : t.action.playClip(name)}
       >
         <span class="letter" aria-hidden="true">

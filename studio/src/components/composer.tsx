@@ -5,7 +5,7 @@ import { useEffect, useState } from "preact/hooks";
 import { get, put, remove } from "../api/client.ts";
 import type { Page, Preset } from "../api/types.ts";
 import { short } from "../lib/format.ts";
-import { expand } from "../lib/wildcards.ts";
+import { differences, expand } from "../lib/wildcards.ts";
 import * as act from "../state/actions.ts";
 import { compact, draft, EMPTY, edit, restore } from "../state/draft.ts";
 import { attempt } from "../state/notices.ts";
@@ -45,7 +45,7 @@ export function Composer() {
           placeholder={t.make.placeholder}
           onInput={(event) => edit({ text: event.currentTarget.value })}
         />
-        {texts.length > 1 && <p class="hint">{t.make.wildcards(texts)}</p>}
+        {texts.length > 1 && <p class="hint">{t.make.wildcards(differences(texts))}</p>}
       </div>
       <Settings>
         <div class="pair">
@@ -106,7 +106,9 @@ function Settings({ children }: { children: ComponentChildren }) {
   }
   return (
     <details class="settings">
-      <summary>{t.make.takeMeta(draft.value, draft.value.count ?? 1)}</summary>
+      <summary>
+        {t.make.details} <span class="muted">{t.make.takeMeta(draft.value, draft.value.count ?? 1)}</span>
+      </summary>
       <div class="composer-scroll">{children}</div>
     </details>
   );
@@ -125,7 +127,11 @@ function Send() {
         aria-disabled={reason !== null || connection.value === "connecting"}
       >
         <Icon of={Sparkles} size={18} />
-        {isLoading ? t.make.loading(server.value?.model ?? "") : t.action.generate}
+        {act.isSending.value
+          ? t.make.sending
+          : isLoading
+            ? t.make.loading(server.value?.model ?? "")
+            : t.action.generate}
         <kbd>{t.key.generate}</kbd>
       </button>
       <IconButton

@@ -1,7 +1,7 @@
 /** Small controls that every screen uses: buttons with icons, labelled fields, choices and menus. */
 import type { IconNode } from "lucide";
 import type { ComponentChildren } from "preact";
-import { useEffect, useId, useRef } from "preact/hooks";
+import { useEffect, useId, useRef, useState } from "preact/hooks";
 import { Icon } from "./icon.tsx";
 
 interface IconButtonProps {
@@ -84,6 +84,8 @@ interface NumberFieldProps {
 
 /** A number, or nothing for the default that the placeholder shows. */
 export function NumberField({ label, value, onValue, hint, unit, ...rest }: NumberFieldProps) {
+  // What is being typed stands, also where it is no number yet ("1.") or none any more.
+  const [typed, setTyped] = useState<string | null>(null);
   return (
     <Field label={label} hint={hint} unit={unit}>
       {(ids) => (
@@ -92,11 +94,14 @@ export function NumberField({ label, value, onValue, hint, unit, ...rest }: Numb
           {...rest}
           type="number"
           inputMode="decimal"
-          value={value ?? ""}
+          value={typed ?? value ?? ""}
           onInput={({ currentTarget }) => {
-            const { value: text, valueAsNumber } = currentTarget;
-            onValue(text === "" || Number.isNaN(valueAsNumber) ? null : valueAsNumber);
+            setTyped(currentTarget.value);
+            if (!currentTarget.validity.badInput) {
+              onValue(currentTarget.value === "" ? null : currentTarget.valueAsNumber);
+            }
           }}
+          onBlur={() => setTyped(null)}
         />
       )}
     </Field>
@@ -204,11 +209,14 @@ export function Menu({ label, icon, text, onOpen, children }: MenuProps) {
     };
   }, []);
   const place = () => {
-    const button = (details.current as HTMLDetailsElement).getBoundingClientRect();
-    const { width, height } = (panel.current as HTMLDivElement).getBoundingClientRect();
+    if (details.current === null || panel.current === null) {
+      return; // it went with what it belongs to, such as a clip that was deleted in it
+    }
+    const button = details.current.getBoundingClientRect();
+    const { width, height } = panel.current.getBoundingClientRect();
     const top = Math.max(Math.min(button.bottom + GAP_PX, window.innerHeight - BAR_PX - height), GAP_PX);
     const left = Math.max(button.right - width, GAP_PX);
-    panel.current?.setAttribute("style", `inset-block-start: ${top}px; left: ${left}px`);
+    panel.current.setAttribute("style", `inset-block-start: ${top}px; left: ${left}px`);
   };
   // What is in it may come later and take more room.
   useEffect(() => {

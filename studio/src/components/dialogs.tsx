@@ -3,10 +3,10 @@
 import { signal } from "@preact/signals";
 import { X } from "lucide";
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
+import { needsKey } from "../api/client.ts";
 import { signIn } from "../api/session.ts";
-import { announcement, attempt, dismiss, notices } from "../state/notices.ts";
+import { announcement, dismiss, notices } from "../state/notices.ts";
 import { hasKeys } from "../state/settings.ts";
-import { needsKey } from "../state/store.ts";
 import { t } from "../strings.ts";
 import { IconButton, TextField } from "./controls.tsx";
 
@@ -79,6 +79,7 @@ export function Help() {
 export function KeyDialog() {
   const dialog = useRef<HTMLDialogElement>(null);
   const [key, setKey] = useState("");
+  const [refusal, setRefusal] = useState("");
   useLayoutEffect(() => {
     if (needsKey.value) {
       dialog.current?.showModal();
@@ -87,15 +88,25 @@ export function KeyDialog() {
     }
   }, [needsKey.value]);
   return (
-    <dialog ref={dialog} class="key-dialog" aria-labelledby="key-title">
+    <dialog
+      ref={dialog}
+      class="key-dialog"
+      aria-labelledby="key-title"
+      onCancel={(event) => event.preventDefault()}
+      onClose={() => needsKey.value && dialog.current?.showModal()}
+    >
       <form
         onSubmit={(event) => {
           event.preventDefault();
-          attempt(() => signIn(key.trim()));
+          setRefusal("");
+          signIn(key.trim()).catch((error: Error) => setRefusal(error.message));
         }}
       >
         <h2 id="key-title">{t.access.title}</h2>
         <TextField label={t.access.key} hint={t.access.hint} value={key} onValue={setKey} />
+        <p class="is-problem" role="alert">
+          {refusal}
+        </p>
         <button type="submit" class="button primary">
           {t.access.open}
         </button>

@@ -11,7 +11,7 @@ const REDRAW_MS = 250;
 const FETCH_MS = 1_000;
 
 /** Values from -1 to 1 over the whole clip; of an outline the upper half and the lower one. */
-type Draw = (channels: (Float32Array | number[])[]) => void;
+type Draw = (channels: (Float32Array | number[])[]) => unknown;
 
 /** Draws every sample once all are there, which a spectrogram needs; returns what stops it. */
 export function followSamples(clip: Clip, draw: Draw): () => void {

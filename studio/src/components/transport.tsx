@@ -5,6 +5,7 @@ import { clock, letter } from "../lib/format.ts";
 import { clipName, currentClip } from "../state/actions.ts";
 import { attempt } from "../state/notices.ts";
 import * as playback from "../state/playback.ts";
+import { isBlind } from "../state/selection.ts";
 import { clips, isPlayable } from "../state/store.ts";
 import { t } from "../strings.ts";
 import { IconButton } from "./controls.tsx";
@@ -25,7 +26,7 @@ export function step(by: 1 | -1): void {
 
 export function Transport() {
   const clip = currentClip();
-  const isPlaying = playback.playing.value === "playing" || playback.playing.value === "starved";
+  const isPlaying = playback.isPlaying.value;
   const nothing = clip === null ? t.transport.nothing : null;
   return (
     <section class="transport" aria-label={t.transport.name}>
@@ -66,8 +67,8 @@ export function Transport() {
       <Position />
       <Variations />
       <div class="now">
-        {clip === null ? (
-          <span class="muted">{t.transport.nothing}</span>
+        {clip === null || isBlind.value ? (
+          <span class="muted">{clip === null ? t.transport.nothing : t.compare.hidden}</span>
         ) : (
           <a href={`#/clip/${clip.id}`}>{clipName(clip)}</a>
         )}

@@ -1,6 +1,6 @@
 /** The waveform of a clip: drawn by wavesurfer.js, which knows nothing of how the sound is played. */
 import { useSignalEffect } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import WaveSurfer from "wavesurfer.js";
 import RegionsPlugin, { type Region as DrawnRegion } from "wavesurfer.js/plugins/regions";
 import TimelinePlugin from "wavesurfer.js/plugins/timeline";
@@ -38,6 +38,8 @@ interface WaveProps {
   clip: Clip;
   height: number;
   onSeek: (seconds: number) => void;
+  /** Its letter among others, where that is not the one it was made with. */
+  index?: number;
   /** Whether a part can be marked by dragging, and seconds are written below. */
   hasRegion?: boolean;
   /** How many times wider it is drawn than there is room for. */
@@ -46,13 +48,15 @@ interface WaveProps {
   hasSpectrogram?: boolean;
 }
 
-export function Wave({ clip, height, onSeek, hasRegion = false, zoom = 1, hasMinimap, hasSpectrogram }: WaveProps) {
+export function Wave({ clip, height, onSeek, index = clip.index, hasRegion = false, zoom = 1, ...rest }: WaveProps) {
+  const { hasMinimap, hasSpectrogram } = rest;
   const box = useRef<HTMLDivElement>(null);
   const wave = useRef<Drawn | null>(null);
   const seek = useRef(onSeek);
   seek.current = onSeek;
   const now = useRef(clip);
   now.current = clip;
+  const [hasSamples, setHasSamples] = useState(false);
   const seekTo = (seconds: number) => seek.current(Math.min(seconds, now.current.duration_s));
 
   useEffect(() => {
@@ -94,9 +98,19 @@ export function Wave({ clip, height, onSeek, hasRegion = false, zoom = 1, hasMin
   useEffect(() => {
     const draw = (channels: (Float32Array | number[])[]) => {
       // setOptions() would keep the old outline until the next resize. A later outline ends an unfinished load.
-      wave.current?.surfer.load("", channels, now.current.asked_s).catch(() => {});
+      return wave.current?.surfer.load("", channels, now.current.asked_s).catch(() => {});
     };
-    return hasSpectrogram ? followSamples(now.current, draw) : followOutline(() => now.current, draw);
+    if (!hasSpectrogram) {
+      return followOutline(() => now.current, draw);
+    }
+    const stop = followSamples(now.current, async (channels) => {
+      await draw(channels);
+      setHasSamples(true);
+    });
+    return () => {
+      stop();
+      setHasSamples(false);
+    };
   }, [clip.id, clip.state === "waiting" || clip.state === "making", theme.value, hasSpectrogram]);
 
   useEffect(() => {
@@ -109,13 +123,16 @@ export function Wave({ clip, height, onSeek, hasRegion = false, zoom = 1, hasMin
     }
     if (zoom > 1) {
       zoomed = surfer;
+      // What scrolls can be reached with keys.
+      surfer?.getWrapper().parentElement?.setAttribute("tabindex", "0");
       return () => {
         zoomed = null;
+        surfer?.getWrapper().parentElement?.removeAttribute("tabindex");
       };
     }
   }, [zoom, clip.id, height, hasRegion, theme.value]);
 
-  usePlugin(wave, hasSpectrogram ? spectrogram : null, [clip.id, height, theme.value]);
+  usePlugin(wave, hasSamples ? spectrogram : null, [clip.id, height, theme.value]);
   // wavesurfer.js would move its own cursor only.
   const map = useRef(() => minimap((share) => seekTo(share * now.current.asked_s)));
   usePlugin(wave, hasMinimap ? map.current : null, [clip.id, height, theme.value]);
@@ -134,7 +151,13 @@ export function Wave({ clip, height, onSeek, hasRegion = false, zoom = 1, hasMin
   });
 
   return (
-    <div ref={box} class="wave" style={{ minHeight: `${height}px` }} role="img" aria-label={t.wave.summary(clip)} />
+    <div
+      ref={box}
+      class="wave"
+      style={{ minHeight: `${height}px` }}
+      role="img"
+      aria-label={t.wave.summary(clip, index)}
+    />
   );
 }
 

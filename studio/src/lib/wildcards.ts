@@ -15,3 +15,20 @@ export function expand(text: string): string[] {
     .flatMap((word) => expand(before + word.trim() + after))
     .slice(0, MAX_PROMPTS);
 }
+
+/** What differs between prompts: each without the words with which all begin, and those with which all end. */
+export function differences(texts: string[]): string[] {
+  const all = texts.map((text) => text.split(" "));
+  const shortest = Math.min(...all.map((words) => words.length));
+  const isShared = (index: number) => new Set(all.map((words) => words.at(index))).size === 1;
+  let before = 0;
+  while (before < shortest && isShared(before)) {
+    before += 1;
+  }
+  let after = 0;
+  while (after < shortest - before && isShared(-1 - after)) {
+    after += 1;
+  }
+  const own = (words: string[]) => words.slice(before, words.length - after).join(" ");
+  return all.map((words) => `${before > 0 ? "… " : ""}${own(words)}${after > 0 ? " …" : ""}`);
+}

@@ -1,7 +1,7 @@
 /** One clip in full: its wave, where it came from, how it was made, and how to take it away. */
 import { Download, Link, Star } from "lucide";
 import { useEffect, useState } from "preact/hooks";
-import { get } from "../api/client.ts";
+import { get, ProblemError } from "../api/client.ts";
 import type { Clip, JobRequest, Page } from "../api/types.ts";
 import { ClipMenu } from "../components/clip-card.tsx";
 import { Field, IconButton, TextField } from "../components/controls.tsx";
@@ -13,20 +13,50 @@ import { compact, restore } from "../state/draft.ts";
 import { attempt, report } from "../state/notices.ts";
 import { playing, selectClip } from "../state/playback.ts";
 import { navigate, route } from "../state/router.ts";
-import { clips, findClip, keepClip, server } from "../state/store.ts";
+import { clips, connection, findClip, keepClip, server } from "../state/store.ts";
 import { t } from "../strings.ts";
 
 export function ClipScreen() {
   const id = route.value.rest[0] ?? "";
   const clip = clips.value.get(id);
+  const [isGone, setIsGone] = useState(false);
   useEffect(() => {
-    findClip(id).then(show, report);
-  }, [id]);
+    findClip(id).then(show, (error: unknown) =>
+      error instanceof ProblemError && error.problem.status === 404 ? setIsGone(true) : report(error),
+    );
+  }, [id, connection.value === "online"]);
   return (
     <main class="page clip-page">
-      {clip === undefined ? <p class="empty muted">{t.state.connecting}</p> : <Details clip={clip} />}
+      {clip === undefined ? (
+        <div class="empty">
+          {isGone ? <h1>{t.clip.notThere}</h1> : <p class="muted">{t.state.connecting}</p>}
+          {isGone && (
+            <a class="button" href="#/library">
+              {t.nav.library}
+            </a>
+          )}
+        </div>
+      ) : (
+        <Details clip={clip} />
+      )}
     </main>
   );
+}
+
+/** Props of a field that is kept when it is left. What is being typed outlasts other changes of the page until then. */
+function useTyped(kept: string, keep: (text: string) => Promise<void>) {
+  const [typed, setTyped] = useState<string | null>(null);
+  return {
+    value: typed ?? kept,
+    onInput: (event: { currentTarget: { value: string } }) => setTyped(event.currentTarget.value),
+    onChange: (event: { currentTarget: { value: string } }) => {
+      const text = event.currentTarget.value;
+      attempt(async () => {
+        await keep(text);
+        setTyped((now) => (now === text ? null : now));
+      });
+    },
+  };
 }
 
 /** Makes the clip the one that keys and the player act on, unless another plays. */
@@ -64,16 +94,16 @@ function Details({ clip }: { clip: Clip }) {
 }
 
 function Title({ clip }: { clip: Clip }) {
+  const typed = useTyped(clip.title ?? clip.text ?? "", (title) => act.change(clip, { title: title || null }));
   return (
     <h1>
       <input
         type="text"
         class="title"
         aria-label={t.clip.title}
-        value={clip.title ?? clip.text ?? ""}
         placeholder={t.clip.untitled}
         maxLength={200}
-        onChange={(event) => attempt(() => act.change(clip, { title: event.currentTarget.value || null }))}
+        {...typed}
       />
     </h1>
   );
@@ -88,8 +118,8 @@ function MeasuredTable({ clip }: { clip: Clip }) {
     [t.field.tempo, shown(rounded(clip.tempo_bpm)), shown(rounded(measured?.tempo_bpm)), t.unit.bpm],
     [t.field.key, shown(clip.key), shown(measured?.key), ""],
     ...(clip.chords === null ? [] : [[t.field.chords, chordNames(clip.chords), "–", ""]]),
-    [t.clip.loudness, "–", shown(rounded(measured?.loudness_lufs)), "LUFS"],
-    [t.clip.truePeak, "–", shown(rounded(measured?.true_peak_db)), "dBTP"],
+    [t.clip.loudness, "–", shown(rounded(measured?.loudness_lufs)?.replace("-", "−")), "LUFS"],
+    [t.clip.truePeak, "–", shown(rounded(measured?.true_peak_db)?.replace("-", "−")), "dBTP"],
     [t.field.duration, short(clip.asked_s), short(clip.duration_s), t.unit.seconds],
   ];
   return (
@@ -244,6 +274,7 @@ function Family({ clip }: { clip: Clip }) {
 
 function Notes({ clip }: { clip: Clip }) {
   const [tags, setTags] = useState(clip.tags.join(", "));
+  const typed = useTyped(clip.notes, (notes) => act.change(clip, { notes }));
   const keepTags = () => {
     const list = tags
       .split(",")
@@ -259,16 +290,7 @@ function Notes({ clip }: { clip: Clip }) {
       <div onBlurCapture={keepTags}>
         <TextField label={t.clip.tags} hint={t.hint.tags} value={tags} onValue={setTags} />
       </div>
-      <Field label={t.clip.notes}>
-        {(ids) => (
-          <textarea
-            {...ids}
-            rows={3}
-            value={clip.notes}
-            onChange={(event) => attempt(() => act.change(clip, { notes: event.currentTarget.value }))}
-          />
-        )}
-      </Field>
+      <Field label={t.clip.notes}>{(ids) => <textarea {...ids} {...typed} rows={3} />}</Field>
       <fieldset class="field rating">
         <legend>{t.clip.rating}</legend>
         {[1, 2, 3, 4, 5].map((rating) => (

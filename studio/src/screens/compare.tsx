@@ -1,5 +1,5 @@
 /** Two to eight clips as lanes with one playhead, equally loud; blind on request. */
-import { EyeOff, Headphones, Play, Star } from "lucide";
+import { EyeOff, Headphones, Pause, Play, Star } from "lucide";
 import { useEffect, useState } from "preact/hooks";
 import type { Clip } from "../api/types.ts";
 import { IconButton } from "../components/controls.tsx";
@@ -11,7 +11,7 @@ import * as act from "../state/actions.ts";
 import { attempt, report } from "../state/notices.ts";
 import * as playback from "../state/playback.ts";
 import { route } from "../state/router.ts";
-import { MAX_COMPARED } from "../state/selection.ts";
+import { isBlind, MAX_COMPARED } from "../state/selection.ts";
 import { clips, findClip } from "../state/store.ts";
 import { t } from "../strings.ts";
 
@@ -30,41 +30,80 @@ export function Compare() {
     .filter((id) => id !== "")
     .slice(0, MAX_COMPARED);
   const [order, setOrder] = useState(wanted);
-  const [isBlind, setIsBlind] = useState(false);
+  const [isRead, setIsRead] = useState(false);
   useEffect(() => {
     setOrder(wanted);
-    Promise.all(wanted.map(findClip)).catch(report);
+    setIsRead(false);
+    Promise.all(wanted.map(findClip))
+      .catch(report)
+      .finally(() => setIsRead(true));
+    return () => {
+      isBlind.value = false;
+    };
   }, [wanted.join()]);
   const shown = order.flatMap((id) => clips.value.get(id) ?? []);
   const toggleBlind = () => {
-    setOrder(isBlind ? wanted : shuffled(wanted));
-    setIsBlind(!isBlind);
+    // What plays would give one of the clips away.
+    playback.stopPlaying();
+    playback.currentId.value = null;
+    playback.group.value = [];
+    setOrder(isBlind.value ? wanted : shuffled(wanted));
+    isBlind.value = !isBlind.value;
   };
   return (
     <main class="page compare">
       <header class="page-head">
         <h1>{t.compare.title}</h1>
-        <button type="button" class={`button ${isBlind ? "is-lit" : ""}`} aria-pressed={isBlind} onClick={toggleBlind}>
-          <Icon of={EyeOff} size={16} /> {t.compare.blind}
-        </button>
-        <a class="button" href={`#/test?c=${wanted.join(",")}`}>
-          <Icon of={Headphones} size={16} /> {t.action.blindTest}
-        </a>
+        {shown.length > 1 && (
+          <>
+            <button
+              type="button"
+              class={`button ${isBlind.value ? "is-lit" : ""}`}
+              aria-pressed={isBlind.value}
+              onClick={toggleBlind}
+            >
+              <Icon of={EyeOff} size={16} /> {t.compare.blind}
+            </button>
+            <a class="button" href={`#/test?c=${wanted.join(",")}`}>
+              <Icon of={Headphones} size={16} /> {t.action.blindTest}
+            </a>
+          </>
+        )}
       </header>
-      <p class="muted">{t.compare.hint}</p>
-      {shown.length < 2 ? (
-        <p class="empty muted">{t.compare.tooFew}</p>
+      {shown.length > 1 ? (
+        <>
+          <p class="muted">{t.compare.hint}</p>
+          {shown.map((clip, index) => (
+            <Lane key={clip.id} clip={clip} index={index} ids={shown.map(({ id }) => id)} />
+          ))}
+        </>
       ) : (
-        shown.map((clip, index) => <Lane key={clip.id} clip={clip} index={index} ids={order} isBlind={isBlind} />)
+        <div class="empty">
+          <p class="muted">{isRead ? t.compare.tooFew : t.state.connecting}</p>
+          {isRead && (
+            <a class="button" href="#/library">
+              {t.nav.library}
+            </a>
+          )}
+        </div>
       )}
     </main>
   );
 }
 
-function Lane({ clip, index, ids, isBlind }: { clip: Clip; index: number; ids: string[]; isBlind: boolean }) {
+function Lane({ clip, index, ids }: { clip: Clip; index: number; ids: string[] }) {
   const isCurrent = playback.currentId.value === clip.id;
   const isComparing = ids.every((id, i) => playback.group.value[i] === id);
-  const listen = () => attempt(() => (isComparing ? playback.switchClip(clip) : playback.playClip(clip, ids)));
+  const isSounding = isCurrent && isComparing && playback.isPlaying.value;
+  const listen = () => {
+    if (isCurrent && isComparing) {
+      playback.toggle();
+    } else if (isComparing && playback.playing.value === "playing") {
+      attempt(() => playback.switchClip(clip));
+    } else {
+      attempt(() => playback.playClip(clip, ids, isComparing ? playback.positionS.value : 0));
+    }
+  };
   const onSeek = (seconds: number) => {
     if (isCurrent && playback.playing.value !== "idle") {
       playback.seek(seconds);
@@ -78,21 +117,20 @@ function Lane({ clip, index, ids, isBlind }: { clip: Clip; index: number; ids: s
         type="button"
         class={`play hue-${index}`}
         onClick={listen}
-        aria-pressed={isCurrent}
-        aria-label={t.action.playClip(t.clip.variation(index))}
+        aria-label={isSounding ? t.action.pause : t.action.playClip(t.clip.variation(index))}
       >
         <span class="letter">{letter(index)}</span>
-        <Icon of={Play} size={16} isFilled />
+        <Icon of={isSounding ? Pause : Play} size={16} isFilled />
       </button>
       <div class="card-body">
-        {!isBlind && (
+        {!isBlind.value && (
           <p class="card-title">
             <a href={`#/clip/${clip.id}`}>{act.clipName(clip)}</a>
           </p>
         )}
-        <Wave clip={clip} height={64} onSeek={onSeek} />
+        <Wave clip={clip} height={64} onSeek={onSeek} index={index} />
         <div class="card-foot">
-          {isBlind ? <p class="measures">{t.compare.hidden}</p> : <Measures clip={clip} />}
+          {isBlind.value ? <p class="measures">{t.compare.hidden}</p> : <Measures clip={clip} />}
           <div class="actions">
             <IconButton
               icon={Star}

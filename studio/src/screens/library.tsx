@@ -8,13 +8,15 @@ import { Select } from "../components/controls.tsx";
 import { Icon } from "../components/icon.tsx";
 import { bytes } from "../lib/format.ts";
 import * as act from "../state/actions.ts";
-import { attempt } from "../state/notices.ts";
+import { attempt, notify } from "../state/notices.ts";
 import { replaceRoute, route } from "../state/router.ts";
 import { chosen, MAX_COMPARED } from "../state/selection.ts";
-import { clips, keepClip, libraryVersion, server } from "../state/store.ts";
+import { clips, keepClips, libraryVersion, server } from "../state/store.ts";
 import { t } from "../strings.ts";
 
 const PAGE = 50;
+/** The server lists at most so many at once. */
+const MOST = 200;
 const SEARCH_MS = 150;
 
 /** Changes the filters that the address holds. */
@@ -32,21 +34,22 @@ function filter(changes: Record<string, string>): void {
 
 export function Library() {
   const { query } = route.value;
-  const { items, cursor, more } = useClips(query.toString());
+  const { found, more } = useClips(query.toString());
+  const items = found?.items ?? [];
   const isTrash = query.get("trashed") === "true";
   const ids = items.map((clip) => clip.id);
   return (
-    <main class="page library">
+    <main class="page library" ref={useScroll(found?.query)}>
       <h1>{t.library.title}</h1>
       <Filters query={query} isTrash={isTrash} />
       {chosen.value.length > 0 && <Bulk />}
-      {items.length === 0 && <p class="empty muted">{t.library.nothing}</p>}
+      {items.length === 0 && <Nothing isRead={found !== null} query={query} />}
       <div class="rows">
         {items.map((clip) => (
           <ClipCard key={clip.id} clip={clips.value.get(clip.id) ?? clip} among={ids} hasTitle />
         ))}
       </div>
-      {cursor !== null && (
+      {found != null && found.next_cursor !== null && (
         <button type="button" class="button" onClick={more}>
           {t.action.more50}
         </button>
@@ -56,31 +59,83 @@ export function Library() {
   );
 }
 
-/** The clips that a query finds, page by page, read again when the library changes. */
+/** Why there are no clips, and what to do. */
+function Nothing({ isRead, query }: { isRead: boolean; query: URLSearchParams }) {
+  if (!isRead) {
+    return <p class="empty muted">{t.state.connecting}</p>;
+  }
+  if (query.get("trashed") === "true" && query.size === 1) {
+    return <p class="empty muted">{t.library.noTrash}</p>;
+  }
+  return (
+    <div class="empty">
+      <p class="muted">{query.size === 0 ? t.library.nothing : t.library.noMatch}</p>
+      <a class="button" href={query.size === 0 ? "#/" : "#/library"}>
+        {query.size === 0 ? t.library.make : t.library.all}
+      </a>
+    </div>
+  );
+}
+
+interface Found extends Page<Clip> {
+  query: string;
+}
+
+/** What was seen last, for the way back to it, and how far it was scrolled. */
+let seen: Found | null = null;
+let seenTop = 0;
+
+/** Scrolls to where the same clips were left. */
+function useScroll(query: string | undefined) {
+  const main = useRef<HTMLElement>(null);
+  useLayoutEffect(() => {
+    const element = main.current as HTMLElement;
+    element.scrollTop = query === undefined ? 0 : seenTop;
+    return () => {
+      seenTop = element.scrollTop;
+    };
+  }, []);
+  return main;
+}
+
+/** The clips that a query finds, page by page. As many are read again when the library changes. */
 function useClips(query: string) {
-  const [items, setItems] = useState<Clip[]>([]);
-  const [cursor, setCursor] = useState<string | null>(null);
-  const latest = useRef("");
-  const read = async (from: string | null) => {
-    const wanted = new URLSearchParams(query);
-    wanted.set("limit", String(PAGE));
-    if (from !== null) {
-      wanted.set("cursor", from);
-    }
-    latest.current = wanted.toString();
-    const page = await get<Page<Clip>>(`/v1/clips?${wanted}`);
+  const [found, setFound] = useState(seen?.query === query ? seen : null);
+  const latest = useRef(0);
+  const read = async (before: Clip[], from: string | null, count: number) => {
+    latest.current += 1;
+    const mine = latest.current;
+    const items = [...before];
+    let next = from;
+    do {
+      const wanted = new URLSearchParams(query);
+      wanted.set("limit", String(Math.min(count - items.length, MOST)));
+      if (next !== null) {
+        wanted.set("cursor", next);
+      }
+      const page = await get<Page<Clip>>(`/v1/clips?${wanted}`);
+      items.push(...page.items);
+      next = page.next_cursor;
+    } while (next !== null && items.length < count);
     // A slower answer to an earlier query must not replace a later one.
-    if (latest.current === wanted.toString()) {
-      page.items.forEach(keepClip);
-      setItems(from === null ? page.items : (before) => [...before, ...page.items]);
-      setCursor(page.next_cursor);
+    if (mine === latest.current) {
+      keepClips(items);
+      seen = { query, items, next_cursor: next };
+      setFound(seen);
     }
   };
   useEffect(() => {
-    const timer = window.setTimeout(() => attempt(() => read(null)), SEARCH_MS);
+    const count = found?.query === query ? Math.max(found.items.length, PAGE) : PAGE;
+    const timer = window.setTimeout(() => attempt(() => read([], null, count)), SEARCH_MS);
     return () => window.clearTimeout(timer);
   }, [query, libraryVersion.value]);
-  return { items, cursor, more: () => attempt(() => read(cursor)) };
+  const more = () =>
+    attempt(async () => {
+      if (found !== null) {
+        await read(found.items, found.next_cursor, found.items.length + PAGE);
+      }
+    });
+  return { found, more };
 }
 
 function Filters({ query, isTrash }: { query: URLSearchParams; isTrash: boolean }) {
@@ -162,6 +217,7 @@ function Bulk() {
     const body = { name: name || t.library.unnamed, clip_ids: ids };
     const made = await post<Collection>("/v1/collections", body, { "Idempotency-Key": idempotencyKey() });
     setName("");
+    notify(t.library.collected(ids.length, body.name));
     return made;
   };
   const archive = async () => {

@@ -42,9 +42,9 @@ function SetUp({ ids, onMade }: { ids: string[]; onMade: () => Promise<void> }) 
       { name: name || t.test.unnamed, kind, clip_ids: ids, question: question || t.test.questions[kind] },
       { "Idempotency-Key": idempotencyKey() },
     );
+    await onMade();
     await act.copy(linkTo(test));
     notify(t.notice.linkCopied);
-    await onMade();
   };
   return (
     <form
@@ -57,7 +57,9 @@ function SetUp({ ids, onMade }: { ids: string[]; onMade: () => Promise<void> }) 
       <h2>{t.test.setUp(ids.length)}</h2>
       <ol class="chosen-clips">
         {ids.map((id) => (
-          <li key={id}>{clips.value.get(id) === undefined ? "…" : act.clipName(clips.value.get(id) as never)}</li>
+          <li key={id}>
+            <span>{clips.value.get(id) === undefined ? "…" : act.clipName(clips.value.get(id) as never)}</span>
+          </li>
         ))}
       </ol>
       <div class="pair">

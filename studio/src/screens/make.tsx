@@ -21,8 +21,8 @@ export function Make() {
   useEffect(() => {
     // Something to act on from the first moment: what was made last.
     if (current === null && newest !== undefined) {
-      const among = recentJobs.value.find((job) => job.id === newest.job_id)?.clips.map((clip) => clip.id);
-      selectClip(newest, among ?? [newest.id]);
+      const job = recentJobs.value.find(({ id }) => id === newest.job_id);
+      selectClip(newest, job === undefined ? [newest.id] : clipsOf(job).map(({ id }) => id));
     }
   }, [current === null, newest?.id]);
   return (
@@ -80,7 +80,7 @@ function Take({ job }: { job: Job }) {
   }
   const { request } = job;
   return (
-    <section class="take" data-job={job.id} aria-label={request.text ?? t.clip.untitled}>
+    <article class="take" data-job={job.id} aria-label={request.text ?? t.clip.untitled}>
       <header>
         <h3 title={request.text ?? ""}>{request.text || t.clip.untitled}</h3>
         <p class="muted">
@@ -106,7 +106,7 @@ function Take({ job }: { job: Job }) {
       {shown.map((clip) => (
         <ClipCard key={clip.id} clip={clip} among={ids} />
       ))}
-    </section>
+    </article>
   );
 }
 

@@ -48,10 +48,22 @@ function Questions({ trials }: { trials: Trials }) {
   useEffect(() => heading.current?.focus(), [at]);
   const item = trials.items[at];
   const { test, participant } = trials;
+  const isSending = useRef(false);
   const answer = async (value: string | number) => {
     await post(`/v1/listening-tests/${test.id}/answers`, { participant, trial: item?.trial, answer: value });
     setAnswers(answers.map((old, i) => (i === at ? value : old)));
     setAt(at + 1);
+  };
+  /** The second press of a double one would answer twice, or the next question. */
+  const press = (event: MouseEvent, value: string | number) => {
+    if (event.detail < 2 && !isSending.current) {
+      isSending.current = true;
+      attempt(() =>
+        answer(value).finally(() => {
+          isSending.current = false;
+        }),
+      );
+    }
   };
   if (item === undefined) {
     return (
@@ -76,12 +88,12 @@ function Questions({ trials }: { trials: Trials }) {
       <div class="answers">
         {test.kind === "pairs"
           ? [...item.letters, "same"].map((value) => (
-              <button key={value} type="button" class="button" onClick={() => attempt(() => answer(value))}>
+              <button key={value} type="button" class="button" onClick={(event) => press(event, value)}>
                 <Icon of={Check} size={16} /> {value === "same" ? t.test.same : t.test.prefer(value.toUpperCase())}
               </button>
             ))
           : [1, 2, 3, 4, 5].map((value) => (
-              <button key={value} type="button" class="button" onClick={() => attempt(() => answer(value))}>
+              <button key={value} type="button" class="button" onClick={(event) => press(event, value)}>
                 {t.test.grades[value - 1]}
               </button>
             ))}

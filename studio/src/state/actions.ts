@@ -8,9 +8,21 @@ import { expand } from "../lib/wildcards.ts";
 import { t } from "../strings.ts";
 import { compact, draft, edit, nameSource } from "./draft.ts";
 import { announce, attempt, notify } from "./notices.ts";
-import { currentId, DEFAULT_RATE_HZ, playClip, player, type Region, stopPlaying } from "./playback.ts";
+import { currentId, DEFAULT_RATE_HZ, group, playClip, player, type Region, stopPlaying } from "./playback.ts";
 import { navigate } from "./router.ts";
-import { clips, isEnded, jobs, keepClip, keepJob, model, notReady, refresh } from "./store.ts";
+import { unchoose } from "./selection.ts";
+import {
+  clips,
+  forgetClip,
+  isEnded,
+  jobs,
+  keepClip,
+  keepJob,
+  libraryVersion,
+  model,
+  notReady,
+  refresh,
+} from "./store.ts";
 
 /** Whether a new job follows each that has ended, until it is stopped or one fails. */
 export const isForever = signal(false);
@@ -194,6 +206,8 @@ export async function trash(chosen: Clip[]): Promise<void> {
       currentId.value = null;
     }
     dropTrack(clip.id);
+    group.value = group.value.filter((id) => id !== clip.id);
+    unchoose(clip.id);
     keepClip({ ...clip, version: clip.version + 1, trashed_at: new Date().toISOString() });
   }
   const undo = { label: t.action.undo, run: () => void restoreFromTrash(chosen) };
@@ -209,7 +223,10 @@ export async function restoreFromTrash(chosen: Clip[]): Promise<void> {
 export async function deleteForever(chosen: Clip[]): Promise<void> {
   for (const clip of chosen) {
     await call("DELETE", `/v1/clips/${clip.id}?forever=true`);
+    unchoose(clip.id);
+    forgetClip(clip.id);
   }
+  libraryVersion.value += 1;
 }
 
 /** Deletes everything in the trash for good. */

@@ -34,9 +34,10 @@ export function announce(text: string): void {
   announcement.value = text;
 }
 
-/** Shows what went wrong; a problem of the server says what to do. */
+/** Shows what went wrong; a problem of the server says what to do. Where a key is missing, the page asks for it. */
 export function report(error: unknown): void {
-  if (error instanceof DOMException && error.name === "AbortError") {
+  const isAborted = error instanceof DOMException && error.name === "AbortError";
+  if (isAborted || (error instanceof ProblemError && error.problem.status === 401)) {
     return;
   }
   const text = error instanceof Error ? error.message : String(error);

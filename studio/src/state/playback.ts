@@ -1,10 +1,11 @@
 /** What plays: the current clip, its position, the marked region, and when a clip that is being made may start. */
-import { computed, effect, signal } from "@preact/signals";
+import { computed, effect, signal, untracked } from "@preact/signals";
 import type { Clip } from "../api/types.ts";
 import type { Playable } from "../audio/long-track.ts";
 import { Player, type PlayerState } from "../audio/player.ts";
 import { Arrival, untilGapless } from "../audio/prebuffer.ts";
-import { dropTrack, openTrack } from "../audio/tracks.ts";
+import { dropTrack, openTrack, readWhole } from "../audio/tracks.ts";
+import type { Loop } from "../audio/voice.ts";
 import { barS, snapToBars } from "../lib/bars.ts";
 import { report } from "./notices.ts";
 import { MAX_COMPARED } from "./selection.ts";
@@ -29,6 +30,10 @@ export const positionS = signal(0);
 export const positionTenthS = computed(() => Math.floor(positionS.value * 10 + 1e-6) / 10);
 /** Seconds until the current clip starts so that it need not stop; null where it does not wait. */
 export const startsInS = signal<number | null>(null);
+/** Whether the current clip plays, or will as soon as it can. */
+export const isPlaying = computed(
+  () => playing.value === "playing" || playing.value === "starved" || (startsInS.value ?? 0) > 0,
+);
 export const region = signal<Region | null>(null);
 export const isLooping = signal(false);
 export const volume = signal(1);
@@ -38,6 +43,7 @@ export const DEFAULT_RATE_HZ = 32_000;
 
 let request = 0;
 let isPlayNow = false;
+let nextFrame = 0;
 
 player.addEventListener("change", () => {
   playing.value = player.state;
@@ -56,8 +62,9 @@ function follow(): void {
   if (track !== null) {
     positionS.value = player.position / track.format.sampleRateHz;
   }
+  window.cancelAnimationFrame(nextFrame);
   if (player.state === "playing") {
-    window.requestAnimationFrame(follow);
+    nextFrame = window.requestAnimationFrame(follow);
   } else if (player.state === "idle") {
     positionS.value = 0;
   }
@@ -85,8 +92,13 @@ export async function playClip(clip: Clip, among: string[] = [clip.id], atS = 0)
   try {
     const track = await openTrack(clip);
     if (await waitUntilGapless(track, clip, atS, () => mine === request)) {
-      track.gain = matchingGain(clip);
+      prepare(track, clip);
+      const loop = loopOf(track);
+      await player.setLoop(loop);
       await player.play(track, Math.round(atS * track.format.sampleRateHz));
+      if (mine === request && loop === null) {
+        loopOnceComplete(); // the last of it may have come before the first was heard
+      }
     }
   } finally {
     if (mine === request) {
@@ -144,12 +156,13 @@ async function refill(): Promise<void> {
 
 function nextAudio(track: Playable): Promise<void> {
   return new Promise((resolve) => {
-    const timer = window.setTimeout(resolve, 50);
     const done = () => {
       window.clearTimeout(timer);
+      track.changed.removeEventListener("audio", done);
       resolve();
     };
-    track.changed.addEventListener("audio", done, { once: true });
+    const timer = window.setTimeout(done, 50);
+    track.changed.addEventListener("audio", done);
   });
 }
 
@@ -165,9 +178,17 @@ export async function switchClip(clip: Clip): Promise<void> {
     await nextAudio(track);
   }
   if (mine === request) {
-    track.gain = matchingGain(clip);
+    prepare(track, clip);
     currentId.value = clip.id;
     await player.switchTo(track);
+  }
+}
+
+/** What is to be known of a track that will be heard. */
+function prepare(track: Playable, clip: Clip): void {
+  track.gain = matchingGain(clip);
+  if (!track.isComplete) {
+    track.changed.addEventListener("audio", loopOnceComplete);
   }
 }
 
@@ -184,6 +205,8 @@ export function toggle(): void {
   if (player.state === "playing" || player.state === "starved") {
     startsInS.value = null;
     player.pause();
+  } else if (isPlaying.value) {
+    stopPlaying();
   } else if (player.state === "paused") {
     player.resume().catch(report);
   } else if (clip !== undefined && isPlayable(clip)) {
@@ -226,23 +249,56 @@ export function toggleLoop(): void {
 }
 
 function applyLoop(): void {
-  const track = player.track;
-  if (track === null) {
-    return;
+  const { track } = player;
+  if (track !== null) {
+    player.setLoop(loopOf(track)).catch(report);
+  }
+}
+
+/** The frames to be repeated. What repeats all of a clip that is being made begins once that has ended. */
+function loopOf(track: Playable): Loop | null {
+  if (!isLooping.value || (region.value === null && !track.isComplete)) {
+    return null;
   }
   const rate = track.format.sampleRateHz;
-  const whole = { startS: 0, endS: track.durationS };
-  const { startS, endS } = region.value ?? whole;
+  const { startS, endS } = region.value ?? { startS: 0, endS: track.durationS };
   const loop = { first: Math.round(startS * rate), last: Math.min(Math.round(endS * rate), track.frames) };
-  player.setLoop(isLooping.value && loop.last > loop.first ? loop : null).catch(report);
+  return loop.last > loop.first ? loop : null;
 }
+
+function loopOnceComplete(): void {
+  if (player.track?.isComplete && isLooping.value && region.value === null) {
+    applyLoop();
+  }
+}
+
+/** A clip that is deleted, here or elsewhere, is no longer heard. */
+effect(() => {
+  const id = currentId.value;
+  if (id !== null && !clips.value.has(id)) {
+    untracked(stopPlaying);
+    currentId.value = null;
+  }
+});
+
+let readingAhead = 0;
 
 /** Reads the finished clips of the current group ahead, so that switching needs no wait. */
 effect(() => {
-  for (const id of variations.value) {
-    const clip = clips.value.get(id);
-    if (variations.value.length > 1 && clip !== undefined && clip.audio_kept && clip.state === "ready") {
-      openTrack(clip).catch(() => dropTrack(id));
-    }
+  const ready = variations.value
+    .map((id) => clips.value.get(id))
+    .filter((clip) => clip?.audio_kept === true && clip.state === "ready") as Clip[];
+  readingAhead += 1;
+  if (variations.value.length > 1) {
+    void readAhead(ready, readingAhead);
   }
 });
+
+/** One after the other: many at once would end the stream of what plays. */
+async function readAhead(ready: Clip[], mine: number): Promise<void> {
+  for (const clip of ready) {
+    if (mine === readingAhead) {
+      await readWhole(clip).catch(() => dropTrack(clip.id));
+    }
+  }
+}

@@ -12,7 +12,7 @@ export interface Route {
 function parse(hash: string): Route {
   const [path = "", query = ""] = hash.replace(/^#\/?/, "").split("?", 2);
   const [screen = "", ...rest] = path.split("/").map(decoded);
-  return { screen, rest, query: new URLSearchParams(query) };
+  return { screen, rest: rest.filter((part) => part !== ""), query: new URLSearchParams(query) };
 }
 
 /** A part of the path; as it stands where it is no code, such as of a link that was cut off. */

@@ -5,6 +5,17 @@ export const MAX_COMPARED = 8;
 
 export const chosen = signal<string[]>([]);
 
+/** Whether clips are compared without their names. */
+export const isBlind = signal(false);
+
 export function toggleChosen(id: string): void {
-  chosen.value = chosen.value.includes(id) ? chosen.value.filter((other) => other !== id) : [...chosen.value, id];
+  if (chosen.value.includes(id)) {
+    unchoose(id);
+  } else {
+    chosen.value = [...chosen.value, id];
+  }
+}
+
+export function unchoose(id: string): void {
+  chosen.value = chosen.value.filter((other) => other !== id);
 }

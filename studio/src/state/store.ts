@@ -1,6 +1,6 @@
 /** What the server has, as the page knows it: read once, then kept up to date by events. */
 import { computed, signal } from "@preact/signals";
-import { get, ProblemError } from "../api/client.ts";
+import { get, needsKey, ProblemError } from "../api/client.ts";
 import { listen } from "../api/events.ts";
 import type { Clip, Job, Model, Page, Progress, Server } from "../api/types.ts";
 import { t } from "../strings.ts";
@@ -14,8 +14,6 @@ export const jobs = signal<ReadonlyMap<string, Job>>(new Map());
 export const clips = signal<ReadonlyMap<string, Clip>>(new Map());
 export const progress = signal<ReadonlyMap<string, Progress>>(new Map());
 export const connection = signal<"connecting" | "online" | "offline">("connecting");
-/** Whether the server asks for a key. */
-export const needsKey = signal(false);
 /** Grows whenever clips have come, changed or gone, so that lists are read again. */
 export const libraryVersion = signal(0);
 
@@ -45,16 +43,16 @@ export const notReady = computed(() => {
   return server.value !== null && !server.value.scopes.includes("generate") ? t.state.noScope : null;
 });
 
-export function keepClip(clip: Clip): void {
-  const known = clips.value.get(clip.id);
-  if (known === undefined || clip.version >= known.version) {
-    clips.value = new Map(clips.value).set(clip.id, clip);
-  }
+export function keepClips(found: Clip[]): void {
+  const newer = found.filter((clip) => clip.version >= (clips.value.get(clip.id)?.version ?? 0));
+  clips.value = new Map([...clips.value, ...newer.map((clip) => [clip.id, clip] as const)]);
 }
+
+export const keepClip = (clip: Clip) => keepClips([clip]);
 
 export function keepJob(job: Job): void {
   jobs.value = new Map(jobs.value).set(job.id, job);
-  job.clips.forEach(keepClip);
+  keepClips(job.clips);
 }
 
 export function forgetClip(id: string): void {
@@ -123,7 +121,6 @@ export async function refresh(): Promise<void> {
     if (!(error instanceof ProblemError)) {
       throw error;
     }
-    needsKey.value = error.problem.status === 401;
     connection.value = error.problem.status === 0 ? "offline" : "online";
   }
 }

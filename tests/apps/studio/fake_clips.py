@@ -63,6 +63,9 @@ def stream(exchange: Exchange, id: str) -> None:
     exchange.send_header("Transfer-Encoding", "chunked")
     exchange.end_headers()
     while clip.state in ("waiting", "making") or at < 2 * clip.frames:
+        if exchange.server.is_down:
+            exchange.close_connection = True
+            return
         there = 2 * clip.frames
         if there > at and exchange.server.first_chunk_at is None:
             exchange.server.first_chunk_at = time.time()

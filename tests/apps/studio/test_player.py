@@ -143,7 +143,7 @@ def test_slow_music_can_be_played_at_once(studio: OpenStudio) -> None:
     opened.open()
     press_generate(opened, duration_s=8)
     opened.page.get_by_role("button", name="Play now").click()
-    opened.page.wait_for_selector(".play-main[aria-label=Pause]")
+    eventually(opened.has_sound)
     *_, job = opened.server.jobs.values()
     assert time.time() < job.ends_at - 4
 
@@ -200,3 +200,179 @@ def test_switching_variations_keeps_the_position_without_a_click(studio: OpenStu
     distances_s = np.diff(beats) / RATE_HZ
     assert len(beats) >= 2
     assert np.abs(distances_s - BEAT_S).max() <= 0.010
+
+
+# The sound is allowed only after all of a clip has come, which ends a while after its last sample.
+LATE_SOUND = """(() => {
+  const resume = AudioContext.prototype.resume;
+  AudioContext.prototype.resume = async function () {
+    await new Promise((resolve) => setTimeout(resolve, 400));
+    return resume.call(this);
+  };
+  const read = ReadableStreamDefaultReader.prototype.read;
+  ReadableStreamDefaultReader.prototype.read = async function () {
+    const part = await read.call(this);
+    if (part.done) await new Promise((resolve) => setTimeout(resolve, 200));
+    return part;
+  };
+})()"""
+
+
+@pytest.mark.parametrize("script", ["", LATE_SOUND])
+def test_a_loop_that_is_chosen_before_the_first_play_repeats(studio: OpenStudio, script: str) -> None:
+    """Its button was lit, and the clip played once."""
+    opened = studio()
+    opened.page.add_init_script(script)
+    opened.make(duration_s=1, seed=0)
+    opened.open()
+    opened.page.wait_for_selector(".stage")
+    opened.page.locator(".transport").get_by_role("button", name="Loop").click()
+    opened.page.locator(".play-main").click()
+    turn_of_a_loop(opened, period=RATE_HZ, count=2)
+
+
+def test_a_press_outside_of_a_loop_begins_it_anew(studio: OpenStudio) -> None:
+    """The browser was asked to start before the loop, which it refused."""
+    opened = studio()
+    opened.make(duration_s=20, seed=0)
+    opened.open()
+    opened.drag_on_stage(0.4, 0.5)
+    opened.page.locator(".play-main").click()
+    opened.page.wait_for_selector(".play-main[aria-label=Pause]")
+    opened.page.locator(".transport").get_by_role("button", name="Loop").click()
+    eventually(opened.has_sound)
+    box = opened.page.locator(".stage .wave").bounding_box()
+    opened.page.mouse.click(box["x"] + 0.1 * box["width"], box["y"] + 40)
+    opened.page.wait_for_timeout(500)
+    assert opened.page.get_by_role("alert").count() == 0
+    assert 7 <= float(opened.page.locator(".position input").input_value()) <= 11
+
+
+def test_all_of_a_clip_that_is_being_made_is_repeated(studio: OpenStudio) -> None:
+    """What there was when it was chosen was repeated, while the rest was made in vain."""
+    opened = studio(pace=2)
+    opened.open()
+    press_generate(opened, duration_s=3, seed=3)
+    opened.page.wait_for_selector(".play-main[aria-label=Pause]")
+    opened.page.locator(".transport").get_by_role("button", name="Loop").click()
+    turn_of_a_loop(opened, period=3 * RATE_HZ, count=2)
+
+
+def test_what_is_heard_goes_on_after_the_server_was_away(studio: OpenStudio) -> None:
+    """One that was starting answered 503, and the music stayed away for good."""
+    opened = studio(pace=2)
+    opened.open()
+    press_generate(opened, duration_s=8, seed=3)
+    eventually(opened.has_sound)
+    opened.server.is_down = True
+    opened.page.wait_for_timeout(300)
+    answers: list[int] = []
+
+    def starting(route: Any) -> None:
+        answers.append(503)
+        route.fulfill(status=503, body="starting")
+
+    opened.page.route("**/stream?*", starting)
+    opened.server.is_down = False
+    eventually(lambda: answers or opened.page.wait_for_timeout(20))
+    opened.page.unroute("**/stream?*")
+    opened.page.wait_for_selector(".play-main[aria-label=Play]")
+    heard = opened.recording()
+    expected = clip_samples(8, seed=3)
+    np.testing.assert_allclose(heard[heard != 0], expected[expected != 0], rtol=0, atol=ROUNDING)
+
+
+def test_the_rest_of_a_clip_is_awaited_however_long_the_server_is_away(studio: OpenStudio) -> None:
+    """After sixteen seconds the page gave up without a word."""
+    opened = studio(pace=2)
+    opened.page.clock.install()
+    opened.open()
+    press_generate(opened, duration_s=8, seed=3)
+    opened.page.clock.run_for(1_000)
+    eventually(opened.has_sound)
+    opened.server.is_down = True
+    for _ in range(60):
+        opened.page.clock.run_for(1_000)
+        opened.page.wait_for_timeout(20)
+    opened.server.is_down = False
+
+    def at_s() -> float:
+        opened.page.clock.run_for(1_000)
+        return float(opened.page.locator(".position input").input_value())
+
+    eventually(lambda: opened.page.locator(".banner").count() == 0 or opened.page.clock.run_for(1_000))
+    stood = at_s()
+    eventually(lambda: at_s() > stood + 1)
+
+
+def test_reading_ahead_leaves_the_streams_that_play(studio: OpenStudio) -> None:
+    """All variations were read at once, and of more than three streams the oldest, which played, was ended."""
+    opened = studio()
+    ended: list[str] = []
+    opened.page.on("requestfailed", lambda request: ended.append(request.url))
+    opened.make(duration_s=20, count=8)
+    opened.open()
+    opened.page.locator(".card .play").first.click()
+    opened.page.wait_for_selector(".play-main[aria-label=Pause]")
+    sent = opened.server.requests
+    eventually(lambda: len({path for _, path, _ in list(sent) if "/stream?" in path}) == 8)
+    assert [url for url in ended if "/stream?" in url] == []
+
+
+BLOCKED = """(() => {
+  window.isBlocked = true;
+  const resume = AudioContext.prototype.resume;
+  AudioContext.prototype.resume = function () { return isBlocked ? new Promise(() => {}) : resume.call(this); };
+  const Context = AudioContext;
+  window.AudioContext = class extends Context {
+    constructor(options) { super(options); if (isBlocked) this.suspend(); }
+  };
+})()"""
+
+
+def test_the_button_that_lets_sound_through_goes_once_it_was_pressed(studio: OpenStudio) -> None:
+    opened = studio()
+    opened.page.add_init_script(BLOCKED)
+    opened.make(duration_s=20)
+    opened.open()
+    opened.page.locator(".card .play").first.click()
+    opened.page.locator(".tap").wait_for()
+    opened.page.wait_for_timeout(1_000)  # a person is slower than what the page waits for
+    opened.page.evaluate("window.isBlocked = false")
+    opened.page.locator(".tap").click()
+    opened.page.locator(".tap").wait_for(state="hidden", timeout=5_000)
+
+
+FRAMES = """async () => {
+  const request = window.requestAnimationFrame;
+  const frame = () => new Promise((resolve) => request.call(window, resolve));
+  let count = 0;
+  window.requestAnimationFrame = (callback) => { count += 1; return request.call(window, callback); };
+  for (let turn = 0; turn < 20; turn++) await frame();
+  window.requestAnimationFrame = request;
+  return count / 20;
+}"""
+
+
+def test_seeking_does_not_make_the_page_work_more(studio: OpenStudio) -> None:
+    """Each press once added another reading of the position in every frame of the screen, until the next pause."""
+    opened = studio()
+    opened.make(duration_s=120)
+    opened.open()
+    opened.page.locator(".card .play").first.click()
+    opened.page.wait_for_selector(".play-main[aria-label=Pause]")
+    for _ in range(20):
+        opened.page.keyboard.press("ArrowRight")
+    assert opened.page.evaluate(FRAMES) < 6
+
+
+def test_music_that_is_waited_for_can_be_stopped(studio: OpenStudio) -> None:
+    """The button showed Play, and a press began the same wait again."""
+    opened = studio(pace=0.2)
+    opened.make()
+    opened.open()
+    press_generate(opened, duration_s=8)
+    opened.page.get_by_role("button", name="Play now").wait_for()
+    opened.page.locator(".play-main[aria-label=Pause]").click()
+    opened.page.wait_for_selector(".play-main[aria-label=Play]")
+    assert opened.page.locator(".waiting").count() == 0
