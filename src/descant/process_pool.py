@@ -89,7 +89,7 @@ def _break_if_stuck(pool: ProcessPoolExecutor, manager: threading.Thread, proces
         process.kill()
     queue = pool._result_queue  # type: ignore[attr-defined]
     # The end of the wait lets another thread close the queue: it must not close the same file once more.
-    writer, queue._writer = queue._writer, io.BytesIO()
+    writer, queue._writer = queue._writer, io.BytesIO()  # type: ignore[attr-defined]
     writer.close()
 
 
