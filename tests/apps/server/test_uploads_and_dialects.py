@@ -4,6 +4,7 @@ import io
 import json
 import socket
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -275,6 +276,14 @@ def test_a_key_that_no_header_can_carry_is_refused(key, capsys, monkeypatch):
 def test_something_else_at_the_address_is_no_fault_of_ours(body, capsys):
     assert answered_by(b"HTTP/1.1 200 OK", body) == 2
     assert "its answer is not that of descant serve; check the address" in capsys.readouterr().err
+
+
+def test_music_that_is_made_is_written_also_where_other_music_fails(fast, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ("generate", "a", "b [fail 0.2]", "c", "-d", "0.5", "--seed", "3", "-o", "out/")
+    assert main([*words, "--server", f"http://127.0.0.1:{fast.port}"]) == 1
+    assert sorted(path.name for path in Path("out").iterdir()) == ["0001-seed3-a.wav", "0003-seed3-c.wav"]
+    assert "out/0003-seed3-c.wav" in capsys.readouterr().out
 
 
 def test_an_interruption_is_one_also_where_the_server_has_gone(fast, tmp_path, capsys, monkeypatch):

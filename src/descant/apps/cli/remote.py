@@ -81,9 +81,19 @@ def _make(
     except (KeyboardInterrupt, DescantError):  # a prompt that is refused ends the whole command, too
         _cancel(client, jobs)
         raise
+    # Also where one fails, the others are kept.
+    made = [(number, *one) for number, one in enumerate(_clips(jobs), start=1) if one[1]["state"] == "ready"]
+    if made:
+        _write(client, made, arguments, target, codes, time.monotonic() - began)
     for job in jobs:
         client.check_succeeded(job)
-    _write(client, jobs, arguments, target, codes, time.monotonic() - began)
+
+
+def _clips(jobs: Iterable[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """The clips of jobs, each after the request of its job."""
+    for job in jobs:
+        for clip in job["clips"]:
+            yield job["request"], clip
 
 
 def _sources(arguments: argparse.Namespace, client: Client) -> dict[str, Any]:
@@ -166,22 +176,23 @@ def _stream(client: Client, request: dict[str, Any], format: str) -> None:
         raise
     job = client.finished(job)
     client.check_succeeded(job)
-    _note_used(client, [job], [Path(STDOUT)])
+    _note_used(client, [*_clips([job])], [Path(STDOUT)])
 
 
 def _write(
     client: Client,
-    jobs: list[dict[str, Any]],
+    made: list[tuple[int, dict[str, Any], dict[str, Any]]],
     arguments: argparse.Namespace,
     target: Target,
     codes: Target | None,
     seconds_taken: float,
 ) -> None:
+    """Writes the clips that were made, each with its number and the request of its job."""
     default_lufs = LOUDNESS_LUFS if arguments.prompt is None else None
     lufs = getattr(arguments, "loudness", default_lufs)
-    clips = [clip for job in jobs for clip in job["clips"]]
+    clips = [clip for _, _, clip in made]
     files, codes_files = [], []
-    for number, clip in enumerate(clips, start=1):
+    for number, _, clip in made:
         stem = f"{number:04d}-seed{clip['seed']}-{slug(clip['text'])}"
         content = client.content(clip["urls"]["audio"], format=target.suffix, loudness_lufs=lufs)
         files.append(target.write(content, stem))
@@ -209,16 +220,15 @@ def _write(
         "server": arguments.server,
     }
     if not arguments.json:
-        _note_used(client, jobs, files)
+        _note_used(client, [(request, clip) for _, request, clip in made], files)
     if not target.is_stdout:
         show(summary, [str(path) for path in (*files, *codes_files)], arguments.json)
     if not arguments.json:
         note(f"{seconds:g} s of audio in {seconds_taken:.1f} s, {seconds / seconds_taken:.2g}x real time")
 
 
-def _note_used(client: Client, jobs: list[dict[str, Any]], files: list[Path]) -> None:
+def _note_used(client: Client, clips: list[tuple[dict[str, Any], dict[str, Any]]], files: list[Path]) -> None:
     """Says which tempi and keys of the prompts are not used, and which tempi, keys and chords the model chose."""
-    clips = [(job["request"], clip) for job in jobs for clip in job["clips"]]
     if client.get(f"/v1/models/{clips[0][1]['model']}")["can"]["tempo_key"]:
         note_unused(
             text
