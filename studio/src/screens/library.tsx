@@ -1,10 +1,21 @@
 /** All clips: searched, filtered, and handled several at a time. */
-import { FolderPlus, GitCompareArrows, Headphones, Package, RotateCcw, Search, Star, Trash2 } from "lucide";
+import { signal } from "@preact/signals";
+import {
+  FolderMinus,
+  FolderPlus,
+  GitCompareArrows,
+  Headphones,
+  Package,
+  RotateCcw,
+  Search,
+  Star,
+  Trash2,
+} from "lucide";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
-import { get, idempotencyKey, post } from "../api/client.ts";
+import { get, idempotencyKey, post, remove } from "../api/client.ts";
 import type { Clip, Collection, Page } from "../api/types.ts";
 import { ClipCard } from "../components/clip-card.tsx";
-import { Select } from "../components/controls.tsx";
+import { IconButton, Select } from "../components/controls.tsx";
 import { Icon } from "../components/icon.tsx";
 import { bytes } from "../lib/format.ts";
 import * as act from "../state/actions.ts";
@@ -186,7 +197,46 @@ function Filters({ query, isTrash }: { query: URLSearchParams; isTrash: boolean 
       />
       <Tempo name="tempo_min" label={t.library.tempoFrom} query={query} />
       <Tempo name="tempo_max" label={t.library.tempoTo} query={query} />
+      <Collections id={query.get("collection_id") ?? ""} />
     </search>
+  );
+}
+
+/** The collections there are; one of them can be looked at, downloaded and removed. */
+const collections = signal<Collection[]>([]);
+
+async function readCollections(): Promise<void> {
+  collections.value = (await get<Page<Collection>>("/v1/collections")).items;
+}
+
+const archiveOf = (id: string) => `/v1/collections/${id}/archive?format=wav`;
+
+function Collections({ id }: { id: string }) {
+  useEffect(() => attempt(readCollections), []);
+  const drop = async () => {
+    await remove(`/v1/collections/${id}`);
+    filter({ collection_id: "" });
+    await readCollections();
+  };
+  if (collections.value.length === 0 && id === "") {
+    return null;
+  }
+  const names = collections.value.map((one) => ({ value: one.id, text: one.name }));
+  return (
+    <>
+      <Select
+        label={t.library.from}
+        value={id}
+        options={[{ value: "", text: t.library.everything }, ...names]}
+        onValue={(chosenId) => filter({ collection_id: chosenId })}
+      />
+      {id !== "" && (
+        <>
+          <IconButton icon={Package} label={t.action.archive} onClick={() => act.download(archiveOf(id))} />
+          <IconButton icon={FolderMinus} label={t.library.dropCollection} onClick={() => attempt(drop)} />
+        </>
+      )}
+    </>
   );
 }
 
@@ -218,11 +268,12 @@ function Bulk() {
     const made = await post<Collection>("/v1/collections", body, { "Idempotency-Key": idempotencyKey() });
     setName("");
     notify(t.library.collected(ids.length, body.name));
+    await readCollections();
     return made;
   };
   const archive = async () => {
     const made = await collect();
-    act.download(`/v1/collections/${made.id}/archive?format=wav`);
+    act.download(archiveOf(made.id));
   };
   const canCompare = ids.length >= 2 && ids.length <= MAX_COMPARED;
   return (

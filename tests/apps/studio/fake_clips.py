@@ -21,6 +21,9 @@ def list_clips(exchange: Exchange) -> None:
         found = [clip for clip in found if clip["favourite"]]
     if "parent_id" in exchange.query:
         found = [clip for clip in found if (clip["parent"] or {}).get("clip_id") == exchange.query["parent_id"]]
+    if "collection_id" in exchange.query:
+        kept = exchange.server.collections[exchange.query["collection_id"]]["clip_ids"]
+        found = [clip for clip in found if clip["id"] in kept]
     first = int(exchange.query.get("cursor", 0))
     last = first + int(exchange.query.get("limit", 50))
     exchange.send({"items": found[first:last], "next_cursor": str(last) if last < len(found) else None})

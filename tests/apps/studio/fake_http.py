@@ -114,6 +114,7 @@ class Memory(ThreadingHTTPServer):
         self.first_chunk_at: float | None = None
         self.jobs: dict[str, Job] = {}
         self.presets: dict[str, Any] = {}
+        self.collections: dict[str, Any] = {}
         self.uploads: dict[str, dict[str, Any]] = {}
         self.tests: dict[str, dict[str, Any]] = {}
         self.answers: list[dict[str, Any]] = []

@@ -25,7 +25,18 @@ def drop_preset(exchange: Exchange, name: str) -> None:
 
 
 def collect(exchange: Exchange) -> None:
-    exchange.send({"id": new_id("col"), **exchange.body}, 201)
+    collection = {"id": new_id("col"), **exchange.body}
+    exchange.server.collections[collection["id"]] = collection
+    exchange.send(collection, 201)
+
+
+def list_collections(exchange: Exchange) -> None:
+    exchange.send({"items": list(exchange.server.collections.values()), "next_cursor": None})
+
+
+def drop_collection(exchange: Exchange, id: str) -> None:
+    del exchange.server.collections[id]
+    exchange.done()
 
 
 def add_test(exchange: Exchange) -> None:
@@ -86,7 +97,9 @@ ROUTES: list[Route] = [
     ("GET", "/v1/presets", list_presets),
     ("PUT", "/v1/presets/([^/]+)", put_preset),
     ("DELETE", "/v1/presets/([^/]+)", drop_preset),
+    ("GET", "/v1/collections", list_collections),
     ("POST", "/v1/collections", collect),
+    ("DELETE", "/v1/collections/([^/]+)", drop_collection),
     ("POST", "/v1/listening-tests", add_test),
     ("GET", "/v1/listening-tests", list_tests),
     ("GET", "/v1/listening-tests/([^/]+)/trials", trials),

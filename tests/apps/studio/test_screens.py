@@ -139,6 +139,30 @@ def test_a_link_that_was_cut_off_opens_the_page(studio: OpenStudio) -> None:
     opened.page.get_by_role("navigation").first.wait_for()
 
 
+def test_a_collection_can_be_looked_at_and_removed(studio: OpenStudio) -> None:
+    """Collections could only be made."""
+    opened = studio()
+    for text in ("flute", "harp", "drums"):
+        opened.make(text)
+    opened.open("#/library")
+    page = opened.page
+    for text in ("flute", "harp"):
+        page.locator(".rows .card", has_text=text).locator(".choose").click()
+    page.get_by_label("Name of a collection").fill("scene 3")
+    page.get_by_role("button", name="Collect").click()
+    page.get_by_label("Collection", exact=True).select_option(label="scene 3")
+    cards = page.locator(".rows .card")
+    eventually(lambda: cards.count() == 2)
+    assert not cards.filter(has_text="drums").count()
+    page.reload()
+    eventually(lambda: cards.count() == 2)
+    assert page.get_by_label("Collection", exact=True).locator("option:checked").inner_text() == "scene 3"
+    page.get_by_role("button", name="Remove this collection").click()
+    eventually(lambda: cards.count() == 3)
+    assert not page.get_by_label("Collection", exact=True).count()
+    assert opened.server.collections == {}
+
+
 def test_a_clip_names_the_chords_that_were_chosen(made: Any) -> None:
     (job,) = made.server.jobs.values()
     made.open(f"#/clip/{job.clips[0].id}")
