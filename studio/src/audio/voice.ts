@@ -8,6 +8,8 @@ const FADE_S = 0.01;
 /** A block of growing audio is at least this long, unless playback would run dry without it. */
 const BLOCK_S = 0.1;
 const LOW_S = 0.25;
+/** After how long a file is asked for again. */
+const RETRY_MS = 1_000;
 
 export interface Loop {
   /** First frame of the loop. */
@@ -202,6 +204,7 @@ export class LoopVoice extends ScheduledVoice {
 export class ElementVoice extends Voice {
   readonly track: LongTrack;
   private readonly element: HTMLAudioElement;
+  private isWanted = false;
 
   /** @param isLooping whether it begins anew when it has ended. */
   constructor(context: AudioContext, output: AudioNode, track: LongTrack, frame: number, isLooping: boolean) {
@@ -209,6 +212,7 @@ export class ElementVoice extends Voice {
     this.track = track;
     this.element = new Audio(track.url);
     this.element.loop = isLooping;
+    this.element.addEventListener("error", () => this.retry());
     new MediaElementAudioSourceNode(context, { mediaElement: this.element }).connect(this.gain);
     this.seek(frame);
   }
@@ -234,15 +238,28 @@ export class ElementVoice extends Voice {
   }
 
   override pause(): void {
+    this.isWanted = false;
     this.element.pause();
   }
 
   override resume(): void {
+    this.isWanted = true;
+    if (this.element.error !== null) {
+      const at = this.element.currentTime;
+      this.element.load();
+      this.element.currentTime = at;
+    }
     // A pause that comes before the first audio ends the promise with an error, though nothing is wrong.
     this.element.play().catch(() => {});
   }
 
   protected end(at: number): void {
+    this.isWanted = false;
     window.setTimeout(() => this.element.pause(), 1000 * (at - this.context.currentTime));
+  }
+
+  /** A server that was away may be back: by itself the element would not ask it again. */
+  private retry(): void {
+    window.setTimeout(() => this.isWanted && this.resume(), RETRY_MS);
   }
 }

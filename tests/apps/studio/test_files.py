@@ -161,6 +161,18 @@ def test_a_long_clip_is_heard_from_its_file_and_its_loop_is_exact(studio: OpenSt
     assert not any("/stream" in path for _, path, _ in opened.server.requests)
 
 
+def test_a_long_clip_is_heard_once_a_server_that_was_away_is_back(studio: OpenStudio) -> None:
+    """It stayed silent, and nothing said so."""
+    opened = studio()
+    opened.make(duration_s=LONG_S, seed=3)
+    opened.open()
+    with opened.page.expect_event("requestfailed", lambda request: "/audio" in request.url):
+        opened.server.is_down = True
+        opened.page.get_by_role("button", name="Play Variation A").click()
+    opened.server.is_down = False
+    eventually(opened.has_sound)
+
+
 def test_the_spectrogram_rises_with_the_pitch(studio: OpenStudio) -> None:
     opened = studio()
     clip = opened.make(seed=0).clips[0]
