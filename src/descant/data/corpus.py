@@ -220,7 +220,7 @@ def _placed(text: str, folder: Path, shards: Mapping[int, Shard]) -> tuple[Corpu
 class _Fingerprint:
     """The SHA-256 of a JSON list whose items come one by one. Many are written at once, which is faster."""
 
-    BLOCK = 1_000
+    BLOCK = 100
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256(b"[")
