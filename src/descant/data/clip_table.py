@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from descant.data.json_lines import Line, lines_of, objects_of, read_lines
+from descant.data.json_lines import lines_of, objects_of, read_lines
 from descant.data.manifest import Split
 from descant.data.shards import write_file
 from descant.errors import DataError
@@ -49,20 +49,20 @@ def read_table_text(folder: str | os.PathLike[str]) -> str:
     return read_lines(Path(folder) / TABLE_NAME, "the table of clips")
 
 
-def table_objects(text: str, folder: str | os.PathLike[str]) -> Iterator[tuple[Line, dict[str, Any]]]:
-    """Each line of a table and the fields of its clip, all of them, one at a time.
+def table_objects(text: str, folder: str | os.PathLike[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Where each line of a table begins, and the fields of its clip, all of them.
 
     Raises:
         DataError: a line is wrong; the message has its number.
     """
     path = Path(folder) / TABLE_NAME
     names = set()
-    for line, data in objects_of(text, path, _FIELDS, ("id", "audio")):
+    for number, start, data in objects_of(text, path, _FIELDS, ("id", "audio")):
         name = data["id"]
         if name in names:
-            raise DataError(f"{str(path)!r}, line {line.number}: there is another clip {name!r}")
+            raise DataError(f"{str(path)!r}, line {number}: there is another clip {name!r}")
         names.add(name)
-        yield line, {**_DEFAULTS, **data}
+        yield start, {**_DEFAULTS, **data}
 
 
 def row_of(line: str) -> ClipRow:

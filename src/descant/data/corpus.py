@@ -199,14 +199,14 @@ def _placed(text: str, folder: Path, shards: Mapping[int, Shard]) -> tuple[Corpu
     places = Places(shards)
     lines, is_train, numbers = array("q"), array("b"), array("i")
     fingerprint, missing = _Fingerprint(), []
-    for line, clip in table_objects(text, folder):
+    for start, clip in table_objects(text, folder):
         number = places.numbers.get(clip["audio"])
         if number is None:
             missing.append(clip["id"])
             continue
         length = places.lengths[number]
         fingerprint.add([clip["id"], clip["audio"], length, clip["split"], clip["captions"], clip["tags"]])
-        lines.append(line.start)
+        lines.append(start)
         is_train.append(clip["split"] == "train")
         numbers.append(number)
     if missing:

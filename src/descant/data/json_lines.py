@@ -5,13 +5,15 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from descant.errors import DataError
 
 Row = TypeVar("Row")
 
 _SHORT = 1e9
+_JSON_SPACE = " \t\r\n"
+_DECODER = json.JSONDecoder()
 
 _CHECKS: dict[str, Callable[[Any], bool]] = {
     "a string": lambda value: isinstance(value, str),
@@ -44,20 +46,12 @@ def read_rows(
         DataError: the file cannot be read, or a line is wrong; the message has its number.
     """
     rows = []
-    for line, data in objects_of(read_lines(path, what), path, fields, required):
+    for number, _, data in objects_of(read_lines(path, what), path, fields, required):
         try:
-            rows.append((line.number, make(data)))
+            rows.append((number, make(data)))
         except DataError as error:
-            raise _in_line(path, line.number, error) from error
+            raise _in_line(path, number, error) from error
     return rows
-
-
-class Line(NamedTuple):
-    """A line of a text by its number, from 1, and the characters ``text[start:end]``."""
-
-    number: int
-    start: int
-    end: int
 
 
 def read_lines(path: str | os.PathLike[str], what: str) -> str:
@@ -78,16 +72,20 @@ def read_lines(path: str | os.PathLike[str], what: str) -> str:
 
 def objects_of(
     text: str, path: str | os.PathLike[str], fields: Mapping[str, str], required: Sequence[str]
-) -> Iterator[tuple[Line, dict[str, Any]]]:
-    """Each line of a text that is not blank and its object, with checks as in ``read_rows``, one at a time."""
+) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    """Each line of a text that is not blank: its number, from 1, where it begins, and its object.
+
+    Raises:
+        DataError: as ``read_rows``.
+    """
     checks = {name: _CHECKS[kind] for name, kind in fields.items()}
     needed = frozenset(required)
     start = 0
     for number in itertools.count(1):
         end = text.find("\n", start)
         end = len(text) if end < 0 else end
-        content = text[start:end]
-        if content.strip():
+        content = text[start:end].strip(_JSON_SPACE)
+        if content and not content.isspace():
             try:
                 data = _object(content)
                 if not (data.keys() <= checks.keys() and needed <= data.keys()):
@@ -97,7 +95,7 @@ def objects_of(
                         raise DataError(f"{name}={value!r:.60}: expected {fields[name]}")
             except DataError as error:
                 raise _in_line(path, number, error) from error
-            yield Line(number, start, end), data
+            yield number, start, data
         if end == len(text):
             return
         start = end + 1
@@ -115,7 +113,10 @@ def lines_of(objects: Iterable[Mapping[str, Any]]) -> bytes:
 
 def _object(line: str) -> dict[str, Any]:
     try:
-        data = json.loads(line)
+        # What json.loads does, less what it does first for each of a million lines.
+        data, end = _DECODER.raw_decode(line)
+        if end != len(line):
+            raise json.JSONDecodeError("Extra data", line, end)
     except (ValueError, RecursionError) as error:
         raise DataError(f"not JSON ({error})") from error
     if not isinstance(data, dict):
