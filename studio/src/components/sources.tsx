@@ -2,7 +2,7 @@
 
 import type { IconNode } from "lucide";
 import { AudioLines, FileAudio, Forward, Mic, Music, Palette, Square, X } from "lucide";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Continuation, Source, Upload } from "../api/types.ts";
 import { short } from "../lib/format.ts";
 import { draft, edit, nameSource, sourceNames } from "../state/draft.ts";
@@ -137,8 +137,8 @@ function Hum({ onFile, reason }: { onFile: (file: File) => void; reason: string 
     made.start();
     setRecorder(made);
   };
-  // Nobody could stop it from another screen.
-  useEffect(() => () => recorder?.state === "recording" && recorder.stop(), [recorder]);
+  // Nobody could stop it from another screen. At once: an effect that is still to run is dropped with its screen.
+  useLayoutEffect(() => () => recorder?.state === "recording" && recorder.stop(), [recorder]);
   return recorder === null ? (
     <IconButton icon={Mic} label={t.action.hum} reason={why} onClick={() => attempt(start)} />
   ) : (
