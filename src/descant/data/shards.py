@@ -30,7 +30,9 @@ from descant.errors import AudioError, ConfigError, DataError
 
 INDEX_NAME = "index.json"
 VERSION = 2
-_DAMAGES = (OSError, safetensors.SafetensorError, ValueError, KeyError, TypeError, OverflowError)
+MAX_HEADER_BYTES = 100_000_000
+"""Of a shard, as in the safetensors library."""
+_DAMAGES = (OSError, safetensors.SafetensorError, ValueError, KeyError, TypeError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,13 +103,16 @@ class Shard:
         self._path = path
         self._is_checked = False
         try:
-            with path.open("rb") as file:
-                self._first_byte = 8 + int.from_bytes(file.read(8), "little")
-            with safetensors.safe_open(path, framework="pt") as file:
-                codes = file.get_slice("codes")
-                self.num_codebooks, self.num_frames = codes.get_shape()
-                if codes.get_dtype() != "I16":
-                    raise ValueError("its codes are not 16-bit integers")
+            self._first_byte, header = self._header()
+            codes = header["codes"]
+            self.num_codebooks, self.num_frames = codes["shape"]
+            if codes["dtype"] != "I16":
+                raise ValueError("its codes are not 16-bit integers")
+            if not all(type(size) is int and size >= 0 for size in codes["shape"]):
+                raise ValueError("the shape of its codes is not one of whole numbers")
+            num_bytes = 2 * self.num_codebooks * self.num_frames
+            if codes["data_offsets"] != [0, num_bytes] or path.stat().st_size != self._first_byte + num_bytes:
+                raise ValueError("it is not as long as its codes")
         except _DAMAGES as error:
             raise self._damaged(error) from error
 
@@ -171,9 +176,20 @@ class Shard:
 
     def _description(self) -> tuple[str, str]:
         """The list of its clips as JSON, and the checksum of that and the codes."""
-        with safetensors.safe_open(self._path, framework="pt") as file:
-            stored = json.loads((file.metadata() or {})["descant"])
+        stored = json.loads(self._header()[1]["__metadata__"]["descant"])
         return stored["clips"], stored["sha256"]
+
+    def _header(self) -> tuple[int, Any]:
+        """Where the codes begin in the file, and its header.
+
+        It is read by hand. The library maps the file, which took twenty seconds for the 1,563 shards of 20,000 hours
+        where they had not been read before.
+        """
+        with self._path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > MAX_HEADER_BYTES:
+                raise ValueError(f"its header claims {length} bytes")
+            return 8 + length, json.loads(file.read(length))
 
     def _damaged(self, error: Exception) -> DataError:
         return DataError(
