@@ -134,6 +134,9 @@ def test_a_wrong_value_is_answered_with_the_options_name(refused, begin, words):
         ("'-dark piano'", b"if '-dark piano' is the prompt, put -- before it"),
         ("piano -d 1 techno", b"put all prompts, or all files, next to each other"),
         ("a b -d 1 -o new/same.wav", b"give a folder: 'new/same/'"),
+        ("a --duraton 1", b"--duraton 1; did you mean --duration?; see: descant generate --help"),
+        ("a --outptu=b.wav", b"did you mean --output?"),
+        ("a --nothing", b"unrecognized arguments: --nothing; see: descant generate --help"),
         ("piano -d one", b"'one' is not a number; see: descant generate --help"),
     ],
 )
@@ -142,3 +145,19 @@ def test_words_that_stand_in_the_wrong_place_are_answered_with_what_to_do(tmp_pa
     done = sh(f"descant generate {words} --model tiny", tmp_path)
     assert done.returncode == 2
     assert advice in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("doctor", "now"),
+        ("bench decode", "starter"),
+        ("models show", "starter tiny"),
+        ("listen build", "out a=a b=b -o test"),
+    ],
+)
+def test_what_a_command_does_not_take_is_its_own_error(refused, command, words):
+    message = refused(2, *command.split(), *words.split())
+    assert message.startswith("descant: error: unrecognized arguments: ")
+    assert message.strip().endswith(f"; see: descant {command} --help")
+    assert "prompt" not in message

@@ -1,11 +1,11 @@
 """``descant study``: lists studies, writes a page from results, and says what is missing before anything is trained."""
 
 import json
-from pathlib import Path
+import shutil
 
 import pytest
 
-RECIPES = Path(__file__).parents[2] / "recipes" / "ablations"
+from descant.apps.cli.train import RECIPES
 
 
 def estimate(value):
@@ -47,7 +47,7 @@ def results(tmp_path):
 
 
 def test_a_page_is_written_from_the_results(run, results):
-    outcome = run("study", "delays", "--recipes", str(RECIPES), "--out", str(results), "--report")
+    outcome = run("study", "delays", "--out", str(results), "--report")
     assert outcome.code == 0, outcome.err
     page = (results / "delays.md").read_text()
     assert outcome.out.strip() == page.strip()
@@ -58,7 +58,7 @@ def test_a_page_is_written_from_the_results(run, results):
 
 
 def test_the_result_is_one_json_object(run, results):
-    outcome = run("study", "delays", "--recipes", str(RECIPES), "--out", str(results), "--report", "--json")
+    outcome = run("study", "delays", "--out", str(results), "--report", "--json")
     assert outcome.code == 0, outcome.err
     (result,) = json.loads(outcome.out)["studies"].values()
     assert [one["row"] for one in result["lines"]] == ["interval_1", "interval_1", "interval_0"]
@@ -68,13 +68,26 @@ def test_the_result_is_one_json_object(run, results):
     ("words", "says"),
     [
         ((), "which study"),
-        (("rhythm",), "not a study of --recipes"),
+        (("rhythm",), "NAME 'rhythm': no such study; there are cascade, chroma, "),
+        (("delays", "--recipes", "pilots"), "NAME 'delays': no such study; there are clock, "),
+        (("delays", "--recipes", "nowhere"), "give a folder with some, or ablations or pilots"),
         (("delays", "--report", "--out", "nothing"), "no row of it is in the results"),
         (("delays",), "--data: 'runs/study': no complete data of a study"),
-        (("__init__.py",), "not a study"),
+        (("__init__.py",), "no such study"),
     ],
 )
 def test_what_is_missing_is_said_first(run, words, says):
-    outcome = run("study", *words, "--recipes", str(RECIPES))
+    outcome = run("study", *words)
     assert outcome.code in (2, 3)
     assert says in outcome.err
+
+
+def test_recipes_may_be_in_any_folder(run, results, tmp_path):
+    shutil.copy(RECIPES / "ablations" / "ablation_base.py", tmp_path)
+    shutil.copy(RECIPES / "ablations" / "delays.py", tmp_path)
+    listed = {
+        folder: json.loads(run("study", "--list", "--json", "--recipes", folder).out)["studies"]
+        for folder in ("ablations", str(tmp_path))
+    }
+    assert list(listed[str(tmp_path)]) == ["delays"]
+    assert listed[str(tmp_path)]["delays"] == listed["ablations"]["delays"]

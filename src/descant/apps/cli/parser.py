@@ -1,12 +1,15 @@
 """The argument parser of the command line and its tree of commands."""
 
 import argparse
+import difflib
 import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from descant.errors import InvalidRequest
+
+UNKNOWN = "unrecognized arguments: "
 
 
 class Parser(argparse.ArgumentParser):
@@ -39,29 +42,39 @@ class Parser(argparse.ArgumentParser):
         return frozenset(name for action in self._actions for name in action.option_strings or [str(action.metavar)])
 
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def,override]
-        """As argparse does it; keeps the words for the hints of ``error``."""
+        """As argparse does it, but words that a command does not know are its own error, with its hints."""
         self._words = sys.argv[1:] if args is None else list(args)
-        return super().parse_known_args(args, namespace)
+        parsed, left_over = super().parse_known_args(args, namespace)
+        if left_over:
+            self.error(f"{UNKNOWN}{' '.join(left_over)}")
+        return parsed, left_over
 
     def error(self, message: str) -> NoReturn:
         raise InvalidRequest(f"{message}{self._hint(message)}; see: {self.prog} --help")
 
     def _hint(self, message: str) -> str:
-        """What to do about a prompt such as ``-foo``, which looks like an option."""
+        """What to do about a prompt such as ``-foo``, which looks like an option, and about other words."""
         before = self._words[: self._words.index("--")] if "--" in self._words else self._words
         odd = [word for word in before if re.match("-[^-]", word) and self._is_at_fault(word, message)]
         if odd:
             return f"; if {odd[0]!r:.60} is the prompt, put -- before it: -- {odd[0]!r:.60}"
-        left_over = message.removeprefix("unrecognized arguments: ")
-        if left_over != message and not left_over.startswith("-"):
-            return "; put all prompts, or all files, next to each other"
-        return ""
+        if not message.startswith(UNKNOWN):
+            return ""
+        option = message.removeprefix(UNKNOWN).split("=")[0].split()[0]
+        if option.startswith("-"):
+            near = difflib.get_close_matches(option, self._option_string_actions, n=1, cutoff=0.8)
+            return f"; did you mean {near[0]}?" if near else ""
+        return "; put all prompts, or all files, next to each other" if self._takes_several() else ""
+
+    def _takes_several(self) -> bool:
+        return any(action.nargs in ("+", "*") for action in self._get_positional_actions())
 
     def _is_at_fault(self, word: str, message: str) -> bool:
         if word[:2] in self._option_string_actions:
             # "-dark piano" is -d with the value "ark piano".
             return len(word) > 2 and message.startswith("argument -") and repr(word[2:]) in message
-        return "PROMPT" in message or (message.startswith("unrecognized arguments: ") and word in message.split())
+        takes_prompts = "PROMPT" in self.names()
+        return takes_prompts and ("PROMPT" in message or (message.startswith(UNKNOWN) and word in message.split()))
 
 
 class _StoreOnce(argparse._StoreAction):

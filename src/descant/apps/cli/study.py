@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from descant.apps.cli.options import add_common_options, setting, whole_number
 from descant.apps.cli.outputs import note, show
 from descant.apps.cli.parser import Commands
-from descant.apps.cli.train import import_recipe, names_in_writable, naming_set
+from descant.apps.cli.train import RECIPES, import_recipe, names_in_writable, naming_set
 from descant.errors import InvalidRequest, naming
 from descant.version import __version__
 
@@ -38,7 +38,10 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument("names", nargs="*", metavar="NAME", help="recipes of --recipes, or Python files")
     parser.add_argument("--list", action="store_true", help="list the studies and their rows instead")
     parser.add_argument(
-        "--recipes", default="recipes/ablations", metavar="DIR", help="folder of recipes (default: recipes/ablations)"
+        "--recipes",
+        default="ablations",
+        metavar="DIR",
+        help="folder of recipes, or one of the package's: ablations, pilots (default: ablations)",
     )
     parser.add_argument(
         "--data",
@@ -73,7 +76,7 @@ def add_commands(commands: Commands) -> None:
 def study(arguments: argparse.Namespace) -> None:
     """Runs what is missing of a study; the same command continues an interrupted one."""
     if arguments.list:
-        _list(Path(arguments.recipes), arguments.json)
+        _list(_recipes(arguments.recipes), arguments.json)
         return
     if not arguments.names:
         raise InvalidRequest("NAME: which study? descant study --list shows them")
@@ -82,7 +85,7 @@ def study(arguments: argparse.Namespace) -> None:
     from descant.studies.ablation.report import markdown, write_report
     from descant.studies.ablation.results import NAME, lines_of, read
 
-    recipes, out = Path(arguments.recipes), Path(arguments.out)
+    recipes, out = _recipes(arguments.recipes), Path(arguments.out)
     studies = [_study(recipes, name) for name in dict.fromkeys(arguments.names)]
     if not arguments.report:
         _run(studies, out, arguments)
@@ -130,6 +133,21 @@ def _changed(run: "AblationRun", settings: dict[str, str]) -> "AblationRun":
     return replace(changed, fine=None if run.fine is None else _changed(run.fine, settings))
 
 
+def _recipes(name: str) -> Path:
+    """A folder with recipes of studies.
+
+    Raises:
+        InvalidRequest: there are none.
+    """
+    shipped = {folder.name: folder for folder in RECIPES.iterdir() if folder.is_dir() and _names(folder)}
+    folder = shipped.get(name, Path(name))
+    if not _names(folder):
+        raise InvalidRequest(
+            f"--recipes {name!r:.300}: no recipes there; give a folder with some, or {' or '.join(sorted(shipped))}"
+        )
+    return folder
+
+
 def _study(recipes: Path, name: str) -> "Study":
     """The study of that name.
 
@@ -140,8 +158,7 @@ def _study(recipes: Path, name: str) -> "Study":
 
     file = Path(name) if name.endswith(".py") else recipes / f"{name}.py"
     if not file.is_file():
-        names = ", ".join(_names(recipes)) or "none"
-        raise InvalidRequest(f"NAME {name!r:.200}: not a study of --recipes {str(recipes)!r:.200}; there are {names}")
+        raise InvalidRequest(f"NAME {name!r:.200}: no such study; there are {', '.join(_names(recipes))}")
     return rows_of(import_recipe(file), file.stem)
 
 
@@ -152,9 +169,7 @@ def _names(recipes: Path) -> list[str]:
 def _list(recipes: Path, as_json: bool) -> None:
     from descant.studies.ablation.study import described
 
-    if not (names := _names(recipes)):
-        raise InvalidRequest(f"--recipes {str(recipes)!r:.300}: no recipes there; run this in a checkout of descant")
-    studies = [_study(recipes, name) for name in names]
+    studies = [_study(recipes, name) for name in _names(recipes)]
     result: dict[str, Any] = {"studies": {one.name: {"title": one.title, "rows": list(one.rows)} for one in studies}}
     show(result, [line for one in studies for line in described(one)], as_json)
 

@@ -28,6 +28,8 @@ from descant.errors import ConfigError, DescantError, InvalidRequest
 
 DEFAULT_FUNCTION = "config"
 SLOW_S = 5.0
+RECIPES = Path(str(resources.files("descant") / "recipes"))
+"""The recipes in the package."""
 """After this long without a word a user wonders whether anything happens."""
 
 
@@ -172,8 +174,7 @@ def settings_of(plain: dict[str, Any], path: str = "") -> Iterator[tuple[str, st
 
 def shipped_recipes() -> dict[str, Path]:
     """The recipes in the package by their names."""
-    folder = Path(str(resources.files("descant") / "recipes"))
-    files = sorted(folder.glob("*.py"))
+    files = sorted(RECIPES.glob("*.py"))
     return {file.stem: file for file in files if f"\ndef {DEFAULT_FUNCTION}(" in file.read_text(encoding="utf-8")}
 
 
