@@ -82,7 +82,7 @@ def test_what_is_missing_is_said_first(run, words, says):
     assert says in outcome.err
 
 
-def test_recipes_may_be_in_any_folder(run, results, tmp_path):
+def test_recipes_may_be_in_any_folder(run, tmp_path):
     shutil.copy(RECIPES / "ablations" / "ablation_base.py", tmp_path)
     shutil.copy(RECIPES / "ablations" / "delays.py", tmp_path)
     listed = {
