@@ -27,7 +27,8 @@ import descant
 from benchmarks.named import take_named
 from descant.codec.spec import codec_spec
 from descant.data.clip_table import ClipRow, write_table
-from descant.data.shards import ShardIndex, StoredClip, shard_path, write_index, write_shard
+from descant.data.shard_index import ShardIndex, write_index
+from descant.data.shards import StoredClip, shard_path, write_shard
 from descant.data.token_dataset import TokenBatch, TokenBatchConfig, TokenBatches
 from descant.model import MusicGenModel
 from descant.training.encoded_texts import encoding_texts

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from descant.apps.cli.train import RECIPES
+from descant.apps.cli.recipes import RECIPES
 
 
 def estimate(value):

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from descant.apps.cli.main import build_parser
-from descant.apps.cli.train import _parts, read_recipe
+from descant.apps.cli.recipes import found_recipe, read_recipe
 
 CLUSTERS = Path(__file__).parents[2] / "examples" / "clusters"
 
@@ -17,7 +17,7 @@ CLUSTERS = Path(__file__).parents[2] / "examples" / "clusters"
 def settings_understood(words):
     """The config that a command would train with; ``words`` begin after ``-m descant``."""
     arguments = build_parser().parse_args(words)
-    return arguments, read_recipe(*_parts(arguments.recipe), dict(arguments.settings))[0]
+    return arguments, read_recipe(*found_recipe(arguments.recipe), dict(arguments.settings))[0]
 
 
 def after_module(words):

@@ -12,7 +12,8 @@ import torch
 from descant.codec.spec import codec_spec
 from descant.data.clip_table import ClipRow, write_table
 from descant.data.corpus import read_corpus
-from descant.data.shards import ShardIndex, StoredClip, read_shards, shard_path, write_index, write_shard
+from descant.data.shard_index import ShardIndex, write_index
+from descant.data.shards import StoredClip, read_shards, shard_path, write_shard
 from descant.data.token_dataset import TokenBatchConfig, TokenBatches
 from descant.errors import DataError
 from tests.data.fake_codec import FakeCodec

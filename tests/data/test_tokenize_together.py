@@ -18,7 +18,7 @@ from descant.data.header_parts import remove_headers
 from descant.data.parts import Part
 from descant.data.scan import scan_folder, scan_part
 from descant.data.sent_codec import with_codec, write_codec
-from descant.data.shards import INDEX_NAME
+from descant.data.shard_index import INDEX_NAME
 from descant.data.tokenize import tokenize
 from descant.data.workers import Workers
 from descant.errors import DataError, InvalidRequest, ProcessLost

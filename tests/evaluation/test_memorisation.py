@@ -6,7 +6,8 @@ import torch
 
 from descant.codec.spec import CodecSpec
 from descant.data.clip_table import ClipRow, write_table
-from descant.data.shards import ShardIndex, StoredClip, shard_path, write_index, write_shard
+from descant.data.shard_index import ShardIndex, write_index
+from descant.data.shards import StoredClip, shard_path, write_shard
 from descant.errors import InvalidRequest
 from descant.evaluation.memorisation import find_copies, memorisation_rates, shard_codes, share_equal
 

@@ -5,7 +5,7 @@ import importlib.util
 import pytest
 import torch
 
-from descant.apps.cli.train import shipped_recipes
+from descant.apps.cli.recipes import shipped_recipes
 from descant.codec.encodec import EnCodec
 from descant.model import MusicGenModel
 from descant.nn.meta import on_meta_device

@@ -9,7 +9,7 @@ import torch
 
 from descant.checkpoints.native import load_codec, load_model
 from descant.codec.spec import codec_spec
-from descant.data.shards import read_index
+from descant.data.shard_index import read_index
 from descant.errors import ConfigError
 from descant.patterns import CoarseFirst, Delay
 from descant.training.lm_run import start_from

@@ -9,7 +9,7 @@ import soundfile
 import torch
 from safetensors.torch import load_file
 
-from descant.apps.cli.train import shipped_recipes
+from descant.apps.cli.recipes import shipped_recipes
 from descant.checkpoints.native import load_model
 from descant.codec.spec import codec_spec
 from descant.codec.spectral import SpectralCodec, SpectralCodecConfig

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from descant.codec.base import AudioCodec
 from descant.codec.spec import codec_spec
-from descant.data.shards import Shard, checksum, read_index, read_shards, write_file
+from descant.data.shard_index import read_index
+from descant.data.shards import Shard, checksum, read_shards, write_file
 from descant.errors import DataError
 from descant.folder_lock import locked
 from descant.shapes import Codes

@@ -21,17 +21,8 @@ from descant.config import to_dict
 from descant.data.clip_features import FeatureKind, read_features
 from descant.data.clip_table import TABLE_NAME, ClipRow, read_table, read_table_text, row_of, table_objects, table_text
 from descant.data.manifest import Split
-from descant.data.shards import (
-    DescribedClip,
-    Shard,
-    ShardIndex,
-    TokenizedClip,
-    first_version_shards,
-    open_shards,
-    read_index,
-    read_shard,
-    shard_path,
-)
+from descant.data.shard_index import ShardIndex, first_version_shards, read_index
+from descant.data.shards import DescribedClip, Shard, TokenizedClip, open_shards, read_shard, shard_path
 from descant.errors import DataError
 
 

@@ -18,7 +18,8 @@ from typing import TypeVar
 from jaxtyping import Int16
 from torch import Tensor
 
-from descant.data.shards import INDEX_NAME, ShardIndex, read_index, read_shards, write_index
+from descant.data.shard_index import INDEX_NAME, ShardIndex, read_index, write_index
+from descant.data.shards import read_shards
 from descant.errors import DataError, InvalidRequest
 from descant.folder_lock import NAME as LOCK_NAME
 

@@ -1,4 +1,4 @@
-"""Shards: the codes of many clips in one file, and the index that says how a folder of them was made.
+"""Shards: the codes of many clips in one file.
 
 A shard is a safetensors file with one tensor ``codes``, int16 [K, T], the clips concatenated, and a JSON list of the
 clips in its metadata. A shard is a single file, so that it exists completely or not at all, and it is never changed.
@@ -24,28 +24,12 @@ from torch import Tensor
 
 from descant import config as config_files
 from descant.atomic import write_atomically
-from descant.codec.spec import CodecSpec
 from descant.data.manifest import Split
-from descant.errors import AudioError, ConfigError, DataError
+from descant.errors import AudioError, DataError
 
-INDEX_NAME = "index.json"
-VERSION = 2
 MAX_HEADER_BYTES = 100_000_000
 """Of a shard, as in the safetensors library."""
 _DAMAGES = (OSError, safetensors.SafetensorError, ValueError, KeyError, TypeError, OverflowError, RecursionError)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ShardIndex:
-    """How the codes of a folder were made: by which codec, and in windows of which length."""
-
-    codec: CodecSpec
-    window_s: float
-    version: int = VERSION
-
-    def __post_init__(self) -> None:
-        if not self.window_s > 0:
-            raise ConfigError(f"window_s={self.window_s:g}: must be above 0")
 
 
 class StoredClip(NamedTuple):
@@ -246,51 +230,6 @@ def read_shard(path: Path) -> Shard:
     shard = Shard(path)
     shard.check()
     return shard
-
-
-def write_index(folder: str | os.PathLike[str], index: ShardIndex) -> None:
-    """Writes the index of a folder.
-
-    Raises:
-        DataError: it cannot be written.
-    """
-    text = json.dumps(config_files.to_dict(index), indent=2) + "\n"
-    write_file(Path(folder) / INDEX_NAME, text.encode())
-
-
-def read_index(folder: str | os.PathLike[str]) -> ShardIndex:
-    """The index of a folder of shards.
-
-    Raises:
-        DataError: it is missing, damaged, or of an unknown version.
-    """
-    data = _index_data(folder)
-    if data.get("version") == 1:
-        # The settings that an index had then describe the arrangement of the shards.
-        data = {name: data[name] for name in ("codec", "window_s", "version") if name in data}
-    try:
-        index = config_files.from_dict(ShardIndex, data, path=INDEX_NAME)
-    except ConfigError as error:
-        raise DataError(f"{str(folder)!r} is not a folder of shards: {error}") from error
-    if index.version not in (1, VERSION):
-        raise DataError(f"{str(folder)!r} has version {index.version}, this program reads up to {VERSION}")
-    return index
-
-
-def first_version_shards(folder: str | os.PathLike[str]) -> int | None:
-    """The number of shards of a complete folder of version 1; None for one of this version."""
-    data = _index_data(folder)
-    return None if data.get("version") != 1 else -(-int(data["num_clips"]) // int(data["shard_clips"]))
-
-
-def _index_data(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    try:
-        data = json.loads((Path(folder) / INDEX_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{str(folder)!r} is not a folder of shards: {error}") from error
-    if not isinstance(data, dict):
-        raise DataError(f"{str(folder)!r} is not a folder of shards: {INDEX_NAME} is no JSON object")
-    return data
 
 
 def checksum(description: str, tensor: Tensor) -> str:

@@ -23,17 +23,8 @@ from descant.data.corpus import clip_rows
 from descant.data.encode_clips import encode_clips
 from descant.data.manifest import ClipRecord, names_of
 from descant.data.parts import JoinedParts, Part, begin_folder, part_folders
-from descant.data.shards import (
-    INDEX_NAME,
-    DescribedClip,
-    Shard,
-    ShardIndex,
-    StoredClip,
-    read_shards,
-    shard_path,
-    write_index,
-    write_shard,
-)
+from descant.data.shard_index import INDEX_NAME, ShardIndex, write_index
+from descant.data.shards import DescribedClip, Shard, StoredClip, read_shards, shard_path, write_shard
 from descant.data.workers import Workers
 from descant.errors import AudioError, ConfigError, DataError, InvalidRequest
 from descant.folder_lock import locked

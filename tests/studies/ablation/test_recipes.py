@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from descant.apps.cli.main import main
-from descant.apps.cli.train import import_recipe
+from descant.apps.cli.recipes import import_recipe
 from descant.studies.ablation.study import rows_of
 
 RECIPES = Path(__file__).parents[3] / "recipes" / "ablations"

@@ -11,7 +11,8 @@ from descant import api
 from descant.audio import Clip
 from descant.codec.spec import codec_spec
 from descant.data.clip_table import ClipRow, write_table
-from descant.data.shards import ShardIndex, StoredClip, shard_path, write_index, write_shard
+from descant.data.shard_index import ShardIndex, write_index
+from descant.data.shards import StoredClip, shard_path, write_shard
 from descant.errors import InvalidRequest
 from descant.studies.evaluation.base import Asked, Training
 from descant.studies.evaluation.choice import Choice, Settings

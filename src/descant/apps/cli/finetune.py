@@ -9,7 +9,8 @@ from typing import Any
 from descant.apps.cli.options import MACHINE, add_common_options, device, model_name, number, setting
 from descant.apps.cli.outputs import show
 from descant.apps.cli.parser import Commands
-from descant.apps.cli.train import names_in_writable, naming_set
+from descant.apps.cli.recipes import naming_set
+from descant.apps.cli.train import names_in_writable
 from descant.errors import InvalidRequest
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from descant.apps.cli.options import add_common_options, setting, whole_number
 from descant.apps.cli.outputs import note, show
 from descant.apps.cli.parser import Commands
-from descant.apps.cli.train import RECIPES, import_recipe, names_in_writable, naming_set
+from descant.apps.cli.recipes import RECIPES, import_recipe, naming_set
+from descant.apps.cli.train import names_in_writable
 from descant.errors import InvalidRequest, naming
 from descant.version import __version__
 

@@ -6,30 +6,22 @@ resume)``, which does the run and returns a result that JSON can hold.
 """
 
 import argparse
-import importlib.util
 import json
-import sys
 import tempfile
 import threading
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import is_dataclass
-from importlib import resources
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from descant.apps.cli.options import add_common_options, setting
 from descant.apps.cli.outputs import note, show
 from descant.apps.cli.parser import Commands
+from descant.apps.cli.recipes import DEFAULT_FUNCTION, blaming, found_recipe, naming_set, read_recipe
 from descant.apps.cli.train_plan import add_plan_options, refuse_plan_options, show_plan
-from descant.errors import ConfigError, DescantError, InvalidRequest
+from descant.errors import ConfigError, InvalidRequest
 
-DEFAULT_FUNCTION = "config"
 SLOW_S = 5.0
-RECIPES = Path(str(resources.files("descant") / "recipes"))
-"""The recipes in the package."""
 """After this long without a word a user wonders whether anything happens."""
 
 
@@ -87,7 +79,7 @@ def train(arguments: argparse.Namespace) -> None:
     if not is_launched():
         refuse_several_processes()
     is_first = not has_rank_above_0()
-    file, function = _parts(arguments.recipe)
+    file, function = found_recipe(arguments.recipe)
     settings = dict(arguments.settings)
     if arguments.show:
         _show(file, function, settings, arguments.json)
@@ -109,7 +101,7 @@ def train(arguments: argparse.Namespace) -> None:
     with _joined(config):
         if is_first:
             note(f"{'training' if arguments.export is None else 'exporting'} {file.stem} in {out_dir}")
-        with _blaming(file):
+        with blaming(file):
             result = run(config, out_dir, resume)
     if not is_first:
         return
@@ -172,12 +164,6 @@ def settings_of(plain: dict[str, Any], path: str = "") -> Iterator[tuple[str, st
             yield f"{path}{name}", json.dumps(value)
 
 
-def shipped_recipes() -> dict[str, Path]:
-    """The recipes in the package by their names."""
-    files = sorted(RECIPES.glob("*.py"))
-    return {file.stem: file for file in files if f"\ndef {DEFAULT_FUNCTION}(" in file.read_text(encoding="utf-8")}
-
-
 def check_run_folder(out_dir: Path, resume: bool) -> None:
     """Returns if a run can begin or continue in this folder; called before anything is loaded.
 
@@ -235,98 +221,3 @@ def names_in_writable(out_dir: Path, option: str = "--out") -> list[str]:
         reason = error.strerror or error
         raise InvalidRequest(f"{named}: cannot be written to ({reason}); choose another folder") from error
     return names
-
-
-def read_recipe(
-    file: Path, function: str, settings: dict[str, str]
-) -> tuple[Any, Callable[[Any, Path, bool], dict[str, Any]]]:
-    """A recipe's config, changed by the settings, and its ``train`` function.
-
-    Raises:
-        InvalidRequest: there is no such recipe.
-        ConfigError: the file is not a recipe, or a setting names an unknown field or has a wrong value.
-    """
-    from descant.config import override
-
-    module = import_recipe(file)
-    make, run = getattr(module, function, None), getattr(module, "train", None)
-    if not callable(make):
-        raise InvalidRequest(
-            f"RECIPE {str(file)!r} has no function {function!r}; it has {', '.join(_functions(module))}"
-        )
-    if not callable(run):
-        raise ConfigError(f"{str(file)!r} is not a recipe: it needs train(config, out_dir, resume)")
-    with _blaming(file):
-        config = make()
-    if not is_dataclass(config) or isinstance(config, type):
-        raise ConfigError(f"{str(file)!r}: {function}() returned {type(config).__name__}, expected a config dataclass")
-    with naming_set():
-        return override(config, settings), run
-
-
-@contextmanager
-def naming_set() -> Iterator[None]:
-    """Begins the message of a wrong field of the config with the option that changes it."""
-    try:
-        yield
-    except ConfigError as error:
-        raise ConfigError(f"--set {error}") from error
-
-
-def _parts(recipe: str) -> tuple[Path, str]:
-    path, colon, after = recipe.rpartition(":")
-    name, function = (path, after) if colon and after.isidentifier() else (recipe, DEFAULT_FUNCTION)
-    shipped = shipped_recipes()
-    if name in shipped:
-        return shipped[name], function
-    file = Path(name)
-    if file.suffix != ".py" or not file.is_file():
-        raise InvalidRequest(
-            f"RECIPE {recipe!r:.300}: no such recipe and no such Python file; the package has {', '.join(shipped)}"
-        )
-    return file, function
-
-
-def import_recipe(file: Path) -> ModuleType:
-    """The module of a recipe.
-
-    Raises:
-        ConfigError: the file has an error; the message has its line.
-    """
-    # Recipes may import other files in their folder, and a dataclass looks up its own module by name. Neither may hide
-    # another module of the same name: a recipe may be called json.py.
-    folder = str(file.resolve().parent)
-    if folder not in sys.path:
-        sys.path.append(folder)
-    spec = importlib.util.spec_from_file_location(f"descant_recipe_{file.stem}", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module.__name__] = module
-    with _blaming(file):
-        spec.loader.exec_module(module)
-    return module
-
-
-@contextmanager
-def _blaming(file: Path) -> Iterator[None]:
-    """Names the recipe and the line in errors of the recipe's own code; errors of ours that are on purpose pass."""
-    try:
-        yield
-    except DescantError:
-        raise
-    except SyntaxError as error:
-        raise ConfigError(f"{str(error.filename or file)!r}, line {error.lineno or 1}: {error.msg}") from error
-    except (Exception, SystemExit) as error:
-        # The import system's own frames come last where a module was not found.
-        frames = [at for at in traceback.extract_tb(error.__traceback__) if not at.filename.startswith("<frozen")]
-        if not frames or Path(frames[-1].filename).resolve() != file.resolve():
-            raise
-        raise ConfigError(
-            f"{str(file)!r}, line {frames[-1].lineno}: {type(error).__name__}: {' '.join(str(error).split()):.300}"
-        ) from error
-
-
-def _functions(module: ModuleType) -> list[str]:
-    own = (name for name, value in vars(module).items() if callable(value) and not name.startswith("_"))
-    return sorted(name for name in own if getattr(getattr(module, name), "__module__", None) == module.__name__)

@@ -12,7 +12,7 @@ from descant.checkpoints.codes import load_codes
 from descant.codec.clip_codec import ClipCodec
 from descant.codec.spec import codec_spec
 from descant.counted import counted
-from descant.data.shards import read_index
+from descant.data.shard_index import read_index
 from descant.errors import InvalidRequest, naming
 from descant.evaluation.memorisation import PARTIAL_SHARE, WINDOW_FRAMES, find_copies, shard_codes
 from descant.evaluation.report import rate_with_interval
