@@ -2,6 +2,10 @@ import hashlib
 from pathlib import Path
 
 import pytest
+import torch
+
+from descant.checkpoints import audiocraft, native
+from tests.checkpoints.audiocraft_files import codec_tensors, lm_tensors, write
 
 COMMIT = "c" * 40
 
@@ -41,3 +45,18 @@ def cache(tmp_path, monkeypatch) -> Cache:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     return Cache(tmp_path / "cache")
+
+
+@pytest.fixture
+def stand_ins(monkeypatch, word_hashes) -> None:
+    """Seeds, and replaces the frozen encoders, whose weights are not here."""
+    torch.manual_seed(0)
+    for module in (audiocraft, native):
+        monkeypatch.setattr(module, "load_text_encoder", lambda config, *_: word_hashes(config.text.dim))
+        monkeypatch.setattr(module, "load_style_features", lambda *_: None)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """A tiny model in audiocraft's layout."""
+    return write(tmp_path / "theirs", lm_tensors(), codec_tensors())
