@@ -8,6 +8,7 @@ import signal
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ from descant.conditioning.clap import ClapConfig
 from descant.conditioning.text import SmallText
 from descant.model import MusicGenConfig, MusicGenModel
 from descant.nn.rvq import VectorQuantizer
+
+collect_ignore = [] if find_spec("fastapi") else ["apps/server", "apps/studio"]
+"""The service needs Python 3.11."""
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,7 +9,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import soundfile
-import tomllib
 
 from descant.apps.cli import doctor
 from descant.evaluation.embedders import musicnn_weights
@@ -160,6 +159,7 @@ def test_doctor_lists_what_is_installed_and_what_is_missing(run, monkeypatch):
 
 def test_doctor_knows_every_extra_and_the_packages_whose_weights_are_read(monkeypatch):
     """``serve`` was missing, and nothing said whether the weights of Basic Pitch and of MusiCNN are there."""
+    tomllib = pytest.importorskip("tomllib")
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     assert set(extras) == set(doctor.EXTRAS)

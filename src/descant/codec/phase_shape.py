@@ -1,18 +1,18 @@
 """The sizes, tables and words of Griffin-Lim's compiled rounds, which are in `phase_code.py`."""
 
 from dataclasses import dataclass
-from enum import IntEnum
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from descant.codec.fourier_code import FIRST_RADIX, Plan
+from descant.compiled.code import Word
 
 MOMENTUM = 0.99
 """Of the fast variant of Griffin-Lim (WASPAA 2013, doi 10.1109/WASPAA.2013.6701851); 0 is the original."""
 
 
-class SpectraWord(IntEnum):
+class SpectraWord(Word):
     """The 64-bit words of the functions that synthesise windows. Strides count floats.
 
     ``SOURCE`` is the first window's column of the wave to be analysed, or the phases in turns [bins, windows] to begin
@@ -36,7 +36,7 @@ class SpectraWord(IntEnum):
     COLUMNS = 13
 
 
-class GroupWord(IntEnum):
+class GroupWord(Word):
     """The words of a group of frequencies whose elements lie in the same one or two of the small transforms: those of k
     and N - k are needed together. Transforms are given by their first elements."""
 
@@ -54,7 +54,7 @@ GROUPS = (0, FIRST_RADIX // 2, *range(1, FIRST_RADIX // 2))
 NUM_GROUPS = len(GROUPS)
 
 
-class ScaleWord(IntEnum):
+class ScaleWord(Word):
     """The words of the function that divides sums of windows by those of the squared windows: ``COUNT`` columns from
     ``WAVE`` on. ``SCALES`` has a table of a hop for each kind of column, ``KINDS`` the kind of each; those from
     ``FIRST_USUAL`` up to ``END_USUAL`` are of kind 0. ``CHANGED`` gets the wave minus ``SHARE``, a float, of the wave

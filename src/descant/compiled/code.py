@@ -8,6 +8,7 @@ import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import IntEnum
 from functools import cache
 from typing import Any, Literal, TypeAlias
 
@@ -48,6 +49,13 @@ LOG_COEFFICIENTS = (
 
 ROOT_OF_HALF_BITS = 0x3F3504F3
 """The square root of 1/2 as float32."""
+
+
+class Word(IntEnum):
+    """The place of a 64-bit word among those that a compiled function reads."""
+
+    # Constants are written as their text, which for an IntEnum is the number since Python 3.11 only.
+    __str__ = int.__repr__
 
 
 class Code(ir.IRBuilder):

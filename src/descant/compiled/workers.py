@@ -11,7 +11,6 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from enum import IntEnum
 from functools import cache
 from queue import SimpleQueue
 from typing import NamedTuple
@@ -19,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from llvmlite import ir
 
-from descant.compiled.code import I32, I64, POINTER, Code, Target
+from descant.compiled.code import I32, I64, POINTER, Code, Target, Word
 from descant.compiled.library import compiled_library
 
 SPINS = 500
@@ -31,7 +30,7 @@ COUNTER_WORDS = 16
 EPOCH_BITS = 32
 
 
-class JobWord(IntEnum):
+class JobWord(Word):
     """The 64-bit words of a job."""
 
     NUM_OPERATIONS = 0
@@ -42,7 +41,7 @@ class JobWord(IntEnum):
     NUM_WORDS = 5
 
 
-class OperationWord(IntEnum):
+class OperationWord(Word):
     """The 64-bit words of an operation. It has ``TILES`` tiles, and ``TILES_PER_TOKEN`` more for every token."""
 
     FUNCTION = 0

@@ -4,12 +4,11 @@ A tile computes 32 units: 128 sums, for the input, forget, cell and output gates
 together, input after input, so that they are read once and in order. Each sum is added up in the order of the inputs.
 """
 
-from enum import IntEnum
 from functools import cache
 
 from llvmlite import ir
 
-from descant.compiled.code import F16, F32, I64, LANES, POINTER, Code, Target, numbers
+from descant.compiled.code import F16, F32, I64, LANES, POINTER, Code, Target, Word, numbers
 from descant.compiled.library import Library, compiled_library
 
 NUM_GATES = 4
@@ -23,7 +22,7 @@ PREFETCHED_BYTES = 4_096
 """How far ahead weights are asked for; processors do so by themselves, but not far enough."""
 
 
-class StepWord(IntEnum):
+class StepWord(Word):
     """The 64-bit words of an operation. Tile t computes block ``FIRST_BLOCK + t * BLOCK_STEP`` of 32 units."""
 
     WEIGHT = 0
@@ -34,7 +33,7 @@ class StepWord(IntEnum):
     BLOCK_STEP = 5
 
 
-class RowWord(IntEnum):
+class RowWord(Word):
     """The addresses of a row: what is added to its sums, gate after gate; the hidden state that it is multiplied with;
     what is written, a hidden state or the total of each gate; and the cells, which are replaced."""
 

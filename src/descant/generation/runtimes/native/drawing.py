@@ -6,7 +6,6 @@ same bits.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from functools import cache, cached_property
 
 import numpy as np
@@ -15,12 +14,12 @@ from jaxtyping import Float, Int
 from llvmlite import ir
 from torch import Tensor
 
-from descant.compiled.code import F32, I32, I64, LANES, POINTER, Code, Target, numbers
+from descant.compiled.code import F32, I32, I64, LANES, POINTER, Code, Target, Word, numbers
 from descant.compiled.library import Library, compiled_library
 from descant.generation.runtimes.native.packing import address_of
 
 
-class DrawWord(IntEnum):
+class DrawWord(Word):
     """The 64-bit words of a draw. Strides count floats. The first codebook of a job loses its penalty (0 for none) for
     each time that a code is counted; there is a count more than there are entries."""
 
@@ -41,7 +40,7 @@ class DrawWord(IntEnum):
     COUNTS = 14
 
 
-class TermWord(IntEnum):
+class TermWord(Word):
     """The words of a guidance term: the row of the first job's negative conditions, the jobs that have the term, and
     their scales."""
 

@@ -11,7 +11,6 @@ signs can be moved from one factor to the other, nothing has to be taken off.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from enum import IntEnum
 from itertools import product
 from typing import TypeAlias
 
@@ -31,6 +30,7 @@ from descant.compiled.code import (
     Code,
     Dot,
     Target,
+    Word,
     numbers,
 )
 from descant.generation.runtimes.native.packing import (
@@ -56,7 +56,7 @@ SCALE_WORD, START_WORD, GROUP_WORDS = QUADS, QUADS + 1, QUADS + 2
 """A group of rounded activations in 32-bit words: its numbers, its scale, and where its sums start."""
 
 
-class QuantizeWord(IntEnum):
+class QuantizeWord(Word):
     """The 64-bit words that describe activations to round. Strides count 32-bit words."""
 
     X = 0

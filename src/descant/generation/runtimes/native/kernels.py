@@ -5,18 +5,17 @@ Each is called with the words that describe it, the state of the step, and a til
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 
 from llvmlite import ir
 
-from descant.compiled.code import F32, I32, I64, LANES, POINTER, Code, numbers
+from descant.compiled.code import F32, I32, I64, LANES, POINTER, Code, Word, numbers
 from descant.generation.runtimes.native.cache import CacheCode, CacheFormat, CacheLayout
 from descant.nn.attention import NORM_EPSILON
 
 LAYER_NORM_EPSILON = 1e-5
 
 
-class StateWord(IntEnum):
+class StateWord(Word):
     """The 64-bit words of the state of a step: the number of tokens, where their words are, and the number of tokens
     up to the last one that has conditions to attend to."""
 
@@ -25,7 +24,7 @@ class StateWord(IntEnum):
     NUM_CONDITIONED = 2
 
 
-class TokenWord(IntEnum):
+class TokenWord(Word):
     """The 64-bit words that describe a token: its position, and where its codes are (0 for none) and the vectors that
     are added to their embeddings and to the last norm. Two caches follow each other in the same form: that of the steps
     and that of the conditions."""
@@ -39,7 +38,7 @@ class TokenWord(IntEnum):
     NUM_WORDS = 14
 
 
-class EmbedWord(IntEnum):
+class EmbedWord(Word):
     """The words of what embeds a token. Strides count floats; ``POSITIONS`` is not read where they are rotary."""
 
     EMBEDDINGS = 0
@@ -50,7 +49,7 @@ class EmbedWord(IntEnum):
     HIDDEN = 5
 
 
-class CacheWord(IntEnum):
+class CacheWord(Word):
     """The words of one cache of a token, from `TokenWord.STEPS` or `TokenWord.CONDITIONS` on. ``LENGTH`` counts the
     positions that the token reads; it writes at its own."""
 
@@ -61,7 +60,7 @@ class CacheWord(IntEnum):
     LAYER_BYTES = 4
 
 
-class NormWord(IntEnum):
+class NormWord(Word):
     """The words of a layer norm."""
 
     X = 0
@@ -72,7 +71,7 @@ class NormWord(IntEnum):
     BIAS = 5
 
 
-class HeadWord(IntEnum):
+class HeadWord(Word):
     """The words of what prepares the heads, and of attention, for one layer. The source holds queries, keys and values
     side by side."""
 

@@ -1,7 +1,6 @@
 """Several steps in one run: each draws its codes and then reads them, without Python in between."""
 
 from dataclasses import dataclass
-from enum import IntEnum
 
 import numpy as np
 import torch
@@ -9,7 +8,7 @@ from jaxtyping import Float, Int
 from llvmlite import ir
 from torch import Tensor
 
-from descant.compiled.code import F32, I64, POINTER, Code, Target
+from descant.compiled.code import F32, I64, POINTER, Code, Target, Word
 from descant.compiled.library import Library, compiled_library
 from descant.compiled.workers import Job, Operation
 from descant.generation.runtimes.native.buffers import Buffers
@@ -22,7 +21,7 @@ NUM_STEPS = 8
 that Python between them counts."""
 
 
-class AdvanceWord(IntEnum):
+class AdvanceWord(Word):
     """The words of what turns to each token's next one. ``COUNTS`` is 0 where nothing is counted; ``OLDEST`` is the
     place in ``RECENT``, a row of ``WINDOW`` codes for each token, of the code that is no longer counted."""
 

@@ -8,24 +8,11 @@ activations have their sums in ``shorts.py`` (16 bits) and ``integers.py`` (8 bi
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import TypeAlias
 
 from llvmlite import ir
 
-from descant.compiled.code import (
-    F16,
-    F32,
-    I16,
-    I32,
-    I64,
-    LANES,
-    POINTER,
-    PREFETCHED_BYTES,
-    Code,
-    Target,
-    numbers,
-)
+from descant.compiled.code import F16, F32, I16, I32, I64, LANES, POINTER, PREFETCHED_BYTES, Code, Target, Word, numbers
 from descant.generation.runtimes.native.integers import add_quantize, integer_cores
 from descant.generation.runtimes.native.packing import HAS_SCALES, ZEROS, PackedFormat
 from descant.generation.runtimes.native.shorts import add_quantize_short, short_cores
@@ -42,7 +29,7 @@ ERFCX_COEFFICIENTS = (
 BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}
 
 
-class ProductWord(IntEnum):
+class ProductWord(Word):
     """The 64-bit words that describe the product y = x W to its function. Strides count floats, or words of rounded
     activations; a tile computes some of the panels for all rows. ``NUM_ROWS`` is the word of the state that counts
     them."""
