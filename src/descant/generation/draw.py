@@ -137,11 +137,11 @@ def _draw_settings(settings: SamplingRows, num_jobs: int, num_entries: int) -> D
     temperatures, top_ks = np.ones(num_jobs, np.float32), np.full(num_jobs, num_entries, np.int64)
     are_greedy = np.zeros(num_jobs, np.int64)
     if settings.temperature is not None:
-        temperatures[:] = settings.temperature.flatten()
+        temperatures[:] = settings.temperature.flatten().numpy()
     if settings.top_k is not None:
         top_ks[:] = settings.top_k.counts
     if settings.is_greedy is not None:
-        are_greedy[:] = settings.is_greedy.flatten()
+        are_greedy[:] = settings.is_greedy.flatten().numpy()
     return DrawSettings(temperatures, top_ks, are_greedy)
 
 
