@@ -121,6 +121,9 @@ export const t = {
     someAudio: "audio",
     noUploads: "Files that you give appear here, to be used again.",
     uploaded: (seconds: string, when: string) => `${seconds} s · ${when}`,
+    sent: (share: number) => (share < 1 ? `${Math.floor(100 * share)} %` : "being read"),
+    sentOf: (name: string) => `Part of ${name} that is sent`,
+    waitsForFile: "A file is still being sent. Wait for it, or stop it.",
     part: (name: string, startS: string, endS: string) => `${name}, ${startS}–${endS} s`,
     upTo: (name: string, atS: string) => `${name}, from ${atS} s`,
     hummed: "hummed melody",
@@ -306,6 +309,7 @@ export const t = {
     chooseEarlier: (kind: string) => `Choose an earlier file for ${kind}`,
     deleteUpload: (name: string) => `Delete ${name}`,
     chooseFile: (kind: string) => `Choose a file for ${kind}`,
+    stopSending: (name: string) => `Stop sending ${name}`,
     removeSource: (kind: string) => `Remove ${kind}`,
     hum: "Hum a melody",
     stopHumming: "Stop recording",
@@ -444,6 +448,8 @@ export const t = {
     offlineDetail: "The server cannot be reached. Check that it runs.",
     unexpected: (status: number) => `The server answered with status ${status}.`,
     request: (id: string) => `Request ${id}`,
+    tooLarge: (name: string, size: string, limit: string) =>
+      `${name} has ${size}, and the server takes ${limit} at most. Send a shorter part, or a compressed file.`,
     notCopied: (text: string) => `The browser refused to copy. The text: ${text}`,
     badLink: "This link has no readable settings; ask for it again.",
     notARecipe: (name: string) =>

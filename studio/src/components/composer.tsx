@@ -9,7 +9,7 @@ import { differences, expand } from "../lib/wildcards.ts";
 import * as act from "../state/actions.ts";
 import { compact, draft, EMPTY, edit, restore } from "../state/draft.ts";
 import { attempt } from "../state/notices.ts";
-import { connection, model, notReady, server } from "../state/store.ts";
+import { connection, model, server } from "../state/store.ts";
 import { t } from "../strings.ts";
 import { Choice, IconButton, Menu, MenuItem, NumberField, TextField } from "./controls.tsx";
 import { Expert, More } from "./details.tsx";
@@ -115,7 +115,7 @@ function Settings({ children }: { children: ComponentChildren }) {
 }
 
 function Send() {
-  const reason = notReady.value;
+  const reason = act.notGenerating.value;
   const isLoading = server.value?.state === "loading";
   const factor = server.value?.speed?.real_time_factor;
   const seconds = factor == null ? null : factor * (draft.value.duration_s ?? 10);

@@ -1,5 +1,5 @@
 /** What a press does: each of the page's tasks is one function here, whatever button or key calls it. */
-import { effect, signal, untracked } from "@preact/signals";
+import { computed, effect, signal, untracked } from "@preact/signals";
 import { call, get, idempotencyKey, ProblemError, patch, post, remove } from "../api/client.ts";
 import type { Clip, Job, JobRequest, Page, Recipe, Section } from "../api/types.ts";
 import { dropTrack } from "../audio/tracks.ts";
@@ -23,6 +23,7 @@ import {
   notReady,
   refresh,
 } from "./store.ts";
+import { sending } from "./uploads.ts";
 
 /** Whether a new job follows each that has ended, until it is stopped or one fails. */
 export const isForever = signal(false);
@@ -30,8 +31,14 @@ export const isForever = signal(false);
 const lastSent = signal("");
 export const isSending = signal(false);
 
+/** Why the draft cannot be sent now; null where it can. */
+export const notGenerating = computed(() => notReady.value ?? (sending.value.size > 0 ? t.make.waitsForFile : null));
+
 /** Makes what the draft asks for, one job for each choice of its wildcards, and plays the first. */
 export async function generate(): Promise<void> {
+  if (sending.value.size > 0) {
+    throw new Error(t.make.waitsForFile);
+  }
   const texts = expand(draft.value.text ?? "");
   await submit(texts.map((text) => ({ ...draft.value, text: text.trim() || null })));
 }
@@ -342,7 +349,7 @@ export function keepMaking(): void {
     const isIdle = [...jobs.value.values()].every(isEnded);
     if (isForever.value && jobs.value.get(lastSent.value)?.state === "failed") {
       isForever.value = false;
-    } else if (isForever.value && isIdle && !isSending.value) {
+    } else if (isForever.value && isIdle && !isSending.value && sending.value.size === 0) {
       untracked(() => {
         edit({ seed: null });
         attempt(generate);
