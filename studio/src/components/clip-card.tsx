@@ -25,7 +25,7 @@ import type { Clip, Recipe } from "../api/types.ts";
 import { letter, moment, short } from "../lib/format.ts";
 import * as act from "../state/actions.ts";
 import { draft } from "../state/draft.ts";
-import { attempt } from "../state/notices.ts";
+import { attempt, attemptOnce } from "../state/notices.ts";
 import { currentId, isPlaying, playClip, playing, seek, switchClip, toggle } from "../state/playback.ts";
 import { chosen, toggleChosen } from "../state/selection.ts";
 import { isEnded, isPlayable, jobs, model, progress, server } from "../state/store.ts";
@@ -178,7 +178,7 @@ function Actions({ clip }: { clip: Clip }) {
         icon={RefreshCw}
         label={t.action.moreLike}
         hotkey="R"
-        onClick={() => attempt(() => act.moreLike(clip))}
+        onClick={() => attemptOnce("more-like", () => act.moreLike(clip))}
       />
       <a
         class="icon-button"

@@ -8,7 +8,7 @@ import { short } from "../lib/format.ts";
 import { differences, expand } from "../lib/wildcards.ts";
 import * as act from "../state/actions.ts";
 import { compact, draft, EMPTY, edit, restore } from "../state/draft.ts";
-import { attempt } from "../state/notices.ts";
+import { attempt, attemptOnce } from "../state/notices.ts";
 import { connection, model, server } from "../state/store.ts";
 import { t } from "../strings.ts";
 import { Choice, IconButton, Menu, MenuItem, NumberField, TextField } from "./controls.tsx";
@@ -30,7 +30,7 @@ export function Composer() {
       aria-label={t.make.title}
       onSubmit={(event) => {
         event.preventDefault();
-        attempt(act.generate);
+        attemptOnce("generate", act.generate);
       }}
     >
       <div class="prompt">
@@ -184,7 +184,7 @@ function Presets() {
             icon={X}
             size={14}
             label={t.action.dropPreset(preset.name)}
-            onClick={() => attempt(() => drop(preset))}
+            onClick={() => attemptOnce("drop-preset", () => drop(preset))}
           />
         </div>
       ))}
@@ -195,7 +195,7 @@ function Presets() {
           type="button"
           class="button"
           aria-disabled={name.trim() === ""}
-          onClick={() => name.trim() !== "" && attempt(save)}
+          onClick={() => name.trim() !== "" && attemptOnce("save-preset", save)}
         >
           {t.action.savePreset}
         </button>

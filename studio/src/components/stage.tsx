@@ -7,7 +7,7 @@ import type { Clip } from "../api/types.ts";
 import { barS } from "../lib/bars.ts";
 import { short } from "../lib/format.ts";
 import * as act from "../state/actions.ts";
-import { attempt } from "../state/notices.ts";
+import { attempt, attemptOnce } from "../state/notices.ts";
 import * as playback from "../state/playback.ts";
 import { isSnapping } from "../state/settings.ts";
 import { isPlayable, jobs } from "../state/store.ts";
@@ -111,7 +111,7 @@ function Tools({ clip }: { clip: Clip }) {
           class="button"
           aria-disabled={!isReady}
           title={`${t.action.continueFrom(short(at))} (C)`}
-          onClick={() => isReady && attempt(() => act.continueFrom(clip, continuationPoint(clip)))}
+          onClick={() => isReady && attemptOnce("continue", () => act.continueFrom(clip, continuationPoint(clip)))}
         >
           <Icon of={Forward} size={16} /> {at > 0 ? t.action.continueFrom(short(at)) : t.action.continueEnd}
         </button>

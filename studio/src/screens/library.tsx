@@ -19,7 +19,7 @@ import { IconButton, Select } from "../components/controls.tsx";
 import { Icon } from "../components/icon.tsx";
 import { bytes } from "../lib/format.ts";
 import * as act from "../state/actions.ts";
-import { attempt, notify } from "../state/notices.ts";
+import { attempt, attemptOnce, notify, underWay } from "../state/notices.ts";
 import { replaceRoute, route } from "../state/router.ts";
 import { chosen, MAX_COMPARED } from "../state/selection.ts";
 import { clips, keepClips, libraryVersion, server } from "../state/store.ts";
@@ -233,7 +233,11 @@ function Collections({ id }: { id: string }) {
       {id !== "" && (
         <>
           <IconButton icon={Package} label={t.action.archive} onClick={() => act.download(archiveOf(id))} />
-          <IconButton icon={FolderMinus} label={t.library.dropCollection} onClick={() => attempt(drop)} />
+          <IconButton
+            icon={FolderMinus}
+            label={t.library.dropCollection}
+            onClick={() => attemptOnce("drop-collection", drop)}
+          />
         </>
       )}
     </>
@@ -296,18 +300,32 @@ function Bulk() {
         value={name}
         onInput={(event) => setName(event.currentTarget.value)}
       />
-      <button type="button" class="button" onClick={() => attempt(collect)}>
+      <button
+        type="button"
+        class="button"
+        aria-disabled={underWay.value.has("collect")}
+        onClick={() => attemptOnce("collect", collect)}
+      >
         <Icon of={FolderPlus} size={16} /> {t.action.collect}
       </button>
-      <button type="button" class="button" onClick={() => attempt(archive)}>
+      <button
+        type="button"
+        class="button"
+        aria-disabled={underWay.value.has("archive")}
+        onClick={() => attemptOnce("archive", archive)}
+      >
         <Icon of={Package} size={16} /> {t.action.archive}
       </button>
       {all.some((clip) => clip.trashed_at !== null) ? (
-        <button type="button" class="button" onClick={() => attempt(() => act.restoreFromTrash(all).then(done))}>
+        <button
+          type="button"
+          class="button"
+          onClick={() => attemptOnce("restore", () => act.restoreFromTrash(all).then(done))}
+        >
           <Icon of={RotateCcw} size={16} /> {t.action.restore}
         </button>
       ) : (
-        <button type="button" class="button" onClick={() => attempt(() => act.trash(all).then(done))}>
+        <button type="button" class="button" onClick={() => attemptOnce("trash", () => act.trash(all).then(done))}>
           <Icon of={Trash2} size={16} /> {t.action.trash}
         </button>
       )}

@@ -6,8 +6,8 @@ import type { ListeningTest, Page, Results } from "../api/types.ts";
 import { Choice, IconButton, TextField } from "../components/controls.tsx";
 import { Icon } from "../components/icon.tsx";
 import * as act from "../state/actions.ts";
-import { attempt, notify, report } from "../state/notices.ts";
-import { route } from "../state/router.ts";
+import { attempt, attemptOnce, notify, report, underWay } from "../state/notices.ts";
+import { replaceRoute, route } from "../state/router.ts";
 import { clips, findClip } from "../state/store.ts";
 import { t } from "../strings.ts";
 
@@ -42,6 +42,7 @@ function SetUp({ ids, onMade }: { ids: string[]; onMade: () => Promise<void> }) 
       { name: name || t.test.unnamed, kind, clip_ids: ids, question: question || t.test.questions[kind] },
       { "Idempotency-Key": idempotencyKey() },
     );
+    replaceRoute("#/test"); // there is one now: another press would set up the same once more
     await onMade();
     await act.copy(linkTo(test));
     notify(t.notice.linkCopied);
@@ -51,7 +52,7 @@ function SetUp({ ids, onMade }: { ids: string[]; onMade: () => Promise<void> }) 
       class="panel"
       onSubmit={(event) => {
         event.preventDefault();
-        attempt(begin);
+        attemptOnce("start-test", begin);
       }}
     >
       <h2>{t.test.setUp(ids.length)}</h2>
@@ -81,7 +82,7 @@ function SetUp({ ids, onMade }: { ids: string[]; onMade: () => Promise<void> }) 
         placeholder={t.test.questions[kind]}
         maxLength={200}
       />
-      <button type="submit" class="button primary">
+      <button type="submit" class="button primary" aria-disabled={underWay.value.has("start-test")}>
         {t.test.start}
       </button>
     </form>
@@ -115,7 +116,7 @@ function TestCard({ test, onGone }: { test: ListeningTest; onGone: () => Promise
         <IconButton
           icon={Trash2}
           label={t.test.remove(test.name)}
-          onClick={() => attempt(() => remove(`/v1/listening-tests/${test.id}`).then(onGone))}
+          onClick={() => attemptOnce("remove-test", () => remove(`/v1/listening-tests/${test.id}`).then(onGone))}
         />
       </header>
       <p class="muted">
