@@ -107,7 +107,7 @@ function onClip(key: string): boolean {
     f: () => attempt(() => act.setFavourite(clip, !clip.favourite)),
     r: () => attemptOnce("more-like", () => act.moreLike(clip)),
     s: () => act.toggleSeedLock(clip),
-    d: () => act.download(act.fileUrl(clip, "wav")),
+    d: () => act.downloadClip(clip),
     j: () => step(1),
     k: () => step(-1),
     "[": () => mark(clip, { startS: playback.positionS.value }),

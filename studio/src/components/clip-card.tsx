@@ -28,7 +28,7 @@ import { draft } from "../state/draft.ts";
 import { attempt, attemptOnce } from "../state/notices.ts";
 import { currentId, isPlaying, playClip, playing, seek, switchClip, toggle } from "../state/playback.ts";
 import { chosen, toggleChosen } from "../state/selection.ts";
-import { isEnded, isPlayable, jobs, model, progress, server } from "../state/store.ts";
+import { cannot, isEnded, isPlayable, isUnfinished, jobs, notUsable, progress, server } from "../state/store.ts";
 import { t } from "../strings.ts";
 import { IconButton, Menu, MenuItem } from "./controls.tsx";
 import { Icon } from "./icon.tsx";
@@ -62,7 +62,7 @@ export function ClipCard({ clip, among, hasTitle = false }: ClipCardProps) {
       attempt(() => playClip(clip, among, seconds));
     }
   };
-  const hasFile = isPlayable(clip) && clip.state !== "making";
+  const hasFile = notUsable(clip) === null;
   const name = hasTitle ? act.clipName(clip) : t.clip.variation(clip.index);
   return (
     <article
@@ -94,9 +94,15 @@ export function ClipCard({ clip, among, hasTitle = false }: ClipCardProps) {
         <LazyWave clip={clip} height={hasTitle ? 36 : 48} onSeek={onSeek} />
         <div class="card-foot">
           <Standing clip={clip} />
-          {hasFile && <Actions clip={clip} />}
-          {clip.state === "making" && <CancelButton clip={clip} />}
-          {clip.state === "waiting" && <CancelButton clip={clip} />}
+          {isUnfinished(clip) ? (
+            <CancelButton clip={clip} />
+          ) : hasFile ? (
+            <Actions clip={clip} />
+          ) : (
+            <div class="actions">
+              <ClipMenu clip={clip} />
+            </div>
+          )}
         </div>
       </div>
     </article>
@@ -201,8 +207,7 @@ function Actions({ clip }: { clip: Clip }) {
 }
 
 export function ClipMenu({ clip }: { clip: Clip }) {
-  const cannot = (kind: string) =>
-    model.value?.can[kind] === false ? (model.value.cannot[kind] ?? t.state.modelCannot) : null;
+  const unusable = notUsable(clip);
   const formats = server.value?.formats.audio ?? ["wav"];
   const saveRecipe = async () =>
     act.saveJson(await get<Recipe>(`/v1/clips/${clip.id}/recipe`), `descant-seed-${clip.seed}.recipe.json`);
@@ -213,35 +218,40 @@ export function ClipMenu({ clip }: { clip: Clip }) {
       <MenuItem
         icon={Forward}
         text={t.action.continueInDraft}
+        reason={cannot("continue_from") ?? unusable}
         onClick={() => act.continueInDraft(clip, clip.duration_s)}
       />
       <MenuItem
         icon={Music}
         text={t.action.asMelody}
         hotkey="M"
-        reason={cannot("melody")}
+        reason={cannot("melody") ?? unusable}
         onClick={() => act.useAs("melody", clip, null)}
       />
       <MenuItem
         icon={Palette}
         text={t.action.asStyle}
-        reason={cannot("style")}
+        reason={cannot("style") ?? unusable}
         onClick={() => act.useAs("style", clip, null)}
       />
       <hr />
-      <div class="menu-formats">
-        {formats.map((format) => (
-          <a key={format} class="button quiet" href={act.fileUrl(clip, format)} download="">
-            {format.toUpperCase()}
-          </a>
-        ))}
-        {server.value?.extras.midi && (
-          <a class="button quiet" href={`/v1/clips/${clip.id}/midi`} download="" title={t.hint.midi}>
-            MIDI
-          </a>
-        )}
-      </div>
-      <hr />
+      {unusable === null && (
+        <>
+          <div class="menu-formats">
+            {formats.map((format) => (
+              <a key={format} class="button quiet" href={act.fileUrl(clip, format)} download="">
+                {format.toUpperCase()}
+              </a>
+            ))}
+            {server.value?.extras.midi && (
+              <a class="button quiet" href={`/v1/clips/${clip.id}/midi`} download="" title={t.hint.midi}>
+                MIDI
+              </a>
+            )}
+          </div>
+          <hr />
+        </>
+      )}
       <MenuItem
         icon={Link}
         text={t.action.share}
@@ -265,6 +275,7 @@ export function ClipMenu({ clip }: { clip: Clip }) {
         <MenuItem
           icon={Trash2}
           text={t.action.trash}
+          reason={isUnfinished(clip) ? t.state.cancelFirst : null}
           hotkey={t.key.delete}
           onClick={() => attempt(() => act.trash([clip]))}
         />

@@ -7,11 +7,10 @@ import type { Continuation, Source } from "../api/types.ts";
 import { short } from "../lib/format.ts";
 import { draft, edit, sourceNames } from "../state/draft.ts";
 import { attempt } from "../state/notices.ts";
-import { clips } from "../state/store.ts";
+import { cannot, clips } from "../state/store.ts";
 import { type SourceKind, sending, takeFile, takeUpload } from "../state/uploads.ts";
 import { t } from "../strings.ts";
 import { IconButton } from "./controls.tsx";
-import { cannot } from "./details.tsx";
 import { EarlierUploads } from "./earlier-uploads.tsx";
 import { Icon } from "./icon.tsx";
 

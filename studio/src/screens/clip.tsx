@@ -13,7 +13,7 @@ import { compact, restore } from "../state/draft.ts";
 import { attempt, report } from "../state/notices.ts";
 import { playing, selectClip } from "../state/playback.ts";
 import { navigate, route } from "../state/router.ts";
-import { clips, connection, findClip, keepClip, server } from "../state/store.ts";
+import { clips, connection, findClip, keepClip, notUsable, server } from "../state/store.ts";
 import { t } from "../strings.ts";
 
 export function ClipScreen() {
@@ -84,7 +84,7 @@ function Details({ clip }: { clip: Clip }) {
       <Stage clip={clip} height={128} isDetailed />
       <div class="columns">
         <MeasuredTable clip={clip} />
-        <Export clip={clip} />
+        {notUsable(clip) === null && <Export clip={clip} />}
         <RecipeTable clip={clip} />
         <Family clip={clip} />
         <Notes clip={clip} />

@@ -12,15 +12,18 @@ import { currentId, DEFAULT_RATE_HZ, group, playClip, player, type Region, stopP
 import { navigate } from "./router.ts";
 import { unchoose } from "./selection.ts";
 import {
+  cannot,
   clips,
   forgetClip,
   isEnded,
+  isUnfinished,
   jobs,
   keepClip,
   keepJob,
   libraryVersion,
   model,
   notReady,
+  notUsable,
   refresh,
 } from "./store.ts";
 import { sending } from "./uploads.ts";
@@ -92,8 +95,20 @@ export async function moreLike(clip: Clip): Promise<void> {
   await submit([{ ...request, seed: null, relation: { clip_id: clip.id, kind: "variation" } }]);
 }
 
+/** Whether something can be made from the clip; says why where it cannot. */
+function isUsable(clip: Clip): boolean {
+  const reason = notUsable(clip);
+  if (reason !== null) {
+    notify(reason, { isProblem: true });
+  }
+  return reason === null;
+}
+
 /** New music from a second of the clip on; what is before it stays to the sample. */
 export async function continueFrom(clip: Clip, atS: number): Promise<void> {
+  if (!isUsable(clip)) {
+    return;
+  }
   const { loop: _, sections = [], ...request } = await recipeOf(clip);
   const limitS = model.value?.max_duration_s ?? Number.POSITIVE_INFINITY;
   const durationS = Math.min(atS + (draft.value.duration_s ?? 10), limitS);
@@ -112,6 +127,9 @@ export async function continueFrom(clip: Clip, atS: number): Promise<void> {
 
 /** Lets the draft take up the clip at a second, so that it may go on with other words. */
 export function continueInDraft(clip: Clip, atS: number): void {
+  if (!isUsable(clip)) {
+    return;
+  }
   nameSource({ clip_id: clip.id }, clipName(clip));
   edit({
     continue_from: { clip_id: clip.id, at_s: atS },
@@ -124,7 +142,7 @@ export function continueInDraft(clip: Clip, atS: number): void {
 
 /** Makes a region of the clip the melody or the style of the draft. */
 export function useAs(kind: "melody" | "style", clip: Clip, region: Region | null): void {
-  const reason = model.value?.can[kind] === false ? (model.value.cannot[kind] ?? t.state.modelCannot) : null;
+  const reason = cannot(kind) ?? notUsable(clip);
   if (reason !== null) {
     notify(reason, { isProblem: true });
     return;
@@ -206,6 +224,9 @@ export async function change(clip: Clip, changes: Partial<Clip>): Promise<void> 
 
 /** Moves clips to the trash; they can be brought back from the notice, and for a week from the library. */
 export async function trash(chosen: Clip[]): Promise<void> {
+  if (chosen.some(isUnfinished)) {
+    throw new Error(t.state.cancelFirst);
+  }
   for (const clip of chosen) {
     await remove(`/v1/clips/${clip.id}`);
     if (currentId.value === clip.id) {
@@ -277,6 +298,12 @@ export function download(url: string, name = ""): void {
   link.href = url;
   link.download = name;
   link.click();
+}
+
+export function downloadClip(clip: Clip): void {
+  if (isUsable(clip)) {
+    download(fileUrl(clip, "wav"));
+  }
 }
 
 export function saveJson(value: unknown, name: string): void {

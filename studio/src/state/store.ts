@@ -19,6 +19,11 @@ export const libraryVersion = signal(0);
 
 export const model = computed(() => models.value.find((one) => one.loaded) ?? models.value[0] ?? null);
 
+/** Why the loaded model cannot do something; null where it can. */
+export function cannot(what: string): string | null {
+  return model.value?.can[what] === false ? (model.value.cannot[what] ?? t.state.modelCannot) : null;
+}
+
 /** Newest first. */
 export const recentJobs = computed(() =>
   [...jobs.value.values()].sort((a, b) => b.created_at.localeCompare(a.created_at) || b.id.localeCompare(a.id)),
@@ -28,6 +33,17 @@ export const isEnded = (job: Job) => job.state !== "queued" && job.state !== "ru
 /** Whether there is audio: while a clip is being made its stream has it, later the file that is kept. */
 export const isPlayable = (clip: Clip) =>
   clip.state === "making" || (clip.audio_kept && (clip.state === "ready" || clip.state === "partial"));
+
+/** Whether a clip waits to be made or is being made. */
+export const isUnfinished = (clip: Clip) => clip.state === "waiting" || clip.state === "making";
+
+/** Why nothing can be made from a clip; null where something can. */
+export function notUsable(clip: Clip): string | null {
+  if (isUnfinished(clip)) {
+    return t.state.stillMade;
+  }
+  return isPlayable(clip) ? null : clip.audio_bytes > 0 ? t.state.dropped : t.state.noMusic;
+}
 
 /** Why no job can be sent now; null where one can. */
 export const notReady = computed(() => {
