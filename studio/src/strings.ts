@@ -219,7 +219,8 @@ export const t = {
     codes: "Codes",
     recipe: "Recipe",
     family: "Family",
-    gone: "a clip that was deleted",
+    gone: ({ clip_id }: { clip_id?: string | null }) =>
+      clip_id ? "a clip that was deleted" : "a file that was deleted",
     notThere: "This clip is not here any more.",
     relation: (relation: string, atS: number | null) =>
       relation === "continue" && atS !== null

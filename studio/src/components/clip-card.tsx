@@ -28,7 +28,17 @@ import { draft } from "../state/draft.ts";
 import { attempt, attemptOnce } from "../state/notices.ts";
 import { currentId, isPlaying, playClip, playing, seek, switchClip, toggle } from "../state/playback.ts";
 import { chosen, toggleChosen } from "../state/selection.ts";
-import { cannot, isEnded, isPlayable, isUnfinished, jobs, notUsable, progress, server } from "../state/store.ts";
+import {
+  cannot,
+  clipName,
+  isEnded,
+  isPlayable,
+  isUnfinished,
+  jobs,
+  notUsable,
+  progress,
+  server,
+} from "../state/store.ts";
 import { t } from "../strings.ts";
 import { IconButton, Menu, MenuItem } from "./controls.tsx";
 import { Icon } from "./icon.tsx";
@@ -63,7 +73,7 @@ export function ClipCard({ clip, among, hasTitle = false }: ClipCardProps) {
     }
   };
   const hasFile = notUsable(clip) === null;
-  const name = hasTitle ? act.clipName(clip) : t.clip.variation(clip.index);
+  const name = hasTitle ? clipName(clip) : t.clip.variation(clip.index);
   return (
     <article
       class={`card ${isCurrent ? "is-current" : ""}`}
@@ -87,7 +97,7 @@ export function ClipCard({ clip, among, hasTitle = false }: ClipCardProps) {
       <div class="card-body">
         {hasTitle && (
           <p class="card-title">
-            <a href={`#/clip/${clip.id}`}>{act.clipName(clip)}</a>
+            <a href={`#/clip/${clip.id}`}>{clipName(clip)}</a>
             <time dateTime={clip.created_at}>{moment(clip.created_at)}</time>
           </p>
         )}
@@ -213,7 +223,7 @@ export function ClipMenu({ clip }: { clip: Clip }) {
     act.saveJson(await get<Recipe>(`/v1/clips/${clip.id}/recipe`), `descant-seed-${clip.seed}.recipe.json`);
   const isTrashed = clip.trashed_at !== null;
   return (
-    <Menu label={t.action.more(act.clipName(clip))} icon={Ellipsis}>
+    <Menu label={t.action.more(clipName(clip))} icon={Ellipsis}>
       <MenuItem icon={Music} text={t.action.open} href={`#/clip/${clip.id}`} />
       <MenuItem
         icon={Forward}

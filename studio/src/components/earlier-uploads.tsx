@@ -35,11 +35,7 @@ export function EarlierUploads({ label, onChoose }: EarlierUploadsProps) {
         </div>
       ))}
       {next !== null && (
-        <IconButton
-          icon={Plus}
-          label={t.action.more50}
-          onClick={() => attemptOnce("more-uploads", () => readUploads(next))}
-        />
+        <IconButton icon={Plus} label={t.action.more50} onClick={() => attempt(() => readUploads(next))} />
       )}
     </Menu>
   );

@@ -2,12 +2,13 @@
 
 import type { IconNode } from "lucide";
 import { AudioLines, FileAudio, Forward, Mic, Music, Palette, Square, X } from "lucide";
-import { useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import type { Continuation, Source } from "../api/types.ts";
 import { short } from "../lib/format.ts";
-import { draft, edit, sourceNames } from "../state/draft.ts";
+import { draft, edit } from "../state/draft.ts";
 import { attempt } from "../state/notices.ts";
-import { cannot, clips } from "../state/store.ts";
+import { findName, idOf, sourceName } from "../state/source-names.ts";
+import { cannot } from "../state/store.ts";
 import { type SourceKind, sending, takeFile, takeUpload } from "../state/uploads.ts";
 import { t } from "../strings.ts";
 import { IconButton } from "./controls.tsx";
@@ -35,6 +36,12 @@ function SourceRow({ kind, icon, label }: { kind: SourceKind; icon: IconNode; la
   const input = useRef<HTMLInputElement>(null);
   const [isOver, setIsOver] = useState(false);
   const source = draft.value[kind] ?? null;
+  const isUnnamed = source !== null && sourceName(source) === undefined;
+  useEffect(() => {
+    if (isUnnamed) {
+      findName(source);
+    }
+  }, [isUnnamed, source && idOf(source)]);
   const reason = cannot(kind);
   const sent = sending.value.get(kind);
   const take = (file: File) => attempt(() => takeFile(kind, file));
@@ -107,8 +114,8 @@ function SourceRow({ kind, icon, label }: { kind: SourceKind; icon: IconNode; la
 }
 
 function describe(source: Source & Continuation): string {
-  const id = source.clip_id ?? source.upload_id ?? "";
-  const name = sourceNames.value[id] ?? clips.value.get(id)?.text ?? t.make.someAudio;
+  const known = sourceName(source);
+  const name = known === null ? t.clip.gone(source) : (known ?? t.make.someAudio);
   if (source.at_s != null) {
     return t.make.upTo(name, short(source.at_s));
   }

@@ -7,7 +7,7 @@ import type { Clip } from "../api/types.ts";
 import { barS } from "../lib/bars.ts";
 import { short } from "../lib/format.ts";
 import * as act from "../state/actions.ts";
-import { attempt, attemptOnce } from "../state/notices.ts";
+import { attempt, attemptOnce, notify } from "../state/notices.ts";
 import * as playback from "../state/playback.ts";
 import { isSnapping } from "../state/settings.ts";
 import { cannot, jobs, notUsable } from "../state/store.ts";
@@ -151,7 +151,13 @@ interface ToolButtonProps {
 function ToolButton({ icon, text, hotkey, reason, onClick }: ToolButtonProps) {
   const tip = reason ?? (hotkey === undefined ? text : `${text} (${hotkey})`);
   return (
-    <button type="button" class="button" aria-disabled={reason !== null} title={tip} onClick={onClick}>
+    <button
+      type="button"
+      class="button"
+      aria-disabled={reason !== null}
+      title={tip}
+      onClick={() => (reason === null ? onClick() : notify(reason, { isProblem: true }))}
+    >
       <Icon of={icon} size={16} /> {text}
     </button>
   );

@@ -13,7 +13,8 @@ import { compact, restore } from "../state/draft.ts";
 import { attempt, report } from "../state/notices.ts";
 import { playing, selectClip } from "../state/playback.ts";
 import { navigate, route } from "../state/router.ts";
-import { clips, connection, findClip, keepClip, notUsable, server } from "../state/store.ts";
+import { findName, idOf, type Reference, sourceName } from "../state/source-names.ts";
+import { clipName, clips, connection, findClip, notUsable, server } from "../state/store.ts";
 import { t } from "../strings.ts";
 
 export function ClipScreen() {
@@ -184,6 +185,20 @@ function Export({ clip }: { clip: Clip }) {
 /** Fields of a recipe that say nothing about its music. */
 const WITHOUT_EFFECT = ["count", "analyse", "long_prompt"];
 
+/** The clip or upload that a setting refers to, by its name. */
+function SourceName({ source }: { source: Reference }) {
+  const name = sourceName(source);
+  useEffect(() => {
+    if (name === undefined) {
+      findName(source);
+    }
+  }, [idOf(source), name === undefined]);
+  if (name === undefined || name === null) {
+    return <span class="muted">{name === null ? t.clip.gone(source) : "…"}</span>;
+  }
+  return source.clip_id ? <a href={`#/clip/${source.clip_id}`}>{name}</a> : <span>{name}</span>;
+}
+
 /** A setting as people read it: what is within it as names with values. */
 function inWords(value: unknown): string {
   if (Array.isArray(value)) {
@@ -195,7 +210,25 @@ function inWords(value: unknown): string {
     );
     return parts.join(", ");
   }
+  if (typeof value === "number") {
+    return String(Math.round(1_000 * value) / 1_000);
+  }
   return typeof value === "boolean" ? (value ? t.yes : t.no) : String(value);
+}
+
+/** A setting, with the name of the music that it refers to. */
+function Setting({ value }: { value: unknown }) {
+  if (typeof value !== "object" || value === null || !("clip_id" in value || "upload_id" in value)) {
+    return <>{inWords(value)}</>;
+  }
+  const { clip_id, upload_id, kind, ...part } = value as Reference & { kind?: string };
+  return (
+    <>
+      {kind !== undefined && `${t.clip.relation(kind, null)} `}
+      <SourceName source={{ clip_id, upload_id }} />
+      {Object.keys(compact(part)).length > 0 && `, ${inWords(part)}`}
+    </>
+  );
 }
 
 /** The settings that make the same music again. */
@@ -215,7 +248,9 @@ function RecipeTable({ clip }: { clip: Clip }) {
         {settings.map(([name, value]) => (
           <div key={name}>
             <dt>{t.fieldNames[name] ?? name}</dt>
-            <dd>{inWords(value)}</dd>
+            <dd>
+              <Setting value={value} />
+            </dd>
           </div>
         ))}
       </dl>
@@ -241,13 +276,8 @@ function RecipeTable({ clip }: { clip: Clip }) {
 /** The clip it was made from, and those made from it. */
 function Family({ clip }: { clip: Clip }) {
   const [children, setChildren] = useState<Clip[]>([]);
-  const parent = clips.value.get(clip.parent?.clip_id ?? "");
   useEffect(() => {
     attempt(async () => setChildren((await get<Page<Clip>>(`/v1/clips?parent_id=${clip.id}`)).items));
-    if (clip.parent !== null) {
-      // The parent may be gone for good.
-      get<Clip>(`/v1/clips/${clip.parent.clip_id}`).then(keepClip, () => {});
-    }
   }, [clip.id]);
   if (clip.parent === null && children.length === 0) {
     return null;
@@ -258,13 +288,12 @@ function Family({ clip }: { clip: Clip }) {
       <ul class="family">
         {clip.parent !== null && (
           <li>
-            {t.clip.relation(clip.parent.relation, clip.parent.at_s)}{" "}
-            {parent === undefined ? t.clip.gone : <a href={`#/clip/${parent.id}`}>{act.clipName(parent)}</a>}
+            {t.clip.relation(clip.parent.relation, clip.parent.at_s)} <SourceName source={clip.parent} />
           </li>
         )}
         {children.map((child) => (
           <li key={child.id}>
-            {t.clip.became(child.parent?.relation ?? "")} <a href={`#/clip/${child.id}`}>{act.clipName(child)}</a>
+            {t.clip.became(child.parent?.relation ?? "")} <a href={`#/clip/${child.id}`}>{clipName(child)}</a>
           </li>
         ))}
       </ul>

@@ -8,7 +8,7 @@ import { Icon } from "../components/icon.tsx";
 import * as act from "../state/actions.ts";
 import { attempt, attemptOnce, notify, report, underWay } from "../state/notices.ts";
 import { replaceRoute, route } from "../state/router.ts";
-import { clips, findClip } from "../state/store.ts";
+import { clipName, clips, findClip } from "../state/store.ts";
 import { t } from "../strings.ts";
 
 export function Listening() {
@@ -59,7 +59,7 @@ function SetUp({ ids, onMade }: { ids: string[]; onMade: () => Promise<void> }) 
       <ol class="chosen-clips">
         {ids.map((id) => (
           <li key={id}>
-            <span>{clips.value.get(id) === undefined ? "…" : act.clipName(clips.value.get(id) as never)}</span>
+            <span>{clips.value.get(id) === undefined ? "…" : clipName(clips.value.get(id) as never)}</span>
           </li>
         ))}
       </ol>
@@ -147,7 +147,7 @@ function ResultTable({ results, kind }: { results: Results; kind: "pairs" | "rat
           return (
             <tr key={clip_id}>
               <th scope="row">
-                <a href={`#/clip/${clip_id}`}>{clip === undefined ? clip_id : act.clipName(clip)}</a>
+                <a href={`#/clip/${clip_id}`}>{clip === undefined ? t.clip.gone({ clip_id }) : clipName(clip)}</a>
               </th>
               <td>{shown(score)}</td>
               <td>

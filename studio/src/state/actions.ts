@@ -6,13 +6,14 @@ import { dropTrack } from "../audio/tracks.ts";
 import { encodeRequest } from "../lib/recipe-link.ts";
 import { expand } from "../lib/wildcards.ts";
 import { t } from "../strings.ts";
-import { compact, draft, edit, nameSource } from "./draft.ts";
+import { compact, draft, edit } from "./draft.ts";
 import { announce, attempt, notify } from "./notices.ts";
 import { currentId, DEFAULT_RATE_HZ, group, playClip, player, type Region, stopPlaying } from "./playback.ts";
 import { navigate } from "./router.ts";
 import { unchoose } from "./selection.ts";
 import {
   cannot,
+  clipName,
   clips,
   forgetClip,
   isEnded,
@@ -130,7 +131,6 @@ export function continueInDraft(clip: Clip, atS: number): void {
   if (!isUsable(clip)) {
     return;
   }
-  nameSource({ clip_id: clip.id }, clipName(clip));
   edit({
     continue_from: { clip_id: clip.id, at_s: atS },
     duration_s: Math.ceil(atS + 10),
@@ -148,7 +148,6 @@ export function useAs(kind: "melody" | "style", clip: Clip, region: Region | nul
     return;
   }
   const source = { clip_id: clip.id, start_s: region?.startS ?? 0, end_s: region?.endS ?? clip.duration_s };
-  nameSource(source, clipName(clip));
   edit({ [kind]: source, text: draft.value.text || clip.text });
   notify(t.notice.usedAs(kind));
 }
@@ -354,10 +353,6 @@ export const isSearchWanted = signal(false);
 export function search(): void {
   isSearchWanted.value = true;
   navigate("#/library");
-}
-
-export function clipName(clip: Clip): string {
-  return clip.title || clip.text || t.clip.untitled;
 }
 
 /** The clip that keys act on. */

@@ -34,6 +34,10 @@ export const isEnded = (job: Job) => job.state !== "queued" && job.state !== "ru
 export const isPlayable = (clip: Clip) =>
   clip.state === "making" || (clip.audio_kept && (clip.state === "ready" || clip.state === "partial"));
 
+export function clipName(clip: Clip): string {
+  return clip.title || clip.text || t.clip.untitled;
+}
+
 /** Whether a clip waits to be made or is being made. */
 export const isUnfinished = (clip: Clip) => clip.state === "waiting" || clip.state === "making";
 

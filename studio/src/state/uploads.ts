@@ -6,8 +6,9 @@ import { encodeWav } from "../audio/wav.ts";
 import { recipeInFile } from "../lib/file-record.ts";
 import { bytes } from "../lib/format.ts";
 import { t } from "../strings.ts";
-import { draft, edit, nameSource, restore } from "./draft.ts";
+import { draft, edit, restore } from "./draft.ts";
 import { notify } from "./notices.ts";
+import { noteName } from "./source-names.ts";
 import { server } from "./store.ts";
 
 /** Those of earlier, the newest first, as far as they were read. */
@@ -16,12 +17,16 @@ export const uploads = signal<Page<Upload>>({ items: [], next_cursor: null });
 /** Reads the first page of uploads, or the one that begins at the cursor. */
 export async function readUploads(cursor: string | null = null): Promise<void> {
   const page = await get<Page<Upload>>(`/v1/uploads${cursor === null ? "" : `?cursor=${cursor}`}`);
+  if (cursor !== null && cursor !== uploads.value.next_cursor) {
+    return; // asked for twice
+  }
   uploads.value = { ...page, items: [...(cursor === null ? [] : uploads.value.items), ...page.items] };
 }
 
 /** Deletes an upload, also from the draft; clips that were made from it stay. */
 export async function deleteUpload(upload: Upload): Promise<void> {
   await remove(`/v1/uploads/${upload.id}`);
+  noteName(upload.id, null);
   uploads.value = { ...uploads.value, items: uploads.value.items.filter(({ id }) => id !== upload.id) };
   for (const kind of ["melody", "style", "continue_from"] as const) {
     if (draft.value[kind]?.upload_id === upload.id) {
@@ -45,7 +50,7 @@ export const sending = signal<ReadonlyMap<SourceKind, SentFile>>(new Map());
 
 /** Makes an upload the source of a kind. */
 export function takeUpload(kind: SourceKind, sent: Upload): void {
-  nameSource({ upload_id: sent.id }, sent.name);
+  noteName(sent.id, sent.name);
   if (kind === "continue_from") {
     edit({ continue_from: { upload_id: sent.id }, duration_s: Math.ceil(sent.duration_s + 10), loop: null });
   } else {
