@@ -221,6 +221,7 @@ export const t = {
     family: "Family",
     gone: ({ clip_id }: { clip_id?: string | null }) =>
       clip_id ? "a clip that was deleted" : "a file that was deleted",
+    inTrash: "This clip is in the trash.",
     notThere: "This clip is not here any more.",
     relation: (relation: string, atS: number | null) =>
       relation === "continue" && atS !== null

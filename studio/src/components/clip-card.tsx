@@ -1,4 +1,6 @@
 /** One clip: its wave, what was measured, and everything that can be done with it. */
+
+import { useComputed } from "@preact/signals";
 import {
   CircleStop,
   Download,
@@ -54,7 +56,7 @@ interface ClipCardProps {
 }
 
 export function ClipCard({ clip, among, hasTitle = false }: ClipCardProps) {
-  const isCurrent = currentId.value === clip.id;
+  const isCurrent = useComputed(() => currentId.value === clip.id).value;
   const isSounding = isCurrent && isPlaying.value;
   const play = () => {
     if (isCurrent) {
@@ -139,16 +141,18 @@ function LazyWave(props: { clip: Clip; height: number; onSeek: (seconds: number)
 
 /** Where a clip stands: its place in line, how far it is, why it failed, or what was measured. */
 function Standing({ clip }: { clip: Clip }) {
-  const job = jobs.value.get(clip.job_id ?? "");
-  const made = progress.value.get(clip.job_id ?? "");
   switch (clip.state) {
-    case "waiting":
-      return <p class="measures">{t.clip.waiting(job?.queue?.position ?? null, job?.queue?.starts_in_s ?? null)}</p>;
+    case "waiting": {
+      const queue = jobs.value.get(clip.job_id ?? "")?.queue;
+      return <p class="measures">{t.clip.waiting(queue?.position ?? null, queue?.starts_in_s ?? null)}</p>;
+    }
     case "making":
       return (
         <p class="measures">
           <progress max={clip.asked_s} value={clip.duration_s} aria-label={t.clip.progress} />
-          <span>{t.clip.making(clip.duration_s, clip.asked_s, made?.eta_s ?? null)}</span>
+          <span>
+            {t.clip.making(clip.duration_s, clip.asked_s, progress.value.get(clip.job_id ?? "")?.eta_s ?? null)}
+          </span>
         </p>
       );
     case "failed":
@@ -172,8 +176,8 @@ function CancelButton({ clip }: { clip: Clip }) {
 }
 
 function Actions({ clip }: { clip: Clip }) {
-  const isLocked = draft.value.seed === clip.seed;
-  const isChosen = chosen.value.includes(clip.id);
+  const isLocked = useComputed(() => draft.value.seed === clip.seed).value;
+  const isChosen = useComputed(() => chosen.value.includes(clip.id)).value;
   return (
     <div class="actions">
       <IconButton

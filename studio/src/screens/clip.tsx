@@ -1,16 +1,16 @@
 /** One clip in full: its wave, where it came from, how it was made, and how to take it away. */
-import { Download, Link, Star } from "lucide";
+import { Download, Link, RotateCcw, Star } from "lucide";
 import { useEffect, useState } from "preact/hooks";
 import { get, ProblemError } from "../api/client.ts";
 import type { Clip, JobRequest, Page } from "../api/types.ts";
 import { ClipMenu } from "../components/clip-card.tsx";
-import { Field, IconButton, TextField } from "../components/controls.tsx";
+import { Field, IconButton } from "../components/controls.tsx";
 import { Icon } from "../components/icon.tsx";
 import { Stage } from "../components/stage.tsx";
 import { chordNames, letter, moment, short } from "../lib/format.ts";
 import * as act from "../state/actions.ts";
 import { compact, restore } from "../state/draft.ts";
-import { attempt, report } from "../state/notices.ts";
+import { attempt, attemptOnce, report } from "../state/notices.ts";
 import { playing, selectClip } from "../state/playback.ts";
 import { navigate, route } from "../state/router.ts";
 import { findName, idOf, type Reference, sourceName } from "../state/source-names.ts";
@@ -25,7 +25,7 @@ export function ClipScreen() {
     findClip(id).then(show, (error: unknown) =>
       error instanceof ProblemError && error.problem.status === 404 ? setIsGone(true) : report(error),
     );
-  }, [id, connection.value === "online"]);
+  }, [id, clip === undefined, connection.value === "online"]);
   return (
     <main class="page clip-page">
       {clip === undefined ? (
@@ -81,6 +81,18 @@ function Details({ clip }: { clip: Clip }) {
         />
         <ClipMenu clip={clip} />
       </header>
+      {clip.trashed_at !== null && (
+        <p class="in-trash">
+          {t.clip.inTrash}
+          <button
+            type="button"
+            class="button"
+            onClick={() => attemptOnce("restore", () => act.restoreFromTrash([clip]))}
+          >
+            <Icon of={RotateCcw} size={16} /> {t.action.restore}
+          </button>
+        </p>
+      )}
       <p class="muted">{t.clip.madeAt(letter(clip.index), clip.model, moment(clip.created_at))}</p>
       <Stage clip={clip} height={128} isDetailed />
       <div class="columns">
@@ -301,25 +313,22 @@ function Family({ clip }: { clip: Clip }) {
   );
 }
 
+/** Words that are separated by commas. */
+function listed(text: string): string[] {
+  const words = text.split(",").map((word) => word.trim());
+  return words.filter((word) => word !== "");
+}
+
 function Notes({ clip }: { clip: Clip }) {
-  const [tags, setTags] = useState(clip.tags.join(", "));
-  const typed = useTyped(clip.notes, (notes) => act.change(clip, { notes }));
-  const keepTags = () => {
-    const list = tags
-      .split(",")
-      .map((tag) => tag.trim())
-      .filter((tag) => tag !== "");
-    if (list.join() !== clip.tags.join()) {
-      attempt(() => act.change(clip, { tags: list }));
-    }
-  };
+  const notes = useTyped(clip.notes, (text) => act.change(clip, { notes: text }));
+  const tags = useTyped(clip.tags.join(", "), (text) => act.change(clip, { tags: listed(text) }));
   return (
     <section>
       <h2>{t.clip.notes}</h2>
-      <div onBlurCapture={keepTags}>
-        <TextField label={t.clip.tags} hint={t.hint.tags} value={tags} onValue={setTags} />
-      </div>
-      <Field label={t.clip.notes}>{(ids) => <textarea {...ids} {...typed} rows={3} />}</Field>
+      <Field label={t.clip.tags} hint={t.hint.tags}>
+        {(ids) => <input {...ids} {...tags} type="text" />}
+      </Field>
+      <Field label={t.clip.notes}>{(ids) => <textarea {...ids} {...notes} rows={3} />}</Field>
       <fieldset class="field rating">
         <legend>{t.clip.rating}</legend>
         {[1, 2, 3, 4, 5].map((rating) => (

@@ -1,5 +1,5 @@
 /** All clips: searched, filtered, and handled several at a time. */
-import { signal } from "@preact/signals";
+import { signal, useComputed } from "@preact/signals";
 import {
   FolderMinus,
   FolderPlus,
@@ -11,7 +11,7 @@ import {
   Star,
   Trash2,
 } from "lucide";
-import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { get, idempotencyKey, post, remove } from "../api/client.ts";
 import type { Clip, Collection, Page } from "../api/types.ts";
 import { ClipCard } from "../components/clip-card.tsx";
@@ -47,19 +47,16 @@ export function Library() {
   const { query } = route.value;
   const { found, more } = useClips(query.toString());
   const items = found?.items ?? [];
+  // Hundreds of cards: each looks after itself, and none is drawn anew with the screen.
+  const rows = useMemo(() => <Rows items={items} />, [found]);
   const isTrash = query.get("trashed") === "true";
-  const ids = items.map((clip) => clip.id);
   return (
     <main class="page library" ref={useScroll(found?.query)}>
       <h1>{t.library.title}</h1>
       <Filters query={query} isTrash={isTrash} />
       {chosen.value.length > 0 && <Bulk />}
       {items.length === 0 && <Nothing isRead={found !== null} query={query} />}
-      <div class="rows">
-        {items.map((clip) => (
-          <ClipCard key={clip.id} clip={clips.value.get(clip.id) ?? clip} among={ids} hasTitle />
-        ))}
-      </div>
+      {rows}
       {found != null && found.next_cursor !== null && (
         <button type="button" class="button" onClick={more}>
           {t.action.more50}
@@ -68,6 +65,22 @@ export function Library() {
       <Storage />
     </main>
   );
+}
+
+function Rows({ items }: { items: Clip[] }) {
+  const ids = items.map((clip) => clip.id);
+  return (
+    <div class="rows">
+      {items.map((clip) => (
+        <Row key={clip.id} clip={clip} among={ids} />
+      ))}
+    </div>
+  );
+}
+
+function Row({ clip, among }: { clip: Clip; among: string[] }) {
+  const now = useComputed(() => clips.value.get(clip.id) ?? clip);
+  return <ClipCard clip={now.value} among={among} hasTitle />;
 }
 
 /** Why there are no clips, and what to do. */

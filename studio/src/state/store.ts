@@ -5,6 +5,7 @@ import { listen } from "../api/events.ts";
 import type { Clip, Job, Model, Page, Progress, Server } from "../api/types.ts";
 import { t } from "../strings.ts";
 import { announce } from "./notices.ts";
+import { unchoose } from "./selection.ts";
 
 const RECENT_JOBS = 20;
 
@@ -76,6 +77,7 @@ export function keepJob(job: Job): void {
 }
 
 export function forgetClip(id: string): void {
+  unchoose(id);
   const rest = new Map(clips.value);
   rest.delete(id);
   clips.value = rest;
@@ -173,6 +175,7 @@ function apply(type: string, data: any): void {
     rest.delete(data.job_id);
     jobs.value = rest;
   } else if (type.startsWith("job.")) {
+    libraryVersion.value += jobs.value.has(data.job.id) ? 0 : 1;
     keepJob(data.job);
     void refreshServer();
     if (isEnded(data.job)) {
