@@ -85,6 +85,10 @@ export const t = {
     kind: "kind",
     melody_part: "Part of the melody",
     label: "Label",
+    best_of: "Best of",
+    stride_s: "Stride (s)",
+    adapters: "Adapters",
+    strength: "strength",
   } as Record<string, string>,
 
   yes: "yes",
@@ -374,6 +378,7 @@ export const t = {
     open: "Open",
     copyLink: "Copy link",
     remove: (name: string) => `Delete the test ${name}`,
+    removeSurely: (answers: number) => `Delete it with ${plural(answers, "answer", "answers")}?`,
     answers: (participants: number, answers: number) =>
       `${plural(participants, "participant", "participants")}, ${plural(answers, "answer", "answers")}`,
     clip: "Clip",

@@ -10,7 +10,8 @@ export class ProblemError extends Error {
   readonly problem: Problem;
 
   constructor(problem: Problem) {
-    super(problem.detail || problem.title);
+    // What went wrong within the server is in its log, under the number of the request.
+    super(problem.status === 500 ? problem.title : problem.detail || problem.title);
     this.problem = problem;
   }
 

@@ -3,7 +3,7 @@ import { Link, Trash2 } from "lucide";
 import { useEffect, useState } from "preact/hooks";
 import { get, idempotencyKey, post, remove } from "../api/client.ts";
 import type { ListeningTest, Page, Results } from "../api/types.ts";
-import { Choice, IconButton, TextField } from "../components/controls.tsx";
+import { Choice, TextField } from "../components/controls.tsx";
 import { Icon } from "../components/icon.tsx";
 import * as act from "../state/actions.ts";
 import { attempt, attemptOnce, notify, report, underWay } from "../state/notices.ts";
@@ -99,6 +99,17 @@ function TestCard({ test, onGone }: { test: ListeningTest; onGone: () => Promise
     attempt(async () => setResults(await get<Results>(`/v1/listening-tests/${test.id}/results`)));
     Promise.all(test.clip_ids.map(findClip)).catch(() => {});
   }, [test.id]);
+  const [isAsking, setIsAsking] = useState(false);
+  const answers = results?.answers ?? 0;
+  /** Answers cannot be brought back: where there are some, the first press asks. */
+  const drop = async () => {
+    if (answers > 0 && !isAsking) {
+      setIsAsking(true);
+    } else {
+      await remove(`/v1/listening-tests/${test.id}`);
+      await onGone();
+    }
+  };
   const share = async () => {
     await act.copy(linkTo(test));
     notify(t.notice.linkCopied);
@@ -113,11 +124,16 @@ function TestCard({ test, onGone }: { test: ListeningTest; onGone: () => Promise
         <button type="button" class="button" onClick={() => attempt(share)}>
           <Icon of={Link} size={16} /> {t.test.copyLink}
         </button>
-        <IconButton
-          icon={Trash2}
-          label={t.test.remove(test.name)}
-          onClick={() => attemptOnce("remove-test", () => remove(`/v1/listening-tests/${test.id}`).then(onGone))}
-        />
+        <button
+          type="button"
+          class={isAsking ? "button" : "icon-button"}
+          aria-label={isAsking ? undefined : t.test.remove(test.name)}
+          title={isAsking ? undefined : t.test.remove(test.name)}
+          onClick={() => attemptOnce("remove-test", drop)}
+          onBlur={() => setIsAsking(false)}
+        >
+          <Icon of={Trash2} /> {isAsking && t.test.removeSurely(answers)}
+        </button>
       </header>
       <p class="muted">
         {test.question} {results !== null && t.test.answers(results.participants, results.answers)}

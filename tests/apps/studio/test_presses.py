@@ -107,3 +107,20 @@ def test_a_double_press_removes_one_entry_of_a_list(studio: OpenStudio, what: st
     eventually(lambda: len(kept) < 3)
     opened.page.wait_for_timeout(400)
     assert len(kept) == 2
+
+
+def test_a_test_with_answers_is_deleted_only_when_that_is_confirmed(studio: OpenStudio) -> None:
+    """One press deleted it, and nothing brought the answers back."""
+    opened = studio()
+    ids = [clip.id for clip in opened.make(count=2).clips]
+    opened.server.tests["t"] = {"id": "t", "name": "mine", "kind": "pairs", "question": "?", "clip_ids": ids}
+    opened.server.answers.append({"participant": "ann", "trial": 0, "answer": "a"})
+    opened.open("#/test")
+    opened.page.get_by_text("1 participant, 1 answer").wait_for()
+    press_twice(opened.page.get_by_label("Delete the test mine"))
+    confirm = opened.page.get_by_role("button", name="Delete it with 1 answer?")
+    confirm.wait_for()
+    opened.page.wait_for_timeout(600)
+    assert "t" in opened.server.tests
+    confirm.click()
+    eventually(lambda: opened.server.tests == {})

@@ -35,6 +35,9 @@ def test_a_recipe_names_what_the_music_was_made_from(studio: OpenStudio) -> None
         melody={"clip_id": source.id, "start_s": 0.123456, "end_s": 2},
         style=add_upload(opened, "voice memo.m4a"),
         relation={"clip_id": source.id, "kind": "variation"},
+        best_of=2,
+        stride_s=5,
+        adapters=[{"name": "flutes", "strength": 0.5}],
     )
     # The page does not know the clip from its list of jobs.
     opened.page.route("**/v1/jobs?limit=*", lambda route: route.fulfill(json={"items": [], "next_cursor": None}))
@@ -47,6 +50,8 @@ def test_a_recipe_names_what_the_music_was_made_from(studio: OpenStudio) -> None
     text = opened.page.locator("main").inner_text()
     assert "upl_" not in text
     assert "clip_" not in text
+    names = opened.page.locator(".clip-page .recipe dt").all_inner_texts()
+    assert not any("_" in name for name in names), names
     melody.get_by_role("link").click()
     opened.wait_until(f"location.hash === '#/clip/{source.id}'")
     assert opened.page.get_by_label("Title", exact=True).input_value() == "Tuesday <b>"
