@@ -34,7 +34,7 @@ PRESSES: dict[str, tuple[str, Callable[[Studio], Any], str]] = {
 
 @pytest.mark.parametrize("name", PRESSES)
 def test_a_double_press_makes_one(studio: OpenStudio, name: str) -> None:
-    """It made two: the second half came after the answer to the first."""
+    """It made two jobs or two tests: the second half came after the answer to the first."""
     hash, control, path = PRESSES[name]
     opened = studio()
     ids = [clip.id for clip in opened.make(count=2).clips]

@@ -70,7 +70,6 @@ def test_tags_of_one_tab_are_not_overwritten_by_the_other(tabs: Tabs) -> None:
 
 
 def test_what_is_made_in_one_tab_is_seen_in_the_other_at_once(tabs: Tabs) -> None:
-    """The library of the other had it when it was finished."""
     tabs.service.clip(text="flute")
     tabs.open("#/library")
     tabs.first.open("#/")
