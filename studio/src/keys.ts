@@ -5,7 +5,7 @@ import { continuationPoint, openSection, regionOf } from "./components/stage.tsx
 import { step } from "./components/transport.tsx";
 import { scrollWave } from "./components/wave.tsx";
 import * as act from "./state/actions.ts";
-import { attempt } from "./state/notices.ts";
+import { attempt, attemptOnce } from "./state/notices.ts";
 import * as playback from "./state/playback.ts";
 import { navigate, route } from "./state/router.ts";
 import { hasKeys } from "./state/settings.ts";
@@ -18,7 +18,7 @@ export function installKeys(): void {
   document.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) {
       event.preventDefault();
-      attempt(act.generate);
+      attemptOnce("generate", act.generate);
     } else if (event.key === "Escape") {
       endWhatIsUnderWay(event);
     } else if (hasKeys.value && !event.ctrlKey && !event.metaKey && !isTyping(event.target) && press(event)) {
@@ -96,7 +96,7 @@ function onClip(key: string): boolean {
   }
   const actions: Record<string, () => unknown> = {
     l: playback.toggleLoop,
-    c: () => attempt(() => act.continueFrom(clip, continuationPoint(clip))),
+    c: () => attemptOnce("continue", () => act.continueFrom(clip, continuationPoint(clip))),
     m: () => act.useAs("melody", clip, regionOf(clip)),
     t: () => {
       if (!["", "clip"].includes(route.value.screen)) {
@@ -105,14 +105,14 @@ function onClip(key: string): boolean {
       openSection(playback.positionS.value);
     },
     f: () => attempt(() => act.setFavourite(clip, !clip.favourite)),
-    r: () => attempt(() => act.moreLike(clip)),
+    r: () => attemptOnce("more-like", () => act.moreLike(clip)),
     s: () => act.toggleSeedLock(clip),
-    d: () => act.download(act.fileUrl(clip, "wav")),
+    d: () => act.downloadClip(clip),
     j: () => step(1),
     k: () => step(-1),
     "[": () => mark(clip, { startS: playback.positionS.value }),
     "]": () => mark(clip, { endS: playback.positionS.value }),
-    delete: () => attempt(() => act.trash([clip])),
+    delete: () => attemptOnce("trash", () => act.trash([clip])),
   };
   actions[key]?.();
   return key in actions;

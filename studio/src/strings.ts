@@ -85,6 +85,10 @@ export const t = {
     kind: "kind",
     melody_part: "Part of the melody",
     label: "Label",
+    best_of: "Best of",
+    stride_s: "Stride (s)",
+    adapters: "Adapters",
+    strength: "strength",
   } as Record<string, string>,
 
   yes: "yes",
@@ -121,6 +125,9 @@ export const t = {
     someAudio: "audio",
     noUploads: "Files that you give appear here, to be used again.",
     uploaded: (seconds: string, when: string) => `${seconds} s · ${when}`,
+    sent: (share: number) => (share < 1 ? `${Math.floor(100 * share)} %` : "being read"),
+    sentOf: (name: string) => `Part of ${name} that is sent`,
+    waitsForFile: "A file is still being sent. Wait for it, or stop it.",
     part: (name: string, startS: string, endS: string) => `${name}, ${startS}–${endS} s`,
     upTo: (name: string, atS: string) => `${name}, from ${atS} s`,
     hummed: "hummed melody",
@@ -202,6 +209,7 @@ export const t = {
     failed: "could not be made",
     cancelled: "cancelled before it began",
     partial: (madeS: string, ofS: string) => `stopped at ${madeS} of ${ofS} s`,
+    cancelFirst: "This clip is still being made. Cancel it first.",
     dropped: "The audio was dropped to make room; its recipe makes it again.",
     madeAt: (name: string, model: string, when: string) => `Variation ${name} · ${model} · ${when}`,
     measures: "Asked and measured",
@@ -215,7 +223,9 @@ export const t = {
     codes: "Codes",
     recipe: "Recipe",
     family: "Family",
-    gone: "a clip that was deleted",
+    gone: ({ clip_id }: { clip_id?: string | null }) =>
+      clip_id ? "a clip that was deleted" : "a file that was deleted",
+    inTrash: "This clip is in the trash.",
     notThere: "This clip is not here any more.",
     relation: (relation: string, atS: number | null) =>
       relation === "continue" && atS !== null
@@ -306,6 +316,7 @@ export const t = {
     chooseEarlier: (kind: string) => `Choose an earlier file for ${kind}`,
     deleteUpload: (name: string) => `Delete ${name}`,
     chooseFile: (kind: string) => `Choose a file for ${kind}`,
+    stopSending: (name: string) => `Stop sending ${name}`,
     removeSource: (kind: string) => `Remove ${kind}`,
     hum: "Hum a melody",
     stopHumming: "Stop recording",
@@ -367,6 +378,7 @@ export const t = {
     open: "Open",
     copyLink: "Copy link",
     remove: (name: string) => `Delete the test ${name}`,
+    removeSurely: (answers: number) => `Delete it with ${plural(answers, "answer", "answers")}?`,
     answers: (participants: number, answers: number) =>
       `${plural(participants, "participant", "participants")}, ${plural(answers, "answer", "answers")}`,
     clip: "Clip",
@@ -433,6 +445,10 @@ export const t = {
     draining: "The server is shutting down and takes no new work.",
     restarting: "The engine restarts; what was being made goes on by itself.",
     storage: "Storage is nearly full. Empty the trash, or delete clips that you do not need.",
+    stillMade: "This clip is still being made. Use it once it is finished, or cancel it and use what is there.",
+    cancelFirst: "This clip is still being made. Cancel it first.",
+    dropped: "The audio of this clip was dropped to make room. Make it again with its settings, then use that.",
+    noMusic: "This clip has no music.",
     needsKey: "The server asks for a key.",
     noScope: "Your key allows listening only.",
     modelCannot: "The loaded model cannot do this.",
@@ -444,6 +460,8 @@ export const t = {
     offlineDetail: "The server cannot be reached. Check that it runs.",
     unexpected: (status: number) => `The server answered with status ${status}.`,
     request: (id: string) => `Request ${id}`,
+    tooLarge: (name: string, size: string, limit: string) =>
+      `${name} has ${size}, and the server takes ${limit} at most. Send a shorter part, or a compressed file.`,
     notCopied: (text: string) => `The browser refused to copy. The text: ${text}`,
     badLink: "This link has no readable settings; ask for it again.",
     notARecipe: (name: string) =>

@@ -2,6 +2,7 @@
 
 import struct
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -26,7 +27,7 @@ def pcm16(samples: Float[Tensor, "C N"]) -> bytes:
 
 def from_pcm16(content: bytes, num_channels: int) -> Float[Tensor, "C N"]:
     """The samples that ``pcm16`` wrote."""
-    integers = torch.frombuffer(bytearray(content), dtype=torch.int16)
+    integers = torch.from_numpy(np.frombuffer(content, "<i2").astype(np.int16))
     return (integers.float() / FULL_SCALE).view(-1, num_channels).T.contiguous()
 
 

@@ -10,7 +10,8 @@ export class ProblemError extends Error {
   readonly problem: Problem;
 
   constructor(problem: Problem) {
-    super(problem.detail || problem.title);
+    // What went wrong within the server is in its log, under the number of the request.
+    super(problem.status === 500 ? problem.title : problem.detail || problem.title);
     this.problem = problem;
   }
 
@@ -22,11 +23,10 @@ export class ProblemError extends Error {
 
 /** The answer of the server as JSON; undefined where it has no body. */
 export async function call<T>(method: string, path: string, body?: unknown, headers: HeadersInit = {}): Promise<T> {
-  const isForm = body instanceof FormData;
   const response = await send(path, {
     method,
-    headers: { ...(body === undefined || isForm ? {} : { "Content-Type": "application/json" }), ...headers },
-    body: body === undefined || isForm ? body : JSON.stringify(body),
+    headers: { ...(body === undefined ? {} : { "Content-Type": "application/json" }), ...headers },
+    body: JSON.stringify(body),
   });
   return response.status === 204 ? (undefined as T) : ((await response.json()) as T);
 }
@@ -47,8 +47,44 @@ export async function send(path: string, init: RequestInit = {}): Promise<Respon
     if (error instanceof DOMException && error.name === "AbortError") {
       throw error;
     }
-    throw new ProblemError({ type: "offline", title: t.problem.offline, status: 0, detail: t.problem.offlineDetail });
+    throw offline();
   }
+  return successful(response);
+}
+
+/** How far a form is on its way to the server, from 0 to 1, and what stops it. */
+export interface Sending {
+  onShare: (share: number) => void;
+  signal: AbortSignal;
+}
+
+/** Sends a form, of which `fetch` would not say how far it is. */
+export function sendForm<T>(path: string, form: FormData, headers: Record<string, string>, way: Sending): Promise<T> {
+  const request = new XMLHttpRequest();
+  const answer = new Promise<Response>((resolve, reject) => {
+    request.upload.onprogress = ({ loaded, total }) => way.onShare(loaded / total);
+    request.onload = () => {
+      const type = request.getResponseHeader("Content-Type") ?? "";
+      const { status, statusText } = request;
+      resolve(new Response(request.responseText, { status, statusText, headers: { "Content-Type": type } }));
+    };
+    request.onerror = () => reject(offline());
+    request.onabort = () => reject(new DOMException("", "AbortError"));
+  });
+  way.signal.addEventListener("abort", () => request.abort());
+  request.open("POST", path);
+  for (const [name, value] of Object.entries(headers)) {
+    request.setRequestHeader(name, value);
+  }
+  request.send(form);
+  return answer.then(successful).then((response) => response.json() as Promise<T>);
+}
+
+function offline(): ProblemError {
+  return new ProblemError({ type: "offline", title: t.problem.offline, status: 0, detail: t.problem.offlineDetail });
+}
+
+async function successful(response: Response): Promise<Response> {
   if (!response.ok) {
     needsKey.value ||= response.status === 401;
     throw new ProblemError(await readProblem(response));

@@ -1,4 +1,6 @@
 /** One clip: its wave, what was measured, and everything that can be done with it. */
+
+import { useComputed } from "@preact/signals";
 import {
   CircleStop,
   Download,
@@ -25,10 +27,20 @@ import type { Clip, Recipe } from "../api/types.ts";
 import { letter, moment, short } from "../lib/format.ts";
 import * as act from "../state/actions.ts";
 import { draft } from "../state/draft.ts";
-import { attempt } from "../state/notices.ts";
+import { attempt, attemptOnce } from "../state/notices.ts";
 import { currentId, isPlaying, playClip, playing, seek, switchClip, toggle } from "../state/playback.ts";
 import { chosen, toggleChosen } from "../state/selection.ts";
-import { isEnded, isPlayable, jobs, model, progress, server } from "../state/store.ts";
+import {
+  cannot,
+  clipName,
+  isEnded,
+  isPlayable,
+  isUnfinished,
+  jobs,
+  notUsable,
+  progress,
+  server,
+} from "../state/store.ts";
 import { t } from "../strings.ts";
 import { IconButton, Menu, MenuItem } from "./controls.tsx";
 import { Icon } from "./icon.tsx";
@@ -44,7 +56,7 @@ interface ClipCardProps {
 }
 
 export function ClipCard({ clip, among, hasTitle = false }: ClipCardProps) {
-  const isCurrent = currentId.value === clip.id;
+  const isCurrent = useComputed(() => currentId.value === clip.id).value;
   const isSounding = isCurrent && isPlaying.value;
   const play = () => {
     if (isCurrent) {
@@ -62,8 +74,8 @@ export function ClipCard({ clip, among, hasTitle = false }: ClipCardProps) {
       attempt(() => playClip(clip, among, seconds));
     }
   };
-  const hasFile = isPlayable(clip) && clip.state !== "making";
-  const name = hasTitle ? act.clipName(clip) : t.clip.variation(clip.index);
+  const hasFile = notUsable(clip) === null;
+  const name = hasTitle ? clipName(clip) : t.clip.variation(clip.index);
   return (
     <article
       class={`card ${isCurrent ? "is-current" : ""}`}
@@ -87,16 +99,22 @@ export function ClipCard({ clip, among, hasTitle = false }: ClipCardProps) {
       <div class="card-body">
         {hasTitle && (
           <p class="card-title">
-            <a href={`#/clip/${clip.id}`}>{act.clipName(clip)}</a>
+            <a href={`#/clip/${clip.id}`}>{clipName(clip)}</a>
             <time dateTime={clip.created_at}>{moment(clip.created_at)}</time>
           </p>
         )}
         <LazyWave clip={clip} height={hasTitle ? 36 : 48} onSeek={onSeek} />
         <div class="card-foot">
           <Standing clip={clip} />
-          {hasFile && <Actions clip={clip} />}
-          {clip.state === "making" && <CancelButton clip={clip} />}
-          {clip.state === "waiting" && <CancelButton clip={clip} />}
+          {isUnfinished(clip) ? (
+            <CancelButton clip={clip} />
+          ) : hasFile ? (
+            <Actions clip={clip} />
+          ) : (
+            <div class="actions">
+              <ClipMenu clip={clip} />
+            </div>
+          )}
         </div>
       </div>
     </article>
@@ -123,16 +141,18 @@ function LazyWave(props: { clip: Clip; height: number; onSeek: (seconds: number)
 
 /** Where a clip stands: its place in line, how far it is, why it failed, or what was measured. */
 function Standing({ clip }: { clip: Clip }) {
-  const job = jobs.value.get(clip.job_id ?? "");
-  const made = progress.value.get(clip.job_id ?? "");
   switch (clip.state) {
-    case "waiting":
-      return <p class="measures">{t.clip.waiting(job?.queue?.position ?? null, job?.queue?.starts_in_s ?? null)}</p>;
+    case "waiting": {
+      const queue = jobs.value.get(clip.job_id ?? "")?.queue;
+      return <p class="measures">{t.clip.waiting(queue?.position ?? null, queue?.starts_in_s ?? null)}</p>;
+    }
     case "making":
       return (
         <p class="measures">
           <progress max={clip.asked_s} value={clip.duration_s} aria-label={t.clip.progress} />
-          <span>{t.clip.making(clip.duration_s, clip.asked_s, made?.eta_s ?? null)}</span>
+          <span>
+            {t.clip.making(clip.duration_s, clip.asked_s, progress.value.get(clip.job_id ?? "")?.eta_s ?? null)}
+          </span>
         </p>
       );
     case "failed":
@@ -156,8 +176,8 @@ function CancelButton({ clip }: { clip: Clip }) {
 }
 
 function Actions({ clip }: { clip: Clip }) {
-  const isLocked = draft.value.seed === clip.seed;
-  const isChosen = chosen.value.includes(clip.id);
+  const isLocked = useComputed(() => draft.value.seed === clip.seed).value;
+  const isChosen = useComputed(() => chosen.value.includes(clip.id)).value;
   return (
     <div class="actions">
       <IconButton
@@ -178,7 +198,7 @@ function Actions({ clip }: { clip: Clip }) {
         icon={RefreshCw}
         label={t.action.moreLike}
         hotkey="R"
-        onClick={() => attempt(() => act.moreLike(clip))}
+        onClick={() => attemptOnce("more-like", () => act.moreLike(clip))}
       />
       <a
         class="icon-button"
@@ -201,47 +221,51 @@ function Actions({ clip }: { clip: Clip }) {
 }
 
 export function ClipMenu({ clip }: { clip: Clip }) {
-  const cannot = (kind: string) =>
-    model.value?.can[kind] === false ? (model.value.cannot[kind] ?? t.state.modelCannot) : null;
+  const unusable = notUsable(clip);
   const formats = server.value?.formats.audio ?? ["wav"];
   const saveRecipe = async () =>
     act.saveJson(await get<Recipe>(`/v1/clips/${clip.id}/recipe`), `descant-seed-${clip.seed}.recipe.json`);
   const isTrashed = clip.trashed_at !== null;
   return (
-    <Menu label={t.action.more(act.clipName(clip))} icon={Ellipsis}>
+    <Menu label={t.action.more(clipName(clip))} icon={Ellipsis}>
       <MenuItem icon={Music} text={t.action.open} href={`#/clip/${clip.id}`} />
       <MenuItem
         icon={Forward}
         text={t.action.continueInDraft}
+        reason={cannot("continue_from") ?? unusable}
         onClick={() => act.continueInDraft(clip, clip.duration_s)}
       />
       <MenuItem
         icon={Music}
         text={t.action.asMelody}
         hotkey="M"
-        reason={cannot("melody")}
+        reason={cannot("melody") ?? unusable}
         onClick={() => act.useAs("melody", clip, null)}
       />
       <MenuItem
         icon={Palette}
         text={t.action.asStyle}
-        reason={cannot("style")}
+        reason={cannot("style") ?? unusable}
         onClick={() => act.useAs("style", clip, null)}
       />
       <hr />
-      <div class="menu-formats">
-        {formats.map((format) => (
-          <a key={format} class="button quiet" href={act.fileUrl(clip, format)} download="">
-            {format.toUpperCase()}
-          </a>
-        ))}
-        {server.value?.extras.midi && (
-          <a class="button quiet" href={`/v1/clips/${clip.id}/midi`} download="" title={t.hint.midi}>
-            MIDI
-          </a>
-        )}
-      </div>
-      <hr />
+      {unusable === null && (
+        <>
+          <div class="menu-formats">
+            {formats.map((format) => (
+              <a key={format} class="button quiet" href={act.fileUrl(clip, format)} download="">
+                {format.toUpperCase()}
+              </a>
+            ))}
+            {server.value?.extras.midi && (
+              <a class="button quiet" href={`/v1/clips/${clip.id}/midi`} download="" title={t.hint.midi}>
+                MIDI
+              </a>
+            )}
+          </div>
+          <hr />
+        </>
+      )}
       <MenuItem
         icon={Link}
         text={t.action.share}
@@ -265,6 +289,7 @@ export function ClipMenu({ clip }: { clip: Clip }) {
         <MenuItem
           icon={Trash2}
           text={t.action.trash}
+          reason={isUnfinished(clip) ? t.state.cancelFirst : null}
           hotkey={t.key.delete}
           onClick={() => attempt(() => act.trash([clip]))}
         />

@@ -8,8 +8,8 @@ import { short } from "../lib/format.ts";
 import { differences, expand } from "../lib/wildcards.ts";
 import * as act from "../state/actions.ts";
 import { compact, draft, EMPTY, edit, restore } from "../state/draft.ts";
-import { attempt } from "../state/notices.ts";
-import { connection, model, notReady, server } from "../state/store.ts";
+import { attempt, attemptOnce } from "../state/notices.ts";
+import { connection, model, server } from "../state/store.ts";
 import { t } from "../strings.ts";
 import { Choice, IconButton, Menu, MenuItem, NumberField, TextField } from "./controls.tsx";
 import { Expert, More } from "./details.tsx";
@@ -30,7 +30,7 @@ export function Composer() {
       aria-label={t.make.title}
       onSubmit={(event) => {
         event.preventDefault();
-        attempt(act.generate);
+        attemptOnce("generate", act.generate);
       }}
     >
       <div class="prompt">
@@ -115,7 +115,7 @@ function Settings({ children }: { children: ComponentChildren }) {
 }
 
 function Send() {
-  const reason = notReady.value;
+  const reason = act.notGenerating.value;
   const isLoading = server.value?.state === "loading";
   const factor = server.value?.speed?.real_time_factor;
   const seconds = factor == null ? null : factor * (draft.value.duration_s ?? 10);
@@ -184,7 +184,7 @@ function Presets() {
             icon={X}
             size={14}
             label={t.action.dropPreset(preset.name)}
-            onClick={() => attempt(() => drop(preset))}
+            onClick={() => attemptOnce("drop-preset", () => drop(preset))}
           />
         </div>
       ))}
@@ -195,7 +195,7 @@ function Presets() {
           type="button"
           class="button"
           aria-disabled={name.trim() === ""}
-          onClick={() => name.trim() !== "" && attempt(save)}
+          onClick={() => name.trim() !== "" && attemptOnce("save-preset", save)}
         >
           {t.action.savePreset}
         </button>

@@ -1,7 +1,7 @@
 /** Small controls that every screen uses: buttons with icons, labelled fields, choices and menus. */
 import type { IconNode } from "lucide";
 import type { ComponentChildren } from "preact";
-import { useEffect, useId, useRef, useState } from "preact/hooks";
+import { useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Icon } from "./icon.tsx";
 
 interface IconButtonProps {
@@ -193,64 +193,74 @@ const GAP_PX = 4;
 export function Menu({ label, icon, text, onOpen, children }: MenuProps) {
   const details = useRef<HTMLDetailsElement>(null);
   const panel = useRef<HTMLDivElement>(null);
-  useEffect(() => {
-    const close = (event: Event) => {
-      if (details.current?.open && !details.current.contains(event.target as Node)) {
-        details.current.open = false;
+  const [isOpen, setIsOpen] = useState(false);
+  /** What is hidden cannot keep the focus. */
+  const shut = () => {
+    if (panel.current?.contains(document.activeElement)) {
+      details.current?.querySelector("summary")?.focus({ preventScroll: true });
+    }
+    setIsOpen(false);
+  };
+  useLayoutEffect(() => {
+    if (!isOpen) {
+      return;
+    }
+    const onElsewhere = (event: Event) => {
+      if (!details.current?.contains(event.target as Node)) {
+        shut();
       }
     };
-    document.addEventListener("pointerdown", close);
-    document.addEventListener("focusin", close);
-    document.addEventListener("scroll", close, true);
-    return () => {
-      document.removeEventListener("pointerdown", close);
-      document.removeEventListener("focusin", close);
-      document.removeEventListener("scroll", close, true);
+    const place = () => {
+      if (details.current === null || panel.current === null) {
+        return;
+      }
+      const button = details.current.getBoundingClientRect();
+      const { width, height } = panel.current.getBoundingClientRect();
+      const top = Math.max(Math.min(button.bottom + GAP_PX, window.innerHeight - BAR_PX - height), GAP_PX);
+      const left = Math.max(button.right - width, GAP_PX);
+      panel.current.setAttribute("style", `inset-block-start: ${top}px; left: ${left}px`);
     };
-  }, []);
-  const place = () => {
-    if (details.current === null || panel.current === null) {
-      return; // it went with what it belongs to, such as a clip that was deleted in it
-    }
-    const button = details.current.getBoundingClientRect();
-    const { width, height } = panel.current.getBoundingClientRect();
-    const top = Math.max(Math.min(button.bottom + GAP_PX, window.innerHeight - BAR_PX - height), GAP_PX);
-    const left = Math.max(button.right - width, GAP_PX);
-    panel.current.setAttribute("style", `inset-block-start: ${top}px; left: ${left}px`);
-  };
-  // What is in it may come later and take more room.
-  useEffect(() => {
-    if (details.current?.open) {
-      place();
-    }
-  }, [children]);
-  const onToggle = () => {
     place();
-    if (details.current?.open) {
-      onOpen?.();
-    }
-  };
-  const shut = () => {
-    if (details.current !== null) {
-      details.current.open = false;
-    }
-  };
+    // What is in it may come later and take more room.
+    const observer = new ResizeObserver(place);
+    observer.observe(panel.current as HTMLDivElement);
+    document.addEventListener("pointerdown", onElsewhere);
+    document.addEventListener("focusin", onElsewhere);
+    document.addEventListener("scroll", onElsewhere, true);
+    onOpen?.();
+    return () => {
+      observer.disconnect();
+      document.removeEventListener("pointerdown", onElsewhere);
+      document.removeEventListener("focusin", onElsewhere);
+      document.removeEventListener("scroll", onElsewhere, true);
+    };
+  }, [isOpen]);
   const onKeyDown = (event: KeyboardEvent) => {
-    if (event.key === "Escape" && details.current?.open) {
+    if (event.key === "Escape" && isOpen) {
       event.stopPropagation();
-      shut();
-      details.current.querySelector("summary")?.focus();
+      details.current?.querySelector("summary")?.focus();
+      setIsOpen(false);
     }
+  };
+  const onPress = (event: Event) => {
+    event.preventDefault();
+    setIsOpen(!isOpen);
   };
   return (
-    <details ref={details} class="menu" onKeyDown={onKeyDown} onToggle={onToggle}>
-      <summary class={text === undefined ? "icon-button" : "button quiet"} aria-label={label} title={label}>
+    <details ref={details} class="menu" open={isOpen} onKeyDown={onKeyDown}>
+      {/* biome-ignore lint/a11y/noStaticElementInteractions: a summary is a button */}
+      <summary
+        class={text === undefined ? "icon-button" : "button quiet"}
+        aria-label={label}
+        title={label}
+        onClick={onPress}
+      >
         <Icon of={icon} />
         {text}
       </summary>
       {/* biome-ignore lint/a11y/noStaticElementInteractions lint/a11y/useKeyWithClickEvents: closes after any of its buttons */}
       <div ref={panel} class="menu-panel" onClick={shut}>
-        {children}
+        {isOpen && children}
       </div>
     </details>
   );

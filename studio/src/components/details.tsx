@@ -2,17 +2,12 @@
 import type { Guidance, Sampling } from "../api/types.ts";
 import { draft, edit } from "../state/draft.ts";
 import { isExpert } from "../state/settings.ts";
-import { model } from "../state/store.ts";
+import { cannot, model } from "../state/store.ts";
 import { t } from "../strings.ts";
 import { NumberField, Select, TextField } from "./controls.tsx";
 
 const TONICS = ["C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B"];
 const KEYS = TONICS.flatMap((tonic) => [`${tonic} major`, `${tonic} minor`]);
-
-/** Why the loaded model cannot do something; null where it can. */
-export function cannot(what: string): string | null {
-  return model.value?.can[what] === false ? (model.value.cannot[what] ?? t.state.modelCannot) : null;
-}
 
 function setGuidance(change: Guidance): void {
   edit({ guidance: onlySet({ ...draft.value.guidance, ...change }) });

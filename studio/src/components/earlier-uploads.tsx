@@ -2,7 +2,7 @@
 import { AudioLines, History, Plus, X } from "lucide";
 import type { Upload } from "../api/types.ts";
 import { moment, short } from "../lib/format.ts";
-import { attempt } from "../state/notices.ts";
+import { attempt, attemptOnce } from "../state/notices.ts";
 import { deleteUpload, readUploads, uploads } from "../state/uploads.ts";
 import { t } from "../strings.ts";
 import { IconButton, Menu, MenuItem } from "./controls.tsx";
@@ -30,7 +30,7 @@ export function EarlierUploads({ label, onChoose }: EarlierUploadsProps) {
             icon={X}
             size={16}
             label={t.action.deleteUpload(upload.name)}
-            onClick={() => attempt(() => deleteUpload(upload))}
+            onClick={() => attemptOnce("delete-upload", () => deleteUpload(upload))}
           />
         </div>
       ))}

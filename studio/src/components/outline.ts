@@ -45,9 +45,13 @@ export function followOutline(clip: () => Clip, draw: Draw): () => void {
       attempt(async () => draw(unpack(await get<PeaksFile>(`/v1/clips/${clip().id}/peaks?per_s=50`), clip())));
     }
   };
-  update();
+  // Not at once: the empty wave that wavesurfer draws after it was created would replace an outline that is there already.
+  const first = window.setTimeout(update);
   const timer = window.setInterval(update, REDRAW_MS);
-  return () => window.clearInterval(timer);
+  return () => {
+    window.clearTimeout(first);
+    window.clearInterval(timer);
+  };
 }
 
 /** The file's pairs of lowest and highest sample as two channels, at their place within the whole clip. */

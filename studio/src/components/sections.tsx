@@ -2,9 +2,9 @@
 import { Plus, X } from "lucide";
 import type { Section } from "../api/types.ts";
 import { draft, edit } from "../state/draft.ts";
+import { cannot } from "../state/store.ts";
 import { t } from "../strings.ts";
 import { IconButton } from "./controls.tsx";
-import { cannot } from "./details.tsx";
 import { Icon } from "./icon.tsx";
 
 export function Sections() {

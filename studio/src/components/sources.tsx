@@ -2,36 +2,24 @@
 
 import type { IconNode } from "lucide";
 import { AudioLines, FileAudio, Forward, Mic, Music, Palette, Square, X } from "lucide";
-import { useLayoutEffect, useRef, useState } from "preact/hooks";
-import type { Continuation, Source, Upload } from "../api/types.ts";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import type { Continuation, Source } from "../api/types.ts";
 import { short } from "../lib/format.ts";
-import { draft, edit, nameSource, sourceNames } from "../state/draft.ts";
+import { draft, edit } from "../state/draft.ts";
 import { attempt } from "../state/notices.ts";
-import { clips } from "../state/store.ts";
-import { upload } from "../state/uploads.ts";
+import { findName, idOf, sourceName } from "../state/source-names.ts";
+import { cannot } from "../state/store.ts";
+import { type SourceKind, sending, takeFile, takeUpload } from "../state/uploads.ts";
 import { t } from "../strings.ts";
 import { IconButton } from "./controls.tsx";
-import { cannot } from "./details.tsx";
 import { EarlierUploads } from "./earlier-uploads.tsx";
 import { Icon } from "./icon.tsx";
 
-type Kind = "melody" | "style" | "continue_from";
-
-const KINDS: { kind: Kind; icon: IconNode; label: string }[] = [
+const KINDS: { kind: SourceKind; icon: IconNode; label: string }[] = [
   { kind: "melody", icon: Music, label: t.field.melody },
   { kind: "style", icon: Palette, label: t.field.style },
   { kind: "continue_from", icon: Forward, label: t.field.continueFrom },
 ];
-
-/** Makes an upload the source of a kind. */
-export function takeUpload(kind: Kind, sent: Upload): void {
-  nameSource({ upload_id: sent.id }, sent.name);
-  if (kind === "continue_from") {
-    edit({ continue_from: { upload_id: sent.id }, duration_s: Math.ceil(sent.duration_s + 10), loop: null });
-  } else {
-    edit({ [kind]: { upload_id: sent.id } });
-  }
-}
 
 export function Sources() {
   return (
@@ -44,12 +32,19 @@ export function Sources() {
   );
 }
 
-function SourceRow({ kind, icon, label }: { kind: Kind; icon: IconNode; label: string }) {
+function SourceRow({ kind, icon, label }: { kind: SourceKind; icon: IconNode; label: string }) {
   const input = useRef<HTMLInputElement>(null);
   const [isOver, setIsOver] = useState(false);
   const source = draft.value[kind] ?? null;
+  const isUnnamed = source !== null && sourceName(source) === undefined;
+  useEffect(() => {
+    if (isUnnamed) {
+      findName(source);
+    }
+  }, [isUnnamed, source && idOf(source)]);
   const reason = cannot(kind);
-  const take = (file: File) => attempt(async () => takeUpload(kind, await upload(file)));
+  const sent = sending.value.get(kind);
+  const take = (file: File) => attempt(() => takeFile(kind, file));
   const drop = (event: DragEvent) => {
     const file = event.dataTransfer?.files[0];
     setIsOver(false);
@@ -72,7 +67,14 @@ function SourceRow({ kind, icon, label }: { kind: Kind; icon: IconNode; label: s
     >
       <Icon of={icon} size={16} />
       <span class="source-label">{label}</span>
-      {source === null ? (
+      {sent !== undefined ? (
+        <>
+          <span class="source-text">{sent.name}</span>
+          <span class="muted">{t.make.sent(sent.share)}</span>
+          <progress value={sent.share} aria-label={t.make.sentOf(sent.name)} />
+          <IconButton icon={X} size={16} label={t.action.stopSending(sent.name)} onClick={sent.cancel} />
+        </>
+      ) : source === null ? (
         <>
           <span class="muted source-text" title={reason ?? undefined}>
             {reason ?? t.make.noSource}
@@ -112,8 +114,8 @@ function SourceRow({ kind, icon, label }: { kind: Kind; icon: IconNode; label: s
 }
 
 function describe(source: Source & Continuation): string {
-  const id = source.clip_id ?? source.upload_id ?? "";
-  const name = sourceNames.value[id] ?? clips.value.get(id)?.text ?? t.make.someAudio;
+  const known = sourceName(source);
+  const name = known === null ? t.clip.gone(source) : (known ?? t.make.someAudio);
   if (source.at_s != null) {
     return t.make.upTo(name, short(source.at_s));
   }

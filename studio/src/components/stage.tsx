@@ -7,13 +7,12 @@ import type { Clip } from "../api/types.ts";
 import { barS } from "../lib/bars.ts";
 import { short } from "../lib/format.ts";
 import * as act from "../state/actions.ts";
-import { attempt } from "../state/notices.ts";
+import { attempt, attemptOnce, notify } from "../state/notices.ts";
 import * as playback from "../state/playback.ts";
 import { isSnapping } from "../state/settings.ts";
-import { isPlayable, jobs } from "../state/store.ts";
+import { cannot, jobs, notUsable } from "../state/store.ts";
 import { t } from "../strings.ts";
 import { IconButton, NumberField } from "./controls.tsx";
-import { cannot } from "./details.tsx";
 import { Icon } from "./icon.tsx";
 import { Wave } from "./wave.tsx";
 import { WaveView } from "./wave-view.tsx";
@@ -101,31 +100,29 @@ export function regionOf(clip: Clip): playback.Region | null {
 function Tools({ clip }: { clip: Clip }) {
   const region = regionOf(clip);
   const at = playback.currentId.value === clip.id ? playback.positionTenthS.value : 0;
-  const isReady = isPlayable(clip) && clip.state !== "making";
+  const unusable = notUsable(clip);
   const tempo = clip.measured?.tempo_bpm ?? clip.tempo_bpm;
   return (
     <div class="tools">
       <div class="tool-row">
-        <button
-          type="button"
-          class="button"
-          aria-disabled={!isReady}
-          title={`${t.action.continueFrom(short(at))} (C)`}
-          onClick={() => isReady && attempt(() => act.continueFrom(clip, continuationPoint(clip)))}
-        >
-          <Icon of={Forward} size={16} /> {at > 0 ? t.action.continueFrom(short(at)) : t.action.continueEnd}
-        </button>
+        <ToolButton
+          icon={Forward}
+          text={at > 0 ? t.action.continueFrom(short(at)) : t.action.continueEnd}
+          hotkey="C"
+          reason={cannot("continue_from") ?? unusable}
+          onClick={() => attemptOnce("continue", () => act.continueFrom(clip, continuationPoint(clip)))}
+        />
         <ToolButton
           icon={Music}
           text={t.action.asMelody}
           hotkey="M"
-          reason={cannot("melody")}
+          reason={cannot("melody") ?? unusable}
           onClick={() => act.useAs("melody", clip, region)}
         />
         <ToolButton
           icon={Palette}
           text={t.action.asStyle}
-          reason={cannot("style")}
+          reason={cannot("style") ?? unusable}
           onClick={() => act.useAs("style", clip, region)}
         />
         <NewSection clip={clip} at={at} />
@@ -154,7 +151,13 @@ interface ToolButtonProps {
 function ToolButton({ icon, text, hotkey, reason, onClick }: ToolButtonProps) {
   const tip = reason ?? (hotkey === undefined ? text : `${text} (${hotkey})`);
   return (
-    <button type="button" class="button" aria-disabled={reason !== null} title={tip} onClick={onClick}>
+    <button
+      type="button"
+      class="button"
+      aria-disabled={reason !== null}
+      title={tip}
+      onClick={() => (reason === null ? onClick() : notify(reason, { isProblem: true }))}
+    >
       <Icon of={icon} size={16} /> {text}
     </button>
   );

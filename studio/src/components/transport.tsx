@@ -2,11 +2,11 @@
 import { Hand, Pause, Play, Repeat, SkipBack, SkipForward, Volume2, Zap } from "lucide";
 import { barAndBeat } from "../lib/bars.ts";
 import { clock, letter } from "../lib/format.ts";
-import { clipName, currentClip } from "../state/actions.ts";
+import { currentClip } from "../state/actions.ts";
 import { attempt } from "../state/notices.ts";
 import * as playback from "../state/playback.ts";
 import { isBlind } from "../state/selection.ts";
-import { clips, isPlayable } from "../state/store.ts";
+import { clipName, clips, isPlayable } from "../state/store.ts";
 import { t } from "../strings.ts";
 import { IconButton } from "./controls.tsx";
 import { Icon } from "./icon.tsx";

@@ -1,19 +1,20 @@
 /** One clip in full: its wave, where it came from, how it was made, and how to take it away. */
-import { Download, Link, Star } from "lucide";
+import { Download, Link, RotateCcw, Star } from "lucide";
 import { useEffect, useState } from "preact/hooks";
 import { get, ProblemError } from "../api/client.ts";
 import type { Clip, JobRequest, Page } from "../api/types.ts";
 import { ClipMenu } from "../components/clip-card.tsx";
-import { Field, IconButton, TextField } from "../components/controls.tsx";
+import { Field, IconButton } from "../components/controls.tsx";
 import { Icon } from "../components/icon.tsx";
 import { Stage } from "../components/stage.tsx";
 import { chordNames, letter, moment, short } from "../lib/format.ts";
 import * as act from "../state/actions.ts";
 import { compact, restore } from "../state/draft.ts";
-import { attempt, report } from "../state/notices.ts";
+import { attempt, attemptOnce, report } from "../state/notices.ts";
 import { playing, selectClip } from "../state/playback.ts";
 import { navigate, route } from "../state/router.ts";
-import { clips, connection, findClip, keepClip, server } from "../state/store.ts";
+import { findName, idOf, type Reference, sourceName } from "../state/source-names.ts";
+import { clipName, clips, connection, findClip, notUsable, server } from "../state/store.ts";
 import { t } from "../strings.ts";
 
 export function ClipScreen() {
@@ -24,7 +25,7 @@ export function ClipScreen() {
     findClip(id).then(show, (error: unknown) =>
       error instanceof ProblemError && error.problem.status === 404 ? setIsGone(true) : report(error),
     );
-  }, [id, connection.value === "online"]);
+  }, [id, clip === undefined, connection.value === "online"]);
   return (
     <main class="page clip-page">
       {clip === undefined ? (
@@ -80,11 +81,23 @@ function Details({ clip }: { clip: Clip }) {
         />
         <ClipMenu clip={clip} />
       </header>
+      {clip.trashed_at !== null && (
+        <p class="in-trash">
+          {t.clip.inTrash}
+          <button
+            type="button"
+            class="button"
+            onClick={() => attemptOnce("restore", () => act.restoreFromTrash([clip]))}
+          >
+            <Icon of={RotateCcw} size={16} /> {t.action.restore}
+          </button>
+        </p>
+      )}
       <p class="muted">{t.clip.madeAt(letter(clip.index), clip.model, moment(clip.created_at))}</p>
       <Stage clip={clip} height={128} isDetailed />
       <div class="columns">
         <MeasuredTable clip={clip} />
-        <Export clip={clip} />
+        {notUsable(clip) === null && <Export clip={clip} />}
         <RecipeTable clip={clip} />
         <Family clip={clip} />
         <Notes clip={clip} />
@@ -184,6 +197,20 @@ function Export({ clip }: { clip: Clip }) {
 /** Fields of a recipe that say nothing about its music. */
 const WITHOUT_EFFECT = ["count", "analyse", "long_prompt"];
 
+/** The clip or upload that a setting refers to, by its name. */
+function SourceName({ source }: { source: Reference }) {
+  const name = sourceName(source);
+  useEffect(() => {
+    if (name === undefined) {
+      findName(source);
+    }
+  }, [idOf(source), name === undefined]);
+  if (name === undefined || name === null) {
+    return <span class="muted">{name === null ? t.clip.gone(source) : "…"}</span>;
+  }
+  return source.clip_id ? <a href={`#/clip/${source.clip_id}`}>{name}</a> : <span>{name}</span>;
+}
+
 /** A setting as people read it: what is within it as names with values. */
 function inWords(value: unknown): string {
   if (Array.isArray(value)) {
@@ -195,7 +222,25 @@ function inWords(value: unknown): string {
     );
     return parts.join(", ");
   }
+  if (typeof value === "number") {
+    return String(Math.round(1_000 * value) / 1_000);
+  }
   return typeof value === "boolean" ? (value ? t.yes : t.no) : String(value);
+}
+
+/** A setting, with the name of the music that it refers to. */
+function Setting({ value }: { value: unknown }) {
+  if (typeof value !== "object" || value === null || !("clip_id" in value || "upload_id" in value)) {
+    return <>{inWords(value)}</>;
+  }
+  const { clip_id, upload_id, kind, ...part } = value as Reference & { kind?: string };
+  return (
+    <>
+      {kind !== undefined && `${t.clip.relation(kind, null)} `}
+      <SourceName source={{ clip_id, upload_id }} />
+      {Object.keys(compact(part)).length > 0 && `, ${inWords(part)}`}
+    </>
+  );
 }
 
 /** The settings that make the same music again. */
@@ -215,7 +260,9 @@ function RecipeTable({ clip }: { clip: Clip }) {
         {settings.map(([name, value]) => (
           <div key={name}>
             <dt>{t.fieldNames[name] ?? name}</dt>
-            <dd>{inWords(value)}</dd>
+            <dd>
+              <Setting value={value} />
+            </dd>
           </div>
         ))}
       </dl>
@@ -241,13 +288,8 @@ function RecipeTable({ clip }: { clip: Clip }) {
 /** The clip it was made from, and those made from it. */
 function Family({ clip }: { clip: Clip }) {
   const [children, setChildren] = useState<Clip[]>([]);
-  const parent = clips.value.get(clip.parent?.clip_id ?? "");
   useEffect(() => {
     attempt(async () => setChildren((await get<Page<Clip>>(`/v1/clips?parent_id=${clip.id}`)).items));
-    if (clip.parent !== null) {
-      // The parent may be gone for good.
-      get<Clip>(`/v1/clips/${clip.parent.clip_id}`).then(keepClip, () => {});
-    }
   }, [clip.id]);
   if (clip.parent === null && children.length === 0) {
     return null;
@@ -258,13 +300,12 @@ function Family({ clip }: { clip: Clip }) {
       <ul class="family">
         {clip.parent !== null && (
           <li>
-            {t.clip.relation(clip.parent.relation, clip.parent.at_s)}{" "}
-            {parent === undefined ? t.clip.gone : <a href={`#/clip/${parent.id}`}>{act.clipName(parent)}</a>}
+            {t.clip.relation(clip.parent.relation, clip.parent.at_s)} <SourceName source={clip.parent} />
           </li>
         )}
         {children.map((child) => (
           <li key={child.id}>
-            {t.clip.became(child.parent?.relation ?? "")} <a href={`#/clip/${child.id}`}>{act.clipName(child)}</a>
+            {t.clip.became(child.parent?.relation ?? "")} <a href={`#/clip/${child.id}`}>{clipName(child)}</a>
           </li>
         ))}
       </ul>
@@ -272,25 +313,22 @@ function Family({ clip }: { clip: Clip }) {
   );
 }
 
+/** Words that are separated by commas. */
+function listed(text: string): string[] {
+  const words = text.split(",").map((word) => word.trim());
+  return words.filter((word) => word !== "");
+}
+
 function Notes({ clip }: { clip: Clip }) {
-  const [tags, setTags] = useState(clip.tags.join(", "));
-  const typed = useTyped(clip.notes, (notes) => act.change(clip, { notes }));
-  const keepTags = () => {
-    const list = tags
-      .split(",")
-      .map((tag) => tag.trim())
-      .filter((tag) => tag !== "");
-    if (list.join() !== clip.tags.join()) {
-      attempt(() => act.change(clip, { tags: list }));
-    }
-  };
+  const notes = useTyped(clip.notes, (text) => act.change(clip, { notes: text }));
+  const tags = useTyped(clip.tags.join(", "), (text) => act.change(clip, { tags: listed(text) }));
   return (
     <section>
       <h2>{t.clip.notes}</h2>
-      <div onBlurCapture={keepTags}>
-        <TextField label={t.clip.tags} hint={t.hint.tags} value={tags} onValue={setTags} />
-      </div>
-      <Field label={t.clip.notes}>{(ids) => <textarea {...ids} {...typed} rows={3} />}</Field>
+      <Field label={t.clip.tags} hint={t.hint.tags}>
+        {(ids) => <input {...ids} {...tags} type="text" />}
+      </Field>
+      <Field label={t.clip.notes}>{(ids) => <textarea {...ids} {...notes} rows={3} />}</Field>
       <fieldset class="field rating">
         <legend>{t.clip.rating}</legend>
         {[1, 2, 3, 4, 5].map((rating) => (

@@ -12,7 +12,7 @@ import { attempt, report } from "../state/notices.ts";
 import * as playback from "../state/playback.ts";
 import { route } from "../state/router.ts";
 import { isBlind, MAX_COMPARED } from "../state/selection.ts";
-import { clips, findClip } from "../state/store.ts";
+import { clipName, clips, findClip } from "../state/store.ts";
 import { t } from "../strings.ts";
 
 function shuffled<T>(items: T[]): T[] {
@@ -125,7 +125,7 @@ function Lane({ clip, index, ids }: { clip: Clip; index: number; ids: string[] }
       <div class="card-body">
         {!isBlind.value && (
           <p class="card-title">
-            <a href={`#/clip/${clip.id}`}>{act.clipName(clip)}</a>
+            <a href={`#/clip/${clip.id}`}>{clipName(clip)}</a>
           </p>
         )}
         <Wave clip={clip} height={64} onSeek={onSeek} index={index} />

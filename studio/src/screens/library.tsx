@@ -1,5 +1,5 @@
 /** All clips: searched, filtered, and handled several at a time. */
-import { signal } from "@preact/signals";
+import { signal, useComputed } from "@preact/signals";
 import {
   FolderMinus,
   FolderPlus,
@@ -11,7 +11,7 @@ import {
   Star,
   Trash2,
 } from "lucide";
-import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { get, idempotencyKey, post, remove } from "../api/client.ts";
 import type { Clip, Collection, Page } from "../api/types.ts";
 import { ClipCard } from "../components/clip-card.tsx";
@@ -19,7 +19,7 @@ import { IconButton, Select } from "../components/controls.tsx";
 import { Icon } from "../components/icon.tsx";
 import { bytes } from "../lib/format.ts";
 import * as act from "../state/actions.ts";
-import { attempt, notify } from "../state/notices.ts";
+import { attempt, attemptOnce, notify, underWay } from "../state/notices.ts";
 import { replaceRoute, route } from "../state/router.ts";
 import { chosen, MAX_COMPARED } from "../state/selection.ts";
 import { clips, keepClips, libraryVersion, server } from "../state/store.ts";
@@ -47,19 +47,16 @@ export function Library() {
   const { query } = route.value;
   const { found, more } = useClips(query.toString());
   const items = found?.items ?? [];
+  // Hundreds of cards: each looks after itself, and none is drawn anew with the screen.
+  const rows = useMemo(() => <Rows items={items} />, [found]);
   const isTrash = query.get("trashed") === "true";
-  const ids = items.map((clip) => clip.id);
   return (
     <main class="page library" ref={useScroll(found?.query)}>
       <h1>{t.library.title}</h1>
       <Filters query={query} isTrash={isTrash} />
       {chosen.value.length > 0 && <Bulk />}
       {items.length === 0 && <Nothing isRead={found !== null} query={query} />}
-      <div class="rows">
-        {items.map((clip) => (
-          <ClipCard key={clip.id} clip={clips.value.get(clip.id) ?? clip} among={ids} hasTitle />
-        ))}
-      </div>
+      {rows}
       {found != null && found.next_cursor !== null && (
         <button type="button" class="button" onClick={more}>
           {t.action.more50}
@@ -68,6 +65,22 @@ export function Library() {
       <Storage />
     </main>
   );
+}
+
+function Rows({ items }: { items: Clip[] }) {
+  const ids = items.map((clip) => clip.id);
+  return (
+    <div class="rows">
+      {items.map((clip) => (
+        <Row key={clip.id} clip={clip} among={ids} />
+      ))}
+    </div>
+  );
+}
+
+function Row({ clip, among }: { clip: Clip; among: string[] }) {
+  const now = useComputed(() => clips.value.get(clip.id) ?? clip);
+  return <ClipCard clip={now.value} among={among} hasTitle />;
 }
 
 /** Why there are no clips, and what to do. */
@@ -233,7 +246,11 @@ function Collections({ id }: { id: string }) {
       {id !== "" && (
         <>
           <IconButton icon={Package} label={t.action.archive} onClick={() => act.download(archiveOf(id))} />
-          <IconButton icon={FolderMinus} label={t.library.dropCollection} onClick={() => attempt(drop)} />
+          <IconButton
+            icon={FolderMinus}
+            label={t.library.dropCollection}
+            onClick={() => attemptOnce("drop-collection", drop)}
+          />
         </>
       )}
     </>
@@ -296,18 +313,32 @@ function Bulk() {
         value={name}
         onInput={(event) => setName(event.currentTarget.value)}
       />
-      <button type="button" class="button" onClick={() => attempt(collect)}>
+      <button
+        type="button"
+        class="button"
+        aria-disabled={underWay.value.has("collect")}
+        onClick={() => attemptOnce("collect", collect)}
+      >
         <Icon of={FolderPlus} size={16} /> {t.action.collect}
       </button>
-      <button type="button" class="button" onClick={() => attempt(archive)}>
+      <button
+        type="button"
+        class="button"
+        aria-disabled={underWay.value.has("archive")}
+        onClick={() => attemptOnce("archive", archive)}
+      >
         <Icon of={Package} size={16} /> {t.action.archive}
       </button>
       {all.some((clip) => clip.trashed_at !== null) ? (
-        <button type="button" class="button" onClick={() => attempt(() => act.restoreFromTrash(all).then(done))}>
+        <button
+          type="button"
+          class="button"
+          onClick={() => attemptOnce("restore", () => act.restoreFromTrash(all).then(done))}
+        >
           <Icon of={RotateCcw} size={16} /> {t.action.restore}
         </button>
       ) : (
-        <button type="button" class="button" onClick={() => attempt(() => act.trash(all).then(done))}>
+        <button type="button" class="button" onClick={() => attemptOnce("trash", () => act.trash(all).then(done))}>
           <Icon of={Trash2} size={16} /> {t.action.trash}
         </button>
       )}

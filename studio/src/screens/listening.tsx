@@ -3,12 +3,12 @@ import { Link, Trash2 } from "lucide";
 import { useEffect, useState } from "preact/hooks";
 import { get, idempotencyKey, post, remove } from "../api/client.ts";
 import type { ListeningTest, Page, Results } from "../api/types.ts";
-import { Choice, IconButton, TextField } from "../components/controls.tsx";
+import { Choice, TextField } from "../components/controls.tsx";
 import { Icon } from "../components/icon.tsx";
 import * as act from "../state/actions.ts";
-import { attempt, notify, report } from "../state/notices.ts";
-import { route } from "../state/router.ts";
-import { clips, findClip } from "../state/store.ts";
+import { attempt, attemptOnce, notify, report, underWay } from "../state/notices.ts";
+import { replaceRoute, route } from "../state/router.ts";
+import { clipName, clips, findClip } from "../state/store.ts";
 import { t } from "../strings.ts";
 
 export function Listening() {
@@ -42,6 +42,7 @@ function SetUp({ ids, onMade }: { ids: string[]; onMade: () => Promise<void> }) 
       { name: name || t.test.unnamed, kind, clip_ids: ids, question: question || t.test.questions[kind] },
       { "Idempotency-Key": idempotencyKey() },
     );
+    replaceRoute("#/test"); // there is one now: another press would set up the same once more
     await onMade();
     await act.copy(linkTo(test));
     notify(t.notice.linkCopied);
@@ -51,14 +52,14 @@ function SetUp({ ids, onMade }: { ids: string[]; onMade: () => Promise<void> }) 
       class="panel"
       onSubmit={(event) => {
         event.preventDefault();
-        attempt(begin);
+        attemptOnce("start-test", begin);
       }}
     >
       <h2>{t.test.setUp(ids.length)}</h2>
       <ol class="chosen-clips">
         {ids.map((id) => (
           <li key={id}>
-            <span>{clips.value.get(id) === undefined ? "…" : act.clipName(clips.value.get(id) as never)}</span>
+            <span>{clips.value.get(id) === undefined ? "…" : clipName(clips.value.get(id) as never)}</span>
           </li>
         ))}
       </ol>
@@ -81,7 +82,7 @@ function SetUp({ ids, onMade }: { ids: string[]; onMade: () => Promise<void> }) 
         placeholder={t.test.questions[kind]}
         maxLength={200}
       />
-      <button type="submit" class="button primary">
+      <button type="submit" class="button primary" aria-disabled={underWay.value.has("start-test")}>
         {t.test.start}
       </button>
     </form>
@@ -98,6 +99,17 @@ function TestCard({ test, onGone }: { test: ListeningTest; onGone: () => Promise
     attempt(async () => setResults(await get<Results>(`/v1/listening-tests/${test.id}/results`)));
     Promise.all(test.clip_ids.map(findClip)).catch(() => {});
   }, [test.id]);
+  const [isAsking, setIsAsking] = useState(false);
+  const answers = results?.answers ?? 0;
+  /** Answers cannot be brought back: where there are some, the first press asks. */
+  const drop = async () => {
+    if (answers > 0 && !isAsking) {
+      setIsAsking(true);
+    } else {
+      await remove(`/v1/listening-tests/${test.id}`);
+      await onGone();
+    }
+  };
   const share = async () => {
     await act.copy(linkTo(test));
     notify(t.notice.linkCopied);
@@ -112,11 +124,16 @@ function TestCard({ test, onGone }: { test: ListeningTest; onGone: () => Promise
         <button type="button" class="button" onClick={() => attempt(share)}>
           <Icon of={Link} size={16} /> {t.test.copyLink}
         </button>
-        <IconButton
-          icon={Trash2}
-          label={t.test.remove(test.name)}
-          onClick={() => attempt(() => remove(`/v1/listening-tests/${test.id}`).then(onGone))}
-        />
+        <button
+          type="button"
+          class={isAsking ? "button" : "icon-button"}
+          aria-label={isAsking ? undefined : t.test.remove(test.name)}
+          title={isAsking ? undefined : t.test.remove(test.name)}
+          onClick={() => attemptOnce("remove-test", drop)}
+          onBlur={() => setIsAsking(false)}
+        >
+          <Icon of={Trash2} /> {isAsking && t.test.removeSurely(answers)}
+        </button>
       </header>
       <p class="muted">
         {test.question} {results !== null && t.test.answers(results.participants, results.answers)}
@@ -146,7 +163,7 @@ function ResultTable({ results, kind }: { results: Results; kind: "pairs" | "rat
           return (
             <tr key={clip_id}>
               <th scope="row">
-                <a href={`#/clip/${clip_id}`}>{clip === undefined ? clip_id : act.clipName(clip)}</a>
+                <a href={`#/clip/${clip_id}`}>{clip === undefined ? t.clip.gone({ clip_id }) : clipName(clip)}</a>
               </th>
               <td>{shown(score)}</td>
               <td>

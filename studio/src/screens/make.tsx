@@ -10,7 +10,7 @@ import { Stage } from "../components/stage.tsx";
 import { moment, short } from "../lib/format.ts";
 import * as act from "../state/actions.ts";
 import { compact, restore } from "../state/draft.ts";
-import { attempt } from "../state/notices.ts";
+import { attempt, attemptOnce } from "../state/notices.ts";
 import { selectClip } from "../state/playback.ts";
 import { clipsOf, connection, isPlayable, recentJobs, server } from "../state/store.ts";
 import { t } from "../strings.ts";
@@ -61,7 +61,7 @@ function Empty() {
       <p class="muted">{t.make.readiness(info.model, info.device, factor == null ? null : short(10 * factor))}</p>
       <div class="suggestions" role="group" aria-label={t.make.try}>
         {t.make.suggestions.map((text) => (
-          <button key={text} type="button" onClick={() => attempt(() => act.generateText(text))}>
+          <button key={text} type="button" onClick={() => attemptOnce("generate", () => act.generateText(text))}>
             <Icon of={Play} size={14} isFilled />
             {text}
           </button>
@@ -121,7 +121,7 @@ function Failure({ job }: { job: Job }) {
       <p>
         <b>{problem.title}</b> {problem.detail}
       </p>
-      <button type="button" class="button" onClick={() => attempt(() => act.retry(job))}>
+      <button type="button" class="button" onClick={() => attemptOnce("retry", () => act.retry(job))}>
         {t.action.retry}
       </button>
       <button type="button" class="button quiet" onClick={() => attempt(() => act.copy(details))}>

@@ -7,7 +7,7 @@ import type { Model, Server } from "../api/types.ts";
 import { Icon } from "../components/icon.tsx";
 import { bytes, short } from "../lib/format.ts";
 import * as act from "../state/actions.ts";
-import { attempt } from "../state/notices.ts";
+import { attempt, attemptOnce } from "../state/notices.ts";
 import { models, refresh, server } from "../state/store.ts";
 import { t } from "../strings.ts";
 
@@ -78,7 +78,7 @@ function Storage({ storage }: { storage: Server["storage"] }) {
   const empty = () => {
     setIsAsking(!isAsking);
     if (isAsking) {
-      attempt(act.emptyTrash);
+      attemptOnce("empty-trash", act.emptyTrash);
     }
   };
   return (

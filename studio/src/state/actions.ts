@@ -1,28 +1,33 @@
 /** What a press does: each of the page's tasks is one function here, whatever button or key calls it. */
-import { effect, signal, untracked } from "@preact/signals";
+import { computed, effect, signal, untracked } from "@preact/signals";
 import { call, get, idempotencyKey, ProblemError, patch, post, remove } from "../api/client.ts";
 import type { Clip, Job, JobRequest, Page, Recipe, Section } from "../api/types.ts";
 import { dropTrack } from "../audio/tracks.ts";
 import { encodeRequest } from "../lib/recipe-link.ts";
 import { expand } from "../lib/wildcards.ts";
 import { t } from "../strings.ts";
-import { compact, draft, edit, nameSource } from "./draft.ts";
+import { compact, draft, edit } from "./draft.ts";
 import { announce, attempt, notify } from "./notices.ts";
 import { currentId, DEFAULT_RATE_HZ, group, playClip, player, type Region, stopPlaying } from "./playback.ts";
 import { navigate } from "./router.ts";
 import { unchoose } from "./selection.ts";
 import {
+  cannot,
+  clipName,
   clips,
   forgetClip,
   isEnded,
+  isUnfinished,
   jobs,
   keepClip,
   keepJob,
   libraryVersion,
   model,
   notReady,
+  notUsable,
   refresh,
 } from "./store.ts";
+import { sending } from "./uploads.ts";
 
 /** Whether a new job follows each that has ended, until it is stopped or one fails. */
 export const isForever = signal(false);
@@ -30,8 +35,14 @@ export const isForever = signal(false);
 const lastSent = signal("");
 export const isSending = signal(false);
 
+/** Why the draft cannot be sent now; null where it can. */
+export const notGenerating = computed(() => notReady.value ?? (sending.value.size > 0 ? t.make.waitsForFile : null));
+
 /** Makes what the draft asks for, one job for each choice of its wildcards, and plays the first. */
 export async function generate(): Promise<void> {
+  if (sending.value.size > 0) {
+    throw new Error(t.make.waitsForFile);
+  }
   const texts = expand(draft.value.text ?? "");
   await submit(texts.map((text) => ({ ...draft.value, text: text.trim() || null })));
 }
@@ -85,8 +96,20 @@ export async function moreLike(clip: Clip): Promise<void> {
   await submit([{ ...request, seed: null, relation: { clip_id: clip.id, kind: "variation" } }]);
 }
 
+/** Whether something can be made from the clip; says why where it cannot. */
+function isUsable(clip: Clip): boolean {
+  const reason = notUsable(clip);
+  if (reason !== null) {
+    notify(reason, { isProblem: true });
+  }
+  return reason === null;
+}
+
 /** New music from a second of the clip on; what is before it stays to the sample. */
 export async function continueFrom(clip: Clip, atS: number): Promise<void> {
+  if (!isUsable(clip)) {
+    return;
+  }
   const { loop: _, sections = [], ...request } = await recipeOf(clip);
   const limitS = model.value?.max_duration_s ?? Number.POSITIVE_INFINITY;
   const durationS = Math.min(atS + (draft.value.duration_s ?? 10), limitS);
@@ -105,7 +128,9 @@ export async function continueFrom(clip: Clip, atS: number): Promise<void> {
 
 /** Lets the draft take up the clip at a second, so that it may go on with other words. */
 export function continueInDraft(clip: Clip, atS: number): void {
-  nameSource({ clip_id: clip.id }, clipName(clip));
+  if (!isUsable(clip)) {
+    return;
+  }
   edit({
     continue_from: { clip_id: clip.id, at_s: atS },
     duration_s: Math.ceil(atS + 10),
@@ -117,13 +142,12 @@ export function continueInDraft(clip: Clip, atS: number): void {
 
 /** Makes a region of the clip the melody or the style of the draft. */
 export function useAs(kind: "melody" | "style", clip: Clip, region: Region | null): void {
-  const reason = model.value?.can[kind] === false ? (model.value.cannot[kind] ?? t.state.modelCannot) : null;
+  const reason = cannot(kind) ?? notUsable(clip);
   if (reason !== null) {
     notify(reason, { isProblem: true });
     return;
   }
   const source = { clip_id: clip.id, start_s: region?.startS ?? 0, end_s: region?.endS ?? clip.duration_s };
-  nameSource(source, clipName(clip));
   edit({ [kind]: source, text: draft.value.text || clip.text });
   notify(t.notice.usedAs(kind));
 }
@@ -199,6 +223,9 @@ export async function change(clip: Clip, changes: Partial<Clip>): Promise<void> 
 
 /** Moves clips to the trash; they can be brought back from the notice, and for a week from the library. */
 export async function trash(chosen: Clip[]): Promise<void> {
+  if (chosen.some(isUnfinished)) {
+    throw new Error(t.state.cancelFirst);
+  }
   for (const clip of chosen) {
     await remove(`/v1/clips/${clip.id}`);
     if (currentId.value === clip.id) {
@@ -272,6 +299,12 @@ export function download(url: string, name = ""): void {
   link.click();
 }
 
+export function downloadClip(clip: Clip): void {
+  if (isUsable(clip)) {
+    download(fileUrl(clip, "wav"));
+  }
+}
+
 export function saveJson(value: unknown, name: string): void {
   const url = URL.createObjectURL(new Blob([JSON.stringify(value, null, 2)], { type: "application/json" }));
   download(url, name);
@@ -322,10 +355,6 @@ export function search(): void {
   navigate("#/library");
 }
 
-export function clipName(clip: Clip): string {
-  return clip.title || clip.text || t.clip.untitled;
-}
-
 /** The clip that keys act on. */
 export function currentClip(): Clip | null {
   return clips.value.get(currentId.value ?? "") ?? null;
@@ -342,7 +371,7 @@ export function keepMaking(): void {
     const isIdle = [...jobs.value.values()].every(isEnded);
     if (isForever.value && jobs.value.get(lastSent.value)?.state === "failed") {
       isForever.value = false;
-    } else if (isForever.value && isIdle && !isSending.value) {
+    } else if (isForever.value && isIdle && !isSending.value && sending.value.size === 0) {
       untracked(() => {
         edit({ seed: null });
         attempt(generate);

@@ -1,6 +1,6 @@
 /** The request that is being written. It survives a reload; everything else is on the server. */
 import { effect, signal } from "@preact/signals";
-import type { JobRequest, Source } from "../api/types.ts";
+import type { JobRequest } from "../api/types.ts";
 import { decodeRequest } from "../lib/recipe-link.ts";
 import { t } from "../strings.ts";
 import { notify, report } from "./notices.ts";
@@ -48,11 +48,4 @@ export function compact(request: JobRequest): JobRequest {
     !(Array.isArray(value) && value.length === 0) &&
     !(name === "text" && value === "");
   return Object.fromEntries(Object.entries(request).filter(isSet));
-}
-
-/** Names of uploads and clips that the draft refers to, for display. */
-export const sourceNames = signal<Record<string, string>>({});
-
-export function nameSource(source: Source, name: string): void {
-  sourceNames.value = { ...sourceNames.value, [source.clip_id ?? source.upload_id ?? ""]: name };
 }

@@ -49,3 +49,29 @@ export function report(error: unknown): void {
 export function attempt(action: () => Promise<unknown>): void {
   action().catch(report);
 }
+
+/** Two presses within this time are one double press, or one key that is held. */
+const DOUBLE_PRESS_MS = 500;
+
+/** Names of what was begun by `attemptOnce` and has not ended. */
+export const underWay = signal<ReadonlySet<string>>(new Set());
+const pressedAt = new Map<string, number>();
+
+/**
+ * As `attempt`, for what must not be done twice: a press is ignored while the action is under way, and soon after the
+ * press before it. In a list from which something is removed, the second half of a double press would meet the next.
+ */
+export function attemptOnce(name: string, action: () => Promise<unknown>): void {
+  const before = pressedAt.get(name) ?? Number.NEGATIVE_INFINITY;
+  const now = performance.now();
+  pressedAt.set(name, now);
+  if (underWay.value.has(name) || now - before < DOUBLE_PRESS_MS) {
+    return;
+  }
+  underWay.value = new Set(underWay.value).add(name);
+  attempt(() =>
+    action().finally(() => {
+      underWay.value = new Set([...underWay.value].filter((other) => other !== name));
+    }),
+  );
+}

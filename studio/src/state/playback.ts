@@ -281,6 +281,13 @@ effect(() => {
   }
 });
 
+effect(() => {
+  const there = group.value.filter((id) => clips.value.has(id));
+  if (there.length < group.value.length) {
+    group.value = there;
+  }
+});
+
 let readingAhead = 0;
 
 /** Reads the finished clips of the current group ahead, so that switching needs no wait. */

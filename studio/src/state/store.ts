@@ -5,6 +5,7 @@ import { listen } from "../api/events.ts";
 import type { Clip, Job, Model, Page, Progress, Server } from "../api/types.ts";
 import { t } from "../strings.ts";
 import { announce } from "./notices.ts";
+import { unchoose } from "./selection.ts";
 
 const RECENT_JOBS = 20;
 
@@ -19,6 +20,11 @@ export const libraryVersion = signal(0);
 
 export const model = computed(() => models.value.find((one) => one.loaded) ?? models.value[0] ?? null);
 
+/** Why the loaded model cannot do something; null where it can. */
+export function cannot(what: string): string | null {
+  return model.value?.can[what] === false ? (model.value.cannot[what] ?? t.state.modelCannot) : null;
+}
+
 /** Newest first. */
 export const recentJobs = computed(() =>
   [...jobs.value.values()].sort((a, b) => b.created_at.localeCompare(a.created_at) || b.id.localeCompare(a.id)),
@@ -28,6 +34,21 @@ export const isEnded = (job: Job) => job.state !== "queued" && job.state !== "ru
 /** Whether there is audio: while a clip is being made its stream has it, later the file that is kept. */
 export const isPlayable = (clip: Clip) =>
   clip.state === "making" || (clip.audio_kept && (clip.state === "ready" || clip.state === "partial"));
+
+export function clipName(clip: Clip): string {
+  return clip.title || clip.text || t.clip.untitled;
+}
+
+/** Whether a clip waits to be made or is being made. */
+export const isUnfinished = (clip: Clip) => clip.state === "waiting" || clip.state === "making";
+
+/** Why nothing can be made from a clip; null where something can. */
+export function notUsable(clip: Clip): string | null {
+  if (isUnfinished(clip)) {
+    return t.state.stillMade;
+  }
+  return isPlayable(clip) ? null : clip.audio_bytes > 0 ? t.state.dropped : t.state.noMusic;
+}
 
 /** Why no job can be sent now; null where one can. */
 export const notReady = computed(() => {
@@ -56,6 +77,7 @@ export function keepJob(job: Job): void {
 }
 
 export function forgetClip(id: string): void {
+  unchoose(id);
   const rest = new Map(clips.value);
   rest.delete(id);
   clips.value = rest;
@@ -153,6 +175,7 @@ function apply(type: string, data: any): void {
     rest.delete(data.job_id);
     jobs.value = rest;
   } else if (type.startsWith("job.")) {
+    libraryVersion.value += jobs.value.has(data.job.id) ? 0 : 1;
     keepJob(data.job);
     void refreshServer();
     if (isEnded(data.job)) {

@@ -10,7 +10,9 @@ import pytest
 import soundfile
 
 from descant import transcription
+from descant.apps.server.peaks import peaks
 from descant.audio import read_info
+from descant.audio.pcm import from_pcm16
 from descant.transcription import network
 from tests.apps.server.conftest import serving, wait_for
 from tests.apps.server.paced_engine import RATE_HZ, pcm_of
@@ -144,6 +146,11 @@ def test_peaks_outline_the_wave(fast, clip):
     wave = np.frombuffer(pcm_of(3, [], RATE_HZ), dtype="<i2").reshape(10, -1) / 2**15
     expected = np.rint(np.stack([wave.min(axis=1), wave.max(axis=1)], axis=1) * 127)
     assert np.array_equal(np.array(answer["data"]).reshape(10, 2), expected)
+
+
+def test_peaks_of_a_clip_that_has_begun_without_a_sample_are_empty():
+    """The request failed, and the page showed its number in the log."""
+    assert peaks(from_pcm16(b"", 1), RATE_HZ, 10)["data"] == []
 
 
 def test_a_recipe_makes_the_same_music_again(fast, clip):

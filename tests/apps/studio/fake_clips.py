@@ -6,7 +6,7 @@ import time
 import wave
 from datetime import UTC, datetime
 
-from tests.apps.studio.fake_http import Exchange, Route
+from tests.apps.studio.fake_http import Exchange, Problem, Route
 from tests.apps.studio.pacer import RATE_HZ, new_id
 
 POLL_S = 0.02
@@ -125,6 +125,12 @@ def list_uploads(exchange: Exchange) -> None:
     exchange.send({"items": newest_first[first:last], "next_cursor": next_cursor})
 
 
+def show_upload(exchange: Exchange, id: str) -> None:
+    if id not in exchange.server.uploads:
+        raise Problem(404, "not-found", f"there is no upload {id}")
+    exchange.send(exchange.server.uploads[id])
+
+
 def drop_upload(exchange: Exchange, id: str) -> None:
     del exchange.server.uploads[id]
     exchange.done()
@@ -143,5 +149,6 @@ ROUTES: list[Route] = [
     ("POST", "/v1/recipes/check", check_recipe),
     ("POST", "/v1/uploads", upload),
     ("GET", "/v1/uploads", list_uploads),
+    ("GET", "/v1/uploads/([^/]+)", show_upload),
     ("DELETE", "/v1/uploads/([^/]+)", drop_upload),
 ]

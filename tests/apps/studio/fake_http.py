@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from tests.apps.studio.pacer import Clip, Job
 
+READ_BYTES = 65_536
 Route = tuple[str, str, Callable[..., None]]
 """Method, pattern of the path, and what answers: called with the exchange and the groups of the pattern."""
 
@@ -38,7 +39,10 @@ class Exchange(BaseHTTPRequestHandler):
     def answer(self) -> None:
         address = urlsplit(self.path)
         self.query = {name: values[0] for name, values in parse_qs(address.query).items()}
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = self.read_body()
+        if body is None:
+            self.close_connection = True
+            return
         is_json = self.headers.get("Content-Type") == "application/json"
         self.body = json.loads(body) if is_json and body else body
         self.server.requests.append((self.command, self.path, self.body))
@@ -57,6 +61,19 @@ class Exchange(BaseHTTPRequestHandler):
             fields = {"title": str(problem), "detail": str(problem), "request_id": "req_1", "status": problem.status}
             fields |= {"errors": problem.errors} if problem.errors else {}
             self.send({"type": f"/problems/{problem.slug}", **fields}, problem.status, "application/problem+json")
+
+    def read_body(self) -> bytes | None:
+        """What was sent, not faster than the server reads; None where the sender gave up."""
+        length = int(self.headers.get("Content-Length") or 0)
+        parts: list[bytes] = []
+        while (left := length - sum(map(len, parts))) > 0:
+            part = self.rfile.read(min(left, READ_BYTES))
+            if not part:
+                return None
+            parts.append(part)
+            if self.server.reads_bytes_per_s is not None:
+                time.sleep(len(part) / self.server.reads_bytes_per_s)
+        return b"".join(parts)
 
     def check_key(self, path: str) -> None:
         key = self.server.key
@@ -109,6 +126,7 @@ class Memory(ThreadingHTTPServer):
         self.key = key
         self.has_midi = has_midi
         self.waits_s = 0.0
+        self.reads_bytes_per_s: float | None = None
         self.is_down = False
         self.is_full = False
         self.first_chunk_at: float | None = None

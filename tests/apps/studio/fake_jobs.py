@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from tests.apps.studio.fake_http import Exchange, Problem, Route
-from tests.apps.studio.pacer import RATE_HZ, Job
+from tests.apps.studio.pacer import RATE_HZ, Clip, Job
 
 POLL_S = 0.04
 
@@ -68,7 +68,8 @@ def send_job(exchange: Exchange) -> None:
 
 
 def list_jobs(exchange: Exchange) -> None:
-    exchange.send({"items": [job.json() for job in reversed(exchange.server.jobs.values())], "next_cursor": None})
+    newest = list(exchange.server.jobs.values())[: -int(exchange.query.get("limit", 50)) - 1 : -1]
+    exchange.send({"items": [job.json() for job in newest], "next_cursor": None})
 
 
 def cancel(exchange: Exchange, id: str) -> None:
@@ -95,7 +96,9 @@ def events(exchange: Exchange) -> None:
     exchange.send_header("Connection", "close")
     exchange.end_headers()
     exchange.close_connection = True
-    seen: dict[str, Any] = {}
+    ended = [job for job in exchange.server.jobs.values() if job.state == "succeeded"]
+    seen: dict[str, Any] = {job.id: job.state for job in ended}
+    seen |= {clip.id: look_of(clip) for job in ended for clip in job.clips}
     told_at = 0.0
     while not exchange.server.is_down:
         is_due = time.time() - told_at > PROGRESS_S
@@ -104,6 +107,10 @@ def events(exchange: Exchange) -> None:
             tell_of(exchange, job, seen, is_due)
         exchange.wfile.write(b": still here\n\n")
         time.sleep(POLL_S)
+
+
+def look_of(clip: Clip) -> tuple[str, int, bool]:
+    return clip.state, clip.version, clip.is_measured
 
 
 def tell_of(exchange: Exchange, job: Job, seen: dict[str, Any], is_due: bool) -> None:
@@ -117,7 +124,7 @@ def tell_of(exchange: Exchange, job: Job, seen: dict[str, Any], is_due: bool) ->
         event(exchange, "job.progress", {"job_id": job.id, "clips": clips, "speed": job.pace, "eta_s": eta_s})
     seen[job.id] = job.state
     for clip in job.clips:
-        now = (clip.state, clip.version, clip.is_measured)
+        now = look_of(clip)
         if clip.state not in ("waiting", "making") and seen.get(clip.id) != now:
             event(exchange, "clip.ready" if clip.id not in seen else "clip.changed", {"clip": clip.json()})
             seen[clip.id] = now

@@ -103,3 +103,25 @@ def test_only_a_long_clip_has_a_map_and_a_press_on_it_goes_there(studio: OpenStu
     opened.page.goto(f"{opened.server.url}/#/clip/{short.id}")
     opened.page.wait_for_selector(".wave[aria-label*='4 of 4 seconds']")
     assert opened.page.evaluate(MAP) is None
+
+
+# Of the columns of a card's wave, how many are taller than a line.
+TALL_COLUMNS = """() => {
+    const canvas = document.querySelector(".rows .card .wave > div")?.shadowRoot.querySelector("canvas");
+    if (!canvas || !canvas.width) return 0;
+    const { data, width, height } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    const inked = (x) => Array.from({ length: height }, (_, y) => data[4 * (y * width + x) + 3]).filter(Boolean);
+    return Array.from({ length: width }, (_, x) => inked(x).length).filter((count) => count > height / 4).length;
+}"""
+
+
+def test_the_wave_of_a_clip_that_was_heard_is_drawn_on_the_next_screen(studio: OpenStudio) -> None:
+    """Its outline was there at once, and the empty one of a new wave replaced it."""
+    opened = studio()
+    opened.make()
+    opened.open()
+    opened.page.locator(".card .play").click()
+    opened.page.wait_for_selector(".play-main[aria-label=Pause]")
+    opened.page.get_by_role("link", name="Library").first.click()
+    opened.page.wait_for_selector(".rows .card .wave")
+    eventually(lambda: opened.page.evaluate(TALL_COLUMNS) > 100, 10)

@@ -1,0 +1,119 @@
+"""The same studio in two tabs, on the real service: what is done in one is seen in the other."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.apps.server.conftest import Running, serving
+from tests.apps.studio.conftest import WAIT_MS, Studio, eventually
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Running]:
+    with serving(tmp_path, pace=20.0) as running:
+        yield running
+
+
+class Tabs:
+    """Two pages of one browser."""
+
+    def __init__(self, service: Running, visit: Any) -> None:
+        self.service = service
+        self.url = f"http://127.0.0.1:{service.port}"
+        self.first: Studio = visit(self.url)
+        page = self.first.page.context.new_page()
+        page.set_default_timeout(WAIT_MS)
+        self.second = Studio(self.url, page, None)
+
+    def open(self, hash: str, part: str = ".rows .card") -> None:
+        for tab in (self.first, self.second):
+            tab.open(hash)
+            tab.page.wait_for_selector(part)
+
+
+@pytest.fixture
+def tabs(service: Running, visit: Any) -> Tabs:
+    return Tabs(service, visit)
+
+
+def names(tab: Studio) -> list[str]:
+    return [text.strip() for text in tab.page.locator(".rows .card .card-title a").all_inner_texts()]
+
+
+def test_a_favourite_and_a_title_are_seen_in_the_other_tab(tabs: Tabs) -> None:
+    clip = tabs.service.clip(text="flute")
+    tabs.open("#/library")
+    tabs.first.page.get_by_label("Favourite", exact=True).click()
+    tabs.second.page.get_by_label("No favourite any more").wait_for()
+    tabs.first.open(f"#/clip/{clip['id']}")
+    tabs.first.page.get_by_label("Title", exact=True).fill("Tuesday")
+    tabs.first.page.keyboard.press("Tab")
+    tabs.second.page.get_by_role("link", name="Tuesday").wait_for()
+
+
+def test_tags_of_one_tab_are_not_overwritten_by_the_other(tabs: Tabs) -> None:
+    """The other tab kept what it had read at first, and stored that again when its field was left."""
+    clip = tabs.service.clip(text="flute")
+    tabs.open(f"#/clip/{clip['id']}", ".clip-page table")
+    tags = [tab.page.get_by_label("Tags", exact=True) for tab in (tabs.first, tabs.second)]
+    tags[0].fill("slow, blue")
+    tags[0].press("Tab")
+    eventually(lambda: tags[1].input_value() == "slow, blue")
+    tags[1].focus()
+    tags[1].press("Tab")
+    tags[1].fill("slow, blue, long")
+    tags[1].press("Tab")
+    eventually(lambda: tags[0].input_value() == "slow, blue, long")
+    assert tabs.service.client.get(f"/v1/clips/{clip['id']}").json()["tags"] == ["slow", "blue", "long"]
+
+
+def test_what_is_made_in_one_tab_is_seen_in_the_other_at_once(tabs: Tabs) -> None:
+    tabs.service.clip(text="flute")
+    tabs.open("#/library")
+    tabs.first.open("#/")
+    tabs.first.page.wait_for_selector(".generate[aria-disabled=false]")
+    tabs.first.page.fill("#prompt", "harp")
+    tabs.first.page.get_by_label("Duration", exact=True).fill("60")
+    tabs.first.page.keyboard.press("Control+Enter")
+    tabs.second.page.locator(".rows .card", has_text="harp").locator("progress").wait_for()
+    assert names(tabs.second) == ["harp", "flute"]
+
+
+def test_what_is_deleted_in_one_tab_is_gone_from_the_other(tabs: Tabs) -> None:
+    """It could still be compared there, and the next clip could not be gone to."""
+    made = {text: tabs.service.clip(text=text) for text in ("one", "two", "three")}
+    tabs.open("#/library")
+    second = tabs.second.page
+    for name in ("one", "two"):
+        second.locator(".rows .card", has_text=name).locator(".choose").click()
+    second.get_by_role("link", name="Compare 2").wait_for()
+    second.locator(".rows .card", has_text="three").locator(".play").click()
+    second.locator(".rows .card.is-current", has_text="three").wait_for()
+    tabs.first.page.get_by_label("More for two", exact=True).click()
+    tabs.first.page.get_by_role("button", name="Delete").click()
+    eventually(lambda: names(tabs.second) == ["three", "one"])
+    assert second.get_by_role("link", name="Compare 2").count() == 0
+    second.get_by_role("button", name="Next variation").click()
+    second.locator(".rows .card.is-current", has_text="one").wait_for()
+    tabs.first.page.get_by_role("button", name="Undo").click()
+    eventually(lambda: names(tabs.second) == ["three", "two", "one"])
+    assert tabs.service.client.get(f"/v1/clips/{made['two']['id']}").json()["trashed_at"] is None
+
+
+def test_the_page_of_a_clip_that_is_deleted_says_so_and_brings_it_back(tabs: Tabs) -> None:
+    """It said "Connecting" for ever."""
+    clip = tabs.service.clip(text="flute")
+    tabs.open(f"#/clip/{clip['id']}", ".clip-page table")
+    tabs.first.page.locator(".clip-head .menu summary").click()
+    tabs.first.page.get_by_role("button", name="Delete").click()
+    for tab in (tabs.first, tabs.second):
+        tab.page.get_by_text("This clip is in the trash").wait_for()
+    tabs.second.page.get_by_role("button", name="Restore").click()
+    for tab in (tabs.first, tabs.second):
+        tab.page.get_by_text("This clip is in the trash").wait_for(state="detached")
+        tab.page.wait_for_selector(".clip-page table")
+    tabs.service.client.delete(f"/v1/clips/{clip['id']}?forever=true")
+    for tab in (tabs.first, tabs.second):
+        tab.page.get_by_text("not here any more").wait_for()
