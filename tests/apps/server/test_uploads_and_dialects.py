@@ -1,9 +1,13 @@
 """Uploads, requests that are sent twice, other dialects, and the command line as a client."""
 
+import asyncio
 import io
 import json
+import signal
 import socket
 import threading
+import time
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +15,17 @@ import pytest
 import soundfile
 
 from descant.apps.cli.main import main
-from descant.apps.client import Client, ServerError
+from descant.apps.cli.remote import WITHDRAWAL_S, withdrawn_on_error
+from descant.apps.cli.termination import Terminated
+from descant.apps.client import Client, ServerError, Submission
 from tests.apps.server.conftest import serving, wait_for
 from tests.apps.server.paced_engine import RATE_HZ, pcm_of
 
 
 def wav(seconds: float = 1.0, rate_hz: int = 22_050, channels: int = 1) -> bytes:
     file = io.BytesIO()
-    time = np.arange(round(seconds * rate_hz)) / rate_hz
-    soundfile.write(file, np.stack([0.3 * np.sin(2_000 * time)] * channels, axis=1), rate_hz, format="WAV")
+    moments = np.arange(round(seconds * rate_hz)) / rate_hz
+    soundfile.write(file, np.stack([0.3 * np.sin(2_000 * moments)] * channels, axis=1), rate_hz, format="WAV")
     return file.getvalue()
 
 
@@ -298,6 +304,61 @@ def test_an_interruption_is_one_also_where_the_server_has_gone(fast, tmp_path, c
     words = ("generate", "a", "-d", "0.2", "-o", "a.wav", "--server", f"http://127.0.0.1:{fast.port}")
     assert main(words) == 130
     assert "interrupted" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("capfdbinary")
+@pytest.mark.parametrize(
+    ("output", "ending", "code", "answering_s"),
+    [
+        (("-o", "a.wav"), KeyboardInterrupt(), 130, 1.0),
+        (("-o", "a.wav"), Terminated(signal.SIGTERM), 143, 0.0),
+        (("-o", "a.wav"), ConnectionResetError(), 75, 0.0),
+        (("--stream", "-"), KeyboardInterrupt(), 130, 1.0),
+    ],
+)
+def test_a_job_whose_answer_does_not_come_is_not_made_for_nobody(
+    tmp_path, monkeypatch, output, ending, code, answering_s
+):
+    """Interrupted while its request was answered, the command once left the server to make an hour of music."""
+    monkeypatch.chdir(tmp_path)
+
+    def lose_answer(request: urllib.request.Request, timeout: float) -> object:
+        if request.get_method() == "POST" and len(sent) == 0:
+            sent.append(threading.Thread(target=lambda: urllib.request.urlopen(request, timeout=30).close()))
+            sent[0].start()
+            wait_for(lambda: has_come.is_set())
+            raise ending
+        return urllib.request.urlopen(request, timeout=timeout)
+
+    with serving(tmp_path / "server", pace=1.0) as server:
+        sent: list[threading.Thread] = []
+        has_come = threading.Event()
+        check = server.service.production.check
+
+        async def check_slowly(*request: object) -> object:
+            has_come.set()
+            await asyncio.sleep(answering_s)
+            return await check(*request)
+
+        monkeypatch.setattr(server.service.production, "check", check_slowly)
+        monkeypatch.setattr("descant.apps.client.urlopen", lose_answer)
+        began = time.monotonic()
+        assert main(["generate", "a", "-d", "60", *output, "--server", f"http://127.0.0.1:{server.port}"]) == code
+        assert time.monotonic() - began < WITHDRAWAL_S + 5
+        sent[0].join()
+        (job,) = server.client.get("/v1/jobs").json()["items"]
+        wait_for(lambda: server.job(job)["state"] == "cancelled")
+
+
+def test_a_server_that_never_answers_holds_up_an_interruption_for_a_few_seconds_only(monkeypatch):
+    monkeypatch.setattr("descant.apps.cli.remote.WITHDRAWAL_S", 0.5)
+    submission = Submission({}, is_sent=True)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        client = Client(f"http://127.0.0.1:{listening.getsockname()[1]}")
+        began = time.monotonic()
+        with pytest.raises(KeyboardInterrupt), withdrawn_on_error(client, [submission, submission]):
+            raise KeyboardInterrupt
+        assert 0.4 < time.monotonic() - began < 5
 
 
 def test_the_model_of_the_server_can_be_asked_for_by_its_name(fast, tmp_path, monkeypatch):
