@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import re
 import signal
 import socket
 import threading
@@ -18,6 +19,7 @@ from descant.apps.cli.main import main
 from descant.apps.cli.remote import WITHDRAWAL_S, withdrawn_on_error
 from descant.apps.cli.termination import Terminated
 from descant.apps.client import Client, ServerError, Submission
+from descant.apps.field_names import LIBRARY_NAMES, WIRE_NAMES, renamed
 from tests.apps.server.conftest import serving, wait_for
 from tests.apps.server.paced_engine import RATE_HZ, pcm_of
 
@@ -156,6 +158,52 @@ def test_music_in_the_style_of_openai(fast):
     assert (refused.status_code, refused.json()["error"]["param"]) == (422, "lyrics")
 
 
+@pytest.mark.parametrize(
+    ("route", "body", "field"),
+    [
+        ("/v1/audio/music", {"prompt": "x", "duration": 400}, "duration"),
+        ("/v1/audio/music", {"prompt": "x", "duration": 0}, "duration"),
+        ("/v1/audio/music", {"prompt": "x", "guidance": -1}, "guidance"),
+        ("/v1/audio/music", {"prompt": "x", "negative_prompt": "x" * 9_000}, "negative_prompt"),
+        ("/v1/audio/music", {"prompt": "x\0"}, "prompt"),
+        ("/v1/audio/music", {"input": "x\0", "stream": True}, "input"),
+        ("/v1/audio/music", {"prompt": "text='x', duration_s=3 [refuse]"}, "prompt"),
+        ("/models/paced", {"inputs": "x" * 9_000}, "inputs"),
+        ("/models/paced", {"inputs": "x", "parameters": {"duration": 0}}, "parameters.duration"),
+        ("/models/paced", {"inputs": "x", "parameters": {"guidance_scale": 101}}, "parameters.guidance_scale"),
+        ("/models/paced", {"inputs": "x", "parameters": {"temperature": 0}}, "parameters.temperature"),
+        ("/models/paced", {"inputs": "x", "parameters": {"top_k": -1}}, "parameters.top_k"),
+        ("/models/paced", {"inputs": "x", "parameters": {"top_p": 2}}, "parameters.top_p"),
+    ],
+)
+def test_errors_name_the_fields_of_the_dialect(fast, route, body, field):
+    """Their sentences once named those of a job, such as duration_s, which the client had not sent."""
+    answer = fast.client.post(route, json=body)
+    assert answer.status_code == 422, answer.text
+    problem = answer.json()
+    assert re.match(rf"{re.escape(field)}[:=]", problem["detail"])
+    assert [one["pointer"] for one in problem["errors"]] == ["/" + field.replace(".", "/")]
+    for sentence in (problem["detail"], problem["errors"][0]["detail"]):
+        assert not re.search(r"duration_s|negative_text|guidance\.scale|sampling|greedy|\btext\b", sentence)
+    if route == "/v1/audio/music":
+        assert (problem["error"]["message"], problem["error"]["param"]) == (problem["detail"], field)
+
+
+@pytest.mark.parametrize(
+    ("message", "names", "said"),
+    [
+        ("timeline: it", WIRE_NAMES, "sections: it"),
+        ("temperature=0: use greedy=True", WIRE_NAMES, "sampling.temperature=0: use sampling.greedy=True"),
+        ("temperature=0: use greedy=True", {"greedy=True": "do_sample=false"}, "temperature=0: use do_sample=false"),
+        ("top_k='top_p=1': its, or top_p=1", WIRE_NAMES, "sampling.top_k='top_p=1': its, or sampling.top_p=1"),
+        ("loop.bars=3: at most 2", LIBRARY_NAMES, "loop_bars=3: at most 2"),
+        ("the prompt: a timeline", WIRE_NAMES, "the prompt: a timeline"),
+    ],
+)
+def test_fields_of_errors_are_renamed_and_what_users_wrote_stays(message, names, said):
+    assert renamed(message, names) == said
+
+
 def test_a_client_that_goes_away_ends_its_music(tmp_path):
     with serving(tmp_path, pace=1.0) as server:
         asked = {"prompt": "x", "duration": 60, "response_format": "pcm", "stream": True}
@@ -225,6 +273,9 @@ def test_the_command_line_has_its_music_made_by_a_server(fast, tmp_path, capsys,
         (("--then", "nan b"), "--then: start_s must be a finite number"),
         (("--adapter", "../b"), "--adapter: name has characters that are not allowed here"),
         (("--adapter", "b:99"), "--adapter: strength must be less than or equal to 10"),
+        (("--top-k", "-1"), "--top-k -1: must be 1 or more"),
+        (("--temperature", "0"), "for the likeliest code at every step use --greedy"),
+        (("--guidance", "101"), "--guidance 101: must lie between 0 and 100"),
         (("--format", "aiff", "-o", "a.aiff"), "--format aiff: this server writes wav, flac, ogg, mp3, opus, m4a"),
     ],
 )

@@ -17,19 +17,13 @@ from descant.apps.cli.progress import progress
 from descant.apps.cli.requests import check_combinations, choices_in_words, note_unused
 from descant.apps.cli.standard_streams import binary_stdout
 from descant.apps.client import Client, Submission
+from descant.apps.field_names import LIBRARY_NAMES, renamed
 from descant.atomic import write_all
 from descant.errors import AudioError, DescantError, InvalidRequest, naming
 from descant.tempo_key import OPEN, stated_tempo_key
 
-WIRE_NAMES = {
-    "sections": "timeline",
-    "continue_from": "prompt",
-    "loop.bars": "loop_bars",
-    "loop.beats_per_bar": "beats_per_bar",
-    "adapters": "adapters",
-}
-"""The names of the library for fields of the protocol."""
-_WIRE_FIELD = re.compile(rf"(?P<field>{'|'.join(map(re.escape, WIRE_NAMES))})(?:\.\d+\.(?P<inner>\w+))?: ")
+_PLACE = re.compile(r"(?P<field>sections|adapters)\.\d+\.(?P<inner>\w+): ")
+"""The beginning of an error that is in one of several values of an option."""
 
 WITHDRAWAL_S = 5.0
 """How long a command that ends early tries to end its jobs on the server."""
@@ -100,22 +94,18 @@ def _sources(arguments: argparse.Namespace, client: Client) -> dict[str, Any]:
     sources = {}
     for name, file in given.items():
         if file is not None:
-            with naming(OPTIONS[WIRE_NAMES.get(name, name)]):
+            with naming(OPTIONS[LIBRARY_NAMES.get(name, name)]):
                 sources[name] = {"upload_id": client.upload(Path(file))}
     return sources
 
 
 @contextmanager
 def _library_names() -> Iterator[None]:
-    """Begins the server's refusals in the block with the library's names of fields, which become those of options."""
+    """Gives fields in the server's refusals in the block the library's names, which become those of options."""
     try:
         yield
     except (AudioError, InvalidRequest) as error:
-        found = _WIRE_FIELD.match(str(error))
-        if found is None:
-            raise
-        inner = f"{found['inner']} " if found["inner"] else ""
-        raise type(error)(f"{WIRE_NAMES[found['field']]}: {inner}{str(error)[found.end() :]}") from error
+        raise type(error)(renamed(_PLACE.sub(r"\g<field>: \g<inner> ", str(error), count=1), LIBRARY_NAMES)) from error
 
 
 @contextmanager
