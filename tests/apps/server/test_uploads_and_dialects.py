@@ -507,6 +507,28 @@ def test_an_upload_that_is_sent_again_is_kept_from_then_on(fast):
     assert again["expires_at"] >= first["expires_at"]
 
 
+def test_every_exported_file_has_its_own_recipe_beside_it_however_often(tmp_path, capsys):
+    """A second export, in another format, once wrote the recipe of ``a.wav`` as ``a-2.json``, and a third mixed all."""
+    with serving(tmp_path / "data", pace=1_000.0) as server:
+        clips = [server.clip(duration_s=0.2, seed=seed, text="same") for seed in (1, 2)]
+        dropped = server.clip(duration_s=0.2, seed=3)
+    (tmp_path / "data" / "clips").joinpath(*server.service.files.audio(dropped["id"]).parts[-2:]).unlink()
+    files = []
+    for format in ("flac", "wav", "flac", "wav"):
+        words = ("serve", "export", str(tmp_path / "all"), "--data", str(tmp_path / "data"), "--format", format)
+        assert main([*words, "--json"]) == 0, capsys.readouterr()
+        files += [Path(file) for file in json.loads(capsys.readouterr().out)["files"]]
+    assert len(set(files)) == 8
+    assert {path.name for path in (tmp_path / "all").iterdir()} == {
+        name for file in files for name in (file.name, f"{file.stem}.json")
+    }
+    assert len({file.stem for file in files}) == 8
+    for number, file in enumerate(files):
+        assert json.loads(file.with_suffix(".json").read_text())["clip_id"] == clips[number % 2]["id"]
+        assert soundfile.read(file, dtype="int16")[0].tobytes() == pcm_of(number % 2 + 1, [], RATE_HZ // 5)
+    assert not list((tmp_path / "data" / "cache").iterdir())
+
+
 def test_keys_are_made_listed_and_revoked(tmp_path, capsys):
     data = ("--data", str(tmp_path), "--json")
     assert main(["serve", "keys", "add", "phone", "--scope", "read,listen", *data]) == 0

@@ -42,8 +42,11 @@ class Target:
     may_replace: bool = True
     is_stdout: bool = False
 
-    def write(self, content: bytes, stem: str) -> Path:
+    def write(self, content: bytes, stem: str, companion: "Target | None" = None) -> Path:
         """Writes one result and gives its path. In a folder its name is ``stem``, or the next free one: ``stem-2``.
+
+        Args:
+            companion: where another file is written next, which gets the same stem if that is a folder, too.
 
         Raises:
             AudioError: it cannot be written.
@@ -54,7 +57,9 @@ class Target:
             return self.path
         if self.is_folder:
             self.path.mkdir(parents=True, exist_ok=True)
-            return write_new(self.path / f"{stem}.{self.suffix}", content)
+            folders = (self,) if companion is None or not companion.is_folder else (self, companion)
+            path, *beside = (one.path / f"{stem}.{one.suffix}" for one in folders)
+            return write_new(path, content, beside)
         if not self.may_replace:
             return write_new(self.path, content)
         write_atomically(self.path, content)

@@ -187,7 +187,7 @@ def _write(
     for number, _, clip in made:
         stem = f"{number:04d}-seed{clip['seed']}-{slug(clip['text'])}"
         content = client.content(clip["urls"]["audio"], format=target.suffix, loudness_lufs=lufs)
-        files.append(target.write(content, stem))
+        files.append(target.write(content, stem, codes))
         if codes is not None:
             stem = files[-1].stem if target.is_folder else stem
             codes_files.append(codes.write(client.content(clip["urls"]["codes"]), stem))
