@@ -56,6 +56,14 @@ def test_an_upload_is_stored_once_and_can_be_a_melody(fast):
     assert fast.client.get(f"/v1/uploads/{upload['id']}").status_code == 404
 
 
+def test_a_part_of_a_source_lies_within_it(fast):
+    """What was asked for after the end of a melody was left out without a word."""
+    melody = {"upload_id": send(fast, wav(2.0)).json()["id"]}
+    assert fast.made(melody={**melody, "end_s": 2.0}, duration_s=0.2)["state"] == "succeeded"
+    answer = fast.client.post("/v1/jobs", json={"melody": {**melody, "end_s": 2.1}})
+    assert answer.json()["detail"] == "melody.end_s: it is 2.00 s long; null is its end"
+
+
 def test_uploads_are_listed_the_newest_first_while_others_come_and_go(tmp_path):
     with serving(tmp_path) as server:
         assert server.client.get("/v1/uploads").json() == {"items": [], "next_cursor": None}
@@ -273,6 +281,8 @@ def test_the_command_line_has_its_music_made_by_a_server(fast, tmp_path, capsys,
         (("--then", "nan b"), "--then: start_s must be a finite number"),
         (("--adapter", "../b"), "--adapter: name has characters that are not allowed here"),
         (("--adapter", "b:99"), "--adapter: strength must be less than or equal to 10"),
+        (("--seed", "4294967295", "--count", "2", "-o", "out/"), "--seed 4294967295: 2 seeds are needed"),
+        (("--guidance-at", "9:2"), "--guidance-at: second 9 is after the end of the music, which is 0.2 s long"),
         (("--top-k", "-1"), "--top-k -1: must be 1 or more"),
         (("--temperature", "0"), "for the likeliest code at every step use --greedy"),
         (("--guidance", "101"), "--guidance 101: must lie between 0 and 100"),

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from descant.apps.cli.options import add_common_options, path_and_strength, whole_number
+from descant.apps.cli.options import add_common_options, path_and_strength, seed_number
 from descant.apps.cli.outputs import show
 from descant.apps.cli.parser import Commands
 from descant.errors import CheckpointError, InvalidRequest
@@ -33,7 +33,7 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument("preset", metavar="PRESET", help="one of those that descant models list shows")
     parser.add_argument("folder", metavar="DIR", help="the folder to create")
     parser.add_argument(
-        "--seed", type=whole_number, default=0, metavar="N", help="seed of the random weights (default: 0)"
+        "--seed", type=seed_number, default=0, metavar="N", help="seed of the random weights (default: 0)"
     )
     add_common_options(parser)
 

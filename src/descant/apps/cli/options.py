@@ -9,6 +9,7 @@ import re
 
 from descant.apps.cli.parser import Parser
 from descant.errors import CheckpointError, InvalidRequest
+from descant.seeds import MAX_SEED
 from descant.tempo_key import OPEN
 
 AUDIO_FORMATS = ("wav", "flac", "ogg", "mp3", "opus", "aiff", "m4a")
@@ -28,6 +29,14 @@ def whole_number(text: str) -> int:
         return int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r:.60} is not a whole number") from None
+
+
+def seed_number(text: str) -> int:
+    """A seed of music or of other draws."""
+    number = whole_number(text)
+    if not 0 <= number <= MAX_SEED:
+        raise argparse.ArgumentTypeError(f"{text:.60}: must lie between 0 and {MAX_SEED}")
+    return number
 
 
 def part_of_several(text: str) -> tuple[int, int]:
