@@ -117,7 +117,7 @@ def test_mistyped_options_get_no_such_hint(refused):
 
 def test_an_empty_model_name_is_not_the_current_folder(refused, tiny_folder, monkeypatch):
     monkeypatch.chdir(tiny_folder)
-    assert "--model ''" in refused(3, "generate", "x", "--model", "", "-o", "/tmp/never.wav")
+    assert "--model: '' is empty" in refused(2, "generate", "x", "--model", "", "-o", "/tmp/never.wav")
 
 
 OPTION_ERRORS = {

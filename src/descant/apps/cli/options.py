@@ -8,7 +8,7 @@ import os
 import re
 
 from descant.apps.cli.parser import Parser
-from descant.errors import CheckpointError, InvalidRequest
+from descant.errors import InvalidRequest
 from descant.seeds import MAX_SEED
 from descant.tempo_key import OPEN
 
@@ -114,13 +114,6 @@ def loudness(text: str) -> float | None:
     return lufs
 
 
-def model_name(text: str) -> str:
-    """A model's name. An empty one, for example from an unset shell variable, would mean the current folder."""
-    if not text.strip():
-        raise CheckpointError(f"--model {text!r}: the name is empty; give starter, tiny, a model folder or a hub id")
-    return text
-
-
 def precision(text: str) -> str:
     """The name of a precision."""
     if text not in PRECISIONS:
@@ -159,7 +152,6 @@ def add_model_options(parser: Parser, default: str | None = "starter", recorded_
     group = parser.group(MACHINE)
     group.add_argument(
         "--model",
-        type=model_name,
         default=default,
         metavar="MODEL",
         help="starter, tiny (random weights, for trying things), a model folder, or a hub id such as "

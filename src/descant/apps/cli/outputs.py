@@ -194,8 +194,6 @@ def _letters(text: str) -> list[str]:
 def _target(option: str, output: str | None, num_files: int, allowed: Sequence[str], suffix: str | None) -> Target:
     """The target that an option gives; ``allowed`` are the formats, the default one first."""
     given = f"{option} {output!r:.300}"
-    if output is not None and not output.strip():
-        raise InvalidRequest(f"{given} is empty: name a file, or a folder ending in / (./ is the current one)")
     if output == STDOUT:
         raise InvalidRequest(f"{given}: standard output takes one audio file of generate or regenerate; name a file")
     path = Path("." if output is None else os.path.expanduser(output))

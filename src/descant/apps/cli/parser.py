@@ -8,6 +8,9 @@ from typing import Any, NoReturn
 
 from descant.errors import InvalidRequest
 
+TEXTS = ("PROMPT", "TEXT")
+"""The metavariables of values that may be empty."""
+
 
 class Parser(argparse.ArgumentParser):
     """An argument parser that raises ``InvalidRequest``, takes no shortened options, and no option's value twice.
@@ -42,6 +45,13 @@ class Parser(argparse.ArgumentParser):
         """As argparse does it; keeps the words for the hints of ``error``."""
         self._words = sys.argv[1:] if args is None else list(args)
         return super().parse_known_args(args, namespace)
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        """As argparse does it, without empty values, such as those of unset shell variables: as a path, for example,
+        one would be the current folder."""
+        if not arg_string.strip() and action.choices is None and action.metavar not in TEXTS:
+            raise argparse.ArgumentError(action, f"{arg_string!r:.60} is empty; expected {action.metavar}")
+        return super()._get_value(action, arg_string)  # type: ignore[misc]
 
     def error(self, message: str) -> NoReturn:
         raise InvalidRequest(f"{message}{self._hint(message)}; see: {self.prog} --help")

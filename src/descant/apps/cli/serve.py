@@ -258,6 +258,6 @@ def _key_file(arguments: argparse.Namespace) -> "KeyFile":
 
 
 def _path(option: str, text: str) -> Path:
-    if not text.strip() or "\0" in text:
+    if "\0" in text:
         raise InvalidRequest(f"{option} {text!r:.100}: that is no path")
     return Path(text).expanduser()
