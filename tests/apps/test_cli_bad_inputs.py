@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -294,3 +295,28 @@ def test_data_that_is_missing_or_broken_is_code_3(refused, folder):
 def test_a_folder_without_permission_is_code_3_before_the_work(refused, folder):
     (folder / "locked").mkdir(mode=0o500)
     refused(FILE_IS_WRONG, *generate("x", "-o", "locked/out.wav"))
+
+
+@pytest.mark.parametrize("place", ["", "/sub", "/sub/deeper", "-link/sub"])
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (("models", "convert", "{read}", "{out}", "--to", "huggingface"), "DST"),
+        (("models", "merge", "{read}", "other", "{out}"), "DST"),
+        (("models", "merge", "tiny", "{read}:0.5", "{out}"), "DST"),
+        (("data", "tokenize", "m.jsonl", "-o", "{out}", "--codec", "{read}"), "--output"),
+        (("data", "tokenize", "m.jsonl", "-o", "{out}", "--model", "{read}"), "--output"),
+        (("serve", "export", "{out}", "--data", "{read}"), "DIR"),
+    ],
+)
+def test_nothing_is_written_into_a_folder_that_is_read(run, tiny_folder, words, name, place):
+    """``models convert m m/sub`` once wrote a model into a model, which then would not load as a whole."""
+    read = Path("read")
+    shutil.copytree(tiny_folder, read)
+    Path("read-link").symlink_to("read")
+    before = sorted(read.rglob("*"))
+    outcome = run(*(word.format(read=read, out=f"{read}{place}") for word in words))
+    assert outcome.code == REQUEST_IS_WRONG, outcome
+    assert f"{name} 'read{place}': it " in outcome.err
+    assert "choose a place outside" in outcome.err
+    assert sorted(read.rglob("*")) == before

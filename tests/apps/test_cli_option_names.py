@@ -294,6 +294,7 @@ def test_an_option_with_one_value_is_refused_when_given_twice(command):
     examples = {
         "--device": "cpu",
         "--precision": "fp32",
+        "--seed": "7",
         "--model": "tiny",
         "--soundfont": __file__,
         "--prompts": __file__,

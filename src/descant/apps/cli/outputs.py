@@ -92,6 +92,27 @@ def midi_target(output: str) -> Target:
     return target
 
 
+def check_outside(option: str, output: str, **sources: str | Path) -> None:
+    """Refuses to write into a folder that is read: what is written would become a part of it.
+
+    Args:
+        option: what names the folder to write.
+        sources: the folders that are read, by what they hold.
+
+    Raises:
+        InvalidRequest: it is one of these, or lies in one.
+    """
+    place = Path(os.path.realpath(os.path.expanduser(output)))
+    for name, source in sources.items():
+        read = Path(os.path.realpath(os.path.expanduser(source)))
+        if read.is_dir() and (place == read or read in place.parents):
+            where = "is" if place == read else "lies in"
+            raise InvalidRequest(
+                f"{option} {output!r:.300}: it {where} the folder of the {name.replace('_', ' ')}, which is read; "
+                "choose a place outside"
+            )
+
+
 def check_apart(audio: Target, codes: Target | None, as_json: bool) -> None:
     """Refuses two results in one place.
 
