@@ -552,3 +552,36 @@ def test_keys_are_made_listed_and_revoked(tmp_path, capsys):
         assert main(["serve", "keys", "add", "tv", "--scope", scope, *data]) == 2
     assert main(["serve", "keys", "revoke", "phone", *data]) == 0
     assert main(["serve", "keys", "revoke", "phone", *data]) == 2
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\nb", "x" * 101, "\x1b[2J"])
+def test_names_of_keys_can_be_shown_on_a_line(tmp_path, capsys, name):
+    assert main(["serve", "keys", "add", name, "--data", str(tmp_path)]) == 2
+    assert "NAME" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_scope_that_is_given_twice_is_one(tmp_path, capsys):
+    assert main(["serve", "keys", "add", "phone", "--scope", "read,read", "--data", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["scopes"] == ["read"]
+
+
+GOOD_KEY = {"id": "key_1", "name": "a", "sha256": "0" * 64, "scopes": ["read"], "created_at": "2026-12-01T00:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [1, {}, *({**GOOD_KEY, **change} for change in (
+        {"scopes": "read"}, {"scopes": ["all"]}, {"scopes": [["read"]]}, {"created_at": 3}, {"sha256": None},
+        {"revoked_at": True}, {"more": 1},
+    ))],
+)  # fmt: skip
+def test_a_file_that_holds_no_keys_is_one_line_and_stays(tmp_path, capsys, entry):
+    """A number where a time should be was once called a bug of ours."""
+    file = tmp_path / "keys.json"
+    file.write_text(json.dumps({"keys": [GOOD_KEY, entry]}))
+    before = file.read_bytes()
+    for words in (["list"], ["add", "b"], ["revoke", "a"]):
+        assert main(["serve", "keys", *words, "--keys", str(file)]) == 3
+        assert "is not a file of keys" in capsys.readouterr().err
+    assert file.read_bytes() == before
