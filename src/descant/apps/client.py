@@ -88,6 +88,17 @@ class Client:
         with self._open(Request(self._url + path)) as answer:
             return self._object(answer)
 
+    def server(self) -> dict[str, Any]:
+        """What the server is and can do.
+
+        Raises:
+            InvalidRequest: what listens there is not descant serve.
+        """
+        found: dict[str, Any] = self.get("/v1/server")
+        if not found.keys() >= {"formats", "limits", "model", "device", "precision", "version"}:
+            raise self._stranger()
+        return found
+
     def submit(self, submission: Submission) -> dict[str, Any]:
         """The new job. A request that is sent twice by the network is one job; a full queue is waited for."""
         while True:
@@ -179,14 +190,18 @@ class Client:
             found = None
         # Whatever else listens there; pages of proxies, for example.
         if not isinstance(found, dict):
-            raise InvalidRequest(f"--server {self._url}: its answer is not that of descant serve; check the address")
+            raise self._stranger()
         return found
+
+    def _stranger(self) -> InvalidRequest:
+        return InvalidRequest(f"--server {self._url}: its answer is not that of descant serve; check the address")
 
     @contextmanager
     def _open(self, request: Request, timeout_s: float = TIMEOUT_S) -> Iterator[Any]:
         """The answer to a request, for as long as it is read."""
         if self._key:
-            request.add_header("Authorization", f"Bearer {self._key}")
+            # Not for the server that an answer may lead to.
+            request.add_unredirected_header("Authorization", f"Bearer {self._key}")
         try:
             with urlopen(request, timeout=timeout_s) as answer:
                 yield answer
@@ -195,7 +210,7 @@ class Client:
             detail = problem["detail"]
             if error.code == 429 or problem["type"] == BEING_ANSWERED:
                 busy = BeingAnswered if problem["type"] == BEING_ANSWERED else Busy
-                raise busy(f"--server {self._url}: {detail}", float(error.headers.get("Retry-After", 1))) from error
+                raise busy(f"--server {self._url}: {detail}", _seconds(error)) from error
             raise self._error(problem) from error
         except (URLError, OSError, HTTPException) as error:
             reason = getattr(error, "reason", None) or error
@@ -231,6 +246,12 @@ def _is_address(url: str) -> bool:
         return False
     is_plain = url.isprintable() and " " not in url and parts.path.isascii() and not parts.query and not parts.fragment
     return parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0 and is_plain
+
+
+def _seconds(error: HTTPError) -> float:
+    """After how many seconds to ask again; 1 if the answer, perhaps of a proxy, has no number."""
+    text = error.headers.get("Retry-After", "")
+    return float(text) if text.isascii() and text.isdigit() else 1.0
 
 
 def _problem(error: HTTPError) -> dict[str, Any]:

@@ -339,10 +339,40 @@ def test_a_key_that_no_header_can_carry_is_refused(key, capsys, monkeypatch):
     assert "DESCANT_KEY: it has characters that no key has" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"[1]", b"\xff\xfe\x00"])
+@pytest.mark.parametrize("body", [b"<html>", b"[1]", b"\xff\xfe\x00", b"{}", b'{"formats": 1}'])
 def test_something_else_at_the_address_is_no_fault_of_ours(body, capsys):
     assert answered_by(b"HTTP/1.1 200 OK", body) == 2
     assert "its answer is not that of descant serve; check the address" in capsys.readouterr().err
+
+
+def test_a_busy_proxy_may_name_a_time_of_day(tmp_path, capsys, monkeypatch):
+    """Its Retry-After was once read as a number, which ended in a bug of ours."""
+    monkeypatch.chdir(tmp_path)
+    head = b"HTTP/1.1 429 x\r\nRetry-After: Wed, 21 Oct 2026 07:28:00 GMT"
+    assert answered_by(head, b'{"detail": "the reason"}') == 75
+    assert "the reason" in capsys.readouterr().err
+
+
+def test_a_key_is_not_given_to_the_server_that_another_one_leads_to():
+    """Any server that a client was sent to once got its key."""
+    with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
+        received = []
+
+        def answer(listening: socket.socket, head: bytes, body: bytes) -> None:
+            connection, _ = listening.accept()
+            received.append(connection.recv(2**16))
+            connection.sendall(head + b"\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(body) + body)
+            connection.close()
+
+        place = f"http://127.0.0.1:{second.getsockname()[1]}/v1/server".encode()
+        answers = ((first, b"HTTP/1.1 307 x\r\nLocation: " + place, b""), (second, b"HTTP/1.1 200 OK", b"{}"))
+        threads = [threading.Thread(target=answer, args=one) for one in answers]
+        for thread in threads:
+            thread.start()
+        assert Client(f"http://127.0.0.1:{first.getsockname()[1]}", "dsc_secret").get("/v1/server") == {}
+        for thread in threads:
+            thread.join()
+    assert [b"dsc_secret" in request for request in received] == [True, False]
 
 
 def test_music_that_is_made_is_written_also_where_other_music_fails(fast, tmp_path, capsys, monkeypatch):

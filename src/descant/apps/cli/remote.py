@@ -40,7 +40,7 @@ def generate_remotely(arguments: argparse.Namespace, target: Target, codes: Targ
     if arguments.salvage:
         raise InvalidRequest("--salvage: the server does not read damaged files; leave it out, or leave out --server")
     client = Client(arguments.server)
-    server = client.get("/v1/server")
+    server = client.server()
     if target.suffix not in server["formats"]["audio"]:
         raise InvalidRequest(
             f"--format {target.suffix}: this server writes {', '.join(server['formats']['audio'])}; choose one of these"
@@ -192,7 +192,7 @@ def _write(
             stem = files[-1].stem if target.is_folder else stem
             codes_files.append(codes.write(client.content(clip["urls"]["codes"]), stem))
     seconds = sum(clip["duration_s"] for clip in clips)
-    server = client.get("/v1/server")
+    server = client.server()
     summary = {
         "files": [str(path) for path in files],
         "codes_files": [str(path) for path in codes_files],
