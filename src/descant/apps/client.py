@@ -99,8 +99,13 @@ class Client:
             raise self._stranger()
         return found
 
-    def submit(self, submission: Submission) -> dict[str, Any]:
-        """The new job. A request that is sent twice by the network is one job; a full queue is waited for."""
+    def submit(self, job: dict[str, Any] | Submission) -> dict[str, Any]:
+        """The new job. A request that is sent twice by the network is one job; a full queue is waited for.
+
+        Args:
+            job: as in the protocol; as a ``Submission`` it can be withdrawn.
+        """
+        submission = job if isinstance(job, Submission) else Submission(job)
         while True:
             submission.is_sent = True
             try:
@@ -127,7 +132,7 @@ class Client:
             except BeingAnswered:
                 time.sleep(min(LOOK_S, left_s))
                 continue
-            self._cancel(job, max(LOOK_S, deadline - time.monotonic()))
+            self.cancel(job, max(LOOK_S, deadline - time.monotonic()))
             return
 
     def finished(self, job: dict[str, Any], report: Callable[[float, float], None] | None = None) -> dict[str, Any]:
@@ -144,15 +149,16 @@ class Client:
                 report(sum(min(clip["duration_s"], clip["asked_s"]) for clip in job["clips"]), whole)
         return job
 
+    def cancel(self, job: dict[str, Any], timeout_s: float = TIMEOUT_S) -> None:
+        """Ends a job; what is made of it stays on the server."""
+        with self._open(Request(self._url + job["urls"]["cancel"], b"", method="POST"), timeout_s):
+            pass
+
     def _send(self, submission: Submission, timeout_s: float) -> dict[str, Any]:
         headers = {"Content-Type": "application/json", "Idempotency-Key": submission.key}
         request = Request(f"{self._url}/v1/jobs", json.dumps(submission.job).encode(), headers, method="POST")
         with self._open(request, timeout_s) as answer:
             return self._object(answer)
-
-    def _cancel(self, job: dict[str, Any], timeout_s: float) -> None:
-        with self._open(Request(self._url + job["urls"]["cancel"], b"", method="POST"), timeout_s):
-            pass
 
     def upload(self, file: Path) -> str:
         """Brings a file, and gives its identifier there."""
