@@ -178,6 +178,15 @@ def test_new_files_take_the_next_free_name(tmp_path):
     assert (tmp_path / "a.wav").stat().st_nlink == 1
 
 
+def test_files_that_belong_together_get_the_same_number(tmp_path):
+    (tmp_path / "a.json").touch()
+    (tmp_path / "a-2.wav").touch()
+    assert write_new(tmp_path / "a.wav", b"new", [tmp_path / "a.json"]).name == "a-3.wav"
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "b.json").symlink_to("nowhere")
+    assert write_new(tmp_path / "b.wav", b"new", [tmp_path / "other" / "b.json"]).name == "b-2.wav"
+
+
 def test_a_link_to_nothing_is_no_free_name(tmp_path):
     (tmp_path / "a.wav").symlink_to("nowhere")
     assert write_new(tmp_path / "a.wav", b"new").name == "a-2.wav"

@@ -14,7 +14,7 @@ import errno
 import io
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -52,17 +52,23 @@ def write_atomically(path: AnyPath, content: bytes) -> None:
             flush(place.parent)
 
 
-def write_new(path: Path, content: bytes) -> Path:
+def write_new(path: Path, content: bytes, beside: Sequence[Path] = ()) -> Path:
     """Writes a file under a free name and returns its path: ``a.wav``, or ``a-2.wav``, ``a-3.wav``, ...
 
     Nothing is ever replaced, even if several processes choose names at the same moment.
+
+    Args:
+        beside: paths of files that are written later and belong to this one: with the number that it gets, they are
+            free too.
 
     Raises:
         AudioError: as ``write_atomically``.
     """
     with _reported_as(AudioError, path), staging_folder(path.parent) as staging:
         _write(staging / "new", content)
-        free = next(name for name in _numbered(path) if _put_if_free(staging / "new", name))
+        for free, *others in zip(*map(_numbered, (path, *beside)), strict=True):
+            if not any(map(os.path.lexists, others)) and _put_if_free(staging / "new", free):
+                break
         flush(path.parent)
         return free
 

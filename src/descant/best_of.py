@@ -19,8 +19,9 @@ from torch import Tensor
 from descant.audio import Clip, integrated_loudness
 from descant.errors import InvalidRequest, naming
 from descant.generation.audition import Audition
-from descant.generation.request import MAX_SEED, Request
+from descant.generation.request import Request
 from descant.nn.settings import own_settings
+from descant.seeds import successive_seeds
 
 if TYPE_CHECKING:
     from descant.evaluation.agreement import Target
@@ -208,7 +209,8 @@ def candidates(request: Request, count: int) -> list[Request]:
     """The request with ``count`` successive seeds, the first of which is its own or a new one.
 
     Raises:
-        InvalidRequest: the count is out of range, or the request asks for nothing that can be scored.
+        InvalidRequest: the count is out of range, there are not so many seeds from its own on, or the request asks for
+            nothing that can be scored.
         MissingExtra: the library that estimates tempo and key is not installed.
     """
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MAX_CANDIDATES:
@@ -222,7 +224,7 @@ def candidates(request: Request, count: int) -> list[Request]:
     with naming(f"best_of={count}"):
         require_scorable(_target(request), request.duration_s if request.loop_bars is None else math.inf)
     first = secrets.randbits(31) if request.seed is None else request.seed
-    return [replace(request, seed=(first + index) % (MAX_SEED + 1)) for index in range(count)]
+    return [replace(request, seed=seed) for seed in successive_seeds(first, count)]
 
 
 def _target(request: Request) -> "Target":

@@ -3,8 +3,9 @@
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 TERMINATION = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -25,15 +26,16 @@ def comes_again_after_import(number: int, frame: FrameType | None) -> bool:
     """Whether this frame is inside an import; then the signal is sent once more in a moment.
 
     An exception that a handler raises while C++ code is initialised, as in PyTorch, aborts the process. A second signal
-    does not wait for the import: it ends the process at once. A process that ends before the moment is over does not
-    handle the signal.
+    does not wait for the import: it ends the process at once. At the end of a block of ``on_first_signal`` the signal
+    comes at once, so that none is lost.
     """
     while frame is not None and frame.f_code.co_filename != IMPORT:
         frame = frame.f_back
     if frame is None:
         return False
-    if _is_waiting.acquire(blocking=False):
-        again = threading.Timer(AFTER_IMPORT_S, _send_again, (os.getpid(), number))
+    if not _waiting:
+        _waiting.append((os.getpid(), number))
+        again = threading.Timer(AFTER_IMPORT_S, _send_waiting)
         again.daemon = True
         again.start()
     else:
@@ -42,13 +44,16 @@ def comes_again_after_import(number: int, frame: FrameType | None) -> bool:
     return True
 
 
-_is_waiting = threading.Lock()
-"""Held from a signal that came during an import until it comes again."""
+_waiting: deque[tuple[int, int]] = deque()
+"""The process and the number of a signal that came during an import, until it comes again."""
 
 
-def _send_again(process: int, number: int) -> None:
-    _is_waiting.release()
-    os.kill(process, number)
+def _send_waiting() -> None:
+    """Sends the signal that waits, unless it has come again already or is that of the process that forked this one."""
+    with suppress(IndexError):
+        process, number = _waiting.pop()
+        if process == os.getpid():
+            os.kill(process, number)
 
 
 @contextmanager
@@ -84,6 +89,7 @@ def on_first_signal(signals: Sequence[signal.Signals], act: Callable[[signal.Sig
             if signal.getsignal(number) not in (signal.SIG_IGN, None):  # None: a handler that is not Python's
                 earlier[number] = signal.signal(number, handle)
         yield
+        _send_waiting()
     finally:
         restore()
 

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -38,7 +39,8 @@ BAD_REQUESTS = {
     **{f"top_p {value}": ("x", "--top-p", value) for value in ("0", "1.5", "-0.1", "nan")},
     **{f"guidance {value}": ("x", "--guidance", value) for value in ("-3", "1e6", "nan")},
     **{f"seed {value}": ("x", "--seed", value) for value in ("-1", str(2**63), str(2**64), "x", "1.5", "9" * 5_000)},
-    "seed passes the last": ("x", "--seed", str(2**63 - 1), "--count", "2", "-o", "out/"),
+    "seed passes the last": ("x", "--seed", str(2**32 - 1), "--count", "2", "-o", "out/"),
+    "seed of a candidate passes the last": ("x", "--tempo", "120", "--seed", str(2**32 - 1), "--best-of", "2"),
     **{f"count {value}": ("x", "--count", value, "-o", "out/") for value in ("0", "-1", "1001", "1000000")},
     "1001 prompts": (*["x"] * 1_001, "-o", "out/"),
     **{f"best of {value}": ("120 bpm", "--best-of", value) for value in ("0", "-1", "65", "2.5", "many")},
@@ -51,6 +53,7 @@ BAD_REQUESTS = {
     "timeline twice at once": ("x", "--then", "0.2 drums", "--then", "0.2 strings"),
     **{f"stride {value}": ("x", "--stride", value) for value in ("0", "-1", "30", "nan", "far")},
     **{f"guidance at {value}": ("x", "--guidance-at", value) for value in ("2", "2:", ":2", "2:x", "0:2", "1:-1")},
+    "guidance after the end": ("x", "-d", "1", "--guidance-at", "1.1:2"),
     "guidance out of order": ("x", "--guidance-at", "0.3:2", "--guidance-at", "0.2:2"),
     "loop without tempo": ("drums", "--loop", "2"),
     "beats without loop": ("x", "--beats-per-bar", "3"),
@@ -110,6 +113,22 @@ def test_the_message_names_what_came_and_what_is_allowed(refused):
     assert "model 'tiny' takes no melody" in refused(REQUEST_IS_WRONG, *generate("x", "--melody", "m.wav"))
 
 
+@pytest.mark.parametrize("seed", ["-1", str(2**32), "1" * 5_000, "1.5", ""])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("generate", "x", "--model", "tiny"),
+        ("models", "init", "tiny", "new"),
+        ("evaluate", ".", "--reference", "."),
+        ("listen", "build", "new", "a=b"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_every_command_takes_the_same_seeds(refused, words, seed):
+    """A seed of 64 bits was a bug of ours to one command, and others took a negative one."""
+    assert "--seed" in refused(REQUEST_IS_WRONG, *words, "--seed", seed)
+
+
 def test_a_bad_sound_to_continue_is_one_line_and_code_3(refused, bad_sound):
     refused(FILE_IS_WRONG, *generate("x", "--continue", bad_sound))
 
@@ -138,7 +157,7 @@ def test_a_sound_that_descant_did_not_make_cannot_be_made_again(refused, tmp_pat
     assert "how it was made" in refused(FILE_IS_WRONG, "regenerate", str(path))
 
 
-@pytest.mark.parametrize("name", ["nosuch", "small", "", "n" * 300, "a\0b", "../../etc/passwd"])
+@pytest.mark.parametrize("name", ["nosuch", "small", "n" * 300, "a\0b", "../../etc/passwd"])
 def test_a_model_that_is_not_there_is_code_3(refused, name):
     refused(FILE_IS_WRONG, *generate("x", "--model", name))
     refused(FILE_IS_WRONG, "models", "show", "nosuch")
@@ -276,3 +295,28 @@ def test_data_that_is_missing_or_broken_is_code_3(refused, folder):
 def test_a_folder_without_permission_is_code_3_before_the_work(refused, folder):
     (folder / "locked").mkdir(mode=0o500)
     refused(FILE_IS_WRONG, *generate("x", "-o", "locked/out.wav"))
+
+
+@pytest.mark.parametrize("place", ["", "/sub", "/sub/deeper", "-link/sub"])
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (("models", "convert", "{read}", "{out}", "--to", "huggingface"), "DST"),
+        (("models", "merge", "{read}", "other", "{out}"), "DST"),
+        (("models", "merge", "tiny", "{read}:0.5", "{out}"), "DST"),
+        (("data", "tokenize", "m.jsonl", "-o", "{out}", "--codec", "{read}"), "--output"),
+        (("data", "tokenize", "m.jsonl", "-o", "{out}", "--model", "{read}"), "--output"),
+        (("serve", "export", "{out}", "--data", "{read}"), "DIR"),
+    ],
+)
+def test_nothing_is_written_into_a_folder_that_is_read(run, tiny_folder, words, name, place):
+    """``models convert m m/sub`` once wrote a model into a model, which then would not load as a whole."""
+    read = Path("read")
+    shutil.copytree(tiny_folder, read)
+    Path("read-link").symlink_to("read")
+    before = sorted(read.rglob("*"))
+    outcome = run(*(word.format(read=read, out=f"{read}{place}") for word in words))
+    assert outcome.code == REQUEST_IS_WRONG, outcome
+    assert f"{name} 'read{place}': it " in outcome.err
+    assert "choose a place outside" in outcome.err
+    assert sorted(read.rglob("*")) == before

@@ -1,6 +1,8 @@
 """Commands that end early, on full disks and by signals, and read-only systems."""
 
 import contextlib
+import importlib
+import importlib.machinery
 import json
 import os
 import re
@@ -243,6 +245,25 @@ def test_ctrl_c_while_libraries_are_loaded_ends_as_at_any_other_time(module):
 def test_sigterm_while_libraries_are_loaded_ends_as_at_any_other_time():
     ending = (143, "descant: error: interrupted by SIGTERM; no unfinished file is left\n")
     assert interrupted_while_importing("torch", "SIGTERM") == ending
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_during_the_last_import_of_a_command_is_not_lost(name, code, monkeypatch, capsys):
+    """The command was once done before the signal came again: a loop of commands went on after Ctrl-C."""
+
+    class PressKey:
+        def find_spec(self, wanted, *_):
+            if wanted != "imported_last":
+                return None
+            signal.raise_signal(getattr(signal, name))
+            return importlib.machinery.ModuleSpec(wanted, None, is_package=True)
+
+    monkeypatch.setattr("descant.signals.AFTER_IMPORT_S", 60.0)
+    monkeypatch.setattr("descant.apps.cli.main._run", lambda _: importlib.import_module("imported_last") and 0)
+    monkeypatch.setattr(sys, "meta_path", [PressKey(), *sys.meta_path])
+    monkeypatch.delitem(sys.modules, "imported_last", raising=False)
+    assert main([]) == code
+    assert capsys.readouterr().err.startswith("descant: error: interrupted")
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])

@@ -253,6 +253,23 @@ def command_line(command: str, option: str) -> list[str]:
     return [*command.split(), *rest, *(instead or ()), option, WRONG[command][option]]
 
 
+@pytest.mark.parametrize("empty", ["", " "])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_empty_value_is_refused_by_its_option(command, empty):
+    """``--melody "$TUNE"`` with an unset TUNE was the current folder to some options, and nothing at all to others."""
+    parser = COMMANDS[command]
+    places = [action for action in parser._actions if not action.option_strings and action.choices is None]
+    cases = [(place.metavar, ["a=b"] * number + [empty]) for number, place in enumerate(places)]
+    cases += [(action.option_strings[-1], [action.option_strings[-1], empty]) for action in valued(parser)]
+    texts = [action for action in parser._actions if action.metavar in ("PROMPT", "TEXT")]
+    for name, words in cases:
+        if any(name == text.metavar or name in text.option_strings for text in texts):
+            continue
+        with pytest.raises(InvalidRequest, match=re.escape(name)) as refusal:
+            parser.parse_args(words)
+        assert f"{empty!r} is empty" in str(refusal.value) or "invalid choice" in str(refusal.value)
+
+
 @pytest.mark.parametrize(("command", "option"), CASES)
 def test_an_error_names_the_option_and_nothing_of_python(run, made, command, option):
     for name in ("made.wav", "made.safetensors"):
@@ -277,6 +294,7 @@ def test_an_option_with_one_value_is_refused_when_given_twice(command):
     examples = {
         "--device": "cpu",
         "--precision": "fp32",
+        "--seed": "7",
         "--model": "tiny",
         "--soundfont": __file__,
         "--prompts": __file__,

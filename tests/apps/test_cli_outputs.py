@@ -1,5 +1,6 @@
 """What happens to what a command writes: earlier files, odd names, misplaced words."""
 
+import json
 import os
 import subprocess
 import sys
@@ -35,6 +36,17 @@ def test_a_second_run_into_a_folder_loses_nothing(run):
     found = [str(read_info(f"out/{name}.wav")["guidance"]["scale"]) for name in names]
     assert found == ["1.0", "2.0", "3.0"]
     assert outcome.out == "out/0001-seed1-x-3.wav\ncodes/0001-seed1-x-3.safetensors\n"
+
+
+def test_codes_have_the_name_of_their_audio_however_often_and_in_whatever_format(run):
+    """The codes of ``a.flac`` were once ``a-2.safetensors`` where those of an ``a.wav`` lay, and the next mixed all."""
+    for format in ("wav", "flac", "flac", "wav"):
+        words = ("-o", "out/", "--save-codes", "codes/", "--format", format, "--json")
+        outcome = run("generate", "x", *TINY, *words)
+        assert outcome.code == 0, outcome.err
+        made = json.loads(outcome.out)
+        assert Path(made["files"][0]).stem == Path(made["codes_files"][0]).stem
+    assert len(list(Path("codes").iterdir())) == 4
 
 
 def test_the_current_folder_and_regenerate_lose_nothing_either(run):
@@ -105,7 +117,7 @@ def test_mistyped_options_get_no_such_hint(refused):
 
 def test_an_empty_model_name_is_not_the_current_folder(refused, tiny_folder, monkeypatch):
     monkeypatch.chdir(tiny_folder)
-    assert "--model ''" in refused(3, "generate", "x", "--model", "", "-o", "/tmp/never.wav")
+    assert "--model: '' is empty" in refused(2, "generate", "x", "--model", "", "-o", "/tmp/never.wav")
 
 
 OPTION_ERRORS = {

@@ -233,11 +233,13 @@ def test_requests_cannot_be_changed():
     [
         ({"timeline": ((5.0, "drums"),)}, "timeline: a prompt at second 5, and the music ends at 1"),
         ({"chords": "C:0 G:100"}, "chords: second 100 is after the end of the music, which is 1 s long"),
+        ({"guidance": Guidance(schedule=((0.5, 2.0), (90.0, 2.0)))}, "guidance.schedule: second 90 is after the end"),
+        ({"guidance": Guidance(schedule=((9.0, 2.0),)), "text": "techno, 120 bpm", "loop_bars": 4}, "is 8 s long"),
         ({"chords": "C:0 G:9", "text": "techno, 120 bpm", "loop_bars": 4}, "chords: second 9 .* is 8 s long"),
     ],
 )
 def test_times_after_the_end_are_refused_alike(fields, message):
-    """Only prompts were: chords after the end were never heard. Guidance may be on its way to a point there."""
+    """Only prompts were: chords after the end were never heard, and guidance did not become what was asked for."""
     with pytest.raises(InvalidRequest, match=message):
         Request(**{"duration_s": 1.0, **fields})
-    Request(duration_s=1.0, chords="C:0 G:1.00004", guidance=Guidance(schedule=((90.0, 2.0),)))
+    Request(duration_s=1.0, chords="C:0 G:1.00004", guidance=Guidance(schedule=((1.0, 2.0),)))

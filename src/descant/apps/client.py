@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ LOOK_S = 0.3
 BLOCK_BYTES = 2**14
 NOT_INSTALLED, NO_ROOM, NOT_NOW = 501, 507, (502, 503, 504)
 """HTTP statuses of what this server never does, and of what it, or a proxy in front of it, cannot do now."""
-BAD_AUDIO = "/problems/bad-audio"
+BAD_AUDIO, BEING_ANSWERED = "/problems/bad-audio", "/problems/idempotency-in-progress"
 ENDED = ("succeeded", "failed", "cancelled")
 
 
@@ -43,6 +44,24 @@ class Busy(Unavailable):
     def __init__(self, detail: str, seconds: float = 1.0) -> None:
         super().__init__(detail)
         self.seconds = seconds
+
+
+class BeingAnswered(Busy):
+    """The server is still answering an earlier sending of the same request."""
+
+
+@dataclass
+class Submission:
+    """A job that a server is asked for.
+
+    Args:
+        key: tells the server that a job which is sent again is the same one.
+        is_sent: whether the server may have the job, also where no answer has come.
+    """
+
+    job: dict[str, Any]
+    key: str = field(default_factory=lambda: secrets.token_urlsafe(16))
+    is_sent: bool = False
 
 
 class Client:
@@ -69,16 +88,52 @@ class Client:
         with self._open(Request(self._url + path)) as answer:
             return self._object(answer)
 
-    def submit(self, job: dict[str, Any]) -> dict[str, Any]:
-        """A new job. A request that is sent twice by the network is one job; a full queue is waited for."""
-        headers = {"Content-Type": "application/json", "Idempotency-Key": secrets.token_urlsafe(16)}
+    def server(self) -> dict[str, Any]:
+        """What the server is and can do.
+
+        Raises:
+            InvalidRequest: what listens there is not descant serve.
+        """
+        found: dict[str, Any] = self.get("/v1/server")
+        if not found.keys() >= {"formats", "limits", "model", "device", "precision", "version"}:
+            raise self._stranger()
+        return found
+
+    def submit(self, job: dict[str, Any] | Submission) -> dict[str, Any]:
+        """The new job. A request that is sent twice by the network is one job; a full queue is waited for.
+
+        Args:
+            job: as in the protocol; as a ``Submission`` it can be withdrawn.
+        """
+        submission = job if isinstance(job, Submission) else Submission(job)
         while True:
-            request = Request(f"{self._url}/v1/jobs", json.dumps(job).encode(), headers, method="POST")
+            submission.is_sent = True
             try:
-                with self._open(request) as answer:
-                    return self._object(answer)
+                return self._send(submission, TIMEOUT_S)
+            except BeingAnswered as answering:
+                time.sleep(answering.seconds)
             except Busy as full:
+                submission.is_sent = False
                 time.sleep(full.seconds)
+
+    def withdraw(self, submission: Submission, seconds: float) -> None:
+        """Ends the job of a submission within this time, also one whose answer is lost; what is made of it stays there.
+
+        Sent again with its key, the request gives the job that it has become. One that has not arrived becomes a job
+        now, and ends before it is made: the first sending may still be on its way.
+
+        Raises:
+            DescantError: the server does not do it.
+        """
+        deadline = time.monotonic() + seconds
+        while submission.is_sent and (left_s := deadline - time.monotonic()) > 0:
+            try:
+                job = self._send(submission, left_s)
+            except BeingAnswered:
+                time.sleep(min(LOOK_S, left_s))
+                continue
+            self.cancel(job, max(LOOK_S, deadline - time.monotonic()))
+            return
 
     def finished(self, job: dict[str, Any], report: Callable[[float, float], None] | None = None) -> dict[str, Any]:
         """The job once it has ended.
@@ -94,10 +149,16 @@ class Client:
                 report(sum(min(clip["duration_s"], clip["asked_s"]) for clip in job["clips"]), whole)
         return job
 
-    def cancel(self, job: dict[str, Any]) -> None:
+    def cancel(self, job: dict[str, Any], timeout_s: float = TIMEOUT_S) -> None:
         """Ends a job; what is made of it stays on the server."""
-        with self._open(Request(self._url + job["urls"]["cancel"], b"", method="POST")):
+        with self._open(Request(self._url + job["urls"]["cancel"], b"", method="POST"), timeout_s):
             pass
+
+    def _send(self, submission: Submission, timeout_s: float) -> dict[str, Any]:
+        headers = {"Content-Type": "application/json", "Idempotency-Key": submission.key}
+        request = Request(f"{self._url}/v1/jobs", json.dumps(submission.job).encode(), headers, method="POST")
+        with self._open(request, timeout_s) as answer:
+            return self._object(answer)
 
     def upload(self, file: Path) -> str:
         """Brings a file, and gives its identifier there."""
@@ -135,22 +196,27 @@ class Client:
             found = None
         # Whatever else listens there; pages of proxies, for example.
         if not isinstance(found, dict):
-            raise InvalidRequest(f"--server {self._url}: its answer is not that of descant serve; check the address")
+            raise self._stranger()
         return found
 
+    def _stranger(self) -> InvalidRequest:
+        return InvalidRequest(f"--server {self._url}: its answer is not that of descant serve; check the address")
+
     @contextmanager
-    def _open(self, request: Request) -> Iterator[Any]:
+    def _open(self, request: Request, timeout_s: float = TIMEOUT_S) -> Iterator[Any]:
         """The answer to a request, for as long as it is read."""
         if self._key:
-            request.add_header("Authorization", f"Bearer {self._key}")
+            # Not for the server that an answer may lead to.
+            request.add_unredirected_header("Authorization", f"Bearer {self._key}")
         try:
-            with urlopen(request, timeout=TIMEOUT_S) as answer:
+            with urlopen(request, timeout=timeout_s) as answer:
                 yield answer
         except HTTPError as error:
             problem = _problem(error)
             detail = problem["detail"]
-            if error.code == 429:
-                raise Busy(f"--server {self._url}: {detail}", float(error.headers.get("Retry-After", 1))) from error
+            if error.code == 429 or problem["type"] == BEING_ANSWERED:
+                busy = BeingAnswered if problem["type"] == BEING_ANSWERED else Busy
+                raise busy(f"--server {self._url}: {detail}", _seconds(error)) from error
             raise self._error(problem) from error
         except (URLError, OSError, HTTPException) as error:
             reason = getattr(error, "reason", None) or error
@@ -186,6 +252,12 @@ def _is_address(url: str) -> bool:
         return False
     is_plain = url.isprintable() and " " not in url and parts.path.isascii() and not parts.query and not parts.fragment
     return parts.scheme in ("http", "https") and bool(parts.hostname) and port != 0 and is_plain
+
+
+def _seconds(error: HTTPError) -> float:
+    """After how many seconds to ask again; 1 if the answer, perhaps of a proxy, has no number."""
+    text = error.headers.get("Retry-After", "")
+    return float(text) if text.isascii() and text.isdigit() else 1.0
 
 
 def _problem(error: HTTPError) -> dict[str, Any]:

@@ -11,15 +11,14 @@ from descant.errors import Cancelled, InvalidRequest
 from descant.generation.audio import render
 from descant.generation.audition import Audition
 from descant.generation.decode_threads import complete_codes
-from descant.generation.prepared import Preparer
+from descant.generation.readers import Readers, ReadRequest
 from descant.generation.request import Request
-from descant.generation.resolve import ResolvedRequest, Resolver
+from descant.generation.resolve import ResolvedRequest
 from descant.generation.runtimes import Runtime, runtime_for
 from descant.generation.runtimes.native.weights import PackedMatrices
-from descant.generation.state import GenerationState
 from descant.generation.stream import MusicStream
 from descant.generation.stream_batch import StreamBatch
-from descant.generation.variants import Variant, Variants
+from descant.generation.variants import Variants
 from descant.model import MusicGenModel
 from descant.nn.settings import own_settings
 
@@ -96,21 +95,16 @@ class Engine:
 
         The codes of one request do not change where another one ends. Steps that are left out count as done.
         """
-        readers: dict[Variant, tuple[Resolver, Preparer]] = {}
-        states, runtimes = [], []
+        readers = Readers(self._variants)
+        read: list[ReadRequest] = []
         for request, audition in zip(requests, auditions, strict=True):
             if cancel is not None and cancel():
                 raise Cancelled("stopped while the requests were prepared")
-            variant = self._variants.of(request.mixture)
-            if variant not in readers:
-                readers[variant] = Resolver(variant.model), Preparer(variant.model)
-            resolver, preparer = readers[variant]
-            # Later sections are prepared when the music gets there; the resolver has already checked their texts.
-            states.append(GenerationState(variant.model, resolver.resolve(request), preparer, audition))
-            runtimes.append(variant.runtime)
+            read.append(readers.read(request, audition))
+        states = [one.state for one in read]
         total = sum(state.num_steps(window) for state in states for window in state.windows)
         complete_codes(
-            [*zip(states, runtimes, strict=True)],
+            [(one.state, one.variant.runtime) for one in read],
             self.model.config.pattern,
             self.max_batch,
             None if progress is None else lambda done: progress(done, total),
@@ -140,10 +134,8 @@ class Engine:
             raise InvalidRequest(
                 "loop_bars: a loop is cut from the finished music and cannot be streamed; use generate"
             )
-        variant = self._variants.of(request.mixture)
-        resolver, preparer = Resolver(variant.model), Preparer(variant.model)
-        state = GenerationState(variant.model, resolver.resolve(request), preparer)
-        return MusicStream(variant.runtime, state, chunk_s, min(first_chunk_s, chunk_s))
+        read = Readers(self._variants).read(request)
+        return MusicStream(read.variant.runtime, read.state, chunk_s, min(first_chunk_s, chunk_s))
 
     def stream_batch(
         self, *, chunk_s: float = 0.5, first_chunk_s: float = 0.1, longest_chunk_s: float | None = None

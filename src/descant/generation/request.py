@@ -24,19 +24,18 @@ from descant.generation.checks import (
     with_strengths,
 )
 from descant.plain import make_plain
+from descant.seeds import MAX_SEED
 from descant.tempo_key import OPEN, TempoKey, stated_tempo_key
 
 MAX_TEXT_CHARACTERS = 4_096
 MAX_CUT_CHARACTERS = 100_000
 """With ``long_prompt="cut"``, of which only the beginning is used."""
-MAX_SEED = 2**32 - 1
-"""torch's CPU generator reads 32 bits of a seed: two larger ones that agree in them would give the same music."""
 MAX_GUIDANCE = 100.0
 MAX_HOLD_PENALTY = 100.0
 MAX_DURATION_S = 3_600.0
 MAX_SECTIONS = 1_000
 END_TOLERANCE_S = 1e-3
-"""How far chords may lie after the end: the times of those that were chosen are rounded in the tags."""
+"""How far times may lie after the end: those of chords that were chosen are rounded in the tags."""
 MAX_LOOP_BARS, MAX_BEATS_PER_BAR = 256, 32
 
 
@@ -277,13 +276,17 @@ class Request:
         object.__setattr__(self, "timeline", sections)
 
     def _check_times(self) -> None:
-        if self.given_chords is None:
-            return
-        last_s = parse_chords(self.given_chords)[-1].start_s
-        if last_s > self.result_s + END_TOLERANCE_S:
+        """Refuses chords and points of guidance that lie after the end."""
+        if self.given_chords is not None:
+            self._check_time("chords", parse_chords(self.given_chords)[-1].start_s, "leave out what comes after")
+        if self.guidance is not None and self.guidance.schedule:
+            self._check_time("guidance.schedule", self.guidance.schedule[-1][0], "give the scale that it ends with")
+
+    def _check_time(self, name: str, second: float, instead: str) -> None:
+        if second > self.result_s + END_TOLERANCE_S:
             raise InvalidRequest(
-                f"chords: second {last_s:g} is after the end of the music, which is {self.result_s:g} s long; "
-                "ask for longer music, or leave out what comes after"
+                f"{name}: second {second:g} is after the end of the music, which is {self.result_s:g} s long; "
+                f"ask for longer music, or {instead}"
             )
 
     def _check_loop(self) -> None:

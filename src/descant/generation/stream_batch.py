@@ -16,12 +16,10 @@ from torch import Tensor
 from descant.errors import CheckpointError, InvalidRequest
 from descant.generation.audition import Audition
 from descant.generation.decode import Decoder
-from descant.generation.prepared import Preparer
 from descant.generation.progressive import ProgressiveMusic, Waves
+from descant.generation.readers import Readers, ReadRequest
 from descant.generation.request import Request
-from descant.generation.resolve import Resolver
 from descant.generation.runtimes import Runtime
-from descant.generation.state import GenerationState
 from descant.generation.variants import Variants
 from descant.nn.settings import one_thread_executor, own_settings
 from descant.patterns import Pattern
@@ -135,19 +133,27 @@ class StreamBatch:
         return len(self._lane_of)
 
     @own_settings()
-    def add(self, request: Request, audition: Audition | None = None) -> ProgressiveMusic:
-        """Begins the music of a request; it joins the others between two steps. Where there are threads, they begin.
+    def read(self, requests: Sequence[Request], auditions: Sequence[Audition | None]) -> list[ReadRequest]:
+        """Requests ready for ``join``. This alone may be called by any thread, at any time: it may take long.
 
         Args:
-            audition: judges its first seconds, and may end it early.
+            auditions: of each request; one judges its first seconds, and may end it early.
 
         Raises:
-            InvalidRequest: it asks for something that this model cannot do.
+            InvalidRequest: one asks for something that this model cannot do.
         """
-        variant = self._variants.of(request.mixture)
-        resolved = Resolver(variant.model).resolve(request)
-        state = GenerationState(variant.model, resolved, Preparer(variant.model), audition)
-        music = ProgressiveMusic(state, *self._lengths)
+        readers = Readers(self._variants)
+        return [readers.read(*one) for one in zip(requests, auditions, strict=True)]
+
+    def add(self, request: Request, audition: Audition | None = None) -> ProgressiveMusic:
+        """As ``read`` and ``join``, of one request."""
+        return self.join(self.read([request], [audition])[0])
+
+    @own_settings()
+    def join(self, read: ReadRequest) -> ProgressiveMusic:
+        """Begins the music of a request; it joins the others between two steps. Where there are threads, they begin."""
+        variant = read.variant
+        music = ProgressiveMusic(read.state, *self._lengths)
         num_lanes = variant.runtime.num_sessions()
         self._lanes += [_Lane() for _ in range(num_lanes - len(self._lanes))]
         lane = min(self._lanes[:num_lanes], key=[*self._lane_of.values()].count)

@@ -1,6 +1,7 @@
 """The engine's process and the server's end of it: what fails for one clip, or while it ends, reaches no other."""
 
 import asyncio
+import io
 import os
 import queue
 import shutil
@@ -8,8 +9,10 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import torch
 
 import descant
 from descant import best_of
@@ -19,11 +22,17 @@ from descant.apps.server.engine.link import EngineLink
 from descant.apps.server.engine.messages import Message
 from descant.apps.server.engine.worker import Worker
 from descant.apps.server.schemas import JobRequest
+from descant.audio import Clip
 from descant.best_of import Choice
 from descant.checkpoints.adapters import NAMES
+from descant.checkpoints.codes import load_codes
+from descant.checkpoints.untrained import save_untrained
+from descant.conditioning.chroma import MelodyConfig
+from descant.generation import conditions
 from descant.generation.request import Request
 from descant.generation.stream_batch import Advance
 from descant.generation.variants import MAX_KEPT
+from descant.presets import tiny
 from tests.apps.server.conftest import wait_for
 
 ENDS_SLOWLY = "import sys, time; sys.stdin.read(); time.sleep(0.5)"
@@ -44,14 +53,22 @@ class Engine:
         self._num_left = num_clips
         self.worker = Worker(model, folder, self._inbox, self._send)
 
-    def ask(self, clip_id: str, **fields) -> None:
+    def ask(self, clip_id: str, sent: dict[str, Clip] | None = None, **fields) -> None:
         asked = JobRequest(text="bells, 240 bpm", seed=5, analyse=False, **fields).model_dump()
         asked |= {"sampling": {}, "guidance": {}}
-        self._inbox.put(Message("make", clip_id, {"request": asked, "sources": {}, "analyse": False}))
+        sources = {name: {"start_s": 0.0, "end_s": None} for name in sent or {}}
+        files = {name: clip.to_bytes("wav") for name, clip in (sent or {}).items()}
+        self._inbox.put(Message("make", clip_id, {"request": asked, "sources": sources, "analyse": False}, files))
 
     def ends(self) -> dict[str, str]:
         """How each clip has ended."""
         return {one.clip_id: one.kind for one in self.sent if one.kind in ("done", "failed")}
+
+    def codes(self, clip_id: str, file: Path) -> torch.Tensor:
+        """The codes of a clip that is done, by way of this file."""
+        done = next(one for one in self.sent if (one.kind, one.clip_id) == ("done", clip_id))
+        file.write_bytes(done.payloads["codes"])
+        return load_codes(file)[0]
 
     def _send(self, message: Message) -> None:
         self.sent.append(message)
@@ -123,6 +140,32 @@ def test_the_engine_speaks_and_goes_on_while_it_prepares_a_choice(model, tmp_pat
     engine.ask("other", duration_s=0.4)
     engine.worker.run()
     assert engine.ends() == {"choice": "done", "other": "done"}
+
+
+def test_music_goes_on_while_the_melody_of_another_clip_is_separated(tmp_path, monkeypatch):
+    """Melodies were separated between two steps: a long file once stalled everybody's streams."""
+    base = tiny()
+    transformer = replace(base.lm.transformer, has_cross_attention=False)
+    melody = MelodyConfig(sample_rate_hz=8_000, window_samples=512, hop_samples=128, num_frames=11)
+    save_untrained(replace(base, lm=replace(base.lm, transformer=transformer), melody=melody), tmp_path / "melody")
+    model = descant.load(tmp_path / "melody", device="cpu", precision="fp32")
+    engine = Engine(model, tmp_path, num_clips=2)
+    separate = conditions.melodic_part
+
+    def slow(clip: Clip, separation: str) -> tuple[Clip, str]:
+        wait_for(lambda: engine.ends() == {"other": "done"})
+        return separate(clip, separation)
+
+    monkeypatch.setattr(conditions, "melodic_part", slow)
+    tune = Clip(torch.sin(torch.arange(32_000) * 0.1)[None], 32_000)
+    engine.ask("follows", duration_s=0.4, melody={"upload_id": "x"}, melody_part="mix", sent={"melody": tune})
+    engine.ask("other", duration_s=0.4)
+    engine.worker.run()
+    assert engine.ends() == {"follows": "done", "other": "done"}
+    monkeypatch.undo()
+    heard = Clip.read(io.BytesIO(tune.to_bytes("wav")))
+    alone = model.generate("bells, 240 bpm", seed=5, duration_s=0.4, melody=heard, melody_part="mix")
+    assert torch.equal(engine.codes("follows", tmp_path / "codes.safetensors"), alone.codes)
 
 
 def test_a_clip_that_is_cancelled_while_it_is_prepared_is_not_made(model, tmp_path, monkeypatch):

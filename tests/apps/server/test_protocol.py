@@ -4,9 +4,13 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
+from descant.apps.server import studio
 from descant.apps.server.openapi import description
 from descant.apps.server.problems import TITLES
 from descant.apps.server.reference_page import reference_page
+from tests.apps.server.conftest import serving
 
 DOCS = Path(__file__).parents[3] / "docs"
 PROTOCOL = (DOCS / "protocol.md").read_text(encoding="utf-8")
@@ -60,3 +64,34 @@ def test_every_problem_is_in_the_document_of_the_protocol():
     table = PROTOCOL[PROTOCOL.index("## Problems") :]
     named = set(re.findall(r"`([a-z-]+)`", table))
     assert set(TITLES) <= named
+
+
+@pytest.mark.parametrize("has_studio", [True, False])
+def test_a_wrong_method_is_told_the_right_ones(tmp_path, has_studio, monkeypatch):
+    """With the page, all but GET and HEAD were said to be wrong everywhere, and a wrong GET was not found."""
+    page = tmp_path / "page"
+    (page / "assets").mkdir(parents=True)
+    (page / "index.html").write_text("page")
+    (page / "assets" / "a.js").write_text("script")
+    monkeypatch.setattr(studio, "FOLDER", page)
+    routes = {path: {method.upper() for method in methods} for path, methods in description()["paths"].items()}
+    with serving(tmp_path / "data", has_studio=has_studio) as server:
+        files = {path: {"GET", "HEAD"} for path in ("/", "/assets/a.js")} if has_studio else {}
+        for path, methods in {**routes, **files}.items():
+            filled = re.sub(r"{[a-z]+}", "1", path)
+            allowed = methods.union(*(of for other, of in routes.items() if other != path and fits(other, filled)))
+            for method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY"} - allowed:
+                answer = server.client.request(method, filled)
+                assert (answer.status_code, answer.headers["Allow"]) == (405, ", ".join(sorted(allowed))), (
+                    method,
+                    path,
+                )
+                assert answer.headers["Content-Type"] == "application/problem+json"
+        for method in ("GET", "POST", "DELETE"):
+            for path in ("/v1/nothing", "/nothing", "/assets/none.js", "/v1", "/v1/audio"):
+                assert server.client.request(method, path).status_code == 404
+
+
+def fits(path: str, filled: str) -> bool:
+    """Whether a path is one of this route; names of models have slashes."""
+    return re.fullmatch(re.sub(r"{[a-z]+}", ".+" if "models/" in path else "[^/]+", path), filled) is not None

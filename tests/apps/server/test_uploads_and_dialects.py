@@ -1,9 +1,14 @@
 """Uploads, requests that are sent twice, other dialects, and the command line as a client."""
 
+import asyncio
 import io
 import json
+import re
+import signal
 import socket
 import threading
+import time
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +16,18 @@ import pytest
 import soundfile
 
 from descant.apps.cli.main import main
-from descant.apps.client import Client, ServerError
+from descant.apps.cli.remote import WITHDRAWAL_S, withdrawn_on_error
+from descant.apps.cli.termination import Terminated
+from descant.apps.client import Client, ServerError, Submission
+from descant.apps.field_names import LIBRARY_NAMES, WIRE_NAMES, renamed
 from tests.apps.server.conftest import serving, wait_for
 from tests.apps.server.paced_engine import RATE_HZ, pcm_of
 
 
 def wav(seconds: float = 1.0, rate_hz: int = 22_050, channels: int = 1) -> bytes:
     file = io.BytesIO()
-    time = np.arange(round(seconds * rate_hz)) / rate_hz
-    soundfile.write(file, np.stack([0.3 * np.sin(2_000 * time)] * channels, axis=1), rate_hz, format="WAV")
+    moments = np.arange(round(seconds * rate_hz)) / rate_hz
+    soundfile.write(file, np.stack([0.3 * np.sin(2_000 * moments)] * channels, axis=1), rate_hz, format="WAV")
     return file.getvalue()
 
 
@@ -46,6 +54,14 @@ def test_an_upload_is_stored_once_and_can_be_a_melody(fast):
         assert beyond.json()["detail"] == f"melody: it is 1.50 s long, and second {second:g} was asked for"
     assert fast.client.delete(f"/v1/uploads/{upload['id']}").status_code == 204
     assert fast.client.get(f"/v1/uploads/{upload['id']}").status_code == 404
+
+
+def test_a_part_of_a_source_lies_within_it(fast):
+    """What was asked for after the end of a melody was left out without a word."""
+    melody = {"upload_id": send(fast, wav(2.0)).json()["id"]}
+    assert fast.made(melody={**melody, "end_s": 2.0}, duration_s=0.2)["state"] == "succeeded"
+    answer = fast.client.post("/v1/jobs", json={"melody": {**melody, "end_s": 2.1}})
+    assert answer.json()["detail"] == "melody.end_s: it is 2.00 s long; null is its end"
 
 
 def test_uploads_are_listed_the_newest_first_while_others_come_and_go(tmp_path):
@@ -150,6 +166,52 @@ def test_music_in_the_style_of_openai(fast):
     assert (refused.status_code, refused.json()["error"]["param"]) == (422, "lyrics")
 
 
+@pytest.mark.parametrize(
+    ("route", "body", "field"),
+    [
+        ("/v1/audio/music", {"prompt": "x", "duration": 400}, "duration"),
+        ("/v1/audio/music", {"prompt": "x", "duration": 0}, "duration"),
+        ("/v1/audio/music", {"prompt": "x", "guidance": -1}, "guidance"),
+        ("/v1/audio/music", {"prompt": "x", "negative_prompt": "x" * 9_000}, "negative_prompt"),
+        ("/v1/audio/music", {"prompt": "x\0"}, "prompt"),
+        ("/v1/audio/music", {"input": "x\0", "stream": True}, "input"),
+        ("/v1/audio/music", {"prompt": "text='x', duration_s=3 [refuse]"}, "prompt"),
+        ("/models/paced", {"inputs": "x" * 9_000}, "inputs"),
+        ("/models/paced", {"inputs": "x", "parameters": {"duration": 0}}, "parameters.duration"),
+        ("/models/paced", {"inputs": "x", "parameters": {"guidance_scale": 101}}, "parameters.guidance_scale"),
+        ("/models/paced", {"inputs": "x", "parameters": {"temperature": 0}}, "parameters.temperature"),
+        ("/models/paced", {"inputs": "x", "parameters": {"top_k": -1}}, "parameters.top_k"),
+        ("/models/paced", {"inputs": "x", "parameters": {"top_p": 2}}, "parameters.top_p"),
+    ],
+)
+def test_errors_name_the_fields_of_the_dialect(fast, route, body, field):
+    """Their sentences once named those of a job, such as duration_s, which the client had not sent."""
+    answer = fast.client.post(route, json=body)
+    assert answer.status_code == 422, answer.text
+    problem = answer.json()
+    assert re.match(rf"{re.escape(field)}[:=]", problem["detail"])
+    assert [one["pointer"] for one in problem["errors"]] == ["/" + field.replace(".", "/")]
+    for sentence in (problem["detail"], problem["errors"][0]["detail"]):
+        assert not re.search(r"duration_s|negative_text|guidance\.scale|sampling|greedy|\btext\b", sentence)
+    if route == "/v1/audio/music":
+        assert (problem["error"]["message"], problem["error"]["param"]) == (problem["detail"], field)
+
+
+@pytest.mark.parametrize(
+    ("message", "names", "said"),
+    [
+        ("timeline: it", WIRE_NAMES, "sections: it"),
+        ("temperature=0: use greedy=True", WIRE_NAMES, "sampling.temperature=0: use sampling.greedy=True"),
+        ("temperature=0: use greedy=True", {"greedy=True": "do_sample=false"}, "temperature=0: use do_sample=false"),
+        ("top_k='top_p=1': its, or top_p=1", WIRE_NAMES, "sampling.top_k='top_p=1': its, or sampling.top_p=1"),
+        ("loop.bars=3: at most 2", LIBRARY_NAMES, "loop_bars=3: at most 2"),
+        ("the prompt: a timeline", WIRE_NAMES, "the prompt: a timeline"),
+    ],
+)
+def test_fields_of_errors_are_renamed_and_what_users_wrote_stays(message, names, said):
+    assert renamed(message, names) == said
+
+
 def test_a_client_that_goes_away_ends_its_music(tmp_path):
     with serving(tmp_path, pace=1.0) as server:
         asked = {"prompt": "x", "duration": 60, "response_format": "pcm", "stream": True}
@@ -219,6 +281,11 @@ def test_the_command_line_has_its_music_made_by_a_server(fast, tmp_path, capsys,
         (("--then", "nan b"), "--then: start_s must be a finite number"),
         (("--adapter", "../b"), "--adapter: name has characters that are not allowed here"),
         (("--adapter", "b:99"), "--adapter: strength must be less than or equal to 10"),
+        (("--seed", "4294967295", "--count", "2", "-o", "out/"), "--seed 4294967295: 2 seeds are needed"),
+        (("--guidance-at", "9:2"), "--guidance-at: second 9 is after the end of the music, which is 0.2 s long"),
+        (("--top-k", "-1"), "--top-k -1: must be 1 or more"),
+        (("--temperature", "0"), "for the likeliest code at every step use --greedy"),
+        (("--guidance", "101"), "--guidance 101: must lie between 0 and 100"),
         (("--format", "aiff", "-o", "a.aiff"), "--format aiff: this server writes wav, flac, ogg, mp3, opus, m4a"),
     ],
 )
@@ -272,10 +339,40 @@ def test_a_key_that_no_header_can_carry_is_refused(key, capsys, monkeypatch):
     assert "DESCANT_KEY: it has characters that no key has" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"[1]", b"\xff\xfe\x00"])
+@pytest.mark.parametrize("body", [b"<html>", b"[1]", b"\xff\xfe\x00", b"{}", b'{"formats": 1}'])
 def test_something_else_at_the_address_is_no_fault_of_ours(body, capsys):
     assert answered_by(b"HTTP/1.1 200 OK", body) == 2
     assert "its answer is not that of descant serve; check the address" in capsys.readouterr().err
+
+
+def test_a_busy_proxy_may_name_a_time_of_day(tmp_path, capsys, monkeypatch):
+    """Its Retry-After was once read as a number, which ended in a bug of ours."""
+    monkeypatch.chdir(tmp_path)
+    head = b"HTTP/1.1 429 x\r\nRetry-After: Wed, 21 Oct 2026 07:28:00 GMT"
+    assert answered_by(head, b'{"detail": "the reason"}') == 75
+    assert "the reason" in capsys.readouterr().err
+
+
+def test_a_key_is_not_given_to_the_server_that_another_one_leads_to():
+    """Any server that a client was sent to once got its key."""
+    with socket.create_server(("127.0.0.1", 0)) as first, socket.create_server(("127.0.0.1", 0)) as second:
+        received = []
+
+        def answer(listening: socket.socket, head: bytes, body: bytes) -> None:
+            connection, _ = listening.accept()
+            received.append(connection.recv(2**16))
+            connection.sendall(head + b"\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(body) + body)
+            connection.close()
+
+        place = f"http://127.0.0.1:{second.getsockname()[1]}/v1/server".encode()
+        answers = ((first, b"HTTP/1.1 307 x\r\nLocation: " + place, b""), (second, b"HTTP/1.1 200 OK", b"{}"))
+        threads = [threading.Thread(target=answer, args=one) for one in answers]
+        for thread in threads:
+            thread.start()
+        assert Client(f"http://127.0.0.1:{first.getsockname()[1]}", "dsc_secret").get("/v1/server") == {}
+        for thread in threads:
+            thread.join()
+    assert [b"dsc_secret" in request for request in received] == [True, False]
 
 
 def test_music_that_is_made_is_written_also_where_other_music_fails(fast, tmp_path, capsys, monkeypatch):
@@ -298,6 +395,61 @@ def test_an_interruption_is_one_also_where_the_server_has_gone(fast, tmp_path, c
     words = ("generate", "a", "-d", "0.2", "-o", "a.wav", "--server", f"http://127.0.0.1:{fast.port}")
     assert main(words) == 130
     assert "interrupted" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("capfdbinary")
+@pytest.mark.parametrize(
+    ("output", "ending", "code", "answering_s"),
+    [
+        (("-o", "a.wav"), KeyboardInterrupt(), 130, 1.0),
+        (("-o", "a.wav"), Terminated(signal.SIGTERM), 143, 0.0),
+        (("-o", "a.wav"), ConnectionResetError(), 75, 0.0),
+        (("--stream", "-"), KeyboardInterrupt(), 130, 1.0),
+    ],
+)
+def test_a_job_whose_answer_does_not_come_is_not_made_for_nobody(
+    tmp_path, monkeypatch, output, ending, code, answering_s
+):
+    """Interrupted while its request was answered, the command once left the server to make an hour of music."""
+    monkeypatch.chdir(tmp_path)
+
+    def lose_answer(request: urllib.request.Request, timeout: float) -> object:
+        if request.get_method() == "POST" and len(sent) == 0:
+            sent.append(threading.Thread(target=lambda: urllib.request.urlopen(request, timeout=30).close()))
+            sent[0].start()
+            wait_for(lambda: has_come.is_set())
+            raise ending
+        return urllib.request.urlopen(request, timeout=timeout)
+
+    with serving(tmp_path / "server", pace=1.0) as server:
+        sent: list[threading.Thread] = []
+        has_come = threading.Event()
+        check = server.service.production.check
+
+        async def check_slowly(*request: object) -> object:
+            has_come.set()
+            await asyncio.sleep(answering_s)
+            return await check(*request)
+
+        monkeypatch.setattr(server.service.production, "check", check_slowly)
+        monkeypatch.setattr("descant.apps.client.urlopen", lose_answer)
+        began = time.monotonic()
+        assert main(["generate", "a", "-d", "60", *output, "--server", f"http://127.0.0.1:{server.port}"]) == code
+        assert time.monotonic() - began < WITHDRAWAL_S + 5
+        sent[0].join()
+        (job,) = server.client.get("/v1/jobs").json()["items"]
+        wait_for(lambda: server.job(job)["state"] == "cancelled")
+
+
+def test_a_server_that_never_answers_holds_up_an_interruption_for_a_few_seconds_only(monkeypatch):
+    monkeypatch.setattr("descant.apps.cli.remote.WITHDRAWAL_S", 0.5)
+    submission = Submission({}, is_sent=True)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        client = Client(f"http://127.0.0.1:{listening.getsockname()[1]}")
+        began = time.monotonic()
+        with pytest.raises(KeyboardInterrupt), withdrawn_on_error(client, [submission, submission]):
+            raise KeyboardInterrupt
+        assert 0.4 < time.monotonic() - began < 5
 
 
 def test_the_model_of_the_server_can_be_asked_for_by_its_name(fast, tmp_path, monkeypatch):
@@ -395,6 +547,28 @@ def test_an_upload_that_is_sent_again_is_kept_from_then_on(fast):
     assert again["expires_at"] >= first["expires_at"]
 
 
+def test_every_exported_file_has_its_own_recipe_beside_it_however_often(tmp_path, capsys):
+    """A second export, in another format, once wrote the recipe of ``a.wav`` as ``a-2.json``, and a third mixed all."""
+    with serving(tmp_path / "data", pace=1_000.0) as server:
+        clips = [server.clip(duration_s=0.2, seed=seed, text="same") for seed in (1, 2)]
+        dropped = server.clip(duration_s=0.2, seed=3)
+    (tmp_path / "data" / "clips").joinpath(*server.service.files.audio(dropped["id"]).parts[-2:]).unlink()
+    files = []
+    for format in ("flac", "wav", "flac", "wav"):
+        words = ("serve", "export", str(tmp_path / "all"), "--data", str(tmp_path / "data"), "--format", format)
+        assert main([*words, "--json"]) == 0, capsys.readouterr()
+        files += [Path(file) for file in json.loads(capsys.readouterr().out)["files"]]
+    assert len(set(files)) == 8
+    assert {path.name for path in (tmp_path / "all").iterdir()} == {
+        name for file in files for name in (file.name, f"{file.stem}.json")
+    }
+    assert len({file.stem for file in files}) == 8
+    for number, file in enumerate(files):
+        assert json.loads(file.with_suffix(".json").read_text())["clip_id"] == clips[number % 2]["id"]
+        assert soundfile.read(file, dtype="int16")[0].tobytes() == pcm_of(number % 2 + 1, [], RATE_HZ // 5)
+    assert not list((tmp_path / "data" / "cache").iterdir())
+
+
 def test_keys_are_made_listed_and_revoked(tmp_path, capsys):
     data = ("--data", str(tmp_path), "--json")
     assert main(["serve", "keys", "add", "phone", "--scope", "read,listen", *data]) == 0
@@ -408,3 +582,36 @@ def test_keys_are_made_listed_and_revoked(tmp_path, capsys):
         assert main(["serve", "keys", "add", "tv", "--scope", scope, *data]) == 2
     assert main(["serve", "keys", "revoke", "phone", *data]) == 0
     assert main(["serve", "keys", "revoke", "phone", *data]) == 2
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\nb", "x" * 101, "\x1b[2J"])
+def test_names_of_keys_can_be_shown_on_a_line(tmp_path, capsys, name):
+    assert main(["serve", "keys", "add", name, "--data", str(tmp_path)]) == 2
+    assert "NAME" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_scope_that_is_given_twice_is_one(tmp_path, capsys):
+    assert main(["serve", "keys", "add", "phone", "--scope", "read,read", "--data", str(tmp_path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["scopes"] == ["read"]
+
+
+GOOD_KEY = {"id": "key_1", "name": "a", "sha256": "0" * 64, "scopes": ["read"], "created_at": "2026-12-01T00:00:00Z"}
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [1, {}, *({**GOOD_KEY, **change} for change in (
+        {"scopes": "read"}, {"scopes": ["all"]}, {"scopes": [["read"]]}, {"created_at": 3}, {"sha256": None},
+        {"revoked_at": True}, {"more": 1},
+    ))],
+)  # fmt: skip
+def test_a_file_that_holds_no_keys_is_one_line_and_stays(tmp_path, capsys, entry):
+    """A number where a time should be was once called a bug of ours."""
+    file = tmp_path / "keys.json"
+    file.write_text(json.dumps({"keys": [GOOD_KEY, entry]}))
+    before = file.read_bytes()
+    for words in (["list"], ["add", "b"], ["revoke", "a"]):
+        assert main(["serve", "keys", *words, "--keys", str(file)]) == 3
+        assert "is not a file of keys" in capsys.readouterr().err
+    assert file.read_bytes() == before

@@ -5,7 +5,14 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from descant.apps.cli.options import add_common_options, add_model_options, existing_file, number, whole_number
+from descant.apps.cli.options import (
+    add_common_options,
+    add_model_options,
+    existing_file,
+    number,
+    seed_number,
+    whole_number,
+)
 from descant.apps.cli.outputs import show
 from descant.apps.cli.parser import Commands, Parser
 from descant.apps.cli.progress import progress, waiting
@@ -78,7 +85,7 @@ def _add_inputs(parser: Parser) -> None:
     parser.add_argument(
         "--skip-broken", action="store_true", help="leave out files that cannot be read or are too short, and say so"
     )
-    parser.add_argument("--seed", type=whole_number, default=0, metavar="N", help="of the intervals (default: 0)")
+    parser.add_argument("--seed", type=seed_number, default=0, metavar="N", help="of the intervals (default: 0)")
 
 
 def _add_embedders(parser: Parser) -> None:

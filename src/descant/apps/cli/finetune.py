@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from descant.apps.cli.options import MACHINE, add_common_options, device, model_name, number, setting
+from descant.apps.cli.options import MACHINE, add_common_options, device, number, setting
 from descant.apps.cli.outputs import show
 from descant.apps.cli.parser import Commands
 from descant.apps.cli.recipes import naming_set
@@ -58,7 +58,6 @@ def add_commands(commands: Commands) -> None:
     group = parser.group(MACHINE)
     group.add_argument(
         "--model",
-        type=model_name,
         default="starter",
         metavar="MODEL",
         help="the model to start from: starter, a model folder or a hub id (default: starter)",

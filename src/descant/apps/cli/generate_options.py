@@ -11,6 +11,7 @@ from descant.apps.cli.options import (
     path_and_strength,
     second_and_scale,
     second_and_text,
+    seed_number,
     tempo,
     whole_number,
 )
@@ -98,7 +99,7 @@ def _add_prompt_options(parser: Parser) -> None:
         help="how many variations of each PROMPT to make (default: 1); their seeds follow each other from --seed on",
     )
     group.add_argument(
-        "--seed", type=whole_number, metavar="N", help="the same seed gives the same music (default: random)"
+        "--seed", type=seed_number, metavar="N", help="the same seed gives the same music (default: random)"
     )
     group.add_argument(
         "--best-of",

@@ -4,7 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
-from descant.apps.cli.options import add_common_options, existing_file, number, whole_number
+from descant.apps.cli.options import add_common_options, existing_file, number, seed_number, whole_number
 from descant.apps.cli.outputs import note, show
 from descant.apps.cli.parser import Commands, Parser
 from descant.counted import counted
@@ -37,7 +37,7 @@ def _add_build(group: Commands) -> None:
         "the suffix and from -seedN",
     )
     parser.add_argument("--clips", type=whole_number, metavar="N", help="prompts to draw (default: all)")
-    parser.add_argument("--seed", type=whole_number, default=0, metavar="N", help="of all draws (default: 0)")
+    parser.add_argument("--seed", type=seed_number, default=0, metavar="N", help="of all draws (default: 0)")
     parser.add_argument(
         "-d", "--duration", type=number, metavar="SECONDS", help="what to play of each clip (default: all)"
     )

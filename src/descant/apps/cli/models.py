@@ -5,8 +5,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from descant.apps.cli.options import add_common_options, path_and_strength, whole_number
-from descant.apps.cli.outputs import show
+from descant.apps.cli.options import add_common_options, path_and_strength, seed_number
+from descant.apps.cli.outputs import check_outside, show
 from descant.apps.cli.parser import Commands
 from descant.errors import CheckpointError, InvalidRequest
 
@@ -33,7 +33,7 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument("preset", metavar="PRESET", help="one of those that descant models list shows")
     parser.add_argument("folder", metavar="DIR", help="the folder to create")
     parser.add_argument(
-        "--seed", type=whole_number, default=0, metavar="N", help="seed of the random weights (default: 0)"
+        "--seed", type=seed_number, default=0, metavar="N", help="seed of the random weights (default: 0)"
     )
     add_common_options(parser)
 
@@ -159,6 +159,7 @@ def convert(arguments: argparse.Namespace) -> None:
     source = folder_of(arguments.source)
     if source is None:
         raise InvalidRequest(f"SRC {arguments.source!r}: it has no files; descant models init writes them")
+    check_outside("DST", arguments.folder, model=source)
     target = Path(arguments.folder)
     num_parameters = layouts.convert(source, target, arguments.to)
     result = {"source": str(source), "folder": str(target), "layout": arguments.to, "num_parameters": num_parameters}
@@ -172,6 +173,8 @@ def merge(arguments: argparse.Namespace) -> None:
     from descant.api import load
     from descant.checkpoints.native import save_model
 
+    for path, _ in arguments.adapters:
+        check_outside("DST", arguments.folder, model=arguments.source, adapter=path)
     model = load(arguments.source, device="cpu", precision="fp32")
     adapters = [(model.load_adapter(path), strength) for path, strength in arguments.adapters]
     folder = Path(arguments.folder)

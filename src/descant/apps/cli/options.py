@@ -8,7 +8,8 @@ import os
 import re
 
 from descant.apps.cli.parser import Parser
-from descant.errors import CheckpointError, InvalidRequest
+from descant.errors import InvalidRequest
+from descant.seeds import MAX_SEED
 from descant.tempo_key import OPEN
 
 AUDIO_FORMATS = ("wav", "flac", "ogg", "mp3", "opus", "aiff", "m4a")
@@ -28,6 +29,14 @@ def whole_number(text: str) -> int:
         return int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r:.60} is not a whole number") from None
+
+
+def seed_number(text: str) -> int:
+    """A seed of music or of other draws."""
+    number = whole_number(text)
+    if not 0 <= number <= MAX_SEED:
+        raise argparse.ArgumentTypeError(f"{text:.60}: must lie between 0 and {MAX_SEED}")
+    return number
 
 
 def part_of_several(text: str) -> tuple[int, int]:
@@ -105,13 +114,6 @@ def loudness(text: str) -> float | None:
     return lufs
 
 
-def model_name(text: str) -> str:
-    """A model's name. An empty one, for example from an unset shell variable, would mean the current folder."""
-    if not text.strip():
-        raise CheckpointError(f"--model {text!r}: the name is empty; give starter, tiny, a model folder or a hub id")
-    return text
-
-
 def precision(text: str) -> str:
     """The name of a precision."""
     if text not in PRECISIONS:
@@ -150,7 +152,6 @@ def add_model_options(parser: Parser, default: str | None = "starter", recorded_
     group = parser.group(MACHINE)
     group.add_argument(
         "--model",
-        type=model_name,
         default=default,
         metavar="MODEL",
         help="starter, tiny (random weights, for trying things), a model folder, or a hub id such as "

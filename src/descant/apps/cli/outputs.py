@@ -42,8 +42,11 @@ class Target:
     may_replace: bool = True
     is_stdout: bool = False
 
-    def write(self, content: bytes, stem: str) -> Path:
+    def write(self, content: bytes, stem: str, companion: "Target | None" = None) -> Path:
         """Writes one result and gives its path. In a folder its name is ``stem``, or the next free one: ``stem-2``.
+
+        Args:
+            companion: where another file is written next, which gets the same stem if that is a folder, too.
 
         Raises:
             AudioError: it cannot be written.
@@ -54,7 +57,9 @@ class Target:
             return self.path
         if self.is_folder:
             self.path.mkdir(parents=True, exist_ok=True)
-            return write_new(self.path / f"{stem}.{self.suffix}", content)
+            folders = (self,) if companion is None or not companion.is_folder else (self, companion)
+            path, *beside = (one.path / f"{stem}.{one.suffix}" for one in folders)
+            return write_new(path, content, beside)
         if not self.may_replace:
             return write_new(self.path, content)
         write_atomically(self.path, content)
@@ -85,6 +90,27 @@ def midi_target(output: str) -> Target:
     if target.is_folder:
         raise InvalidRequest(f"--output {output!r:.300}: a folder; name the file to write")
     return target
+
+
+def check_outside(option: str, output: str, **sources: str | Path) -> None:
+    """Refuses to write into a folder that is read: what is written would become a part of it.
+
+    Args:
+        option: what names the folder to write.
+        sources: the folders that are read, by what they hold.
+
+    Raises:
+        InvalidRequest: it is one of these, or lies in one.
+    """
+    place = Path(os.path.realpath(os.path.expanduser(output)))
+    for name, source in sources.items():
+        read = Path(os.path.realpath(os.path.expanduser(source)))
+        if read.is_dir() and (place == read or read in place.parents):
+            where = "is" if place == read else "lies in"
+            raise InvalidRequest(
+                f"{option} {output!r:.300}: it {where} the folder of the {name.replace('_', ' ')}, which is read; "
+                "choose a place outside"
+            )
 
 
 def check_apart(audio: Target, codes: Target | None, as_json: bool) -> None:
@@ -189,8 +215,6 @@ def _letters(text: str) -> list[str]:
 def _target(option: str, output: str | None, num_files: int, allowed: Sequence[str], suffix: str | None) -> Target:
     """The target that an option gives; ``allowed`` are the formats, the default one first."""
     given = f"{option} {output!r:.300}"
-    if output is not None and not output.strip():
-        raise InvalidRequest(f"{given} is empty: name a file, or a folder ending in / (./ is the current one)")
     if output == STDOUT:
         raise InvalidRequest(f"{given}: standard output takes one audio file of generate or regenerate; name a file")
     path = Path("." if output is None else os.path.expanduser(output))

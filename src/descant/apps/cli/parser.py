@@ -10,6 +10,8 @@ from typing import Any, NoReturn
 from descant.errors import InvalidRequest
 
 UNKNOWN = "unrecognized arguments: "
+TEXTS = ("PROMPT", "TEXT")
+"""The metavariables of values that may be empty."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -48,6 +50,13 @@ class Parser(argparse.ArgumentParser):
         if left_over:
             self.error(f"{UNKNOWN}{' '.join(left_over)}")
         return parsed, left_over
+
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        """As argparse does it, without empty values, such as those of unset shell variables: as a path, for example,
+        one would be the current folder."""
+        if not arg_string.strip() and action.choices is None and action.metavar not in TEXTS:
+            raise argparse.ArgumentError(action, f"{arg_string!r:.60} is empty; expected {action.metavar}")
+        return super()._get_value(action, arg_string)  # type: ignore[misc]
 
     def error(self, message: str) -> NoReturn:
         raise InvalidRequest(f"{message}{self._hint(message)}; see: {self.prog} --help")

@@ -16,21 +16,17 @@ from descant.apps.cli.parser import is_given
 from descant.apps.cli.progress import progress
 from descant.apps.cli.requests import check_combinations, choices_in_words, note_unused
 from descant.apps.cli.standard_streams import binary_stdout
-from descant.apps.client import Client
+from descant.apps.client import Client, Submission
+from descant.apps.field_names import LIBRARY_NAMES, renamed
 from descant.atomic import write_all
 from descant.errors import AudioError, DescantError, InvalidRequest, naming
 from descant.tempo_key import OPEN, stated_tempo_key
 
-WIRE_NAMES = {
-    "sections": "timeline",
-    "continue_from": "prompt",
-    "loop.bars": "loop_bars",
-    "loop.beats_per_bar": "beats_per_bar",
-    "adapters": "adapters",
-}
-"""The names of the library for fields of the protocol."""
-_WIRE_FIELD = re.compile(rf"(?P<field>{'|'.join(map(re.escape, WIRE_NAMES))})(?:\.\d+\.(?P<inner>\w+))?: ")
+_PLACE = re.compile(r"(?P<field>sections|adapters)\.\d+\.(?P<inner>\w+): ")
+"""The beginning of an error that is in one of several values of an option."""
 
+WITHDRAWAL_S = 5.0
+"""How long a command that ends early tries to end its jobs on the server."""
 OF_THE_SERVER = ("device", "precision", "threads")
 """Options of the machine that computes."""
 
@@ -44,7 +40,7 @@ def generate_remotely(arguments: argparse.Namespace, target: Target, codes: Targ
     if arguments.salvage:
         raise InvalidRequest("--salvage: the server does not read damaged files; leave it out, or leave out --server")
     client = Client(arguments.server)
-    server = client.get("/v1/server")
+    server = client.server()
     if target.suffix not in server["formats"]["audio"]:
         raise InvalidRequest(
             f"--format {target.suffix}: this server writes {', '.join(server['formats']['audio'])}; choose one of these"
@@ -71,16 +67,12 @@ def _make(
     codes: Target | None,
 ) -> None:
     began = time.monotonic()
-    jobs: list[dict[str, Any]] = []
-    try:
-        for request in requests:
-            jobs.append(client.submit(request))
+    submissions = [Submission(request) for request in requests]
+    with withdrawn_on_error(client, submissions):  # a prompt that is refused ends the whole command, too
+        jobs = [client.submit(submission) for submission in submissions]
         seconds = sum(clip["asked_s"] for job in jobs for clip in job["clips"])
         with progress(f"{seconds:g} s with {server['model']} on {arguments.server}", seconds) as report:
             jobs = [client.finished(job, report) for job in jobs]
-    except (KeyboardInterrupt, DescantError):  # a prompt that is refused ends the whole command, too
-        _cancel(client, jobs)
-        raise
     # Also where one fails, the others are kept.
     made = [(number, *one) for number, one in enumerate(_clips(jobs), start=1) if one[1]["state"] == "ready"]
     if made:
@@ -102,29 +94,31 @@ def _sources(arguments: argparse.Namespace, client: Client) -> dict[str, Any]:
     sources = {}
     for name, file in given.items():
         if file is not None:
-            with naming(OPTIONS[WIRE_NAMES.get(name, name)]):
+            with naming(OPTIONS[LIBRARY_NAMES.get(name, name)]):
                 sources[name] = {"upload_id": client.upload(Path(file))}
     return sources
 
 
 @contextmanager
 def _library_names() -> Iterator[None]:
-    """Begins the server's refusals in the block with the library's names of fields, which become those of options."""
+    """Gives fields in the server's refusals in the block the library's names, which become those of options."""
     try:
         yield
     except (AudioError, InvalidRequest) as error:
-        found = _WIRE_FIELD.match(str(error))
-        if found is None:
-            raise
-        inner = f"{found['inner']} " if found["inner"] else ""
-        raise type(error)(f"{WIRE_NAMES[found['field']]}: {inner}{str(error)[found.end() :]}") from error
+        raise type(error)(renamed(_PLACE.sub(r"\g<field>: \g<inner> ", str(error), count=1), LIBRARY_NAMES)) from error
 
 
-def _cancel(client: Client, jobs: Iterable[dict[str, Any]]) -> None:
-    """Ends jobs because of an interruption or an error, which is what the user is told, not that this fails, too."""
-    with suppress(DescantError):
-        for job in jobs:
-            client.cancel(job)
+@contextmanager
+def withdrawn_on_error(client: Client, submissions: Iterable[Submission]) -> Iterator[None]:
+    """Ends the jobs on the server if the block ends early. The user is told why it does, not that this fails, too."""
+    try:
+        yield
+    except BaseException:
+        deadline = time.monotonic() + WITHDRAWAL_S
+        for submission in submissions:
+            with suppress(DescantError):
+                client.withdraw(submission, deadline - time.monotonic())
+        raise
 
 
 def _job(arguments: argparse.Namespace, text: str, sources: dict[str, Any]) -> dict[str, Any]:
@@ -165,16 +159,14 @@ def _job(arguments: argparse.Namespace, text: str, sources: dict[str, Any]) -> d
 
 
 def _stream(client: Client, request: dict[str, Any], format: str) -> None:
-    job = client.submit(request)
     out = binary_stdout("--stream -")
-    try:
+    submission = Submission(request)
+    with withdrawn_on_error(client, [submission]):
+        job = client.submit(submission)
         for block in client.blocks(job["clips"][0]["urls"]["stream"], format="pcm" if format == "raw" else "wav"):
             write_all(out, block)
             out.flush()
-    except (BrokenPipeError, KeyboardInterrupt):
-        _cancel(client, [job])
-        raise
-    job = client.finished(job)
+        job = client.finished(job)
     client.check_succeeded(job)
     _note_used(client, [*_clips([job])], [Path(STDOUT)])
 
@@ -195,12 +187,12 @@ def _write(
     for number, _, clip in made:
         stem = f"{number:04d}-seed{clip['seed']}-{slug(clip['text'])}"
         content = client.content(clip["urls"]["audio"], format=target.suffix, loudness_lufs=lufs)
-        files.append(target.write(content, stem))
+        files.append(target.write(content, stem, codes))
         if codes is not None:
             stem = files[-1].stem if target.is_folder else stem
             codes_files.append(codes.write(client.content(clip["urls"]["codes"]), stem))
     seconds = sum(clip["duration_s"] for clip in clips)
-    server = client.get("/v1/server")
+    server = client.server()
     summary = {
         "files": [str(path) for path in files],
         "codes_files": [str(path) for path in codes_files],

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from descant.apps.cli.generate_options import DURATION_S
 from descant.apps.cli.outputs import note
 from descant.errors import AudioError, InvalidRequest, naming
+from descant.seeds import successive_seeds
 from descant.tempo_key import OPEN, TempoKey, unused_tempo_key
 
 if TYPE_CHECKING:
@@ -59,8 +60,9 @@ def requests_of(arguments: argparse.Namespace) -> list["Request"]:
     from descant.generation.request import Guidance, Request, Sampling
 
     Sampling(**_given_sampling(arguments))
-    Guidance(**_given_guidance(arguments))
+    guidance = Guidance(**_given_guidance(arguments))
     seed = secrets.randbits(31) if arguments.seed is None else arguments.seed
+    seeds = successive_seeds(seed, arguments.count * arguments.best_of)[:: arguments.best_of]
     duration_s = DURATION_S if arguments.duration is None else arguments.duration
     requests = [
         Request(
@@ -76,10 +78,11 @@ def requests_of(arguments: argparse.Namespace) -> list["Request"]:
             tempo=arguments.tempo,
             key=arguments.key,
             chords=arguments.chords,
-            seed=seed + variation * arguments.best_of,
+            seed=seed,
+            guidance=guidance,
         )
         for text in arguments.prompts
-        for variation in range(arguments.count)
+        for seed in seeds
     ]
     melody = None if arguments.melody is None else _read_melody(arguments, requests[0])
     style = None if arguments.style is None else _read_style(arguments)

@@ -95,7 +95,8 @@ class Writer:
         info = {**clip.info, **self.kept, **made}
         content = replace(level, info=info).to_bytes(self.target.suffix)
         reached = -math.inf if self.loudness_lufs is None else integrated_loudness(level.samples, level.sample_rate_hz)
-        return self.target.write(content, _stem(job, clip)), None if reached == -math.inf else round(reached, 2)
+        path = self.target.write(content, _stem(job, clip), self.codes)
+        return path, None if reached == -math.inf else round(reached, 2)
 
     def write_codes(self, job: Job, clip: "Clip", target: Target, audio: Path) -> Path:
         """Writes a job's codes, in a folder under the name of its audio, and gives their path."""

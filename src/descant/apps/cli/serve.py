@@ -12,7 +12,7 @@ from descant.apps.cli.options import (
     number,
     whole_number,
 )
-from descant.apps.cli.outputs import note, show
+from descant.apps.cli.outputs import check_outside, note, show
 from descant.apps.cli.parser import Commands, Parser
 from descant.errors import InvalidRequest, MissingExtra
 
@@ -120,6 +120,7 @@ def export(arguments: argparse.Namespace) -> None:
     """Writes all clips with readable names."""
     from descant.apps.server.export import export as write_all_clips
 
+    check_outside("DIR", arguments.folder, server=_folder(arguments))
     files = write_all_clips(_folder(arguments), Path(arguments.folder).expanduser(), arguments.format)
     show({"files": [str(path) for path in files]}, [str(path) for path in files], arguments.json)
 
@@ -258,6 +259,6 @@ def _key_file(arguments: argparse.Namespace) -> "KeyFile":
 
 
 def _path(option: str, text: str) -> Path:
-    if not text.strip() or "\0" in text:
+    if "\0" in text:
         raise InvalidRequest(f"{option} {text!r:.100}: that is no path")
     return Path(text).expanduser()

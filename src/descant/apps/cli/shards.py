@@ -11,7 +11,7 @@ from descant.apps.cli.options import (
     add_sharing_options,
     whole_number,
 )
-from descant.apps.cli.outputs import note, show
+from descant.apps.cli.outputs import check_outside, note, show
 from descant.apps.cli.parser import Commands, Parser
 from descant.apps.cli.progress import Report, progress
 from descant.counted import counted
@@ -99,6 +99,7 @@ def tokenize(arguments: argparse.Namespace) -> None:
     """Writes the shards that are missing."""
     if not 1 <= arguments.batch_size <= 1_024:
         raise InvalidRequest(f"--batch-size {arguments.batch_size}: allowed are 1 to 1024")
+    check_outside("--output", arguments.output, codec=arguments.codec or arguments.model)
     from descant.data.manifest import read_manifest
     from descant.data.workers import Workers
 

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.routing import Route
 
 from descant.apps.server.config import ServerConfig
 from descant.apps.server.gate import Gate, problem_members
@@ -37,9 +38,11 @@ def create_app(config: ServerConfig) -> FastAPI:
         description="Music from text, melodies and chords. The conventions are in docs/protocol.md.",
     )  # fmt: skip
     groups = (jobs, clips, derived, uploads, collections, listening, server, session, compat)
-    for router in (*(group.router for group in groups), server.open_router):
+    routers = (*(group.router for group in groups), server.open_router)
+    for router in routers:
         app.include_router(router)
     add_studio(app, config)
+    app.state.routes = [route for part in (*routers, app) for route in part.routes if isinstance(route, Route)]
     app.add_middleware(Gate, json_bytes=config.limits.json_bytes, upload_bytes=config.limits.upload_bytes)
     app.exception_handler(Problem)(_answer_problem)
     app.exception_handler(RequestValidationError)(_answer_invalid)
@@ -65,11 +68,20 @@ async def _answer_invalid(request: Request, error: Exception) -> Response:
 async def _answer_http(request: Request, error: Exception) -> Response:
     """The problem of an error that the framework raises itself."""
     assert isinstance(error, HTTPException)
+    if error.status_code in (404, 405) and (allowed := _methods_of(request)):
+        # The framework names the methods of one route only, and with a page takes every other path for one of a file.
+        error = HTTPException(405, "Method Not Allowed", {"Allow": ", ".join(allowed)})
     slug = BY_STATUS.get(error.status_code, "malformed")
     detail = f"{request.method} {request.url.path}: {error.detail}"
     # It raises this status for bodies alone: those that are no text, or no form.
     errors = [{"pointer": "/", "detail": str(error.detail)}] if error.status_code == 400 else []
     return await _answer_problem(request, Problem(slug, detail, errors, dict(error.headers or {})))
+
+
+def _methods_of(request: Request) -> list[str]:
+    """What can be done at the path of a request; nothing where no route has it."""
+    found = [route for route in request.app.state.routes if route.path_regex.match(request.scope["path"])]
+    return sorted({method for route in found for method in route.methods})
 
 
 async def _answer_fault(request: Request, error: Exception) -> Response:

@@ -9,7 +9,8 @@ from descant.apps.server.problems import at_fault, of_library
 from descant.apps.server.requests import library_request
 from descant.apps.server.schemas import JobRequest
 from descant.errors import InvalidRequest
-from descant.generation.request import MAX_SEED, Guidance, Sampling
+from descant.generation.request import Guidance, Sampling
+from descant.seeds import successive_seeds
 from descant.tempo_key import OPEN
 
 NEEDED = {
@@ -44,15 +45,19 @@ def checked(asked: JobRequest, limits: Limits, model: Mapping[str, Any] | None) 
         job["model"] = model["id"]
     if job["seed"] is None:
         job["seed"] = secrets.randbits(31)
-    with_problems(lambda: library_request(job, Sampling(), Guidance()))
+    with_problems(lambda: (library_request(job, Sampling(), Guidance()), seeds_of(job)))
     if job["loop"] is None and job["continue_from"] is None and job["duration_s"] <= 0:
         raise at_fault("/duration_s", "must be above 0", got=job["duration_s"])
     return job
 
 
 def seeds_of(job: Mapping[str, Any]) -> list[int]:
-    """The seeds of a job's variations, each the first of its candidates'."""
-    return [(job["seed"] + place * job["best_of"]) % (MAX_SEED + 1) for place in range(job["count"])]
+    """The seeds of a job's variations, each the first of its candidates'.
+
+    Raises:
+        InvalidRequest: there are not so many from its own on.
+    """
+    return list(successive_seeds(job["seed"], job["count"] * job["best_of"])[:: job["best_of"]])
 
 
 def asked_s(job: Mapping[str, Any]) -> float:

@@ -61,12 +61,18 @@ def exported(files: Files, source: Path, id: str, info: Mapping[str, Any], wante
     Raises:
         Problem: the part lies outside the clip, the format has no loop points, or the audio has just been removed.
     """
-    if wanted.is_loop and wanted.format not in LOOP_FORMATS:
-        raise at_fault("/loop", f"{wanted.format} files have no loop points; ask for {' or '.join(LOOP_FORMATS)}")
     path = files.cached(id, _fingerprint(asdict(wanted)), wanted.format)
     if path.exists():
         path.touch()
         return path
+    files.write(path, audio_file(source, id, info, wanted))
+    return path
+
+
+def audio_file(source: Path, id: str, info: Mapping[str, Any], wanted: Wanted) -> bytes:
+    """A clip's audio as it is wanted; arguments and errors as of ``exported``."""
+    if wanted.is_loop and wanted.format not in LOOP_FORMATS:
+        raise at_fault("/loop", f"{wanted.format} files have no loop points; ask for {' or '.join(LOOP_FORMATS)}")
     clip = _stored(source, id)
     if not wanted.is_whole:
         if round(wanted.start_s * clip.sample_rate_hz) >= len(clip):
@@ -83,8 +89,7 @@ def exported(files: Files, source: Path, id: str, info: Mapping[str, Any], wante
     content = Clip(level.samples, level.sample_rate_hz, info=tags).to_bytes(wanted.format)
     if wanted.is_loop:
         content = with_loop_points(content, wanted.format, len(level), level.sample_rate_hz)
-    files.write(path, content)
-    return path
+    return content
 
 
 def transcribed(files: Files, source: Path, row: sqlite3.Row) -> Path:

@@ -13,6 +13,7 @@ OBJECT = "must be a JSON object"
 WORDS = {
     "missing": "is needed",
     "extra_forbidden": "there is no such field; leave it out",
+    "int_type": "must be a whole number",
     "finite_number": "must be a finite number",
     "model_type": OBJECT,
     "model_attributes_type": OBJECT,

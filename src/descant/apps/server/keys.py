@@ -6,6 +6,7 @@ import json
 import secrets
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from descant.apps.server.ids import new_id, now
 from descant.atomic import write_atomically
@@ -14,6 +15,7 @@ from descant.errors import DataError, InvalidRequest
 SCOPES = ("read", "generate", "listen", "admin")
 TOKEN_PREFIX = "dsc_"
 SECRET_BYTES = 32
+MAX_NAME_CHARACTERS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,12 +74,17 @@ class KeyFile:
         """A new key and its token, which is nowhere else.
 
         Raises:
-            InvalidRequest: the name is taken or empty, or a scope is unknown.
+            InvalidRequest: the name is taken or none that can be shown on a line, or a scope is unknown.
         """
+        scopes = tuple(dict.fromkeys(scopes))
         unknown = [scope for scope in scopes if scope not in SCOPES]
         if unknown or not scopes:
             raise InvalidRequest(f"--scope {(unknown or ['none'])[0]!r:.40}: allowed are {', '.join(SCOPES)}")
-        if not name.strip() or any(key.name == name and key.revoked_at is None for key in self.keys()):
+        if not (name.strip() and name.isprintable() and len(name) <= MAX_NAME_CHARACTERS):
+            raise InvalidRequest(
+                f"NAME {name!r:.60}: give 1 to {MAX_NAME_CHARACTERS} letters and other characters that can be printed"
+            )
+        if any(key.name == name and key.revoked_at is None for key in self.keys()):
             raise InvalidRequest(f"NAME {name!r:.60}: give a name that no other key has")
         token = TOKEN_PREFIX + secrets.token_urlsafe(SECRET_BYTES)
         key = Key(id=new_id("key"), name=name, sha256=_digest(token), scopes=scopes, created_at=now())
@@ -114,6 +121,19 @@ def _read(path: Path) -> tuple[Key, ...]:
         return ()
     try:
         given = json.loads(path.read_text(encoding="utf-8"))["keys"]
-        return tuple(Key(**{**one, "scopes": tuple(one["scopes"])}) for one in given)
+        return tuple(_key(one) for one in given)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{str(path)!r} is not a file of keys: {error}") from error
+
+
+def _key(given: dict[str, Any]) -> Key:
+    """The key that an entry of the file is.
+
+    Raises:
+        TypeError, KeyError, ValueError: it is none.
+    """
+    key = Key(**{**given, "scopes": tuple(given["scopes"])})
+    texts = (key.id, key.name, key.sha256, key.created_at, *([] if key.revoked_at is None else [key.revoked_at]))
+    if not all(isinstance(text, str) for text in texts) or not set(key.scopes) <= set(SCOPES):
+        raise ValueError(f"the key {key.name!r:.60} has fields that no key has")
+    return key

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from descant.apps.field_names import WIRE_NAMES, renamed
 from descant.errors import DescantError
 
 TITLES: dict[str, tuple[int, str]] = {
@@ -44,18 +45,6 @@ TITLES: dict[str, tuple[int, str]] = {
 
 _log = logging.getLogger("descant.server")
 _FIELD = re.compile(r"([a-z_]+(?:[.\[][a-z_0-9]+\]?)*)[=:]")
-WIRE_NAMES = {
-    "timeline": "sections",
-    "prompt": "continue_from",
-    "loop_bars": "loop/bars",
-    "beats_per_bar": "loop/beats_per_bar",
-    "temperature": "sampling/temperature",
-    "top_k": "sampling/top_k",
-    "top_p": "sampling/top_p",
-    "greedy": "sampling/greedy",
-    "hold_penalty": "sampling/hold_penalty",
-}
-"""Fields of a request that have another place on the wire than in the library."""
 SLUGS = {"MissingExtra": "extra-missing", "AudioError": "bad-audio"}
 """Of errors of the library by their class; the request is invalid where it is another one."""
 
@@ -135,10 +124,11 @@ def later(slug: str, detail: str, seconds: float | int) -> Problem:
     return Problem(slug, detail, headers={"Retry-After": str(max(1, round(seconds)))})
 
 
-def _of_words(detail: str, slug: str) -> Problem:
+def _of_words(message: str, slug: str) -> Problem:
+    """The problem with the message of an error, in which fields get the names that they have in the protocol."""
+    detail = renamed(message, WIRE_NAMES)
     match = _FIELD.match(detail)
     if match is None:
         return Problem(slug, detail)
-    name = match.group(1)
-    pointer = "/" + WIRE_NAMES.get(name, name).replace(".", "/")
+    pointer = "/" + match.group(1).replace(".", "/")
     return Problem(slug, detail, [{"pointer": pointer, "detail": detail}])

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from descant.apps.server.adapter_names import NAME
 from descant.generation.checks import MAX_ADAPTERS, MAX_STRENGTH
-from descant.generation.request import MAX_SEED
+from descant.seeds import MAX_SEED
 
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 ClipState = Literal["waiting", "making", "ready", "partial", "cancelled", "failed"]

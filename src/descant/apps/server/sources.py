@@ -11,6 +11,7 @@ from descant.apps.server.files import Files
 from descant.apps.server.ids import checked_id, now
 from descant.apps.server.problems import Problem, at_fault
 from descant.checkpoints.codes import load_codes
+from descant.generation.request import END_TOLERANCE_S
 
 RELATIONS = {"continue_from": "continue", "melody": "melody", "style": "style"}
 """What a clip is to its source, by the field that names it; of several the first counts."""
@@ -36,6 +37,9 @@ def check_sources(db: sqlite3.Connection, job: Mapping[str, Any], owner: str) ->
         # Up to the last sample can be continued, and nothing begins after it.
         if limit_s > length_s or (name != "continue_from" and limit_s == length_s):
             raise _at(f"{name}", f"it is {length_s:.2f} s long, and second {limit_s:g} was asked for")
+        end_s = source.get("end_s")
+        if end_s is not None and end_s > length_s + END_TOLERANCE_S:
+            raise at_fault(f"/{name}/end_s", f"it is {length_s:.2f} s long; null is its end", got=end_s)
         if name == "continue_from" and source["at_s"] is None and length_s >= job["duration_s"]:
             raise _at("duration_s", f"it includes the {length_s:.2f} s that are continued; ask for more")
     if job["relation"] is not None:

@@ -1,9 +1,11 @@
 """The studio page: files of the package, which hold no data and need no key."""
 
+from asyncio import to_thread
 from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.responses import FileResponse, HTMLResponse
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
@@ -11,6 +13,7 @@ from starlette.types import Scope
 from descant.apps.server.config import ServerConfig
 
 FOLDER = Path(__file__).parents[1] / "web" / "dist"
+READING = ("GET", "HEAD")
 ICON = FOLDER / "icon.svg"
 POLICY = (
     "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; media-src 'self' blob:; "
@@ -31,6 +34,8 @@ class _Page(StaticFiles):
     """Files whose names change with their content may be kept for ever, the page itself not."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
+        if scope["method"] not in READING and (await to_thread(self.lookup_path, path))[1] is None:
+            raise HTTPException(404)  # only of what is there it is said what can be done with it
         response = await super().get_response(path, scope)
         is_hashed = path.startswith("assets/")
         response.headers["Cache-Control"] = "public, max-age=31536000, immutable" if is_hashed else "no-cache"

@@ -27,6 +27,7 @@ from descant.best_of import Choice, candidates
 from descant.checkpoints.codes import CodesHeader, codes_to_bytes
 from descant.errors import InvalidRequest
 from descant.generation.progressive import ProgressiveMusic
+from descant.generation.readers import ReadRequest
 from descant.generation.request import Request
 from descant.generation.resolve import Resolver
 from descant.generation.stream_batch import Advance
@@ -50,11 +51,11 @@ class Preparation:
     """A clip whose request is being read.
 
     Args:
-        choice: its candidates, or why there are none.
+        read: its candidates, ready to be made, or why there are none.
         changes: of its sections, for when it has begun.
     """
 
-    choice: Future[Choice]
+    read: Future[tuple[Choice, list[ReadRequest]]]
     is_measured: bool
     changes: list[Message] = field(default_factory=list)
 
@@ -157,15 +158,20 @@ class Worker:
         self._send(Message("answer", fields={"question": message.fields["question"], "refusal": refusal}))
 
     def _prepare(self, message: Message) -> None:
-        """Has the request of a clip read beside the steps: compiling what judges candidates may take a minute."""
+        """Has the request of a clip read beside the steps: compiling what judges candidates may take a minute, and
+        separating the parts of a long melody too.
+        """
 
-        def read() -> Choice:
+        def read() -> tuple[Choice, list[ReadRequest]]:
             with own_settings():
-                return Choice(self._request(message), message.fields["request"]["best_of"])
+                choice = Choice(self._request(message), message.fields["request"]["best_of"])
+                places = range(len(choice.requests))
+                auditions = [choice.audition(place, self._measuring.submit) for place in places]
+                return choice, self._batch.read(choice.requests, auditions)
 
-        choice = self._preparing.submit(read)
-        self._unprepared[message.clip_id] = Preparation(choice, is_measured=message.fields["analyse"])
-        choice.add_done_callback(lambda _: self._inbox.put(Message("prepared", message.clip_id)))
+        prepared = self._preparing.submit(read)
+        self._unprepared[message.clip_id] = Preparation(prepared, is_measured=message.fields["analyse"])
+        prepared.add_done_callback(lambda _: self._inbox.put(Message("prepared", message.clip_id)))
 
     def _make(self, message: Message) -> None:
         prepared = self._unprepared.pop(message.clip_id, None)
@@ -178,10 +184,9 @@ class Worker:
     def _begin(self, clip_id: str, prepared: Preparation) -> None:
         musics: list[ProgressiveMusic] = []
         try:
-            choice = prepared.choice.result()
-            for place, one in enumerate(choice.requests):
-                musics.append(self._batch.add(one, choice.audition(place, self._measuring.submit)))
-                self._tell_alive()  # each takes a while with long sources
+            choice, read = prepared.read.result()
+            for one in read:
+                musics.append(self._batch.join(one))
         except Exception as error:
             self._remove(musics)
             self._fail(clip_id, error)

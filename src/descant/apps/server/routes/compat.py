@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
+from descant.apps.field_names import renamed
 from descant.apps.server import rows
 from descant.apps.server.audio_out import TYPES, AudioFormat, Wanted, exported, file_name, info_of
 from descant.apps.server.auth import Maker
@@ -28,16 +29,18 @@ REFUSED = {
     "lyrics": "this model does not sing",
 }
 
-
-MUSIC_NAMES = {"/duration_s": "/duration", "/negative_text": "/negative_prompt", "/guidance/scale": "/guidance"}
+MUSIC_NAMES = {"duration_s": "duration", "negative_text": "negative_prompt", "guidance.scale": "guidance"}
 MODEL_NAMES = {
-    "/text": "/inputs",
-    "/duration_s": "/parameters/duration",
-    "/seed": "/parameters/seed",
-    "/guidance/scale": "/parameters/guidance_scale",
-    **{f"/sampling/{name}": f"/parameters/{name}" for name in ("temperature", "top_k", "top_p")},
+    "text": "inputs",
+    "duration_s": "parameters.duration",
+    "seed": "parameters.seed",
+    "guidance.scale": "parameters.guidance_scale",
+    **{f"sampling.{name}": f"parameters.{name}" for name in ("temperature", "top_k", "top_p")},
+    "sampling.greedy=True": "parameters.do_sample=false",
 }
 """The fields of a job in the dialects."""
+ELSEWHERE = {"long_prompt='cut'": "long_prompt='cut' of POST /v1/jobs"}
+"""What an error may suggest, and no dialect has."""
 
 
 class MusicGiven(Given):
@@ -95,7 +98,7 @@ async def music(given: MusicGiven, request: Request, owner: Maker, parts: Parts)
         seed=given.seed,
         guidance=GuidanceGiven(scale=given.guidance),
     )
-    names = {**MUSIC_NAMES, "/text": "/input" if given.prompt is None else "/prompt"}
+    names = {**MUSIC_NAMES, "text": "input" if given.prompt is None else "prompt"}
     with _renamed(names):
         if given.stream:
             if given.response_format not in ("wav", "mp3", "pcm"):
@@ -135,12 +138,21 @@ async def model(id: ModelName, given: ModelGiven, request: Request, owner: Maker
 
 @contextmanager
 def _renamed(names: Mapping[str, str]) -> Iterator[None]:
-    """Names the fields at fault as the dialect does."""
+    """Names the fields of problems in the block as the dialect does."""
+    words = {**names, **ELSEWHERE}
     try:
         yield
     except Problem as problem:
-        errors = [{**one, "pointer": names.get(one["pointer"], one["pointer"])} for one in problem.errors]
-        raise replace(problem, errors=errors) from problem
+        errors = [
+            {**one, "pointer": _renamed_pointer(one["pointer"], names), "detail": renamed(one["detail"], words)}
+            for one in problem.errors
+        ]
+        raise replace(problem, detail=renamed(problem.detail, words), errors=errors) from problem
+
+
+def _renamed_pointer(pointer: str, names: Mapping[str, str]) -> str:
+    field = pointer.strip("/").replace("/", ".")
+    return "/" + names.get(field, field).replace(".", "/")
 
 
 async def _made(parts: Service, owner: str, asked: JobRequest, request: Request) -> str:
