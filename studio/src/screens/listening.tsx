@@ -42,7 +42,9 @@ function SetUp({ ids, onMade }: { ids: string[]; onMade: () => Promise<void> }) 
       { name: name || t.test.unnamed, kind, clip_ids: ids, question: question || t.test.questions[kind] },
       { "Idempotency-Key": idempotencyKey() },
     );
-    replaceRoute("#/test"); // there is one now: another press would set up the same once more
+    if (route.value.query.has("c")) {
+      replaceRoute("#/test"); // there is one now: another press would set up the same once more
+    }
     await onMade();
     await act.copy(linkTo(test));
     notify(t.notice.linkCopied);
