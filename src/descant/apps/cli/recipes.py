@@ -85,6 +85,9 @@ def import_recipe(file: Path) -> ModuleType:
     Raises:
         ConfigError: the file has an error; the message has its line.
     """
+    before, zero, _ = file.read_bytes().partition(b"\0")
+    if zero:  # Python 3.10 says neither where it is nor in which file.
+        raise ConfigError(f"{str(file)!r}, line {len(before.splitlines()) or 1}: it holds a zero byte")
     # Recipes may import other files in their folder, and a dataclass looks up its own module by name. Neither may hide
     # another module of the same name: a recipe may be called json.py.
     folder = str(file.resolve().parent)
