@@ -19,14 +19,17 @@ NAME = ".descant.lock"
 
 
 @contextmanager
-def locked(folder: str | os.PathLike[str]) -> Iterator[None]:
+def locked(folder: str | os.PathLike[str], name: str = NAME) -> Iterator[None]:
     """Locks a folder, which is created if it is missing, until the context ends.
+
+    Args:
+        name: of the file that is locked; another one locks for another purpose.
 
     Raises:
         InvalidRequest: another process, or another part of this one, holds the lock.
         DataError: the folder cannot be created or written to.
     """
-    path = Path(folder) / NAME
+    path = Path(folder) / name
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = _acquired(path)

@@ -1,6 +1,7 @@
 """Who may do what: keys, scopes, sessions, and requests that other sites send."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -156,6 +157,23 @@ def test_others_are_not_served_without_a_key(tmp_path):
         check_reach(paced_config(tmp_path, host="0.0.0.0"))
     KeyFile(tmp_path / "keys.json").add("ann", ("read",))
     check_reach(paced_config(tmp_path, host="0.0.0.0"))
+
+
+def test_keys_that_are_added_and_revoked_at_once_are_all_kept(tmp_path):
+    path = tmp_path / "keys.json"
+    for number in range(8):
+        KeyFile(path).add(f"old {number}", ("read",))
+
+    def change(number: int) -> None:
+        KeyFile(path).add(f"new {number}", ("read",))
+        KeyFile(path).revoke(f"old {number}")
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(change, range(8)))
+    kept = KeyFile(path).keys()
+    valid = {key.name for key in kept if key.revoked_at is None}
+    assert valid == {f"new {number}" for number in range(8)}
+    assert [file.name for file in tmp_path.iterdir()] == ["keys.json"]
 
 
 def test_the_icon_that_browsers_ask_for_is_there_without_a_key(keyed, monkeypatch, tmp_path):

@@ -4,6 +4,9 @@ import hashlib
 import hmac
 import json
 import secrets
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +14,14 @@ from typing import Any
 from descant.apps.server.ids import new_id, now
 from descant.atomic import write_atomically
 from descant.errors import DataError, InvalidRequest
+from descant.folder_lock import locked
 
 SCOPES = ("read", "generate", "listen", "admin")
 TOKEN_PREFIX = "dsc_"
 SECRET_BYTES = 32
 MAX_NAME_CHARACTERS = 100
+ALONE_S, LOOK_S = 5.0, 0.01
+"""How long a change of the keys waits for that of another process, and how often it looks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,11 +90,12 @@ class KeyFile:
             raise InvalidRequest(
                 f"NAME {name!r:.60}: give 1 to {MAX_NAME_CHARACTERS} letters and other characters that can be printed"
             )
-        if any(key.name == name and key.revoked_at is None for key in self.keys()):
-            raise InvalidRequest(f"NAME {name!r:.60}: give a name that no other key has")
         token = TOKEN_PREFIX + secrets.token_urlsafe(SECRET_BYTES)
         key = Key(id=new_id("key"), name=name, sha256=_digest(token), scopes=scopes, created_at=now())
-        self._write((*self.keys(), key))
+        with self._alone():
+            if any(other.name == name and other.revoked_at is None for other in self.keys()):
+                raise InvalidRequest(f"NAME {name!r:.60}: give a name that no other key has")
+            self._write((*self.keys(), key))
         return key, token
 
     def revoke(self, name: str) -> Key:
@@ -97,15 +104,35 @@ class KeyFile:
         Raises:
             InvalidRequest: there is none of this name.
         """
-        for key in self.keys():
-            if name in (key.name, key.id) and key.revoked_at is None:
-                ended = Key(**{**asdict(key), "revoked_at": now()})
-                self._write(tuple(ended if one.id == key.id else one for one in self.keys()))
-                return ended
+        with self._alone():
+            for key in self.keys():
+                if name in (key.name, key.id) and key.revoked_at is None:
+                    ended = Key(**{**asdict(key), "revoked_at": now()})
+                    self._write(tuple(ended if one.id == key.id else one for one in self.keys()))
+                    return ended
         raise InvalidRequest(f"NAME {name!r:.60}: no valid key has this name; descant serve keys list shows them")
 
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Within the block no other process changes the file: of two changes at once, one would be lost.
+
+        Raises:
+            InvalidRequest: another one has been at it for seconds.
+            DataError: nothing can be written beside the file.
+        """
+        deadline = time.monotonic() + ALONE_S
+        with ExitStack() as held:
+            while True:
+                try:
+                    held.enter_context(locked(self.path.parent, f".{self.path.name}.lock"))
+                    break
+                except InvalidRequest:
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(LOOK_S)
+            yield
+
     def _write(self, keys: tuple[Key, ...]) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         if not self.path.exists():
             self.path.touch(mode=0o600)
         content = json.dumps({"keys": [asdict(key) for key in keys]}, indent=2) + "\n"
