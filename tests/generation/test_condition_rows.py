@@ -18,7 +18,7 @@ def rows(make_model):
     model = make_model(melody=MelodyConfig(sample_rate_hz=8_000, window_samples=256, hop_samples=128, fusion="sum"))
 
     def of(**fields) -> list[ConditionRow]:
-        return rows_of(Resolver(model).resolve(Request(duration_s=0.1, seed=1, **fields)), SECTION)
+        return rows_of(Resolver(model).resolve(Request(duration_s=1.0, seed=1, **fields)), SECTION)
 
     return of
 

@@ -7,7 +7,7 @@
  * that the page also works over plain HTTP in a local network.
  */
 import { LongTrack, type Playable } from "./long-track.ts";
-import { BlockVoice, ElementVoice, LEAD_S, type Loop, LoopVoice, type Voice } from "./voice.ts";
+import { type Beginning, BlockVoice, ElementVoice, LEAD_S, type Loop, LoopVoice, type Voice } from "./voice.ts";
 
 const PUMP_MS = 50;
 
@@ -62,7 +62,7 @@ export class Player extends EventTarget {
     if (this.voice === null || track.format.sampleRateHz !== this.voice.track.format.sampleRateHz) {
       await this.play(track, this.position);
     } else {
-      await this.begin(track, this.upcoming());
+      await this.begin(track, null);
     }
   }
 
@@ -106,7 +106,7 @@ export class Player extends EventTarget {
   async setLoop(loop: Loop | null): Promise<void> {
     this.loop = loop;
     if (this.voice !== null) {
-      await this.begin(this.voice.track, this.upcoming());
+      await this.begin(this.voice.track, null);
     }
   }
 
@@ -122,11 +122,6 @@ export class Player extends EventTarget {
     this.voice = null;
     window.clearInterval(this.pumping);
     this.setState("idle");
-  }
-
-  /** The frame that would sound when a voice that begins now is heard. */
-  private upcoming(): number {
-    return this.position + (this.state === "playing" ? this.leadFrames() : 0);
   }
 
   private prepare(sampleRateHz: number): void {
@@ -148,43 +143,50 @@ export class Player extends EventTarget {
     this.dispatchEvent(new Event("change"));
   }
 
-  /** Lets a track be heard from a frame on, in place of what is heard now. */
-  private async begin(track: Playable, frame: number): Promise<void> {
+  /** Lets a track be heard in place of what is heard now: from a frame on, or, without one, from where that will be. */
+  private async begin(track: Playable, frame: number | null): Promise<void> {
     const context = this.context as AudioContext;
     const output = this.output as GainNode;
     const loop = this.loop !== null && this.loop.last <= track.frames ? this.loop : null;
     const isWhole = loop?.first === 0 && loop.last === track.frames;
     if (track instanceof LongTrack && (loop === null || isWhole)) {
-      this.replace(new ElementVoice(context, output, track, frame, isWhole), this.soon());
+      const beginning = this.beginning(frame);
+      this.replace(new ElementVoice(context, output, track, beginning.origin, isWhole), beginning);
     } else if (loop !== null) {
       await this.repeat(track, frame, loop);
     } else if (!(track instanceof LongTrack)) {
-      const at = this.soon();
-      this.replace(new BlockVoice(context, output, track, at, frame), at);
+      const beginning = this.beginning(frame);
+      this.replace(new BlockVoice(context, output, track, beginning), beginning);
     }
   }
 
   /** Repeats a part, from its first frame where the wanted one is outside. That of a long file is read first; the music goes on. */
-  private async repeat(track: Playable, frame: number, loop: Loop): Promise<void> {
+  private async repeat(track: Playable, frame: number | null, loop: Loop): Promise<void> {
     const context = this.context as AudioContext;
     const wait = track.buffer(context, loop.first, loop.last);
     const buffer = wait instanceof Promise ? await wait : wait;
     if (this.loop === loop) {
-      const at = this.soon();
-      const isOutside = frame < loop.first || frame >= loop.last;
-      const from = isOutside ? loop.first : frame;
-      this.replace(new LoopVoice(context, this.output as GainNode, track, loop, buffer, at, from), at);
+      const wanted = this.beginning(frame);
+      const isOutside = wanted.origin < loop.first || wanted.origin >= loop.last;
+      const beginning = isOutside ? { ...wanted, origin: loop.first } : wanted;
+      this.replace(new LoopVoice(context, this.output as GainNode, track, loop, buffer, beginning), beginning);
     }
   }
 
-  /** Makes a voice, which begins at a frame of the context, the one that is heard. */
-  private replace(voice: Voice, startFrame: number): void {
+  /** When and where a voice that is made now can begin. The clock is read once: it goes on between two looks at it. */
+  private beginning(frame: number | null): Beginning {
+    const now = this.now();
+    const lead = Math.round(LEAD_S * (this.context as AudioContext).sampleRate);
+    const isInPlace = frame === null && this.state === "playing";
+    const origin = frame ?? (this.voice?.positionAt(now) ?? 0) + (isInPlace ? lead : 0);
+    return { startFrame: now + lead, origin, isInPlace };
+  }
+
+  /** Makes a voice, which was meant to begin so, the one that is heard. */
+  private replace(voice: Voice, { startFrame }: Beginning): void {
     const previous = this.voice;
+    const isFading = previous?.isSounding === true;
     this.voice = voice;
-    if (previous?.isSounding) {
-      voice.fadeIn(startFrame);
-    }
-    previous?.release(startFrame);
     previous?.track.changed.removeEventListener("audio", this.onAudio);
     voice.track.changed.addEventListener("audio", this.onAudio);
     window.clearInterval(this.pumping);
@@ -193,6 +195,11 @@ export class Player extends EventTarget {
       voice.resume();
     }
     this.pump();
+    const heardFrom = voice.heardFrom(startFrame);
+    if (isFading) {
+      voice.fadeIn(heardFrom);
+    }
+    previous?.release(heardFrom);
     this.dispatchEvent(new Event("change"));
   }
 
@@ -212,15 +219,6 @@ export class Player extends EventTarget {
 
   private now(): number {
     return this.context === null ? 0 : Math.round(this.context.currentTime * this.context.sampleRate);
-  }
-
-  /** The frame of the context at which a voice that is made now can begin. */
-  private soon(): number {
-    return this.now() + this.leadFrames();
-  }
-
-  private leadFrames(): number {
-    return Math.round(LEAD_S * (this.context as AudioContext).sampleRate);
   }
 
   private setState(state: PlayerState): void {

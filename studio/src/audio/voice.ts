@@ -20,8 +20,6 @@ export interface Loop {
 
 export abstract class Voice {
   abstract readonly track: Playable;
-  /** The frame that sounds now. */
-  abstract readonly position: number;
   /** The next frame to be scheduled: what lies before it has sounded or will. */
   abstract readonly cursor: number;
   /** Whether something of it is heard or scheduled. */
@@ -35,8 +33,21 @@ export abstract class Voice {
     this.gain.connect(output);
   }
 
+  /** The frame that sounds at a frame of the context. */
+  abstract positionAt(frame: number): number;
+
+  /** The frame that sounds now. */
+  get position(): number {
+    return this.positionAt(this.now());
+  }
+
   /** Schedules what has arrived since the last time; true once everything that is there has sounded. */
   abstract pump(): boolean;
+
+  /** The frame of the context at which its first sound is heard, given that at which it was meant to be. */
+  heardFrom(startFrame: number): number {
+    return startFrame;
+  }
 
   /** What is to be done where suspending the context does not suffice. */
   pause(): void {}
@@ -70,14 +81,22 @@ export abstract class Voice {
   }
 }
 
+/** Where a voice begins. */
+export interface Beginning {
+  /** Frame of the context at which frame `origin` of the track sounds. */
+  startFrame: number;
+  origin: number;
+  /** Whether it takes the place of music that goes on: if it begins too late, it leaves out what would have sounded. */
+  isInPlace: boolean;
+}
+
 /** A voice that schedules buffers on the context's clock. */
 abstract class ScheduledVoice extends Voice {
   protected sources: AudioBufferSourceNode[] = [];
-  /** Frame of the context at which frame `origin` of the track sounds. */
   protected startFrame: number;
   protected origin: number;
 
-  constructor(context: AudioContext, output: AudioNode, gain: number, startFrame: number, origin: number) {
+  constructor(context: AudioContext, output: AudioNode, gain: number, { startFrame, origin }: Beginning) {
     super(context, output, gain);
     this.startFrame = startFrame;
     this.origin = origin;
@@ -87,8 +106,8 @@ abstract class ScheduledVoice extends Voice {
     return this.sources.length > 0;
   }
 
-  protected get reached(): number {
-    return this.origin + Math.max(this.now() - this.startFrame, 0);
+  protected reachedAt(frame: number): number {
+    return this.origin + Math.max(frame - this.startFrame, 0);
   }
 
   protected add(source: AudioBufferSourceNode): void {
@@ -112,19 +131,29 @@ abstract class ScheduledVoice extends Voice {
 export class BlockVoice extends ScheduledVoice {
   readonly track: Track;
   cursor: number;
+  private isInPlace: boolean;
+  /** The first frame that was scheduled. */
+  private first: number;
 
-  constructor(context: AudioContext, output: AudioNode, track: Track, startFrame: number, origin: number) {
-    super(context, output, track.gain, startFrame, origin);
+  constructor(context: AudioContext, output: AudioNode, track: Track, beginning: Beginning) {
+    super(context, output, track.gain, beginning);
     this.track = track;
-    this.cursor = origin;
+    this.cursor = beginning.origin;
+    this.first = beginning.origin;
+    this.isInPlace = beginning.isInPlace;
   }
 
-  get position(): number {
-    return Math.min(this.reached, this.cursor);
+  override heardFrom(): number {
+    return this.startFrame + this.first - this.origin;
+  }
+
+  positionAt(frame: number): number {
+    return Math.min(this.reachedAt(frame), this.cursor);
   }
 
   pump(): boolean {
-    const { track } = this;
+    const { track, isInPlace } = this;
+    this.isInPlace = false; // frames are left out before the first block at most
     const rate = this.context.sampleRate;
     const available = track.frames - this.cursor;
     if (available === 0) {
@@ -133,11 +162,19 @@ export class BlockVoice extends ScheduledVoice {
     if (available < BLOCK_S * rate && this.aheadS > LOW_S && !track.isComplete) {
       return false;
     }
-    const buffer = track.buffer(this.context, this.cursor, track.frames);
+    let buffer = track.buffer(this.context, this.cursor, track.frames);
     for (let leadS = LEAD_S; !this.schedule(buffer); leadS *= 2) {
-      // Too late for a seamless start: the block begins as soon as possible, and those after it follow from there.
-      this.origin = this.cursor;
-      this.startFrame = this.now() + Math.round(leadS * rate);
+      const soon = this.now() + Math.round(leadS * rate);
+      const due = soon - this.startFrame + this.origin;
+      if (isInPlace && due < track.frames) {
+        this.cursor = due;
+        this.first = due;
+        buffer = track.buffer(this.context, due, track.frames);
+      } else {
+        // Too late for a seamless start: the block begins as soon as possible, and those after it follow from there.
+        this.origin = this.cursor;
+        this.startFrame = soon;
+      }
     }
     this.cursor += buffer.length;
     return false;
@@ -175,20 +212,19 @@ export class LoopVoice extends ScheduledVoice {
     track: Playable,
     loop: Loop,
     buffer: AudioBuffer,
-    startFrame: number,
-    origin: number,
+    beginning: Beginning,
   ) {
-    super(context, output, track.gain, startFrame, origin);
+    super(context, output, track.gain, beginning);
     this.track = track;
     this.loop = loop;
     const source = new AudioBufferSourceNode(context, { buffer, loop: true });
     this.add(source);
-    source.start(this.timeOf(startFrame), (origin - loop.first) / context.sampleRate);
+    source.start(this.timeOf(this.startFrame), (this.origin - loop.first) / context.sampleRate);
   }
 
-  get position(): number {
+  positionAt(frame: number): number {
     const { first, last } = this.loop;
-    return first + ((this.reached - first) % (last - first));
+    return first + ((this.reachedAt(frame) - first) % (last - first));
   }
 
   get cursor(): number {
@@ -217,7 +253,7 @@ export class ElementVoice extends Voice {
     this.seek(frame);
   }
 
-  get position(): number {
+  positionAt(): number {
     return Math.min(Math.round(this.element.currentTime * this.track.format.sampleRateHz), this.track.frames);
   }
 
