@@ -19,13 +19,15 @@ export class Player extends EventTarget {
   private context: AudioContext | null = null;
   private output: GainNode | null = null;
   private voice: Voice | null = null;
+  /** What plays as soon as the browser has begun with the sound, and from where. */
+  private starting: { track: Playable; frame: number } | null = null;
   private loop: Loop | null = null;
   private volume = 1;
   private pumping = 0;
   private readonly onAudio = () => this.pump();
 
   get track(): Playable | null {
-    return this.voice?.track ?? null;
+    return this.starting?.track ?? this.voice?.track ?? null;
   }
 
   /** Whether the browser refuses sound until the user has pressed something. */
@@ -40,7 +42,7 @@ export class Player extends EventTarget {
 
   /** The frame that sounds now. */
   get position(): number {
-    return this.voice?.position ?? 0;
+    return this.starting?.frame ?? this.voice?.position ?? 0;
   }
 
   /** Asks the browser for sound at this rate. Called from a press, it is allowed to play later without one. */
@@ -52,9 +54,14 @@ export class Player extends EventTarget {
   /** Plays a track from a frame; one that plays already is faded into it. */
   async play(track: Playable, frame = 0): Promise<void> {
     this.prepare(track.format.sampleRateHz);
+    const starting = { track, frame };
+    this.starting = starting;
     this.setState("playing");
     await this.resumeContext();
-    await this.begin(track, frame);
+    if (this.starting === starting) {
+      this.starting = null;
+      await this.begin(track, starting.frame);
+    }
   }
 
   /** Goes on with another track at the same place. */
@@ -89,16 +96,19 @@ export class Player extends EventTarget {
   }
 
   async seek(frame: number): Promise<void> {
-    const { voice } = this;
-    if (voice === null) {
+    const { starting, voice, track } = this;
+    if (track === null) {
       return;
     }
-    const within = Math.max(0, Math.min(frame, voice.track.frames));
-    if (voice instanceof ElementVoice) {
+    const within = Math.max(0, Math.min(frame, track.frames));
+    if (starting !== null) {
+      starting.frame = within;
+      this.dispatchEvent(new Event("change"));
+    } else if (voice instanceof ElementVoice) {
       voice.seek(within);
       this.dispatchEvent(new Event("change"));
     } else {
-      await this.begin(voice.track, within);
+      await this.begin(track, within);
     }
   }
 
@@ -120,6 +130,7 @@ export class Player extends EventTarget {
   stop(): void {
     this.voice?.release(this.now());
     this.voice = null;
+    this.starting = null;
     window.clearInterval(this.pumping);
     this.setState("idle");
   }

@@ -234,6 +234,22 @@ LATE_SOUND = """(() => {
 })()"""
 
 
+@real_time
+def test_where_to_play_can_be_said_before_the_sound_has_begun(studio: OpenStudio) -> None:
+    """Keys that moved the position were lost until the browser had begun with the sound."""
+    opened = studio()
+    opened.make(duration_s=5, seed=0)
+    opened.page.add_init_script(LATE_SOUND)
+    opened.open()
+    opened.page.keyboard.press("Space")
+    opened.page.wait_for_selector(".play-main[aria-label=Pause]")
+    opened.page.keyboard.press("ArrowRight")
+    opened.page.keyboard.press("ArrowRight")
+    wait_for_end(opened)
+    expected = sounding(clip_samples(5, seed=0)[2 * RATE_HZ :])
+    np.testing.assert_allclose(sounding(opened.recording()), expected, rtol=0, atol=ROUNDING)
+
+
 @pytest.mark.parametrize("script", ["", LATE_SOUND])
 def test_a_loop_that_is_chosen_before_the_first_play_repeats(studio: OpenStudio, script: str) -> None:
     """Its button was lit, and the clip played once."""
