@@ -54,7 +54,7 @@ def test_a_recipe_names_what_the_music_was_made_from(studio: OpenStudio) -> None
     assert not any("_" in name for name in names), names
     melody.get_by_role("link").click()
     opened.wait_until(f"location.hash === '#/clip/{source.id}'")
-    assert opened.page.get_by_label("Title", exact=True).input_value() == "Tuesday <b>"
+    eventually(lambda: opened.page.get_by_label("Title", exact=True).input_value() == "Tuesday <b>")
 
 
 def test_a_recipe_says_that_its_sources_were_deleted(studio: OpenStudio) -> None:
