@@ -32,7 +32,7 @@ export class Player extends EventTarget {
 
   /** Whether the browser refuses sound until the user has pressed something. */
   get isBlocked(): boolean {
-    return this.state === "playing" && this.context?.state === "suspended";
+    return this.state === "playing" && this.context !== null && this.context.state !== "running";
   }
 
   /** The next frame to be scheduled: what lies before it has sounded or will. */
@@ -142,6 +142,8 @@ export class Player extends EventTarget {
     this.stop();
     void this.context?.close();
     this.context = new AudioContext({ sampleRate: sampleRateHz });
+    // A loudspeaker may take seconds to begin, and a telephone call may take it away.
+    this.context.addEventListener("statechange", () => this.dispatchEvent(new Event("change")));
     this.output = new GainNode(this.context, { gain: this.volume });
     this.output.connect(this.context.destination);
   }

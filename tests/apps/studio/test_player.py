@@ -375,6 +375,30 @@ def test_the_button_that_lets_sound_through_goes_once_it_was_pressed(studio: Ope
     opened.page.locator(".tap").wait_for(state="hidden", timeout=5_000)
 
 
+SLOW_LOUDSPEAKER = """(() => {
+  const Context = window.AudioContext;
+  window.AudioContext = class extends Context {
+    constructor(options) { super(options); this.suspend(); }
+    async resume() {
+      await new Promise((resolve) => setTimeout(resolve, 1_500));
+      return super.resume();
+    }
+  };
+})()"""
+
+
+def test_the_button_that_lets_sound_through_goes_once_there_is_sound(studio: OpenStudio) -> None:
+    """Firefox takes a second to open a loudspeaker: the button then stayed, over music that was heard."""
+    opened = studio()
+    opened.page.add_init_script(SLOW_LOUDSPEAKER)
+    opened.make(duration_s=20)
+    opened.open()
+    opened.page.locator(".card .play").first.click()
+    opened.page.locator(".tap").wait_for()
+    opened.page.locator(".tap").wait_for(state="hidden", timeout=10_000)
+    eventually(opened.has_sound)
+
+
 FRAMES = """async () => {
   const request = window.requestAnimationFrame;
   const frame = () => new Promise((resolve) => request.call(window, resolve));
