@@ -173,3 +173,18 @@ def test_what_a_command_does_not_take_is_its_own_error(refused, command, words):
     assert message.startswith("descant: error: unrecognized arguments: ")
     assert message.strip().endswith(f"; see: descant {command} --help")
     assert "prompt" not in message
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ("serve --folder music", "unrecognized arguments: --folder; see: descant serve --help"),
+        ("serve --dat music keys", "unrecognized arguments: --dat; did you mean --data?; see: descant serve --help"),
+        ("--verison", "unrecognized arguments: --verison; did you mean --version?; see: descant --help"),
+        ("genrate piano", "did you mean generate?; see: descant --help"),
+        ("data sacn music", "did you mean scan?; see: descant data --help"),
+    ],
+)
+def test_what_is_wrong_is_named_and_not_what_follows_from_it(refused, words, error):
+    """``serve --folder music`` said that music was no command."""
+    assert refused(2, *words.split()).strip().endswith(error)

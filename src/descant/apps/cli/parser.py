@@ -10,6 +10,9 @@ from typing import Any, NoReturn
 from descant.errors import InvalidRequest
 
 UNKNOWN = "unrecognized arguments: "
+WRONG_COMMAND = "argument COMMAND: invalid choice: "
+FOLLOWS_FROM_UNKNOWN = (WRONG_COMMAND, "the following arguments are required: ")
+"""How errors begin that an option which there is not may be the reason for: its value was taken for something else."""
 TEXTS = ("PROMPT", "TEXT")
 """The metavariables of values that may be empty."""
 
@@ -59,20 +62,31 @@ class Parser(argparse.ArgumentParser):
         return super()._get_value(action, arg_string)  # type: ignore[misc]
 
     def error(self, message: str) -> NoReturn:
+        if message.startswith(FOLLOWS_FROM_UNKNOWN) and (unknown := self._unknown_options()):
+            message = f"{UNKNOWN}{unknown[0]}"
         raise InvalidRequest(f"{message}{self._hint(message)}; see: {self.prog} --help")
+
+    def _words_before_two_dashes(self) -> list[str]:
+        return self._words[: self._words.index("--")] if "--" in self._words else self._words
+
+    def _unknown_options(self) -> list[str]:
+        words = [word.split("=")[0] for word in self._words_before_two_dashes()]
+        return [word for word in words if word.startswith("--") and word not in self._option_string_actions]
 
     def _hint(self, message: str) -> str:
         """What to do about a prompt such as ``-foo``, which looks like an option, and about other words."""
-        before = self._words[: self._words.index("--")] if "--" in self._words else self._words
+        before = self._words_before_two_dashes()
         odd = [word for word in before if re.match("-[^-]", word) and self._is_at_fault(word, message)]
         if odd:
             return f"; if {odd[0]!r:.60} is the prompt, put -- before it: -- {odd[0]!r:.60}"
+        if message.startswith(WRONG_COMMAND):
+            commands = next(action.choices for action in self._get_positional_actions() if action.metavar == "COMMAND")
+            return _near(message.split("'")[1], list(commands or ()))
         if not message.startswith(UNKNOWN):
             return ""
         option = message.removeprefix(UNKNOWN).split("=")[0].split()[0]
         if option.startswith("-"):
-            near = difflib.get_close_matches(option, self._option_string_actions, n=1, cutoff=0.8)
-            return f"; did you mean {near[0]}?" if near else ""
+            return _near(option, list(self._option_string_actions))
         return "; put all prompts, or all files, next to each other" if self._takes_several() else ""
 
     def _takes_several(self) -> bool:
@@ -84,6 +98,11 @@ class Parser(argparse.ArgumentParser):
             return len(word) > 2 and message.startswith("argument -") and repr(word[2:]) in message
         takes_prompts = "PROMPT" in self.names()
         return takes_prompts and ("PROMPT" in message or (message.startswith(UNKNOWN) and word in message.split()))
+
+
+def _near(word: str, words: Sequence[str]) -> str:
+    near = difflib.get_close_matches(word, words, n=1, cutoff=0.75)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 class _StoreOnce(argparse._StoreAction):
