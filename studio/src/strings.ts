@@ -379,6 +379,7 @@ export const t = {
     copyLink: "Copy link",
     remove: (name: string) => `Delete the test ${name}`,
     removeSurely: (answers: number) => `Delete it with ${plural(answers, "answer", "answers")}?`,
+    notJudged: "not judged yet",
     answers: (participants: number, answers: number) =>
       `${plural(participants, "participant", "participants")}, ${plural(answers, "answer", "answers")}`,
     clip: "Clip",

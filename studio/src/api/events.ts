@@ -15,6 +15,7 @@ const TYPES = [
   "clip.changed",
   "clip.measured",
   "clip.deleted",
+  "list.changed",
   "model.loading",
   "model.ready",
   "model.failed",

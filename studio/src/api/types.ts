@@ -81,7 +81,8 @@ export interface Trials {
 export interface Results {
   participants: number;
   answers: number;
-  clips: { clip_id: string; score: number; low: number; high: number; count: number }[];
+  /** Null for a clip that nobody has judged yet. */
+  clips: { clip_id: string; score: number | null; low: number | null; high: number | null; count: number }[];
 }
 
 export interface Page<T> {

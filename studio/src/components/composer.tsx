@@ -9,7 +9,7 @@ import { differences, expand } from "../lib/wildcards.ts";
 import * as act from "../state/actions.ts";
 import { compact, draft, EMPTY, edit, restore } from "../state/draft.ts";
 import { attempt, attemptOnce } from "../state/notices.ts";
-import { connection, model, server } from "../state/store.ts";
+import { connection, listVersions, model, server } from "../state/store.ts";
 import { t } from "../strings.ts";
 import { Choice, IconButton, Menu, MenuItem, NumberField, TextField } from "./controls.tsx";
 import { Expert, More } from "./details.tsx";
@@ -165,7 +165,7 @@ function Presets() {
     if (isOnline) {
       attempt(load);
     }
-  }, [isOnline]);
+  }, [isOnline, listVersions.value.presets]);
   const save = async () => {
     await put(`/v1/presets/${encodeURIComponent(name)}`, { request: compact(draft.value) });
     setName("");

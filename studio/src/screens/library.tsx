@@ -22,7 +22,7 @@ import * as act from "../state/actions.ts";
 import { attempt, attemptOnce, notify, underWay } from "../state/notices.ts";
 import { replaceRoute, route } from "../state/router.ts";
 import { chosen, MAX_COMPARED } from "../state/selection.ts";
-import { clips, keepClips, libraryVersion, server } from "../state/store.ts";
+import { clips, keepClips, libraryVersion, listVersions, server } from "../state/store.ts";
 import { t } from "../strings.ts";
 
 const PAGE = 50;
@@ -222,10 +222,8 @@ async function readCollections(): Promise<void> {
   collections.value = (await get<Page<Collection>>("/v1/collections")).items;
 }
 
-const archiveOf = (id: string) => `/v1/collections/${id}/archive?format=wav`;
-
 function Collections({ id }: { id: string }) {
-  useEffect(() => attempt(readCollections), []);
+  useEffect(() => attempt(readCollections), [listVersions.value.collections]);
   const drop = async () => {
     await remove(`/v1/collections/${id}`);
     filter({ collection_id: "" });
@@ -245,7 +243,11 @@ function Collections({ id }: { id: string }) {
       />
       {id !== "" && (
         <>
-          <IconButton icon={Package} label={t.action.archive} onClick={() => act.download(archiveOf(id))} />
+          <IconButton
+            icon={Package}
+            label={t.action.archive}
+            onClick={() => act.download(`/v1/collections/${id}/archive?format=wav`)}
+          />
           <IconButton
             icon={FolderMinus}
             label={t.library.dropCollection}
@@ -282,16 +284,12 @@ function Bulk() {
   };
   const collect = async () => {
     const body = { name: name || t.library.unnamed, clip_ids: ids };
-    const made = await post<Collection>("/v1/collections", body, { "Idempotency-Key": idempotencyKey() });
+    await post<Collection>("/v1/collections", body, { "Idempotency-Key": idempotencyKey() });
     setName("");
     notify(t.library.collected(ids.length, body.name));
     await readCollections();
-    return made;
   };
-  const archive = async () => {
-    const made = await collect();
-    act.download(archiveOf(made.id));
-  };
+  const archive = () => act.download(`/v1/archive?format=wav&${ids.map((id) => `clip_id=${id}`).join("&")}`);
   const canCompare = ids.length >= 2 && ids.length <= MAX_COMPARED;
   return (
     <div class="bulk" role="group" aria-label={t.library.chosen(ids.length)}>
@@ -321,12 +319,7 @@ function Bulk() {
       >
         <Icon of={FolderPlus} size={16} /> {t.action.collect}
       </button>
-      <button
-        type="button"
-        class="button"
-        aria-disabled={underWay.value.has("archive")}
-        onClick={() => attemptOnce("archive", archive)}
-      >
+      <button type="button" class="button" onClick={archive}>
         <Icon of={Package} size={16} /> {t.action.archive}
       </button>
       {all.some((clip) => clip.trashed_at !== null) ? (

@@ -8,14 +8,14 @@ import { Icon } from "../components/icon.tsx";
 import * as act from "../state/actions.ts";
 import { attempt, attemptOnce, notify, report, underWay } from "../state/notices.ts";
 import { replaceRoute, route } from "../state/router.ts";
-import { clipName, clips, findClip } from "../state/store.ts";
+import { clipName, clips, findClip, listVersions } from "../state/store.ts";
 import { t } from "../strings.ts";
 
 export function Listening() {
   const wanted = (route.value.query.get("c") ?? "").split(",").filter((id) => id !== "");
   const [tests, setTests] = useState<ListeningTest[]>([]);
   const load = async () => setTests((await get<Page<ListeningTest>>("/v1/listening-tests")).items);
-  useEffect(() => attempt(load), []);
+  useEffect(() => attempt(load), [listVersions.value["listening-tests"]]);
   return (
     <main class="page">
       <h1>{t.test.title}</h1>
@@ -100,7 +100,7 @@ function TestCard({ test, onGone }: { test: ListeningTest; onGone: () => Promise
   useEffect(() => {
     attempt(async () => setResults(await get<Results>(`/v1/listening-tests/${test.id}/results`)));
     Promise.all(test.clip_ids.map(findClip)).catch(() => {});
-  }, [test.id]);
+  }, [test.id, listVersions.value["listening-tests"]]);
   const [isAsking, setIsAsking] = useState(false);
   const answers = results?.answers ?? 0;
   /** Answers cannot be brought back: where there are some, the first press asks. */
@@ -149,7 +149,7 @@ function TestCard({ test, onGone }: { test: ListeningTest; onGone: () => Promise
 function ResultTable({ results, kind }: { results: Results; kind: "pairs" | "rating" }) {
   const top = kind === "pairs" ? 1 : 5;
   const shown = (value: number) => (kind === "pairs" ? `${Math.round(100 * value)} %` : value.toFixed(1));
-  const ranked = [...results.clips].sort((a, b) => b.score - a.score);
+  const ranked = [...results.clips].sort((a, b) => (b.score ?? -1) - (a.score ?? -1));
   return (
     <table class="results-table">
       <thead>
@@ -167,16 +167,25 @@ function ResultTable({ results, kind }: { results: Results; kind: "pairs" | "rat
               <th scope="row">
                 <a href={`#/clip/${clip_id}`}>{clip === undefined ? t.clip.gone({ clip_id }) : clipName(clip)}</a>
               </th>
-              <td>{shown(score)}</td>
-              <td>
-                <span class="interval">
-                  <span
-                    style={{ insetInlineStart: `${(100 * low) / top}%`, inlineSize: `${(100 * (high - low)) / top}%` }}
-                  />
-                  <i style={{ insetInlineStart: `${(100 * score) / top}%` }} />
-                </span>
-                {shown(low)} – {shown(high)}
-              </td>
+              {score === null || low === null || high === null ? (
+                <td colSpan={2}>{t.test.notJudged}</td>
+              ) : (
+                <>
+                  <td>{shown(score)}</td>
+                  <td>
+                    <span class="interval">
+                      <span
+                        style={{
+                          insetInlineStart: `${(100 * low) / top}%`,
+                          inlineSize: `${(100 * (high - low)) / top}%`,
+                        }}
+                      />
+                      <i style={{ insetInlineStart: `${(100 * score) / top}%` }} />
+                    </span>
+                    {shown(low)} – {shown(high)}
+                  </td>
+                </>
+              )}
             </tr>
           );
         })}

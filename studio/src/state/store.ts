@@ -18,6 +18,21 @@ export const connection = signal<"connecting" | "online" | "offline">("connectin
 /** Grows whenever clips have come, changed or gone, so that lists are read again. */
 export const libraryVersion = signal(0);
 
+/** A list that a screen reads as a whole. */
+export type ListName = "collections" | "presets" | "uploads" | "listening-tests";
+
+const NO_LISTS = { collections: 0, presets: 0, uploads: 0, "listening-tests": 0 };
+/** Grows for a list whenever something in it may have changed, so that it is read again. */
+export const listVersions = signal<Readonly<Record<ListName, number>>>(NO_LISTS);
+
+function noteLists(names: ListName[]): void {
+  const now = { ...listVersions.value };
+  for (const name of names) {
+    now[name] += 1;
+  }
+  listVersions.value = now;
+}
+
 export const model = computed(() => models.value.find((one) => one.loaded) ?? models.value[0] ?? null);
 
 /** Why the loaded model cannot do something; null where it can. */
@@ -137,6 +152,7 @@ export async function refresh(): Promise<void> {
     const listed = recent.items.flatMap((job) => job.clips);
     clips.value = new Map([...clips.value, ...withNewer(listed, clipsBefore, clips.value)]);
     libraryVersion.value += 1;
+    noteLists(Object.keys(NO_LISTS) as ListName[]);
     needsKey.value = false;
     connection.value = "online";
   } catch (error) {
@@ -193,6 +209,8 @@ function apply(type: string, data: any): void {
     if (type === "clip.ready" && data.clip.state === "ready") {
       announce(t.announce.ready(data.clip.index));
     }
+  } else if (type === "list.changed") {
+    noteLists([data.list]);
   } else if (type === "resync") {
     void refresh();
   } else if (type !== "clip.first_audio") {

@@ -1,5 +1,5 @@
 /** Audio files that the user gives: as melody, as style, or to continue. */
-import { signal } from "@preact/signals";
+import { effect, signal } from "@preact/signals";
 import { get, idempotencyKey, ProblemError, post, remove, type Sending, sendForm } from "../api/client.ts";
 import type { CheckedRecipe, Page, Upload } from "../api/types.ts";
 import { encodeWav } from "../audio/wav.ts";
@@ -7,21 +7,30 @@ import { recipeInFile } from "../lib/file-record.ts";
 import { bytes } from "../lib/format.ts";
 import { t } from "../strings.ts";
 import { draft, edit, restore } from "./draft.ts";
-import { notify } from "./notices.ts";
+import { attempt, notify } from "./notices.ts";
 import { noteName } from "./source-names.ts";
-import { server } from "./store.ts";
+import { listVersions, server } from "./store.ts";
 
 /** Those of earlier, the newest first, as far as they were read. */
 export const uploads = signal<Page<Upload>>({ items: [], next_cursor: null });
 
+let wereRead = false;
+
 /** Reads the first page of uploads, or the one that begins at the cursor. */
 export async function readUploads(cursor: string | null = null): Promise<void> {
+  wereRead = true;
   const page = await get<Page<Upload>>(`/v1/uploads${cursor === null ? "" : `?cursor=${cursor}`}`);
   if (cursor !== null && cursor !== uploads.value.next_cursor) {
     return; // asked for twice
   }
   uploads.value = { ...page, items: [...(cursor === null ? [] : uploads.value.items), ...page.items] };
 }
+
+effect(() => {
+  if (listVersions.value.uploads > 0 && wereRead) {
+    attempt(readUploads);
+  }
+});
 
 /** Deletes an upload, also from the draft; clips that were made from it stay. */
 export async function deleteUpload(upload: Upload): Promise<void> {

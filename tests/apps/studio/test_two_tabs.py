@@ -1,4 +1,4 @@
-"""The same studio in two tabs, on the real service: what is done in one is seen in the other."""
+"""The studio on the real service, in one or two tabs: what is done in one, or by a program, is seen in the others."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.apps.server.conftest import Running, serving
+from tests.apps.server.test_uploads_and_dialects import wav
 from tests.apps.studio.conftest import WAIT_MS, Studio, eventually
 
 
@@ -117,3 +118,61 @@ def test_the_page_of_a_clip_that_is_deleted_says_so_and_brings_it_back(tabs: Tab
     tabs.service.client.delete(f"/v1/clips/{clip['id']}?forever=true")
     for tab in (tabs.first, tabs.second):
         tab.page.get_by_text("not here any more").wait_for()
+
+
+def test_collections_presets_and_tests_of_one_tab_are_seen_in_the_other(tabs: Tabs) -> None:
+    """Each tab kept the lists that it had read at first."""
+    clips = [tabs.service.clip(text=text) for text in ("one", "two")]
+    first, second = tabs.first.page, tabs.second.page
+    tabs.open("#/library")
+    first.locator(".rows .card", has_text="one").locator(".choose").click()
+    first.get_by_label("Name of a collection").fill("Scene 3")
+    first.get_by_role("button", name="Collect").click()
+    chooser = second.get_by_label("Collection", exact=True)
+    chooser.select_option(label="Scene 3")
+    eventually(lambda: names(tabs.second) == ["one"])
+
+    tabs.open("#/", "#prompt")
+    for tab in (first, second):
+        tab.get_by_label("Presets and settings").click()
+    first.get_by_label("Keep these settings as").fill("lo-fi")
+    first.get_by_role("button", name="Keep").click()
+    second.get_by_role("button", name="lo-fi", exact=True).wait_for()
+    tabs.service.client.delete("/v1/presets/lo-fi")
+    for tab in (first, second):
+        tab.get_by_role("button", name="lo-fi", exact=True).wait_for(state="detached")
+
+    tabs.open("#/test", "main.page h1")
+    given = {"name": "Which one?", "kind": "rating", "clip_ids": [clip["id"] for clip in clips]}
+    test = tabs.service.client.post("/v1/listening-tests", json=given).json()
+    url = f"/v1/listening-tests/{test['id']}"
+    for tab in (first, second):
+        tab.get_by_role("heading", name="Which one?").wait_for()
+    answer = {"participant": "ann", "trial": 0, "answer": 4}
+    tabs.service.client.post(f"{url}/answers", json=answer).raise_for_status()
+    for tab in (first, second):
+        tab.get_by_text("1 answer").wait_for()
+
+
+def test_an_upload_that_another_tab_deletes_is_not_offered_any_more(tabs: Tabs) -> None:
+    sent = tabs.service.client.post("/v1/uploads", files={"file": ("hum.wav", wav())}).json()
+    tabs.open("#/", "#prompt")
+    page = tabs.first.page
+    page.get_by_label("Choose an earlier file for Melody").click()
+    page.get_by_role("button", name="hum.wav", exact=False).first.wait_for()
+    tabs.service.client.delete(f"/v1/uploads/{sent['id']}")
+    page.get_by_role("button", name="hum.wav", exact=False).first.wait_for(state="detached")
+
+
+def test_results_are_shown_while_some_clips_are_not_judged_yet(tabs: Tabs) -> None:
+    """The whole page failed."""
+    clips = [tabs.service.clip(text=text)["id"] for text in ("one", "two")]
+    given = {"name": "Which one?", "kind": "rating", "clip_ids": clips}
+    test = tabs.service.client.post("/v1/listening-tests", json=given).json()
+    answer = {"participant": "ann", "trial": 0, "answer": 4}
+    tabs.service.client.post(f"/v1/listening-tests/{test['id']}/answers", json=answer).raise_for_status()
+    tabs.first.open("#/test")
+    rows = tabs.first.page.locator(".results-table tbody tr")
+    rows.nth(1).wait_for()
+    assert "4.0" in rows.nth(0).inner_text()
+    assert "not judged yet" in rows.nth(1).inner_text()

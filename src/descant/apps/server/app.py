@@ -13,7 +13,18 @@ from descant.apps.server.config import ServerConfig
 from descant.apps.server.gate import Gate, problem_members
 from descant.apps.server.invalid import invalid_request
 from descant.apps.server.problems import Problem
-from descant.apps.server.routes import clips, collections, compat, derived, jobs, listening, server, session, uploads
+from descant.apps.server.routes import (
+    archives,
+    clips,
+    collections,
+    compat,
+    derived,
+    jobs,
+    listening,
+    server,
+    session,
+    uploads,
+)
 from descant.apps.server.routes.answers import ProblemResponse
 from descant.apps.server.service import Service
 from descant.apps.server.studio import add_studio
@@ -37,7 +48,7 @@ def create_app(config: ServerConfig) -> FastAPI:
         title="Descant", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None,
         description="Music from text, melodies and chords. The conventions are in docs/protocol.md.",
     )  # fmt: skip
-    groups = (jobs, clips, derived, uploads, collections, listening, server, session, compat)
+    groups = (jobs, clips, derived, archives, uploads, collections, listening, server, session, compat)
     routers = (*(group.router for group in groups), server.open_router)
     for router in routers:
         app.include_router(router)

@@ -7,12 +7,14 @@ from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 RING = 2_000
 """Events that a listener who was away can still get."""
 PING_S = 15.0
 ENDS = ("job.succeeded", "job.failed", "job.cancelled")
+ListName: TypeAlias = Literal["collections", "presets", "uploads", "listening-tests"]
+"""A list of the protocol that is read again as a whole; jobs and clips have events of their own."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,10 @@ class Hub:
         self._number += 1
         self._ring.append(Event(self._number, kind, data, owner, job_id))
         self._wake()
+
+    def publish_list(self, name: ListName, owner: str) -> None:
+        """Says that something was added to a list of the owner, changed in it or removed from it."""
+        self.publish("list.changed", {"list": name}, owner)
 
     def close(self) -> None:
         """Ends every stream of events once it has the last one: servers would wait for them for ever."""

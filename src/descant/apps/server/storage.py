@@ -84,7 +84,7 @@ class Storage:
             for row in clips:
                 rows.delete_clip(db, row)
             old = "FROM uploads WHERE used_at IS NULL AND created_at < ?"
-            uploads = db.execute(f"SELECT id {old}", (uploaded_before,)).fetchall()
+            uploads = db.execute(f"SELECT id, owner {old}", (uploaded_before,)).fetchall()
             db.execute(f"DELETE {old}", (uploaded_before,))
             db.execute("DELETE FROM idempotency WHERE created_at < ?", (_ago(ANSWERS_KEPT_S),))
             return clips, uploads
@@ -92,8 +92,11 @@ class Storage:
         clips, uploads = await self._store.write(remove)
         for row in clips:
             self._files.remove_clip(row["id"])
+            self._hub.publish("clip.deleted", {"clip_id": row["id"]}, row["owner"])
         for row in uploads:
             self._files.remove_upload(row["id"])
+        for owner in {row["owner"] for row in uploads}:
+            self._hub.publish_list("uploads", owner)
         await self.make_room()
         used = sum((await self._by_kind()).values())
         if used > LOW * self._config.quota_bytes:

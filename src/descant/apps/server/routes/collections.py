@@ -1,27 +1,21 @@
 """Collections of clips, and presets of requests."""
 
-import asyncio
 import json
 import sqlite3
-import zipfile
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
 from fastapi import Path as PathField
 from fastapi.responses import JSONResponse
 from pydantic import Field, StringConstraints
-from starlette.background import BackgroundTask
 
 from descant.apps.server import rows
-from descant.apps.server.audio_out import AudioFormat, Wanted, exported, file_name, info_of
 from descant.apps.server.auth import Maker, Reader
 from descant.apps.server.ids import checked_id, new_id, now
-from descant.apps.server.problems import Problem, not_found
-from descant.apps.server.routes.answers import IdempotencyKey, StoredFile, problems
+from descant.apps.server.problems import not_found
+from descant.apps.server.routes.answers import IdempotencyKey, problems
 from descant.apps.server.schemas import CollectionObject, Given, JobRequest
-from descant.apps.server.service import Parts, Service
+from descant.apps.server.service import Parts
 
 router = APIRouter(tags=["collections"])
 
@@ -76,7 +70,9 @@ async def add_collection(
         return _object(db, rows.find(db, "collections", "collection", values["id"], owner.id))
 
     async def act() -> Response:
-        return JSONResponse(await parts.store.write(add), 201)
+        added = await parts.store.write(add)
+        parts.hub.publish_list("collections", owner.id)
+        return JSONResponse(added, 201)
 
     return await parts.idempotency.once(owner.id, "collections", idempotency_key, given.model_dump(), act)
 
@@ -103,7 +99,9 @@ async def change_collection(id: str, changes: CollectionChanges, owner: Maker, p
             _put_clips(db, collection_id, changes.clip_ids, owner.id)
         return _object(db, rows.find(db, "collections", "collection", collection_id, owner.id))
 
-    return await parts.store.write(change)
+    changed = await parts.store.write(change)
+    parts.hub.publish_list("collections", owner.id)
+    return changed
 
 
 @router.delete("/v1/collections/{id}", status_code=204, response_class=Response, responses=problems(404))
@@ -116,28 +114,7 @@ async def delete_collection(id: str, owner: Maker, parts: Parts) -> None:
         db.execute("DELETE FROM collections WHERE id = ?", (collection_id,))
 
     await parts.store.write(remove)
-
-
-@router.get("/v1/collections/{id}/archive", response_class=StoredFile, responses=problems(404, 416, 422))
-async def archive(id: str, owner: Reader, parts: Parts, format: AudioFormat = "wav") -> Response:
-    """The clips of a collection in one zip; those without stored audio are left out."""
-    collection_id = checked_id("collection", id)
-
-    def find(db: sqlite3.Connection) -> tuple[sqlite3.Row, list[sqlite3.Row]]:
-        collection = rows.find(db, "collections", "collection", collection_id, owner.id)
-        clips = db.execute(
-            "SELECT clips.* FROM collection_clips JOIN clips ON clips.id = clip_id "
-            "WHERE collection_id = ? AND audio_kept ORDER BY collection_clips.place",
-            (collection_id,),
-        ).fetchall()
-        return collection, clips
-
-    collection, clips = await parts.store.read(find)
-    folder = TemporaryDirectory(dir=parts.files.parts, prefix=".zip-")
-    path = Path(folder.name) / "clips.zip"
-    await asyncio.to_thread(_pack, parts, path, clips, format)
-    name = f"{collection['name'][:60]}.zip"
-    return StoredFile(path, media_type="application/zip", filename=name, background=BackgroundTask(folder.cleanup))
+    parts.hub.publish_list("collections", owner.id)
 
 
 @router.get("/v1/presets", tags=["presets"], responses=problems())
@@ -156,6 +133,7 @@ async def put_preset(name: PresetName, given: PresetGiven, owner: Maker, parts: 
     request = given.request.model_dump(mode="json", exclude_unset=True)
     values = (owner.id, name, json.dumps(request))
     await parts.store.write(lambda db: db.execute("INSERT OR REPLACE INTO presets VALUES (?, ?, ?)", values))
+    parts.hub.publish_list("presets", owner.id)
     return {"name": name, "request": request}
 
 
@@ -169,19 +147,7 @@ async def delete_preset(name: PresetName, owner: Maker, parts: Parts) -> None:
     )
     if not removed:
         raise not_found("preset", name)
-
-
-def _pack(parts: Service, path: Path, clips: list[sqlite3.Row], format: AudioFormat) -> None:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as packed:
-        for number, row in enumerate(clips, start=1):
-            source = parts.files.audio(row["id"])
-            try:
-                file = exported(parts.files, source, row["id"], info_of(row), Wanted(format=format))
-            except Problem as problem:
-                if problem.slug != "audio-dropped":
-                    raise
-                continue
-            packed.write(file, f"{number:03d}-{file_name(row, format)}")
+    parts.hub.publish_list("presets", owner.id)
 
 
 def _put_clips(db: sqlite3.Connection, collection_id: str, clip_ids: list[str], owner: str) -> None:

@@ -59,7 +59,9 @@ async def add_test(given: TestGiven, owner: Maker, parts: Parts, idempotency_key
         return _object(rows.find(db, "tests", "listening test", values["id"], owner.id))
 
     async def act() -> Response:
-        return JSONResponse(await parts.store.write(add), 201)
+        added = await parts.store.write(add)
+        parts.hub.publish_list("listening-tests", owner.id)
+        return JSONResponse(added, 201)
 
     return await parts.idempotency.once(owner.id, "listening-tests", idempotency_key, given.model_dump(), act)
 
@@ -90,6 +92,7 @@ async def delete_test(id: str, owner: Maker, parts: Parts) -> None:
         db.execute("DELETE FROM tests WHERE id = ?", (test_id,))
 
     await parts.store.write(remove)
+    parts.hub.publish_list("listening-tests", owner.id)
 
 
 @router.get("/{id}/trials", responses=problems(404, 422))
@@ -136,7 +139,7 @@ async def add_answer(id: str, given: AnswerGiven, listener: Listener, parts: Par
     """Keeps an answer; the last one to a trial counts."""
     del listener
 
-    def keep(db: sqlite3.Connection) -> None:
+    def keep(db: sqlite3.Connection) -> str:
         row = _test(db, id)
         if given.trial not in {trial.number for trial in _trials(row, given.participant)}:
             raise at_fault("/trial", "this test has no such trial", got=given.trial)
@@ -145,8 +148,9 @@ async def add_answer(id: str, given: AnswerGiven, listener: Listener, parts: Par
             raise at_fault("/answer", f"must be {allowed}")
         values = (row["id"], given.participant, given.trial, json.dumps(given.answer), now())
         db.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)", values)
+        return str(row["owner"])
 
-    await parts.store.write(keep)
+    parts.hub.publish_list("listening-tests", await parts.store.write(keep))
 
 
 @router.get("/{id}/results", responses=problems(404))

@@ -64,6 +64,7 @@ async def upload(request: Request, owner: Maker, parts: Parts, idempotency_key: 
     async def act() -> Response:
         known = await parts.store.write(lambda db: _renewed(db, owner.id, digest))
         row = known or await _stored(parts, owner.id, name, digest, content)
+        parts.hub.publish_list("uploads", owner.id)
         return JSONResponse(_object(parts, row, had=known is not None), 201 if known is None else 200)
 
     return await parts.idempotency.once(owner.id, "uploads", idempotency_key, digest, act)
@@ -100,6 +101,7 @@ async def delete_upload(id: str, owner: Maker, parts: Parts) -> None:
     row = await _row(parts, id, owner.id)
     await parts.store.write(lambda db: db.execute("DELETE FROM uploads WHERE id = ?", (row["id"],)))
     parts.files.remove_upload(row["id"])
+    parts.hub.publish_list("uploads", owner.id)
 
 
 @router.get("/{id}/audio", response_class=StoredFile, responses=problems(404, 416, 422))
