@@ -50,7 +50,7 @@ import { Wave } from "./wave.tsx";
 interface ClipCardProps {
   clip: Clip;
   /** The clips among which keys switch while this one plays. */
-  among: string[];
+  among: () => string[];
   /** Shows its words and date, where no heading above does. */
   hasTitle?: boolean;
 }
@@ -61,17 +61,17 @@ export function ClipCard({ clip, among, hasTitle = false }: ClipCardProps) {
   const play = () => {
     if (isCurrent) {
       toggle();
-    } else if (playing.value === "playing" && among.includes(currentId.value ?? "")) {
+    } else if (playing.value === "playing" && among().includes(currentId.value ?? "")) {
       attempt(() => switchClip(clip));
     } else {
-      attempt(() => playClip(clip, among));
+      attempt(() => playClip(clip, among()));
     }
   };
   const onSeek = (seconds: number) => {
     if (isCurrent && playing.value !== "idle") {
       seek(seconds);
     } else {
-      attempt(() => playClip(clip, among, seconds));
+      attempt(() => playClip(clip, among(), seconds));
     }
   };
   const hasFile = notUsable(clip) === null;

@@ -1,4 +1,5 @@
 /** All clips: searched, filtered, and handled several at a time. */
+
 import { signal, useComputed } from "@preact/signals";
 import {
   FolderMinus,
@@ -11,6 +12,7 @@ import {
   Star,
   Trash2,
 } from "lucide";
+import type { VNode } from "preact";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { get, idempotencyKey, post, remove } from "../api/client.ts";
 import type { Clip, Collection, Page } from "../api/types.ts";
@@ -67,18 +69,21 @@ export function Library() {
   );
 }
 
+/** The row of a clip stays the same object, which Preact passes over: there may be hundreds. */
 function Rows({ items }: { items: Clip[] }) {
-  const ids = items.map((clip) => clip.id);
-  return (
-    <div class="rows">
-      {items.map((clip) => (
-        <Row key={clip.id} clip={clip} among={ids} />
-      ))}
-    </div>
+  const ids = useRef<string[]>([]);
+  ids.current = items.map((clip) => clip.id);
+  const rows = useRef<ReadonlyMap<string, VNode>>(new Map());
+  rows.current = new Map(
+    items.map((clip) => {
+      const known = rows.current.get(clip.id);
+      return [clip.id, known ?? <Row key={clip.id} clip={clip} among={() => ids.current} />];
+    }),
   );
+  return <div class="rows">{[...rows.current.values()]}</div>;
 }
 
-function Row({ clip, among }: { clip: Clip; among: string[] }) {
+function Row({ clip, among }: { clip: Clip; among: () => string[] }) {
   const now = useComputed(() => clips.value.get(clip.id) ?? clip);
   return <ClipCard clip={now.value} among={among} hasTitle />;
 }

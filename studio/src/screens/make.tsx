@@ -104,7 +104,7 @@ function Take({ job }: { job: Job }) {
       </header>
       {job.problem !== null && <Failure job={job} />}
       {shown.map((clip) => (
-        <ClipCard key={clip.id} clip={clip} among={ids} />
+        <ClipCard key={clip.id} clip={clip} among={() => ids} />
       ))}
     </article>
   );
