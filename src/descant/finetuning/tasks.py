@@ -149,7 +149,7 @@ def _seconds_per_batch(training: Training) -> float:
     def forward_and_backward(steps: range) -> None:
         for step in steps:
             context = StepContext(step, torch.Generator().manual_seed(step), {})
-            with torch.random.fork_rng(devices=[]), forward_precision(training.trainer, device):
+            with torch.random.fork_rng(devices=[]), forward_precision(training.trainer.precision, device):
                 loss, _ = training.task.loss("lm", training.batches.batch(step), context)
             loss.backward()  # type: ignore[no-untyped-call]
 

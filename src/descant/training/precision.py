@@ -13,8 +13,9 @@ from torch import nn
 
 from descant.training.cpu_attention import UnfusedAttention
 from descant.training.sharding import local
-from descant.training.trainer_config import TrainerConfig
+from descant.training.trainer_config import TrainerConfig, TrainingPrecision
 
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 FIRST_SCALE = 2.0**16
 LARGEST_SCALE = 2.0**24
 GROWS_AFTER = 2_000
@@ -22,11 +23,10 @@ GROWS_AFTER = 2_000
 
 
 @contextmanager
-def forward_precision(config: TrainerConfig, device: torch.device) -> Iterator[None]:
+def forward_precision(precision: TrainingPrecision, device: torch.device) -> Iterator[None]:
     """The precision of a run's forward pass; on a CPU with the attention that is faster in bfloat16."""
-    dtype = torch.float16 if config.precision == "fp16" else torch.bfloat16
-    attention = UnfusedAttention() if config.precision == "bf16" and device.type == "cpu" else nullcontext()
-    with torch.autocast(device.type, dtype, enabled=config.precision != "fp32"), attention:
+    attention = UnfusedAttention() if precision == "bf16" and device.type == "cpu" else nullcontext()
+    with torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32"), attention:
         yield
 
 

@@ -1,7 +1,7 @@
 """The trainer's config: how long a run is, how it learns and which checkpoints it keeps."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from descant.errors import ConfigError
 from descant.threads import MAX_THREADS
@@ -19,6 +19,9 @@ RESUMABLE = frozenset(
     )
 )  # fmt: skip
 """The fields that a resumed run may change: budget, logging, checkpoints, device and limits, not the method."""
+
+
+TrainingPrecision: TypeAlias = Literal["fp32", "bf16", "fp16"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +62,7 @@ class TrainerConfig:
     optimizer: AdamWConfig = field(default_factory=AdamWConfig)
     schedule: Schedule = field(default_factory=PlateauLinear)
     ema_decay: float | None = 0.999
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: TrainingPrecision = "fp32"
     device: str = "auto"
     num_threads: int | None = None
     max_minutes: float | None = None

@@ -182,7 +182,7 @@ class Updater:
             seed = _seed(self.config.seed, step, place, phase)
             torch.manual_seed(seed)
             context = StepContext(step, torch.Generator().manual_seed(seed), of_batch)
-            with forward_precision(self.config, self.device):
+            with forward_precision(self.config.precision, self.device):
                 loss, metrics = self.task.loss(phase, batch, context)
             (loss * self.scales[phase].value / len(batches)).backward()
             losses.append(loss.detach())

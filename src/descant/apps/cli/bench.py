@@ -38,6 +38,7 @@ KINDS = {
     "train": (
         "time a training step of the language model, and its arithmetic rate",
         "descant bench train --batch-size 8",
+        "descant bench train --precision bf16",
     ),
     "load": (
         "time the loading of a model, and its memory when it is loaded, when it has generated, and at most",
@@ -80,7 +81,7 @@ def add_commands(commands: Commands) -> None:
         if name == "decode":
             _add_decode_options(parser)
         _add_comparisons(parser, name)
-        add_model_options(parser)
+        add_model_options(parser, is_training=name == "train")
         parser.group(MACHINE).add_argument(
             "--untrained",
             metavar="PRESET",
@@ -141,7 +142,7 @@ def _measure(arguments: argparse.Namespace, duration_s: float) -> dict[str, Any]
     from descant.studies.speed.decoding import decode_speed
     from descant.studies.speed.training import train_speed
 
-    model, repeats = _model(arguments), arguments.repeats
+    model, repeats = _model(arguments, "fp32" if arguments.kind == "train" else None), arguments.repeats
     note(f"measuring {arguments.kind} of {model.name} on {model.device}, {duration_s:g} s, {repeats} times")
     compared: dict[str, Any] = {"num_busy": arguments.busy, "against_transformers": arguments.against is not None}
     if arguments.curve is not None:
@@ -151,7 +152,9 @@ def _measure(arguments: argparse.Namespace, duration_s: float) -> dict[str, Any]
         return decode_speed(model, duration_s, repeats, count=arguments.count or 1, whole=whole, **compared)
     if arguments.kind == "codec":
         return codec_speed(model, duration_s, repeats, **compared)
-    return train_speed(model, duration_s, arguments.batch_size, repeats, num_busy=arguments.busy)
+    return train_speed(
+        model, duration_s, arguments.batch_size, repeats, precision=arguments.precision, num_busy=arguments.busy
+    )
 
 
 def _measure_fresh(arguments: argparse.Namespace) -> dict[str, Any]:

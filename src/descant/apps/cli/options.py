@@ -143,11 +143,14 @@ def existing_file(text: str) -> str:
     return text
 
 
-def add_model_options(parser: Parser, default: str | None = "starter", recorded_in: str = "") -> None:
+def add_model_options(
+    parser: Parser, default: str | None = "starter", recorded_in: str = "", *, is_training: bool = False
+) -> None:
     """``--model``, ``--device`` and ``--precision``.
 
     Args:
         recorded_in: the file that names the model to use where ``--model`` is not given.
+        is_training: whether the model is trained, which is done in other precisions.
     """
     group = parser.group(MACHINE)
     group.add_argument(
@@ -158,6 +161,14 @@ def add_model_options(parser: Parser, default: str | None = "starter", recorded_
         f"facebook/musicgen-small (default: {default or f'the model named in {recorded_in}'})",
     )
     add_device_option(parser)
+    if is_training:
+        group.add_argument(
+            "--precision",
+            choices=("fp32", "bf16", "fp16"),
+            default="fp32",
+            help="of the forward pass, as trainer.precision (default: fp32)",
+        )
+        return
     group.add_argument(
         "--precision",
         type=precision,

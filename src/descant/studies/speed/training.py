@@ -12,14 +12,23 @@ from descant.studies.speed.busy import with_busy
 from descant.studies.speed.machine import count_flops, forget_peak, machine_info, measure_ceiling
 from descant.studies.speed.timing import Values, measure, timed
 from descant.training.optim import AdamWConfig, make_optimizer
+from descant.training.precision import DTYPES, forward_precision
+from descant.training.trainer_config import TrainingPrecision
 
 
 def train_speed(
-    model: MusicGen, duration_s: float, batch_size: int = 8, repeats: int = 3, *, num_busy: int = 0
+    model: MusicGen,
+    duration_s: float,
+    batch_size: int = 8,
+    repeats: int = 3,
+    *,
+    precision: TrainingPrecision = "fp32",
+    num_busy: int = 0,
 ) -> dict[str, Any]:
     """Seconds for one training step of the language model on random codes (forward, backward, AdamW), unconditioned.
 
     Args:
+        precision: of the forward pass, as ``trainer.precision``; weights are float32, whatever the model's are.
         num_busy: also measures while this number of other processes are busy.
     """
     device = model.model.device
@@ -30,7 +39,9 @@ def train_speed(
     optimizer = make_optimizer(AdamWConfig(), dict(lm.named_parameters()), lm)
 
     def step() -> None:
-        _loss(lm, pattern, codes).backward()
+        with forward_precision(precision, device):
+            loss = _loss(lm, pattern, codes)
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
@@ -42,7 +53,7 @@ def train_speed(
     flops = count_flops(step)
     values = measure(measured, {"busy": with_busy(num_busy, measured)} if num_busy else {}, repeats)
     machine = machine_info(model)
-    ceiling = measure_ceiling(device, torch.float32).flops_per_s
+    ceiling = measure_ceiling(device, DTYPES[precision]).flops_per_s
     seconds = values["seconds"]
     return {
         "what": "train",
@@ -56,6 +67,7 @@ def train_speed(
         "ceiling_flops_per_s": ceiling,
         "share_of_ceiling": flops / seconds / ceiling,
         **machine,
+        "precision": precision,
     }
 
 
