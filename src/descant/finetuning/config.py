@@ -89,6 +89,7 @@ class FineTuneRun:
             optimizer=AdamWConfig(lr=2e-3, betas=(0.9, 0.95), weight_decay=0.1),
             schedule=PlateauLinear(warmup_steps=10, decay_fraction=0.6),
             ema_decay=None,
+            precision="auto",
             validate_every=50,
             save_every=50,
         )

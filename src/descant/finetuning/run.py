@@ -33,7 +33,7 @@ from descant.generation.request import Request
 from descant.generation.texts import TextReader
 from descant.training.checkpoint import check_same_run
 from descant.training.logs import read_log, say
-from descant.training.machine import training_device
+from descant.training.machine import resolved_precision, training_device
 from descant.training.run_folder import LOG_NAME, visible_names
 from descant.training.trainer import Trainer
 from descant.training.trainer_config import RESUMABLE
@@ -112,11 +112,12 @@ class _Finetuning:
         music = prepare_music(run.folder, self.out_dir, base.model.codec, run.valid_share, say)
         count = counted(len(music.records), "clip")
         say(f"{count}, {music.minutes():.1f} min; the trigger word is {run.trigger_word!r}")
+        precision = resolved_precision(run.trainer.precision, base.model.device)
         info = AdapterInfo(
             base=base.name,
             base_fingerprint=base.fingerprint,
             trigger=run.trigger_word,
-            trained=to_dict(run.trainer),
+            trained=to_dict(replace(run.trainer, precision=precision)),
         )
         if self.state.steps is None:
             self.state.steps = self._train(make_training(run, base.model, music.tokens, info))

@@ -22,7 +22,7 @@ from descant.studies.speed.timing import timed
 from descant.training.adapters import AdapterTask
 from descant.training.anchor import AnchoredTask
 from descant.training.lm import LMTask
-from descant.training.machine import cpu_threads
+from descant.training.machine import cpu_threads, resolved_precision
 from descant.training.precision import forward_precision
 from descant.training.recompute import recompute_blocks
 from descant.training.task import StepContext
@@ -145,11 +145,12 @@ def _seconds_per_batch(training: Training) -> float:
     """What a batch takes in the run's precision, once memory and kernels are there."""
     parameters = training.task.parameters()["lm"].values()
     device = next(iter(parameters)).device
+    precision = resolved_precision(training.trainer.precision, device)
 
     def forward_and_backward(steps: range) -> None:
         for step in steps:
             context = StepContext(step, torch.Generator().manual_seed(step), {})
-            with torch.random.fork_rng(devices=[]), forward_precision(training.trainer.precision, device):
+            with torch.random.fork_rng(devices=[]), forward_precision(precision, device):
                 loss, _ = training.task.loss("lm", training.batches.batch(step), context)
             loss.backward()  # type: ignore[no-untyped-call]
 

@@ -123,7 +123,7 @@ def plan(
     num_parameters = size.lm + size.conditioners
     # Activations that are computed again are another forward pass.
     flops = step_flops(model, batches) * per_device * (4 / 3 if trainer.recompute else 1)
-    compute_s = flops / (card.flops[trainer.precision] * utilization)
+    compute_s = flops / (card.flops["bf16" if trainer.precision == "auto" else trainer.precision] * utilization)
     sent = _network_bytes(size.lm, size.conditioners, trainer, num_devices, per_node, per_device)
     network_s = sent[0] / card.in_node_bytes_s + sent[1] / card.between_bytes_s
     # FSDP exchanges weights while it computes; gradients of repeated weights are exchanged after the backward pass.

@@ -13,7 +13,7 @@ from torch import nn
 
 from descant.training.cpu_attention import UnfusedAttention
 from descant.training.sharding import local
-from descant.training.trainer_config import TrainerConfig, TrainingPrecision
+from descant.training.trainer_config import ComputedPrecision
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 FIRST_SCALE = 2.0**16
@@ -23,7 +23,7 @@ GROWS_AFTER = 2_000
 
 
 @contextmanager
-def forward_precision(precision: TrainingPrecision, device: torch.device) -> Iterator[None]:
+def forward_precision(precision: ComputedPrecision, device: torch.device) -> Iterator[None]:
     """The precision of a run's forward pass; on a CPU with the attention that is faster in bfloat16."""
     attention = UnfusedAttention() if precision == "bf16" and device.type == "cpu" else nullcontext()
     with torch.autocast(device.type, DTYPES[precision], enabled=precision != "fp32"), attention:
@@ -33,8 +33,8 @@ def forward_precision(precision: TrainingPrecision, device: torch.device) -> Ite
 class LossScale:
     """The factor of a phase's loss in the backward pass: powers of two in float16, and 1 otherwise."""
 
-    def __init__(self, config: TrainerConfig) -> None:
-        self.is_used = config.precision == "fp16"
+    def __init__(self, precision: ComputedPrecision) -> None:
+        self.is_used = precision == "fp16"
         self.value = FIRST_SCALE if self.is_used else 1.0
         self.good_in_a_row = 0
 

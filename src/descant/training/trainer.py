@@ -166,8 +166,12 @@ class Trainer:
     def _loop(self, stop: StopSignals) -> Path | None:
         config, first, began = self.config, self.step, time.monotonic()
         if first < config.max_steps and not self.is_ended:
-            say(f"training {config.max_steps - first} steps on {self.device}, a checkpoint every {config.save_every}")
-            slow = slow_precision(config.precision, self.device)
+            precision = self.updater.precision
+            say(
+                f"training {config.max_steps - first} steps on {self.device} in {precision}, a checkpoint every "
+                f"{config.save_every}"
+            )
+            slow = slow_precision(precision, self.device)
             if slow is not None:
                 say(slow)
         means = RunningMeans()

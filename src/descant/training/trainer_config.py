@@ -21,7 +21,8 @@ RESUMABLE = frozenset(
 """The fields that a resumed run may change: budget, logging, checkpoints, device and limits, not the method."""
 
 
-TrainingPrecision: TypeAlias = Literal["fp32", "bf16", "fp16"]
+ComputedPrecision: TypeAlias = Literal["fp32", "bf16", "fp16"]
+TrainingPrecision: TypeAlias = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +34,8 @@ class TrainerConfig:
         clip_norm: maximum norm of a phase's gradient; larger gradients are scaled down to it. None disables clipping.
         ema_decay: decay per step of the averaged weights. With None the last weights are the result.
         precision: "bf16" and "fp16" run the forward pass under torch.autocast; weights stay float32. "fp16", for cards
-            without bfloat16, scales the loss (``precision.py``), which a codec's balancer does not allow.
+            without bfloat16, scales the loss (``precision.py``), which a codec's balancer does not allow. "auto" is
+            "bf16" on devices that compute with it, and "fp32" on others.
         max_minutes: time limit. The run then validates and saves a checkpoint that can be resumed.
         keep_last: number of checkpoints kept on disk, not counting those of ``keep_steps``.
         keep_steps: steps at which a checkpoint is saved and never deleted, for example just before the decay starts.

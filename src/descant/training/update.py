@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from descant.errors import ConfigError, TrainingDiverged
 from descant.training.distributed import Share, World
 from descant.training.ema import AveragedWeights
+from descant.training.machine import resolved_precision
 from descant.training.optim import load_optimizer_tensors, make_optimizer, optimizer_tensors, set_learning_rate
 from descant.training.precision import LossScale, forward_precision
 from descant.training.sharding import average_gradients, clip_gradients, gradient_norm, split_state, spread
@@ -31,13 +32,14 @@ class Updater:
         self.task = task
         self.config = config
         self.device = device
+        self.precision = resolved_precision(config.precision, device)
         self.world = World.here()
         self.share = Share.here(config.accumulate)
         if config.recompute:
             task.recompute()
         if config.compile:
             task.compile()
-        if config.precision == "fp16" and task.own_gradients is not None:
+        if self.precision == "fp16" and task.own_gradients is not None:
             raise ConfigError(
                 f'trainer.precision="fp16" with {task.own_gradients}, which differentiates losses before they are '
                 f"scaled, so small gradients would be lost: train in bf16 or fp32, or change the other setting"
@@ -49,7 +51,7 @@ class Updater:
             for phase, parameters in self.parameters.items()
         }
         self.average = None if config.ema_decay is None else AveragedWeights(task.model, config.ema_decay)
-        self.scales = {phase: LossScale(config) for phase in self.parameters}
+        self.scales = {phase: LossScale(self.precision) for phase in self.parameters}
         self.skipped = 0
         self.skips_in_a_row = dict.fromkeys(self.parameters, 0)
         self.explosions_in_a_row = dict.fromkeys(self.parameters, 0)
@@ -182,7 +184,7 @@ class Updater:
             seed = _seed(self.config.seed, step, place, phase)
             torch.manual_seed(seed)
             context = StepContext(step, torch.Generator().manual_seed(seed), of_batch)
-            with forward_precision(self.config.precision, self.device):
+            with forward_precision(self.precision, self.device):
                 loss, metrics = self.task.loss(phase, batch, context)
             (loss * self.scales[phase].value / len(batches)).backward()
             losses.append(loss.detach())

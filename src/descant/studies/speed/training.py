@@ -13,7 +13,7 @@ from descant.studies.speed.machine import count_flops, forget_peak, machine_info
 from descant.studies.speed.timing import Values, measure, timed
 from descant.training.optim import AdamWConfig, make_optimizer
 from descant.training.precision import DTYPES, forward_precision
-from descant.training.trainer_config import TrainingPrecision
+from descant.training.trainer_config import ComputedPrecision
 
 
 def train_speed(
@@ -22,7 +22,7 @@ def train_speed(
     batch_size: int = 8,
     repeats: int = 3,
     *,
-    precision: TrainingPrecision = "fp32",
+    precision: ComputedPrecision = "fp32",
     num_busy: int = 0,
 ) -> dict[str, Any]:
     """Seconds for one training step of the language model on random codes (forward, backward, AdamW), unconditioned.
