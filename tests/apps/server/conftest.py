@@ -1,5 +1,6 @@
 """Servers on the test engine, and a client that speaks to them."""
 
+import io
 import json
 import threading
 import time
@@ -9,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+import soundfile
 import uvicorn
 
 from descant.apps.server.app import create_app
@@ -106,3 +109,16 @@ def events_of(text: str) -> list[tuple[str, dict[str, Any]]]:
         if "event" in lines:
             found.append((lines["event"], json.loads(lines["data"])))
     return found
+
+
+def wav(seconds: float = 1.0, rate_hz: int = 22_050, channels: int = 1) -> bytes:
+    """A file with a tone."""
+    file = io.BytesIO()
+    moments = np.arange(round(seconds * rate_hz)) / rate_hz
+    soundfile.write(file, np.stack([0.3 * np.sin(2_000 * moments)] * channels, axis=1), rate_hz, format="WAV")
+    return file.getvalue()
+
+
+def send(server: Running, content: bytes, name: str = "hum.wav", **headers: str) -> httpx.Response:
+    """Sends a file as an upload."""
+    return server.client.post("/v1/uploads", files={"file": (name, content)}, headers=headers)

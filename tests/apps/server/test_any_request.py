@@ -12,8 +12,7 @@ from schemathesis.checks import CHECKS
 
 from descant.apps.server.openapi import description
 from descant.apps.server.problems import TITLES
-from tests.apps.server.conftest import Running, serving
-from tests.apps.server.test_uploads_and_dialects import wav
+from tests.apps.server.conftest import Running, serving, wav
 
 SCHEMA = schemathesis.openapi.from_dict(description())
 ROUTES = {found.ok().label: found.ok() for found in SCHEMA.get_all_operations()}

@@ -10,8 +10,7 @@ import httpx
 
 from descant.apps.server import storage
 from descant.apps.server.ids import new_id
-from tests.apps.server.conftest import Running, serving
-from tests.apps.server.test_uploads_and_dialects import send, wav
+from tests.apps.server.conftest import Running, send, serving, wav
 
 
 class Heard:

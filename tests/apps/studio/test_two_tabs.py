@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.apps.server.conftest import Running, serving
-from tests.apps.server.test_uploads_and_dialects import wav
+from tests.apps.server.conftest import Running, serving, wav
 from tests.apps.studio.conftest import WAIT_MS, Studio, eventually
 
 
