@@ -3,10 +3,10 @@
 ::
 
     python -m benchmarks.service streams queue stop kills worker search
-    python -m benchmarks.service overhead
+    python -m benchmarks.service starter overhead together
 
-The first six use the test engine, which plays a known signal at a chosen pace; ``overhead`` and ``starter`` use the
-starter, alone on the machine. All of it happens on the loopback address.
+The first six use the test engine, which plays a known signal at a chosen pace; the others use the starter and a larger
+model, alone on the machine. All of it happens on the loopback address.
 """
 
 import json
@@ -32,6 +32,9 @@ from benchmarks.service_process import DESCANT, PACED, STARTER, Server, serving,
 from descant.apps.server import rows
 from descant.apps.server.ids import new_id, now
 from descant.apps.server.store import NAME, Store
+from descant.checkpoints.native import save_model
+from descant.studies.speed.decoding import PROMPT
+from descant.studies.speed.untrained import untrained
 from tests.apps.server.paced_engine import RATE_HZ, pcm_of
 
 MIB = 2**20
@@ -305,7 +308,27 @@ def overhead(rounds: int = 3, duration_s: float = 8.0) -> dict[str, Any]:
     }
 
 
-MEASUREMENTS = {one.__name__: one for one in (streams, queue, stop, kills, worker, search, starter, overhead)}
+def together(preset: str = "small", rounds: int = 3, duration_s: float = 2.0) -> dict[str, Any]:
+    """The time of eight jobs beside that of one, of a model with random weights in int8 that does not fit into a cache."""
+    request = {"text": PROMPT, "duration_s": duration_s}
+    one, eight = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        save_model(untrained(preset, "cpu", "fp32").model, Path(folder) / preset)
+        command = (*DESCANT, "serve", "--no-studio", "--precision", "int8", "--device", "cpu")
+        with serving(command, model=Path(folder) / preset) as server, ThreadPoolExecutor(8) as pool:
+            server.made(**request, seed=0)
+            for round in range(rounds):
+                began = time.monotonic()
+                server.made(**request, seed=round)
+                one.append(time.monotonic() - began)
+                began = time.monotonic()
+                list(pool.map(lambda seed: server.made(**request, seed=seed), range(8)))
+                eight.append(time.monotonic() - began)
+    ratio = 8 * statistics.median(one) / statistics.median(eight)
+    return {"preset": preset, "one_job_s": one, "eight_jobs_s": eight, "eight_against_one": ratio}
+
+
+MEASUREMENTS = {one.__name__: one for one in (streams, queue, stop, kills, worker, search, starter, overhead, together)}
 
 
 if __name__ == "__main__":

@@ -191,7 +191,7 @@ def test_settings_that_must_agree_are_checked_together(settings):
         ({"style.color": "red"}, r"style\.color: no field 'color' here; there is colour, widths"),
         ({"limit.x": "1"}, r"limit\.x: no field 'x' here; there is nothing below it"),
         ({"": "1"}, r": no field '' here"),
-        ({"limit": "many"}, r"limit='many': expected int"),
+        ({"limit": "many"}, r"limit='many': expected int, or null"),
         ({"style.colour": "green"}, r"style\.colour='green': allowed"),
         ({"shape.radius": "1"}, r"shape\.radius: no field 'radius' here"),
     ],

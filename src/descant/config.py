@@ -175,7 +175,8 @@ def _typed_union(value: Any, hint: Any, path: str) -> Any:
                 return _typed(value, option, path)
             except ConfigError as error:
                 problems.append(str(error))
-    raise ConfigError("; or ".join(problems) or f"{path}={value!r:.80}: not allowed")
+    or_null = ", or null" if type(None) in get_args(hint) else ""
+    raise ConfigError(f"{'; or '.join(problems)}{or_null}")
 
 
 def _typed_tuple(value: Any, hint: Any, path: str) -> tuple[Any, ...]:

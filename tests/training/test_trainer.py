@@ -212,7 +212,7 @@ def test_a_run_out_of_time_is_validated_and_its_first_step_gives_an_estimate(toy
     result = toy.trainer(tmp_path, max_minutes=1e-9, log_every=100).run()
     assert result.metrics.keys() == {"error"}
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "training 20 steps on cpu, a checkpoint every 5"
+    assert lines[0] == "training 20 steps on cpu in fp32, a checkpoint every 5"
     assert re.fullmatch(r"step 1/20  took \S+ s: about \d+:\d\d in all, at most 0:00", lines[1])
     assert lines[2].startswith("valid step 1/20  error")
 

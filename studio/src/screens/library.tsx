@@ -294,7 +294,7 @@ function Bulk() {
     notify(t.library.collected(ids.length, body.name));
     await readCollections();
   };
-  const archive = () => act.download(`/v1/archive?format=wav&${ids.map((id) => `clip_id=${id}`).join("&")}`);
+  const archive = async () => act.download(`/v1/archive?format=wav&${ids.map((id) => `clip_id=${id}`).join("&")}`);
   const canCompare = ids.length >= 2 && ids.length <= MAX_COMPARED;
   return (
     <div class="bulk" role="group" aria-label={t.library.chosen(ids.length)}>
@@ -324,7 +324,7 @@ function Bulk() {
       >
         <Icon of={FolderPlus} size={16} /> {t.action.collect}
       </button>
-      <button type="button" class="button" onClick={archive}>
+      <button type="button" class="button" onClick={() => attemptOnce("archive", archive)}>
         <Icon of={Package} size={16} /> {t.action.archive}
       </button>
       {all.some((clip) => clip.trashed_at !== null) ? (
