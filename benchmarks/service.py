@@ -309,7 +309,7 @@ def overhead(rounds: int = 3, duration_s: float = 8.0) -> dict[str, Any]:
 
 
 def together(preset: str = "small", rounds: int = 3, duration_s: float = 2.0) -> dict[str, Any]:
-    """The time of eight jobs beside that of one, of a model with random weights in int8 that does not fit into a cache."""
+    """The time of eight jobs beside that of one, of a model in int8, with random weights, that no cache holds."""
     request = {"text": PROMPT, "duration_s": duration_s}
     one, eight = [], []
     with tempfile.TemporaryDirectory() as folder:

@@ -28,7 +28,9 @@ PRESSES: dict[str, tuple[str, Callable[[Studio], Any], str]] = {
     "download all": (
         "#/library", lambda studio: studio.page.get_by_role("button", name="Download all"), "GET /v1/archive",
     ),
-    "start a test": ("#/test?c={ids}", lambda studio: studio.page.locator(".panel .primary"), "POST /v1/listening-tests"),
+    "start a test": (
+        "#/test?c={ids}", lambda studio: studio.page.locator(".panel .primary"), "POST /v1/listening-tests",
+    ),
 }  # fmt: skip
 
 
