@@ -82,11 +82,23 @@ def config() -> EnCodecRun:
 
 
 def narrow() -> EnCodecRun:
-    """A quarter of the width and a small discriminator, for a processor: 16 filters instead of 64."""
+    """A quarter of the width and a small discriminator, for a processor: 16 filters instead of 64.
+
+    A batch has fewer frames than a codebook has entries, so the paper's threshold would call all of them dead; and
+    codebooks that learn from the first batch collapse to a few entries.
+    """
     run = config()
     return replace(
         run,
-        codec=replace(run.codec, filters=16, codebook_size=1_024),
+        codec=replace(
+            run.codec,
+            filters=16,
+            codebook_size=1_024,
+            codebook_decay=0.97,
+            dead_code_threshold=0.1,
+            dead_code_relative=True,
+            unquantized_batches=150,
+        ),
         batches=replace(run.batches, batch_size=16),
         discriminator=STFTDiscriminatorConfig(filters=8, n_ffts=(512, 1_024, 2_048)),
         trainer=replace(run.trainer, max_steps=20_000, validate_every=500, save_every=500),

@@ -1,12 +1,14 @@
 """A folder of audio and a codec of every kind, trained by its recipe at toy size."""
 
 import contextlib
+import importlib.util
 import io
 import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ import pytest
 import soundfile
 
 from descant.apps.cli.main import main
+from descant.apps.cli.recipes import shipped_recipes
 
 RATE_HZ = 8_000
 TOY_CODEC = {
@@ -171,3 +174,13 @@ def make_mert(tmp_path_factory) -> Callable[[], str]:
         return str(folder)
 
     return write
+
+
+def recipe(name: str) -> ModuleType:
+    """A recipe of the package as a module."""
+    spec = importlib.util.spec_from_file_location(f"recipe_{name}", shipped_recipes()[name])
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,23 +1,13 @@
 """The recipes at full size: the paper's settings, and models of the released shapes."""
 
-import importlib.util
-
 import pytest
 import torch
 
-from descant.apps.cli.recipes import shipped_recipes
 from descant.codec.encodec import EnCodec
 from descant.model import MusicGenModel
 from descant.nn.meta import on_meta_device
 from descant.training.optim import Cosine
-
-
-def recipe(name):
-    spec = importlib.util.spec_from_file_location(f"full_size_{name}", shipped_recipes()[name])
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
+from tests.recipes.conftest import recipe
 
 musicgen = recipe("musicgen")
 

@@ -24,7 +24,8 @@ class EnCodecConfig(SEANetConfig):
         decoder_filters: the decoder's own ``filters``; None is the encoder's. A larger decoder sounds better and costs
             nothing in the language model.
         codebook_dim: width of the codebook entries; None is ``latent_dim``, without projections.
-        codebook_decay, kmeans_iterations, dead_code_threshold, dead_code_relative: how codebooks learn, see RVQConfig.
+        codebook_decay, kmeans_iterations, dead_code_threshold, dead_code_relative, unquantized_batches: how codebooks
+            learn, see RVQConfig.
     """
 
     sample_rate_hz: int = 32_000
@@ -36,6 +37,7 @@ class EnCodecConfig(SEANetConfig):
     kmeans_iterations: int = RVQConfig.kmeans_iterations
     dead_code_threshold: float = RVQConfig.dead_code_threshold
     dead_code_relative: bool = RVQConfig.dead_code_relative
+    unquantized_batches: int = RVQConfig.unquantized_batches
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -65,6 +67,7 @@ class EnCodecConfig(SEANetConfig):
             kmeans_iterations=self.kmeans_iterations,
             dead_code_threshold=self.dead_code_threshold,
             dead_code_relative=self.dead_code_relative,
+            unquantized_batches=self.unquantized_batches,
         )
 
 
