@@ -17,7 +17,7 @@ from descant.errors import CheckpointError, InvalidRequest
 from descant.generation.runtimes import EagerRuntime
 from descant.lm.model import MusicLM
 from descant.presets import PRESETS
-from descant.studies.speed import decoding, fresh_process, machine, untrained
+from descant.studies.speed import decoding, fresh_process, machine, training, untrained
 from descant.studies.speed.busy import busy_processes, with_busy
 from descant.studies.speed.codec import codec_speed
 from descant.studies.speed.curves import CURVES, decode_curve
@@ -200,6 +200,21 @@ def test_every_kind_is_measured_with_busy_processes(tiny):
         name = "encode_seconds" if result["what"] == "codec" else "seconds"
         assert result[f"busy_{name}_ratio"] == pytest.approx(result[f"busy_{name}"] / result[name])
         assert result["num_busy"] == 1
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("fp32", None), ("bf16", torch.bfloat16)])
+def test_an_update_is_measured_in_the_precision_that_it_names(tiny, monkeypatch, precision, dtype):
+    """It was float32, whatever it was called."""
+    computed = []
+    loss = training._loss
+
+    def noted(*inputs):
+        computed.append(torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None)
+        return loss(*inputs)
+
+    monkeypatch.setattr(training, "_loss", noted)
+    assert train_speed(tiny, 0.1, batch_size=1, repeats=1, precision=precision)["precision"] == precision
+    assert set(computed) == {dtype}
 
 
 @pytest.mark.parametrize("curve", CURVES)

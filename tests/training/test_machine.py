@@ -31,7 +31,7 @@ PROCESSORS = {
 
 @pytest.mark.parametrize(("name", "fast_enough", "instructions", "suits"), PROCESSORS.values(), ids=PROCESSORS.keys())
 def test_bfloat16_is_used_where_there_are_instructions_for_it(processor, name, fast_enough, instructions, suits):
-    """With them, updates of the starter take less than half of float32's time; without, several times as long."""
+    """With them, updates of the starter take less than half of float32's time."""
     processor(name, has_fast_enough=fast_enough, has_instructions=instructions)
     cpu = torch.device("cpu")
     assert resolved_precision("auto", cpu) == suits
