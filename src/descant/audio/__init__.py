@@ -2,7 +2,7 @@
 
 from descant.audio.clip import Clip
 from descant.audio.encode import FORMATS
-from descant.audio.files import audio_header, check_usable, read_in_blocks, read_samples
+from descant.audio.files import audio_header, check_usable, read_in_blocks, read_samples, write_flac
 from descant.audio.loudness import integrated_loudness
 from descant.audio.opened import AudioHeader
 from descant.audio.tags import read_info
@@ -17,4 +17,5 @@ __all__ = [
     "read_in_blocks",
     "read_info",
     "read_samples",
+    "write_flac",
 ]

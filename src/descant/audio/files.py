@@ -10,7 +10,7 @@ import io
 import os
 import stat
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -161,6 +161,17 @@ def read_in_blocks(path: AnyFile, *, salvage: bool = False) -> Iterator[tuple[Fl
     with _opened(path, salvage) as audio:
         for block in audio.blocks():
             yield _tensor(deque([block]), path), audio.sample_rate_hz
+
+
+def write_flac(path: Path, blocks: Iterable[Float[Tensor, "C N"]], sample_rate_hz: int) -> None:
+    """Writes a FLAC file of 24 bits block by block, so that memory does not grow with its length; it is not atomic.
+
+    Samples beyond -1 and 1 are clipped.
+
+    Raises:
+        AudioError: it cannot be written, or FLAC has no such rate or number of channels.
+    """
+    sndfile.write_flac(path, (block.clamp(-1, 1).T.numpy() for block in blocks), sample_rate_hz)
 
 
 def write_into(file: Writable, content: bytes) -> None:

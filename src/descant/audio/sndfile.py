@@ -2,7 +2,8 @@
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import soundfile
 from jaxtyping import Float32
 
 from descant.audio.source import UnreadableAudio
-from descant.errors import InvalidRequest
+from descant.errors import AudioError, InvalidRequest
 
 # Values (frames times channels) per call of libsndfile. A header may promise any number of frames, so memory is
 # allocated block by block; and its Vorbis encoder overflows the C stack when given minutes in a single call.
@@ -129,6 +130,25 @@ def encode(values: np.ndarray, sample_rate_hz: int, format: str) -> bytes:
     except soundfile.LibsndfileError as error:
         raise InvalidRequest(f"{format} cannot hold {num_channels} channels at {sample_rate_hz} Hz") from error
     return target.getvalue()
+
+
+def write_flac(path: Path, blocks: Iterable[Float32[np.ndarray, "N C"]], sample_rate_hz: int) -> None:
+    """Writes a file of 24 bits, a block at a time.
+
+    Raises:
+        AudioError: it cannot be written, or FLAC has no such rate or number of channels.
+    """
+    file: soundfile.SoundFile | None = None
+    try:
+        for block in blocks:
+            if file is None:
+                file = soundfile.SoundFile(path, "w", sample_rate_hz, block.shape[1], "PCM_24", format="FLAC")
+            file.write(block)
+    except soundfile.LibsndfileError as error:
+        raise AudioError(f"cannot write {str(path)!r}: {reason(error)}") from error
+    finally:
+        if file is not None:
+            file.close()
 
 
 def reason(error: Exception) -> str:

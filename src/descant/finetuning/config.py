@@ -16,6 +16,8 @@ from descant.training.optim import AdamWConfig, PlateauLinear
 from descant.training.trainer_config import TrainerConfig
 
 MAX_TRIGGER_CHARACTERS = 40
+MAX_SHIFT = 12
+"""Semitones by which a copy of a clip may be higher or lower."""
 TRIGGER = "TRIGGER"
 """In a prompt of ``ListeningConfig``: the trigger word."""
 
@@ -53,6 +55,7 @@ class FineTuneRun:
         trigger: a rare word for the music; None makes one from the folder's name.
         lora: the shape of the adapter that is trained; None trains all weights.
         valid_share: share of the clips that are held out, whole works at a time; at least one work is.
+        varispeed: clips that are trained on are also there so many semitones higher and faster, or lower and slower.
         segment_s: length of the crops; None is the longest that the model was trained on.
         minutes: time for the training steps, from which their number follows; None trains ``trainer.max_steps``.
         num_validation_crops: the most crops of held-out music that are validated on.
@@ -70,6 +73,7 @@ class FineTuneRun:
     trigger: str | None = None
     lora: LoraConfig | None = field(default_factory=LoraConfig)
     valid_share: float = 0.15
+    varispeed: tuple[float, ...] = (-1.0, 1.0)
     segment_s: float | None = None
     minutes: float | None = 20.0
     num_validation_crops: int = 16
@@ -106,6 +110,13 @@ class FineTuneRun:
                 raise ConfigError(f"{name}={getattr(self, name)}: must be at least 1")
         if not 0 < self.valid_share < 1:
             raise ConfigError(f"valid_share={self.valid_share:g}: above 0 and below 1, so that some music is held out")
+        if not all(0 < abs(shift) <= MAX_SHIFT for shift in self.varispeed) or len({*self.varispeed}) < len(
+            self.varispeed
+        ):
+            raise ConfigError(
+                f"varispeed={self.varispeed}: different numbers of semitones from -{MAX_SHIFT} to {MAX_SHIFT}, none of "
+                f"them 0"
+            )
         if self.trigger is not None and not self.trigger.strip():
             raise ConfigError(f"trigger={self.trigger!r}: give a rare word, such as 'mysongs'")
         if self.trigger is not None and len(self.trigger) > MAX_TRIGGER_CHARACTERS:

@@ -1,20 +1,25 @@
 """The music of a fine-tuning run: scanned, described, split and tokenised."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from descant.codec.base import AudioCodec
 from descant.counted import counted
+from descant.data.audio_digests import AudioDigests
 from descant.data.captions import CaptionConfig, plain_caption
 from descant.data.licences import licence_of, stated_licence
-from descant.data.manifest import ClipRecord, Split, read_manifest, write_manifest
+from descant.data.manifest import ClipRecord, Split, names_of, read_manifest, write_manifest
 from descant.data.scan import scan_folder
 from descant.data.splits import with_splits
 from descant.data.tokenize import tokenize
 from descant.errors import DataError
+from descant.finetuning.varispeed import Copy, copies_of
 
-MANIFEST, TOKENS = "manifest.jsonl", "tokens"
+MANIFEST, TOKENS, COPIES = "manifest.jsonl", "tokens", "copies"
+COPIES_AT_ONCE = 16
+"""Files of copies, each as large as a song without losses."""
 SHORTEST_S = 5.0
 """Shorter clips, such as jingles and single sounds, are left out."""
 
@@ -57,9 +62,16 @@ def prepare_music(
     codec: AudioCodec,
     valid_share: float,
     note: Note,
+    *,
+    varispeed: Sequence[float] = (),
+    caption_fields: Sequence[str] = CaptionConfig().fields,
 ) -> Music:
     """Scans and tokenises a folder of music. Codes that are in ``out_dir`` already are not made again, and clips keep
     their split. Files that cannot be used are left out and reported to ``note``.
+
+    Args:
+        varispeed: the clips that are trained on are also there so many semitones higher or lower.
+        caption_fields: the tags that these copies have.
 
     Raises:
         DataError: the folder is missing, or fewer than two clips can be used.
@@ -81,9 +93,12 @@ def prepare_music(
         _check_enough(rest, folder, left_out)
         return _with_both_splits(rest, folder, valid_share, note)
 
+    # Of the copies too, so that what is known of a clip by its name stays known.
+    root = os.path.commonpath([folder.absolute(), out_dir.absolute()])
+
     def encode(records: Sequence[ClipRecord]) -> None:
         device = next(codec.parameters()).device
-        tokenize(records, codec, out_dir / TOKENS, root=folder, device=device, skip=skip)
+        tokenize(records, codec, out_dir / TOKENS, root=root, device=device, skip=skip)
 
     records = usable(found.records)
     _note_bare(records, note)
@@ -94,7 +109,36 @@ def prepare_music(
         records = usable(records)
         encode(records)
     write_manifest(manifest, records)
+    copies = copies_of(
+        [record for record in records if record.split == "train"], varispeed, out_dir / COPIES, caption_fields
+    )
+    if copies:
+        note(f"encoding the clips to train on at {counted(len(varispeed), 'other speed')} too")
+        _encode_copies(copies, records, encode, AudioDigests(out_dir / TOKENS), root)
     return Music(records=records, tokens=out_dir / TOKENS, left_out=left_out)
+
+
+def _encode_copies(
+    copies: Sequence[Copy],
+    records: Sequence[ClipRecord],
+    encode: Callable[[Sequence[ClipRecord]], None],
+    digests: AudioDigests,
+    root: str,
+) -> None:
+    """Encodes copies in addition to the clips. Their files are there while they are encoded, a few at a time."""
+    everything = list(records)
+    for first in range(0, len(copies), COPIES_AT_ONCE):
+        group = copies[first : first + COPIES_AT_ONCE]
+        of_group = [copy.record for copy in group]
+        everything += of_group
+        known = [digests.known(*named) for named in zip(of_group, names_of(of_group, root), strict=True)]
+        missing = [copy for copy, audio in zip(group, known, strict=True) if audio is None]
+        for copy in missing:
+            copy.write()
+        if missing or len(everything) == len(records) + len(copies):
+            encode(everything)
+        for copy in missing:
+            copy.record.path.unlink()
 
 
 def _note_bare(records: Sequence[ClipRecord], note: Note) -> None:

@@ -109,7 +109,15 @@ class _Finetuning:
 
     def result(self, command: str) -> dict[str, Any]:
         run, base = self.run, self.base
-        music = prepare_music(run.folder, self.out_dir, base.model.codec, run.valid_share, say)
+        music = prepare_music(
+            run.folder,
+            self.out_dir,
+            base.model.codec,
+            run.valid_share,
+            say,
+            varispeed=run.varispeed,
+            caption_fields=run.batches.captions.fields,
+        )
         count = counted(len(music.records), "clip")
         say(f"{count}, {music.minutes():.1f} min; the trigger word is {run.trigger_word!r}")
         precision = resolved_precision(run.trainer.precision, base.model.device)
