@@ -68,6 +68,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     studying.set_defaults(run=_make_study_data)
 
+    choosing = commands.add_parser("best-clips", help="of a model's clips, codes of those that fit best, to train on")
+    choosing.add_argument("model", metavar="MODEL", help="a model's folder or name")
+    choosing.add_argument("manifest", type=Path, metavar="MANIFEST", help="manifest.jsonl of the corpus")
+    choosing.add_argument("tokens", type=Path, metavar="TOKENS", help="the folder of the corpus's codes")
+    choosing.add_argument("out_dir", type=Path, metavar="OUT", help="output folder, which must not exist")
+    choosing.add_argument(
+        "--captions", type=int, default=250, help="number of captions, with 8 clips each (default: 250)"
+    )
+    choosing.add_argument("--seed", type=int, default=0, help="of captions and clips (default: 0)")
+    choosing.add_argument("--workers", type=int, default=2, help="processes that judge (default: 2)")
+    choosing.set_defaults(run=_choose)
+
     reporting = commands.add_parser("report", help="figures of the model card, on held-out captions and typed prompts")
     following = commands.add_parser("melody-report", help="how well a model follows the melodies of held-out clips")
     playing = commands.add_parser("chords-report", help="how well a model plays the chords of held-out clips")
@@ -134,6 +146,25 @@ def _make_study_data(arguments: argparse.Namespace) -> None:
         duration_s=arguments.duration,
     )
     print(f"{arguments.folder}: {len(data.held_out.prompts)} held-out crops, {len(data.reference.clips)} recordings")
+
+
+def _choose(arguments: argparse.Namespace) -> None:
+    from starter_corpus.expert import choose
+
+    found = choose(
+        arguments.model,
+        arguments.manifest,
+        arguments.tokens,
+        arguments.out_dir,
+        arguments.captions,
+        arguments.seed,
+        arguments.workers,
+        lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    print(
+        f"{arguments.out_dir}: {found['clips']:.0f} clips with a mean score of {found['score']:.3f}, of all clips "
+        f"{found['mean_score']:.3f}"
+    )
 
 
 def _report(arguments: argparse.Namespace) -> None:

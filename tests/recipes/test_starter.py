@@ -1,8 +1,10 @@
 """The recipes of the shipped starter at toy size, each starting from the result of the one before."""
 
+import copy
 import importlib.util
 import json
 import sys
+from dataclasses import replace
 
 import pytest
 import soundfile
@@ -10,10 +12,13 @@ import torch
 from safetensors.torch import load_file
 
 from descant.apps.cli.recipes import shipped_recipes
-from descant.checkpoints.native import load_model
+from descant.checkpoints.native import load_codec, load_model
 from descant.codec.spec import codec_spec
 from descant.codec.spectral import SpectralCodec, SpectralCodecConfig
+from descant.data.audio_dataset import AudioBatches
+from descant.data.manifest import read_manifest
 from descant.errors import ConfigError
+from descant.nn.rvq import RVQConfig
 
 LENGTHS = {
     "manifest": "music/manifest.jsonl",
@@ -84,6 +89,27 @@ def test_a_codec_is_the_same_whichever_process_reads_its_audio(workshop):
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_a_table_is_renumbered_where_another_codec_numbers_the_same_entries_anew(workshop):
+    module = recipe("starter_recode")
+    torch.manual_seed(0)
+    shape = SpectralCodecConfig(encoder_width=8, decoder_width=8, quantizer=RVQConfig(codebook_size=32))
+    old = SpectralCodec(shape).eval()
+    new, order = copy.deepcopy(old), torch.randperm(32)
+    for level, of_new in zip(old.quantizer.levels, new.quantizer.levels, strict=True):
+        level.codebook.normal_()
+        of_new.codebook.copy_(level.codebook[order])
+    records = read_manifest(workshop.folder / "music" / "manifest.jsonl", "train")
+    counts = module.co_occurrences(old, new, AudioBatches(records, replace(module.CLIPS, segment_s=0.5)), 10)
+    found = counts.sum(2) > 0
+    assert (found.sum(1) > 1).all()
+    tables = torch.nn.ModuleList(torch.nn.Embedding(33, 5) for _ in range(4))
+    before = [table.weight.detach().clone() for table in tables]
+    module.translate(tables, counts)
+    for table, rows, of_table in zip(tables, before, found, strict=True):
+        torch.testing.assert_close(table.weight[:32][of_table], rows[order][of_table])
+        assert torch.equal(table.weight[32], rows[32])
+
+
 def test_every_stage_hands_on_exact_weights_and_the_export_rounds_them(workshop):
     workshop.train("starter_codec", "starter_codec", CODEC)
     words = ("--codec", "starter_codec/codec")
@@ -100,6 +126,18 @@ def test_every_stage_hands_on_exact_weights_and_the_export_rounds_them(workshop)
     assert load_model(folder).chords is not None
     assert {tensor.dtype for tensor in load_file(folder / "model.safetensors").values()} == {torch.float32}
     assert load_model(folder).config.max_duration_s == 1.0
+
+    # Another codec, for which the language model is given other codes.
+    workshop.train("starter_codec", "other_codec", {**CODEC, "trainer.seed": 1, "codec.decoder_width": 24})
+    other = workshop.folder / "other_codec" / "codec"
+    manifest, recoded = workshop.folder / "music" / "manifest.jsonl", workshop.folder / "recoded"
+    recipe("starter_recode").recode(folder, other, manifest, recoded, 2)
+    words = ("--codec", "other_codec/codec")
+    workshop.run("data", "tokenize", "music/manifest.jsonl", *words, "-o", "other_tokens")
+    workshop.run("data", "melodies", "other_tokens", *words)
+    on_other = {**LM, "codec": "other_codec/codec", "tokens": "other_tokens", "start": "recoded"}
+    workshop.train("starter_chords", "on_other", on_other)
+    assert codec_spec(load_model(workshop.folder / "on_other" / "model").codec) == codec_spec(load_codec(other)[0])
 
     # The discriminator's windows are as short as the codec's clips.
     polish = {"start": "starter_codec/codec", "decoder_layers": 6, "discriminator.n_ffts": [128], **LENGTHS}

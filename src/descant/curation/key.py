@@ -31,16 +31,25 @@ class Key:
 
 def estimate_key(clip: Clip) -> Key | None:
     """The key of a clip; None if nothing in it has a pitch, or it is shorter than five seconds."""
-    if clip.duration_s < SHORTEST_S:
+    of_keys = [*key_probabilities(clip).values()]
+    if not of_keys:
         return None
+    best = max(range(len(KEYS)), key=of_keys.__getitem__)
+    return Key(KEYS[best], of_keys[best], of_keys[best] + of_keys[relative(best)])
+
+
+def key_probabilities(clip: Clip) -> dict[str, float]:
+    """The probability of each of ``KEYS``; empty if nothing in the clip has a pitch, or it is shorter than five
+    seconds.
+    """
+    if clip.duration_s < SHORTEST_S:
+        return {}
     pitches = pitch_classes(clip)
     if not pitches.is_pitched.any():
-        return None
+        return {}
     scores = key_features(pitches) @ key_weights()
     probabilities = np.exp(scores - scores.max())
-    probabilities /= probabilities.sum()
-    best = int(scores.argmax())
-    return Key(KEYS[best], float(probabilities[best]), float(probabilities[[best, relative(best)]].sum()))
+    return dict(zip(KEYS, (probabilities / probabilities.sum()).tolist(), strict=True))
 
 
 def relative(key: int) -> int:

@@ -1,0 +1,171 @@
+"""One round of expert iteration: of several clips for each caption the one that fits best becomes training data.
+
+Captions come from the training split. The clips' codes are written as a folder of shards like those of
+``descant data tokenize``: the corpus's own, and the chosen clips so often that they are half of what is drawn.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from descant import api
+from descant.audio import Clip
+from descant.data.clip_table import ClipRow, read_table, write_table
+from descant.data.manifest import ClipRecord, read_manifest
+from descant.data.shards import StoredClip, read_shards, shard_path, write_shard
+from descant.errors import DataError
+from descant.evaluation.instruments import families_named
+from descant.generation.request import Request
+from descant.process_pool import process_pool
+from descant.tempo_key import TempoKey, parse_key
+from starter_corpus.judge import Judge
+from starter_corpus.reports.prompts import DURATION_S, FAMILY_OF, draw_crops, read_crop
+
+NUM_TRIES = 8
+KEPT_SHARE = 0.8
+"""Of the best clips of all captions, those with the lowest scores are left out: a caption may be one that the model
+cannot follow. With eight tries a tenth of all clips is kept."""
+NUM_RECORDINGS = 600
+"""That the judge learns instruments from."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The clip that fits its caption best, of several."""
+
+    caption: str
+    codes: Int[Tensor, "K T"]
+    tags: dict[str, Any]
+    score: float
+    mean_score: float
+
+
+def choose(
+    model: str,
+    manifest: Path,
+    tokens: Path,
+    out_dir: Path,
+    num_prompts: int,
+    seed: int = 0,
+    workers: int = 2,
+    progress: Callable[[str], None] = print,
+) -> dict[str, float]:
+    """Writes ``out_dir`` with the codes of ``tokens`` and those of the chosen clips, and returns the scores' means.
+
+    Raises:
+        DataError: a folder is missing or broken, or ``out_dir`` exists.
+        MissingExtra: librosa or musicnn's weights are missing.
+        ProcessLost: one of several workers was ended by the system.
+    """
+    if out_dir.exists():
+        raise DataError(f"{out_dir} exists: choose another folder")
+    records = read_manifest(manifest, "train")
+    music = api.load(model)
+    with process_pool(workers, _start_judge, records, seed, option="--workers") as pool:
+        best = []
+        for number, requests in enumerate(_requests(records, num_prompts, seed), start=1):
+            clips = music.generate(requests)
+            parts = [(clip.samples, clip.sample_rate_hz, *_asked(clip)) for clip in clips]
+            scores = [pool.submit(_score, *part) for part in parts]
+            best.append((clips, scores))
+            progress(f"generated the clips of {number} of {num_prompts} captions")
+        chosen = sorted((_best(clips, [one.result() for one in scores]) for clips, scores in best), key=_by_score)
+    kept = chosen[: round(len(chosen) * KEPT_SHARE)]
+    _write(kept, tokens, out_dir)
+    return {
+        "score": float(np.mean([one.score for one in kept])),
+        "mean_score": float(np.mean([one.mean_score for one in chosen])),
+        "clips": len(kept),
+    }
+
+
+def _requests(records: Sequence[ClipRecord], num_prompts: int, seed: int) -> Iterator[list[Request]]:
+    """For each of so many captions of different sources the requests of its tries."""
+    generator = np.random.default_rng(seed)
+    by_source: dict[str, ClipRecord] = {}
+    for index in generator.permutation(len(records)):
+        record = records[index]
+        if record.captions:
+            by_source.setdefault(str(record.tags.get("source", record.path)), record)
+    captions = [record.captions[generator.integers(len(record.captions))] for record in by_source.values()]
+    for caption in islice(captions, num_prompts):
+        seeds = generator.integers(2**31, size=NUM_TRIES)
+        yield [Request(text=caption, duration_s=DURATION_S, seed=int(seed)) for seed in seeds]
+
+
+def _asked(clip: Clip) -> tuple[float | None, str | None, frozenset[str]]:
+    """The tempo and the key that were stated or chosen for a clip, and the families that its caption names."""
+    info = clip.info or {}
+    return info["tempo"], info["key"], families_named(info["text"], FAMILY_OF)
+
+
+def _best(clips: Sequence[Clip], scores: Sequence[float]) -> Chosen:
+    clip = clips[int(np.argmax(scores))]
+    info = clip.info or {}
+    tags = {"bpm": info["tempo"], "key": info["key"], "chords": info.get("chords"), "first_beat_s": 0.0}
+    assert clip.codes is not None
+    return Chosen(
+        caption=info["text"],
+        codes=clip.codes,
+        tags={name: value for name, value in tags.items() if value is not None},
+        score=max(scores),
+        mean_score=float(np.mean(scores)),
+    )
+
+
+def _by_score(one: Chosen) -> float:
+    return -one.score
+
+
+def _write(chosen: Sequence[Chosen], tokens: Path, out_dir: Path) -> None:
+    """The corpus with the chosen clips in a shard of their own, each so often that they are half of the corpus."""
+    shutil.copytree(tokens, out_dir)
+    shards = read_shards(out_dir)
+    rows = read_table(out_dir)
+    num_frames = {clip.audio: clip.num_frames for shard in shards.values() for clip in shard.clips}
+    stored, start = [], 0
+    for number, one in enumerate(chosen):
+        stored.append(StoredClip(audio=f"chosen:{number}", start_frame=start, num_frames=one.codes.shape[1]))
+        start += one.codes.shape[1]
+    write_shard(
+        shard_path(out_dir, max(shards) + 1), stored, torch.cat([one.codes for one in chosen], 1).to(torch.int16)
+    )
+    times = max(1, round(sum(num_frames[row.audio] for row in rows if row.split == "train") / start))
+    added = [
+        ClipRow(
+            id=f"chosen/{number}-{copy}",
+            audio=f"chosen:{number}",
+            split="train",
+            captions=(one.caption,),
+            tags=one.tags,
+        )
+        for number, one in enumerate(chosen)
+        for copy in range(times)
+    ]
+    write_table(out_dir, [*rows, *added])
+
+
+_judge: list[Judge] = []
+
+
+def _start_judge(records: Sequence[ClipRecord], seed: int) -> None:
+    crops = draw_crops(records, NUM_RECORDINGS, seed)
+    playing = [{FAMILY_OF[name] for name in one.tags.get("instrument", ()) if name in FAMILY_OF} for one, _ in crops]
+    recordings = [
+        (read_crop(one.path, offset_s), families) for (one, offset_s), families in zip(crops, playing, strict=True)
+    ]
+    _judge.append(Judge.fit(recordings))
+
+
+def _score(samples: Tensor, sample_rate_hz: int, bpm: float | None, key: str | None, families: frozenset[str]) -> float:
+    of_key = None if key is None else parse_key(key)
+    asked = TempoKey(bpm=bpm) if of_key is None else TempoKey(bpm=bpm).with_key(of_key)
+    return _judge[0].score(Clip(samples, sample_rate_hz), asked, families)
