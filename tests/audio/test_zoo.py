@@ -3,10 +3,8 @@
 ``zoo.py`` makes the files, and the ffmpeg command is the reference.
 """
 
-import importlib.util
 import random
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +13,7 @@ import torch
 
 from descant.audio import Clip, audio_header, read_in_blocks, read_samples
 from descant.errors import AudioError
-
-_spec = importlib.util.spec_from_file_location("zoo", Path(__file__).with_name("zoo.py"))
-zoo = importlib.util.module_from_spec(_spec)
-sys.modules["zoo"] = zoo
-_spec.loader.exec_module(zoo)
+from tests.audio import zoo
 
 MISSING = zoo.missing_programs()
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
@@ -128,6 +122,6 @@ def test_an_open_file_holds_what_the_file_of_that_name_holds(animals, entry):
 
 
 def test_the_page_on_formats_has_the_tables_of_today(animals):
-    """To write them anew: ``python tests/audio/zoo.py FOLDER docs/formats.md``."""
+    """To write them anew: ``python -m tests.audio.zoo FOLDER docs/formats.md``."""
     page = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
     assert zoo.with_tables(page, zoo.tables(animals)) == page

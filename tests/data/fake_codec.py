@@ -71,3 +71,8 @@ def contents(folder: Path) -> list[tuple[Any, ...]]:
         (clip.id, clip.split, clip.captions, clip.tags, corpus.codes(number).tolist())
         for number, clip in enumerate(corpus.clips)
     ]
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """The bytes of every file in a folder, by name."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}

@@ -111,6 +111,11 @@ def events_of(text: str) -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
+def stream_of(client: httpx.Client, clip: dict[str, Any], **query: Any) -> bytes:
+    """The samples of a clip, as they are streamed."""
+    return client.get(clip["urls"]["stream"], params=query).content
+
+
 def wav(seconds: float = 1.0, rate_hz: int = 22_050, channels: int = 1) -> bytes:
     """A file with a tone."""
     file = io.BytesIO()

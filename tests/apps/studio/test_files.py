@@ -11,7 +11,7 @@ import descant
 from descant.audio import Clip
 from tests.apps.studio.conftest import Studio, eventually
 from tests.apps.studio.pacer import RATE_HZ, signal
-from tests.apps.studio.test_player import FULL_SCALE, sounding, turn_of_a_loop
+from tests.apps.studio.playback import FULL_SCALE, sounding, turn_of_a_loop
 
 OpenStudio = Callable[..., Studio]
 DROP = """([name, content]) => {

@@ -1,7 +1,6 @@
 """What reaches the loudspeakers is the clip, to the sample, however its bytes arrive."""
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,58 +8,14 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.apps.studio.conftest import eventually, real_time
-from tests.apps.studio.pacer import BEAT_S, RATE_HZ, signal
-
-FULL_SCALE = 32_768
-OpenStudio = Callable[..., Any]
-
-ROUNDING = 1e-9
-"""Of full scale: the browser mixes in float32, and a step of 16 bits is 3e-5."""
+from tests.apps.studio.pacer import RATE_HZ
+from tests.apps.studio.playback import ROUNDING, OpenStudio, clip_samples, press_generate, sounding, wait_for_end
 
 
 def longest_silence_s(samples: NDArray[np.float32]) -> float:
     """Seconds of the longest run of zeros."""
     (sounding,) = np.nonzero(samples)
     return float(np.diff(sounding).max() - 1) / RATE_HZ
-
-
-def press_generate(studio: Any, is_ready: bool = True, **draft: Any) -> None:
-    """Presses once the page is ready, or as soon as it has its field."""
-    studio.page.evaluate(
-        "draft => localStorage.setItem('descant-draft', JSON.stringify(draft))", {"text": "piano", **draft}
-    )
-    studio.page.reload()
-    if is_ready:
-        studio.page.wait_for_selector(".generate[aria-disabled=false]")
-    studio.page.focus("#prompt")
-    studio.page.keyboard.press("Control+Enter")
-
-
-def wait_for_end(studio: Any, timeout_s: float = 60) -> None:
-    studio.page.wait_for_selector(".play-main[aria-label=Pause]")
-    studio.page.wait_for_selector(".play-main[aria-label=Play]", timeout=1_000 * timeout_s)
-
-
-def sounding(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """From the first sample that is not silent to the last."""
-    (indices,) = np.nonzero(samples)
-    return samples[indices[0] : indices[-1] + 1]
-
-
-def turn_of_a_loop(studio: Any, period: int, count: int) -> NDArray[np.float32]:
-    """What has been heard last, once it has been heard so often in a row."""
-
-    def repeated() -> list[NDArray[np.float32]]:
-        heard = sounding(studio.recording())[-count * period :]
-        turns = heard[: len(heard) // period * period].reshape(-1, period)
-        return [turns[0]] if len(turns) == count and (turns == turns[0]).all() else []
-
-    eventually(studio.has_sound)
-    return eventually(repeated)[0]
-
-
-def clip_samples(duration_s: float, seed: int) -> NDArray[np.float32]:
-    return signal(duration_s, seed).astype(np.float32) / FULL_SCALE
 
 
 @pytest.mark.parametrize("chunk_bytes", [1, 7, 4_097])
@@ -160,134 +115,6 @@ def test_a_reload_hears_music_in_the_making_from_its_start(studio: OpenStudio) -
     job.pace = 8  # the rest comes faster than it plays
     wait_for_end(opened)
     np.testing.assert_allclose(sounding(opened.recording()), sounding(clip_samples(6, seed=2)), rtol=0, atol=ROUNDING)
-
-
-def test_a_loop_repeats_to_the_sample_without_a_seam(studio: OpenStudio) -> None:
-    opened = studio()
-    opened.make(duration_s=30, seed=0)
-    opened.open()
-    opened.page.get_by_role("button", name="Play Variation A").click()
-    opened.drag_on_stage(0.2, 0.6)
-    opened.page.get_by_label("From", exact=True).fill("1.1")
-    opened.page.get_by_label("to", exact=True).fill("1.5")
-    opened.page.get_by_role("button", name="Loop", exact=True).last.click()
-    period, first = round(0.4 * RATE_HZ), round(1.1 * RATE_HZ)
-    turn = turn_of_a_loop(opened, period, count=8)
-    region = clip_samples(30, seed=0)[first : first + period]
-    rotations = [shift for shift in range(period) if region[shift] == turn[0]]
-    assert any((np.roll(region, -shift) == turn).all() for shift in rotations)
-
-
-# The page waits for a processor while it starts the variation that is switched to.
-LATE_SWITCH = """(() => {
-  const start = AudioBufferSourceNode.prototype.start;
-  let isLate = false;
-  addEventListener("keydown", () => (isLate = true), true);
-  AudioBufferSourceNode.prototype.start = function (...when) {
-    const until = performance.now() + (isLate ? 60 : 0);
-    isLate = false;
-    while (performance.now() < until);
-    start.apply(this, when);
-  };
-})();"""
-
-
-@pytest.mark.parametrize("script", ["", LATE_SWITCH])
-@real_time
-def test_switching_variations_keeps_the_position_without_a_click(studio: OpenStudio, script: str) -> None:
-    opened = studio()
-    opened.make(duration_s=12, seed=0, count=4)
-    opened.page.add_init_script(script)
-    opened.open()
-    opened.page.get_by_role("button", name="Play Variation A").click()
-    eventually(opened.has_sound)
-
-    def heard_s() -> float:
-        return len(sounding(opened.recording())) / RATE_HZ
-
-    eventually(lambda: heard_s() > 0.7)
-    pressed_at_s = heard_s()
-    opened.page.keyboard.press("3")
-    eventually(lambda: heard_s() > pressed_at_s + 0.7)
-    heard = sounding(opened.recording())
-    # The clicks of all variations are on the same beats: their distance shows a jump of the position.
-    loud = np.nonzero(np.abs(np.diff(heard)) > 0.1)[0]
-    beats = loud[np.insert(np.diff(loud) > 0.1 * RATE_HZ, 0, True)]
-    distances_s = np.diff(beats) / RATE_HZ
-    assert len(beats) >= 2
-    assert np.abs(distances_s - BEAT_S).max() <= 0.010
-
-
-# The sound is allowed only after all of a clip has come, which ends a while after its last sample.
-LATE_SOUND = """(() => {
-  const resume = AudioContext.prototype.resume;
-  AudioContext.prototype.resume = async function () {
-    await new Promise((resolve) => setTimeout(resolve, 400));
-    return resume.call(this);
-  };
-  const read = ReadableStreamDefaultReader.prototype.read;
-  ReadableStreamDefaultReader.prototype.read = async function () {
-    const part = await read.call(this);
-    if (part.done) await new Promise((resolve) => setTimeout(resolve, 200));
-    return part;
-  };
-})()"""
-
-
-@real_time
-def test_where_to_play_can_be_said_before_the_sound_has_begun(studio: OpenStudio) -> None:
-    """Keys that moved the position were lost until the browser had begun with the sound."""
-    opened = studio()
-    opened.make(duration_s=5, seed=0)
-    opened.page.add_init_script(LATE_SOUND)
-    opened.open()
-    opened.page.keyboard.press("Space")
-    opened.page.wait_for_selector(".play-main[aria-label=Pause]")
-    opened.page.keyboard.press("ArrowRight")
-    opened.page.keyboard.press("ArrowRight")
-    wait_for_end(opened)
-    expected = sounding(clip_samples(5, seed=0)[2 * RATE_HZ :])
-    np.testing.assert_allclose(sounding(opened.recording()), expected, rtol=0, atol=ROUNDING)
-
-
-@pytest.mark.parametrize("script", ["", LATE_SOUND])
-def test_a_loop_that_is_chosen_before_the_first_play_repeats(studio: OpenStudio, script: str) -> None:
-    """Its button was lit, and the clip played once."""
-    opened = studio()
-    opened.page.add_init_script(script)
-    opened.make(duration_s=1, seed=0)
-    opened.open()
-    opened.page.wait_for_selector(".stage")
-    opened.page.locator(".transport").get_by_role("button", name="Loop").click()
-    opened.page.locator(".play-main").click()
-    turn_of_a_loop(opened, period=RATE_HZ, count=2)
-
-
-def test_a_press_outside_of_a_loop_begins_it_anew(studio: OpenStudio) -> None:
-    """The browser was asked to start before the loop, which it refused."""
-    opened = studio()
-    opened.make(duration_s=20, seed=0)
-    opened.open()
-    opened.drag_on_stage(0.4, 0.5)
-    opened.page.locator(".play-main").click()
-    opened.page.wait_for_selector(".play-main[aria-label=Pause]")
-    opened.page.locator(".transport").get_by_role("button", name="Loop").click()
-    eventually(opened.has_sound)
-    box = opened.page.locator(".stage .wave").bounding_box()
-    opened.page.mouse.click(box["x"] + 0.1 * box["width"], box["y"] + 40)
-    opened.page.wait_for_timeout(500)
-    assert opened.page.get_by_role("alert").count() == 0
-    assert 7 <= float(opened.page.locator(".position input").input_value()) <= 11
-
-
-def test_all_of_a_clip_that_is_being_made_is_repeated(studio: OpenStudio) -> None:
-    """What there was when it was chosen was repeated, while the rest was made in vain."""
-    opened = studio(pace=2)
-    opened.open()
-    press_generate(opened, duration_s=3, seed=3)
-    opened.page.wait_for_selector(".play-main[aria-label=Pause]")
-    opened.page.locator(".transport").get_by_role("button", name="Loop").click()
-    turn_of_a_loop(opened, period=3 * RATE_HZ, count=2)
 
 
 def test_what_is_heard_goes_on_after_the_server_was_away(studio: OpenStudio) -> None:
@@ -397,29 +224,6 @@ def test_the_button_that_lets_sound_through_goes_once_there_is_sound(studio: Ope
     opened.page.locator(".tap").wait_for()
     opened.page.locator(".tap").wait_for(state="hidden", timeout=10_000)
     eventually(opened.has_sound)
-
-
-FRAMES = """async () => {
-  const request = window.requestAnimationFrame;
-  const frame = () => new Promise((resolve) => request.call(window, resolve));
-  let count = 0;
-  window.requestAnimationFrame = (callback) => { count += 1; return request.call(window, callback); };
-  for (let turn = 0; turn < 20; turn++) await frame();
-  window.requestAnimationFrame = request;
-  return count / 20;
-}"""
-
-
-def test_seeking_does_not_make_the_page_work_more(studio: OpenStudio) -> None:
-    """Each press once added another reading of the position in every frame of the screen, until the next pause."""
-    opened = studio()
-    opened.make(duration_s=120)
-    opened.open()
-    opened.page.locator(".card .play").first.click()
-    opened.page.wait_for_selector(".play-main[aria-label=Pause]")
-    for _ in range(20):
-        opened.page.keyboard.press("ArrowRight")
-    assert opened.page.evaluate(FRAMES) < 6
 
 
 def test_music_that_is_waited_for_can_be_stopped(studio: OpenStudio) -> None:
