@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from descant import presets
 from descant.checkpoints.native import load_codec, save_codec
 from descant.codec.discriminators import MultiScaleSTFTDiscriminator, STFTDiscriminatorConfig
 from descant.codec.losses import MelLossConfig
@@ -43,7 +44,7 @@ class CodecRun:
     manifest: Path = Path("corpus/manifest.jsonl")
     start: Path | None = None
     decoder_layers: int | None = None
-    codec: SpectralCodecConfig = SpectralCodecConfig()
+    codec: SpectralCodecConfig = presets.STARTER_CODEC
     batches: AudioBatchConfig = AudioBatchConfig(segment_s=2.0, batch_size=12)
     validation: AudioBatchConfig = AudioBatchConfig(segment_s=4.0, batch_size=8, seed=1)
     workers: int = 0
@@ -57,7 +58,7 @@ class CodecRun:
     discriminator: STFTDiscriminatorConfig | None = None
     trainer: TrainerConfig = field(
         default_factory=lambda: TrainerConfig(
-            max_steps=2_800,
+            max_steps=6_500,
             optimizer=AdamWConfig(lr=1e-3, betas=(0.8, 0.99), weight_decay=0.01),
             schedule=PlateauLinear(warmup_steps=100, decay_fraction=0.5),
             ema_decay=0.995,

@@ -34,10 +34,13 @@ def tiny() -> MusicGenConfig:
     )
 
 
+STARTER_CODEC = SpectralCodecConfig(encoder_width=320, decoder_width=384, decoder_layers=6)
+
+
 def starter() -> MusicGenConfig:
     """The model that ships with the package: small enough to be trained and to run on two processor cores."""
     return MusicGenConfig(
-        codec=SpectralCodecConfig(),
+        codec=STARTER_CODEC,
         lm=LMConfig(
             num_codebooks=4,
             codebook_size=1_024,
