@@ -1,7 +1,8 @@
 """One round of expert iteration: of several clips for each caption the one that fits best becomes training data.
 
 Captions come from the training split. The clips' codes are written as a folder of shards like those of
-``descant data tokenize``: the corpus's own, and the chosen clips so often that they are half of what is drawn.
+``descant data tokenize``: the corpus's own, and the chosen clips so often that they are half of what is drawn. After
+``descant data melodies`` a recipe such as ``starter_chords`` trains on them (``--set tokens=``).
 """
 
 import shutil

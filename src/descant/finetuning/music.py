@@ -1,6 +1,7 @@
 """The music of a fine-tuning run: scanned, described, split and tokenised."""
 
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,6 +116,8 @@ def prepare_music(
     if copies:
         note(f"encoding the clips to train on at {counted(len(varispeed), 'other speed')} too")
         _encode_copies(copies, records, encode, AudioDigests(out_dir / TOKENS), root)
+        # Gone already where all copies had their codes.
+        shutil.rmtree(out_dir / COPIES, ignore_errors=True)
     return Music(records=records, tokens=out_dir / TOKENS, left_out=left_out)
 
 
