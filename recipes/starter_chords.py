@@ -16,7 +16,7 @@ from descant.training.optim import AdamWConfig, PlateauLinear
 
 
 def config() -> LMRun:
-    """The third of the shipped starter's three runs."""
+    """The third of the shipped starter's four runs; the fourth is longer, on the codes of another codec."""
     run = LMRun(start=Path("runs/starter_melody/model"), model=presets.starter())
     return replace(
         run,

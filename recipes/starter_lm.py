@@ -71,7 +71,7 @@ class LMRun:
 
 
 def config() -> LMRun:
-    """The first of the shipped starter's three runs."""
+    """The first of the shipped starter's four runs."""
     return LMRun()
 
 

@@ -15,7 +15,7 @@ from descant.training.optim import AdamWConfig, PlateauLinear
 
 
 def config() -> LMRun:
-    """The second of the shipped starter's three runs."""
+    """The second of the shipped starter's four runs."""
     run = LMRun(start=Path("runs/starter_lm/model"), model=replace(presets.starter(), chords=None))
     return replace(
         run,

@@ -27,7 +27,7 @@ from descant.evaluation.instruments import families_named
 from descant.generation.request import Request
 from descant.process_pool import process_pool
 from descant.tempo_key import TempoKey, parse_key
-from starter_corpus.judge import Judge
+from starter_corpus.judge import FamilyClassifier, Judge, load_embedder, mean_vector
 from starter_corpus.reports.prompts import DURATION_S, FAMILY_OF, draw_crops, read_crop
 
 NUM_TRIES = 8
@@ -70,7 +70,9 @@ def choose(
         raise DataError(f"{out_dir} exists: choose another folder")
     records = read_manifest(manifest, "train")
     music = api.load(model)
-    with process_pool(workers, _start_judge, records, seed, option="--workers") as pool:
+    progress("learning the sounds of instruments")
+    classifier = fitted_classifier(records, seed)
+    with process_pool(workers, _start_judge, classifier, option="--workers") as pool:
         best = []
         for number, requests in enumerate(_requests(records, num_prompts, seed), start=1):
             clips = music.generate(requests)
@@ -157,13 +159,17 @@ def _write(chosen: Sequence[Chosen], tokens: Path, out_dir: Path) -> None:
 _judge: list[Judge] = []
 
 
-def _start_judge(records: Sequence[ClipRecord], seed: int) -> None:
+def fitted_classifier(records: Sequence[ClipRecord], seed: int) -> FamilyClassifier:
+    """The judge's ear for instruments, from recordings of the corpus."""
     crops = draw_crops(records, NUM_RECORDINGS, seed)
     playing = [{FAMILY_OF[name] for name in one.tags.get("instrument", ()) if name in FAMILY_OF} for one, _ in crops]
-    recordings = [
-        (read_crop(one.path, offset_s), families) for (one, offset_s), families in zip(crops, playing, strict=True)
-    ]
-    _judge.append(Judge.fit(recordings))
+    embedder = load_embedder()
+    vectors = [mean_vector(embedder, read_crop(one.path, offset_s)) for one, offset_s in crops]
+    return FamilyClassifier.fit(torch.stack(vectors), playing)
+
+
+def _start_judge(classifier: FamilyClassifier) -> None:
+    _judge.append(Judge(load_embedder(), classifier))
 
 
 def _score(samples: Tensor, sample_rate_hz: int, bpm: float | None, key: str | None, families: frozenset[str]) -> float:

@@ -74,13 +74,6 @@ class Judge:
     embedder: MusiCNNEmbedder
     classifier: FamilyClassifier
 
-    @classmethod
-    def fit(cls, recordings: Sequence[tuple[Clip, Set[str]]]) -> "Judge":
-        """A judge that knows instruments from recordings with the families that play in them."""
-        embedder = MusiCNNEmbedder.load("MSD")
-        vectors = torch.stack([_vector(embedder, clip) for clip, _ in recordings])
-        return cls(embedder, FamilyClassifier.fit(vectors, [families for _, families in recordings]))
-
     def score(self, clip: Clip, asked: TempoKey, families: Set[str]) -> float:
         """The mean of the scores of tempo, key, instruments, of those that are asked for, and of movement."""
         scores = [movement_fit(measure_movement(clip))]
@@ -89,12 +82,22 @@ class Judge:
             scores.append(tempo_fit(None if tempo is None else tempo.bpm, asked.bpm))
         if asked.key_name is not None:
             scores.append(key_probabilities(clip).get(asked.key_name, 0.0))
-        found = self.classifier.probabilities(_vector(self.embedder, clip)) if families else {}
+        found = self.classifier.probabilities(mean_vector(self.embedder, clip)) if families else {}
         known = [found[family] for family in families if family in found]
         if known:
             scores.append(sum(known) / len(known))
         return sum(scores) / len(scores)
 
 
-def _vector(embedder: MusiCNNEmbedder, clip: Clip) -> Float[Tensor, " D"]:
+def load_embedder() -> MusiCNNEmbedder:
+    """MusiCNN as trained on the Million Song Dataset.
+
+    Raises:
+        MissingExtra: the package ``musicnn``, which has its weights, is not installed.
+    """
+    return MusiCNNEmbedder.load("MSD")
+
+
+def mean_vector(embedder: MusiCNNEmbedder, clip: Clip) -> Float[Tensor, " D"]:
+    """The mean of a clip's vectors."""
     return embedder.embed(torch.stack(embedder.windows(clip))).mean(0)

@@ -11,7 +11,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from descant.audio import Clip
-from descant.conditioning.chords import chords_text, parse_chords
+from descant.conditioning.chords import chords_text, chords_until, parse_chords
 from descant.errors import InvalidRequest
 from descant.generation.checks import MAX_STRENGTH
 from descant.generation.request import END_TOLERANCE_S, Guidance, Request, Sampling
@@ -111,19 +111,15 @@ def request_from_info(info: dict[str, Any]) -> Request:
             field: read(info[field]) for field, _, read in CONDITIONS.values() if info.get(field) is not None
         }
         if "chords" in conditions:
-            conditions["chords"] = _heard(conditions["chords"], request.result_s)
+            # Earlier versions accepted and recorded others, which nobody heard.
+            began = chords_until(parse_chords(conditions["chords"]), request.result_s + END_TOLERANCE_S)
+            conditions["chords"] = chords_text(began) or "none"
     # torch has three exceptions for values that are not a tensor: ragged rows, other types, and too large numbers.
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         if isinstance(error, InvalidRequest):
             raise
         raise InvalidRequest(f"the file does not say how it was made, or not completely ({error!r:.80})") from error
     return replace(request, prompt_codes=prompt_codes, **conditions)
-
-
-def _heard(chords: str, end_s: float) -> str:
-    """The chords that begin by the end. Earlier versions accepted and recorded others, which nobody heard."""
-    last_s = end_s + END_TOLERANCE_S
-    return chords_text(tuple(chord for chord in parse_chords(chords) if chord.start_s <= last_s)) or "none"
 
 
 def check_record(info: dict[str, Any]) -> None:

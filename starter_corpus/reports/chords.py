@@ -14,7 +14,7 @@ from typing import Any
 from descant import api
 from descant.atomic import write_atomically
 from descant.audio import Clip
-from descant.conditioning.chords import chords_text, parse_chords
+from descant.conditioning.chords import chords_text, chords_until, parse_chords
 from descant.data.manifest import ClipRecord, read_manifest
 from descant.errors import InvalidRequest
 from descant.evaluation.agreement import chord_share, measure_agreement, target_of
@@ -109,7 +109,7 @@ def choose_harmonies(records: Sequence[ClipRecord], num_prompts: int, seed: int)
     known = {record.path: record for record in records if record.tags.get("chords") and record.tags.get("key")}
     prompts = [replace(prompt, offset_s=0.0) for prompt in choose_prompts(list(known.values()), num_prompts, seed)]
     tags = [known[prompt.reference].tags for prompt in prompts]
-    return prompts, [Harmony(_heard(own["chords"]), own["bpm"], own["key"]) for own in tags]
+    return prompts, [Harmony(_until_end(own["chords"]), own["bpm"], own["key"]) for own in tags]
 
 
 def chord_agreement(clips: Mapping[str, Sequence[Clip]], chords: Sequence[str]) -> dict[str, Any]:
@@ -153,9 +153,9 @@ def markdown(report: Mapping[str, Any]) -> str:
     )
 
 
-def _heard(chords: str) -> str:
+def _until_end(chords: str) -> str:
     """Those of a piece that begin within a clip; a request with others is refused."""
-    return chords_text(tuple(chord for chord in parse_chords(chords) if chord.start_s < DURATION_S))
+    return chords_text(chords_until(parse_chords(chords), DURATION_S))
 
 
 def _shares(clips: Sequence[Clip], chords: Sequence[str]) -> list[float | None]:

@@ -15,7 +15,7 @@ from descant.data.tokenize import tokenize
 from descant.errors import DataError
 from descant.tempo_key import TempoKey
 from starter_corpus import expert
-from starter_corpus.judge import MIN_CLIPS, FamilyClassifier, Judge
+from starter_corpus.judge import MIN_CLIPS, FamilyClassifier, Judge, load_embedder, mean_vector
 
 RATE_HZ = 32_000
 
@@ -52,7 +52,9 @@ def judge():
         for _ in range(MIN_CLIPS)
         for clip, family in ((low, "bass"), (high, "bells"))
     ]
-    return Judge.fit(noisy)
+    embedder = load_embedder()
+    vectors = torch.stack([mean_vector(embedder, clip) for clip, _ in noisy])
+    return Judge(embedder, FamilyClassifier.fit(vectors, [families for _, families in noisy]))
 
 
 @pytest.mark.parametrize(
@@ -103,6 +105,7 @@ class _Instant:
 
 def test_the_best_clips_become_half_of_the_training_set(corpus, monkeypatch):
     monkeypatch.setattr(expert, "process_pool", lambda *_, **__: _Instant())
+    monkeypatch.setattr(expert, "fitted_classifier", lambda *_: None)
     monkeypatch.setattr(expert, "DURATION_S", 0.3)
     music = descant.load("tiny")
     monkeypatch.setattr(expert.api, "load", lambda _: music)

@@ -121,6 +121,11 @@ def crop_chords(track: ChordTrack, first_s: float) -> ChordTrack:
     return (*[replace(chord, start_s=0.0) for chord in earlier[-1:]], *shifted[len(earlier) :])
 
 
+def chords_until(track: ChordTrack, end_s: float) -> ChordTrack:
+    """The chords that begin by ``end_s``."""
+    return tuple(chord for chord in track if chord.start_s <= end_s)
+
+
 def with_lead_in(track: ChordTrack, loop_s: float, lead_in_s: float) -> ChordTrack:
     """The chords of a loop, with those of its last ``lead_in_s`` seconds before second 0: a loop comes from its end."""
     end = [chord for chord in crop_chords(track, loop_s - lead_in_s) if chord.start_s < lead_in_s]

@@ -129,19 +129,18 @@ def _encode_copies(
     root: str,
 ) -> None:
     """Encodes copies in addition to the clips. Their files are there while they are encoded, a few at a time."""
-    everything = list(records)
-    for first in range(0, len(copies), COPIES_AT_ONCE):
-        group = copies[first : first + COPIES_AT_ONCE]
-        of_group = [copy.record for copy in group]
-        everything += of_group
-        known = [digests.known(*named) for named in zip(of_group, names_of(of_group, root), strict=True)]
-        missing = [copy for copy, audio in zip(group, known, strict=True) if audio is None]
-        for copy in missing:
+    of_copies = [copy.record for copy in copies]
+    named = zip(copies, names_of(of_copies, root), strict=True)
+    missing = [copy for copy, name in named if digests.known(copy.record, name) is None]
+    for first in range(0, len(missing), COPIES_AT_ONCE):
+        group = missing[first : first + COPIES_AT_ONCE]
+        for copy in group:
             copy.write()
-        if missing or len(everything) == len(records) + len(copies):
-            encode(everything)
-        for copy in missing:
+        encode([copy.record for copy in group])
+        for copy in group:
             copy.record.path.unlink()
+    # Only now is the table that of all clips; their codes are there.
+    encode([*records, *of_copies])
 
 
 def _note_bare(records: Sequence[ClipRecord], note: Note) -> None:
