@@ -17,6 +17,7 @@ from descant.checkpoints.native import load_codec, save_codec
 from descant.codec.any import StereoCodecConfig
 from descant.codec.discriminators import MultiScaleSTFTDiscriminator, STFTDiscriminatorConfig
 from descant.codec.encodec import EnCodec, EnCodecConfig
+from descant.codec.losses import MelLossConfig
 from descant.codec.stereo import StereoCodec
 from descant.config import to_dict
 from descant.data.audio_dataset import AudioBatchConfig, AudioBatches
@@ -81,15 +82,28 @@ def config() -> EnCodecRun:
     return EnCodecRun()
 
 
+NARROW_LOSSES = CodecTaskConfig(
+    mel=MelLossConfig(floor=1e-3),
+    mel_weight=1.0,
+    wave_weight=20.0,
+    adversarial_weight=0.1,
+    feature_weight=0.2,
+    spectral_from_step=150,
+    adversarial_from_step=5_000,
+)
+"""Plain weights. The waveform alone comes first: with spectra from the start fresh weights stay near silence."""
+
+
 def narrow() -> EnCodecRun:
     """A quarter of the width and a small discriminator, for a processor: 16 filters instead of 64.
 
     A batch has fewer frames than a codebook has entries, so the paper's threshold would call all of them dead; and
-    codebooks that learn from the first batch collapse to a few entries.
+    codebooks that learn from the first batches collapse to a few entries.
     """
     run = config()
     return replace(
         run,
+        task=NARROW_LOSSES,
         codec=replace(
             run.codec,
             filters=16,
@@ -97,11 +111,19 @@ def narrow() -> EnCodecRun:
             codebook_decay=0.97,
             dead_code_threshold=0.1,
             dead_code_relative=True,
-            unquantized_batches=150,
+            unquantized_batches=300,
         ),
-        batches=replace(run.batches, batch_size=16),
+        batches=replace(run.batches, segment_s=0.5, batch_size=8),
         discriminator=STFTDiscriminatorConfig(filters=8, n_ffts=(512, 1_024, 2_048)),
-        trainer=replace(run.trainer, max_steps=20_000, validate_every=500, save_every=500),
+        trainer=replace(
+            run.trainer,
+            max_steps=20_000,
+            clip_norm=1.0,
+            optimizer=replace(run.trainer.optimizer, lr=1e-3),
+            schedule=PlateauLinear(warmup_steps=50, decay_fraction=0.4),
+            validate_every=500,
+            save_every=500,
+        ),
     )
 
 
@@ -118,7 +140,9 @@ def train(run: EnCodecRun, out_dir: Path, resume: bool) -> dict[str, Any]:
     held_out = AudioBatches(to_validate, validation).fixed_batches(run.num_validation_batches)
     task = CodecTask(
         codec,
-        MultiScaleSTFTDiscriminator(replace(run.discriminator, num_channels=num_channels)),
+        None
+        if run.task.adversarial_from_step is None
+        else MultiScaleSTFTDiscriminator(replace(run.discriminator, num_channels=num_channels)),
         replace(
             run.task,
             mel=replace(run.task.mel, sample_rate_hz=rate_hz),

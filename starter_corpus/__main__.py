@@ -34,52 +34,66 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m starter_corpus", description=__doc__.partition(":")[0] + ".")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_rendering(commands.add_parser("render", help="render the corpus from scores; an interrupted run continues"))
+    _add_captioning(commands.add_parser("captions", help="write the corpus's manifest without its audio"))
+    _add_studying(commands.add_parser("study-data", help="the data of `descant study`; an interrupted run continues"))
+    _add_choosing(
+        commands.add_parser("best-clips", help="of a model's clips, codes of those that fit best, to train on")
+    )
+    _add_reports(commands)
+    return parser
 
-    rendering = commands.add_parser("render", help="render the corpus from scores; an interrupted run continues")
-    rendering.add_argument("folder", type=Path, metavar="FOLDER", help="output folder; finished pieces in it are kept")
-    rendering.add_argument("--hours", type=float, required=True, help="hours of music; 34.5 for the shipped starter")
-    rendering.add_argument("--seed", type=int, default=0, help="each seed gives another corpus (default: 0)")
-    rendering.add_argument("--workers", type=int, default=2, help="number of processes (default: 2)")
-    rendering.add_argument("--soundfont", type=Path, metavar="FILE", help="a General MIDI soundfont (default: FluidR3)")
-    rendering.add_argument("--split", choices=get_args(Split), help="only the pieces of this split (default: all)")
-    rendering.set_defaults(run=_render)
 
-    captioning = commands.add_parser("captions", help="write the corpus's manifest without its audio")
-    captioning.add_argument("manifest", type=Path, metavar="FILE", help="the manifest to write")
-    captioning.add_argument("--pieces", type=int, required=True, help="number of pieces; 2500 for the shipped prior")
-    captioning.add_argument("--seed", type=int, default=0, help="of the corpus (default: 0)")
-    captioning.set_defaults(run=_caption)
+def _add_rendering(command: argparse.ArgumentParser) -> None:
+    command.add_argument("folder", type=Path, metavar="FOLDER", help="output folder; finished pieces in it are kept")
+    command.add_argument("--hours", type=float, required=True, help="hours of music; 34.5 for the shipped starter")
+    command.add_argument("--seed", type=int, default=0, help="each seed gives another corpus (default: 0)")
+    command.add_argument("--workers", type=int, default=2, help="number of processes (default: 2)")
+    command.add_argument("--soundfont", type=Path, metavar="FILE", help="a General MIDI soundfont (default: FluidR3)")
+    command.add_argument("--split", choices=get_args(Split), help="only the pieces of this split (default: all)")
+    command.set_defaults(run=_render)
 
-    studying = commands.add_parser("study-data", help="the data of `descant study`; an interrupted run continues")
-    studying.add_argument("folder", type=Path, metavar="FOLDER", help="output folder; what is finished in it is kept")
-    studying.add_argument("--hours", type=float, default=11.0, help="hours of music, 5 %% held out (default: 11)")
-    studying.add_argument(
+
+def _add_captioning(command: argparse.ArgumentParser) -> None:
+    command.add_argument("manifest", type=Path, metavar="FILE", help="the manifest to write")
+    command.add_argument("--pieces", type=int, required=True, help="number of pieces; 2500 for the shipped prior")
+    command.add_argument("--seed", type=int, default=0, help="of the corpus (default: 0)")
+    command.set_defaults(run=_caption)
+
+
+def _add_studying(command: argparse.ArgumentParser) -> None:
+    command.add_argument("folder", type=Path, metavar="FOLDER", help="output folder; what is finished in it is kept")
+    command.add_argument("--hours", type=float, default=11.0, help="hours of music, 5 %% held out (default: 11)")
+    command.add_argument(
         "--held-out-hours",
         type=float,
         default=33.0,
         metavar="HOURS",
         help="held-out pieces are those of as many hours (default: 33)",
     )
-    studying.add_argument("--seed", type=int, default=11, help="of the corpus (default: 11)")
-    studying.add_argument("--workers", type=int, default=2, help="processes that render (default: 2)")
-    studying.add_argument("--codec", type=Path, metavar="DIR", help="a trained codec's folder (default: the starter's)")
-    studying.add_argument(
+    command.add_argument("--seed", type=int, default=11, help="of the corpus (default: 11)")
+    command.add_argument("--workers", type=int, default=2, help="processes that render (default: 2)")
+    command.add_argument("--codec", type=Path, metavar="DIR", help="a trained codec's folder (default: the starter's)")
+    command.add_argument(
         "--duration", type=float, default=6.0, metavar="S", help="seconds of the held-out crops (default: 6)"
     )
-    studying.set_defaults(run=_make_study_data)
+    command.set_defaults(run=_make_study_data)
 
-    choosing = commands.add_parser("best-clips", help="of a model's clips, codes of those that fit best, to train on")
-    choosing.add_argument("model", metavar="MODEL", help="a model's folder or name")
-    choosing.add_argument("manifest", type=Path, metavar="MANIFEST", help="manifest.jsonl of the corpus")
-    choosing.add_argument("tokens", type=Path, metavar="TOKENS", help="the folder of the corpus's codes")
-    choosing.add_argument("out_dir", type=Path, metavar="OUT", help="output folder, which must not exist")
-    choosing.add_argument(
+
+def _add_choosing(command: argparse.ArgumentParser) -> None:
+    command.add_argument("model", metavar="MODEL", help="a model's folder or name")
+    command.add_argument("manifest", type=Path, metavar="MANIFEST", help="manifest.jsonl of the corpus")
+    command.add_argument("tokens", type=Path, metavar="TOKENS", help="the folder of the corpus's codes")
+    command.add_argument("out_dir", type=Path, metavar="OUT", help="output folder, which must not exist")
+    command.add_argument(
         "--captions", type=int, default=250, help="number of captions, with 8 clips each (default: 250)"
     )
-    choosing.add_argument("--seed", type=int, default=0, help="of captions and clips (default: 0)")
-    choosing.add_argument("--workers", type=int, default=2, help="processes that judge (default: 2)")
-    choosing.set_defaults(run=_choose)
+    command.add_argument("--seed", type=int, default=0, help="of captions and clips (default: 0)")
+    command.add_argument("--workers", type=int, default=2, help="processes that judge (default: 2)")
+    command.set_defaults(run=_choose)
 
+
+def _add_reports(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     reporting = commands.add_parser("report", help="figures of the model card, on held-out captions and typed prompts")
     following = commands.add_parser("melody-report", help="how well a model follows the melodies of held-out clips")
     playing = commands.add_parser("chords-report", help="how well a model plays the chords of held-out clips")
@@ -104,7 +118,6 @@ def _parser() -> argparse.ArgumentParser:
     fitting.add_argument("manifest", type=Path, metavar="MANIFEST", help="manifest.jsonl of the corpus")
     fitting.add_argument("weights", type=Path, metavar="WEIGHTS", help="output: src/descant/curation/weights.json")
     fitting.set_defaults(run=_report_estimators)
-    return parser
 
 
 def _render(arguments: argparse.Namespace) -> None:

@@ -1,11 +1,14 @@
-"""The EnCodec for a processor: its codebooks learn from batches with fewer frames than they have entries."""
+"""The EnCodec for a processor: its codebooks learn from batches with fewer frames than they have entries, and it may be
+trained without a discriminator.
+"""
 
+import json
 from dataclasses import replace
 
 import torch
 
 from descant.nn.rvq import ResidualVectorQuantizer, RVQConfig
-from tests.recipes.conftest import recipe
+from tests.recipes.conftest import TOY_CODEC, recipe
 
 NUM_CENTRES, NUM_FRAMES = 40, 24
 SMALL = {"dim": 16, "codebook_dim": 16, "codebook_size": 64, "num_codebooks": 1, "unquantized_batches": 5}
@@ -41,3 +44,15 @@ def test_the_narrow_codec_begins_without_rounding():
     latents = torch.randn(1, 128, 8)
     assert torch.equal(quantizer(latents).latents, latents)
     assert not torch.equal(quantizer.eval()(latents).latents, latents)
+
+
+def test_the_narrow_codec_is_trained_with_and_without_a_discriminator(workshop):
+    settings = {**TOY_CODEC, "codec.unquantized_batches": 1, "task.spectral_from_step": 1, "trainer.max_steps": 3}
+    alone = workshop.train("encodec:narrow", "narrow", {**settings, "task.adversarial_from_step": None})
+    joined = workshop.train("encodec:narrow", "joined", {**settings, "task.adversarial_from_step": 1})
+    lines = [
+        [json.loads(line) for line in (workshop.folder / run / "log.jsonl").read_text().splitlines()]
+        for run in ("narrow", "joined")
+    ]
+    assert [any("discriminator" in line for line in log) for log in lines] == [False, True]
+    assert alone["mel"] != joined["mel"]

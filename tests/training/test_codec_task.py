@@ -8,6 +8,7 @@ from descant.data.audio_dataset import AudioBatch
 from descant.errors import ConfigError
 from descant.nn.rvq import RVQConfig
 from descant.training.codec import CodecTask, CodecTaskConfig, perplexity
+from descant.training.task import StepContext
 from descant.training.trainer import Trainer
 
 RATE = 1_600
@@ -85,6 +86,21 @@ def test_the_discriminator_does_not_train_before_its_step(toy, tmp_path):
     assert not torch.equal(task.discriminator.parts[0].last.weight, first)
 
 
+def test_the_waveform_is_alone_before_the_step_of_the_spectra():
+    task = tiny_task(has_discriminator=False, spectral_from_step=3, spectral_weight=1.0, wave_weight=2.0)
+    alone = tiny_task(has_discriminator=False, mel_weight=0.0, wave_weight=2.0)
+    batch = Tones().batch(5)
+
+    def measured(task: CodecTask, step: int):
+        torch.manual_seed(2)
+        loss, metrics = task.loss("codec", batch, StepContext(step, torch.Generator(), {}))
+        return loss, metrics.keys()
+
+    (early, early_names), (late, late_names) = measured(task, 2), measured(task, 3)
+    assert early == measured(alone, 2)[0] < late
+    assert late_names - early_names == {"mel", "spectral"}
+
+
 def test_a_frozen_encoder_keeps_the_codes_while_the_decoder_learns(toy, tmp_path):
     source = tiny_task(has_discriminator=False)
     trainer_of(toy, source, tmp_path / "first").run()
@@ -123,6 +139,8 @@ def test_perplexity_counts_the_entries_in_use():
         ({"feature_weight": -1.0}, "feature_weight=-1"),
         ({"mel": MelLossConfig()}, "mel.sample_rate_hz=32000, but the codec's is 1600"),
         ({"adversarial_from_step": None}, "with a discriminator"),
+        ({"spectral_from_step": -1}, "spectral_from_step=-1"),
+        ({"spectral_from_step": 9, "wave_weight": 0.0}, "the first updates need a wave_weight"),
     ],
 )
 def test_contradictory_configs_are_refused_with_their_field(changes, message):

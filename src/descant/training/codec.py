@@ -1,7 +1,8 @@
-"""The codec's training task, in up to three stages: reconstruction, adversarial training, decoder refinement.
+"""The codec's training task, in up to four stages: the waveform, its spectra, adversarial training, decoder refinement.
 
-One config describes all three. ``CodecTaskConfig(adversarial_from_step=...)`` sets the step at which the discriminator
-joins; ``freeze_encoder=True`` keeps all codes unchanged, so that only the decoder is refined.
+One config describes all of them. ``spectral_from_step`` and ``adversarial_from_step`` of `CodecTaskConfig` are the
+steps at which spectral losses and discriminator join; ``freeze_encoder=True`` keeps all codes unchanged, so that only
+the decoder is refined.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,6 +45,8 @@ class CodecTaskConfig:
 
     Args:
         quantizer_weight: weight of the quantiser's commitment loss, which never goes through the balancer.
+        spectral_from_step: the first update with mel and spectral losses; those before have the one on the waveform
+            alone, which shows fresh weights the way out of silence where spectra do not.
         adversarial_from_step: the first update that trains the discriminator and uses its losses; None for never.
         freeze_encoder: encoder and codebooks keep their values, and therefore so do all codes.
     """
@@ -57,6 +60,7 @@ class CodecTaskConfig:
     adversarial_weight: float = 1.0
     feature_weight: float = 2.0
     combine: Literal["sum", "balancer"] = "sum"
+    spectral_from_step: int = 0
     adversarial_from_step: int | None = None
     freeze_encoder: bool = False
 
@@ -66,6 +70,10 @@ class CodecTaskConfig:
                 raise ConfigError(f"{name}_weight={getattr(self, f'{name}_weight')}: must be 0 or more")
         if not any((self.mel_weight, self.spectral_weight, self.wave_weight)):
             raise ConfigError("mel_weight, spectral_weight and wave_weight are all 0: there is no reconstruction loss")
+        if self.spectral_from_step < 0:
+            raise ConfigError(f"spectral_from_step={self.spectral_from_step}: must be 0 or more")
+        if self.spectral_from_step and not self.wave_weight:
+            raise ConfigError(f"spectral_from_step={self.spectral_from_step}: the first updates need a wave_weight")
 
 
 class CodecTask(Task):
@@ -136,7 +144,7 @@ class CodecTask(Task):
             return loss, {"discriminator": loss}
         output = self.codec(wave)
         context.carried["wave"] = output.wave.detach()
-        losses = self._reconstruction_losses(output.wave, wave)
+        losses = self._reconstruction_losses(output.wave, wave, context.step)
         if "discriminator" in self.phases(context.step):
             losses |= self._adversarial_losses(output.wave, wave)
         if self.balancer is not None:
@@ -183,11 +191,12 @@ class CodecTask(Task):
     def identity(self) -> dict[str, Any]:
         return {"codec_task": to_dict(self.config)}
 
-    def _reconstruction_losses(self, decoded: Wave, wave: Wave) -> dict[str, Tensor]:
+    def _reconstruction_losses(self, decoded: Wave, wave: Wave, step: int) -> dict[str, Tensor]:
         losses = {}
-        if self.config.mel_weight:
+        has_spectra = step >= self.config.spectral_from_step
+        if self.config.mel_weight and has_spectra:
             losses["mel"] = self.mel_loss(decoded, wave)
-        if self.config.spectral_weight:
+        if self.config.spectral_weight and has_spectra:
             losses["spectral"] = self.spectral_loss(decoded, wave)
         if self.config.wave_weight:
             losses["wave"] = l1_loss(decoded.float(), wave)

@@ -216,18 +216,18 @@ def _maddubs(block: Block) -> Sums:
 
 
 def _by_sign(block: Block) -> Sums:
-    """Sizes of inputs times weights with the inputs' signs, for int8 and AVX2: two products of at most 127 * 127 leave
+    """Sizes of weights times inputs with the weights' signs, for int8 and AVX2: two products of at most 127 * 127 leave
     no room for more in 16 bits, but one instruction less is needed than with halves."""
     code, bytes_of_four, shorts = block.code, ir.VectorType(I8, 4 * block.width), ir.VectorType(I16, 2 * block.width)
     places = {place: code.variable(numbers(block.sums_type, 0)) for place in block.sums}
     with code.for_range(I64(0), code.hidden(I64(QUADS))) as quad:
-        inputs = [code.bitcast(block.word(row, quad), bytes_of_four) for row in range(len(block.rows))]
-        sizes = [code.intrinsic("llvm.abs.v32i8", bytes_of_four, of_row, I1(0)) for of_row in inputs]
         for start in block.starts:
             weights = code.xor(block.bytes_of(start, quad), numbers(bytes_of_four, ZEROS["w8a8"]))
-            for row, of_row in enumerate(inputs):
-                signed = code.intrinsic("llvm.x86.avx2.psign.b", bytes_of_four, weights, of_row)
-                by_two = code.intrinsic("llvm.x86.avx2.pmadd.ub.sw", shorts, sizes[row], signed)
+            sizes = code.intrinsic("llvm.abs.v32i8", bytes_of_four, weights, I1(0))
+            for row in range(len(block.rows)):
+                inputs = code.bitcast(block.word(row, quad), bytes_of_four)
+                signed = code.intrinsic("llvm.x86.avx2.psign.b", bytes_of_four, inputs, weights)
+                by_two = code.intrinsic("llvm.x86.avx2.pmadd.ub.sw", shorts, sizes, signed)
                 by_four = code.intrinsic("llvm.x86.avx2.pmadd.wd", block.sums_type, by_two, numbers(shorts, 1))
                 code.store(code.add(code.load(places[row, start]), by_four), places[row, start])
     return {place: code.load(variable) for place, variable in places.items()}
