@@ -84,7 +84,9 @@ def _add_choosing(command: argparse.ArgumentParser) -> None:
     command.add_argument("model", metavar="MODEL", help="a model's folder or name")
     command.add_argument("manifest", type=Path, metavar="MANIFEST", help="manifest.jsonl of the corpus")
     command.add_argument("tokens", type=Path, metavar="TOKENS", help="the folder of the corpus's codes")
-    command.add_argument("out_dir", type=Path, metavar="OUT", help="output folder, which must not exist")
+    command.add_argument(
+        "out_dir", type=Path, metavar="OUT", help="output folder, which must not exist; a run that was stopped goes on"
+    )
     command.add_argument(
         "--captions", type=int, default=250, help="number of captions, with 8 clips each (default: 250)"
     )

@@ -3,11 +3,16 @@
 Captions come from the training split. The clips' codes are written as a folder of shards like those of
 ``descant data tokenize``: the corpus's own, and the chosen clips so often that they are half of what is drawn. After
 ``descant data melodies`` a recipe such as ``starter_chords`` trains on them (``--set tokens=``).
+
+What was chosen waits in ``OUT.part``, a file for each caption, until all of it is there, so that a run that was stopped
+goes on.
 """
 
+import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,6 +23,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from descant import api
+from descant.atomic import write_atomically
 from descant.audio import Clip
 from descant.data.clip_table import ClipRow, read_table, write_table
 from descant.data.manifest import ClipRecord, read_manifest
@@ -28,7 +34,7 @@ from descant.generation.request import Request
 from descant.process_pool import process_pool
 from descant.tempo_key import TempoKey, parse_key
 from starter_corpus.judge import FamilyClassifier, Judge, load_embedder, mean_vector
-from starter_corpus.reports.prompts import DURATION_S, FAMILY_OF, draw_crops, read_crop
+from starter_corpus.reports.prompts import DURATION_S, FAMILY_OF, claim_folder, draw_crops, read_crop
 
 NUM_TRIES = 8
 KEPT_SHARE = 0.8
@@ -36,6 +42,18 @@ KEPT_SHARE = 0.8
 cannot follow. With eight tries a tenth of all clips is kept."""
 NUM_RECORDINGS = 600
 """That the judge learns instruments from."""
+
+
+@dataclass(frozen=True)
+class Tries:
+    """A caption and the seeds of its clips."""
+
+    caption: str
+    seeds: tuple[int, ...]
+
+    def requests(self) -> list[Request]:
+        """One for each clip."""
+        return [Request(text=self.caption, duration_s=DURATION_S, seed=seed) for seed in self.seeds]
 
 
 @dataclass(frozen=True)
@@ -47,6 +65,16 @@ class Chosen:
     tags: dict[str, Any]
     score: float
     mean_score: float
+
+    def save(self, file: Path) -> None:
+        """Writes it as JSON."""
+        write_atomically(file, json.dumps({**asdict(self), "codes": self.codes.tolist()}).encode())
+
+    @classmethod
+    def load(cls, file: Path) -> "Chosen":
+        """What was saved there."""
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return cls(**{**content, "codes": torch.tensor(content["codes"])})
 
 
 def choose(
@@ -62,7 +90,8 @@ def choose(
     """Writes ``out_dir`` with the codes of ``tokens`` and those of the chosen clips, and returns the scores' means.
 
     Raises:
-        DataError: a folder is missing or broken, or ``out_dir`` exists.
+        DataError: a folder is missing or broken, ``out_dir`` exists, or what another run left beside it was of other
+            weights or captions.
         MissingExtra: librosa or musicnn's weights are missing.
         ProcessLost: one of several workers was ended by the system.
     """
@@ -70,19 +99,20 @@ def choose(
         raise DataError(f"{out_dir} exists: choose another folder")
     records = read_manifest(manifest, "train")
     music = api.load(model)
-    progress("learning the sounds of instruments")
-    classifier = fitted_classifier(records, seed)
-    with process_pool(workers, _start_judge, classifier, option="--workers") as pool:
-        best = []
-        for number, requests in enumerate(_requests(records, num_prompts, seed), start=1):
-            clips = music.generate(requests)
-            parts = [(clip.samples, clip.sample_rate_hz, *_asked(clip)) for clip in clips]
-            scores = [pool.submit(_score, *part) for part in parts]
-            best.append((clips, scores))
-            progress(f"generated the clips of {number} of {num_prompts} captions")
-        chosen = sorted((_best(clips, [one.result() for one in scores]) for clips, scores in best), key=_by_score)
+    tries = list(_tries(records, num_prompts, seed))
+    part = out_dir.with_name(f"{out_dir.name}.part")
+    part.mkdir(parents=True, exist_ok=True)
+    claim_folder(part, music.fingerprint, tries)
+    files = [part / f"{number:04d}.json" for number in range(len(tries))]
+    missing = [(file, one) for file, one in zip(files, tries, strict=True) if not file.exists()]
+    if missing:
+        progress("learning the sounds of instruments")
+        classifier = fitted_classifier(records, seed)
+        _choose_missing(music.generate, missing, classifier, workers, progress)
+    chosen = sorted((Chosen.load(file) for file in files), key=_by_score)
     kept = chosen[: round(len(chosen) * KEPT_SHARE)]
     _write(kept, tokens, out_dir)
+    shutil.rmtree(part)
     return {
         "score": float(np.mean([one.score for one in kept])),
         "mean_score": float(np.mean([one.mean_score for one in chosen])),
@@ -90,8 +120,33 @@ def choose(
     }
 
 
-def _requests(records: Sequence[ClipRecord], num_prompts: int, seed: int) -> Iterator[list[Request]]:
-    """For each of so many captions of different sources the requests of its tries."""
+def _choose_missing(
+    generate: Callable[[list[Request]], list[Clip]],
+    missing: Sequence[tuple[Path, Tries]],
+    classifier: FamilyClassifier,
+    workers: int,
+    progress: Callable[[str], None],
+) -> None:
+    """Saves the best clip of each caption; clips are judged while those of the next caption are made."""
+
+    def save(file: Path, clips: Sequence[Clip], scores: Sequence[Future[float]]) -> None:
+        _best(clips, [one.result() for one in scores]).save(file)
+
+    with process_pool(workers, _start_judge, classifier, option="--workers") as pool:
+        waiting: list[tuple[Path, list[Clip], list[Future[float]]]] = []
+        for number, (file, tries) in enumerate(missing, start=1):
+            clips = generate(tries.requests())
+            parts = [(clip.samples, clip.sample_rate_hz, *_asked(clip)) for clip in clips]
+            waiting.append((file, clips, [pool.submit(_score, *part) for part in parts]))
+            if len(waiting) > 1:
+                save(*waiting.pop(0))
+            progress(f"generated the clips of {number} of {len(missing)} captions")
+        for one in waiting:
+            save(*one)
+
+
+def _tries(records: Sequence[ClipRecord], num_prompts: int, seed: int) -> Iterator[Tries]:
+    """For each of so many captions of different sources the seeds of its clips."""
     generator = np.random.default_rng(seed)
     by_source: dict[str, ClipRecord] = {}
     for index in generator.permutation(len(records)):
@@ -100,8 +155,7 @@ def _requests(records: Sequence[ClipRecord], num_prompts: int, seed: int) -> Ite
             by_source.setdefault(str(record.tags.get("source", record.path)), record)
     captions = [record.captions[generator.integers(len(record.captions))] for record in by_source.values()]
     for caption in islice(captions, num_prompts):
-        seeds = generator.integers(2**31, size=NUM_TRIES)
-        yield [Request(text=caption, duration_s=DURATION_S, seed=int(seed)) for seed in seeds]
+        yield Tries(caption, tuple(int(one) for one in generator.integers(2**31, size=NUM_TRIES)))
 
 
 def _asked(clip: Clip) -> tuple[float | None, str | None, frozenset[str]]:

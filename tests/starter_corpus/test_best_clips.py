@@ -1,6 +1,7 @@
 """A round of expert iteration: the judge prefers what was asked for, and the best clips are written as codes."""
 
 import json
+from concurrent.futures import Future
 from dataclasses import replace
 
 import numpy as np
@@ -73,14 +74,14 @@ def test_the_judge_prefers_what_was_asked_for(judge, asked, other):
 
 @pytest.fixture
 def corpus(tmp_path):
-    """The manifest and the codes of three clips, one of them held out."""
+    """The manifest and the codes of four clips, one of them held out."""
     records = []
-    for number in range(3):
+    for number in range(4):
         clip = chord((220 * (number + 1),), duration_s=2.0)
         clip.save(tmp_path / f"{number}.wav")
         record = ClipRecord(path=tmp_path / f"{number}.wav", duration_s=2.0, sample_rate_hz=RATE_HZ, num_channels=1)
         tags = {"source": f"song {number}", "instrument": ["piano"]}
-        records.append(replace(record, captions=("slow piano",), tags=tags, split="valid" if number == 2 else "train"))
+        records.append(replace(record, captions=("slow piano",), tags=tags, split="valid" if number == 3 else "train"))
     write_manifest(tmp_path / "manifest.jsonl", records)
     tokenize(records, descant.load("tiny").model.codec, tmp_path / "tokens", root=tmp_path)
     return tmp_path
@@ -96,19 +97,24 @@ class _Instant:
         return None
 
     def submit(self, _, samples, *__):
-        class Done:
-            def result(self):
-                return float(samples.abs().mean())
-
-        return Done()
+        done = Future()
+        done.set_result(float(samples.abs().mean()))
+        return done
 
 
-def test_the_best_clips_become_half_of_the_training_set(corpus, monkeypatch):
+@pytest.fixture
+def music(monkeypatch):
+    """The model; its clips are judged at once, by their loudness."""
     monkeypatch.setattr(expert, "process_pool", lambda *_, **__: _Instant())
-    monkeypatch.setattr(expert, "fitted_classifier", lambda *_: None)
+    deaf = FamilyClassifier((), *(torch.zeros(8),) * 2, torch.zeros(0, 8), torch.zeros(0))
+    monkeypatch.setattr(expert, "fitted_classifier", lambda *_: deaf)
     monkeypatch.setattr(expert, "DURATION_S", 0.3)
-    music = descant.load("tiny")
-    monkeypatch.setattr(expert.api, "load", lambda _: music)
+    loaded = descant.load("tiny")
+    monkeypatch.setattr(expert.api, "load", lambda _: loaded)
+    return loaded
+
+
+def test_the_best_clips_become_half_of_the_training_set(corpus, music, monkeypatch):
     kept = []
     generate = music.generate
 
@@ -133,6 +139,34 @@ def test_the_best_clips_become_half_of_the_training_set(corpus, monkeypatch):
     assert {after.clips[number].split for number in chosen} == {"train"}
     with pytest.raises(DataError, match="exists"):
         expert.choose("tiny", corpus / "manifest.jsonl", tokens, out, 2)
+
+
+def test_a_run_that_was_stopped_goes_on_and_chooses_the_same_clips(corpus, music, monkeypatch):
+    manifest, tokens = corpus / "manifest.jsonl", corpus / "tokens"
+    whole = expert.choose("tiny", manifest, tokens, corpus / "whole", 3, progress=lambda _: None)
+    captions, generate = [], music.generate
+
+    def stopped_at_the_third(requests):
+        captions.append(requests[0].text)
+        if len(captions) == 3:
+            raise KeyboardInterrupt
+        return generate(requests)
+
+    # A clip is saved while those of the next caption are judged: the second is lost with the third.
+    monkeypatch.setattr(music, "generate", stopped_at_the_third)
+    out = corpus / "out"
+    with pytest.raises(KeyboardInterrupt):
+        expert.choose("tiny", manifest, tokens, out, 3, progress=lambda _: None)
+    assert not out.exists()
+    with pytest.raises(DataError, match="other weights, another manifest or seed"):
+        expert.choose("tiny", manifest, tokens, out, 3, seed=1, progress=lambda _: None)
+    assert expert.choose("tiny", manifest, tokens, out, 3, progress=lambda _: None) == whole
+    assert len(captions) == 5
+    chosen, expected = read_corpus(out), read_corpus(corpus / "whole")
+    assert [clip.id for clip in chosen.clips] == [clip.id for clip in expected.clips]
+    numbers = range(len(chosen.clips))
+    assert all(torch.equal(chosen.codes(number), expected.codes(number)) for number in numbers)
+    assert not out.with_name("out.part").exists()
 
 
 def test_tags_of_chosen_clips_are_what_was_chosen_for_them():
