@@ -1,6 +1,7 @@
 """Audio files that cannot be tokenized: they are named, affect no other clip, and are added once they are repaired."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -84,7 +85,7 @@ def test_broken_clips_affect_no_other_and_are_added_once_repaired(records, tmp_p
     assert names == ["0.wav", "1.wav", "2.wav"]
     assert [len(read_shard(shard_path(tmp_path / "codes", number)).clips) for number in range(2)] == [3, 2]
     kind = FeatureKind("lengths", "make lengths", torch.uint8, 2, {})
-    add_features(tmp_path / "codes", FakeCodec(), kind, lambda codes: torch.full((codes.shape[2], 2), 7))
+    add_features(tmp_path / "codes", FakeCodec(), kind, partial(map, lambda codes: torch.full((codes.shape[2], 2), 7)))
     rows = [
         read_features(tmp_path / "codes", number, read_shard(shard_path(tmp_path / "codes", number)), kind)
         for number in range(2)

@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -188,6 +189,9 @@ def test_a_run_that_fails_leaves_the_training_set_as_it_was(records, tmp_path):
     assert contents(tmp_path / "codes") == before
 
 
+first_rows = partial(map, lambda codes: codes[0, :2, :1].T)
+
+
 def test_features_are_extracted_from_new_clips_only(records, tmp_path):
     def extract(codes):
         extracted.append(codes.shape[2])
@@ -195,13 +199,13 @@ def test_features_are_extracted_from_new_clips_only(records, tmp_path):
 
     extracted: list[int] = []
     encoded(records[:4], tmp_path / "codes")
-    add_features(tmp_path / "codes", FakeCodec(), LENGTHS, extract)
+    add_features(tmp_path / "codes", FakeCodec(), LENGTHS, partial(map, extract))
     assert len(extracted) == 4
     made = [replace(records[5], captions=("edited",)), *records[:3], records[6]]
     encoded(made, tmp_path / "codes")
     with pytest.raises(DataError, match="missing or damaged"):
         read_corpus(tmp_path / "codes").features(LENGTHS)
-    add_features(tmp_path / "codes", FakeCodec(), LENGTHS, extract)
+    add_features(tmp_path / "codes", FakeCodec(), LENGTHS, partial(map, extract))
     assert len(extracted) == 6
     corpus = read_corpus(tmp_path / "codes")
     assert [int(rows[0, 0]) for rows in corpus.features(LENGTHS)] == [clip.num_frames for clip in corpus.clips]
@@ -210,9 +214,9 @@ def test_features_are_extracted_from_new_clips_only(records, tmp_path):
 def test_two_processes_do_not_extract_features_into_one_folder(records, tmp_path):
     tokenize(records, FakeCodec(), tmp_path / "codes")
     with locked(tmp_path / "codes"), pytest.raises(InvalidRequest, match="is in use by process"):
-        add_features(tmp_path / "codes", FakeCodec(), LENGTHS, lambda codes: codes[0, :2, :1].T)
+        add_features(tmp_path / "codes", FakeCodec(), LENGTHS, first_rows)
     with pytest.raises(DataError, match="not a folder of shards"):
-        add_features(tmp_path / "nowhere", FakeCodec(), LENGTHS, lambda codes: codes[0, :2, :1].T)
+        add_features(tmp_path / "nowhere", FakeCodec(), LENGTHS, first_rows)
     assert not (tmp_path / "nowhere").exists()
 
 
@@ -220,7 +224,7 @@ def test_features_are_read_once_and_no_codes_stay_in_memory(records, tmp_path, m
     """Training and validation once each read and hashed all codes and features, and copied them to do so."""
     folder = tmp_path / "codes"
     tokenize(records, FakeCodec(), folder, shard_clips=3)
-    add_features(folder, FakeCodec(), LENGTHS, lambda codes: codes[0, :2, :1].T)
+    add_features(folder, FakeCodec(), LENGTHS, first_rows)
     read, checksum = [], clip_features.checksum
     monkeypatch.setattr(clip_features, "checksum", lambda text, tensor: read.append(text) or checksum(text, tensor))
     corpus = read_corpus(folder)

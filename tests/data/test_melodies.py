@@ -22,7 +22,7 @@ from descant.data.melodies import add_melodies, crop, decode_clip, melodies
 from descant.data.shards import read_shard, shard_path, write_shard
 from descant.data.token_dataset import TokenBatchConfig, TokenBatches
 from descant.data.tokenize import tokenize
-from descant.errors import ConfigError, DataError
+from descant.errors import ConfigError, DataError, InvalidRequest
 
 CONFIG = MelodyConfig(sample_rate_hz=32_000, window_samples=2_048, hop_samples=1_024, num_frames=10, part="mix")
 KIND = melodies(CONFIG)
@@ -96,6 +96,16 @@ def test_an_interrupted_run_continues_and_gives_the_same_files(with_melodies, co
     add_melodies(with_melodies, codec, CONFIG, progress=lambda *both: done.append(both))
     assert [KIND.path(with_melodies, number).read_bytes() for number in range(2)] == whole
     assert done == [(2, 3), (3, 3)]
+
+
+def test_several_processes_write_the_same_files(with_melodies, codec):
+    whole = [KIND.path(with_melodies, number).read_bytes() for number in range(2)]
+    for number in range(2):
+        KIND.path(with_melodies, number).unlink()
+    add_melodies(with_melodies, codec, CONFIG, workers=2)
+    assert [KIND.path(with_melodies, number).read_bytes() for number in range(2)] == whole
+    with pytest.raises(InvalidRequest, match="at least 1"):
+        add_melodies(with_melodies, codec, CONFIG, workers=0)
 
 
 def test_melodies_of_other_codes_or_another_extractor_are_refused(with_melodies, codec, tmp_path):

@@ -6,7 +6,7 @@ of the extractor. Features are computed from the codes alone, so only the shards
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,13 +50,13 @@ def add_features(
     folder: str | os.PathLike[str],
     codec: AudioCodec,
     kind: FeatureKind,
-    extract: Callable[[Codes], Tensor],
+    extract: Callable[[Iterable[Codes]], Iterable[Tensor]],
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Extracts the features of every clip in a folder of shards; an interrupted run continues.
 
     Args:
-        extract: returns the rows of one clip from its codes [1, K, T].
+        extract: gives the rows of each clip, in order, from its codes [1, K, T].
         progress: called after every shard with the number of clips done and in total.
 
     Raises:
@@ -73,7 +73,8 @@ def add_features(
             if kind.path(folder, number).exists():
                 read_features(folder, number, shard, kind)
             else:
-                rows = [extract(codes.long()[None]).to(kind.dtype).cpu() for codes in codes_of(shard)]
+                clips = (codes.long()[None] for codes in codes_of(shard))
+                rows = [of_clip.to(kind.dtype).cpu() for of_clip in extract(clips)]
                 _write(kind.path(folder, number), rows, shard, kind)
             done += shard.num_clips
             if progress is not None:

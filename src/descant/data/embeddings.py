@@ -7,6 +7,7 @@ takes 3.7 MB.
 
 import os
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -17,6 +18,7 @@ from descant.codec.base import AudioCodec
 from descant.conditioning.clap import ClapConfig, JointEncoder
 from descant.data.clip_features import FeatureKind, add_features
 from descant.data.melodies import decode_clip
+from descant.shapes import Codes
 
 
 def embeddings(config: ClapConfig) -> FeatureKind:
@@ -45,13 +47,11 @@ def add_embeddings(
         encoder: on the device that it should run on.
         device: the codec's device.
     """
-    add_features(
-        folder,
-        codec,
-        embeddings(encoder.config),
-        lambda codes: encoder.embed_windows(decode_clip(codes.to(device), codec, codec.decode)),
-        progress,
-    )
+
+    def extract(codes: Codes) -> Float[Tensor, "windows D"]:
+        return encoder.embed_windows(decode_clip(codes.to(device), codec, codec.decode))
+
+    add_features(folder, codec, embeddings(encoder.config), partial(map, extract), progress)
 
 
 def crop_embedding(

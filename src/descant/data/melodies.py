@@ -6,8 +6,11 @@ from 0 to 255.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
@@ -18,6 +21,7 @@ from descant.conditioning.chroma import MelodyConfig, chromagram
 from descant.conditioning.melody import FULL_LEVEL
 from descant.conditioning.stems import melodic_part
 from descant.data.clip_features import FeatureKind, add_features
+from descant.data.workers import Workers
 from descant.errors import ConfigError
 from descant.shapes import Codes, Wave
 
@@ -57,25 +61,42 @@ def add_melodies(
     config: MelodyConfig,
     *,
     device: torch.device | str = "cpu",
+    workers: int | Workers = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Extracts the melody of every clip of a folder of shards; resumes as ``add_features`` does.
 
     Args:
         device: the codec's device.
+        workers: the number of processes that decode and extract, or the processes themselves, as in ``tokenize``.
 
     Raises:
         ConfigError: the config names no part.
         MissingExtra: what separates the part is not installed.
         DataError: as ``add_features``.
+        InvalidRequest: as ``add_features``, or there is less than one process.
+        ProcessLost: one of several workers was ended.
     """
+    kind = melodies(config)
+    with ExitStack() as stack:
+        extractors = stack.enter_context(Workers(workers)) if isinstance(workers, int) else workers
+        extractors.use(codec, device)
 
-    def extract(codes: Codes) -> UInt8[Tensor, "frames P"]:
-        part, _ = melodic_part(decode_clip(codes.to(device), codec, codec.decode_fast), config.part)
-        wave = part.resample(config.sample_rate_hz).samples[0]
-        return (chromagram(wave, config) * FULL_LEVEL).round().to(torch.uint8)
+        def extract(clips: Iterable[Codes]) -> Iterator[UInt8[Tensor, "frames P"]]:
+            calls = (extractors.start_with_codec(_melody, codes.numpy(), config) for codes in clips)
+            return (torch.from_numpy(call()) for call in extractors.ahead(calls))
 
-    add_features(folder, codec, melodies(config), extract, progress)
+        add_features(folder, codec, kind, extract, progress)
+
+
+def _melody(
+    codec: AudioCodec, device: torch.device | str, codes: npt.NDArray[np.int64], config: MelodyConfig
+) -> npt.NDArray[np.uint8]:
+    """The chromagram of one clip: frames by pitches."""
+    clip = decode_clip(torch.from_numpy(codes).to(device), codec, codec.decode_fast)
+    part, _ = melodic_part(clip, config.part)
+    levels = chromagram(part.resample(config.sample_rate_hz).samples[0], config) * FULL_LEVEL
+    return levels.round().to(torch.uint8).numpy()
 
 
 def crop(

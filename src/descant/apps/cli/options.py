@@ -191,6 +191,13 @@ def add_device_option(parser: Parser) -> None:
     )
 
 
+def add_workers_option(parser: Parser, work: str) -> None:
+    """``--workers``: so many processes do the ``work``."""
+    parser.add_argument(
+        "--workers", type=at_least_one, default=1, metavar="N", help=f"processes that {work} (default: 1)"
+    )
+
+
 def add_sharing_options(parser: Parser, work: str, part: str, whole: str) -> None:
     """``--workers`` and ``--shard``, which share the work among processes and among machines.
 
@@ -199,9 +206,7 @@ def add_sharing_options(parser: Parser, work: str, part: str, whole: str) -> Non
         part: what a machine does.
         whole: what the command does once all machines are done.
     """
-    parser.add_argument(
-        "--workers", type=at_least_one, default=1, metavar="N", help=f"processes that {work} (default: 1)"
-    )
+    add_workers_option(parser, work)
     parser.add_argument(
         "--shard",
         type=part_of_several,

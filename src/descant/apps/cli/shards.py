@@ -9,6 +9,7 @@ from descant.apps.cli.options import (
     add_device_option,
     add_model_options,
     add_sharing_options,
+    add_workers_option,
     whole_number,
 )
 from descant.apps.cli.outputs import check_outside, note, show
@@ -58,9 +59,11 @@ def _add_melodies(group: Commands) -> Parser:
         "melodies",
         "add the melody of every tokenized clip, to train a melody model; an interrupted run continues",
         "descant data melodies shards --codec runs/starter_codec/codec",
+        "descant data melodies shards --codec runs/starter_codec/codec --workers 4",
         run=melodies,
     )
     _add_shard_options(parser)
+    add_workers_option(parser, "decode the codes and extract melodies")
     parser.add_argument(
         "--part",
         choices=("mix", "harmonic", "stems"),
@@ -192,13 +195,19 @@ def _show_whole(arguments: argparse.Namespace, made: "TokenizeResult", left_out:
 
 def melodies(arguments: argparse.Namespace) -> None:
     """Adds the melodies that are missing."""
-    from descant.conditioning.chroma import MelodyConfig
-    from descant.data.melodies import add_melodies
+    from descant.data.workers import Workers
 
-    def add(codec: "AudioCodec", device: "torch.device", report: Report) -> None:
-        add_melodies(arguments.folder, codec, MelodyConfig(part=arguments.part), device=device, progress=report)
+    # Processes start before this one imports what they import too.
+    with Workers(arguments.workers) as workers:
+        from descant.conditioning.chroma import MelodyConfig
+        from descant.data.melodies import add_melodies
 
-    _extend_shards(arguments, "melodies", add)
+        config = MelodyConfig(part=arguments.part)
+
+        def add(codec: "AudioCodec", device: "torch.device", report: Report) -> None:
+            add_melodies(arguments.folder, codec, config, device=device, workers=workers, progress=report)
+
+        _extend_shards(arguments, "melodies", add)
 
 
 def embeddings(arguments: argparse.Namespace) -> None:
