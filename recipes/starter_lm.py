@@ -98,7 +98,7 @@ def train(run: LMRun, out_dir: Path, resume: bool) -> dict[str, Any]:
 
 
 def continue_from(model: MusicGenModel, earlier: MusicGenModel) -> None:
-    """Loads the weights of an earlier model, which may lack conditioners for melodies and chords.
+    """Takes over weights, prior and default settings of an earlier model, which may lack melodies and chords.
 
     Raises:
         ConfigError: its config differs otherwise, except in its default settings, or its codec does.
@@ -111,3 +111,6 @@ def continue_from(model: MusicGenModel, earlier: MusicGenModel) -> None:
     initial = {name: tensor for name, tensor in model.state_dict().items() if name.split(".")[0] in new}
     model.load_state_dict({**initial, **earlier.state_dict()})
     model.text.encoder = earlier.text.encoder
+    model.prior = earlier.prior
+    if model.config.defaults == presets.starter().defaults:  # the run states none of its own
+        model.config = replace(model.config, defaults=earlier.config.defaults)

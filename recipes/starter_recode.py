@@ -43,7 +43,7 @@ def recode(model: Path, codec: Path, manifest: Path, out: Path, num_batches: int
     require_files(records)
     counts = co_occurrences(old.codec, new_codec, AudioBatches(records, CLIPS), num_batches)
     config = replace(old.config, codec=shape)
-    new = MusicGenModel(config, old.text.encoder)
+    new = MusicGenModel(config, old.text.encoder, prior=old.prior)
     kept = {name: tensor for name, tensor in old.state_dict().items() if not name.startswith("codec.")}
     new.load_state_dict({**kept, **{f"codec.{name}": tensor for name, tensor in new_codec.state_dict().items()}})
     for tables in (new.lm.embeddings, new.lm.heads):

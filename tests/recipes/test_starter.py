@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from descant.apps.cli.recipes import shipped_recipes
-from descant.checkpoints.native import load_codec, load_model
+from descant.checkpoints.native import load_codec, load_model, save_model, starter_folder
+from descant.checkpoints.prior_file import read_prior
 from descant.codec.spec import codec_spec
 from descant.codec.spectral import SpectralCodec, SpectralCodecConfig
 from descant.data.audio_dataset import AudioBatches
@@ -120,10 +121,15 @@ def test_every_stage_hands_on_exact_weights_and_the_export_rounds_them(workshop)
     assert "melody_gain" in result
     melodic = load_model(workshop.folder / "starter_melody" / "model")
     assert melodic.chords is None
-    result = workshop.train("starter_chords", "starter_chords", {**LM, "start": "starter_melody/model"})
+    # What a model chooses for open prompts is no weight: it was lost where a run started from a model.
+    melodic.prior = read_prior(starter_folder())
+    melodic.config = replace(melodic.config, defaults=replace(melodic.config.defaults, hold_penalty=2.0))
+    save_model(melodic, workshop.folder / "choosing")
+    result = workshop.train("starter_chords", "starter_chords", {**LM, "start": "choosing"})
     assert "melody_gain" in result
     folder = workshop.folder / "starter_chords" / "model"
     assert load_model(folder).chords is not None
+    assert (load_model(folder).prior, load_model(folder).config.defaults) == (melodic.prior, melodic.config.defaults)
     assert {tensor.dtype for tensor in load_file(folder / "model.safetensors").values()} == {torch.float32}
     assert load_model(folder).config.max_duration_s == 1.0
 
@@ -137,7 +143,9 @@ def test_every_stage_hands_on_exact_weights_and_the_export_rounds_them(workshop)
     workshop.run("data", "melodies", "other_tokens", *words)
     on_other = {**LM, "codec": "other_codec/codec", "tokens": "other_tokens", "start": "recoded"}
     workshop.train("starter_chords", "on_other", on_other)
-    assert codec_spec(load_model(workshop.folder / "on_other" / "model").codec) == codec_spec(load_codec(other)[0])
+    on_other_codes = load_model(workshop.folder / "on_other" / "model")
+    assert codec_spec(on_other_codes.codec) == codec_spec(load_codec(other)[0])
+    assert on_other_codes.prior == melodic.prior
 
     # The discriminator's windows are as short as the codec's clips.
     polish = {"start": "starter_codec/codec", "decoder_layers": 6, "discriminator.n_ffts": [128], **LENGTHS}
