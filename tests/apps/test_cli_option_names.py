@@ -186,7 +186,7 @@ WRONG = {
     },
     "data caption": WORK,
     "data tokenize": {"--output": "", "--codec": "no", "--batch-size": "0", **PARTS, **MODEL},
-    "data melodies": {"--codec": "no", "--part": "drums", **SHARDS},
+    "data melodies": {"--codec": "no", "--part": "drums", "--workers": "0", **SHARDS},
     "data embeddings": {"--codec": "no", "--clap": "no", **SHARDS},
     "serve": {
         "--host": "0.0.0.0",
